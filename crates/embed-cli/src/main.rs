@@ -1,0 +1,2 @@
+//! The command `embed`.
+fn main() {}

@@ -1,0 +1,252 @@
+//! The one error type: what went wrong ([`ErrorKind`]), whether to try again ([`Retry`]), and why.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of an embedding service.
+///
+/// It is one pointer wide and cheap to clone, because one failure may be the answer of many rows and of
+/// many waiting callers. It never holds a text that a user sent: lengths and digests instead.
+///
+/// `Display` gives the message and its context, not the source; print the chain of
+/// [`source`](std::error::Error::source) for the rest.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+/// What went wrong, for branching and for labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The text can't be embedded: it is empty, or not text.
+    InvalidInput,
+    /// The text is longer than the model reads, and the request asked not to cut it.
+    InputTooLong,
+    /// The service doesn't have the model.
+    ModelNotFound,
+    /// A vector has another width than its model says.
+    DimensionMismatch,
+    /// Vectors of two spaces met.
+    SpaceMismatch,
+    /// The service doesn't know the caller.
+    Unauthorized,
+    /// The caller asks too often.
+    RateLimited,
+    /// The service has too much to do.
+    Overloaded,
+    /// The deadline is over.
+    Timeout,
+    /// The service doesn't answer, or a part of it died.
+    Unavailable,
+    /// The service answered something that it must not answer.
+    Protocol,
+    /// A setting, a file or the environment is wrong.
+    Config,
+    /// A fault of this software.
+    Internal,
+}
+
+/// Whether the same request may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Never: the same request fails again.
+    Permanent,
+    /// It may.
+    Temporary {
+        /// How long the service asked to be left alone.
+        after: Option<Duration>,
+    },
+    /// It was temporary, and the tries are used up: an outer retry must not multiply them.
+    Exhausted,
+}
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    retry: Retry,
+    message: String,
+    context: Vec<(&'static str, String)>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error that is [permanent](Retry::Permanent). The message is one sentence without a full stop
+    /// that says what is wrong and, where there is one, names the mend.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let inner = Inner {
+            kind,
+            retry: Retry::Permanent,
+            message: message.into(),
+            context: Vec::new(),
+            source: None,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Says that the same request may succeed later.
+    #[must_use]
+    pub fn temporary(self) -> Self {
+        self.with_retry(Retry::Temporary { after: None })
+    }
+
+    /// Sets whether to try again.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        Arc::make_mut(&mut self.inner).retry = retry;
+        self
+    }
+
+    /// Adds a fact: a path, a length, a status. Never a text that a user sent.
+    #[must_use]
+    pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        Arc::make_mut(&mut self.inner)
+            .context
+            .push((name, value.to_string()));
+        self
+    }
+
+    /// Adds what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.inner).source = Some(Arc::new(source));
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.inner.retry
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.inner.retry, Retry::Temporary { .. })
+    }
+
+    /// The facts that were added, first to last.
+    pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.inner
+            .context
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for (i, (name, value)) in self.context.iter().enumerate() {
+            write!(f, "{}{name}: {value}", if i == 0 { " (" } else { ", " })?;
+        }
+        if self.context.is_empty() {
+            Ok(())
+        } else {
+            f.write_str(")")
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug
+            .field("kind", &self.inner.kind)
+            .field("retry", &self.inner.retry);
+        debug.field("message", &self.inner.to_string());
+        if let Some(source) = &self.inner.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl ErrorKind {
+    /// The kind in snake case, for labels and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::InputTooLong => "input_too_long",
+            Self::ModelNotFound => "model_not_found",
+            Self::DimensionMismatch => "dimension_mismatch",
+            Self::SpaceMismatch => "space_mismatch",
+            Self::Unauthorized => "unauthorized",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Protocol => "protocol",
+            Self::Config => "config",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_has_the_context_and_not_the_source() {
+        let error = Error::new(ErrorKind::Config, "the model file is corrupt")
+            .with_context("file", "model.onnx")
+            .with_context("bytes", 12)
+            .with_source(std::io::Error::other("hidden"));
+        assert_eq!(
+            error.to_string(),
+            "the model file is corrupt (file: model.onnx, bytes: 12)"
+        );
+        assert_eq!(StdError::source(&error).unwrap().to_string(), "hidden");
+    }
+
+    #[test]
+    fn a_clone_is_changed_alone() {
+        let first = Error::new(ErrorKind::Timeout, "too slow");
+        let second = first.clone().temporary();
+        assert_eq!(first.retry(), Retry::Permanent);
+        assert!(second.is_temporary());
+    }
+
+    #[test]
+    fn an_error_is_one_pointer_and_crosses_threads() {
+        fn crosses_threads<T: Send + Sync + 'static>() {}
+        crosses_threads::<Error>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+}

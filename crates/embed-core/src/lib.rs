@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+pub mod vector;
+
+mod embedder;
+mod error;
+mod ext;
+mod health;
+mod model;
+mod request;
+mod response;
+mod space;
+
+pub use async_trait::async_trait;
+
+pub use embedder::Embedder;
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use ext::EmbedderExt;
+pub use health::{Health, HealthStatus};
+pub use model::{ModelInfo, ModelInfoBuilder};
+pub use request::{EmbedRequest, Role, Truncation};
+pub use response::{EmbedResponse, Embedding, EmbeddingRef, ResponseBuilder, RowInfo, TokenCount};
+pub use space::{Normalisation, Pooling, PrefixScheme, Space, SpaceBuilder, Variant};

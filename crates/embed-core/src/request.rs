@@ -1,0 +1,240 @@
+//! What is asked of a service.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind};
+
+/// Texts to embed, and how. Owned and cheap to clone, so that it can be sent again, split and moved to
+/// another thread.
+///
+/// ```
+/// use embed_core::{EmbedRequest, Role, Truncation};
+///
+/// let request = EmbedRequest::new(["富士山の高さ", "height of Mount Fuji"], Role::Query)
+///     .with_truncation(Truncation::End);
+/// assert_eq!(request.texts().len(), 2);
+/// ```
+#[derive(Clone)]
+pub struct EmbedRequest {
+    texts: Arc<[Arc<str>]>,
+    role: Role,
+    truncation: Truncation,
+    partition: Option<Arc<str>>,
+    deadline: Option<Instant>,
+}
+
+/// What a text is for. Models with prefixes (E5) give a query and a document of the same words different
+/// vectors; the role chooses the prefix, never the caller's string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Something to search with.
+    Query,
+    /// Something to be found.
+    Document,
+}
+
+/// What to do with a text that is longer than the model reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Truncation {
+    /// The row is an error of kind [`InputTooLong`](ErrorKind::InputTooLong). The default, because a cut
+    /// text is a wrong vector that nobody notices.
+    #[default]
+    Error,
+    /// Drop the end: embed the first tokens.
+    End,
+    /// Drop the start: embed the last tokens.
+    Start,
+    /// Embed consecutive chunks and take the mean of their vectors, each weighted by its tokens, so that
+    /// no part of the text is lost. The row counts as not cut.
+    ChunkMean,
+}
+
+impl EmbedRequest {
+    /// A request for texts in one role.
+    pub fn new<T: Into<Arc<str>>>(texts: impl IntoIterator<Item = T>, role: Role) -> Self {
+        Self {
+            texts: texts.into_iter().map(Into::into).collect(),
+            role,
+            truncation: Truncation::default(),
+            partition: None,
+            deadline: None,
+        }
+    }
+
+    /// Sets what to do with a text that is too long.
+    #[must_use]
+    pub fn with_truncation(mut self, truncation: Truncation) -> Self {
+        self.truncation = truncation;
+        self
+    }
+
+    /// Names the collection or tenant that the texts belong to: what must stay in one space.
+    #[must_use]
+    pub fn with_partition(mut self, partition: impl Into<Arc<str>>) -> Self {
+        self.partition = Some(partition.into());
+        self
+    }
+
+    /// Sets when the caller stops waiting. What isn't there by then is an error of kind
+    /// [`Timeout`](ErrorKind::Timeout).
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same request for other texts: what a decorator sends on for a part of the rows.
+    #[must_use]
+    pub fn with_texts(&self, texts: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self {
+            texts: texts.into_iter().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The texts, in the order in which the response has its rows.
+    #[must_use]
+    pub fn texts(&self) -> &[Arc<str>] {
+        &self.texts
+    }
+
+    /// The texts, shared.
+    #[must_use]
+    pub fn shared_texts(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.texts)
+    }
+
+    /// What the texts are for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What to do with a text that is too long.
+    #[must_use]
+    pub fn truncation(&self) -> Truncation {
+        self.truncation
+    }
+
+    /// The collection or tenant.
+    #[must_use]
+    pub fn partition(&self) -> Option<&str> {
+        self.partition.as_deref()
+    }
+
+    /// When the caller stops waiting.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// Counts and settings, never the texts: a request ends up in logs.
+impl fmt::Debug for EmbedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbedRequest")
+            .field("texts", &self.texts.len())
+            .field("bytes", &self.texts.iter().map(|text| text.len()).sum::<usize>())
+            .field("role", &self.role)
+            .field("truncation", &self.truncation)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Role {
+    /// The role as one lower-case word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Document => "document",
+        }
+    }
+}
+
+impl Truncation {
+    /// The policy in kebab case: `error`, `end`, `start`, `chunk-mean`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::End => "end",
+            Self::Start => "start",
+            Self::ChunkMean => "chunk-mean",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Truncation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        [Self::Query, Self::Document]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+            .ok_or_else(|| Error::new(ErrorKind::Config, "a role is one of query, document"))
+    }
+}
+
+impl FromStr for Truncation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        [Self::Error, Self::End, Self::Start, Self::ChunkMean]
+            .into_iter()
+            .find(|policy| policy.as_str() == name)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Config,
+                    "a truncation is one of error, end, start, chunk-mean",
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_text() {
+        let request = EmbedRequest::new(["my secret"], Role::Query).with_partition("tenant-7");
+        let debug = format!("{request:?}");
+        assert!(debug.contains("bytes: 9") && !debug.contains("secret"), "{debug}");
+    }
+
+    #[test]
+    fn names_parse_back() {
+        for policy in [
+            Truncation::Error,
+            Truncation::End,
+            Truncation::Start,
+            Truncation::ChunkMean,
+        ] {
+            assert_eq!(policy.as_str().parse::<Truncation>().unwrap(), policy);
+            assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
+        }
+        assert_eq!("queries".parse::<Role>().unwrap_err().kind(), ErrorKind::Config);
+    }
+}

