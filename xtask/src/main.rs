@@ -1,2 +1,120 @@
-//! xtask
-fn main() {}
+//! The project's own commands, started as `cargo xtask <command>`.
+//!
+//! This is the only entry to building, testing and packaging: what CI runs is `cargo xtask ci`, and
+//! each part of it can be run alone. One file is one command, `shell` and `workspace` are shared.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on both")]
+
+mod bench;
+mod ci;
+mod edges;
+mod package;
+mod readme;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod tidy_rules;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::setup::Precision;
+use crate::workspace::Workspace;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the binary `embed` and fetch the ONNX Runtime library and the int8 model.
+    ///
+    /// They go to the data folder that `embed` itself chooses: EMBED_HOME, or the platform's own.
+    /// What is there already is verified and left alone.
+    Setup {
+        /// Fetch the float32 model as well.
+        #[arg(long)]
+        all: bool,
+    },
+    /// From a fresh clone to vectors: setup, then embed and compare a handful of texts.
+    Quickstart,
+    /// Set up what the tests need and run all tests of the workspace, doc tests included.
+    ///
+    /// A test that lacks its model or service fails here instead of skipping (EMBED_REQUIRE=1).
+    Test {
+        /// Run only tests whose names contain one of these.
+        filters: Vec<String>,
+        /// Passed to `cargo test`, such as `-p embed-core` or, after a further `--`, `--nocapture`.
+        #[arg(last = true)]
+        cargo_args: Vec<String>,
+    },
+    /// Everything that CI runs, in an order that fails early.
+    Ci(ci::Options),
+    /// Check which crate of the workspace depends on which, and what no tree may contain.
+    Edges,
+    /// Check the rules of the tree that no compiler checks.
+    Tidy,
+    /// Run the benchmarks of embed-e5 with the real model.
+    Bench {
+        /// Run only benchmarks whose names match one of these.
+        names: Vec<String>,
+        /// Passed to criterion, such as `--save-baseline main`.
+        #[arg(last = true)]
+        criterion_args: Vec<String>,
+    },
+    /// Build the release binary and pack it with licences and checksums into target/package.
+    Package,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::load()?;
+    match command {
+        Command::Setup { all } => {
+            setup::run(&workspace, if all { Precision::All } else { Precision::Int8 }, &[]).map(drop)
+        }
+        Command::Quickstart => setup::quickstart(&workspace, &[]),
+        Command::Test { filters, cargo_args } => test::run(&workspace, &filters, &cargo_args),
+        Command::Ci(options) => ci::run(&workspace, &options),
+        Command::Edges => edges::run(&workspace),
+        Command::Tidy => tidy::run(&workspace),
+        Command::Bench { names, criterion_args } => bench::run(&workspace, &names, &criterion_args),
+        Command::Package => package::run(&workspace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn words_after_the_dashes_go_to_cargo() {
+        let cli = Cli::parse_from(["xtask", "test", "space", "--", "-p", "embed-core", "--", "--nocapture"]);
+        let Command::Test { filters, cargo_args } = cli.command else { panic!("not the command test") };
+        assert_eq!(filters, ["space"]);
+        assert_eq!(cargo_args, ["-p", "embed-core", "--", "--nocapture"]);
+    }
+}

@@ -104,7 +104,9 @@ impl Manifest {
     ///
     /// [`ErrorKind::Config`] for the first file that isn't what the manifest says.
     pub fn verify(&self, folder: &Path) -> Result<(), Error> {
-        self.files.iter().try_for_each(|file| file.verify(folder).map(drop))
+        self.files
+            .iter()
+            .try_for_each(|file| file.verify(folder).map(drop))
     }
 }
 
@@ -116,7 +118,11 @@ impl FileEntry {
     /// What reading the file gives.
     pub fn of(folder: &Path, name: &str) -> io::Result<Self> {
         let path = folder.join(name);
-        Ok(Self { name: name.to_owned(), bytes: fs::metadata(&path)?.len(), sha256: sha256_file(&path)? })
+        Ok(Self {
+            name: name.to_owned(),
+            bytes: fs::metadata(&path)?.len(),
+            sha256: sha256_file(&path)?,
+        })
     }
 
     /// Checks that the file in `folder` is this one; gives its path.
@@ -143,18 +149,26 @@ impl FileEntry {
     /// [`ErrorKind::Config`] if it is missing or of another size.
     pub fn verify_size(&self, folder: &Path) -> Result<PathBuf, Error> {
         let path = folder.join(&self.name);
-        let bytes = fs::metadata(&path).map_err(|error| self.unreadable(&path, error))?.len();
+        let bytes = fs::metadata(&path)
+            .map_err(|error| self.unreadable(&path, error))?
+            .len();
         if bytes != self.bytes {
-            return Err(Error::new(ErrorKind::Config, format!("{} is not complete", self.name))
-                .with_context("file", path.display())
-                .with_context("expected bytes", self.bytes)
-                .with_context("got", bytes));
+            return Err(
+                Error::new(ErrorKind::Config, format!("{} is not complete", self.name))
+                    .with_context("file", path.display())
+                    .with_context("expected bytes", self.bytes)
+                    .with_context("got", bytes),
+            );
         }
         Ok(path)
     }
 
     fn unreadable(&self, path: &Path, error: io::Error) -> Error {
-        let what = if is_absent(&error) { "is missing" } else { "can't be read" };
+        let what = if is_absent(&error) {
+            "is missing"
+        } else {
+            "can't be read"
+        };
         Error::new(ErrorKind::Config, format!("{} {what}", self.name))
             .with_context("file", path.display())
             .with_source(error)
@@ -172,14 +186,23 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 17];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => {
+                return Ok(hasher
+                    .finalize()
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect());
+            }
             read => hasher.update(&buffer[..read]),
         }
     }
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// A manifest may come from somebody else's bundle: it must not point out of its folder.

@@ -41,7 +41,10 @@ impl ModelFiles {
         let manifest = Manifest::read(&folder).map_err(again)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ModelNotFound,
-                format!("{} ({precision}) is not in the data folder; run `{mend}`", profile.name),
+                format!(
+                    "{} ({precision}) is not in the data folder; run `{mend}`",
+                    profile.name
+                ),
             )
             .with_context("folder", folder.display())
         })?;
@@ -56,6 +59,11 @@ impl ModelFiles {
         let (model, model_sha256) = listed(MODEL_FILE)?;
         let (tokenizer, tokenizer_sha256) = listed(TOKENIZER_FILE)?;
         manifest.verify(&folder).map_err(again)?;
-        Ok(Self { model, model_sha256, tokenizer, tokenizer_sha256 })
+        Ok(Self {
+            model,
+            model_sha256,
+            tokenizer,
+            tokenizer_sha256,
+        })
     }
 }

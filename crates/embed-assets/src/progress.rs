@@ -1,0 +1,88 @@
+//! How a long task says what it does.
+
+use std::fmt;
+
+use tokio::sync::mpsc;
+use tokio::task;
+
+use embed_core::{Error, ErrorKind};
+
+/// Whoever wants to see how a task gets on: a progress bar, a log, a test.
+///
+/// The calls come from the task itself, so they should return at once.
+pub trait Progress: fmt::Debug + Send + Sync {
+    /// A step begins or something is worth knowing. One sentence without a full stop.
+    fn message(&self, text: &str);
+
+    /// `done` bytes of `file` are there, out of `total` if that is known. May fall, when a file is begun
+    /// anew.
+    fn bytes(&self, file: &str, done: u64, total: Option<u64>);
+
+    /// No more [`bytes`](Self::bytes) of this file will come, whether it is whole or not.
+    fn finished(&self, file: &str);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn message(&self, _: &str) {}
+    fn bytes(&self, _: &str, _: u64, _: Option<u64>) {}
+    fn finished(&self, _: &str) {}
+}
+
+#[derive(Debug)]
+enum Event {
+    Message(String),
+    Bytes(String, u64, Option<u64>),
+    Finished(String),
+}
+
+/// Sends from a blocking thread what a borrowed [`Progress`] could not be taken to.
+#[derive(Debug)]
+struct Relay(mpsc::UnboundedSender<Event>);
+
+impl Relay {
+    fn send(&self, event: Event) {
+        // Nobody listens once the caller gave up; then there is nobody to tell.
+        let _ = self.0.send(event);
+    }
+}
+
+impl Progress for Relay {
+    fn message(&self, text: &str) {
+        self.send(Event::Message(text.to_owned()));
+    }
+
+    fn bytes(&self, file: &str, done: u64, total: Option<u64>) {
+        self.send(Event::Bytes(file.to_owned(), done, total));
+    }
+
+    fn finished(&self, file: &str) {
+        self.send(Event::Finished(file.to_owned()));
+    }
+}
+
+/// Runs work that blocks on a thread of its own and passes on what it says.
+///
+/// If the future is dropped, the work goes on to its end unheard; so whatever it must not outlive has to be
+/// moved into it.
+pub(crate) async fn blocking<T, F>(progress: &dyn Progress, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&dyn Progress) -> Result<T, Error> + Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let task = task::spawn_blocking(move || work(&Relay(sender)));
+    while let Some(event) = receiver.recv().await {
+        match event {
+            Event::Message(text) => progress.message(&text),
+            Event::Bytes(file, done, total) => progress.bytes(&file, done, total),
+            Event::Finished(file) => progress.finished(&file),
+        }
+    }
+    task.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "a task of the asset store died").with_source(error))
+    })
+}

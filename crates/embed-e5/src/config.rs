@@ -1,0 +1,116 @@
+//! The settings of an embedder.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use embed_core::{Error, ErrorKind};
+
+use crate::assets::DataHome;
+use crate::{Precision, Profile};
+
+/// Settings of an [`E5Embedder`](crate::E5Embedder). [`E5Config::default`] is multilingual-e5-small in
+/// int8 from the default data folder, on every processor that the process may use.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct E5Config {
+    /// The model.
+    pub profile: &'static Profile,
+    /// In which arithmetic it runs.
+    pub precision: Precision,
+    /// Where its files lie; `None` for [`DataHome::from_env`].
+    pub home: Option<DataHome>,
+    /// The ONNX Runtime library; `None` for `ORT_DYLIB_PATH`, the data folder, or the system's.
+    pub runtime_library: Option<PathBuf>,
+    /// Threads that embed, each on one processor; `None` for as many as the process may use (its affinity
+    /// and the CPU quota of its cgroup). More than that makes it slower.
+    pub threads: Option<NonZeroUsize>,
+    /// A longer text is refused before it is tokenised, which takes time and memory in proportion.
+    pub max_text_bytes: usize,
+    /// Calls that may wait for a thread; one more is refused as
+    /// [`Overloaded`](embed_core::ErrorKind::Overloaded).
+    pub max_waiting_calls: usize,
+}
+
+impl Default for E5Config {
+    fn default() -> Self {
+        Self {
+            profile: &Profile::all()[0],
+            precision: Precision::default(),
+            home: None,
+            runtime_library: None,
+            threads: None,
+            // Two thousand windows of 512 tokens for `Truncation::ChunkMean`: a book, not a passage.
+            max_text_bytes: 1 << 20,
+            max_waiting_calls: 1024,
+        }
+    }
+}
+
+impl E5Config {
+    /// Sets the model.
+    #[must_use]
+    pub fn with_profile(mut self, profile: &'static Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Sets the precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets the data folder.
+    #[must_use]
+    pub fn with_home(mut self, home: DataHome) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// Sets the ONNX Runtime library.
+    #[must_use]
+    pub fn with_runtime_library(mut self, path: impl Into<PathBuf>) -> Self {
+        self.runtime_library = Some(path.into());
+        self
+    }
+
+    /// Sets the number of threads.
+    #[must_use]
+    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Sets the size from which on a text is refused.
+    #[must_use]
+    pub fn with_max_text_bytes(mut self, bytes: usize) -> Self {
+        self.max_text_bytes = bytes;
+        self
+    }
+
+    /// Sets how many calls may wait.
+    #[must_use]
+    pub fn with_max_waiting_calls(mut self, calls: usize) -> Self {
+        self.max_waiting_calls = calls;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let zero = |field: &str| {
+            Err(Error::new(
+                ErrorKind::Config,
+                format!("{field} must be more than 0"),
+            ))
+        };
+        match self {
+            Self {
+                max_text_bytes: 0, ..
+            } => zero("max_text_bytes"),
+            Self {
+                max_waiting_calls: 0, ..
+            } => zero("max_waiting_calls"),
+            _ => Ok(()),
+        }
+    }
+}

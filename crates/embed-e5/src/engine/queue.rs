@@ -1,0 +1,112 @@
+//! The calls that wait, in turn.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use embed_core::{Error, ErrorKind};
+
+use super::Call;
+
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    max_calls: usize,
+    workers: usize,
+    broken: AtomicUsize,
+}
+
+struct State {
+    calls: VecDeque<Arc<Call>>,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(max_calls: usize, workers: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                calls: VecDeque::new(),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            max_calls,
+            workers,
+            broken: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn push(&self, call: Arc<Call>) -> Result<(), Error> {
+        if call.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state();
+        if state.calls.len() >= self.max_calls {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "the engine has as many calls waiting as it may; try again later or raise max_waiting_calls",
+            )
+            .with_context("limit", self.max_calls)
+            .temporary());
+        }
+        state.calls.push_back(call);
+        drop(state);
+        // Every worker that sleeps can take a text of it.
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, call: &Arc<Call>) {
+        self.state().calls.retain(|waiting| !Arc::ptr_eq(waiting, call));
+    }
+
+    /// Waits for a call with work left and sends it to the end of the line; `None` when the queue is
+    /// closed.
+    pub(crate) fn next(&self) -> Option<Arc<Call>> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(call) = state.calls.pop_front() {
+                state.calls.push_back(Arc::clone(&call));
+                return Some(call);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for call in state.calls.drain(..) {
+            call.cancel();
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn broken_workers(&self) -> usize {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn worker_broke(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn worker_was_mended(&self) {
+        self.broken.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! From a text to its vector: tokenise, run each window, mean, normalise.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use embed_core::{Error, ErrorKind, Role, Truncation, vector};
+use ort::environment::Environment;
+
+use crate::engine::{EncodeText, Encoder, RowOutput};
+use crate::session::OrtEncoder;
+use crate::tokenizer::{TextTokenizer, TokenisedText, starts_with_prefix};
+
+/// What the threads of one embedder share.
+pub(crate) struct Pipeline {
+    pub(crate) environment: Environment,
+    pub(crate) model: PathBuf,
+    pub(crate) dimension: usize,
+    pub(crate) tokenizer: TextTokenizer,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    texts: AtomicU64,
+    tokens: AtomicU64,
+    truncated: AtomicU64,
+    prefixed: AtomicU64,
+}
+
+/// What an embedder has done since it was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct E5Stats {
+    /// Texts embedded.
+    pub texts: u64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+    /// Texts of which a part was cut off, as the request asked.
+    pub truncated: u64,
+    /// Texts that already began with `query: ` or `passage: `. They are embedded as they stand after the
+    /// role's own prefix; more than a few mean that a caller still adds prefixes by hand.
+    pub prefixed_texts: u64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> E5Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        E5Stats {
+            texts: read(&self.texts),
+            tokens: read(&self.tokens),
+            truncated: read(&self.truncated),
+            prefixed_texts: read(&self.prefixed),
+        }
+    }
+
+    fn count(&self, text: &str, tokenised: &TokenisedText) {
+        let tokens = tokenised
+            .windows
+            .iter()
+            .map(|window| window.ids.len() as u64)
+            .sum();
+        self.texts.fetch_add(1, Ordering::Relaxed);
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+        let truncated = tokenised.tokens.used < tokenised.tokens.total;
+        self.truncated.fetch_add(truncated.into(), Ordering::Relaxed);
+        self.prefixed
+            .fetch_add(starts_with_prefix(text).into(), Ordering::Relaxed);
+    }
+}
+
+impl EncodeText for Pipeline {
+    fn open(&self) -> Result<Box<dyn Encoder>, Error> {
+        Ok(Box::new(OrtEncoder::open(
+            &self.environment,
+            &self.model,
+            self.dimension,
+        )?))
+    }
+
+    fn encode_text(
+        &self,
+        encoder: &mut dyn Encoder,
+        text: &str,
+        role: Role,
+        truncation: Truncation,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<RowOutput, Error> {
+        let tokenised = self.tokenizer.tokenise(text, role, truncation)?;
+        let mut sum = vec![0.0_f64; self.dimension];
+        for window in &tokenised.windows {
+            if cancelled() {
+                return Err(Error::new(ErrorKind::Timeout, "the caller went away"));
+            }
+            let mean = encoder.encode(&window.ids)?;
+            for (sum, value) in sum.iter_mut().zip(mean) {
+                *sum += f64::from(value) * window.weight as f64;
+            }
+        }
+        let mut vector: Vec<_> = sum.into_iter().map(|value| value as f32).collect();
+        vector::normalise(&mut vector);
+        self.counters.count(text, &tokenised);
+        Ok(RowOutput {
+            vector,
+            tokens: tokenised.tokens,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! One ONNX Runtime session and the shape of the model behind it.
+
+use std::path::Path;
+
+use embed_core::{Error, ErrorKind};
+use ort::environment::Environment;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Tensor, TensorRef};
+
+use crate::engine::Encoder;
+use crate::runtime::runtime_error;
+
+/// A single-threaded session that embeds one text a run.
+///
+/// It takes the graphs that this project writes (output `pooled`) and the usual exports of the family
+/// (inputs `attention_mask` and `token_type_ids` too, output `last_hidden_state`), whose mean it takes here.
+pub(crate) struct OrtEncoder {
+    session: Session,
+    inputs: Vec<Input>,
+    dimension: usize,
+}
+
+/// What is fed for each token.
+enum Input {
+    Ids,
+    /// One: nothing is padded, so every token counts.
+    Mask,
+    /// Zero: there is one segment.
+    Types,
+}
+
+impl OrtEncoder {
+    pub(crate) fn open(environment: &Environment, model: &Path, dimension: usize) -> Result<Self, Error> {
+        let session = Self::session(environment, model).map_err(|error| {
+            error
+                .with_context("file", model.display())
+                .with_context("mend", "embed models verify")
+        })?;
+        let inputs = session
+            .inputs()
+            .iter()
+            .map(|input| match input.name() {
+                "input_ids" => Ok(Input::Ids),
+                "attention_mask" => Ok(Input::Mask),
+                "token_type_ids" => Ok(Input::Types),
+                other => Err(Error::new(
+                    ErrorKind::Config,
+                    "the model has an input that this family doesn't",
+                )
+                .with_context("input", other)
+                .with_context("file", model.display())),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            session,
+            inputs,
+            dimension,
+        })
+    }
+
+    fn session(environment: &Environment, model: &Path) -> Result<Session, Error> {
+        let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
+        Session::builder(environment)
+            .map_err(|error| runtime_error("ONNX Runtime gives no session", error))?
+            // The graph is written in the form that runs fastest; fusing it further makes it slower.
+            .with_optimization_level(GraphOptimizationLevel::Level1)
+            .map_err(refused)?
+            .with_intra_threads(1)
+            .map_err(refused)?
+            // Every text has its own length, so a plan of the memory of the last run is of no use.
+            .with_memory_pattern(false)
+            .map_err(refused)?
+            .commit_from_file(model)
+            .map_err(|error| runtime_error("ONNX Runtime can't load the model", error))
+    }
+}
+
+impl Encoder for OrtEncoder {
+    fn encode(&mut self, ids: &[i64]) -> Result<Vec<f32>, Error> {
+        let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
+        let shape = [1, ids.len()];
+        let constant = |value| Tensor::from_array((shape, vec![value; ids.len()])).map(Into::into);
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|input| match input {
+                Input::Ids => TensorRef::from_array_view((shape, ids)).map(SessionInputValue::from),
+                Input::Mask => constant(1_i64),
+                Input::Types => constant(0_i64),
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
+        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        mean_over_tokens(shape, values, ids.len(), self.dimension)
+    }
+}
+
+/// The mean over the tokens, from either form of output.
+fn mean_over_tokens(
+    shape: &[i64],
+    values: &[f32],
+    tokens: usize,
+    dimension: usize,
+) -> Result<Vec<f32>, Error> {
+    match *shape {
+        [1, width] if width == dimension as i64 => Ok(values.to_vec()),
+        [1, rows, width] if rows == tokens as i64 && width == dimension as i64 => {
+            let mut mean = vec![0.0; dimension];
+            for row in values.chunks_exact(dimension) {
+                for (sum, value) in mean.iter_mut().zip(row) {
+                    *sum += value / tokens as f32;
+                }
+            }
+            Ok(mean)
+        }
+        _ => Err(Error::new(
+            ErrorKind::DimensionMismatch,
+            "the model gives another shape than its profile",
+        )
+        .with_context("expected width", dimension)
+        .with_context("got", format!("{shape:?}"))),
+    }
+}

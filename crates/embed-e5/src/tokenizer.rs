@@ -1,0 +1,189 @@
+//! Text to token ids, and what to do when there are too many.
+
+use std::fmt;
+use std::path::Path;
+
+use embed_core::{Error, ErrorKind, Role, TokenCount, Truncation};
+use tokenizers::Tokenizer;
+
+use crate::profile::prefix;
+
+/// A model's tokenizer with the rules of the E5 family around it.
+pub(crate) struct TextTokenizer {
+    inner: Tokenizer,
+    frame: Frame,
+    max_tokens: usize,
+    max_text_bytes: usize,
+}
+
+/// What stands around the tokens of every text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    first: u32,
+    last: u32,
+}
+
+/// The ids of one text, cut by the request's policy: one run of the model for each window.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokenisedText {
+    /// Each with its special tokens and prefix.
+    pub(crate) windows: Vec<Window>,
+    pub(crate) tokens: TokenCount,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) ids: Vec<i64>,
+    /// Tokens of the text itself, which are what the window weighs in a mean.
+    pub(crate) weight: usize,
+}
+
+impl TextTokenizer {
+    pub(crate) fn open(path: &Path, max_tokens: usize, max_text_bytes: usize) -> Result<Self, Error> {
+        let broken = |what: &str| {
+            Error::new(ErrorKind::Config, what)
+                .with_context("file", path.display())
+                .with_context("mend", "embed models verify")
+        };
+        let mut inner = Tokenizer::from_file(path)
+            .map_err(|error| broken("the tokenizer can't be read").with_source(foreign(error)))?;
+        // Cutting is a matter of the request, and nothing is ever padded.
+        inner
+            .with_truncation(None)
+            .map_err(|error| broken("the tokenizer refuses its settings").with_source(foreign(error)))?;
+        inner.with_padding(None);
+        let frame = match *inner.encode_fast("", true).map_err(|_| unusable())?.get_ids() {
+            [first, last] => Frame { first, last },
+            _ => return Err(broken("the tokenizer doesn't put one special token at each end")),
+        };
+        Ok(Self {
+            inner,
+            frame,
+            max_tokens,
+            max_text_bytes,
+        })
+    }
+
+    /// The windows of a text. The prefix of the role comes before the text, in every window.
+    pub(crate) fn tokenise(
+        &self,
+        text: &str,
+        role: Role,
+        truncation: Truncation,
+    ) -> Result<TokenisedText, Error> {
+        check_text(text, self.max_text_bytes)?;
+        let prefixed = [prefix(role), text].concat();
+        let encoding = self
+            .inner
+            .encode_fast(prefixed.as_str(), false)
+            .map_err(|_| unusable())?;
+        let ids = encoding.get_ids();
+        // The tokenizer splits at white space, so the prefix is the same tokens before every text.
+        let before = self
+            .inner
+            .encode_fast(prefix(role).trim_end(), false)
+            .map_err(|_| unusable())?;
+        let (before, body) = ids.split_at_checked(before.len()).unwrap_or((ids, &[]));
+        if body.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the text has no character that the model reads",
+            )
+            .with_context("bytes", text.len()));
+        }
+        self.cut(before, body, truncation)
+    }
+
+    fn cut(&self, before: &[u32], body: &[u32], truncation: Truncation) -> Result<TokenisedText, Error> {
+        let around = before.len() + 2;
+        let room = self.max_tokens - around;
+        let total = around + body.len();
+        let window = |part: &[u32]| Window {
+            ids: [self.frame.first]
+                .iter()
+                .chain(before)
+                .chain(part)
+                .chain([&self.frame.last])
+                .map(|&id| i64::from(id))
+                .collect(),
+            weight: part.len(),
+        };
+        if body.len() <= room {
+            let tokens = TokenCount { used: total, total };
+            return Ok(TokenisedText {
+                windows: vec![window(body)],
+                tokens,
+            });
+        }
+        let cut_to = |part: &[u32]| TokenisedText {
+            windows: vec![window(part)],
+            tokens: TokenCount {
+                used: around + part.len(),
+                total,
+            },
+        };
+        match truncation {
+            Truncation::End => Ok(cut_to(&body[..room])),
+            Truncation::Start => Ok(cut_to(&body[body.len() - room..])),
+            Truncation::ChunkMean => {
+                // Chunks of even size, so that the last one isn't a few stray words.
+                let size = body.len().div_ceil(body.len().div_ceil(room));
+                let windows = body.chunks(size).map(window).collect();
+                Ok(TokenisedText {
+                    windows,
+                    tokens: TokenCount { used: total, total },
+                })
+            }
+            _ => Err(Error::new(
+                ErrorKind::InputTooLong,
+                "the text is longer than the model reads; shorten it or choose a truncation",
+            )
+            .with_context("tokens", total)
+            .with_context("limit", self.max_tokens)),
+        }
+    }
+}
+
+/// Whether a caller put one of the family's prefixes in front by hand.
+pub(crate) fn starts_with_prefix(text: &str) -> bool {
+    [Role::Query, Role::Document]
+        .iter()
+        .any(|&role| text.starts_with(prefix(role)))
+}
+
+fn check_text(text: &str, max_bytes: usize) -> Result<(), Error> {
+    let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidInput, what));
+    if text.is_empty() {
+        invalid("the text is empty")
+    } else if text.len() > max_bytes {
+        Err(Error::new(
+            ErrorKind::InputTooLong,
+            "the text is too large; split it into passages",
+        )
+        .with_context("bytes", text.len())
+        .with_context("limit", max_bytes))
+    } else if text.contains('\0') {
+        invalid("the text has a NUL character, which no text has; is it binary data?")
+    } else if text.trim().is_empty() {
+        invalid("the text is nothing but white space")
+    } else {
+        Ok(())
+    }
+}
+
+/// The tokenizer's own message may quote the text, so it is dropped.
+fn unusable() -> Error {
+    Error::new(ErrorKind::Internal, "the tokenizer failed on a text")
+}
+
+fn foreign(error: tokenizers::Error) -> std::io::Error {
+    std::io::Error::other(error)
+}
+
+impl fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("max_tokens", &self.max_tokens)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Starting other programs: what is run is shown, and a failure names the command.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// One program to start, in one folder.
+#[derive(Debug)]
+pub(crate) struct Cmd {
+    command: Command,
+    shown: String,
+}
+
+impl Cmd {
+    /// A program, started in `folder`.
+    pub(crate) fn new(program: impl AsRef<OsStr>, folder: &Path) -> Self {
+        let program = program.as_ref();
+        let mut command = Command::new(program);
+        command.current_dir(folder);
+        // The full path of a program that we built is noise to whoever reads along.
+        let shown = Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned();
+        Self { command, shown }
+    }
+
+    /// The cargo that runs this program, so that a `+toolchain` holds for everything below it.
+    pub(crate) fn cargo(folder: &Path) -> Self {
+        let mut cmd = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
+        "cargo".clone_into(&mut cmd.shown);
+        cmd
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, args: I) -> Self {
+        for arg in args {
+            let arg = arg.as_ref();
+            let text = arg.to_string_lossy();
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+".contains(c);
+            let _ = if !text.is_empty() && text.chars().all(plain) {
+                write!(self.shown, " {text}")
+            } else {
+                write!(self.shown, " '{text}'")
+            };
+            self.command.arg(arg);
+        }
+        self
+    }
+
+    /// Sets variables for this program alone.
+    pub(crate) fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        mut self,
+        vars: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.command.envs(vars);
+        self
+    }
+
+    /// Runs it on our own output, and fails when it fails.
+    pub(crate) fn run(mut self) -> Result<()> {
+        self.show();
+        let status = self.command.status().with_context(|| format!("cannot start `{}`", self.shown))?;
+        check(status, &self.shown)
+    }
+
+    /// Runs it and gives back what it wrote to its standard output.
+    pub(crate) fn read(mut self) -> Result<String> {
+        let output = self
+            .command
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start `{}`", self.shown))?;
+        check(output.status, &self.shown)?;
+        String::from_utf8(output.stdout).with_context(|| format!("`{}` wrote no UTF-8", self.shown))
+    }
+
+    /// Runs it, shows its standard output as it comes, and hands every line to `see`.
+    pub(crate) fn run_watched(mut self, mut see: impl FnMut(&str)) -> Result<()> {
+        self.show();
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.shown))?;
+        let pipe = child.stdout.take().context("the pipe to the child is gone")?;
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        // Bytes, not lines of text: a test may print what is no UTF-8.
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&line)?;
+            out.flush()?;
+            see(String::from_utf8_lossy(&line).trim_end());
+            line.clear();
+        }
+        check(child.wait()?, &self.shown)
+    }
+
+    fn show(&self) {
+        println!("$ {}", self.shown);
+    }
+}
+
+fn check(status: ExitStatus, shown: &str) -> Result<()> {
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => bail!("`{shown}` ended with exit code {code}"),
+        None => bail!("`{shown}` was ended by a signal"),
+    }
+}
+
+/// Whether a variable is set to something that means yes.
+pub(crate) fn is_on(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command_and_its_code() {
+        let cmd = Cmd::new("sh", Path::new(".")).args(["-c", "exit 3"]);
+        let error = cmd.run().unwrap_err().to_string();
+        assert_eq!(error, "`sh -c 'exit 3'` ended with exit code 3");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = Cmd::new("no-such-program-here", Path::new(".")).run().unwrap_err();
+        assert_eq!(error.to_string(), "cannot start `no-such-program-here`");
+    }
+
+    #[test]
+    fn watched_output_arrives_line_by_line() {
+        let mut lines = Vec::new();
+        let cmd = Cmd::new("sh", Path::new(".")).args(["-c", "printf 'one\\ntwo'"]);
+        cmd.run_watched(|line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+    }
+}
