@@ -1,2 +1,58 @@
-//! The command `embed`.
-fn main() {}
+//! The command `embed`: turns text into vectors, compares texts, looks after the models.
+
+mod commands;
+mod exit;
+mod input;
+mod meter;
+mod output;
+mod progress;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use embed_core::Error;
+use embed_e5::assets::DataHome;
+
+use crate::exit::Exit;
+
+/// Text in any language to vectors, on this machine.
+///
+/// A first look:
+///
+///   embed models pull                          fetch the model and the runtime, once
+///   embed encode --format table 富士山 "Mount Fuji"
+///   embed encode --input texts.txt --output vectors.jsonl
+///   embed compare "database query" "データベースのクエリ" "cooking"
+///   embed doctor                               what is missing, and what mends it
+#[derive(Debug, Parser)]
+#[command(name = "embed", version, verbatim_doc_comment, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Encode(commands::encode::EncodeArgs),
+    Compare(commands::compare::CompareArgs),
+    Doctor(commands::doctor::DoctorArgs),
+    /// List, fetch, check and carry around the model files and the runtime library.
+    Models(commands::models::ModelsArgs),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let result = run(Cli::parse().command).await;
+    exit::report(result)
+}
+
+async fn run(command: Command) -> Result<Exit, Error> {
+    let home = DataHome::from_env()?;
+    match command {
+        Command::Encode(args) => commands::encode::run(args, home).await,
+        Command::Compare(args) => commands::compare::run(args, home).await,
+        Command::Doctor(args) => commands::doctor::run(args, home).await,
+        Command::Models(args) => commands::models::run(args, home).await.map(|()| Exit::Done),
+    }
+}

@@ -1,1 +1,9 @@
-//! embed-testkit
+#![doc = include_str!("../README.md")]
+
+pub mod contract;
+pub mod data;
+pub mod hub;
+
+mod require;
+
+pub use require::{REQUIRE_VARIABLE, require};

@@ -80,7 +80,19 @@ impl Manifest {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(broken("the manifest can't be read").with_source(error)),
         };
-        let manifest: Self = serde_json::from_slice(&text)
+        Self::parse(&text)
+            .map(Some)
+            .map_err(|error| error.with_context("file", path.display()))
+    }
+
+    /// Reads a manifest that lies elsewhere than in its folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if it is damaged, of another format, or names a file outside of its folder.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let broken = |what: &str| Error::new(ErrorKind::Config, what);
+        let manifest: Self = serde_json::from_slice(text)
             .map_err(|error| broken("the manifest is damaged").with_source(error))?;
         if manifest.format != MANIFEST_FORMAT {
             return Err(broken("the manifest is of another version of this program"));
@@ -89,7 +101,7 @@ impl Manifest {
             return Err(broken("the manifest names a file outside of its folder")
                 .with_context("name", file.name.escape_debug()));
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     /// The entry of a file.

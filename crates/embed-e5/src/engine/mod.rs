@@ -10,6 +10,8 @@
 
 mod call;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::fmt;

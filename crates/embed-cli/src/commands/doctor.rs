@@ -1,0 +1,180 @@
+//! `embed doctor`: what is there, what is missing, and which command mends it.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use embed_core::{EmbedderExt, Error};
+use embed_e5::assets::{DataHome, ModelFiles};
+use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::print;
+
+/// Check the set-up: data folder, runtime library, models, threads, and one text embedded.
+///
+/// The exit code is 1 if something is wrong. What is merely not fetched (the f32 model) is no fault.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// How to write the findings.
+    #[arg(long, value_enum, default_value_t = Form::Table)]
+    format: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Jsonl,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    status: Status,
+    detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// Not there, and not needed.
+    Absent,
+    Wrong,
+}
+
+pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error> {
+    let profile = &Profile::all()[0];
+    let findings = [
+        data_folder(&home),
+        threads(),
+        runtime(&home),
+        model(&home, profile, Precision::Int8, Status::Wrong),
+        model(&home, profile, Precision::F32, Status::Absent),
+        one_text(&home).await,
+    ];
+    print(&match args.format {
+        Form::Table => table(&findings),
+        Form::Jsonl => findings
+            .iter()
+            .map(|finding| serde_json::json!(finding).to_string() + "\n")
+            .collect(),
+    })?;
+    let wrong = findings.iter().any(|finding| finding.status == Status::Wrong);
+    Ok(if wrong { Exit::Failures } else { Exit::Done })
+}
+
+impl Finding {
+    fn of(check: &'static str, result: Result<String, Error>) -> Self {
+        match result {
+            Ok(detail) => Self {
+                check,
+                status: Status::Ok,
+                detail,
+            },
+            Err(error) => Self {
+                check,
+                status: Status::Wrong,
+                detail: error.to_string(),
+            },
+        }
+    }
+}
+
+fn data_folder(home: &DataHome) -> Finding {
+    let root = home.root();
+    let shown = root.display();
+    let (status, detail) = match root.metadata() {
+        Ok(meta) if !meta.is_dir() => (Status::Wrong, format!("{shown} is not a folder; set EMBED_HOME")),
+        Ok(meta) if meta.permissions().readonly() => (
+            Status::Wrong,
+            format!("{shown} can't be written; set EMBED_HOME or its permissions"),
+        ),
+        Ok(_) => (Status::Ok, shown.to_string()),
+        Err(_) => (
+            Status::Wrong,
+            format!("{shown} is not there; run `embed models pull`"),
+        ),
+    };
+    Finding {
+        check: "data folder",
+        status,
+        detail,
+    }
+}
+
+fn threads() -> Finding {
+    let detail = format!(
+        "{} (affinity and CPU quota; --threads changes it)",
+        available_threads()
+    );
+    Finding {
+        check: "threads",
+        status: Status::Ok,
+        detail,
+    }
+}
+
+fn runtime(home: &DataHome) -> Finding {
+    let started = RuntimeLibrary::find(home, None).and_then(|library| {
+        library.start()?;
+        let path = library
+            .path()
+            .map_or("a part of this program".to_owned(), |path| {
+                path.display().to_string()
+            });
+        Ok(format!("{path}: {}", runtime_build().unwrap_or("")))
+    });
+    Finding::of("runtime", started)
+}
+
+fn model(home: &DataHome, profile: &Profile, precision: Precision, if_absent: Status) -> Finding {
+    let check = match precision {
+        Precision::F32 => "model f32",
+        _ => "model int8",
+    };
+    let mut finding = Finding::of(
+        check,
+        ModelFiles::open(home, profile, precision)
+            .map(|files| format!("{}, SHA-256 {}", files.model.display(), files.model_sha256)),
+    );
+    if finding.status == Status::Wrong && !home.model_dir(profile, precision).exists() {
+        finding.status = if_absent;
+    }
+    finding
+}
+
+async fn one_text(home: &DataHome) -> Finding {
+    let started = Instant::now();
+    let embedded = async {
+        let embedder = E5Embedder::load(E5Config::default().with_home(home.clone())).await?;
+        let loaded = started.elapsed();
+        let embedding = embedder.encode_query("富士山の高さ").await?;
+        Ok(format!(
+            "one text in {:.1} ms, after {:.0} ms of loading; {}",
+            (started.elapsed() - loaded).as_secs_f64() * 1e3,
+            loaded.as_secs_f64() * 1e3,
+            embedding.info().model.variant()
+        ))
+    };
+    Finding::of("embedding", embedded.await)
+}
+
+fn table(findings: &[Finding]) -> String {
+    let mut page = String::new();
+    for Finding {
+        check,
+        status,
+        detail,
+    } in findings
+    {
+        let status = match status {
+            Status::Ok => "ok",
+            Status::Absent => "absent",
+            Status::Wrong => "WRONG",
+        };
+        let _ = writeln!(page, "{status:<7} {check:<12} {detail}");
+    }
+    page
+}

@@ -1,0 +1,72 @@
+//! How the program ends: exit codes, and the one place that prints an error.
+
+use std::error::Error as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use embed_core::{Error, ErrorKind};
+
+/// Shown under `--help`, so that a script's author finds the codes.
+pub(crate) const HELP: &str = "\
+Exit codes: 0 done; 1 some rows failed, or a check found something (the other rows stand);
+2 wrong usage; 3 the set-up is wrong (model, runtime library, files, permissions): the message
+names the mend; 4 anything else.
+
+Data goes to standard output, messages and progress to standard error.
+EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library.";
+
+/// An end that isn't an error of the whole command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    /// Some rows failed, or a check found something.
+    Failures,
+}
+
+/// Prints the error, if there is one, and gives the exit code.
+pub(crate) fn report(result: Result<Exit, Error>) -> ExitCode {
+    match result {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Failures) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut line = format!("embed: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                line.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            // If even standard error is gone, the code still tells.
+            let _ = writeln!(io::stderr(), "{line}");
+            ExitCode::from(code(error.kind()))
+        }
+    }
+}
+
+fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::InvalidInput | ErrorKind::InputTooLong => 1,
+        ErrorKind::Config | ErrorKind::ModelNotFound | ErrorKind::Unauthorized => 3,
+        _ => 4,
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn is_broken_pipe(error: &Error) -> bool {
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error of reading or writing a file, named for the user.
+pub(crate) fn file_error(what: &str, path: impl std::fmt::Display, error: io::Error) -> Error {
+    let mend = match error.kind() {
+        io::ErrorKind::StorageFull => "; the disk is full: free some space or choose another place",
+        io::ErrorKind::PermissionDenied => "; this user lacks the permission",
+        _ => "",
+    };
+    Error::new(ErrorKind::Config, format!("{what}{mend}"))
+        .with_context("file", path)
+        .with_source(error)
+}

@@ -1,0 +1,95 @@
+//! A NumPy array, format version 1.0 of
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//!
+//! The number of rows stands in the header and is known at the end, so the header has room for any number
+//! and is written twice.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+
+use super::{OutputRow, RowWriter};
+
+/// Magic, version and length, then the dictionary: a multiple of 64 as the format asks.
+const HEADER_BYTES: usize = 128;
+
+pub(super) struct NpyWriter {
+    file: BufWriter<File>,
+    rows: u64,
+    /// Known from the first good row on.
+    dimension: Option<usize>,
+    /// Failed rows before the first good one, whose width isn't known yet.
+    owed: u64,
+}
+
+impl NpyWriter {
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file: BufWriter::new(file),
+            rows: 0,
+            dimension: None,
+            owed: 0,
+        }
+    }
+
+    fn write_header(&mut self) -> io::Result<()> {
+        let dimension = self.dimension.unwrap_or(0);
+        let dict = format!(
+            "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}",
+            self.rows
+        );
+        let mut header = b"\x93NUMPY\x01\x00".to_vec();
+        header.extend_from_slice(&((HEADER_BYTES - 10) as u16).to_le_bytes());
+        header.extend_from_slice(dict.as_bytes());
+        header.resize(HEADER_BYTES - 1, b' ');
+        header.push(b'\n');
+        self.file.write_all(&header)
+    }
+
+    fn write_values<'v>(&mut self, values: impl Iterator<Item = &'v f32>) -> io::Result<()> {
+        for value in values {
+            self.file.write_all(&value.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write_nan_rows(&mut self, rows: u64, dimension: usize) -> io::Result<()> {
+        for _ in 0..rows {
+            self.write_values(std::iter::repeat_n(&f32::NAN, dimension))?;
+        }
+        Ok(())
+    }
+}
+
+impl RowWriter for NpyWriter {
+    fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
+        self.rows += 1;
+        match (row.row, self.dimension) {
+            (Ok(embedding), None) => {
+                let dimension = embedding.vector().len();
+                self.dimension = Some(dimension);
+                self.write_header()?;
+                self.write_nan_rows(self.owed, dimension)?;
+                self.write_values(embedding.vector().iter())
+            }
+            (Ok(embedding), Some(dimension)) if embedding.vector().len() != dimension => Err(
+                io::Error::other("the rows are of several widths and make no array; use --format jsonl"),
+            ),
+            (Ok(embedding), Some(_)) => self.write_values(embedding.vector().iter()),
+            (Err(_), Some(dimension)) => self.write_nan_rows(1, dimension),
+            (Err(_), None) => {
+                self.owed += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    fn finish(&mut self, _summary: &str) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.write_header()?;
+        self.file.flush()
+    }
+}

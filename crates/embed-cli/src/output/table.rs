@@ -1,0 +1,125 @@
+//! A table for people.
+
+use std::io::{self, Write};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::{OutputRow, RowWriter};
+
+/// Columns that a text may take on the screen.
+const TEXT_COLUMNS: usize = 36;
+
+pub(super) struct TableWriter<W> {
+    out: W,
+    started: bool,
+}
+
+impl<W: Write> TableWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, started: false }
+    }
+}
+
+impl<W: Write> RowWriter for TableWriter<W> {
+    fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
+        if !self.started {
+            self.started = true;
+            writeln!(
+                self.out,
+                "{:>5}  {:>6}  {}  vector",
+                "index",
+                "tokens",
+                pad("text", TEXT_COLUMNS)
+            )?;
+        }
+        let text = pad(row.input.text.as_deref().unwrap_or(""), TEXT_COLUMNS);
+        match row.row {
+            Ok(embedding) => {
+                let info = embedding.info();
+                let tokens = info
+                    .tokens
+                    .map_or(String::new(), |tokens| tokens.total.to_string());
+                let head: Vec<_> = embedding
+                    .vector()
+                    .iter()
+                    .take(4)
+                    .map(|value| format!("{value:+.4}"))
+                    .collect();
+                let cut = if info.truncated { "  cut" } else { "" };
+                writeln!(
+                    self.out,
+                    "{:>5}  {tokens:>6}  {text}  {} …{cut}",
+                    row.index,
+                    head.join(" ")
+                )
+            }
+            Err(error) => {
+                writeln!(
+                    self.out,
+                    "{:>5}  {:>6}  {text}  {}: {error}",
+                    row.index,
+                    "-",
+                    error.kind()
+                )
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(&mut self, summary: &str) -> io::Result<()> {
+        writeln!(self.out, "{summary}")?;
+        self.out.flush()
+    }
+}
+
+/// The text in exactly so many columns of a terminal, where a character may take two; control characters
+/// are shown as spaces, so that a text can't move the cursor.
+pub(crate) fn pad(text: &str, columns: usize) -> String {
+    let plain: String = text
+        .chars()
+        .take(4 * columns)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let mut shown = String::new();
+    let fits = plain.width() <= columns && plain.len() == text.len();
+    let room = if fits { columns } else { columns - 1 };
+    let mut width = 0;
+    for c in plain.chars() {
+        let next = width + c.width().unwrap_or(0);
+        if next > room {
+            break;
+        }
+        width = next;
+        shown.push(c);
+    }
+    if !fits {
+        shown.push('…');
+        width += 1;
+    }
+    shown + &" ".repeat(columns.saturating_sub(width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_takes_the_same_width() {
+        for text in [
+            "",
+            "short",
+            "富士山の高さは何メートルですか",
+            "a\u{1b}[2Jb",
+            "é",
+            "👍🏽 ok",
+        ] {
+            assert_eq!(pad(text, 12).width(), 12, "{text:?}");
+        }
+        assert_eq!(pad("short", 8), "short   ");
+        assert_eq!(pad("富士山", 5), "富士…");
+        assert!(!pad("a\u{1b}b", 8).contains('\u{1b}'));
+    }
+}

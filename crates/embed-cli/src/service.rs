@@ -1,0 +1,63 @@
+//! From flags to an embedder.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, ValueEnum};
+use embed_core::{Error, Role, Truncation};
+use embed_e5::assets::DataHome;
+use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+
+/// The flags that choose who embeds, shared by the commands.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// Who embeds the texts.
+    #[arg(long, value_enum, default_value_t = Service::E5)]
+    service: Service,
+
+    /// The model; `embed models list` names them.
+    #[arg(long, default_value = "multilingual-e5-small")]
+    model: String,
+
+    /// In which arithmetic: int8 is fastest, f32 is the reference.
+    #[arg(long, default_value = "int8", value_parser = parse_precision)]
+    precision: Precision,
+
+    /// Threads that embed; as many as there are processors unless you say so.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Service {
+    /// A model of the E5 family inside this process.
+    E5,
+}
+
+impl ServiceArgs {
+    pub(crate) async fn load(&self, home: DataHome) -> Result<E5Embedder, Error> {
+        let Service::E5 = self.service;
+        let mut config = E5Config::default()
+            .with_home(home)
+            .with_profile(Profile::by_name(&self.model)?)
+            .with_precision(self.precision);
+        config.threads = self.threads;
+        E5Embedder::load(config).await
+    }
+}
+
+/// The longest text that an embedder with these settings takes, in bytes.
+pub(crate) fn max_text_bytes() -> usize {
+    E5Config::default().max_text_bytes
+}
+
+pub(crate) fn parse_precision(name: &str) -> Result<Precision, String> {
+    name.parse().map_err(|error: Error| error.to_string())
+}
+
+pub(crate) fn parse_role(name: &str) -> Result<Role, String> {
+    name.parse().map_err(|error: Error| error.to_string())
+}
+
+pub(crate) fn parse_truncation(name: &str) -> Result<Truncation, String> {
+    name.parse().map_err(|error: Error| error.to_string())
+}

@@ -1,0 +1,70 @@
+//! Loading, limits and the end.
+
+use std::num::NonZeroUsize;
+
+use embed_core::{EmbedRequest, Embedder, EmbedderExt, ErrorKind, Role, Truncation, vector};
+use embed_e5::{E5Config, E5Embedder, Precision};
+
+use crate::{home, model};
+
+#[tokio::test]
+async fn dropping_the_embedder_joins_its_threads() {
+    let Some(home) = home() else { return };
+    let config = E5Config::default()
+        .with_home(home)
+        .with_threads(NonZeroUsize::new(3).unwrap());
+    let e5 = E5Embedder::load(config).await.unwrap();
+    assert_eq!(e5.threads(), 3);
+    e5.encode_query("a text").await.unwrap();
+    // Drop joins: if a thread didn't end, this test wouldn't.
+    drop(e5);
+}
+
+#[tokio::test]
+async fn a_prefix_by_hand_is_embedded_and_counted() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let before = e5.stats().prefixed_texts;
+    let by_hand = e5.encode_query("query: cooking recipes").await.unwrap();
+    let plain = e5.encode_query("cooking recipes").await.unwrap();
+    assert_ne!(by_hand.vector(), plain.vector());
+    assert!(e5.stats().prefixed_texts > before);
+}
+
+#[tokio::test]
+async fn the_role_chooses_the_vector() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let query = e5.encode_query("cooking recipes").await.unwrap();
+    let document = e5.encode_document("cooking recipes").await.unwrap();
+    assert_ne!(query.vector(), document.vector());
+    assert!(query.similarity(&document).unwrap() > 0.8);
+}
+
+#[tokio::test]
+async fn no_text_is_too_large_by_accident() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let book = "x".repeat(10 << 20);
+    let error = e5.encode_query(&book).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InputTooLong);
+    assert!(error.to_string().contains("10485760"), "{error}");
+    let error = e5.encode_query("a\0b").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn every_chunk_of_a_long_text_counts() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let half = |sentence: &str| sentence.repeat(120);
+    let text = half("A database answers queries. ") + &half("料理のレシピを探しています。");
+    let embed = async |policy| {
+        let request = EmbedRequest::new([text.as_str()], Role::Document).with_truncation(policy);
+        e5.embed(request).await.unwrap().into_single().unwrap()
+    };
+    let (start, end, mean) = (
+        embed(Truncation::Start).await,
+        embed(Truncation::End).await,
+        embed(Truncation::ChunkMean).await,
+    );
+    let apart = start.similarity(&end).unwrap();
+    assert!(mean.similarity(&start).unwrap() > apart && mean.similarity(&end).unwrap() > apart);
+    assert!((vector::norm(mean.vector()) - 1.0).abs() < 1e-5);
+}

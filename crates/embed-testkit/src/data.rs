@@ -1,0 +1,96 @@
+//! Real texts and reference vectors.
+
+use serde::Deserialize;
+
+/// A text with the vector and, for most, the token ids that it must get. See `data/README.md`.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct ReferenceRow {
+    /// The text, without prefix.
+    pub text: String,
+    /// `query` or `document`.
+    pub role: String,
+    /// Tokens that went into the vector; longer texts are cut at the end.
+    pub tokens: usize,
+    /// The ids, where they are listed.
+    #[serde(default)]
+    pub token_ids: Option<Vec<u32>>,
+    /// The vector, of norm 1.
+    pub embedding: Vec<f32>,
+}
+
+/// An article of the Universal Declaration of Human Rights in one language.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Article {
+    /// Language tag (BCP 47).
+    pub language: String,
+    /// 1 to 30.
+    pub article: usize,
+    /// The text.
+    pub text: String,
+}
+
+/// The 48 reference rows of multilingual-e5-small.
+///
+/// # Panics
+///
+/// If the file that is compiled in is damaged.
+#[must_use]
+pub fn e5_small_reference() -> Vec<ReferenceRow> {
+    #[derive(Deserialize)]
+    struct File {
+        rows: Vec<ReferenceRow>,
+    }
+    let file: File = serde_json::from_str(include_str!("../data/e5-small-reference.json"))
+        .expect("the reference rows are valid JSON");
+    file.rows
+}
+
+/// The 30 articles of the Declaration in 15 languages.
+///
+/// # Panics
+///
+/// If the file that is compiled in is damaged.
+#[must_use]
+pub fn udhr() -> Vec<Article> {
+    include_str!("../data/udhr.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("the articles are valid JSON"))
+        .collect()
+}
+
+/// The articles of one language, 1 to 30.
+#[must_use]
+pub fn udhr_in(language: &str) -> Vec<String> {
+    let mut articles: Vec<_> =
+        udhr().into_iter().filter(|article| article.language == language).collect();
+    articles.sort_by_key(|article| article.article);
+    articles.into_iter().map(|article| article.text).collect()
+}
+
+/// So many texts of mixed length and language, always the same: short queries of a few words, whole
+/// articles, and passages of several articles, in the fifteen languages.
+#[must_use]
+pub fn mixed_texts(count: usize) -> Vec<String> {
+    let articles = udhr();
+    (0..count)
+        .map(|i| {
+            // A step that shares no factor with the number of articles visits all of them.
+            let at = |n: usize| &articles[(i * 7 + n) % articles.len()];
+            let text = &at(0).text;
+            // The number makes every text another one.
+            match i % 4 {
+                0 => format!("{} {i}", first_words(text, 3 + i % 5)),
+                1 | 2 => format!("{i}. {text}"),
+                _ => (0..1 + i % 9).fold(format!("{i}."), |passage, n| passage + "\n" + &at(n).text),
+            }
+        })
+        .collect()
+}
+
+/// The first words of a text; in scripts without spaces, about as much text.
+fn first_words(text: &str, words: usize) -> String {
+    let by_space: Vec<_> = text.split_whitespace().take(words).collect();
+    by_space.join(" ").chars().take(words * 8).collect()
+}
