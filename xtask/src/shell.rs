@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -22,13 +22,28 @@ impl Cmd {
         let mut command = Command::new(program);
         command.current_dir(folder);
         // The full path of a program that we built is noise to whoever reads along.
-        let shown = Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned();
+        let shown = Path::new(program)
+            .file_stem()
+            .unwrap_or(program)
+            .to_string_lossy()
+            .into_owned();
         Self { command, shown }
+    }
+
+    /// A line of the shell, with pipes and redirections.
+    pub(crate) fn shell(line: &str, folder: &Path) -> Self {
+        let mut cmd = Self::new("sh", folder);
+        cmd.command.args(["-c", line]);
+        line.clone_into(&mut cmd.shown);
+        cmd
     }
 
     /// The cargo that runs this program, so that a `+toolchain` holds for everything below it.
     pub(crate) fn cargo(folder: &Path) -> Self {
-        let mut cmd = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
+        let mut cmd = Self::new(
+            std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+            folder,
+        );
         "cargo".clone_into(&mut cmd.shown);
         cmd
     }
@@ -58,10 +73,25 @@ impl Cmd {
         self
     }
 
+    /// Gives it no standard input, so that it cannot wait for someone to type.
+    pub(crate) fn without_input(mut self) -> Self {
+        self.command.stdin(Stdio::null());
+        self
+    }
+
+    /// Shows it now: for a command that is read, and so would run silently, but takes its time.
+    pub(crate) fn announced(self) -> Self {
+        self.show();
+        self
+    }
+
     /// Runs it on our own output, and fails when it fails.
     pub(crate) fn run(mut self) -> Result<()> {
         self.show();
-        let status = self.command.status().with_context(|| format!("cannot start `{}`", self.shown))?;
+        let status = self
+            .command
+            .status()
+            .with_context(|| format!("cannot start `{}`", self.shown))?;
         check(status, &self.shown)
     }
 
@@ -89,10 +119,9 @@ impl Cmd {
         let mut line = Vec::new();
         // Bytes, not lines of text: a test may print what is no UTF-8.
         while reader.read_until(b'\n', &mut line)? > 0 {
-            let mut out = std::io::stdout().lock();
-            out.write_all(&line)?;
-            out.flush()?;
-            see(String::from_utf8_lossy(&line).trim_end());
+            let text = String::from_utf8_lossy(&line);
+            print!("{text}");
+            see(text.trim_end());
             line.clear();
         }
         check(child.wait()?, &self.shown)
@@ -122,21 +151,31 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_command_and_its_code() {
-        let cmd = Cmd::new("sh", Path::new(".")).args(["-c", "exit 3"]);
-        let error = cmd.run().unwrap_err().to_string();
-        assert_eq!(error, "`sh -c 'exit 3'` ended with exit code 3");
+        let error = Cmd::shell("exit 3", Path::new("."))
+            .run()
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "`exit 3` ended with exit code 3");
+    }
+
+    #[test]
+    fn arguments_are_shown_as_one_would_type_them() {
+        let cmd = Cmd::new("/some/where/embed", Path::new(".")).args(["encode", "--x=1", "two words", ""]);
+        assert_eq!(cmd.shown, "embed encode --x=1 'two words' ''");
     }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let error = Cmd::new("no-such-program-here", Path::new(".")).run().unwrap_err();
+        let error = Cmd::new("no-such-program-here", Path::new("."))
+            .run()
+            .unwrap_err();
         assert_eq!(error.to_string(), "cannot start `no-such-program-here`");
     }
 
     #[test]
     fn watched_output_arrives_line_by_line() {
         let mut lines = Vec::new();
-        let cmd = Cmd::new("sh", Path::new(".")).args(["-c", "printf 'one\\ntwo'"]);
+        let cmd = Cmd::shell("printf 'one\\ntwo'", Path::new("."));
         cmd.run_watched(|line| lines.push(line.to_owned())).unwrap();
         assert_eq!(lines, ["one", "two"]);
     }

@@ -1,1 +1,24 @@
-//! embed-assets
+#![doc = include_str!("../README.md")]
+
+pub mod graph;
+pub mod tokenizer_json;
+pub mod weights;
+
+mod asset;
+mod bundle;
+mod hub;
+mod progress;
+mod pull;
+mod repack;
+mod repacker;
+mod store;
+mod wheel;
+
+pub use asset::{Asset, Listed, State, Verified, list, verify};
+pub use bundle::{export, import};
+pub use hub::{HubOptions, Patience, Proxy, Token};
+pub use progress::{Progress, Silent};
+pub use pull::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime};
+pub use repack::{Raw, Repack};
+pub use repacker::Repacker;
+pub use wheel::WheelOptions;

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::Progress;
+use crate::repacker::RECIPE;
 
 /// The right to change one asset, among all threads and processes. Given back when the last clone is gone.
 #[derive(Debug, Clone)]
@@ -49,11 +50,17 @@ impl Lock {
             Ok(()) => file,
             Err(TryLockError::WouldBlock) => {
                 progress.message(&format!("Another program is fetching {asset}; waiting for it"));
-                wait_for(file).await.map_err(|error| failed("lock", &path, error))?
+                wait_for(file)
+                    .await
+                    .map_err(|error| failed("lock", &path, error))?
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
         };
-        let lock = Self { home: home.clone(), asset: asset.into(), _file: Arc::new(file) };
+        let lock = Self {
+            home: home.clone(),
+            asset: asset.into(),
+            _file: Arc::new(file),
+        };
         lock.sweep()?;
         Ok(lock)
     }
@@ -113,7 +120,11 @@ impl Lock {
         };
         let prefix = OsString::from(self.prefix());
         for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(prefix.as_encoded_bytes())
+            {
                 // What can't be removed now is tried again by the next holder.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -134,33 +145,41 @@ impl Lock {
 /// download. If the waiter is gone when the lock comes, the file is closed, which gives the lock back.
 async fn wait_for(file: File) -> io::Result<File> {
     let (sender, receiver) = oneshot::channel();
-    thread::Builder::new().name("asset-lock".to_owned()).spawn(move || {
-        let locked = file.lock().map(|()| file);
-        let _ = sender.send(locked);
-    })?;
-    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
+    thread::Builder::new()
+        .name("asset-lock".to_owned())
+        .spawn(move || {
+            let locked = file.lock().map(|()| file);
+            let _ = sender.send(locked);
+        })?;
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
 }
 
-/// Describes the files of a folder and writes its manifest, each on the disk before the next. Blocks.
-pub(crate) fn seal(
-    folder: &Path,
-    name: &str,
-    version: &str,
-    source: Source,
-    files: &[&str],
-) -> Result<Manifest, Error> {
-    let mut entries = Vec::with_capacity(files.len());
-    for file in files {
-        let path = folder.join(file);
+/// Describes every file of a folder and writes its manifest, each on the disk before the next. Blocks.
+pub(crate) fn seal(folder: &Path, name: &str, version: &str, source: Source) -> Result<Manifest, Error> {
+    let unreadable = |error| failed("read", folder, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().into_string();
+        names.push(
+            name.map_err(|_| Error::new(ErrorKind::Internal, "a made file has a name that is no text"))?,
+        );
+    }
+    names.sort_unstable();
+    let mut files = Vec::with_capacity(names.len());
+    for name in &names {
+        let path = folder.join(name);
         sync_file(&path)?;
-        entries.push(FileEntry::of(folder, file).map_err(|error| failed("read", &path, error))?);
+        files.push(FileEntry::of(folder, name).map_err(|error| failed("read", &path, error))?);
     }
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         name: name.to_owned(),
         version: version.to_owned(),
         source,
-        files: entries,
+        recipe: RECIPE,
+        files,
     };
     write_manifest(folder, &manifest)?;
     Ok(manifest)
@@ -195,7 +214,11 @@ pub(crate) fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
         }
         _ => "the file system refuses; see the cause",
     };
-    Error::new(ErrorKind::Config, format!("can't {doing} {}: {mend}", path.display())).with_source(error)
+    Error::new(
+        ErrorKind::Config,
+        format!("can't {doing} {}: {mend}", path.display()),
+    )
+    .with_source(error)
 }
 
 /// Sees to it that the bytes of a file are on the disk.
@@ -210,7 +233,9 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
 /// Sees to it that the names in a folder are on the disk, where the system lets a folder be opened.
 fn sync_dir(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
-        File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("write", path, error))
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| failed("write", path, error))
     } else {
         Ok(())
     }

@@ -53,6 +53,6 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Encode(args) => commands::encode::run(args, home).await,
         Command::Compare(args) => commands::compare::run(args, home).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
-        Command::Models(args) => commands::models::run(args, home).await.map(|()| Exit::Done),
+        Command::Models(args) => commands::models::run(args, home).await,
     }
 }

@@ -1,5 +1,6 @@
 //! Finds ONNX Runtime and starts it, once in a process.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -90,6 +91,17 @@ impl RuntimeLibrary {
     /// [`ErrorKind::Config`] if the library can't be loaded, isn't ONNX Runtime or is too old.
     pub fn start(&self) -> Result<(), Error> {
         self.environment().map(drop)
+    }
+
+    /// The environment of ONNX Runtime, for a program that has sessions of its own: a process may have only
+    /// one. It is the `Environment` of the exact version of `ort` that this crate is built with, behind
+    /// `Any` so that no type of a pre-release is a part of this interface.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn shared_environment(&self) -> Result<Box<dyn Any + Send + Sync>, Error> {
+        Ok(Box::new(self.environment()?))
     }
 
     pub(crate) fn environment(&self) -> Result<Environment, Error> {

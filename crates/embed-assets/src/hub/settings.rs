@@ -112,10 +112,12 @@ impl HubOptions {
     fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let text = |name: &str| match variable(name) {
             None => Ok(None),
-            Some(value) => value
-                .into_string()
-                .map(Some)
-                .map_err(|_| Error::new(ErrorKind::Config, format!("{name} is not valid Unicode; set it anew"))),
+            Some(value) => value.into_string().map(Some).map_err(|_| {
+                Error::new(
+                    ErrorKind::Config,
+                    format!("{name} is not valid Unicode; set it anew"),
+                )
+            }),
         };
         let flag = |name: &str| {
             let value = text(name)?.unwrap_or_default().to_ascii_uppercase();
@@ -127,7 +129,9 @@ impl HubOptions {
         }
         let home = variable("HF_HOME").map(PathBuf::from).or_else(|| {
             let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-            cache.or_else(|| env::home_dir().map(|home| home.join(".cache"))).map(|cache| cache.join("huggingface"))
+            cache
+                .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+                .map(|cache| cache.join("huggingface"))
         });
         options.cache = variable("HF_HUB_CACHE")
             .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
@@ -188,16 +192,28 @@ mod tests {
 
     fn of(variables: &[(&str, &str)]) -> Result<HubOptions, Error> {
         HubOptions::from_variables(&|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).into())
         })
     }
 
     #[test]
     fn the_cache_is_where_the_hub_puts_it() {
         let cache = |variables: &[(&str, &str)]| of(variables).unwrap().cache.unwrap();
-        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), PathBuf::from("/x/huggingface/hub"));
-        assert_eq!(cache(&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), PathBuf::from("/h/hub"));
-        assert_eq!(cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), PathBuf::from("/c"));
+        assert_eq!(
+            cache(&[("XDG_CACHE_HOME", "/x")]),
+            PathBuf::from("/x/huggingface/hub")
+        );
+        assert_eq!(
+            cache(&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")]),
+            PathBuf::from("/h/hub")
+        );
+        assert_eq!(
+            cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]),
+            PathBuf::from("/c")
+        );
     }
 
     #[test]
@@ -213,7 +229,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("token"), "hf_file\n").unwrap();
         let home = home.path().to_str().unwrap();
-        assert_eq!(of(&[("HF_HOME", home)]).unwrap().token, Token::new("hf_file").unwrap());
+        assert_eq!(
+            of(&[("HF_HOME", home)]).unwrap().token,
+            Token::new("hf_file").unwrap()
+        );
         let options = of(&[("HF_HOME", home), ("HF_TOKEN", " hf_variable ")]).unwrap();
         assert_eq!(options.token, Token::new("hf_variable").unwrap());
         assert!(!format!("{options:?}").contains("hf_variable"));

@@ -1,6 +1,161 @@
-//! Placeholder until the real file lands.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ModelsArgs {}
-pub(crate) async fn run(_: ModelsArgs, _: embed_e5::assets::DataHome) -> Result<(), embed_core::Error> {
+//! `embed models`: what is in the data folder, and how it gets there.
+
+mod args;
+mod report;
+
+use embed_assets::{Asset, PullOptions, Pulled, State, pull_model, pull_runtime};
+use embed_core::{Error, ErrorKind};
+use embed_e5::assets::{DataHome, Manifest};
+use embed_e5::{Precision, Profile, RUNTIME_VARIABLE};
+use indicatif::DecimalBytes;
+
+pub(crate) use args::ModelsArgs;
+
+use crate::exit::Exit;
+use crate::progress::Bars;
+use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, VerifyArgs};
+
+/// Runs one of the sub-commands.
+pub(crate) async fn run(args: ModelsArgs, home: DataHome) -> Result<Exit, Error> {
+    match args.command {
+        Command::List(args) => list(&args, &home).map(|()| Exit::Done),
+        Command::Pull(args) => pull(&args, &home).await.map(|()| Exit::Done),
+        Command::Verify(args) => verify(&args, &home).await,
+        Command::Export(args) => export(&args, &home).await.map(|()| Exit::Done),
+        Command::Import(args) => import(&args, &home).await.map(|()| Exit::Done),
+    }
+}
+
+fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
+    report::list(args.format, &embed_assets::list(home))
+}
+
+async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
+    let profile = Profile::by_name(&args.model)?;
+    let bars = Bars::new(args.quiet);
+    let mut options = PullOptions::from_env()?;
+    options.source = args.source.into();
+    options.force = args.force;
+    if std::env::var_os(RUNTIME_VARIABLE).is_some_and(|path| !path.is_empty()) && !args.no_runtime {
+        bars.say(&format!("{RUNTIME_VARIABLE} names a library, so none is fetched"));
+    } else if !args.no_runtime {
+        let pulled = pull_runtime(home, &options, &bars).await?;
+        tell(&bars, Asset::Runtime, home, &pulled);
+    }
+    let precisions = args.precision.all();
+    for (i, &precision) in precisions.iter().enumerate() {
+        // The second precision is made of the same raw files.
+        options.keep_downloads = i + 1 < precisions.len();
+        let pulled = pull_model(home, profile, precision, &options, &bars).await?;
+        tell(&bars, Asset::Model { profile, precision }, home, &pulled);
+    }
+    Ok(())
+}
+
+fn tell(bars: &Bars, asset: Asset, home: &DataHome, pulled: &Pulled) {
+    let what = match pulled {
+        Pulled::AlreadyThere(_) => "is there and whole",
+        _ => "is ready",
+    };
+    let manifest = pulled.manifest();
+    bars.say(&format!(
+        "{} {} {what}: {} from {}, in {}",
+        manifest.name,
+        manifest.version,
+        DecimalBytes(bytes_of(manifest)),
+        report::source(&manifest.source),
+        asset.folder(home).display()
+    ));
+}
+
+fn bytes_of(manifest: &Manifest) -> u64 {
+    manifest.files.iter().map(|file| file.bytes).sum()
+}
+
+async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
+    let assets = match &args.model {
+        Some(model) => Precision::ALL
+            .map(|precision| named(model, precision))
+            .into_iter()
+            .collect(),
+        None => Ok(Asset::all()),
+    };
+    let assets: Vec<Asset> = assets?;
+    let bars = Bars::new(args.quiet);
+    let verified = embed_assets::verify(home, &assets, &bars).await?;
+    if verified.is_empty() {
+        let what = args
+            .model
+            .as_deref()
+            .map_or("no model and no library", |model| model);
+        return Err(Error::new(
+            ErrorKind::ModelNotFound,
+            format!("there is nothing to check of {what}; fetch it with `embed models pull`"),
+        )
+        .with_context("folder", home.root().display()));
+    }
+    report::verified(args.format, &verified)?;
+    let damaged = verified.iter().filter(|file| file.outcome.is_err()).count();
+    if damaged == 0 {
+        return Ok(Exit::Done);
+    }
+    bars.say(&format!(
+        "{damaged} of {} files are damaged; mend them with `embed models pull`",
+        verified.len()
+    ));
+    Ok(Exit::Failures)
+}
+
+fn named(model: &str, precision: Precision) -> Result<Asset, Error> {
+    Profile::by_name(model).map(|profile| Asset::Model { profile, precision })
+}
+
+async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
+    let bars = Bars::new(args.quiet);
+    let there: Vec<Asset> = embed_assets::list(home)
+        .into_iter()
+        .filter(|listed| !matches!(listed.state, State::Absent))
+        .map(|listed| listed.asset)
+        .collect();
+    let mut chosen = Vec::new();
+    for model in &args.models {
+        let precisions = args.precision.all();
+        let before = chosen.len();
+        for &precision in precisions {
+            let asset = named(model, precision)?;
+            if there.contains(&asset) {
+                chosen.push(asset);
+            }
+        }
+        if chosen.len() == before {
+            return Err(Error::new(
+                ErrorKind::ModelNotFound,
+                format!("{model} is not in the data folder; fetch it with `embed models pull {model}`"),
+            ));
+        }
+    }
+    if !args.no_runtime {
+        if there.contains(&Asset::Runtime) {
+            chosen.push(Asset::Runtime);
+        } else {
+            bars.say("The data folder has no ONNX Runtime library, so the bundle has none either");
+        }
+    }
+    let bytes = embed_assets::export(home, &chosen, &args.output, &bars).await?;
+    let names: Vec<_> = chosen.iter().map(ToString::to_string).collect();
+    bars.say(&format!(
+        "Wrote {} to {}: {}",
+        DecimalBytes(bytes),
+        args.output.display(),
+        names.join(", ")
+    ));
+    Ok(())
+}
+
+async fn import(args: &ImportArgs, home: &DataHome) -> Result<(), Error> {
+    let bars = Bars::new(args.quiet);
+    for asset in embed_assets::import(home, &args.file, &bars).await? {
+        bars.say(&format!("{asset} is ready, in {}", asset.folder(home).display()));
+    }
     Ok(())
 }

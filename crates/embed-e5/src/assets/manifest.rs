@@ -27,6 +27,10 @@ pub struct Manifest {
     pub version: String,
     /// Where the files came from.
     pub source: Source,
+    /// How they were made of what the source gave. Whoever makes them raises it when the same raw files
+    /// would give others; what was made by another recipe is fetched anew.
+    #[serde(default)]
+    pub recipe: u32,
     /// The files, by name.
     pub files: Vec<FileEntry>,
 }

@@ -1,5 +1,7 @@
 //! The real model, in both precisions: one binary, so that the models are loaded once.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod contract;
 mod faults;
 mod five_lines;

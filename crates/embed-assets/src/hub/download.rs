@@ -1,0 +1,337 @@
+//! Fetching one file: resumed where it was cut, checked when it is whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use embed_core::{Error, ErrorKind, Retry};
+use embed_e5::assets::sha256_file;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::fs::OpenOptions;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::time::{sleep, timeout};
+
+use super::client::{Announced, Failure, Wanted, protocol};
+use super::{Digest, Hub, HubFile};
+use crate::progress::blocking;
+use crate::store::{create_dirs, failed};
+
+/// How far a try has to get for the count of failed ones to begin anew.
+const PROGRESS: u64 = 1 << 20;
+
+/// Written at once, so that a fast network doesn't mean a system call for every packet.
+const BUFFER: usize = 1 << 20;
+
+/// Where a file and what belongs to it lie.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) whole: PathBuf,
+    part: PathBuf,
+    note: PathBuf,
+}
+
+/// What is known about a file beside its bytes.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Note {
+    /// The digest that it should have; once it is whole, the one that it has.
+    pub(super) sha256: Option<String>,
+    /// The strong `ETag` of the place that the partial bytes came from.
+    validator: Option<String>,
+}
+
+/// A file that came to its end.
+#[derive(Debug)]
+struct Arrived {
+    sha256: Option<String>,
+    bytes: Option<u64>,
+}
+
+impl Place {
+    pub(super) fn note(&self) -> Note {
+        // A damaged note is no note: then the file is fetched anew.
+        fs::read(&self.note)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+
+    fn write_note(&self, note: &Note) -> Result<(), Error> {
+        let text = serde_json::to_vec(note).unwrap_or_default();
+        fs::write(&self.note, text).map_err(|error| failed("write", &self.note, error))
+    }
+
+    fn partial_bytes(&self) -> u64 {
+        fs::metadata(&self.part).map_or(0, |data| data.len())
+    }
+
+    fn discard(&self) -> Result<(), Error> {
+        for path in [&self.part, &self.note] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hub<'_> {
+    pub(super) fn place(&self, file: HubFile) -> Place {
+        let name = file.path.replace('/', "__");
+        let in_folder = |suffix: &str| self.downloads.join(format!("{name}{suffix}"));
+        Place {
+            whole: in_folder(""),
+            part: in_folder(".part"),
+            note: in_folder(".json"),
+        }
+    }
+
+    /// Fetches a file, however many tries it takes within reason.
+    pub(super) async fn download(&self, file: HubFile) -> Result<PathBuf, Error> {
+        let place = self.place(file);
+        let mut pauses = self.pauses();
+        let mut wrong_before = false;
+        loop {
+            let before = place.partial_bytes();
+            match self.attempt(file, &place).await {
+                Ok(arrived) => match self.accept(file, &place, arrived).await {
+                    Err(error) if error.kind() == ErrorKind::Protocol && !wrong_before => {
+                        wrong_before = true;
+                        self.progress.message(&format!("{error}; fetching it anew"));
+                    }
+                    outcome => {
+                        self.progress.finished(file.path);
+                        return outcome;
+                    }
+                },
+                Err(Failure { error, again: false }) => {
+                    self.progress.finished(file.path);
+                    return Err(error);
+                }
+                Err(Failure { error, again: true }) => {
+                    if place.partial_bytes() >= before.saturating_add(PROGRESS) {
+                        pauses = self.pauses();
+                    }
+                    self.pause(&mut pauses, error)
+                        .await
+                        .inspect_err(|_| self.progress.finished(file.path))?;
+                }
+            }
+        }
+    }
+
+    fn pauses(&self) -> ExponentialBackoff {
+        let patience = &self.options.patience;
+        ExponentialBuilder::new()
+            .with_min_delay(patience.first_pause)
+            .with_max_delay(patience.longest_pause)
+            .with_max_times(patience.retries)
+            .with_jitter()
+            .build()
+    }
+
+    /// Waits for the next try, or gives the error if there is none.
+    async fn pause(&self, pauses: &mut ExponentialBackoff, error: Error) -> Result<(), Error> {
+        let Some(own) = pauses.next() else {
+            return Err(error.with_retry(Retry::Exhausted));
+        };
+        let pause = match error.retry() {
+            Retry::Temporary { after: Some(asked) } if asked > self.options.patience.longest_asked => {
+                return Err(error.with_context("asked to wait, in seconds", asked.as_secs()));
+            }
+            Retry::Temporary { after: Some(asked) } => asked.max(own),
+            _ => own,
+        };
+        self.progress
+            .message(&format!("{error}; next try in {:.1} s", pause.as_secs_f64()));
+        sleep(pause).await;
+        Ok(())
+    }
+
+    /// One try: asks for what is missing and writes down what comes.
+    async fn attempt(&self, file: HubFile, place: &Place) -> Result<Arrived, Failure> {
+        let note = place.note();
+        // Without a validator the digest still tells in the end whether the two parts belong together.
+        let offset = if note == Note::default() {
+            0
+        } else {
+            place.partial_bytes()
+        };
+        let wanted = Wanted {
+            repository: self.profile.repository,
+            revision: self.profile.revision,
+            path: file.path,
+            offset,
+            validator: note.validator.as_deref(),
+        };
+        let (announced, response) = self.client.open(&wanted).await?;
+        let sha256 = expected_digest(file, &announced).map_err(Failure::last)?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            if offset > 0 && announced.bytes == Some(offset) {
+                // The try before was cut after the last byte and before the check.
+                return Ok(Arrived {
+                    sha256,
+                    bytes: announced.bytes,
+                });
+            }
+            place.discard().map_err(Failure::last)?;
+            return Err(Failure::again(protocol(
+                "the hub doesn't know the rest of a partial file",
+            )));
+        }
+        let start = start_of(&response).unwrap_or(0);
+        if start != 0 && start != offset {
+            return Err(Failure::last(protocol(
+                "the hub sends another part of the file than asked",
+            )));
+        }
+        let rest = header_number(response.headers().get(CONTENT_LENGTH));
+        let total = announced.bytes.or(rest.map(|rest| start.saturating_add(rest)));
+        let validator = response
+            .headers()
+            .get(ETAG)
+            .and_then(|etag| etag.to_str().ok())
+            .filter(|etag| etag.starts_with('"'))
+            .map(str::to_owned);
+        create_dirs(&self.downloads).map_err(Failure::last)?;
+        place
+            .write_note(&Note {
+                sha256: sha256.clone(),
+                validator,
+            })
+            .map_err(Failure::last)?;
+        self.receive(file, &place.part, response, start, total).await?;
+        Ok(Arrived { sha256, bytes: total })
+    }
+
+    /// Writes the bytes of an answer behind the first `start` ones of the file.
+    async fn receive(
+        &self,
+        file: HubFile,
+        part: &Path,
+        mut response: Response,
+        start: u64,
+        total: Option<u64>,
+    ) -> Result<(), Failure> {
+        let local = |error| Failure::last(failed("write", part, error));
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(part)
+            .await;
+        let mut target = opened.map_err(local)?;
+        target.set_len(start).await.map_err(local)?;
+        tokio::io::AsyncSeekExt::seek(&mut target, io::SeekFrom::Start(start))
+            .await
+            .map_err(local)?;
+        let mut target = BufWriter::with_capacity(BUFFER, target);
+        let mut done = start;
+        let ended = loop {
+            self.progress.bytes(file.path, done, total);
+            match timeout(self.options.patience.idle, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
+                    done += chunk.len() as u64;
+                    if total.is_some_and(|total| done > total) {
+                        break Err(Failure::again(protocol(
+                            "the hub sends more bytes than it announced",
+                        )));
+                    }
+                    target.write_all(&chunk).await.map_err(local)?;
+                }
+                Ok(Ok(None)) if total.is_some_and(|total| done < total) => break Err(cut(file, done)),
+                Ok(Ok(None)) => break Ok(()),
+                Ok(Err(error)) => {
+                    let Failure { error: what, again } = cut(file, done);
+                    break Err(Failure {
+                        error: what.with_source(error.without_url()),
+                        again,
+                    });
+                }
+                Err(_) => break Err(cut(file, done)),
+            }
+        };
+        // What has come is kept for the next try, however this one ended.
+        target.flush().await.map_err(local)?;
+        ended
+    }
+
+    /// Checks a file that came to its end and gives it its name; deletes it if it is wrong.
+    async fn accept(&self, file: HubFile, place: &Place, arrived: Arrived) -> Result<PathBuf, Error> {
+        let bytes = place.partial_bytes();
+        let part = place.part.clone();
+        let sha256 = blocking(self.progress, move |_| {
+            sha256_file(&part).map_err(|error| failed("read", &part, error))
+        })
+        .await?;
+        let wrong_size = arrived.bytes.is_some_and(|announced| announced != bytes);
+        if wrong_size
+            || arrived
+                .sha256
+                .as_ref()
+                .is_some_and(|expected| *expected != sha256)
+        {
+            place.discard()?;
+            return Err(
+                protocol(&format!("{} came with other bytes than announced", file.path))
+                    .with_context("expected SHA-256", arrived.sha256.as_deref().unwrap_or("none"))
+                    .with_context("got", sha256),
+            );
+        }
+        place.write_note(&Note {
+            sha256: Some(sha256),
+            validator: None,
+        })?;
+        fs::rename(&place.part, &place.whole).map_err(|error| failed("write", &place.whole, error))?;
+        Ok(place.whole.clone())
+    }
+}
+
+/// The digest to check against; a hub that announces another one than the pinned one is not listened to.
+fn expected_digest(file: HubFile, announced: &Announced) -> Result<Option<String>, Error> {
+    match (file.digest, &announced.sha256) {
+        (Digest::Pinned(pinned), Some(other)) if pinned != other => Err(protocol(&format!(
+            "the hub has another {} than the pinned one; check HF_ENDPOINT",
+            file.path
+        ))
+        .with_context("expected SHA-256", pinned)
+        .with_context("got", other)),
+        (Digest::Pinned(pinned), _) => Ok(Some(pinned.to_owned())),
+        (Digest::Announced, None) => Err(protocol(&format!(
+            "the hub gives no SHA-256 for {}; check HF_ENDPOINT",
+            file.path
+        ))),
+        (_, announced) => Ok(announced.clone()),
+    }
+}
+
+fn cut(file: HubFile, done: u64) -> Failure {
+    let what = format!(
+        "the connection was cut while {} came; check the network",
+        file.path
+    );
+    Failure::again(
+        Error::new(ErrorKind::Unavailable, what)
+            .with_context("bytes so far", done)
+            .temporary(),
+    )
+}
+
+/// Where the bytes of a partial answer begin: `bytes 5-9/10`.
+fn start_of(response: &Response) -> Option<u64> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return None;
+    }
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+fn header_number(value: Option<&reqwest::header::HeaderValue>) -> Option<u64> {
+    value?.to_str().ok()?.parse().ok()
+}

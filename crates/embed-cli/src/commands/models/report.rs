@@ -1,0 +1,123 @@
+//! What `embed models` writes to standard output.
+
+use embed_assets::{Listed, State, Verified};
+use embed_core::Error;
+use embed_e5::assets::Source;
+use indicatif::DecimalBytes;
+use serde_json::{Value, json};
+
+use super::args::Format;
+use crate::output::print;
+
+/// The state of every known asset.
+pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
+    match format {
+        Format::Jsonl => lines(listed.iter().map(|listed| as_json(listed).to_string())),
+        Format::Table => {
+            let rows = listed.iter().map(|Listed { asset, state, .. }| {
+                let (word, size, more) = match state {
+                    State::Absent => ("-", String::new(), String::new()),
+                    State::Present { source: from, bytes } => {
+                        ("present", DecimalBytes(*bytes).to_string(), source(from))
+                    }
+                    State::Damaged(error) => ("damaged", String::new(), error.to_string()),
+                    _ => ("unknown", String::new(), String::new()),
+                };
+                [
+                    asset.name().to_owned(),
+                    asset.version().to_owned(),
+                    word.to_owned(),
+                    size,
+                    more,
+                ]
+            });
+            table(["NAME", "VERSION", "STATE", "SIZE", "SOURCE"], rows.collect())
+        }
+    }
+}
+
+fn as_json(listed: &Listed) -> Value {
+    let Listed {
+        asset, folder, state, ..
+    } = listed;
+    let (word, from, bytes, problem) = match state {
+        State::Absent => ("absent", None, None, None),
+        State::Present { source, bytes } => ("present", Some(source), Some(bytes), None),
+        State::Damaged(error) => ("damaged", None, None, Some(error.to_string())),
+        _ => ("unknown", None, None, None),
+    };
+    json!({
+        "name": asset.name(),
+        "version": asset.version(),
+        "state": word,
+        "source": from,
+        "bytes": bytes,
+        "problem": problem,
+        "folder": folder,
+    })
+}
+
+/// The outcome of every file.
+pub(super) fn verified(format: Format, verified: &[Verified]) -> Result<(), Error> {
+    let problem = |file: &Verified| file.outcome.as_ref().err().map(ToString::to_string);
+    match format {
+        Format::Jsonl => lines(verified.iter().map(|file| {
+            let value = json!({
+                "name": file.asset.name(),
+                "version": file.asset.version(),
+                "file": file.file,
+                "bytes": file.bytes,
+                "ok": file.outcome.is_ok(),
+                "problem": problem(file),
+            });
+            value.to_string()
+        })),
+        Format::Table => {
+            let rows = verified.iter().map(|file| {
+                [
+                    file.asset.to_string(),
+                    file.file.clone(),
+                    DecimalBytes(file.bytes).to_string(),
+                    problem(file).unwrap_or_else(|| "ok".to_owned()),
+                ]
+            });
+            table(["NAME", "FILE", "SIZE", "OUTCOME"], rows.collect())
+        }
+    }
+}
+
+/// Where files came from, in a few words.
+pub(super) fn source(source: &Source) -> String {
+    match source {
+        Source::Hub { repository, revision } => format!("hub {repository}@{revision:.8}"),
+        Source::Wheel { package, version, .. } => format!("wheel {package} {version}"),
+        _ => "elsewhere".to_owned(),
+    }
+}
+
+fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> Result<(), Error> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    });
+    let line = |cells: [&str; N]| {
+        let cells = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines(
+        [line(head)]
+            .into_iter()
+            .chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))),
+    )
+}
+
+fn lines(lines: impl IntoIterator<Item = String>) -> Result<(), Error> {
+    let text: String = lines
+        .into_iter()
+        .flat_map(|line| [line, "\n".to_owned()])
+        .collect();
+    print(&text)
+}

@@ -1,0 +1,213 @@
+//! The engine against the layouts that one could write by hand with `ort`, on the same model file and the
+//! same texts: tokens a second over mixed English and Japanese, and the latency of one short query.
+//!
+//! `cargo bench -p embed-e5`; with `-- --test` each runs once, as a test. The model must be in the data
+//! folder (`embed models pull`).
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails panics")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
+use embed_e5::assets::{DataHome, ModelFiles};
+use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, prefix};
+use embed_testkit::data::mixed_texts;
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::TensorRef;
+use tokenizers::Tokenizer;
+use tokio::runtime::Runtime;
+
+const QUERY: &str = "database query optimization";
+
+/// What all layouts share.
+struct Bench {
+    runtime: Runtime,
+    e5: E5Embedder,
+    environment: Environment,
+    files: ModelFiles,
+    request: EmbedRequest,
+    /// The same texts as token ids, cut to 512.
+    sequences: Vec<Vec<i64>>,
+    tokens: u64,
+}
+
+impl Bench {
+    fn new(precision: Precision) -> Option<Self> {
+        let home = DataHome::from_env().unwrap();
+        let files = ModelFiles::open(&home, &Profile::all()[0], precision);
+        let files = embed_testkit::require(&format!("multilingual-e5-small ({precision})"), files)?;
+        let e5 = E5Embedder::load_blocking(E5Config::default().with_precision(precision)).unwrap();
+        let library = RuntimeLibrary::find(&home, None).unwrap();
+        let environment = *library.shared_environment().unwrap().downcast::<Environment>().unwrap();
+        let texts = texts();
+        let tokenizer = Tokenizer::from_file(&files.tokenizer).unwrap();
+        let sequences: Vec<_> = texts
+            .iter()
+            .map(|text| token_ids(&tokenizer, Role::Document, text))
+            .collect();
+        let tokens = sequences.iter().map(|ids| ids.len() as u64).sum();
+        let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document)
+            .with_truncation(Truncation::End);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        Some(Self {
+            runtime,
+            e5,
+            environment,
+            files,
+            request,
+            sequences,
+            tokens,
+        })
+    }
+
+    fn engine(&self) -> f32 {
+        let response = self
+            .runtime
+            .block_on(self.e5.embed(self.request.clone()))
+            .unwrap();
+        response.into_complete().unwrap().row(0).unwrap().vector()[0]
+    }
+
+    fn session(&self, threads: usize) -> Session {
+        session(&self.environment, &self.files.model, threads)
+    }
+}
+
+/// Every other text English, every other Japanese, from a few words to several hundred.
+fn texts() -> Vec<String> {
+    let english = |text: &&String| text.is_ascii();
+    let japanese = |text: &&String| text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
+    let all = mixed_texts(6000);
+    let english = all.iter().filter(english);
+    let japanese = all.iter().filter(japanese);
+    english
+        .zip(japanese)
+        .flat_map(|(a, b)| [a.clone(), b.clone()])
+        .take(400)
+        .collect()
+}
+
+fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
+    let encoding = tokenizer
+        .encode_fast(prefix(role).to_owned() + text, true)
+        .unwrap();
+    let ids = encoding.get_ids();
+    let mut ids: Vec<_> = ids.iter().take(512).map(|&id| i64::from(id)).collect();
+    if let Some(last) = ids.last_mut() {
+        // `</s>` in XLM-RoBERTa.
+        *last = 2;
+    }
+    ids
+}
+
+fn session(environment: &Environment, model: &Path, threads: usize) -> Session {
+    Session::builder(environment)
+        .unwrap()
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .unwrap()
+        .with_intra_threads(threads)
+        .unwrap()
+        .commit_from_file(model)
+        .unwrap()
+}
+
+fn run(session: &mut Session, ids: &[i64], rows: usize) -> f32 {
+    let shape = [rows, ids.len() / rows];
+    let input = TensorRef::from_array_view((shape, ids)).unwrap();
+    let outputs = session.run(ort::inputs![input]).unwrap();
+    outputs[0].try_extract_tensor::<f32>().unwrap().1[0]
+}
+
+/// What most programs do: one session with all cores, batches of 32 as the texts come, padded.
+fn one_session_batches(session: &mut Session, sequences: &[Vec<i64>]) -> f32 {
+    let mut sum = 0.0;
+    for batch in sequences.chunks(32) {
+        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(longest * batch.len());
+        for sequence in batch {
+            ids.extend_from_slice(sequence);
+            // `<pad>` in XLM-RoBERTa.
+            ids.resize(ids.len() + longest - sequence.len(), 1);
+        }
+        sum += run(session, &ids, batch.len());
+    }
+    sum
+}
+
+/// The best that was found by hand: a single-threaded session for each core, one text a run, the long ones
+/// first, ids made beforehand.
+fn session_per_core(sessions: &mut [Session], longest_first: &[&Vec<i64>]) -> f32 {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let workers: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| {
+                scope.spawn(|| {
+                    let mut sum = 0.0;
+                    while let Some(ids) = longest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        sum += run(session, ids, 1);
+                    }
+                    sum
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    })
+}
+
+fn throughput(c: &mut Criterion) {
+    for precision in Precision::ALL {
+        let Some(bench) = Bench::new(precision) else {
+            return;
+        };
+        let cores = available_threads().get();
+        let mut group = c.benchmark_group(format!("tokens/{precision}"));
+        group.throughput(Throughput::Elements(bench.tokens));
+        group.sample_size(10).sampling_mode(SamplingMode::Flat);
+        group.bench_function(BenchmarkId::from_parameter("engine"), |b| {
+            b.iter(|| black_box(bench.engine()))
+        });
+        let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
+        let mut longest_first: Vec<_> = bench.sequences.iter().collect();
+        longest_first.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
+        group.bench_function(BenchmarkId::from_parameter("bare ort, session per core"), |b| {
+            b.iter(|| black_box(session_per_core(&mut sessions, &longest_first)));
+        });
+        drop(sessions);
+        let mut session = bench.session(cores);
+        group.bench_function(BenchmarkId::from_parameter("bare ort, batches of 32"), |b| {
+            b.iter(|| black_box(one_session_batches(&mut session, &bench.sequences)));
+        });
+        group.finish();
+    }
+}
+
+fn latency(c: &mut Criterion) {
+    let Some(bench) = Bench::new(Precision::Int8) else {
+        return;
+    };
+    let mut group = c.benchmark_group("short query");
+    let Bench { runtime, e5, .. } = &bench;
+
+    group.bench_function(BenchmarkId::from_parameter("engine"), |b| {
+        b.iter(|| black_box(runtime.block_on(e5.encode_query(QUERY)).unwrap()));
+    });
+    let tokenizer = Tokenizer::from_file(&bench.files.tokenizer).unwrap();
+    let mut session = bench.session(1);
+    group.bench_function(BenchmarkId::from_parameter("bare ort"), |b| {
+        b.iter(|| black_box(run(&mut session, &token_ids(&tokenizer, Role::Query, QUERY), 1)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, throughput, latency);
+criterion_main!(benches);

@@ -1,0 +1,384 @@
+//! `ci`: every check there is, one step after the other, and a table of how they went.
+//!
+//! The order fails early: what needs no compiler comes first, what needs the model last. Only two
+//! build profiles are used, `dev` for checks and tests and `release` for the binary, and no step sets
+//! RUSTFLAGS, which would compile all dependencies once more.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::setup::seconds;
+use crate::shell::{Cmd, is_on};
+use crate::test::{self, Counts};
+use crate::workspace::Workspace;
+use crate::{bench, edges, readme, setup, tidy};
+
+/// The feature of embed-e5 whose build fetches a library from a host that is no package registry.
+const DOWNLOADS: &str = "download-binaries";
+
+/// Which steps to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Run only this step; may be given more than once.
+    #[arg(long, value_name = "STEP", value_parser = names())]
+    only: Vec<String>,
+    /// Leave this step out; may be given more than once.
+    #[arg(long, value_name = "STEP", value_parser = names())]
+    skip: Vec<String>,
+    /// Say what the steps are, and run none.
+    #[arg(long)]
+    list: bool,
+}
+
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    /// Does the work; the text goes into the table.
+    run: fn(&mut Run<'_>) -> Result<String>,
+}
+
+/// What the steps share.
+struct Run<'w> {
+    workspace: &'w Workspace,
+    /// Variables for everything that starts `embed` or the tests.
+    vars: Vec<(String, OsString)>,
+    counts: Counts,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "the code is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "tidy",
+        about: "the rules of the tree that no compiler checks",
+        run: check_tidy,
+    },
+    Step {
+        name: "edges",
+        about: "which crate may know which",
+        run: check_edges,
+    },
+    Step {
+        name: "deny",
+        about: "licences, banned crates, sources of all dependencies",
+        run: deny,
+    },
+    Step {
+        name: "clippy",
+        about: "all targets, warnings denied",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        about: "the documentation, warnings denied",
+        run: doc,
+    },
+    Step {
+        name: "features",
+        about: "each feature alone compiles",
+        run: features,
+    },
+    Step {
+        name: "quickstart",
+        about: "from an empty data folder to vectors, and again offline",
+        run: quickstart,
+    },
+    Step {
+        name: "test",
+        about: "all tests, with the real model",
+        run: tests,
+    },
+    Step {
+        name: "benches",
+        about: "each benchmark runs once",
+        run: benches,
+    },
+    Step {
+        name: "readme",
+        about: "the commands of README.md work",
+        run: check_readme,
+    },
+];
+
+enum Outcome {
+    Passed(String),
+    Failed,
+    NotReached,
+}
+
+/// Runs the steps that were asked for, and stops at the first that fails.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.list {
+        for step in STEPS {
+            println!("{:<11} {}", step.name, step.about);
+        }
+        return Ok(());
+    }
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| options.picks(step.name)).collect();
+    ensure!(!steps.is_empty(), "no step is left to run");
+    let quickstarts = steps.iter().any(|step| step.name == "quickstart");
+    let mut run = Run {
+        workspace,
+        vars: data_folder(workspace, quickstarts)?,
+        counts: Counts::default(),
+    };
+
+    let start = Instant::now();
+    let mut failure = None;
+    let mut rows = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if failure.is_some() {
+            rows.push((step.name, Outcome::NotReached, Duration::ZERO));
+            continue;
+        }
+        println!(
+            "\n== {} ({} of {}): {}",
+            step.name,
+            index + 1,
+            steps.len(),
+            step.about
+        );
+        let begin = Instant::now();
+        let outcome = match (step.run)(&mut run) {
+            Ok(note) => Outcome::Passed(note),
+            Err(error) => {
+                println!("\n{} failed: {error:#}", step.name);
+                failure = Some(anyhow!(
+                    "the step `{0}` failed: {error:#}; `cargo xtask ci --only {0}` runs it alone",
+                    step.name
+                ));
+                Outcome::Failed
+            }
+        };
+        rows.push((step.name, outcome, begin.elapsed()));
+    }
+
+    println!("\n== summary");
+    for (name, outcome, time) in &rows {
+        println!("{}", row(name, outcome, *time));
+    }
+    println!(
+        "{:<11} {:<7} {:>12}",
+        "all",
+        if failure.is_none() { "ok" } else { "FAILED" },
+        seconds(start.elapsed())
+    );
+    if run.counts != Counts::default() {
+        let Counts {
+            passed,
+            failed,
+            ignored,
+        } = run.counts;
+        println!("\n{passed} passed, {failed} failed, {ignored} skipped");
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+impl Options {
+    fn picks(&self, name: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|entry| entry == name);
+        (self.only.is_empty() || named(&self.only)) && !named(&self.skip)
+    }
+}
+
+fn names() -> clap::builder::PossibleValuesParser {
+    STEPS.iter().map(|step| step.name).collect::<Vec<_>>().into()
+}
+
+fn row(name: &str, outcome: &Outcome, time: Duration) -> String {
+    let (word, note) = match outcome {
+        Outcome::Passed(note) => ("ok", note.as_str()),
+        Outcome::Failed => ("FAILED", ""),
+        Outcome::NotReached => return format!("{name:<11} not reached"),
+    };
+    format!("{name:<11} {word:<7} {:>12}   {note}", seconds(time))
+        .trim_end()
+        .to_owned()
+}
+
+/// In CI the data folder is one below the target folder, so that nothing of the machine is found by
+/// chance; and it is empty where the quickstart runs, so that the quickstart has to fetch everything.
+fn data_folder(workspace: &Workspace, empty: bool) -> Result<Vec<(String, OsString)>> {
+    if !is_on("CI") || std::env::var_os("EMBED_HOME").is_some() {
+        return Ok(Vec::new());
+    }
+    let home = workspace.target.join("ci-home");
+    if empty && home.exists() {
+        fs::remove_dir_all(&home).with_context(|| format!("cannot clear {}", workspace.shown(&home)))?;
+    }
+    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", workspace.shown(&home)))?;
+    println!(
+        "ci: the data folder (EMBED_HOME) is {}{}",
+        workspace.shown(&home),
+        if empty { ", empty" } else { "" }
+    );
+    Ok(vec![("EMBED_HOME".to_owned(), home.into())])
+}
+
+impl Run<'_> {
+    fn cargo(&self) -> Cmd {
+        Cmd::cargo(&self.workspace.root)
+    }
+}
+
+fn fmt(run: &mut Run<'_>) -> Result<String> {
+    run.cargo()
+        .args(["fmt", "--all", "--check"])
+        .run()
+        .context("`cargo fmt --all` mends it")?;
+    Ok(String::new())
+}
+
+fn check_tidy(run: &mut Run<'_>) -> Result<String> {
+    tidy::run(run.workspace)?;
+    Ok(String::new())
+}
+
+fn check_edges(run: &mut Run<'_>) -> Result<String> {
+    edges::run(run.workspace)?;
+    Ok(String::new())
+}
+
+/// Advisories are left out: their database is a git repository, and CI reaches package registries only.
+fn deny(run: &mut Run<'_>) -> Result<String> {
+    run.cargo()
+        .args([
+            "deny",
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ])
+        .run()
+        .context("the rules are in deny.toml; `.ci/run --tools-only` installs cargo-deny")?;
+    Ok("advisories are not checked here".to_owned())
+}
+
+fn clippy(run: &mut Run<'_>) -> Result<String> {
+    // The flags go behind the dashes and not into RUSTFLAGS: dependencies keep their build artefacts.
+    run.cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        .run()?;
+    Ok(String::new())
+}
+
+fn doc(run: &mut Run<'_>) -> Result<String> {
+    run.cargo()
+        .args(["doc", "--workspace", "--no-deps"])
+        .envs([("RUSTDOCFLAGS", "-D warnings")])
+        .run()?;
+    Ok(String::new())
+}
+
+/// `--no-dev-deps` is not given: it rewrites the manifests while it runs, and resolver 3 leaves the
+/// features of dev-dependencies out of a plain check anyway.
+fn features(run: &mut Run<'_>) -> Result<String> {
+    let mut cmd = run
+        .cargo()
+        .args(["hack", "check", "--workspace", "--each-feature"]);
+    let declared = run
+        .workspace
+        .members
+        .iter()
+        .any(|member| member.features.iter().any(|f| f == DOWNLOADS));
+    let offline = declared && !is_on("EMBED_CI_DOWNLOADS");
+    if offline {
+        // The switch is one of the build script of `ort`: the feature still compiles, and only the
+        // library is neither fetched nor linked, which a check does not ask for.
+        cmd = cmd.envs([("ORT_SKIP_DOWNLOAD", "1")]);
+        println!(
+            "features: `{DOWNLOADS}` is checked without its download, which is from no package registry; \
+             EMBED_CI_DOWNLOADS=1 turns the download on"
+        );
+    }
+    cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
+    Ok(if offline {
+        format!("{DOWNLOADS} without its download")
+    } else {
+        String::new()
+    })
+}
+
+fn quickstart(run: &mut Run<'_>) -> Result<String> {
+    let start = Instant::now();
+    setup::quickstart(run.workspace, &run.vars)?;
+    let first = start.elapsed();
+    println!("\nonce more, with every way to fetch something closed:");
+    let closed = [
+        ("HF_HUB_OFFLINE", "1"),
+        ("PIP_NO_INDEX", "1"),
+        ("CARGO_NET_OFFLINE", "true"),
+    ];
+    let mut vars = run.vars.clone();
+    vars.extend(closed.map(|(name, value)| (name.to_owned(), value.into())));
+    let start = Instant::now();
+    setup::quickstart(run.workspace, &vars).context("the second run must not fetch anything")?;
+    Ok(format!(
+        "first {}, again {} offline",
+        seconds(first),
+        seconds(start.elapsed())
+    ))
+}
+
+fn tests(run: &mut Run<'_>) -> Result<String> {
+    test::run_counted(run.workspace, &run.vars, &mut run.counts)?;
+    Ok(format!("{} passed", run.counts.passed))
+}
+
+fn benches(run: &mut Run<'_>) -> Result<String> {
+    let count = bench::run_as_tests(run.workspace, &run.vars)?;
+    Ok(format!("{count} benchmark targets"))
+}
+
+fn check_readme(run: &mut Run<'_>) -> Result<String> {
+    let count = readme::run(run.workspace, &run.vars)?;
+    Ok(format!("{count} commands beside the steps above"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_and_skip_pick_steps() {
+        let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let picked = |only: &[&str], skip: &[&str]| {
+            let options = Options {
+                only: own(only),
+                skip: own(skip),
+                list: false,
+            };
+            STEPS
+                .iter()
+                .map(|step| step.name)
+                .filter(|name| options.picks(name))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(picked(&[], &[]).len(), STEPS.len());
+        assert_eq!(picked(&["doc", "fmt"], &[]), ["fmt", "doc"]);
+        assert_eq!(picked(&["doc", "fmt"], &["doc"]), ["fmt"]);
+        assert_eq!(picked(&[], &["test"]).len(), STEPS.len() - 1);
+    }
+
+    #[test]
+    fn the_table_shows_what_happened() {
+        let passed = row(
+            "doc",
+            &Outcome::Passed("fine".to_owned()),
+            Duration::from_secs(61),
+        );
+        assert_eq!(passed, "doc         ok        1 min 01 s   fine");
+        assert_eq!(
+            row("test", &Outcome::NotReached, Duration::ZERO),
+            "test        not reached"
+        );
+        assert!(row("fmt", &Outcome::Failed, Duration::from_secs(1)).contains("FAILED"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Which crate may know which: the table, and the check against `cargo metadata` and `cargo tree`.
+//!
+//! The table is what DESIGN calls the edges. A new edge is a decision about the architecture, so it
+//! costs a line here, and a reviewer sees that line.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use crate::shell::Cmd;
+use crate::workspace::Workspace;
+
+/// For each crate of the workspace the crates of the workspace that it may use, in its code and in its
+/// build script. Dev-dependencies are free: a test may stand on any crate.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("embed-assets", &["embed-core", "embed-e5"]),
+    ("embed-cli", &["embed-assets", "embed-core", "embed-e5"]),
+    ("embed-core", &[]),
+    ("embed-e5", &["embed-core"]),
+    ("embed-testkit", &["embed-core"]),
+    ("xtask", &[]),
+];
+
+/// What must not be anywhere in the tree of a crate, with all its features on: whoever depends on
+/// `embed-core` gets no runtime, and whoever depends on a back end gets no HTTP with it.
+const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
+    ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
+    ("embed-e5", &["axum", "hyper", "reqwest"]),
+    (
+        "xtask",
+        &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"],
+    ),
+];
+
+/// Runs both checks and prints every breach.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let actual: Vec<(&str, &[String])> = workspace
+        .members
+        .iter()
+        .map(|member| (member.name.as_str(), member.edges.as_slice()))
+        .collect();
+    let mut findings = compare(&actual, ALLOWED);
+    for (name, banned) in MUST_NOT_KNOW {
+        if !workspace.members.iter().any(|member| member.name == *name) {
+            findings.push(format!(
+                "`{name}` is no crate of the workspace: take it out of MUST_NOT_KNOW"
+            ));
+            continue;
+        }
+        let tree = Cmd::cargo(&workspace.root)
+            .args([
+                "tree",
+                "--package",
+                name,
+                "--edges=normal",
+                "--all-features",
+                "--target=all",
+            ])
+            .args(["--prefix=none", "--format={p}"])
+            .read()?;
+        findings.extend(known(&tree, banned).into_iter().map(|found| {
+            format!(
+                "`{name}` must not know `{found}`, but its tree holds it; `cargo tree -p {name} -e normal \
+                 --all-features --target all -i {found}` shows by which way"
+            )
+        }));
+    }
+    if findings.is_empty() {
+        let edges: usize = actual.iter().map(|(_, edges)| edges.len()).sum();
+        println!(
+            "edges: {} crates, {edges} edges, all as in the table",
+            actual.len()
+        );
+        return Ok(());
+    }
+    for finding in &findings {
+        println!("edges: {finding}");
+    }
+    bail!(
+        "{} breaches of the edges between crates; the tables are in xtask/src/edges.rs",
+        findings.len()
+    )
+}
+
+/// Every difference between the edges that are and the edges that may be, as a sentence each.
+fn compare(actual: &[(&str, &[String])], allowed: &[(&str, &[&str])]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (name, edges) in actual {
+        let Some((_, may)) = allowed.iter().find(|(crate_name, _)| crate_name == name) else {
+            findings.push(format!("the crate `{name}` is new: give it a line in ALLOWED"));
+            continue;
+        };
+        for edge in edges.iter().filter(|edge| !may.contains(&edge.as_str())) {
+            findings.push(format!(
+                "`{name}` depends on `{edge}`, which is a new edge: drop it, or, if the design is to \
+                 change, allow it in ALLOWED and tell ARCHITECTURE.md"
+            ));
+        }
+        for stale in may.iter().filter(|edge| !edges.iter().any(|is| is == *edge)) {
+            findings.push(format!(
+                "`{name}` does not depend on `{stale}` any more: take it out of its line in ALLOWED"
+            ));
+        }
+    }
+    let stale_crates = allowed
+        .iter()
+        .filter(|(name, _)| !actual.iter().any(|(is, _)| is == name));
+    findings.extend(stale_crates.map(|(name, _)| {
+        format!("`{name}` is no crate of the workspace any more: take its line out of ALLOWED")
+    }));
+    findings
+}
+
+/// Those of the banned packages that the output of `cargo tree --prefix none --format {p}` names.
+fn known<'b>(tree: &str, banned: &[&'b str]) -> Vec<&'b str> {
+    let packages: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    banned
+        .iter()
+        .copied()
+        .filter(|name| packages.contains(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(actual: &[(&str, &[&str])], allowed: &[(&str, &[&str])], expected: &[&str]) {
+        let owned: Vec<(&str, Vec<String>)> = actual
+            .iter()
+            .map(|(name, edges)| (*name, edges.iter().map(|&edge| edge.to_owned()).collect()))
+            .collect();
+        let borrowed: Vec<(&str, &[String])> = owned
+            .iter()
+            .map(|(name, edges)| (*name, edges.as_slice()))
+            .collect();
+        let findings = compare(&borrowed, allowed);
+        assert_eq!(findings.len(), expected.len(), "{findings:?}");
+        for (finding, start) in findings.iter().zip(expected) {
+            assert!(
+                finding.starts_with(start),
+                "{finding:?} does not start with {start:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_edges_are_fine() {
+        check(&[("a", &["b"]), ("b", &[])], &[("b", &[]), ("a", &["b"])], &[]);
+    }
+
+    #[test]
+    fn a_new_edge_fails() {
+        check(
+            &[("a", &["b"]), ("b", &[])],
+            &[("a", &[]), ("b", &[])],
+            &["`a` depends on `b`"],
+        );
+    }
+
+    #[test]
+    fn a_stale_edge_fails() {
+        check(
+            &[("a", &[]), ("b", &[])],
+            &[("a", &["b"]), ("b", &[])],
+            &["`a` does not depend on `b`"],
+        );
+    }
+
+    #[test]
+    fn a_crate_that_came_or_went_fails() {
+        check(
+            &[("a", &[])],
+            &[("b", &[])],
+            &["the crate `a` is new", "`b` is no crate"],
+        );
+    }
+
+    #[test]
+    fn a_banned_package_is_found_by_its_whole_name() {
+        let tree = "embed-core v0.1.0 (/r)\nort-sys v2.0.0\ntokio v1.53.2 (*)\n\nserde v1.0.0\n";
+        assert_eq!(known(tree, &["ort", "tokio", "serde_json"]), ["tokio"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! `package`: the release archive with its checksums.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::setup;
+use crate::shell::Cmd;
+use crate::workspace::Workspace;
+
+/// What stands beside the binary.
+const DOCUMENTS: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md"];
+
+/// Builds the release binary and writes `target/package/embed-<version>-<target>.tar.gz`.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let binary = setup::build(workspace)?;
+    let version = &workspace.member("embed-cli")?.version;
+    let rustc = Cmd::new("rustc", &workspace.root).args(["-vV"]).read()?;
+    let target = host(&rustc).context("`rustc -vV` names no host")?;
+    let name = format!("embed-{version}-{target}");
+
+    let out = workspace.target.join("package");
+    let stage = out.join(&name);
+    // What an earlier run staged must not end up in this archive.
+    if stage.exists() {
+        fs::remove_dir_all(&stage).with_context(|| format!("cannot clear {}", workspace.shown(&stage)))?;
+    }
+    fs::create_dir_all(&stage).with_context(|| format!("cannot create {}", workspace.shown(&stage)))?;
+    let program = binary.file_name().context("the binary has no name")?;
+    copy(&binary, &stage.join(program))?;
+    for document in DOCUMENTS {
+        copy(&workspace.root.join(document), &stage.join(document))?;
+    }
+    let mut files: Vec<&str> = DOCUMENTS.to_vec();
+    files.push(program.to_str().context("the name of the binary is no UTF-8")?);
+    write_sums(&stage, &files)?;
+
+    let archive = format!("{name}.tar.gz");
+    Cmd::new("tar", &out).args(["-czf", &archive, &name]).run()?;
+    write_sums(&out, &[&archive])?;
+    fs::remove_dir_all(&stage)?;
+    let bytes = fs::metadata(out.join(&archive))?.len();
+    println!(
+        "package: {} ({bytes} bytes), with SHA256SUMS beside it",
+        workspace.shown(&out.join(&archive))
+    );
+    println!(
+        "package: the model and ONNX Runtime are not in it; `embed models pull` or `import` brings them"
+    );
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// Writes SHA256SUMS for some files of a folder, in the form that `sha256sum --check` reads.
+fn write_sums(folder: &Path, files: &[&str]) -> Result<()> {
+    let mut sums = String::new();
+    for file in files {
+        let bytes = fs::read(folder.join(file)).with_context(|| format!("cannot read {file}"))?;
+        sums.push_str(&sum_line(&bytes, file));
+    }
+    fs::write(folder.join("SHA256SUMS"), sums).context("cannot write SHA256SUMS")
+}
+
+fn sum_line(bytes: &[u8], file: &str) -> String {
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{hex}  {file}\n")
+}
+
+/// The host triple in the output of `rustc -vV`.
+fn host(rustc: &str) -> Option<&str> {
+    rustc.lines().find_map(|line| line.strip_prefix("host: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_read_from_rustc() {
+        assert_eq!(
+            host("rustc 1.95.0\nbinary: rustc\nhost: x86_64-unknown-linux-gnu\n"),
+            Some("x86_64-unknown-linux-gnu")
+        );
+        assert_eq!(host("rustc 1.95.0"), None);
+    }
+
+    #[test]
+    fn a_sum_is_in_the_form_of_sha256sum() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sum_line(b"", "a.txt"), format!("{empty}  a.txt\n"));
+    }
+}

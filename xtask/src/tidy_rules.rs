@@ -1,0 +1,248 @@
+//! The rules of `tidy` on plain strings: text in, findings out, no files.
+
+/// How many lines of a file may stand before its tests.
+const MAX_LINES: usize = 500;
+
+/// Something that breaks a rule.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// From the root of the repository.
+    pub(crate) path: String,
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// What is wrong, and what to do.
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+fn finding(path: &str, line: usize, message: impl Into<String>) -> Finding {
+    Finding {
+        path: path.to_owned(),
+        line,
+        message: message.into(),
+    }
+}
+
+/// The rules for a Rust source file.
+pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let first = text.lines().next().unwrap_or_default();
+    if !first.starts_with("//!") && !first.starts_with("#![doc") {
+        findings.push(finding(
+            path,
+            1,
+            "a file starts with `//!` and a sentence that says what is in it",
+        ));
+    }
+    let code = text
+        .lines()
+        .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+    let length = code.unwrap_or_else(|| text.lines().count());
+    if length > MAX_LINES {
+        let message =
+            format!("{length} lines before the tests, at most {MAX_LINES}: split the file by topic");
+        findings.push(finding(path, length, message));
+    }
+    // The words are put together here, or this file would break its own rule.
+    let banned = [
+        (
+            concat!("#[ig", "nore"),
+            "a test that is ignored proves nothing: let it skip with a message, or delete it",
+        ),
+        (
+            concat!("to", "do!("),
+            "unfinished code does not land: finish it, or return an error",
+        ),
+    ];
+    for (number, line) in numbered(text).filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (word, reason) in banned {
+            if line.contains(word) {
+                findings.push(finding(path, number, format!("`{word}`: {reason}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Every tracked text file: no absolute path of the machine that it was written on.
+pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
+    let roots = [concat!("/ro", "ot/"), concat!("/wo", "rk/")];
+    let mut findings = Vec::new();
+    for (number, line) in numbered(text) {
+        for root in roots {
+            if line.match_indices(root).any(|(at, _)| starts_a_path(&line[..at])) {
+                let message = format!("`{root}…` is a path of one machine: make it relative, or a setting");
+                findings.push(finding(path, number, message));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether a slash after this text begins an absolute path: not in `https://host/…`, `$HOME/…`,
+/// `{folder}/…` or `a/b`.
+fn starts_a_path(before: &str) -> bool {
+    !before.ends_with(|c: char| c.is_alphanumeric() || "/._-~})]%*".contains(c))
+}
+
+/// The manifest of a crate: it inherits the lint table, and says whether it is published.
+pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
+    let (mut table, mut lints, mut publish) = (String::new(), false, false);
+    for line in text.lines() {
+        let words: String = line.split_whitespace().collect();
+        if words.starts_with('[') {
+            table = words;
+            continue;
+        }
+        lints |= words == "lints.workspace=true" || (table == "[lints]" && words == "workspace=true");
+        publish |= table == "[package]" && words.starts_with("publish");
+    }
+    let end = text.lines().count().max(1);
+    let mut findings = Vec::new();
+    if !lints {
+        let message = "the crate does not inherit the lint table: add `[lints]` with `workspace = true`";
+        findings.push(finding(path, end, message));
+    }
+    if !publish {
+        let message = "`[package]` does not say whether the crate is published: add `publish.workspace = true`; \
+                       without it cargo takes it for public, and cargo-deny refuses its path dependencies";
+        findings.push(finding(path, 1, message));
+    }
+    findings
+}
+
+/// ARCHITECTURE.md names the crate, as code.
+pub(crate) fn architecture(path: &str, text: &str, crate_name: &str) -> Vec<Finding> {
+    if text.contains(&format!("`{crate_name}`")) {
+        return Vec::new();
+    }
+    vec![finding(
+        path,
+        1,
+        format!("the crate `{crate_name}` is not named: say what it is for"),
+    )]
+}
+
+/// CHANGELOG.md has a heading for this version, or one for what is not released yet.
+pub(crate) fn changelog(path: &str, text: &str, version: &str) -> Vec<Finding> {
+    let wanted = [version, "unreleased"];
+    let mut headings = text
+        .lines()
+        .filter(|line| line.starts_with("## "))
+        .map(str::to_lowercase);
+    let names_it = |heading: String| {
+        heading
+            .split(|c: char| !(c.is_alphanumeric() || ".-+".contains(c)))
+            .any(|word| wanted.contains(&word))
+    };
+    if headings.any(names_it) {
+        return Vec::new();
+    }
+    vec![finding(
+        path,
+        1,
+        format!("no heading `## [{version}]` and none `## [Unreleased]`"),
+    )]
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(findings: &[Finding]) -> Vec<usize> {
+        findings.iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn a_file_starts_with_its_purpose() {
+        assert!(rust_file("a.rs", "//! What.\nfn a() {}\n").is_empty());
+        assert!(rust_file("a.rs", "#![doc = include_str!(\"../README.md\")]\n").is_empty());
+        assert_eq!(lines(&rust_file("a.rs", "fn a() {}\n")), [1]);
+        assert_eq!(lines(&rust_file("a.rs", "")), [1]);
+    }
+
+    #[test]
+    fn only_the_lines_before_the_tests_count() {
+        let code = format!("//! What.\n{}", "\n".repeat(499));
+        assert!(rust_file("a.rs", &code).is_empty());
+        assert!(rust_file("a.rs", &format!("{code}#[cfg(test)]\n{}", "\n".repeat(900))).is_empty());
+        assert_eq!(lines(&rust_file("a.rs", &format!("{code}\n"))), [501]);
+    }
+
+    #[test]
+    fn unfinished_code_and_ignored_tests_are_found_but_not_in_comments() {
+        let text = concat!(
+            "//! What.\n// #[ig",
+            "nore]\n#[ig",
+            "nore = \"slow\"]\nfn a() { to",
+            "do!() }\n"
+        );
+        let findings = rust_file("a.rs", text);
+        assert_eq!(lines(&findings), [3, 4]);
+        assert!(findings[0].to_string().starts_with("a.rs:3: `#["));
+    }
+
+    #[test]
+    fn machine_paths_are_absolute_ones() {
+        for bad in [
+            concat!("cd /ro", "ot/x"),
+            concat!("\"/wo", "rk/y\""),
+            concat!("A=/wo", "rk/z"),
+            concat!("/ro", "ot/"),
+        ] {
+            assert_eq!(lines(&machine_paths("f", &format!("\n{bad}\n"))), [2], "{bad}");
+        }
+        for good in [
+            concat!("https://host.example/wo", "rk/x"),
+            concat!("$HOME/wo", "rk/"),
+            concat!("{dir}/wo", "rk/"),
+            "/workspace/x",
+            "the work/life line",
+        ] {
+            assert!(machine_paths("f", good).is_empty(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_inherits_the_lints_and_says_whether_it_is_published() {
+        let package = "[package]\nname = \"a\"\npublish.workspace = true\n";
+        assert!(manifest("m", &format!("{package}\n[lints]\nworkspace = true\n")).is_empty());
+        assert!(manifest("m", &format!("lints.workspace=true\n{package}")).is_empty());
+        assert_eq!(lines(&manifest("m", package)), [3]);
+        assert_eq!(
+            lines(&manifest(
+                "m",
+                "[lints]\n[package]\nworkspace = true\npublish = false\n"
+            )),
+            [4]
+        );
+        assert_eq!(
+            lines(&manifest(
+                "m",
+                "[package]\nname = \"a\"\n[lints]\nworkspace = true\n"
+            )),
+            [1]
+        );
+    }
+
+    #[test]
+    fn the_documents_name_crates_and_version() {
+        assert!(architecture("A.md", "- `embed-core`: types", "embed-core").is_empty());
+        assert_eq!(architecture("A.md", "embed-corelike", "embed-core").len(), 1);
+        assert!(changelog("C.md", "# Changes\n## [0.1.0] - 2026-01-01\n", "0.1.0").is_empty());
+        assert!(changelog("C.md", "## [Unreleased]\n", "0.1.0").is_empty());
+        assert_eq!(
+            changelog("C.md", "## [0.1.01]\nUnreleased 0.1.0\n", "0.1.0").len(),
+            1
+        );
+    }
+}
