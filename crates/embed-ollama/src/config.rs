@@ -1,0 +1,453 @@
+//! The settings of a client, and their one check.
+
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::address::base_url;
+use crate::identity::Identity;
+use crate::secret::Secret;
+
+/// Settings of an [`OllamaEmbedder`](crate::OllamaEmbedder). [`OllamaConfig::default`] is all-minilm on the
+/// server of this machine.
+///
+/// All of it is checked once, when the embedder connects; an error names the field.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OllamaConfig {
+    /// The model's name at the server, with or without a tag.
+    pub model: String,
+    /// Base URLs of the servers, each with or without `/api`; a host alone has port 11434. Several must
+    /// give the same vectors.
+    pub servers: Vec<String>,
+    /// Requests in flight at one server, and connections kept open to it. A full batch counts for half of
+    /// it, since a server works through the texts of one model one by one, whatever arrives at once.
+    pub pool_size: usize,
+    /// How long the answer to a request may take while the model is loaded. A server that has to load the
+    /// model, and says so by being alive, is waited for up to [`load_timeout`](Self::load_timeout): a
+    /// client that hangs up aborts the load, and the next try would begin it anew.
+    pub request_timeout: Duration,
+    /// How long the model may take to load, queueing included.
+    pub load_timeout: Duration,
+    /// How long a connection, the version and other small answers may take.
+    pub connect_timeout: Duration,
+    /// How long a whole call may take, if the request doesn't say. `None`: its requests bound it.
+    pub deadline: Option<Duration>,
+    /// How often a request is tried, the first time included.
+    pub tries: u32,
+    /// The pause before the second try; each one after it is twice as long.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// The longest pause that a server may ask for by `Retry-After`; more than that ends the call.
+    pub longest_asked: Duration,
+    /// How long the server keeps the model loaded; `None` leaves that to the server.
+    pub keep_alive: Option<KeepAlive>,
+    /// Settings of the model; the same ones go with every request, since a change makes the server load
+    /// the model again.
+    pub options: ModelOptions,
+    /// Cut the vectors to so many numbers and normalise them again (for models trained for it). It is done
+    /// here, so that it works with every version.
+    pub dimensions: Option<usize>,
+    /// Bytes of text in one request: the time of a request grows with its text, not with its rows.
+    pub max_batch_bytes: usize,
+    /// Texts in one request.
+    pub max_batch_rows: usize,
+    /// A longer text is refused and not sent, unless it is to be embedded in chunks.
+    pub max_text_bytes: usize,
+    /// Send each text alone, so that every row has its token count: a server counts the tokens of a
+    /// request, not of a row.
+    pub count_tokens: bool,
+    /// What to do about a server whose vectors have moved.
+    pub upgrade: Upgrade,
+    /// The identity of an earlier run ([`OllamaEmbedder::identity`](crate::OllamaEmbedder::identity)).
+    /// Servers that give its vectors get its variant, whatever they call the model and whatever their
+    /// version; others are refused, or get a variant of their own, by [`upgrade`](Self::upgrade).
+    pub expected: Option<Identity>,
+    /// Embed with a model that says that it is not for embedding. Old servers give vectors of any model.
+    pub allow_chat_models: bool,
+    /// Sent as `Authorization: Bearer …`, for a proxy before the server; Ollama itself asks for none.
+    pub token: Option<Secret>,
+    /// Further headers for a proxy.
+    pub headers: Vec<(String, Secret)>,
+    /// When a server counts as gone.
+    pub breaker: BreakerConfig,
+}
+
+/// Pool sizes by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Preset {
+    /// 5.
+    Development,
+    /// 10, the default.
+    Staging,
+    /// 20.
+    Production,
+    /// 50.
+    HighTraffic,
+}
+
+/// How long a server keeps the model loaded after a request. It is sent as a number: a string without a
+/// unit is an error to Ollama.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeepAlive {
+    /// So many seconds; 0 unloads it at once.
+    Seconds(u32),
+    /// Until the server ends.
+    Forever,
+}
+
+/// Settings of the model that decide how it is loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    /// The context in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_ctx: Option<u32>,
+    /// Tokens that are worked on at once. Left alone, the client raises it where a version would embed
+    /// long texts wrongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_batch: Option<u32>,
+    /// Layers on the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_gpu: Option<u32>,
+    /// Processor threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_thread: Option<u32>,
+}
+
+/// What to do about a server whose vectors have moved: it was upgraded, or its model was pulled anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Upgrade {
+    /// Its vectors are refused; it takes part again when they are what they were.
+    #[default]
+    Refuse,
+    /// If no other server gives the old vectors any more, its vectors are a new variant of the same space,
+    /// and the rows say so. Vectors that have nothing to do with the old ones are refused even so: that is
+    /// another model.
+    NewVariant,
+}
+
+/// When a server counts as gone, and when it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// How long it stays open the first time; each time after it is twice as long.
+    pub first_pause: Duration,
+    /// The longest that it stays open.
+    pub longest_pause: Duration,
+}
+
+impl Preset {
+    /// The pool size.
+    #[must_use]
+    pub fn pool_size(self) -> usize {
+        match self {
+            Self::Development => 5,
+            Self::Staging => 10,
+            Self::Production => 20,
+            Self::HighTraffic => 50,
+        }
+    }
+
+    /// The preset of a name: `development`, `staging`, `production`, `high_traffic`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for any other name.
+    pub fn by_name(name: &str) -> Result<Self, Error> {
+        Ok(match name {
+            "development" => Self::Development,
+            "staging" => Self::Staging,
+            "production" => Self::Production,
+            "high_traffic" | "high-traffic" => Self::HighTraffic,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "a pool is a number or one of development, staging, production, high_traffic",
+                )
+                .with_context("field", "pool_size"));
+            }
+        })
+    }
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for OllamaConfig {
+    fn default() -> Self {
+        Self {
+            model: "all-minilm".to_owned(),
+            servers: vec!["http://127.0.0.1:11434".to_owned()],
+            pool_size: Preset::Staging.pool_size(),
+            request_timeout: Duration::from_secs(30),
+            load_timeout: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(5),
+            deadline: None,
+            tries: 3,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(10),
+            longest_asked: Duration::from_secs(60),
+            keep_alive: Some(KeepAlive::Seconds(1800)),
+            options: ModelOptions::default(),
+            dimensions: None,
+            max_batch_bytes: 64 << 10,
+            max_batch_rows: 64,
+            max_text_bytes: 1 << 20,
+            count_tokens: false,
+            upgrade: Upgrade::default(),
+            expected: None,
+            allow_chat_models: false,
+            token: None,
+            headers: Vec::new(),
+            breaker: BreakerConfig::default(),
+        }
+    }
+}
+
+impl OllamaConfig {
+    /// The default settings for a model and one server.
+    pub fn new(model: impl Into<String>, server: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            servers: vec![server.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Sets the servers.
+    #[must_use]
+    pub fn with_servers<S: Into<String>>(mut self, servers: impl IntoIterator<Item = S>) -> Self {
+        self.servers = servers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the pool size by name.
+    #[must_use]
+    pub fn with_preset(mut self, preset: Preset) -> Self {
+        self.pool_size = preset.pool_size();
+        self
+    }
+
+    /// Sets how long the answer of a loaded model may take.
+    #[must_use]
+    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Sets the first and the longest pause between tries.
+    #[must_use]
+    pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first;
+        self.longest_pause = longest;
+        self
+    }
+
+    /// Sets the identity that the servers must have.
+    #[must_use]
+    pub fn with_expected(mut self, identity: Identity) -> Self {
+        self.expected = Some(identity);
+        self
+    }
+
+    /// Checks every field.
+    pub(crate) fn check(&self) -> Result<Checked, Error> {
+        let wrong = |field: &'static str, what: &str| {
+            Error::new(ErrorKind::Config, format!("{field} {what}")).with_context("field", field)
+        };
+        if self.model.trim().is_empty() {
+            return Err(wrong("model", "is empty; name a model such as all-minilm"));
+        }
+        if self.servers.is_empty() {
+            return Err(wrong(
+                "servers",
+                "is empty; name a server such as http://127.0.0.1:11434",
+            ));
+        }
+        for (field, value) in [
+            ("pool_size", self.pool_size),
+            ("tries", self.tries as usize),
+            ("max_batch_bytes", self.max_batch_bytes),
+            ("max_batch_rows", self.max_batch_rows),
+            ("max_text_bytes", self.max_text_bytes),
+            ("dimensions", self.dimensions.unwrap_or(1)),
+            ("breaker.failures", self.breaker.failures as usize),
+        ] {
+            if value == 0 {
+                return Err(wrong(field, "must be more than 0"));
+            }
+        }
+        if self.pool_size > 10_000 {
+            return Err(wrong("pool_size", "must be at most 10000"));
+        }
+        for (field, value) in [
+            ("request_timeout", self.request_timeout),
+            ("load_timeout", self.load_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("deadline", self.deadline.unwrap_or(Duration::MAX)),
+        ] {
+            if value.is_zero() {
+                return Err(wrong(field, "must be more than 0"));
+            }
+        }
+        if self.load_timeout < self.request_timeout {
+            return Err(wrong("load_timeout", "must not be shorter than request_timeout"));
+        }
+        if self.longest_pause < self.first_pause {
+            return Err(wrong("longest_pause", "must not be shorter than first_pause"));
+        }
+        let mut servers = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            let url = base_url(server, "servers")?;
+            if servers.contains(&url) {
+                return Err(wrong("servers", "names a server twice"));
+            }
+            servers.push(url);
+        }
+        Ok(Checked {
+            servers,
+            headers: self.header_map()?,
+        })
+    }
+
+    fn header_map(&self) -> Result<HeaderMap<HeaderValue>, Error> {
+        let wrong = |field: &'static str, what: &str| {
+            Error::new(ErrorKind::Config, format!("{field} {what}")).with_context("field", field)
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::try_from(name.as_str())
+                .map_err(|_| wrong("headers", "has a name that no header can have"))?;
+            // A browser's header: Ollama refuses the request if it doesn't know the origin.
+            if name == reqwest::header::ORIGIN {
+                return Err(wrong(
+                    "headers",
+                    "must not set Origin, which Ollama answers with 403",
+                ));
+            }
+            let value = value
+                .header("")
+                .ok_or_else(|| wrong("headers", "has a value that no header can hold"))?;
+            map.append(name, value);
+        }
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            let value = token
+                .header("Bearer ")
+                .ok_or_else(|| wrong("token", "holds characters that no header can hold"))?;
+            map.insert(AUTHORIZATION, value);
+        }
+        Ok(map)
+    }
+}
+
+impl KeepAlive {
+    /// The number that is sent.
+    pub(crate) fn seconds(self) -> i64 {
+        match self {
+            Self::Seconds(seconds) => i64::from(seconds),
+            Self::Forever => -1,
+        }
+    }
+
+    /// How long the model surely stays after a request.
+    pub(crate) fn lasts(this: Option<Self>) -> Duration {
+        match this {
+            // What a server does by default.
+            None => Duration::from_secs(270),
+            Some(Self::Seconds(seconds)) => Duration::from_secs(u64::from(seconds)).mul_f64(0.9),
+            Some(Self::Forever) => Duration::from_secs(u64::from(u32::MAX)),
+        }
+    }
+}
+
+/// What the check makes of the settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    pub(crate) servers: Vec<Url>,
+    pub(crate) headers: HeaderMap<HeaderValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_field() {
+        let with = |change: fn(&mut OllamaConfig)| {
+            let mut config = OllamaConfig::default();
+            change(&mut config);
+            let error = config.check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let field = error.context().find(|(name, _)| *name == "field");
+            field.map(|(_, field)| field.to_owned()).unwrap()
+        };
+        assert_eq!(with(|c| c.model = " ".into()), "model");
+        assert_eq!(with(|c| c.servers.clear()), "servers");
+        assert_eq!(
+            with(|c| c.servers = vec!["h".into(), "http://h:11434/api".into()]),
+            "servers"
+        );
+        assert_eq!(with(|c| c.pool_size = 0), "pool_size");
+        assert_eq!(with(|c| c.tries = 0), "tries");
+        assert_eq!(with(|c| c.request_timeout = Duration::ZERO), "request_timeout");
+        assert_eq!(with(|c| c.load_timeout = Duration::from_secs(1)), "load_timeout");
+        assert_eq!(with(|c| c.longest_pause = Duration::ZERO), "longest_pause");
+        assert_eq!(with(|c| c.dimensions = Some(0)), "dimensions");
+        assert_eq!(with(|c| c.token = Some(Secret::new("a\nb"))), "token");
+        assert_eq!(
+            with(|c| c.headers = vec![("a b".into(), Secret::new("x"))]),
+            "headers"
+        );
+        assert_eq!(
+            with(|c| c.headers = vec![("Origin".into(), Secret::new("x"))]),
+            "headers"
+        );
+        assert!(OllamaConfig::default().check().is_ok());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut config = OllamaConfig::default();
+        config.token = Some(Secret::new("hush-token"));
+        config.headers = vec![("X-Key".into(), Secret::new("hush-header"))];
+        let checked = config.check().unwrap();
+        assert!(!format!("{config:?}{checked:?}").contains("hush"));
+    }
+
+    #[test]
+    fn presets_have_the_sizes_of_old() {
+        for (name, size) in [
+            ("development", 5),
+            ("staging", 10),
+            ("production", 20),
+            ("high_traffic", 50),
+        ] {
+            assert_eq!(Preset::by_name(name).unwrap().pool_size(), size);
+        }
+        assert_eq!(OllamaConfig::default().pool_size, 10);
+        assert_eq!(Preset::by_name("huge").unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn keep_alive_is_a_number() {
+        assert_eq!(KeepAlive::Seconds(60).seconds(), 60);
+        assert_eq!(KeepAlive::Forever.seconds(), -1);
+    }
+}

@@ -1,0 +1,250 @@
+//! The client as an [`Embedder`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Retry, RowInfo,
+    async_trait,
+};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::batch::Distinct;
+use crate::call::Call;
+use crate::config::OllamaConfig;
+use crate::identity::Identity;
+use crate::meeting::Refusal;
+use crate::profile::Profile;
+use crate::servers::Fleet;
+use crate::stats::{OllamaStats, add};
+
+/// A model on one Ollama server, or on several that give the same vectors.
+///
+/// It behaves by the version of each server, and so is right on all of them. A text's row is its vector or
+/// its own error, whatever happens to the texts beside it.
+pub struct OllamaEmbedder {
+    fleet: Fleet,
+    model: ModelInfo,
+}
+
+/// What is known of one server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerStatus {
+    /// Its base URL.
+    pub url: String,
+    /// Its version, as it says it; `None` if it was never met.
+    pub version: Option<String>,
+    /// How it behaves.
+    pub profile: Option<Profile>,
+    /// Digest of the model's manifest.
+    pub digest: Option<String>,
+    /// Whether several texts go in one request.
+    pub batches: bool,
+    /// Whether the model is surely loaded.
+    pub warm: bool,
+    /// Whether it is left out because of failures.
+    pub ejected: bool,
+    /// Calls that are using it or wait for it.
+    pub outstanding: usize,
+}
+
+impl OllamaEmbedder {
+    /// Checks the settings and meets the servers: version, model, dimension, and the vectors that prove who
+    /// they are. The model is loaded by it, which may take minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a setting, which it names; [`ErrorKind::ModelNotFound`] with the command
+    /// that mends it; [`ErrorKind::SpaceMismatch`] if servers give different vectors, or others than
+    /// expected; what no server's absence explains is as in `docs/ollama-failures.md`.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future ends the requests; a load that has begun goes on, so that it needn't begin anew.
+    pub async fn connect(config: OllamaConfig) -> Result<Self> {
+        let (fleet, session) = Fleet::connect(config).await?;
+        Ok(Self {
+            model: session.info.clone(),
+            fleet,
+        })
+    }
+
+    /// Loads the model at every server where it isn't loaded, so that the next call needn't wait.
+    ///
+    /// # Errors
+    ///
+    /// The last server's, if it can be loaded at none.
+    ///
+    /// # Cancellation
+    ///
+    /// A load that has begun goes on.
+    pub async fn warm_up(&self) -> Result<()> {
+        let loads = self.fleet.servers.iter().map(|server| async {
+            match server.session().or_else(|| server.former()) {
+                Some(session) => server.warm(&session.dialect).await.map_err(Refusal::from),
+                None => {
+                    let card = server.card().await?;
+                    server.meet(card).await.map(drop)
+                }
+            }
+        });
+        let mut failed = None;
+        for load in join_all(loads).await {
+            match load {
+                Ok(()) => return Ok(()),
+                Err(refusal) => failed = Some(refusal.into_error()),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What was done since it connected.
+    #[must_use]
+    pub fn stats(&self) -> OllamaStats {
+        self.fleet.stats.read()
+    }
+
+    /// Who the servers are: keep it, and expect it of the next run by
+    /// [`OllamaConfig::expected`](crate::OllamaConfig::expected).
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.fleet.identity()
+    }
+
+    /// The servers, in the order of the settings.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        let status = |server: &Arc<crate::transport::server::Server>| {
+            let session = server.session().or_else(|| server.former());
+            let session = session.as_deref();
+            let (card_version, card_digest) = server.card_now().unzip();
+            ServerStatus {
+                url: server.http.base().to_owned(),
+                version: card_version,
+                profile: session.map(|session| session.dialect.traits.profile),
+                digest: card_digest,
+                batches: session.is_some_and(|session| session.dialect.traits.batches),
+                warm: server.is_warm(),
+                ejected: server.is_ejected(),
+                outstanding: server.outstanding(),
+            }
+        };
+        self.fleet.servers.iter().map(status).collect()
+    }
+
+    /// Requests that could begin at once, over all servers: what the pool has free.
+    #[must_use]
+    pub fn free_permits(&self) -> usize {
+        self.fleet
+            .servers
+            .iter()
+            .map(|server| server.free_permits())
+            .sum()
+    }
+}
+
+#[async_trait]
+impl Embedder for OllamaEmbedder {
+    fn model(&self) -> &ModelInfo {
+        &self.model
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        let stats = &self.fleet.stats;
+        add(&stats.calls, 1);
+        add(&stats.texts, request.texts().len());
+        let distinct = Distinct::of(request.texts());
+        add(&stats.duplicates, distinct.places.len() - distinct.texts.len());
+
+        let own = self.fleet.config.deadline.map(|after| Instant::now() + after);
+        let deadline = match (request.deadline().map(Instant::from_std), own) {
+            (Some(asked), Some(own)) => Some(asked.min(own)),
+            (asked, own) => asked.or(own),
+        };
+        let texts = distinct.texts.iter().map(|text| &**text).collect();
+        let call = Call::new(&self.fleet, texts, request.truncation());
+        call.run(deadline).await;
+        let rows = call.into_rows();
+
+        if let Some(error) = call_error(&rows) {
+            return Err(error);
+        }
+        let mut response = EmbedResponse::builder(distinct.places.len(), self.model.dimension());
+        for (index, place) in distinct.places.iter().enumerate() {
+            match &rows[*place] {
+                None => response.fail(index, too_late()),
+                Some(Err(error)) => response.fail(index, error.clone()),
+                Some(Ok(row)) => {
+                    let mut info = RowInfo::new(row.info.clone());
+                    if let Some(tokens) = row.tokens {
+                        info = info.with_tokens(tokens);
+                    }
+                    info.truncated = row.truncated;
+                    response.put(index, &row.vector, info);
+                }
+            }
+        }
+        Ok(response.build())
+    }
+
+    async fn health(&self) -> Health {
+        self.fleet.health().await
+    }
+}
+
+/// The error of the whole call: no row could be had, and none for a reason of its own.
+fn call_error(rows: &[Option<Result<crate::call::Row, Error>>]) -> Option<Error> {
+    let mut error = None;
+    for row in rows {
+        match row {
+            None => {
+                error.get_or_insert_with(too_late);
+            }
+            Some(Err(own)) if !is_own(own) => {
+                error.get_or_insert_with(|| own.clone());
+            }
+            Some(_) => return None,
+        }
+    }
+    error
+}
+
+/// Whether an error is one of its text, and not of the service.
+fn is_own(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::InvalidInput
+        | ErrorKind::InputTooLong
+        | ErrorKind::Protocol
+        | ErrorKind::DimensionMismatch => true,
+        // A crash that followed a text until it was alone.
+        ErrorKind::Unavailable => error
+            .context()
+            .any(|(name, value)| name == "rule" && (value.starts_with("crash") || value.ends_with("-500"))),
+        _ => false,
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the deadline was over before the text was embedded",
+    )
+    .with_retry(Retry::Temporary { after: None })
+}
+
+impl fmt::Display for OllamaEmbedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ollama({})", self.model.name())
+    }
+}
+
+impl fmt::Debug for OllamaEmbedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OllamaEmbedder")
+            .field("model", &self.model)
+            .field("servers", &self.servers())
+            .finish_non_exhaustive()
+    }
+}

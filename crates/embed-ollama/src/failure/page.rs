@@ -1,0 +1,115 @@
+//! The page of the docs that shows the table.
+
+use std::fmt::Write as _;
+
+use super::table::RULES;
+use super::{Again, Blame, On, Pause, RowFault, Rule, Text};
+use crate::profile::{PROFILES, Profile};
+
+/// The page `docs/ollama-failures.md`, rendered from the table that the client goes by.
+#[must_use]
+pub fn render() -> String {
+    let mut page = String::from(
+        "# What the client makes of Ollama's failures\n\n\
+         Rendered from the table in `crates/embed-ollama/src/failure/table.rs`; a test compares them. To write it\n\
+         anew, run `EMBED_BLESS=1 cargo test -p embed-ollama --test failures_page`.\n\n\
+         The first rule that matches decides. *Again* is how often a request is tried again, as far as the setting\n\
+         `tries` allows. *Blame* says what follows when no try is left: a fault of a *text* cuts the request in two\n\
+         until that text is alone, and only its row fails; a fault of the *server* counts for its breaker, and\n\
+         another server is asked; a fault of the *request* ends it.\n\n\
+         | rule | profiles | what was seen | kind | again | pause | blame |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for rule in RULES {
+        let Rule { name, kind, .. } = rule;
+        let (again, pause) = match (rule.again, rule.pause) {
+            (Again::Never, _) => ("no".to_owned(), "–"),
+            (again, pause) => (
+                match again {
+                    Again::AtMost(1) => "once".to_owned(),
+                    Again::AtMost(times) => format!("{times} times"),
+                    _ => "as set".to_owned(),
+                },
+                match pause {
+                    Pause::BackOff => "back-off",
+                    Pause::Long => "5 × back-off",
+                    Pause::Short => "½ × back-off",
+                },
+            ),
+        };
+        let blame = match rule.blame {
+            Blame::Request => "request",
+            Blame::Text => "text",
+            Blame::Server => "server",
+        };
+        let seen = seen(rule.on);
+        let profiles = profiles(rule.profiles);
+        // Writing to a string doesn't fail.
+        let _ = writeln!(
+            page,
+            "| `{name}` | {profiles} | {seen} | `{kind}` | {again} | {pause} | {blame} |"
+        );
+    }
+    page.push_str("\n## The profiles\n\n| profile | versions |\n|---|---|\n");
+    for entry in &PROFILES {
+        let _ = writeln!(page, "| {} | {} |", entry.profile, entry.versions);
+    }
+    page
+}
+
+fn profiles((first, last): (Profile, Profile)) -> String {
+    match (first, last) {
+        (Profile::Legacy, Profile::J) => "all".to_owned(),
+        (Profile::Legacy, last) => format!("to {last}"),
+        (first, last) => format!("{first}–{last}"),
+    }
+}
+
+fn seen(on: On) -> String {
+    let list = |parts: &[&str]| {
+        let quoted: Vec<_> = parts.iter().map(|part| format!("`{part}`")).collect();
+        quoted.join(", ")
+    };
+    match on {
+        On::Connect => "no connection".to_owned(),
+        On::Name => "no address for the name".to_owned(),
+        On::Tls => "no TLS".to_owned(),
+        On::Broken => "the connection ends before the answer does".to_owned(),
+        On::Silence => "no answer in time".to_owned(),
+        On::Statuses(first, last) => format!("any other {first} to {last}"),
+        On::Rows(faults) => {
+            let names: Vec<_> = faults.iter().map(|fault| fault.describe()).collect();
+            format!("200 with {}", names.join(", "))
+        }
+        On::Answer(statuses, text) => {
+            let statuses: Vec<_> = statuses.iter().map(u16::to_string).collect();
+            let status = if statuses.is_empty() {
+                "anything else".to_owned()
+            } else {
+                statuses.join(", ")
+            };
+            match text {
+                Text::Any => status,
+                Text::HiddenOr(parts) => format!("{status} with `{{\"error\":{{}}}}` or {}", list(parts)),
+                Text::Empty => format!("{status} with an empty body"),
+                Text::Json => format!("{status} with JSON"),
+                Text::Is(whole) => format!("{status} with just `{whole}`"),
+                Text::Has(parts) => format!("{status} with {}", list(parts)),
+            }
+        }
+    }
+}
+
+impl RowFault {
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Count => "another number of rows",
+            Self::None => "no rows",
+            Self::Null => "a row that is null or empty",
+            Self::Width => "a row of another width",
+            Self::NotFinite => "a number that isn't finite",
+            Self::Zero => "a row of zeros",
+            Self::Norm => "a row whose norm isn't 1",
+        }
+    }
+}

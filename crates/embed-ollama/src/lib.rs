@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod batch;
+mod call;
+mod config;
+mod embedder;
+mod failure;
+mod identity;
+mod meeting;
+mod models;
+mod profile;
+mod secret;
+mod servers;
+mod stats;
+mod transport;
+mod truncate;
+mod version;
+mod wire;
+
+pub use address::ollama_host;
+pub use config::{BreakerConfig, KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};
+pub use embedder::{OllamaEmbedder, ServerStatus};
+pub use failure::failures_page;
+pub use identity::Identity;
+pub use models::{ModelDetails, ModelSummary, OllamaModels, Pull, PullProgress};
+pub use profile::Profile;
+pub use secret::Secret;
+pub use stats::OllamaStats;
+pub use version::Version;

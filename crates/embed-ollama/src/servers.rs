@@ -1,0 +1,354 @@
+//! Several servers behind one client: the one with the least to do is asked, one that fails is left out
+//! until it is back, and one whose vectors are others is refused.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind, Health};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::batch::Reply;
+use crate::config::{OllamaConfig, Upgrade};
+use crate::failure::Seen;
+use crate::identity::{Drift, Identity};
+use crate::meeting::{Met, Refusal};
+use crate::profile::Profile;
+use crate::stats::{Counters, add};
+use crate::transport::http::Http;
+use crate::transport::server::{Server, Session};
+use crate::transport::wait::Patience;
+
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) servers: Vec<Arc<Server>>,
+    pub(crate) config: Arc<OllamaConfig>,
+    pub(crate) stats: Arc<Counters>,
+    /// Who the servers must be: the first that was met, or the identity that was expected.
+    reference: Mutex<Option<Identity>>,
+    /// Where the next search begins, so that equal servers take turns.
+    turn: AtomicUsize,
+}
+
+/// A request that failed at a server, which the next try may leave out.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) refusal: Refusal,
+    pub(crate) server: Option<usize>,
+}
+
+/// An answer and the session that it was given in.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    pub(crate) session: Arc<Session>,
+}
+
+impl Fleet {
+    /// Meets all servers. One is enough to begin; one that has other vectors than the first is an error.
+    pub(crate) async fn connect(config: OllamaConfig) -> Result<(Self, Arc<Session>), Error> {
+        let checked = config.check()?;
+        let (config, stats) = (Arc::new(config), Arc::new(Counters::default()));
+        let mut servers = Vec::with_capacity(checked.servers.len());
+        for url in &checked.servers {
+            let http = Http::new(url, &config, &checked)?;
+            servers.push(Arc::new(Server::new(
+                http,
+                Arc::clone(&config),
+                Arc::clone(&stats),
+            )));
+        }
+        let fleet = Self {
+            reference: Mutex::new(config.expected.clone()),
+            turn: AtomicUsize::new(0),
+            servers,
+            config,
+            stats,
+        };
+        let met = join_all(fleet.servers.iter().map(|server| fleet.introduce(server))).await;
+        let (mut first, mut failure) = (None, None);
+        for (server, met) in fleet.servers.iter().zip(met) {
+            // In the order of the settings, so that the first one decides, whoever is faster.
+            let session = match met {
+                Ok(met) => fleet.admit(server, met).map_err(Refusal::into_error)?,
+                Err(Refusal::Unfit(error)) => return Err(error),
+                Err(refusal) => {
+                    failure.get_or_insert(refusal);
+                    continue;
+                }
+            };
+            first.get_or_insert(session);
+        }
+        match (first, failure) {
+            (Some(session), _) => Ok((fleet, session)),
+            (None, Some(refusal)) => Err(refusal.into_error()),
+            (None, None) => Err(Error::new(ErrorKind::Internal, "there is no server to meet")),
+        }
+    }
+
+    /// The first meeting, tried as often as a request is.
+    async fn introduce(&self, server: &Arc<Server>) -> Result<Met, Refusal> {
+        let mut tries = 1;
+        let mut pause = self.config.first_pause;
+        loop {
+            let refusal = match self.meet(server).await {
+                Ok(met) => return Ok(met),
+                Err(refusal) => refusal,
+            };
+            match &refusal {
+                Refusal::Failed(failure) if tries <= failure.retries(self.config.tries) => {
+                    tokio::time::sleep(failure.after.unwrap_or(pause).min(self.config.longest_pause)).await;
+                    tries += 1;
+                    pause = (pause * 2).min(self.config.longest_pause);
+                }
+                _ => return Err(refusal),
+            }
+        }
+    }
+
+    async fn meet(&self, server: &Arc<Server>) -> Result<Met, Refusal> {
+        let visit = server.visit().ok_or_else(|| self.all_out(server))?;
+        let met = async {
+            let card = server.card().await?;
+            server.meet(card).await
+        }
+        .await;
+        match &met {
+            Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
+            _ => visit.settle(&Ok(())),
+        }
+        met
+    }
+
+    fn all_out(&self, server: &Server) -> Refusal {
+        server.failure(Seen::Connect.into(), Profile::J).into()
+    }
+
+    fn reference(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.reference.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who the servers are.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.reference().clone()
+    }
+
+    /// Takes a server into service if its vectors are those of the others.
+    fn admit(&self, server: &Arc<Server>, met: Met) -> Result<Arc<Session>, Refusal> {
+        let mut reference = self.reference();
+        let told_limit = met.told_limit();
+        let identity = match reference.as_ref() {
+            None => met.identity,
+            Some(known) => match known.drift_to(&met.identity) {
+                // The same numbers: the same variant, whatever name, digest or version it has now.
+                Drift::None => known.clone(),
+                Drift::Moved(_)
+                    if self.config.upgrade == Upgrade::NewVariant && !self.others_serve(server) =>
+                {
+                    add(&self.stats.new_variants, 1);
+                    met.identity.in_space_of(known)
+                }
+                drift => {
+                    add(&self.stats.refused_servers, 1);
+                    server.forget();
+                    return Err(Refusal::Unfit(self.moved(server, known, &met.identity, drift)));
+                }
+            },
+        };
+        let session = Arc::new(Session {
+            info: identity.model_info(told_limit, self.config.dimensions),
+            limit: met.limit,
+            specials: met.specials,
+            dialect: met.dialect,
+            identity: identity.clone(),
+        });
+        *reference = Some(identity);
+        server.set_session(&session);
+        Ok(session)
+    }
+
+    fn others_serve(&self, server: &Arc<Server>) -> bool {
+        self.servers
+            .iter()
+            .any(|other| !Arc::ptr_eq(other, server) && other.session().is_some())
+    }
+
+    fn moved(&self, server: &Server, known: &Identity, is: &Identity, drift: Drift) -> Error {
+        let (what, cosine) = match drift {
+            Drift::Foreign(cosine) => (
+                "the server's vectors have nothing to do with the ones before: it is another model",
+                cosine,
+            ),
+            Drift::Moved(cosine) => (
+                "the server's vectors have moved: embed anew, or set `upgrade` to take them as a new variant",
+                cosine,
+            ),
+            Drift::None => ("the server is refused", 1.0),
+        };
+        let short = |digest: &str| digest.get(..16).unwrap_or(digest).to_owned();
+        Error::new(ErrorKind::SpaceMismatch, what)
+            .with_context("server", server.http.name())
+            .with_context("lowest cosine", cosine)
+            .with_context(
+                "was",
+                format!("{} on {}", short(known.digest()), known.server_version()),
+            )
+            .with_context("is", format!("{} on {}", short(is.digest()), is.server_version()))
+    }
+
+    /// Sends texts to the server with the least to do.
+    pub(crate) async fn embed(
+        &self,
+        texts: &[&str],
+        avoid: Option<usize>,
+        patience: Patience,
+    ) -> Result<Answered, Attempt> {
+        let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt {
+            refusal,
+            server: None,
+        })?;
+        let result = self.embed_at(&visit.server, texts, patience).await;
+        match &result {
+            Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
+            Ok(_) => visit.settle(&Ok(())),
+            // A server that is refused for its vectors is no better a second later.
+            Err(Refusal::Unfit(_)) => {
+                let failure = visit.server.failure(Seen::Connect.into(), Profile::J);
+                visit.settle::<()>(&Err(failure));
+            }
+        }
+        result.map_err(|refusal| Attempt {
+            refusal,
+            server: Some(index),
+        })
+    }
+
+    async fn embed_at(
+        &self,
+        server: &Arc<Server>,
+        texts: &[&str],
+        patience: Patience,
+    ) -> Result<Answered, Refusal> {
+        let session = self.session(server).await?;
+        let dialect = &session.dialect;
+        server.warm(dialect).await?;
+        let _permit = server.permit(dialect, self.weight(texts)).await;
+        let dimension = Some(session.identity.dimension());
+        if dialect.traits.batches || texts.len() == 1 {
+            add(&self.stats.requests, 1);
+            let reply = server.ask(dialect, texts, dimension, patience).await?;
+            return Ok(Answered { reply, session });
+        }
+        // This server mixes rows up: one text in a request, one request at a time.
+        let mut all = Reply {
+            rows: Vec::with_capacity(texts.len()),
+            tokens: None,
+            shared: 0,
+        };
+        for text in texts {
+            add(&self.stats.requests, 1);
+            let reply = server.ask(dialect, &[*text], dimension, patience).await?;
+            all.rows.extend(reply.rows);
+        }
+        Ok(Answered { reply: all, session })
+    }
+
+    /// The session of a server, found out anew after a reconnect: the same version and digest are the same
+    /// server, anything else is proven by its vectors.
+    async fn session(&self, server: &Arc<Server>) -> Result<Arc<Session>, Refusal> {
+        if let Some(session) = server.session() {
+            return Ok(session);
+        }
+        let _meeting = server.meeting.lock().await;
+        if let Some(session) = server.session() {
+            return Ok(session);
+        }
+        let card = server.card().await?;
+        if let Some(former) = server.former()
+            && server.same_card(&card)
+        {
+            server.set_session(&former);
+            return Ok(former);
+        }
+        let met = server.meet(card).await?;
+        self.admit(server, met)
+    }
+
+    /// Half of the pool for a full batch: a server works through the texts of a model one by one, so two
+    /// full batches keep it busy, and more only make the last one wait beyond its timeout.
+    fn weight(&self, texts: &[&str]) -> usize {
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let part = |is: usize, most: usize| is as f64 / most as f64;
+        let full = part(bytes, self.config.max_batch_bytes)
+            .max(part(texts.len() - 1, self.config.max_batch_rows))
+            .min(1.0);
+        (self.config.pool_size as f64 / 2.0 * full).ceil() as usize
+    }
+
+    fn pick(&self, avoid: Option<usize>) -> Result<(usize, crate::transport::server::Visit), Refusal> {
+        let count = self.servers.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
+        let mut order: Vec<usize> = (0..count).map(|step| (turn + step) % count).collect();
+        // The sort is stable, so equal servers take turns.
+        order.sort_by_key(|&index| {
+            let server = &self.servers[index];
+            (avoid == Some(index), server.is_ejected(), server.outstanding())
+        });
+        // A server that is due for a trial gets one call, even while others serve: else it never returns.
+        if let Some(due) = order.iter().position(|&index| {
+            let server = &self.servers[index];
+            server.is_ejected() && server.lets_through() && avoid != Some(index)
+        }) {
+            let due = order.remove(due);
+            order.insert(0, due);
+        }
+        for index in order {
+            if let Some(visit) = self.servers[index].visit() {
+                return Ok((index, visit));
+            }
+        }
+        Err(self.all_out(&self.servers[turn]))
+    }
+
+    /// Whether another server than this one could be asked now.
+    pub(crate) fn has_other(&self, avoid: usize) -> bool {
+        self.servers
+            .iter()
+            .enumerate()
+            .any(|(index, server)| index != avoid && server.lets_through())
+    }
+
+    /// How long until a server may be asked again, if none may be now.
+    pub(crate) fn until_any(&self) -> Duration {
+        if self.servers.iter().any(|server| server.lets_through()) {
+            return Duration::ZERO;
+        }
+        let now = Instant::now();
+        let next = self.servers.iter().filter_map(|server| server.next_trial()).min();
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
+    }
+
+    /// A session of any server, for planning.
+    pub(crate) fn any_session(&self) -> Option<Arc<Session>> {
+        let current = self.servers.iter().find_map(|server| server.session());
+        current.or_else(|| self.servers.iter().find_map(|server| server.former()))
+    }
+
+    /// Whether the servers answer.
+    pub(crate) async fn health(&self) -> Health {
+        let answers = join_all(self.servers.iter().map(|server| server.is_alive())).await;
+        let all = answers.len();
+        let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        match (failures.len(), failures.pop()) {
+            (failed, Some(failure)) if failed == all => Health::unavailable(failure.error),
+            (failed, Some(failure)) => Health::degraded(
+                failure
+                    .error
+                    .with_context("servers gone", failed)
+                    .with_context("of", all),
+            ),
+            (_, None) => Health::ready(),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One server's HTTP: the client, and what its failures mean.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Method, Response, Url};
+use rustls_platform_verifier::BuilderVerifierExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::address::is_loopback;
+use crate::config::{Checked, OllamaConfig};
+use crate::failure::Seen;
+use crate::wire::{ErrorBody, is_json};
+
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    base: String,
+    name: String,
+}
+
+/// What was seen, and the cause underneath, if there is one.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) seen: Seen,
+    pub(crate) source: Option<reqwest::Error>,
+}
+
+impl From<Seen> for Trouble {
+    fn from(seen: Seen) -> Self {
+        Self { seen, source: None }
+    }
+}
+
+impl Http {
+    pub(crate) fn new(url: &Url, config: &OllamaConfig, checked: &Checked) -> Result<Self, Error> {
+        // `ring` is handed over here and not installed for the whole process, which is the program's choice.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let tls = if url.scheme() == "https" {
+            versions.and_then(BuilderVerifierExt::with_platform_verifier)
+        } else {
+            // A plain server must not fail for lack of certificates.
+            versions.map(|builder| builder.with_root_certificates(rustls::RootCertStore::empty()))
+        };
+        let tls = tls
+            .map_err(|error| {
+                let what = "the system's certificates can't be read; install the package ca-certificates";
+                Error::new(ErrorKind::Config, what).with_source(error)
+            })?
+            .with_no_client_auth();
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(concat!("embed-ollama/", env!("CARGO_PKG_VERSION")))
+            .default_headers(checked.headers.clone())
+            .connect_timeout(config.connect_timeout)
+            .pool_max_idle_per_host(config.pool_size)
+            // Ollama keeps idle connections for ever; what stands between may cut them after a minute.
+            .pool_idle_timeout(Duration::from_secs(50))
+            .tcp_keepalive(Duration::from_secs(30))
+            .redirect(Policy::none())
+            .http1_only();
+        if is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| {
+            Error::new(
+                ErrorKind::Config,
+                "the HTTP client can't be built; check the proxy variables",
+            )
+            .with_source(error.without_url())
+        })?;
+        let name = match (url.host_str(), url.port_or_known_default()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            _ => url.as_str().to_owned(),
+        };
+        Ok(Self {
+            client,
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            name,
+        })
+    }
+
+    /// Host and port, for errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        let response = self.send(Method::GET, path, None).await?;
+        read(response).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Trouble> {
+        let response = self.open(path, body).await?;
+        read(response).await
+    }
+
+    /// Sends, and leaves the body of the answer to the caller.
+    pub(crate) async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Trouble> {
+        // Only maps with keys that aren't text and failing writers fail; the messages here have neither.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response, Trouble> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(transport)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = response.bytes().await.map_err(transport)?;
+        Err(Seen::Answer {
+            status,
+            json: is_json(&body),
+            body: ErrorBody::read(&body),
+            after,
+        }
+        .into())
+    }
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Trouble> {
+    let status = response.status().as_u16();
+    let body = response.bytes().await.map_err(transport)?;
+    serde_json::from_slice(&body).map_err(|_| {
+        // The error of serde may quote the body, and the body may quote a text.
+        Seen::Answer {
+            status,
+            json: is_json(&body),
+            body: ErrorBody::Foreign,
+            after: None,
+        }
+        .into()
+    })
+}
+
+/// Which failure of the transport this is.
+pub(crate) fn transport(error: reqwest::Error) -> Trouble {
+    let seen = if !error.is_connect() {
+        Seen::Broken
+    } else if chain(&error).any(is_tls) {
+        Seen::Tls
+    } else if chain(&error).any(|cause| cause.to_string().starts_with("dns error")) {
+        Seen::Name
+    } else {
+        Seen::Connect
+    };
+    Trouble {
+        seen,
+        source: Some(error.without_url()),
+    }
+}
+
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
+    let inside = cause
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    cause.is::<rustls::Error>() || inside.is_some_and(|inside| inside.is::<rustls::Error>())
+}

@@ -1,0 +1,347 @@
+//! One server: its connections and permits, what is known of it, and whether it is asked.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use embed_core::ModelInfo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout};
+
+use super::breaker::{Breaker, Pass};
+use super::http::{Http, Trouble};
+use super::wait::{self, Patience};
+use crate::batch::{Reply, check_rows};
+use crate::config::{KeepAlive, ModelOptions, OllamaConfig};
+use crate::failure::{Blame, Failure, Seen};
+use crate::identity::{Identity, PROBES};
+use crate::meeting::Card;
+use crate::profile::{Profile, Traits};
+use crate::stats::{Counters, add};
+use crate::wire::{EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody};
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) http: Http,
+    pub(crate) config: Arc<OllamaConfig>,
+    pub(crate) stats: Arc<Counters>,
+    permits: Arc<Semaphore>,
+    outstanding: AtomicUsize,
+    state: Mutex<State>,
+    /// Held by the one call that finds out who the server is.
+    pub(crate) meeting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    breaker: Breaker,
+    session: Option<Arc<Session>>,
+    /// The session before the connection was lost.
+    former: Option<Arc<Session>>,
+    /// What it said of itself when it was met.
+    card: Option<Card>,
+    /// Until when the model is surely loaded.
+    warm_until: Option<Instant>,
+    /// The load that is going on.
+    load: Option<watch::Receiver<Option<Result<(), Failure>>>>,
+}
+
+/// How a server is spoken to.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialect {
+    pub(crate) traits: Traits,
+    pub(crate) options: ModelOptions,
+}
+
+/// A server that has been met: who it is and how it is spoken to.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) dialect: Dialect,
+    pub(crate) identity: Identity,
+    /// What its rows are; the same for all servers in service at one time.
+    pub(crate) info: ModelInfo,
+    /// Tokens that the model reads at most, the special ones included.
+    pub(crate) limit: Option<usize>,
+    /// Special tokens that are put around a text.
+    pub(crate) specials: usize,
+}
+
+impl Server {
+    pub(crate) fn new(http: Http, config: Arc<OllamaConfig>, stats: Arc<Counters>) -> Self {
+        Self {
+            http,
+            permits: Arc::new(Semaphore::new(config.pool_size)),
+            outstanding: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                breaker: Breaker::new(config.breaker),
+                session: None,
+                former: None,
+                card: None,
+                warm_until: None,
+                load: None,
+            }),
+            meeting: tokio::sync::Mutex::new(()),
+            config,
+            stats,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Requests that could begin at once.
+    pub(crate) fn free_permits(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.state().session.clone()
+    }
+
+    pub(crate) fn former(&self) -> Option<Arc<Session>> {
+        self.state().former.clone()
+    }
+
+    pub(crate) fn set_session(&self, session: &Arc<Session>) {
+        let mut state = self.state();
+        state.session = Some(Arc::clone(session));
+        state.former = Some(Arc::clone(session));
+    }
+
+    /// Refused for its vectors: it must prove itself again, whatever its version and digest.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        state.session = None;
+        state.former = None;
+        state.card = None;
+    }
+
+    pub(crate) fn set_card(&self, card: Card) {
+        self.state().card = Some(card);
+    }
+
+    /// Version and digest, as the server said them when it was met.
+    pub(crate) fn card_now(&self) -> Option<(String, String)> {
+        let state = self.state();
+        state
+            .card
+            .as_ref()
+            .map(|card| (card.version.clone(), card.digest.clone()))
+    }
+
+    /// Whether it still says what it said when it was met.
+    pub(crate) fn same_card(&self, card: &Card) -> bool {
+        self.state().card.as_ref() == Some(card)
+    }
+
+    pub(crate) fn lets_through(&self) -> bool {
+        self.state().breaker.lets_through(Instant::now())
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.state().breaker.is_open()
+    }
+
+    pub(crate) fn next_trial(&self) -> Option<Instant> {
+        self.state().breaker.next_trial()
+    }
+
+    /// Whether the model is surely loaded.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.state()
+            .warm_until
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    /// A place at this server for one call, if the breaker lets it through.
+    pub(crate) fn visit(self: &Arc<Self>) -> Option<Visit> {
+        let pass = self.state().breaker.pass(Instant::now())?;
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        Some(Visit {
+            server: Arc::clone(self),
+            pass,
+            settled: false,
+        })
+    }
+
+    /// What follows from a failure, said with the server's name.
+    pub(crate) fn failure(&self, trouble: Trouble, profile: Profile) -> Failure {
+        let mut failure = Failure::of(&trouble.seen, profile, &self.config.model);
+        failure.error = failure.error.with_context("server", self.http.name());
+        if let Some(source) = trouble.source {
+            failure.error = failure.error.with_source(source);
+        }
+        failure
+    }
+
+    /// Makes sure that the model is loaded. The load runs on its own: a caller that goes away, or whose
+    /// deadline is over, doesn't abort it, since the next one would have to begin anew.
+    pub(crate) async fn warm(self: &Arc<Self>, dialect: &Dialect) -> Result<(), Failure> {
+        let mut load = {
+            let mut state = self.state();
+            if state.warm_until.is_some_and(|until| Instant::now() < until) {
+                return Ok(());
+            }
+            match &state.load {
+                Some(load) => load.clone(),
+                None => {
+                    let (sender, receiver) = watch::channel(None);
+                    state.load = Some(receiver.clone());
+                    tokio::spawn(Arc::clone(self).load(dialect.clone(), sender));
+                    receiver
+                }
+            }
+        };
+        match load.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            // The runtime is ending.
+            _ => Err(self.failure(Seen::Broken.into(), dialect.traits.profile)),
+        }
+    }
+
+    async fn load(self: Arc<Self>, dialect: Dialect, done: watch::Sender<Option<Result<(), Failure>>>) {
+        let permit = self.permit(&dialect, 1).await;
+        add(&self.stats.loads, 1);
+        // A text and not an empty input, which old servers answer without loading.
+        let result = self
+            .ask(&dialect, &PROBES[..1], None, Patience::Usual)
+            .await
+            .map(drop);
+        drop(permit);
+        self.state().load = None;
+        // Everybody may have gone.
+        let _ = done.send(Some(result));
+    }
+
+    /// Waits for the permits of a request that is so much of a full batch. Servers that mix results up
+    /// under concurrency get one request at a time.
+    pub(crate) async fn permit(&self, dialect: &Dialect, weight: usize) -> Option<OwnedSemaphorePermit> {
+        let pool = self.config.pool_size;
+        let permits = if dialect.traits.batches {
+            weight.clamp(1, pool)
+        } else {
+            pool
+        };
+        // The semaphore is never closed and the pool is at most 10,000.
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        Arc::clone(&self.permits).acquire_many_owned(permits).await.ok()
+    }
+
+    /// Sends texts that one request may hold, and checks the rows of the answer.
+    pub(crate) async fn ask(
+        &self,
+        dialect: &Dialect,
+        texts: &[&str],
+        dimension: Option<usize>,
+        patience: Patience,
+    ) -> Result<Reply, Failure> {
+        let answer = wait::wait(
+            &self.http,
+            &self.config,
+            &self.stats,
+            patience,
+            self.request(dialect, texts),
+        )
+        .await;
+        let profile = dialect.traits.profile;
+        let raw = profile == Profile::Legacy;
+        let reply = answer
+            .and_then(|answer| {
+                check_rows(
+                    answer.embeddings,
+                    texts.len(),
+                    dimension,
+                    raw,
+                    answer.prompt_eval_count,
+                )
+                .map_err(|fault| Seen::Rows(fault).into())
+            })
+            .map_err(|trouble| self.failure(trouble, profile))?;
+        self.state().warm_until = Some(Instant::now() + KeepAlive::lasts(self.config.keep_alive));
+        Ok(reply)
+    }
+
+    async fn request(&self, dialect: &Dialect, texts: &[&str]) -> Result<EmbedAnswer, Trouble> {
+        let (model, options) = (self.config.model.trim(), &dialect.options);
+        let keep_alive = self.config.keep_alive.map(KeepAlive::seconds);
+        if dialect.traits.profile == Profile::Legacy {
+            let body = EmbeddingsBody {
+                model,
+                prompt: texts.first().unwrap_or(&""),
+                keep_alive,
+                options,
+            };
+            let answer: EmbeddingsAnswer = self.http.post("/api/embeddings", &body).await?;
+            return Ok(EmbedAnswer {
+                embeddings: answer.embedding.into(),
+                prompt_eval_count: None,
+            });
+        }
+        let body = EmbedBody {
+            model,
+            input: texts,
+            truncate: false,
+            keep_alive,
+            options,
+        };
+        self.http.post("/api/embed", &body).await
+    }
+
+    /// Whether the process answers at all.
+    pub(crate) async fn is_alive(&self) -> Result<(), Failure> {
+        let profile = self
+            .former()
+            .map_or(Profile::J, |session| session.dialect.traits.profile);
+        let version = self.http.get::<crate::wire::VersionAnswer>("/api/version");
+        match timeout(self.config.connect_timeout, version).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(trouble)) => Err(self.failure(trouble, profile)),
+            Err(_) => Err(self.failure(Seen::Silence.into(), profile)),
+        }
+    }
+}
+
+/// A call's place at a server: counted as long as it lives, and known to the breaker however it ends.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) server: Arc<Server>,
+    pass: Pass,
+    settled: bool,
+}
+
+impl Visit {
+    /// Tells the breaker how it went.
+    pub(crate) fn settle<T>(mut self, result: &Result<T, Failure>) {
+        self.settled = true;
+        let mut state = self.server.state();
+        let stats = &self.server.stats;
+        match result {
+            Err(failure) if failure.rule.blame == Blame::Server => {
+                // Who answers next may be another one, with nothing loaded.
+                state.session = None;
+                state.warm_until = None;
+                if state.breaker.failed(Instant::now(), self.pass) {
+                    add(&stats.ejections, 1);
+                }
+            }
+            _ => {
+                if state.breaker.succeeded() {
+                    add(&stats.returns, 1);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.server.outstanding.fetch_sub(1, Ordering::Relaxed);
+        if !self.settled {
+            self.server.state().breaker.abandoned(self.pass);
+        }
+    }
+}
