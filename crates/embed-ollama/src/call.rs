@@ -177,6 +177,30 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Where a server neither refuses what is too long nor counts, only a text's bytes prove that it fits.
+    fn must_be_proven(&self, text: &str) -> Result<(), Error> {
+        let Some(session) = self.fleet.any_session() else {
+            return Ok(());
+        };
+        let traits = &session.dialect.traits;
+        match session.limit {
+            Some(limit)
+                if traits.counting == Counting::Unknown
+                    && !traits.exact_length_check
+                    && most_tokens(text) + session.specials > limit =>
+            {
+                Err(Error::new(
+                    ErrorKind::InputTooLong,
+                    "this version of Ollama may cut the text without a word; shorten it, ask for a truncation, or \
+                     update Ollama",
+                )
+                .with_context("bytes", text.len())
+                .with_context("limit", limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Embeds the texts of a piece and puts their rows in place. Cuts the piece in two where one of its
     /// texts may be at fault. Whether all went well.
     fn solve(
@@ -296,6 +320,7 @@ impl<'a> Call<'a> {
     }
 
     async fn single(&self, text: &str) -> Result<Single, Error> {
+        self.must_be_proven(text)?;
         let Answered { reply, session } = match self.request(&[text], Suspicion::None).await {
             Ok(answered) => answered,
             Err(refusal) => return Err(refusal.into_error().with_context("bytes", text.len())),

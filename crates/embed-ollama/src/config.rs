@@ -424,9 +424,11 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let mut config = OllamaConfig::default();
-        config.token = Some(Secret::new("hush-token"));
-        config.headers = vec![("X-Key".into(), Secret::new("hush-header"))];
+        let config = OllamaConfig {
+            token: Some(Secret::new("hush-token")),
+            headers: vec![("X-Key".into(), Secret::new("hush-header"))],
+            ..OllamaConfig::default()
+        };
         let checked = config.check().unwrap();
         assert!(!format!("{config:?}{checked:?}").contains("hush"));
     }

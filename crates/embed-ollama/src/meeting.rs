@@ -23,6 +23,9 @@ pub(crate) struct Card {
     pub(crate) digest: String,
 }
 
+/// How often a card is asked for anew because a connection was made meanwhile.
+const MOST_CARDS: usize = 3;
+
 /// What a meeting found out.
 #[derive(Debug)]
 pub(crate) struct Met {
@@ -55,10 +58,25 @@ impl From<Failure> for Refusal {
 }
 
 impl Server {
-    /// Version and digest: cheap enough to ask after every reconnect.
+    /// Version and digest: cheap enough to ask after every reconnect. Remembers up to which connection
+    /// they were true.
     pub(crate) async fn card(&self) -> Result<Card, Refusal> {
+        let mut tries = 0;
+        loop {
+            let (card, connects) = self.one_card().await?;
+            tries += 1;
+            // Between two questions the server may have become another one.
+            if connects == self.http.connects() || tries == MOST_CARDS {
+                self.set_verified(connects);
+                return Ok(card);
+            }
+        }
+    }
+
+    async fn one_card(&self) -> Result<(Card, usize), Refusal> {
         let failure = |trouble| self.failure(trouble, Profile::J);
         let version: VersionAnswer = self.small("/api/version").await.map_err(failure)?;
+        let connects = self.http.connects();
         let tags: TagsAnswer = self.small("/api/tags").await.map_err(failure)?;
         let entry = tags.models.unwrap_or_default().into_iter();
         let entry = entry
@@ -73,10 +91,11 @@ impl Server {
             };
             return Err(failure(seen.into()).into());
         };
-        Ok(Card {
+        let card = Card {
             version: version.version,
             digest: entry.digest,
-        })
+        };
+        Ok((card, connects))
     }
 
     /// Embeds the probe set, and with it learns the dimension.
@@ -172,6 +191,9 @@ impl Server {
             return (None, options);
         };
         let limit = trained.min(set);
+        if traits.overshoots && set > trained && options.num_ctx.is_none() {
+            options.num_ctx = u32::try_from(trained).ok();
+        }
         // A pooled text must fit into one batch: else it is cut in silence, split, or crashes the runner.
         if let Some(batch) = traits.default_batch
             && limit > batch

@@ -90,6 +90,9 @@ pub(crate) struct Traits {
     pub(crate) exact_length_check: bool,
     /// The context that the server gives a model if nobody says otherwise.
     pub(crate) default_context: usize,
+    /// Whether a context beyond the one that the model was trained for is set as it is asked; a text that
+    /// reaches beyond crashes the runner.
+    pub(crate) overshoots: bool,
     /// The longest input that is embedded correctly unless `num_batch` is raised, if that is less than the
     /// context.
     pub(crate) default_batch: Option<usize>,
@@ -110,7 +113,9 @@ impl Traits {
         }
         let counting = if since(0, 13, 3) || (since(0, 3, 1) && !since(0, 3, 5)) {
             Counting::WithSpecials
-        } else if since(0, 3, 7) {
+        } else if since(0, 3, 5) {
+            // For 0.3.5 and 0.3.6 the sources disagree. This reading refuses a text that is shorter than the
+            // limit by one or two tokens; the other one would let it be cut.
             Counting::TextOnly
         } else {
             Counting::Unknown
@@ -123,6 +128,7 @@ impl Traits {
             counting,
             exact_length_check: since(0, 12, 0),
             default_context: if since(0, 6, 7) { 4096 } else { 2048 },
+            overshoots: !since(0, 9, 3),
             default_batch: match () {
                 () if since(0, 30, 0) => Some(2048),
                 () if since(0, 13, 3) => None,
@@ -208,7 +214,8 @@ mod tests {
         let traits = |text| Traits::of(Version::parse(text).unwrap());
         assert!(!traits("0.5.7").batches && traits("0.5.8").batches);
         assert_eq!(traits("0.3.4").counting, Counting::WithSpecials);
-        assert_eq!(traits("0.3.6").counting, Counting::Unknown);
+        assert_eq!(traits("0.3.0").counting, Counting::Unknown);
+        assert_eq!(traits("0.3.6").counting, Counting::TextOnly);
         assert_eq!(traits("0.13.2").counting, Counting::TextOnly);
         assert_eq!(traits("0.13.3").counting, Counting::WithSpecials);
         assert!(!traits("0.11.11").exact_length_check && traits("0.12.0").exact_length_check);

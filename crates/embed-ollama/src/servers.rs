@@ -45,6 +45,9 @@ pub(crate) struct Answered {
     pub(crate) session: Arc<Session>,
 }
 
+/// How often a server may become another one within one request.
+const MOST_CHANGES: usize = 3;
+
 impl Fleet {
     /// Meets all servers. One is enough to begin; one that has other vectors than the first is an error.
     pub(crate) async fn connect(config: OllamaConfig) -> Result<(Self, Arc<Session>), Error> {
@@ -230,7 +233,32 @@ impl Fleet {
         texts: &[&str],
         patience: Patience,
     ) -> Result<Answered, Refusal> {
-        let session = self.session(server).await?;
+        let mut changes = 0;
+        loop {
+            let session = self.session(server).await?;
+            let answered = self.embed_as(server, session, texts, patience).await?;
+            // The rows may have come over a new connection: then the server must still be who it was.
+            if !server.is_verified() {
+                self.verify(server).await?;
+            }
+            let now = server.session();
+            if now.is_some_and(|now| Arc::ptr_eq(&now, &answered.session)) {
+                return Ok(answered);
+            }
+            changes += 1;
+            if changes > MOST_CHANGES {
+                return Err(server.failure(Seen::Broken.into(), Profile::J).into());
+            }
+        }
+    }
+
+    async fn embed_as(
+        &self,
+        server: &Arc<Server>,
+        session: Arc<Session>,
+        texts: &[&str],
+        patience: Patience,
+    ) -> Result<Answered, Refusal> {
         let dialect = &session.dialect;
         server.warm(dialect).await?;
         let _permit = server.permit(dialect, self.weight(texts)).await;
@@ -252,6 +280,19 @@ impl Fleet {
             all.rows.extend(reply.rows);
         }
         Ok(Answered { reply: all, session })
+    }
+
+    /// Asks a server that was reconnected to who it is, and ends the session if it is another one.
+    async fn verify(&self, server: &Arc<Server>) -> Result<(), Refusal> {
+        let _meeting = server.meeting.lock().await;
+        if server.is_verified() {
+            return Ok(());
+        }
+        let card = server.card().await?;
+        if !server.same_card(&card) {
+            server.end_session();
+        }
+        Ok(())
     }
 
     /// The session of a server, found out anew after a reconnect: the same version and digest are the same

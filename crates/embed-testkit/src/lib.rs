@@ -3,6 +3,7 @@
 pub mod contract;
 pub mod data;
 pub mod hub;
+pub mod ollama;
 
 mod require;
 

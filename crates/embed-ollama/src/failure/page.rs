@@ -12,7 +12,7 @@ pub fn render() -> String {
     let mut page = String::from(
         "# What the client makes of Ollama's failures\n\n\
          Rendered from the table in `crates/embed-ollama/src/failure/table.rs`; a test compares them. To write it\n\
-         anew, run `EMBED_BLESS=1 cargo test -p embed-ollama --test failures_page`.\n\n\
+         anew, run `EMBED_BLESS=1 cargo test -p embed-ollama --test it failures_page`.\n\n\
          The first rule that matches decides. *Again* is how often a request is tried again, as far as the setting\n\
          `tries` allows. *Blame* says what follows when no try is left: a fault of a *text* cuts the request in two\n\
          until that text is alone, and only its row fails; a fault of the *server* counts for its breaker, and\n\

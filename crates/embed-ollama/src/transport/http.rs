@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
@@ -11,6 +12,7 @@ use reqwest::{Method, Response, Url};
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower::util::MapResponseLayer;
 
 use crate::address::is_loopback;
 use crate::config::{Checked, OllamaConfig};
@@ -22,6 +24,8 @@ pub(crate) struct Http {
     client: reqwest::Client,
     base: String,
     name: String,
+    /// Connections that were made so far.
+    connects: Arc<AtomicUsize>,
 }
 
 /// What was seen, and the cause underneath, if there is one.
@@ -66,6 +70,13 @@ impl Http {
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(Policy::none())
             .http1_only();
+        // The pool reconnects without a word, and another server may be at the other end then.
+        let connects = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connects);
+        builder = builder.connector_layer(MapResponseLayer::new(move |connection| {
+            count.fetch_add(1, Ordering::SeqCst);
+            connection
+        }));
         if is_loopback(url) {
             builder = builder.no_proxy();
         }
@@ -84,12 +95,18 @@ impl Http {
             client,
             base: url.as_str().trim_end_matches('/').to_owned(),
             name,
+            connects,
         })
     }
 
     /// Host and port, for errors.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Connections that were made so far: as long as it stays the same, so does the server.
+    pub(crate) fn connects(&self) -> usize {
+        self.connects.load(Ordering::SeqCst)
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -184,9 +201,11 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stati
     })
 }
 
+/// Errors of input and output wrap one another, and their `source` skips what they wrap.
 fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
-    let inside = cause
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    cause.is::<rustls::Error>() || inside.is_some_and(|inside| inside.is::<rustls::Error>())
+    cause.is::<rustls::Error>()
+        || cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            .is_some_and(|inside| is_tls(inside))
 }

@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) stats: Arc<Counters>,
     permits: Arc<Semaphore>,
     outstanding: AtomicUsize,
+    /// The connections up to which the server is known to be who it was.
+    verified: AtomicUsize,
     state: Mutex<State>,
     /// Held by the one call that finds out who the server is.
     pub(crate) meeting: tokio::sync::Mutex<()>,
@@ -71,6 +73,7 @@ impl Server {
             http,
             permits: Arc::new(Semaphore::new(config.pool_size)),
             outstanding: AtomicUsize::new(0),
+            verified: AtomicUsize::new(0),
             state: Mutex::new(State {
                 breaker: Breaker::new(config.breaker),
                 session: None,
@@ -118,6 +121,22 @@ impl Server {
         state.session = None;
         state.former = None;
         state.card = None;
+    }
+
+    pub(crate) fn set_verified(&self, connects: usize) {
+        self.verified.fetch_max(connects, Ordering::SeqCst);
+    }
+
+    /// Whether no connection was made since the server was asked who it is.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.http.connects() == self.verified.load(Ordering::SeqCst)
+    }
+
+    /// The server is another one than it was: it is met anew, with nothing loaded.
+    pub(crate) fn end_session(&self) {
+        let mut state = self.state();
+        state.session = None;
+        state.warm_until = None;
     }
 
     pub(crate) fn set_card(&self, card: Card) {

@@ -1,0 +1,315 @@
+//! A double of an Ollama server: it behaves as a version does, and fails as a test says.
+//!
+//! It knows the versions from the specification and not from the client, so that a wrong belief of the
+//! client shows. What a real server says in the same place is compared in `embed-ollama`'s tests.
+
+mod answer;
+mod cut;
+mod embed;
+mod fault;
+pub mod rig;
+mod runner;
+mod version;
+pub mod words;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use cut::CutListener;
+pub use fault::{Fault, RowsFault};
+use runner::Runner;
+
+/// A server. It ends when this is dropped, and cuts its connections as Ollama does.
+pub struct OllamaDouble {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+    alive: watch::Sender<bool>,
+}
+
+/// How the server is and behaves, to be changed at any time.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its version, which decides how it behaves.
+    pub version: String,
+    /// The one embedding model that it has.
+    pub model: String,
+    /// A model that it has and that is for chat.
+    pub chat_model: Option<String>,
+    /// The digest of the embedding model.
+    pub digest: String,
+    /// The width of the vectors.
+    pub dimension: usize,
+    /// Tokens that the model reads, the two special ones included.
+    pub context: usize,
+    /// How long a load takes.
+    pub load_time: Duration,
+    /// How long a text takes.
+    pub embed_time: Duration,
+    /// A text with this in it crashes the runner.
+    pub poison: Option<String>,
+    /// How far the vectors are moved from what they are by default.
+    pub drift: f32,
+    /// Whether the rows of an array come in another order; only the oldest do that by themselves.
+    pub shuffle: bool,
+    /// Whether requests at one time spoil each other's rows, as they do from 0.4.0 to 0.5.7.
+    pub mixes: bool,
+    /// Whether the model is listed as running while it loads.
+    pub lists_loading: bool,
+    /// Wanted as `Authorization: Bearer …`, as a proxy does.
+    pub token: Option<String>,
+    /// Every answer is this page, as a portal's is.
+    pub portal: bool,
+    /// Every embedding hangs, while the rest of the server answers.
+    pub wedged: bool,
+}
+
+/// A request that came.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Its path.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, if it is JSON.
+    pub body: Value,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    faults: Mutex<std::collections::VecDeque<Fault>>,
+    requests: Mutex<Vec<Recorded>>,
+    count: watch::Sender<usize>,
+    runner: Runner,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
+    texts: AtomicUsize,
+}
+
+impl OllamaDouble {
+    /// Starts a server of a version, which has `all-minilm` and hasn't loaded it.
+    ///
+    /// # Panics
+    ///
+    /// If loopback has no free port.
+    pub async fn start(version: &str) -> Self {
+        Self::start_at(version, 0).await
+    }
+
+    /// The same on a port, where an earlier one was.
+    ///
+    /// # Panics
+    ///
+    /// If the port isn't free.
+    pub async fn start_at(version: &str, port: u16) -> Self {
+        let listener = listen(port).await;
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let since = |text| version::number(version) >= version::number(text);
+        let shared = Arc::new(Shared {
+            script: Mutex::new(Script {
+                version: version.to_owned(),
+                model: "all-minilm:latest".to_owned(),
+                chat_model: Some("llama3:latest".to_owned()),
+                digest: "1b226e2802dbb772b5fc32a58f103ca1804ef7501331012de126ab22f67475ef".to_owned(),
+                dimension: 384,
+                context: 512,
+                load_time: Duration::ZERO,
+                embed_time: Duration::ZERO,
+                poison: None,
+                drift: 0.0,
+                shuffle: !since("0.3.5"),
+                mixes: since("0.4.0") && !since("0.5.8"),
+                lists_loading: true,
+                token: None,
+                portal: false,
+                wedged: false,
+            }),
+            faults: Mutex::default(),
+            requests: Mutex::default(),
+            count: watch::Sender::new(0),
+            runner: Runner::default(),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+            texts: AtomicUsize::new(0),
+        });
+        let router = Router::new()
+            .fallback(answer::answer)
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&shared));
+        let alive = watch::Sender::new(true);
+        let listener = CutListener::new(listener, alive.subscribe());
+        let task = tokio::spawn(async move {
+            // It only ends by being dropped; a failing accept shows in the test that asks.
+            let _ = axum::serve(listener, router).await;
+        });
+        Self {
+            address,
+            shared,
+            task,
+            alive,
+        }
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Changes how it is and behaves.
+    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut lock(&self.shared.script));
+    }
+
+    /// Lets the next requests to embed fail, each by the next fault.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        lock(&self.shared.faults).extend(faults);
+    }
+
+    /// Forgets the faults that nothing has come for.
+    pub fn heal(&self) {
+        lock(&self.shared.faults).clear();
+    }
+
+    /// Forgets the requests that came.
+    pub fn forget(&self) {
+        lock(&self.shared.requests).clear();
+    }
+
+    /// Unloads the model, as the end of its keep-alive does.
+    pub fn unload(&self) {
+        self.shared.runner.unload();
+    }
+
+    /// Loads that began.
+    #[must_use]
+    pub fn loads(&self) -> usize {
+        self.shared.runner.loads()
+    }
+
+    /// Loads that were aborted, because who began them hung up.
+    #[must_use]
+    pub fn aborted_loads(&self) -> usize {
+        self.shared.runner.aborted_loads()
+    }
+
+    /// The most requests to embed that there ever were at one time.
+    #[must_use]
+    pub fn most_in_flight(&self) -> usize {
+        self.shared.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Texts that were embedded.
+    #[must_use]
+    pub fn texts(&self) -> usize {
+        self.shared.texts.load(Ordering::SeqCst)
+    }
+
+    /// Every request so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        lock(&self.shared.requests).clone()
+    }
+
+    /// The requests for a path.
+    #[must_use]
+    pub fn requests_for(&self, path: &str) -> Vec<Recorded> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.path == path);
+        requests
+    }
+
+    /// Waits until so many requests have come, of all kinds and from the start.
+    pub async fn reached(&self, count: usize) {
+        let mut seen = self.shared.count.subscribe();
+        // The sender lives as long as this double.
+        let _ = seen.wait_for(|seen| *seen >= count).await;
+    }
+
+    /// The vector that it gives for a text, as long as `drift` is 0.
+    #[must_use]
+    pub fn vector_of(&self, text: &str) -> Vec<f32> {
+        let dimension = lock(&self.shared.script).dimension;
+        words::vector(text, dimension, 0.0)
+    }
+}
+
+impl fmt::Debug for OllamaDouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OllamaDouble")
+            .field("address", &self.address)
+            .field("script", &self.shared.script)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for OllamaDouble {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.alive.send_replace(false);
+    }
+}
+
+impl Recorded {
+    /// A header's value, if it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// How many texts are asked to be embedded.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        match &self.body["input"] {
+            Value::Array(texts) => texts.len(),
+            Value::String(_) => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Shared {
+    fn script(&self) -> Script {
+        lock(&self.script).clone()
+    }
+}
+
+/// A port that a double has just left is free a moment later.
+async fn listen(port: u16) -> TcpListener {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener,
+            Err(error) if port != 0 && tries < 200 => {
+                assert_eq!(
+                    error.kind(),
+                    std::io::ErrorKind::AddrInUse,
+                    "loopback doesn't work"
+                );
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("loopback has no such port free: {error}"),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
