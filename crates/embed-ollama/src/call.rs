@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
@@ -28,6 +28,9 @@ pub(crate) struct Call<'a> {
     texts: Vec<&'a str>,
     truncation: Truncation,
     rows: Mutex<Vec<Option<Result<Row, Error>>>>,
+    /// The failure of a request whose tries found no server. While it stands, others get one try each, and
+    /// none if no server may be asked: a call of many requests must not wait for each of them in turn.
+    outage: Mutex<Option<Failure>>,
 }
 
 /// A row that is done.
@@ -75,6 +78,7 @@ impl<'a> Call<'a> {
             texts,
             truncation,
             rows: Mutex::new(rows),
+            outage: Mutex::default(),
         }
     }
 
@@ -94,6 +98,10 @@ impl<'a> Call<'a> {
     /// The rows; `None` where there was no time.
     pub(crate) fn into_rows(self) -> Vec<Option<Result<Row, Error>>> {
         self.rows.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> &OllamaConfig {
@@ -477,9 +485,18 @@ impl<'a> Call<'a> {
     async fn request(&self, texts: &[&str], suspicion: Suspicion) -> Result<Answered, Refusal> {
         let mut pauses = self.pauses();
         let (mut retries, mut avoid, mut patience) = (0, None, Patience::Usual);
+        let outage = self.outage().clone();
+        if let Some(failure) = outage
+            && !self.fleet.until_any().is_zero()
+        {
+            return Err(Refusal::Failed(failure));
+        }
         loop {
             let attempt = match self.fleet.embed(texts, avoid, patience).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    *self.outage() = None;
+                    return Ok(answered);
+                }
                 Err(attempt) => attempt,
             };
             let failure = match attempt.refusal {
@@ -505,7 +522,13 @@ impl<'a> Call<'a> {
             let asked_too_much = failure
                 .after
                 .is_some_and(|after| after > self.config().longest_asked);
-            if retries >= allowed || asked_too_much {
+            let from_server = failure.rule.blame == Blame::Server;
+            let gone = from_server
+                && (self.outage().is_some() || self.fleet.until_any() > self.config().longest_pause);
+            if retries >= allowed || asked_too_much || gone {
+                if from_server {
+                    *self.outage() = Some(failure.clone());
+                }
                 return Err(Refusal::Failed(failure));
             }
             add(self.reason(&failure), 1);

@@ -189,3 +189,34 @@ async fn calls_at_once_meet_a_returning_server_once() {
     }
     assert_eq!(client.stats().identity_checks, checks);
 }
+
+/// Hundreds of texts that no server is left for fail soon, all of them, and the ones before stand.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_gone_for_good_ends_the_call_soon() {
+    for version in ["0.5.4", "0.9.3"] {
+        let double = OllamaDouble::start(version).await;
+        double.change(|script| script.embed_time = Duration::from_millis(5));
+        let mut config = OllamaConfig::new("all-minilm", double.url());
+        config.max_batch_rows = 5;
+        let client = connect(config).await;
+        let texts = texts(500);
+        let before = double.requests().len();
+        let gone = async {
+            double.reached(before + 30).await;
+            drop(double);
+        };
+        let began = tokio::time::Instant::now();
+        let (response, ()) = tokio::join!(client.embed(request(&texts)), gone);
+        let response = response.unwrap();
+        let failed = response.errors().count();
+        assert!((1..500).contains(&failed));
+        for (_, error) in response.errors() {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{version}: {:?}",
+            began.elapsed()
+        );
+    }
+}

@@ -120,7 +120,7 @@ async fn two_versions_may_serve_one_client() {
     let mut servers = Vec::new();
     for version in REAL {
         let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
-            continue;
+            return;
         };
         urls.push(server.url().to_owned());
         servers.push(server);
