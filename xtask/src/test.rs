@@ -69,6 +69,7 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
 /// test data beside the repository is found; without that folder the tests on it skip, and say so.
 pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
     let mut vars = vec![("EMBED_REQUIRE", OsString::from("1"))];
+    vars.extend(ollama_rig(root));
     if std::env::var_os(DATA).is_some() {
         return vars;
     }
@@ -80,6 +81,24 @@ pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
         ),
     }
     vars
+}
+
+/// The script that starts real Ollama servers, where it lies beside the repository. Without it the tests
+/// against them skip, and say so; with it they fail if no server comes up.
+fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
+    const RIG: &str = "EMBED_OLLAMA_RIG";
+    let addresses = ["EMBED_OLLAMA_0_5_4", "EMBED_OLLAMA_0_9_3"];
+    if std::env::var_os(RIG).is_some() || addresses.iter().all(|name| std::env::var_os(name).is_some()) {
+        return None;
+    }
+    let script = root.join("../shared/rigs/ollama").canonicalize();
+    if script.is_err() {
+        println!(
+            "ollama: {RIG} is not set and there is no ../shared/rigs/ollama, so the tests against real Ollama \
+             servers are skipped; the ones against the double of every version run"
+        );
+    }
+    script.ok().map(|script| (RIG, script.into()))
 }
 
 impl Counts {

@@ -372,7 +372,7 @@ const READ: [&str; 14] = [
 async fn the_double_answers_as_the_real_server_does() {
     let mut differences = Vec::new();
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             continue;
         };
         let double = OllamaDouble::start(version).await;

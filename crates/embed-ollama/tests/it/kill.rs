@@ -19,7 +19,7 @@ fn texts(count: usize) -> Vec<String> {
 
 /// A server of its own, and what it says of each text while all is well.
 async fn own(count: usize) -> Option<(RealServer, Vec<String>, Vec<Vec<f32>>)> {
-    let server = embed_testkit::require(&format!("Ollama {VERSION} to kill"), RealServer::start(VERSION))?;
+    let server = rig::require_own(VERSION)?;
     let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
     let texts = texts(count);
     let response = client.embed(request(&texts)).await.unwrap();
@@ -157,7 +157,7 @@ async fn one_of_two_servers_is_killed() {
     let Some((server, texts, vectors)) = own(500).await else {
         return;
     };
-    let Some(other) = embed_testkit::require("a second Ollama", rig::shared(VERSION)) else {
+    let Some(other) = rig::require(VERSION) else {
         return;
     };
     let config = OllamaConfig::default().with_servers([server.url(), other.url()]);

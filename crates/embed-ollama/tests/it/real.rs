@@ -64,7 +64,7 @@ async fn alone_or_in_a_crowd(client: &OllamaEmbedder, texts: &[String], tasks: u
 #[tokio::test]
 async fn every_vector_is_the_one_of_its_text_alone() {
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             continue;
         };
         let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
@@ -87,7 +87,7 @@ async fn the_same_test_fails_against_a_shuffling_server() {
 #[tokio::test]
 async fn meaning_is_there() {
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             continue;
         };
         let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
@@ -119,7 +119,7 @@ async fn two_versions_may_serve_one_client() {
     let mut urls = Vec::new();
     let mut servers = Vec::new();
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             return;
         };
         urls.push(server.url().to_owned());
@@ -133,7 +133,7 @@ async fn two_versions_may_serve_one_client() {
 #[tokio::test]
 async fn the_real_servers_keep_the_contract() {
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             continue;
         };
         let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
@@ -144,7 +144,7 @@ async fn the_real_servers_keep_the_contract() {
 #[tokio::test]
 async fn texts_around_the_limit_are_whole_or_an_error() {
     for version in REAL {
-        let Some(server) = embed_testkit::require(&format!("Ollama {version}"), rig::shared(version)) else {
+        let Some(server) = rig::require(version) else {
             continue;
         };
         let client = connect(OllamaConfig::new("all-minilm", server.url())).await;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,19 +26,60 @@ pub struct RealServer {
     started: Option<(PathBuf, u16)>,
 }
 
-/// A server of a version that tests of one process share.
+/// A server of a version that tests of one process share; `None`, said aloud, where no variable declares
+/// that there is one.
 ///
-/// # Errors
+/// # Panics
 ///
-/// Why there is none.
-pub fn shared(version: &str) -> Result<Arc<RealServer>, String> {
+/// If one is declared, can't be had, and `CI` or `EMBED_REQUIRE` is set.
+#[must_use]
+pub fn require(version: &str) -> Option<Arc<RealServer>> {
+    declared(version)?;
+    crate::require(&format!("Ollama {version}"), shared(version))
+}
+
+/// A server of a version for one test, which may kill it. `None` and panics as [`require`].
+#[must_use]
+pub fn require_own(version: &str) -> Option<RealServer> {
+    // An address is of a server that others use.
+    if env::var_os(RIG_VARIABLE).is_none_or(|script| script.is_empty()) {
+        skip(version, RIG_VARIABLE);
+        return None;
+    }
+    crate::require(
+        &format!("an Ollama {version} to kill"),
+        RealServer::start(version),
+    )
+}
+
+fn declared(version: &str) -> Option<()> {
+    let set = |variable: &str| env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let variable = address_variable(version);
+    if set(&variable) || set(RIG_VARIABLE) {
+        return Some(());
+    }
+    skip(version, &format!("{RIG_VARIABLE} or {variable}"));
+    None
+}
+
+fn skip(version: &str, variables: &str) {
+    // `eprintln!` would be swallowed by the test harness, since the test passes.
+    let line = format!("SKIPPED, for lack of Ollama {version}: {variables} is not set");
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn address_variable(version: &str) -> String {
+    format!("EMBED_OLLAMA_{}", version.replace('.', "_"))
+}
+
+fn shared(version: &str) -> Result<Arc<RealServer>, String> {
     static SHARED: Mutex<Option<HashMap<String, Weak<RealServer>>>> = Mutex::new(None);
     let mut shared = lock(&SHARED);
     let servers = shared.get_or_insert_default();
     if let Some(server) = servers.get(version).and_then(Weak::upgrade) {
         return Ok(server);
     }
-    let variable = format!("EMBED_OLLAMA_{}", version.replace('.', "_"));
+    let variable = address_variable(version);
     let server = match env::var(&variable) {
         Ok(url) if !url.is_empty() => RealServer {
             url,
