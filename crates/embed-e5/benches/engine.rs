@@ -47,33 +47,17 @@ impl Bench {
         let environment = *library.shared_environment().unwrap().downcast::<Environment>().unwrap();
         let texts = texts();
         let tokenizer = Tokenizer::from_file(&files.tokenizer).unwrap();
-        let sequences: Vec<_> = texts
-            .iter()
-            .map(|text| token_ids(&tokenizer, Role::Document, text))
-            .collect();
+        let sequences: Vec<_> =
+            texts.iter().map(|text| token_ids(&tokenizer, Role::Document, text)).collect();
         let tokens = sequences.iter().map(|ids| ids.len() as u64).sum();
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document)
             .with_truncation(Truncation::End);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        Some(Self {
-            runtime,
-            e5,
-            environment,
-            files,
-            request,
-            sequences,
-            tokens,
-        })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        Some(Self { runtime, e5, environment, files, request, sequences, tokens })
     }
 
     fn engine(&self) -> f32 {
-        let response = self
-            .runtime
-            .block_on(self.e5.embed(self.request.clone()))
-            .unwrap();
+        let response = self.runtime.block_on(self.e5.embed(self.request.clone())).unwrap();
         response.into_complete().unwrap().row(0).unwrap().vector()[0]
     }
 
@@ -89,17 +73,11 @@ fn texts() -> Vec<String> {
     let all = mixed_texts(6000);
     let english = all.iter().filter(english);
     let japanese = all.iter().filter(japanese);
-    english
-        .zip(japanese)
-        .flat_map(|(a, b)| [a.clone(), b.clone()])
-        .take(400)
-        .collect()
+    english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(400).collect()
 }
 
 fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
-    let encoding = tokenizer
-        .encode_fast(prefix(role).to_owned() + text, true)
-        .unwrap();
+    let encoding = tokenizer.encode_fast(prefix(role).to_owned() + text, true).unwrap();
     let ids = encoding.get_ids();
     let mut ids: Vec<_> = ids.iter().take(512).map(|&id| i64::from(id)).collect();
     if let Some(last) = ids.last_mut() {
@@ -173,9 +151,7 @@ fn throughput(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("tokens/{precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
         group.sample_size(10).sampling_mode(SamplingMode::Flat);
-        group.bench_function(BenchmarkId::from_parameter("engine"), |b| {
-            b.iter(|| black_box(bench.engine()))
-        });
+        group.bench_function(BenchmarkId::from_parameter("engine"), |b| b.iter(|| black_box(bench.engine())));
         let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
         let mut longest_first: Vec<_> = bench.sequences.iter().collect();
         longest_first.sort_by_key(|ids| std::cmp::Reverse(ids.len()));

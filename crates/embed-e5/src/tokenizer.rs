@@ -56,12 +56,7 @@ impl TextTokenizer {
             [first, last] => Frame { first, last },
             _ => return Err(broken("the tokenizer doesn't put one special token at each end")),
         };
-        Ok(Self {
-            inner,
-            frame,
-            max_tokens,
-            max_text_bytes,
-        })
+        Ok(Self { inner, frame, max_tokens, max_text_bytes })
     }
 
     /// The windows of a text. The prefix of the role comes before the text, in every window.
@@ -73,16 +68,10 @@ impl TextTokenizer {
     ) -> Result<TokenisedText, Error> {
         check_text(text, self.max_text_bytes)?;
         let prefixed = [prefix(role), text].concat();
-        let encoding = self
-            .inner
-            .encode_fast(prefixed.as_str(), false)
-            .map_err(|_| unusable())?;
+        let encoding = self.inner.encode_fast(prefixed.as_str(), false).map_err(|_| unusable())?;
         let ids = encoding.get_ids();
         // The tokenizer splits at white space, so the prefix is the same tokens before every text.
-        let before = self
-            .inner
-            .encode_fast(prefix(role).trim_end(), false)
-            .map_err(|_| unusable())?;
+        let before = self.inner.encode_fast(prefix(role).trim_end(), false).map_err(|_| unusable())?;
         let (before, body) = ids.split_at_checked(before.len()).unwrap_or((ids, &[]));
         if body.is_empty() {
             return Err(Error::new(
@@ -110,17 +99,11 @@ impl TextTokenizer {
         };
         if body.len() <= room {
             let tokens = TokenCount { used: total, total };
-            return Ok(TokenisedText {
-                windows: vec![window(body)],
-                tokens,
-            });
+            return Ok(TokenisedText { windows: vec![window(body)], tokens });
         }
         let cut_to = |part: &[u32]| TokenisedText {
             windows: vec![window(part)],
-            tokens: TokenCount {
-                used: around + part.len(),
-                total,
-            },
+            tokens: TokenCount { used: around + part.len(), total },
         };
         match truncation {
             Truncation::End => Ok(cut_to(&body[..room])),
@@ -129,10 +112,7 @@ impl TextTokenizer {
                 // Chunks of even size, so that the last one isn't a few stray words.
                 let size = body.len().div_ceil(body.len().div_ceil(room));
                 let windows = body.chunks(size).map(window).collect();
-                Ok(TokenisedText {
-                    windows,
-                    tokens: TokenCount { used: total, total },
-                })
+                Ok(TokenisedText { windows, tokens: TokenCount { used: total, total } })
             }
             _ => Err(Error::new(
                 ErrorKind::InputTooLong,
@@ -146,9 +126,7 @@ impl TextTokenizer {
 
 /// Whether a caller put one of the family's prefixes in front by hand.
 pub(crate) fn starts_with_prefix(text: &str) -> bool {
-    [Role::Query, Role::Document]
-        .iter()
-        .any(|&role| text.starts_with(prefix(role)))
+    [Role::Query, Role::Document].iter().any(|&role| text.starts_with(prefix(role)))
 }
 
 fn check_text(text: &str, max_bytes: usize) -> Result<(), Error> {
@@ -156,12 +134,9 @@ fn check_text(text: &str, max_bytes: usize) -> Result<(), Error> {
     if text.is_empty() {
         invalid("the text is empty")
     } else if text.len() > max_bytes {
-        Err(Error::new(
-            ErrorKind::InputTooLong,
-            "the text is too large; split it into passages",
-        )
-        .with_context("bytes", text.len())
-        .with_context("limit", max_bytes))
+        Err(Error::new(ErrorKind::InputTooLong, "the text is too large; split it into passages")
+            .with_context("bytes", text.len())
+            .with_context("limit", max_bytes))
     } else if text.contains('\0') {
         invalid("the text has a NUL character, which no text has; is it binary data?")
     } else if text.trim().is_empty() {
@@ -182,8 +157,72 @@ fn foreign(error: tokenizers::Error) -> std::io::Error {
 
 impl fmt::Debug for TextTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TextTokenizer")
-            .field("max_tokens", &self.max_tokens)
-            .finish_non_exhaustive()
+        f.debug_struct("TextTokenizer").field("max_tokens", &self.max_tokens).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_testkit::data::{e5_small_reference, mixed_texts};
+
+    use super::*;
+    use crate::assets::{DataHome, ModelFiles};
+    use crate::{Precision, Profile};
+
+    fn tokenizer() -> Option<TextTokenizer> {
+        let home = DataHome::from_env().unwrap();
+        let files = ModelFiles::open(&home, &Profile::all()[0], Precision::Int8);
+        let files = embed_testkit::require("multilingual-e5-small (int8)", files)?;
+        Some(TextTokenizer::open(&files.tokenizer, 512, 1 << 20).unwrap())
+    }
+
+    #[test]
+    fn ids_are_those_of_the_reference() {
+        let Some(tokenizer) = tokenizer() else { return };
+        let mut compared = 0;
+        for row in e5_small_reference() {
+            let role: Role = row.role.parse().unwrap();
+            let tokenised = tokenizer.tokenise(&row.text, role, Truncation::End).unwrap();
+            assert_eq!(tokenised.tokens.used, row.tokens);
+            let [window] = &tokenised.windows[..] else { panic!("one window") };
+            if let Some(ids) = row.token_ids {
+                let ids: Vec<_> = ids.into_iter().map(i64::from).collect();
+                assert_eq!(window.ids, ids, "role {role}, {} bytes", row.text.len());
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, 41);
+    }
+
+    #[test]
+    fn no_window_is_too_long_and_none_loses_a_token() {
+        let Some(tokenizer) = tokenizer() else { return };
+        let long = mixed_texts(300).join(" ");
+        let check = |policy, role| tokenizer.tokenise(&long, role, policy).unwrap();
+        let (end, start) = (check(Truncation::End, Role::Query), check(Truncation::Start, Role::Query));
+        for cut in [&end, &start] {
+            assert_eq!(cut.windows[0].ids.len(), 512);
+            assert_eq!(cut.tokens.used, 512);
+        }
+        assert_eq!(end.windows[0].ids[..4], start.windows[0].ids[..4], "the prefix stays at the front");
+        assert_ne!(end.windows[0].ids[4..], start.windows[0].ids[4..]);
+
+        let chunks = check(Truncation::ChunkMean, Role::Document);
+        assert!(chunks.windows.iter().all(|window| window.ids.len() <= 512));
+        let body: usize = chunks.windows.iter().map(|window| window.weight).sum();
+        let around = chunks.windows[0].ids.len() - chunks.windows[0].weight;
+        assert_eq!(body + around, chunks.tokens.total);
+        let sizes = chunks.windows.iter().map(|window| window.weight);
+        assert!(sizes.clone().min() > sizes.max().map(|most| most / 2), "chunks are of even size");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_in_words() {
+        let Some(tokenizer) = tokenizer() else { return };
+        // The last is a zero-width space and a control character: the normaliser leaves nothing of them.
+        for text in ["", " ", "\t\u{3000}\n", "a\0", "\u{200b}\u{1}"] {
+            let error = tokenizer.tokenise(text, Role::Query, Truncation::Error).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
-    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_STRING, AttributeProto, CONTRIB, EXTERNAL,
-    ElementType, GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    ATTRIBUTE_FLOAT, ATTRIBUTE_GRAPH, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_STRING, AttributeProto,
+    CONTRIB, EXTERNAL, ElementType, GraphProto, NodeProto, StringStringEntryProto, TensorProto,
+    TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
 /// Constants from this size on go to the data file.
@@ -28,6 +29,7 @@ pub(super) enum Attribute {
     Ints(Vec<i64>),
     Float(f32),
     Text(&'static str),
+    Graph(GraphProto),
 }
 
 /// A graph in the making.
@@ -83,6 +85,45 @@ impl<W: Write> GraphBuilder<W> {
         ];
         let mut outputs = self.put("Split", "", &[value], N, &attributes).into_iter();
         std::array::from_fn(|_| outputs.next().unwrap_or_default())
+    }
+
+    /// A value that one of two ways gives, by whether the condition holds. Constants of either way belong to
+    /// the whole graph.
+    pub(super) fn choose(
+        &mut self,
+        condition: &str,
+        then: impl FnOnce(&mut Self) -> io::Result<Value>,
+        otherwise: impl FnOnce(&mut Self) -> io::Result<Value>,
+    ) -> io::Result<Value> {
+        let around = std::mem::take(&mut self.nodes);
+        let then = then(self).map(|value| self.branch(value));
+        let otherwise = otherwise(self).map(|value| self.branch(value));
+        self.nodes = around;
+        let attributes = [
+            ("then_branch", Attribute::Graph(then?)),
+            ("else_branch", Attribute::Graph(otherwise?)),
+        ];
+        Ok(self.node("If", [condition], &attributes))
+    }
+
+    /// The nodes since the last one as a graph of their own.
+    fn branch(&mut self, value: Value) -> GraphProto {
+        let tensor_type = TensorTypeProto {
+            elem_type: Some(ElementType::F32 as i32),
+            shape: None,
+        };
+        let output = ValueInfoProto {
+            name: Some(value),
+            r#type: Some(TypeProto {
+                tensor_type: Some(tensor_type),
+            }),
+        };
+        GraphProto {
+            node: std::mem::take(&mut self.nodes),
+            name: Some(self.fresh("branch")),
+            output: vec![output],
+            ..GraphProto::default()
+        }
     }
 
     fn put(
@@ -240,6 +281,10 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
         Attribute::Float(value) => {
             attribute.f = Some(*value);
             ATTRIBUTE_FLOAT
+        }
+        Attribute::Graph(value) => {
+            attribute.g = Some(value.clone());
+            ATTRIBUTE_GRAPH
         }
         Attribute::Text(value) => {
             attribute.s = Some(value.as_bytes().to_vec());

@@ -1,7 +1,7 @@
 //! A matrix in the bytes of the file that it came from, decoded row by row.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use embed_core::Error;
@@ -44,6 +44,31 @@ impl Format {
     }
 }
 
+/// The bytes of a file, which its matrices share.
+///
+/// A type of its own, because an `Arc<[u8]>` could only be made of what was read by copying it.
+pub struct FileBytes(Vec<u8>);
+
+impl From<Vec<u8>> for FileBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileBytes({})", self.0.len())
+    }
+}
+
 /// A matrix of weights, one row after the other. Cloning shares the bytes.
 #[derive(Clone)]
 pub struct Matrix {
@@ -51,7 +76,7 @@ pub struct Matrix {
     columns: usize,
     row_bytes: usize,
     format: Format,
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
     range: Range<usize>,
 }
 
@@ -69,7 +94,7 @@ impl Matrix {
     /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if the range is outside of the file, isn't as
     /// long as the matrix, or holds a number that isn't finite.
     pub fn new(
-        file: &Arc<Vec<u8>>,
+        file: &Arc<FileBytes>,
         range: Range<usize>,
         format: Format,
         rows: usize,
@@ -113,7 +138,7 @@ impl Matrix {
     pub fn from_f32(values: &[f32], rows: usize, columns: usize) -> Result<Self, Error> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let range = 0..bytes.len();
-        Self::new(&Arc::new(bytes), range, Format::F32, rows, columns)
+        Self::new(&Arc::new(bytes.into()), range, Format::F32, rows, columns)
     }
 
     /// Rows: outputs of a linear part, entries of a table.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind};
 
-use super::matrix::{Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
+use super::matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
 use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, Vocabulary, broken};
 
 const MAGIC: &[u8; 4] = b"E5S1";
@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<(EncoderWeights, Vocabulary), Error> {
 ///
 /// As [`read`].
 pub fn parse(bytes: Vec<u8>) -> Result<(EncoderWeights, Vocabulary), Error> {
-    let file = Arc::new(bytes);
+    let file = Arc::new(FileBytes::from(bytes));
     let mut cursor = Cursor { rest: &file };
     if cursor.take(4)? != MAGIC {
         return Err(broken("the file doesn't begin as a file of 4-bit weights"));
@@ -210,7 +210,7 @@ fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<
 
 struct Directory {
     entries: HashMap<String, Entry>,
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
 }
 
 impl Directory {

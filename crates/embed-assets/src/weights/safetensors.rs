@@ -11,7 +11,7 @@ use embed_core::{Error, ErrorKind};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
-use super::matrix::{Format, Matrix};
+use super::matrix::{FileBytes, Format, Matrix};
 use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, broken};
 
 /// What the tensors of a base model are called behind, depending on the class that saved it.
@@ -129,7 +129,7 @@ pub fn parse(bytes: Vec<u8>, config: &Config) -> Result<EncoderWeights, Error> {
         .ok_or_else(|| broken("the file holds no BERT encoder"))?;
     let tensors = Tensors {
         data: header + HEADER_LENGTH_BYTES,
-        file: Arc::new(bytes),
+        file: Arc::new(bytes.into()),
         metadata,
         prefix,
     };
@@ -139,7 +139,7 @@ pub fn parse(bytes: Vec<u8>, config: &Config) -> Result<EncoderWeights, Error> {
 }
 
 struct Tensors {
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
     metadata: Metadata,
     /// Where the data begin in the file.
     data: usize,

@@ -25,10 +25,7 @@ struct State {
 impl Queue {
     pub(crate) fn new(max_calls: usize, workers: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                calls: VecDeque::new(),
-                closed: false,
-            }),
+            state: Mutex::new(State { calls: VecDeque::new(), closed: false }),
             changed: Condvar::new(),
             max_calls,
             workers,
@@ -105,8 +102,6 @@ impl Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("workers", &self.workers)
-            .finish_non_exhaustive()
+        f.debug_struct("Queue").field("workers", &self.workers).finish_non_exhaustive()
     }
 }

@@ -76,9 +76,7 @@ fn embed_next(
         return;
     };
     let row = catch_unwind(AssertUnwindSafe(|| {
-        shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| {
-            task.is_cancelled()
-        })
+        shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| task.is_cancelled())
     }));
     match row {
         Ok(row) => task.answer(row),
@@ -96,9 +94,6 @@ fn open(shared: &dyn EncodeText) -> Result<Box<dyn Encoder>, Error> {
 }
 
 fn died() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "a worker of the engine panicked on this text and is being replaced",
-    )
-    .temporary()
+    Error::new(ErrorKind::Unavailable, "a worker of the engine panicked on this text and is being replaced")
+        .temporary()
 }
