@@ -15,9 +15,7 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], criterion_args: &[Str
     if !names.is_empty() {
         cmd = cmd.args([names.join("|")]);
     }
-    cmd.args(criterion_args)
-        .envs(test::variables(&workspace.root))
-        .run()
+    cmd.args(criterion_args).envs(test::variables()).run()
 }
 
 /// Lets every benchmark run once, as a test: one that no longer compiles or works is found in CI.
@@ -32,7 +30,7 @@ pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usi
     Cmd::cargo(&workspace.root)
         .args(["test", "--workspace", "--bench=*"])
         .envs(vars.iter().map(|(name, value)| (name, value)))
-        .envs(test::variables(&workspace.root))
+        .envs(test::variables())
         .run()?;
     Ok(count)
 }

@@ -1,16 +1,12 @@
 //! `test`: the models first, then every test of the workspace, with nothing left to skip.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use crate::setup::{self, Precision, Vars};
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
-
-/// Names the folder of test data that is kept outside the repository: golden vectors and real texts.
-const DATA: &str = "EMBED_TEST_DATA";
 
 /// How many tests ran, added up over all test binaries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +36,7 @@ fn command(workspace: &Workspace, filters: &[String], cargo_args: &[String], var
     Cmd::cargo(&workspace.root)
         .args(arguments(filters, cargo_args))
         .envs(vars.iter().map(|(name, value)| (name, value)))
-        .envs(variables(&workspace.root))
+        .envs(variables())
 }
 
 /// What `cargo` is called with.
@@ -65,29 +61,15 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     args
 }
 
-/// The variables that tests look at. A test that misses its model or service fails, and a folder of
-/// test data beside the repository is found; without that folder the tests on it skip, and say so.
-pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
-    let mut vars = vec![("EMBED_REQUIRE", OsString::from("1"))];
-    if std::env::var_os(DATA).is_some() {
-        return vars;
-    }
-    match root.join("../shared").canonicalize() {
-        Ok(folder) => vars.push((DATA, folder.into())),
-        Err(_) => println!(
-            "data: {DATA} is not set and there is no folder ../shared, so the comparisons with golden \
-             vectors and with the articles in 30 languages are skipped"
-        ),
-    }
-    vars
+/// The variables that tests look at: one that misses its model or service fails.
+pub(crate) fn variables() -> Vec<(&'static str, OsString)> {
+    vec![("EMBED_REQUIRE", OsString::from("1"))]
 }
 
 impl Counts {
     /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`; other lines add nothing.
     fn add(&mut self, line: &str) {
-        let Some((_, rest)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, rest)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -119,17 +101,9 @@ mod tests {
     fn filters_and_arguments_find_their_places() {
         check(&[], &[], "test --workspace");
         check(&["a", "b"], &[], "test --workspace -- a b");
-        check(
-            &["a"],
-            &["--lib", "--", "--nocapture"],
-            "test --workspace --lib -- a --nocapture",
-        );
+        check(&["a"], &["--lib", "--", "--nocapture"], "test --workspace --lib -- a --nocapture");
         check(&[], &["-p", "embed-core"], "test -p embed-core");
-        check(
-            &[],
-            &["--package=embed-core", "--doc"],
-            "test --package=embed-core --doc",
-        );
+        check(&[], &["--package=embed-core", "--doc"], "test --package=embed-core --doc");
     }
 
     #[test]
@@ -142,13 +116,6 @@ mod tests {
         ] {
             counts.add(line);
         }
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 7,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 7, failed: 2, ignored: 1 });
     }
 }

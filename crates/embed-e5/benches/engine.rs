@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
@@ -70,10 +71,10 @@ impl Bench {
 fn texts() -> Vec<String> {
     let english = |text: &&String| text.is_ascii();
     let japanese = |text: &&String| text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
-    let all = mixed_texts(6000);
+    let all = mixed_texts(2400);
     let english = all.iter().filter(english);
     let japanese = all.iter().filter(japanese);
-    english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(400).collect()
+    english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(160).collect()
 }
 
 fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
@@ -150,7 +151,7 @@ fn throughput(c: &mut Criterion) {
         let cores = available_threads().get();
         let mut group = c.benchmark_group(format!("tokens/{precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
-        group.sample_size(10).sampling_mode(SamplingMode::Flat);
+        group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
         group.bench_function(BenchmarkId::from_parameter("engine"), |b| b.iter(|| black_box(bench.engine())));
         let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
         let mut longest_first: Vec<_> = bench.sequences.iter().collect();

@@ -99,25 +99,16 @@ impl<W: Write> GraphBuilder<W> {
         let then = then(self).map(|value| self.branch(value));
         let otherwise = otherwise(self).map(|value| self.branch(value));
         self.nodes = around;
-        let attributes = [
-            ("then_branch", Attribute::Graph(then?)),
-            ("else_branch", Attribute::Graph(otherwise?)),
-        ];
+        let attributes =
+            [("then_branch", Attribute::Graph(then?)), ("else_branch", Attribute::Graph(otherwise?))];
         Ok(self.node("If", [condition], &attributes))
     }
 
     /// The nodes since the last one as a graph of their own.
     fn branch(&mut self, value: Value) -> GraphProto {
-        let tensor_type = TensorTypeProto {
-            elem_type: Some(ElementType::F32 as i32),
-            shape: None,
-        };
-        let output = ValueInfoProto {
-            name: Some(value),
-            r#type: Some(TypeProto {
-                tensor_type: Some(tensor_type),
-            }),
-        };
+        let tensor_type = TensorTypeProto { elem_type: Some(ElementType::F32 as i32), shape: None };
+        let output =
+            ValueInfoProto { name: Some(value), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) };
         GraphProto {
             node: std::mem::take(&mut self.nodes),
             name: Some(self.fresh("branch")),
@@ -141,10 +132,7 @@ impl<W: Write> GraphBuilder<W> {
             output: outputs.clone(),
             name: Some(name),
             op_type: Some(op.to_owned()),
-            attribute: attributes
-                .iter()
-                .map(|(name, value)| attribute(name, value))
-                .collect(),
+            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
             domain: Some(domain.to_owned()),
         });
         outputs
@@ -222,10 +210,7 @@ impl<W: Write> GraphBuilder<W> {
     ) -> Value {
         let name = self.fresh("constant");
         self.constants.push(TensorProto {
-            dims: dims
-                .iter()
-                .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
-                .collect(),
+            dims: dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
             data_type: Some(kind as i32),
             name: Some(name.clone()),
             data_location: (!external_data.is_empty()).then_some(EXTERNAL),
@@ -254,21 +239,13 @@ impl<W: Write> GraphBuilder<W> {
             input: vec![input],
             output: vec![output],
         };
-        let digest = self
-            .digest
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         (graph, self.data, digest)
     }
 }
 
 fn attribute(name: &str, value: &Attribute) -> AttributeProto {
-    let mut attribute = AttributeProto {
-        name: Some(name.to_owned()),
-        ..AttributeProto::default()
-    };
+    let mut attribute = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
     attribute.r#type = Some(match value {
         Attribute::Int(value) => {
             attribute.i = Some(*value);

@@ -129,16 +129,12 @@ impl<'a, W: Write> Network<'a, W> {
         let dims = [self.shape.vocabulary, self.shape.hidden];
         match (self.options.precision, table.format()) {
             (Precision::F32, Format::F16) => {
-                let table = self
-                    .graph
-                    .streamed(ElementType::F16, &dims, table.stored_rows())?;
+                let table = self.graph.streamed(ElementType::F16, &dims, table.stored_rows())?;
                 let rows = self.graph.node("Gather", [&table, ids], &[]);
                 Ok(self.cast_to_f32(&rows))
             }
             (Precision::F32, Format::F32) => {
-                let table = self
-                    .graph
-                    .streamed(ElementType::F32, &dims, table.stored_rows())?;
+                let table = self.graph.streamed(ElementType::F32, &dims, table.stored_rows())?;
                 Ok(self.graph.node("Gather", [&table, ids], &[]))
             }
             (Precision::F32, Format::Bf16 | Format::Q4) => {
@@ -164,11 +160,7 @@ impl<'a, W: Write> Network<'a, W> {
         let mask = graph.constant(ElementType::U8, &[], &[15])?;
         let low = graph.node("BitwiseAnd", [&bytes, &mask], &[]);
         let half = graph.constant(ElementType::U8, &[], &[4])?;
-        let high = graph.node(
-            "BitShift",
-            [&bytes, &half],
-            &[("direction", Attribute::Text("RIGHT"))],
-        );
+        let high = graph.node("BitShift", [&bytes, &half], &[("direction", Attribute::Text("RIGHT"))]);
         let values = graph.node("Concat", [&low, &high], &[("axis", Attribute::Int(2))]);
         let values = self.cast_to_f32(&values);
         let middle = self.graph.f32s(&[], &[NIBBLE_MIDDLE])?;
@@ -186,14 +178,9 @@ impl<'a, W: Write> Network<'a, W> {
         let mut token_type = vec![0.0; hidden];
         tables.token_type.read_row(0, &mut token_type);
         // Rows before the first position belong to padding, of which there is none.
-        let mut values = tables
-            .position
-            .to_f32()
-            .split_off(self.shape.first_position * hidden);
+        let mut values = tables.position.to_f32().split_off(self.shape.first_position * hidden);
         for row in values.chunks_exact_mut(hidden) {
-            row.iter_mut()
-                .zip(&token_type)
-                .for_each(|(value, of_type)| *value += of_type);
+            row.iter_mut().zip(&token_type).for_each(|(value, of_type)| *value += of_type);
         }
         let table = self.graph.f32s(&[values.len() / hidden, hidden], &values)?;
         let first = self.graph.i64s(&[0])?;
@@ -269,18 +256,13 @@ impl<'a, W: Write> Network<'a, W> {
         let mut residual = state.to_owned();
         if let Some(layer) = smoothing.filter(|layer| !layer.outliers.is_empty()) {
             let mut drop = vec![false; self.shape.feed_forward];
-            layer
-                .outliers
-                .iter()
-                .for_each(|&channel| drop[usize::from(channel)] = true);
+            layer.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
             let (apart_in, apart_out);
             (wide, apart_in) = wide.part_outputs(&drop);
             (narrow, apart_out) = narrow.part_inputs(&drop);
             let middle = self.gemm(state, &apart_in)?;
             let middle = self.graph.contrib("Gelu", [&middle], &[]);
-            let matrix = self
-                .graph
-                .f32s(&[apart_out.inputs, apart_out.outputs], &apart_out.values)?;
+            let matrix = self.graph.f32s(&[apart_out.inputs, apart_out.outputs], &apart_out.values)?;
             residual = self.graph.node("Gemm", [&middle, &matrix, state], &[]);
         }
         let input = self.smooth(state, &mut wide, smoothing.map(|layer| &*layer.feed_forward))?;
@@ -295,10 +277,7 @@ impl<'a, W: Write> Network<'a, W> {
             return Ok(input.to_owned());
         };
         dense.scale_inputs(exponents);
-        let inverse: Vec<f32> = exponents
-            .iter()
-            .map(|&exponent| power_of_two(-exponent))
-            .collect();
+        let inverse: Vec<f32> = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
         let inverse = self.graph.f32s(&[inverse.len()], &inverse)?;
         Ok(self.graph.node("Mul", [input, &inverse], &[]))
     }
@@ -308,9 +287,7 @@ impl<'a, W: Write> Network<'a, W> {
             Precision::F32 => self.gemm(input, dense),
             Precision::Int8 => {
                 let (bytes, scales) = dense.quantise();
-                let matrix = self
-                    .graph
-                    .constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
+                let matrix = self.graph.constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
                 let scales = self.graph.f32s(&[scales.len()], &scales)?;
                 let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
                 // The empty input is the zero point of the weights: they are symmetric.
@@ -330,13 +307,8 @@ impl<'a, W: Write> Network<'a, W> {
         let sum = self.graph.node("Add", [left, right], &[]);
         let scale = self.graph.f32s(&[norm.scale.len()], &norm.scale)?;
         let bias = self.graph.f32s(&[norm.bias.len()], &norm.bias)?;
-        let attributes = [
-            ("axis", Attribute::Int(-1)),
-            ("epsilon", Attribute::Float(self.shape.epsilon)),
-        ];
-        Ok(self
-            .graph
-            .node("LayerNormalization", [&sum, &scale, &bias], &attributes))
+        let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.shape.epsilon))];
+        Ok(self.graph.node("LayerNormalization", [&sum, &scale, &bias], &attributes))
     }
 
     /// One row for each token.

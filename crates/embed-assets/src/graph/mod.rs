@@ -102,10 +102,7 @@ pub fn write_model(
         Error::new(ErrorKind::Config, "the path of the model has no file name")
             .with_context("file", out.display())
     })?;
-    let paths = ModelPaths {
-        model: out.to_owned(),
-        data: beside(out),
-    };
+    let paths = ModelPaths { model: out.to_owned(), data: beside(out) };
     let unwritten = |path: &Path, error: io::Error| {
         Error::new(ErrorKind::Config, "a file of the model can't be written")
             .with_context("file", path.display())
@@ -142,9 +139,7 @@ fn write_data(
     let width = i64::try_from(weights.shape.hidden).map_err(io::Error::other)?;
     let output = value_info("pooled", ElementType::F32, &[named("batch"), fixed(width)]);
     let (graph, data, digest) = graph.finish(options.profile, input, output);
-    data.into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()?;
+    data.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     let set = |domain: &str, version| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),
@@ -165,28 +160,15 @@ fn write_data(
 }
 
 fn fixed(size: i64) -> DimensionProto {
-    DimensionProto {
-        dim_value: Some(size),
-        dim_param: None,
-    }
+    DimensionProto { dim_value: Some(size), dim_param: None }
 }
 
 fn named(name: &str) -> DimensionProto {
-    DimensionProto {
-        dim_value: None,
-        dim_param: Some(name.to_owned()),
-    }
+    DimensionProto { dim_value: None, dim_param: Some(name.to_owned()) }
 }
 
 fn value_info(name: &str, kind: ElementType, dim: &[DimensionProto]) -> ValueInfoProto {
-    let tensor_type = TensorTypeProto {
-        elem_type: Some(kind as i32),
-        shape: Some(TensorShapeProto { dim: dim.to_vec() }),
-    };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
-            tensor_type: Some(tensor_type),
-        }),
-    }
+    let tensor_type =
+        TensorTypeProto { elem_type: Some(kind as i32), shape: Some(TensorShapeProto { dim: dim.to_vec() }) };
+    ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }

@@ -62,10 +62,7 @@ pub(super) struct StringStringEntryProto {
 
 impl StringStringEntryProto {
     pub(super) fn new(key: &str, value: impl Into<String>) -> Self {
-        Self {
-            key: Some(key.to_owned()),
-            value: Some(value.into()),
-        }
+        Self { key: Some(key.to_owned()), value: Some(value.into()) }
     }
 }
 

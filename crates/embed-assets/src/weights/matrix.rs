@@ -36,9 +36,7 @@ impl Format {
             Self::F16 | Self::Bf16 => columns.checked_mul(2),
             Self::Q4 => {
                 let whole = columns.is_multiple_of(Q4_BLOCK_VALUES);
-                whole
-                    .then_some(columns / Q4_BLOCK_VALUES)?
-                    .checked_mul(Q4_BLOCK_BYTES)
+                whole.then_some(columns / Q4_BLOCK_VALUES)?.checked_mul(Q4_BLOCK_BYTES)
             }
         }
     }
@@ -106,24 +104,14 @@ impl Matrix {
                 .with_context("columns", columns)
                 .with_context("bytes", range.len())
         };
-        let row_bytes = format
-            .row_bytes(columns)
-            .filter(|&bytes| bytes > 0)
-            .ok_or_else(sizes)?;
+        let row_bytes = format.row_bytes(columns).filter(|&bytes| bytes > 0).ok_or_else(sizes)?;
         if row_bytes.checked_mul(rows) != Some(range.len()) {
             return Err(sizes());
         }
         if file.get(range.clone()).is_none() {
             return Err(broken("a matrix lies outside of the file"));
         }
-        let matrix = Self {
-            rows,
-            columns,
-            row_bytes,
-            format,
-            file: Arc::clone(file),
-            range,
-        };
+        let matrix = Self { rows, columns, row_bytes, format, file: Arc::clone(file), range };
         if !matrix.is_finite() {
             return Err(broken("a weight is not a finite number"));
         }

@@ -65,8 +65,8 @@ impl Call {
         receiver
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.texts.len()
     }
 
     /// Hands out the next text, and whether it is the last one.

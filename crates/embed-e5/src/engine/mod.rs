@@ -51,7 +51,7 @@ impl Engine {
             let (queue, encoder, report) = (Arc::clone(&engine.queue), Arc::clone(&encoder), report.clone());
             let thread = thread::Builder::new()
                 .name(format!("embed-e5-{number}"))
-                .spawn(move || worker::run(&queue, encoder.as_ref(), &report))
+                .spawn(move || worker::run(number, &queue, encoder.as_ref(), &report))
                 .map_err(|error| {
                     Error::new(ErrorKind::Unavailable, "the system gives no thread for the engine")
                         .with_source(error)

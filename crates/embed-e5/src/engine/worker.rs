@@ -31,7 +31,7 @@ pub(crate) trait EncodeText: Send + Sync {
 }
 
 /// The life of a thread. The first encoder's success or failure is reported once.
-pub(crate) fn run(queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result<(), Error>>) {
+pub(crate) fn run(number: usize, queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result<(), Error>>) {
     let mut encoder = match open(shared) {
         Ok(encoder) => {
             let _ = report.send(Ok(()));
@@ -42,7 +42,7 @@ pub(crate) fn run(queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result
             return;
         }
     };
-    while let Some(call) = queue.next() {
+    while let Some(call) = queue.next(number) {
         embed_next(queue, shared, &call, &mut encoder);
     }
 }

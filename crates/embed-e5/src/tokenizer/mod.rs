@@ -1,19 +1,35 @@
 //! Text to token ids, and what to do when there are too many.
 
-use std::fmt;
+mod unigram;
+
 use std::path::Path;
+use std::{fmt, fs};
 
 use embed_core::{Error, ErrorKind, Role, TokenCount, Truncation};
 use tokenizers::Tokenizer;
 
+use self::unigram::Unigram;
 use crate::profile::prefix;
 
 /// A model's tokenizer with the rules of the E5 family around it.
 pub(crate) struct TextTokenizer {
-    inner: Tokenizer,
+    ids: Ids,
     frame: Frame,
+    /// The tokens of `query:` and `passage:`. The tokenizer splits at white space, so they are the same
+    /// before every text.
+    prefixes: [usize; 2],
+    /// The tokens of a space alone.
+    blank: Vec<u32>,
     max_tokens: usize,
     max_text_bytes: usize,
+}
+
+/// From text to ids, without those that frame it.
+enum Ids {
+    /// The multilingual models.
+    Unigram(Box<Unigram>),
+    /// The English ones, and whatever else `tokenizers` reads.
+    Any(Box<Tokenizer>),
 }
 
 /// What stands around the tokens of every text.
@@ -21,6 +37,19 @@ pub(crate) struct TextTokenizer {
 struct Frame {
     first: u32,
     last: u32,
+}
+
+impl Ids {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        match self {
+            Self::Unigram(unigram) => unigram.encode(text),
+            Self::Any(tokenizer) => {
+                tokenizer.encode_fast(text, false).map(|encoding| encoding.get_ids().to_vec())
+            }
+        }
+        // The tokenizer's own message may quote the text, so it is dropped.
+        .map_err(|_| Error::new(ErrorKind::Internal, "the tokenizer failed on a text"))
+    }
 }
 
 /// The ids of one text, cut by the request's policy: one run of the model for each window.
@@ -45,18 +74,34 @@ impl TextTokenizer {
                 .with_context("file", path.display())
                 .with_context("mend", "embed models verify")
         };
-        let mut inner = Tokenizer::from_file(path)
-            .map_err(|error| broken("the tokenizer can't be read").with_source(foreign(error)))?;
+        let json =
+            fs::read(path).map_err(|error| broken("the tokenizer can't be read").with_source(error))?;
+        let (ids, frame) = match Unigram::read(&json) {
+            Some(unigram) => {
+                let frame = Frame { first: unigram.first, last: unigram.last };
+                (Ids::Unigram(Box::new(unigram)), frame)
+            }
+            None => Self::any(&json, broken)?,
+        };
+        let length = |role| ids.encode(prefix(role).trim_end()).map(|ids| ids.len());
+        let prefixes = [length(Role::Query)?, length(Role::Document)?];
+        let blank = ids.encode(" ")?;
+        Ok(Self { ids, frame, prefixes, blank, max_tokens, max_text_bytes })
+    }
+
+    fn any(json: &[u8], broken: impl Fn(&str) -> Error) -> Result<(Ids, Frame), Error> {
+        let foreign = |error: tokenizers::Error| {
+            broken("the tokenizer can't be read").with_source(std::io::Error::other(error))
+        };
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(foreign)?;
         // Cutting is a matter of the request, and nothing is ever padded.
-        inner
-            .with_truncation(None)
-            .map_err(|error| broken("the tokenizer refuses its settings").with_source(foreign(error)))?;
-        inner.with_padding(None);
-        let frame = match *inner.encode_fast("", true).map_err(|_| unusable())?.get_ids() {
+        tokenizer.with_truncation(None).map_err(foreign)?;
+        tokenizer.with_padding(None);
+        let frame = match *tokenizer.encode_fast("", true).map_err(foreign)?.get_ids() {
             [first, last] => Frame { first, last },
             _ => return Err(broken("the tokenizer doesn't put one special token at each end")),
         };
-        Ok(Self { inner, frame, max_tokens, max_text_bytes })
+        Ok((Ids::Any(Box::new(tokenizer)), frame))
     }
 
     /// The windows of a text. The prefix of the role comes before the text, in every window.
@@ -68,12 +113,9 @@ impl TextTokenizer {
     ) -> Result<TokenisedText, Error> {
         check_text(text, self.max_text_bytes)?;
         let prefixed = [prefix(role), text].concat();
-        let encoding = self.inner.encode_fast(prefixed.as_str(), false).map_err(|_| unusable())?;
-        let ids = encoding.get_ids();
-        // The tokenizer splits at white space, so the prefix is the same tokens before every text.
-        let before = self.inner.encode_fast(prefix(role).trim_end(), false).map_err(|_| unusable())?;
-        let (before, body) = ids.split_at_checked(before.len()).unwrap_or((ids, &[]));
-        if body.is_empty() {
+        let ids = self.ids.encode(&prefixed)?;
+        let (before, body) = ids.split_at_checked(self.prefixes[role as usize]).unwrap_or((&ids, &[]));
+        if body.iter().all(|id| self.blank.contains(id)) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "the text has no character that the model reads",
@@ -146,15 +188,6 @@ fn check_text(text: &str, max_bytes: usize) -> Result<(), Error> {
     }
 }
 
-/// The tokenizer's own message may quote the text, so it is dropped.
-fn unusable() -> Error {
-    Error::new(ErrorKind::Internal, "the tokenizer failed on a text")
-}
-
-fn foreign(error: tokenizers::Error) -> std::io::Error {
-    std::io::Error::other(error)
-}
-
 impl fmt::Debug for TextTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextTokenizer").field("max_tokens", &self.max_tokens).finish_non_exhaustive()
@@ -192,6 +225,43 @@ mod tests {
             }
         }
         assert_eq!(compared, 41);
+    }
+
+    #[test]
+    fn ids_are_those_of_the_library() {
+        let Some(tokenizer) = tokenizer() else { return };
+        let home = DataHome::from_env().unwrap();
+        let files = ModelFiles::open(&home, &Profile::all()[0], Precision::Int8).unwrap();
+        let library = Tokenizer::from_file(files.tokenizer).unwrap();
+        let odd = [
+            "",
+            " ",
+            "  two  spaces  ",
+            "▁▁mark▁in▁text",
+            "tab\tand\nline",
+            "①②③ ﬁ ㌔ ｶﾞ",
+            "\u{10ffff}\u{e000}x\u{e000}",
+            "👨‍👩‍👧 👍🏽",
+            "नमस्ते दुनिया",
+            "สวัสดีชาวโลก",
+            "مرحبا بالعالم",
+            "a\u{301}\u{323} e\u{301}",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ];
+        let texts = mixed_texts(400).into_iter().chain(odd.map(str::to_owned));
+        for text in texts {
+            let theirs = library.encode_fast(text.as_str(), false).unwrap();
+            assert_eq!(tokenizer.ids.encode(&text).unwrap(), theirs.get_ids(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_spells_a_special_token_is_text() {
+        let Some(tokenizer) = tokenizer() else { return };
+        let tokenised = tokenizer.tokenise("a </s> b <s>", Role::Query, Truncation::Error).unwrap();
+        let ids = &tokenised.windows[0].ids;
+        let specials = ids.iter().filter(|&&id| id == 0 || id == 2).count();
+        assert_eq!(specials, 2, "{ids:?}");
     }
 
     #[test]
