@@ -1,21 +1,27 @@
 //! Rows come out as they are ready, in bounded memory, and a reader may stop at any time.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use crate::{embed, home};
 
-#[test]
-fn a_row_is_answered_before_the_next_one_is_written() {
-    let Some(_) = home() else { return };
+/// `embed encode --input -` with its pipes.
+fn start() -> (Child, ChildStdin, BufReader<ChildStdout>) {
     let mut child = embed()
         .args(["encode", "--input", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    (child, stdin, BufReader::new(stdout))
+}
+
+#[test]
+fn a_row_is_answered_before_the_next_one_is_written() {
+    let Some(_) = home() else { return };
+    let (mut child, mut stdin, mut stdout) = start();
     for index in 0..3 {
         writeln!(stdin, "text {index}").unwrap();
         let mut line = String::new();
@@ -29,15 +35,7 @@ fn a_row_is_answered_before_the_next_one_is_written() {
 #[test]
 fn a_reader_that_stops_is_no_error() {
     let Some(_) = home() else { return };
-    let mut child = embed()
-        .args(["encode", "--input", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (child, mut stdin, mut stdout) = start();
     // Standard input stays open and silent: the end must not wait for it.
     writeln!(stdin, "one").unwrap();
     stdout.read_line(&mut String::new()).unwrap();
@@ -58,15 +56,8 @@ fn a_reader_that_stops_is_no_error() {
 fn half_a_million_lines_take_no_more_memory_than_a_thousand() {
     let Some(_) = home() else { return };
     let peak = |lines: usize| {
-        let mut child = embed()
-            .args(["encode", "--input", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let (mut child, mut stdin, stdout) = start();
         let status = format!("/proc/{}/status", child.id());
-        let mut stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let writer = std::thread::spawn(move || {
             stdin.write_all(&b"\n".repeat(lines)).unwrap();
