@@ -15,9 +15,7 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], criterion_args: &[Str
     if !names.is_empty() {
         cmd = cmd.args([names.join("|")]);
     }
-    cmd.args(criterion_args)
-        .envs(test::variables(&workspace.root))
-        .run()
+    cmd.args(criterion_args).envs(test::variables(&workspace.root)).run()
 }
 
 /// Lets every benchmark run once, as a test: one that no longer compiles or works is found in CI.

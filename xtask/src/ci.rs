@@ -49,61 +49,21 @@ struct Run<'w> {
 }
 
 const STEPS: &[Step] = &[
-    Step {
-        name: "fmt",
-        about: "the code is formatted",
-        run: fmt,
-    },
-    Step {
-        name: "tidy",
-        about: "the rules of the tree that no compiler checks",
-        run: check_tidy,
-    },
-    Step {
-        name: "edges",
-        about: "which crate may know which",
-        run: check_edges,
-    },
-    Step {
-        name: "deny",
-        about: "licences, banned crates, sources of all dependencies",
-        run: deny,
-    },
-    Step {
-        name: "clippy",
-        about: "all targets, warnings denied",
-        run: clippy,
-    },
-    Step {
-        name: "doc",
-        about: "the documentation, warnings denied",
-        run: doc,
-    },
-    Step {
-        name: "features",
-        about: "each feature alone compiles",
-        run: features,
-    },
+    Step { name: "fmt", about: "the code is formatted", run: fmt },
+    Step { name: "tidy", about: "the rules of the tree that no compiler checks", run: check_tidy },
+    Step { name: "edges", about: "which crate may know which", run: check_edges },
+    Step { name: "deny", about: "licences, banned crates, sources of all dependencies", run: deny },
+    Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
+    Step { name: "doc", about: "the documentation, warnings denied", run: doc },
+    Step { name: "features", about: "each feature alone compiles", run: features },
     Step {
         name: "quickstart",
         about: "from an empty data folder to vectors, and again offline",
         run: quickstart,
     },
-    Step {
-        name: "test",
-        about: "all tests, with the real model",
-        run: tests,
-    },
-    Step {
-        name: "benches",
-        about: "each benchmark runs once",
-        run: benches,
-    },
-    Step {
-        name: "readme",
-        about: "the commands of README.md work",
-        run: check_readme,
-    },
+    Step { name: "test", about: "all tests, with the real model", run: tests },
+    Step { name: "benches", about: "each benchmark runs once", run: benches },
+    Step { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
 
 enum Outcome {
@@ -123,11 +83,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let steps: Vec<&Step> = STEPS.iter().filter(|step| options.picks(step.name)).collect();
     ensure!(!steps.is_empty(), "no step is left to run");
     let quickstarts = steps.iter().any(|step| step.name == "quickstart");
-    let mut run = Run {
-        workspace,
-        vars: data_folder(workspace, quickstarts)?,
-        counts: Counts::default(),
-    };
+    let mut run = Run { workspace, vars: data_folder(workspace, quickstarts)?, counts: Counts::default() };
 
     let start = Instant::now();
     let mut failure = None;
@@ -137,13 +93,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             rows.push((step.name, Outcome::NotReached, Duration::ZERO));
             continue;
         }
-        println!(
-            "\n== {} ({} of {}): {}",
-            step.name,
-            index + 1,
-            steps.len(),
-            step.about
-        );
+        println!("\n== {} ({} of {}): {}", step.name, index + 1, steps.len(), step.about);
         let begin = Instant::now();
         let outcome = match (step.run)(&mut run) {
             Ok(note) => Outcome::Passed(note),
@@ -170,11 +120,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         seconds(start.elapsed())
     );
     if run.counts != Counts::default() {
-        let Counts {
-            passed,
-            failed,
-            ignored,
-        } = run.counts;
+        let Counts { passed, failed, ignored } = run.counts;
         println!("\n{passed} passed, {failed} failed, {ignored} skipped");
     }
     failure.map_or(Ok(()), Err)
@@ -197,9 +143,7 @@ fn row(name: &str, outcome: &Outcome, time: Duration) -> String {
         Outcome::Failed => ("FAILED", ""),
         Outcome::NotReached => return format!("{name:<11} not reached"),
     };
-    format!("{name:<11} {word:<7} {:>12}   {note}", seconds(time))
-        .trim_end()
-        .to_owned()
+    format!("{name:<11} {word:<7} {:>12}   {note}", seconds(time)).trim_end().to_owned()
 }
 
 /// In CI the data folder is one below the target folder, so that nothing of the machine is found by
@@ -228,10 +172,7 @@ impl Run<'_> {
 }
 
 fn fmt(run: &mut Run<'_>) -> Result<String> {
-    run.cargo()
-        .args(["fmt", "--all", "--check"])
-        .run()
-        .context("`cargo fmt --all` mends it")?;
+    run.cargo().args(["fmt", "--all", "--check"]).run().context("`cargo fmt --all` mends it")?;
     Ok(String::new())
 }
 
@@ -248,14 +189,7 @@ fn check_edges(run: &mut Run<'_>) -> Result<String> {
 /// Advisories are left out: their database is a git repository, and CI reaches package registries only.
 fn deny(run: &mut Run<'_>) -> Result<String> {
     run.cargo()
-        .args([
-            "deny",
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ])
+        .args(["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
         .run()
         .context("the rules are in deny.toml; `.ci/run --tools-only` installs cargo-deny")?;
     Ok("advisories are not checked here".to_owned())
@@ -263,31 +197,20 @@ fn deny(run: &mut Run<'_>) -> Result<String> {
 
 fn clippy(run: &mut Run<'_>) -> Result<String> {
     // The flags go behind the dashes and not into RUSTFLAGS: dependencies keep their build artefacts.
-    run.cargo()
-        .args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        .run()?;
+    run.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
     Ok(String::new())
 }
 
 fn doc(run: &mut Run<'_>) -> Result<String> {
-    run.cargo()
-        .args(["doc", "--workspace", "--no-deps"])
-        .envs([("RUSTDOCFLAGS", "-D warnings")])
-        .run()?;
+    run.cargo().args(["doc", "--workspace", "--no-deps"]).envs([("RUSTDOCFLAGS", "-D warnings")]).run()?;
     Ok(String::new())
 }
 
 /// `--no-dev-deps` is not given: it rewrites the manifests while it runs, and resolver 3 leaves the
 /// features of dev-dependencies out of a plain check anyway.
 fn features(run: &mut Run<'_>) -> Result<String> {
-    let mut cmd = run
-        .cargo()
-        .args(["hack", "check", "--workspace", "--each-feature"]);
-    let declared = run
-        .workspace
-        .members
-        .iter()
-        .any(|member| member.features.iter().any(|f| f == DOWNLOADS));
+    let mut cmd = run.cargo().args(["hack", "check", "--workspace", "--each-feature"]);
+    let declared = run.workspace.members.iter().any(|member| member.features.iter().any(|f| f == DOWNLOADS));
     let offline = declared && !is_on("EMBED_CI_DOWNLOADS");
     if offline {
         // The switch is one of the build script of `ort`: the feature still compiles, and only the
@@ -299,11 +222,7 @@ fn features(run: &mut Run<'_>) -> Result<String> {
         );
     }
     cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
-    Ok(if offline {
-        format!("{DOWNLOADS} without its download")
-    } else {
-        String::new()
-    })
+    Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
 }
 
 fn quickstart(run: &mut Run<'_>) -> Result<String> {
@@ -311,20 +230,12 @@ fn quickstart(run: &mut Run<'_>) -> Result<String> {
     setup::quickstart(run.workspace, &run.vars)?;
     let first = start.elapsed();
     println!("\nonce more, with every way to fetch something closed:");
-    let closed = [
-        ("HF_HUB_OFFLINE", "1"),
-        ("PIP_NO_INDEX", "1"),
-        ("CARGO_NET_OFFLINE", "true"),
-    ];
+    let closed = [("HF_HUB_OFFLINE", "1"), ("PIP_NO_INDEX", "1"), ("CARGO_NET_OFFLINE", "true")];
     let mut vars = run.vars.clone();
     vars.extend(closed.map(|(name, value)| (name.to_owned(), value.into())));
     let start = Instant::now();
     setup::quickstart(run.workspace, &vars).context("the second run must not fetch anything")?;
-    Ok(format!(
-        "first {}, again {} offline",
-        seconds(first),
-        seconds(start.elapsed())
-    ))
+    Ok(format!("first {}, again {} offline", seconds(first), seconds(start.elapsed())))
 }
 
 fn tests(run: &mut Run<'_>) -> Result<String> {
@@ -350,16 +261,8 @@ mod tests {
     fn only_and_skip_pick_steps() {
         let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         let picked = |only: &[&str], skip: &[&str]| {
-            let options = Options {
-                only: own(only),
-                skip: own(skip),
-                list: false,
-            };
-            STEPS
-                .iter()
-                .map(|step| step.name)
-                .filter(|name| options.picks(name))
-                .collect::<Vec<_>>()
+            let options = Options { only: own(only), skip: own(skip), list: false };
+            STEPS.iter().map(|step| step.name).filter(|name| options.picks(name)).collect::<Vec<_>>()
         };
         assert_eq!(picked(&[], &[]).len(), STEPS.len());
         assert_eq!(picked(&["doc", "fmt"], &[]), ["fmt", "doc"]);
@@ -369,16 +272,9 @@ mod tests {
 
     #[test]
     fn the_table_shows_what_happened() {
-        let passed = row(
-            "doc",
-            &Outcome::Passed("fine".to_owned()),
-            Duration::from_secs(61),
-        );
+        let passed = row("doc", &Outcome::Passed("fine".to_owned()), Duration::from_secs(61));
         assert_eq!(passed, "doc         ok        1 min 01 s   fine");
-        assert_eq!(
-            row("test", &Outcome::NotReached, Duration::ZERO),
-            "test        not reached"
-        );
+        assert_eq!(row("test", &Outcome::NotReached, Duration::ZERO), "test        not reached");
         assert!(row("fmt", &Outcome::Failed, Duration::from_secs(1)).contains("FAILED"));
     }
 }

@@ -28,36 +28,21 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-e5", &["axum", "hyper", "reqwest"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
-    (
-        "xtask",
-        &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"],
-    ),
+    ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
 
 /// Runs both checks and prints every breach.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let actual: Vec<(&str, &[String])> = workspace
-        .members
-        .iter()
-        .map(|member| (member.name.as_str(), member.edges.as_slice()))
-        .collect();
+    let actual: Vec<(&str, &[String])> =
+        workspace.members.iter().map(|member| (member.name.as_str(), member.edges.as_slice())).collect();
     let mut findings = compare(&actual, ALLOWED);
     for (name, banned) in MUST_NOT_KNOW {
         if !workspace.members.iter().any(|member| member.name == *name) {
-            findings.push(format!(
-                "`{name}` is no crate of the workspace: take it out of MUST_NOT_KNOW"
-            ));
+            findings.push(format!("`{name}` is no crate of the workspace: take it out of MUST_NOT_KNOW"));
             continue;
         }
         let tree = Cmd::cargo(&workspace.root)
-            .args([
-                "tree",
-                "--package",
-                name,
-                "--edges=normal",
-                "--all-features",
-                "--target=all",
-            ])
+            .args(["tree", "--package", name, "--edges=normal", "--all-features", "--target=all"])
             .args(["--prefix=none", "--format={p}"])
             .read()?;
         findings.extend(known(&tree, banned).into_iter().map(|found| {
@@ -69,19 +54,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     if findings.is_empty() {
         let edges: usize = actual.iter().map(|(_, edges)| edges.len()).sum();
-        println!(
-            "edges: {} crates, {edges} edges, all as in the table",
-            actual.len()
-        );
+        println!("edges: {} crates, {edges} edges, all as in the table", actual.len());
         return Ok(());
     }
     for finding in &findings {
         println!("edges: {finding}");
     }
-    bail!(
-        "{} breaches of the edges between crates; the tables are in xtask/src/edges.rs",
-        findings.len()
-    )
+    bail!("{} breaches of the edges between crates; the tables are in xtask/src/edges.rs", findings.len())
 }
 
 /// Every difference between the edges that are and the edges that may be, as a sentence each.
@@ -104,9 +83,7 @@ fn compare(actual: &[(&str, &[String])], allowed: &[(&str, &[&str])]) -> Vec<Str
             ));
         }
     }
-    let stale_crates = allowed
-        .iter()
-        .filter(|(name, _)| !actual.iter().any(|(is, _)| is == name));
+    let stale_crates = allowed.iter().filter(|(name, _)| !actual.iter().any(|(is, _)| is == name));
     findings.extend(stale_crates.map(|(name, _)| {
         format!("`{name}` is no crate of the workspace any more: take its line out of ALLOWED")
     }));
@@ -115,15 +92,8 @@ fn compare(actual: &[(&str, &[String])], allowed: &[(&str, &[&str])]) -> Vec<Str
 
 /// Those of the banned packages that the output of `cargo tree --prefix none --format {p}` names.
 fn known<'b>(tree: &str, banned: &[&'b str]) -> Vec<&'b str> {
-    let packages: BTreeSet<&str> = tree
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    banned
-        .iter()
-        .copied()
-        .filter(|name| packages.contains(name))
-        .collect()
+    let packages: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    banned.iter().copied().filter(|name| packages.contains(name)).collect()
 }
 
 #[cfg(test)]
@@ -135,17 +105,12 @@ mod tests {
             .iter()
             .map(|(name, edges)| (*name, edges.iter().map(|&edge| edge.to_owned()).collect()))
             .collect();
-        let borrowed: Vec<(&str, &[String])> = owned
-            .iter()
-            .map(|(name, edges)| (*name, edges.as_slice()))
-            .collect();
+        let borrowed: Vec<(&str, &[String])> =
+            owned.iter().map(|(name, edges)| (*name, edges.as_slice())).collect();
         let findings = compare(&borrowed, allowed);
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, start) in findings.iter().zip(expected) {
-            assert!(
-                finding.starts_with(start),
-                "{finding:?} does not start with {start:?}"
-            );
+            assert!(finding.starts_with(start), "{finding:?} does not start with {start:?}");
         }
     }
 
@@ -156,29 +121,17 @@ mod tests {
 
     #[test]
     fn a_new_edge_fails() {
-        check(
-            &[("a", &["b"]), ("b", &[])],
-            &[("a", &[]), ("b", &[])],
-            &["`a` depends on `b`"],
-        );
+        check(&[("a", &["b"]), ("b", &[])], &[("a", &[]), ("b", &[])], &["`a` depends on `b`"]);
     }
 
     #[test]
     fn a_stale_edge_fails() {
-        check(
-            &[("a", &[]), ("b", &[])],
-            &[("a", &["b"]), ("b", &[])],
-            &["`a` does not depend on `b`"],
-        );
+        check(&[("a", &[]), ("b", &[])], &[("a", &["b"]), ("b", &[])], &["`a` does not depend on `b`"]);
     }
 
     #[test]
     fn a_crate_that_came_or_went_fails() {
-        check(
-            &[("a", &[])],
-            &[("b", &[])],
-            &["the crate `a` is new", "`b` is no crate"],
-        );
+        check(&[("a", &[])], &[("b", &[])], &["the crate `a` is new", "`b` is no crate"]);
     }
 
     #[test]

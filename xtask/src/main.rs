@@ -2,11 +2,7 @@
 //!
 //! This is the only entry to building, testing and packaging: what CI runs is `cargo xtask ci`, and
 //! each part of it can be run alone. One file is one command, `shell` and `workspace` are shared.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line tool talks on both"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on both")]
 
 mod bench;
 mod ci;
@@ -91,21 +87,15 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let workspace = Workspace::load()?;
     match command {
-        Command::Setup { all } => setup::run(
-            &workspace,
-            if all { Precision::All } else { Precision::Int8 },
-            &[],
-        )
-        .map(drop),
+        Command::Setup { all } => {
+            setup::run(&workspace, if all { Precision::All } else { Precision::Int8 }, &[]).map(drop)
+        }
         Command::Quickstart => setup::quickstart(&workspace, &[]),
         Command::Test { filters, cargo_args } => test::run(&workspace, &filters, &cargo_args),
         Command::Ci(options) => ci::run(&workspace, &options),
         Command::Edges => edges::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
-        Command::Bench {
-            names,
-            criterion_args,
-        } => bench::run(&workspace, &names, &criterion_args),
+        Command::Bench { names, criterion_args } => bench::run(&workspace, &names, &criterion_args),
         Command::Package => package::run(&workspace),
     }
 }
@@ -122,19 +112,8 @@ mod tests {
 
     #[test]
     fn words_after_the_dashes_go_to_cargo() {
-        let cli = Cli::parse_from([
-            "xtask",
-            "test",
-            "space",
-            "--",
-            "-p",
-            "embed-core",
-            "--",
-            "--nocapture",
-        ]);
-        let Command::Test { filters, cargo_args } = cli.command else {
-            panic!("not the command test")
-        };
+        let cli = Cli::parse_from(["xtask", "test", "space", "--", "-p", "embed-core", "--", "--nocapture"]);
+        let Command::Test { filters, cargo_args } = cli.command else { panic!("not the command test") };
         assert_eq!(filters, ["space"]);
         assert_eq!(cargo_args, ["-p", "embed-core", "--", "--nocapture"]);
     }

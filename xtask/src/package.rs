@@ -42,10 +42,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     write_sums(&out, &[&archive])?;
     fs::remove_dir_all(&stage)?;
     let bytes = fs::metadata(out.join(&archive))?.len();
-    println!(
-        "package: {} ({bytes} bytes), with SHA256SUMS beside it",
-        workspace.shown(&out.join(&archive))
-    );
+    println!("package: {} ({bytes} bytes), with SHA256SUMS beside it", workspace.shown(&out.join(&archive)));
     println!(
         "package: the model and ONNX Runtime are not in it; `embed models pull` or `import` brings them"
     );
@@ -68,10 +65,7 @@ fn write_sums(folder: &Path, files: &[&str]) -> Result<()> {
 }
 
 fn sum_line(bytes: &[u8], file: &str) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{hex}  {file}\n")
 }
 

@@ -47,11 +47,7 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<usize> {
             println!("`{command}` is a step of its own");
             continue;
         }
-        let folder = if command.starts_with("cargo ") {
-            &workspace.root
-        } else {
-            &scratch
-        };
+        let folder = if command.starts_with("cargo ") { &workspace.root } else { &scratch };
         Cmd::shell(command, folder)
             .envs([("PATH", &path)])
             .envs(vars.iter().map(|(name, value)| (name, value)))
@@ -69,11 +65,7 @@ pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
     // The fence that closes the block that is open, and whether that block is one of ours.
     let mut open: Option<(&str, bool)> = None;
     let mut goes_on = false;
-    for (line, text) in readme
-        .lines()
-        .enumerate()
-        .map(|(index, text)| (index + 1, text.trim()))
-    {
+    for (line, text) in readme.lines().enumerate().map(|(index, text)| (index + 1, text.trim())) {
         let Some((fence, ours)) = open else {
             let fence = fence(text);
             if !fence.is_empty() {
@@ -82,10 +74,7 @@ pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
             continue;
         };
         if text.starts_with(fence) && text.trim_start_matches(&fence[..1]).is_empty() {
-            ensure!(
-                !goes_on,
-                "README.md:{line}: the block ends in the middle of a command"
-            );
+            ensure!(!goes_on, "README.md:{line}: the block ends in the middle of a command");
             open = None;
         } else if ours {
             let (part, more) = match text.strip_suffix('\\') {
@@ -98,10 +87,7 @@ pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
                 example.command.push(' ');
                 example.command.push_str(part);
             } else if let Some(command) = part.strip_prefix("$ ") {
-                found.push(Example {
-                    line,
-                    command: command.trim().to_owned(),
-                });
+                found.push(Example { line, command: command.trim().to_owned() });
             } else {
                 continue;
             }
@@ -123,11 +109,7 @@ pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
 /// The run of backticks or tildes that opens a fenced block, or nothing.
 fn fence(text: &str) -> &str {
     let rest = text.trim_start_matches('`');
-    let rest = if rest.len() == text.len() {
-        text.trim_start_matches('~')
-    } else {
-        rest
-    };
+    let rest = if rest.len() == text.len() { text.trim_start_matches('~') } else { rest };
     let fence = &text[..text.len() - rest.len()];
     if fence.len() >= 3 { fence } else { "" }
 }
@@ -146,26 +128,17 @@ mod tests {
 
     fn check(readme: &str, expected: &[(usize, &str)]) {
         let examples = examples(&format!("{START}{readme}")).unwrap();
-        let rest: Vec<_> = examples[2..]
-            .iter()
-            .map(|e| (e.line - 4, e.command.as_str()))
-            .collect();
+        let rest: Vec<_> = examples[2..].iter().map(|e| (e.line - 4, e.command.as_str())).collect();
         assert_eq!(rest, expected);
     }
 
     #[test]
     fn commands_are_the_dollar_lines_of_console_blocks() {
-        check(
-            "text\n```console\n$ embed doctor\nall is well\n```\n",
-            &[(3, "embed doctor")],
-        );
+        check("text\n```console\n$ embed doctor\nall is well\n```\n", &[(3, "embed doctor")]);
         check("```sh\n$ rm -rf x\n```\n$ not in a block\n", &[]);
         check("```console title\n$ x\n```\n", &[]);
         check("~~~console\n$ embed --help\n```\n~~~\n", &[(2, "embed --help")]);
-        check(
-            "- an item\n  ```console\n  $ embed doctor\n  ```\n",
-            &[(3, "embed doctor")],
-        );
+        check("- an item\n  ```console\n  $ embed doctor\n  ```\n", &[(3, "embed doctor")]);
     }
 
     #[test]

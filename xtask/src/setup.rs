@@ -74,11 +74,7 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
             .envs(vars.iter().map(|(name, value)| (name, value)))
             .run()?;
     }
-    println!(
-        "\nquickstart: done in {}; next: {} --help",
-        seconds(start.elapsed()),
-        workspace.shown(&binary)
-    );
+    println!("\nquickstart: done in {}; next: {} --help", seconds(start.elapsed()), workspace.shown(&binary));
     Ok(())
 }
 

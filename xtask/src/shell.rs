@@ -22,11 +22,7 @@ impl Cmd {
         let mut command = Command::new(program);
         command.current_dir(folder);
         // The full path of a program that we built is noise to whoever reads along.
-        let shown = Path::new(program)
-            .file_stem()
-            .unwrap_or(program)
-            .to_string_lossy()
-            .into_owned();
+        let shown = Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned();
         Self { command, shown }
     }
 
@@ -40,10 +36,7 @@ impl Cmd {
 
     /// The cargo that runs this program, so that a `+toolchain` holds for everything below it.
     pub(crate) fn cargo(folder: &Path) -> Self {
-        let mut cmd = Self::new(
-            std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
-            folder,
-        );
+        let mut cmd = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
         "cargo".clone_into(&mut cmd.shown);
         cmd
     }
@@ -88,10 +81,7 @@ impl Cmd {
     /// Runs it on our own output, and fails when it fails.
     pub(crate) fn run(mut self) -> Result<()> {
         self.show();
-        let status = self
-            .command
-            .status()
-            .with_context(|| format!("cannot start `{}`", self.shown))?;
+        let status = self.command.status().with_context(|| format!("cannot start `{}`", self.shown))?;
         check(status, &self.shown)
     }
 
@@ -151,10 +141,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_command_and_its_code() {
-        let error = Cmd::shell("exit 3", Path::new("."))
-            .run()
-            .unwrap_err()
-            .to_string();
+        let error = Cmd::shell("exit 3", Path::new(".")).run().unwrap_err().to_string();
         assert_eq!(error, "`exit 3` ended with exit code 3");
     }
 
@@ -166,9 +153,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let error = Cmd::new("no-such-program-here", Path::new("."))
-            .run()
-            .unwrap_err();
+        let error = Cmd::new("no-such-program-here", Path::new(".")).run().unwrap_err();
         assert_eq!(error.to_string(), "cannot start `no-such-program-here`");
     }
 

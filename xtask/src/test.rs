@@ -9,9 +9,6 @@ use crate::setup::{self, Precision, Vars};
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
-/// Names the folder of test data that is kept outside the repository: golden vectors and real texts.
-const DATA: &str = "EMBED_TEST_DATA";
-
 /// How many tests ran, added up over all test binaries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -65,21 +62,10 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     args
 }
 
-/// The variables that tests look at. A test that misses its model or service fails, and a folder of
-/// test data beside the repository is found; without that folder the tests on it skip, and say so.
+/// The variables that tests look at: one that misses its model or service fails.
 pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
     let mut vars = vec![("EMBED_REQUIRE", OsString::from("1"))];
     vars.extend(ollama_rig(root));
-    if std::env::var_os(DATA).is_some() {
-        return vars;
-    }
-    match root.join("../shared").canonicalize() {
-        Ok(folder) => vars.push((DATA, folder.into())),
-        Err(_) => println!(
-            "data: {DATA} is not set and there is no folder ../shared, so the comparisons with golden \
-             vectors and with the articles in 30 languages are skipped"
-        ),
-    }
     vars
 }
 
@@ -104,9 +90,7 @@ fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
 impl Counts {
     /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`; other lines add nothing.
     fn add(&mut self, line: &str) {
-        let Some((_, rest)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, rest)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -138,17 +122,9 @@ mod tests {
     fn filters_and_arguments_find_their_places() {
         check(&[], &[], "test --workspace");
         check(&["a", "b"], &[], "test --workspace -- a b");
-        check(
-            &["a"],
-            &["--lib", "--", "--nocapture"],
-            "test --workspace --lib -- a --nocapture",
-        );
+        check(&["a"], &["--lib", "--", "--nocapture"], "test --workspace --lib -- a --nocapture");
         check(&[], &["-p", "embed-core"], "test -p embed-core");
-        check(
-            &[],
-            &["--package=embed-core", "--doc"],
-            "test --package=embed-core --doc",
-        );
+        check(&[], &["--package=embed-core", "--doc"], "test --package=embed-core --doc");
     }
 
     #[test]
@@ -161,13 +137,6 @@ mod tests {
         ] {
             counts.add(line);
         }
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 7,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 7, failed: 2, ignored: 1 });
     }
 }

@@ -44,11 +44,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         }
     }
     if let Some(text) = &changelog {
-        findings.extend(rules::changelog(
-            "CHANGELOG.md",
-            text,
-            &workspace.member("embed-core")?.version,
-        ));
+        findings.extend(rules::changelog("CHANGELOG.md", text, &workspace.member("embed-core")?.version));
     }
     if let Some(text) = document(root, "README.md", &mut findings)?
         // Running the commands comes last in CI; that they can be read at all is known now.
@@ -61,33 +57,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         });
     }
     if findings.is_empty() {
-        println!(
-            "tidy: {} files and {} crates, nothing to mend",
-            files.len(),
-            workspace.members.len()
-        );
+        println!("tidy: {} files and {} crates, nothing to mend", files.len(), workspace.members.len());
         return Ok(());
     }
     for finding in &findings {
         println!("{finding}");
     }
-    bail!(
-        "tidy: {} findings; the rules are in xtask/src/tidy_rules.rs",
-        findings.len()
-    )
+    bail!("tidy: {} findings; the rules are in xtask/src/tidy_rules.rs", findings.len())
 }
 
 /// The files that git tracks, and those that it would: a check before `git add` is the useful one.
 fn files(root: &Path) -> Result<Vec<String>> {
     let listed = Cmd::new("git", root)
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--deduplicate",
-        ])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
         .read()
         .context("tidy asks git which files belong to the repository")?;
     // A file that is deleted but not yet committed is still listed.

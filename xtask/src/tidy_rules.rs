@@ -21,11 +21,7 @@ impl std::fmt::Display for Finding {
 }
 
 fn finding(path: &str, line: usize, message: impl Into<String>) -> Finding {
-    Finding {
-        path: path.to_owned(),
-        line,
-        message: message.into(),
-    }
+    Finding { path: path.to_owned(), line, message: message.into() }
 }
 
 /// The rules for a Rust source file.
@@ -33,15 +29,9 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let first = text.lines().next().unwrap_or_default();
     if !first.starts_with("//!") && !first.starts_with("#![doc") {
-        findings.push(finding(
-            path,
-            1,
-            "a file starts with `//!` and a sentence that says what is in it",
-        ));
+        findings.push(finding(path, 1, "a file starts with `//!` and a sentence that says what is in it"));
     }
-    let code = text
-        .lines()
-        .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+    let code = text.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]"));
     let length = code.unwrap_or_else(|| text.lines().count());
     if length > MAX_LINES {
         let message =
@@ -54,10 +44,7 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
             concat!("#[ig", "nore"),
             "a test that is ignored proves nothing: let it skip with a message, or delete it",
         ),
-        (
-            concat!("to", "do!("),
-            "unfinished code does not land: finish it, or return an error",
-        ),
+        (concat!("to", "do!("), "unfinished code does not land: finish it, or return an error"),
     ];
     for (number, line) in numbered(text).filter(|(_, line)| !line.trim_start().starts_with("//")) {
         for (word, reason) in banned {
@@ -121,20 +108,13 @@ pub(crate) fn architecture(path: &str, text: &str, crate_name: &str) -> Vec<Find
     if text.contains(&format!("`{crate_name}`")) {
         return Vec::new();
     }
-    vec![finding(
-        path,
-        1,
-        format!("the crate `{crate_name}` is not named: say what it is for"),
-    )]
+    vec![finding(path, 1, format!("the crate `{crate_name}` is not named: say what it is for"))]
 }
 
 /// CHANGELOG.md has a heading for this version, or one for what is not released yet.
 pub(crate) fn changelog(path: &str, text: &str, version: &str) -> Vec<Finding> {
     let wanted = [version, "unreleased"];
-    let mut headings = text
-        .lines()
-        .filter(|line| line.starts_with("## "))
-        .map(str::to_lowercase);
+    let mut headings = text.lines().filter(|line| line.starts_with("## ")).map(str::to_lowercase);
     let names_it = |heading: String| {
         heading
             .split(|c: char| !(c.is_alphanumeric() || ".-+".contains(c)))
@@ -143,11 +123,7 @@ pub(crate) fn changelog(path: &str, text: &str, version: &str) -> Vec<Finding> {
     if headings.any(names_it) {
         return Vec::new();
     }
-    vec![finding(
-        path,
-        1,
-        format!("no heading `## [{version}]` and none `## [Unreleased]`"),
-    )]
+    vec![finding(path, 1, format!("no heading `## [{version}]` and none `## [Unreleased]`"))]
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -180,12 +156,7 @@ mod tests {
 
     #[test]
     fn unfinished_code_and_ignored_tests_are_found_but_not_in_comments() {
-        let text = concat!(
-            "//! What.\n// #[ig",
-            "nore]\n#[ig",
-            "nore = \"slow\"]\nfn a() { to",
-            "do!() }\n"
-        );
+        let text = concat!("//! What.\n// #[ig", "nore]\n#[ig", "nore = \"slow\"]\nfn a() { to", "do!() }\n");
         let findings = rust_file("a.rs", text);
         assert_eq!(lines(&findings), [3, 4]);
         assert!(findings[0].to_string().starts_with("a.rs:3: `#["));
@@ -218,20 +189,8 @@ mod tests {
         assert!(manifest("m", &format!("{package}\n[lints]\nworkspace = true\n")).is_empty());
         assert!(manifest("m", &format!("lints.workspace=true\n{package}")).is_empty());
         assert_eq!(lines(&manifest("m", package)), [3]);
-        assert_eq!(
-            lines(&manifest(
-                "m",
-                "[lints]\n[package]\nworkspace = true\npublish = false\n"
-            )),
-            [4]
-        );
-        assert_eq!(
-            lines(&manifest(
-                "m",
-                "[package]\nname = \"a\"\n[lints]\nworkspace = true\n"
-            )),
-            [1]
-        );
+        assert_eq!(lines(&manifest("m", "[lints]\n[package]\nworkspace = true\npublish = false\n")), [4]);
+        assert_eq!(lines(&manifest("m", "[package]\nname = \"a\"\n[lints]\nworkspace = true\n")), [1]);
     }
 
     #[test]
@@ -240,9 +199,6 @@ mod tests {
         assert_eq!(architecture("A.md", "embed-corelike", "embed-core").len(), 1);
         assert!(changelog("C.md", "# Changes\n## [0.1.0] - 2026-01-01\n", "0.1.0").is_empty());
         assert!(changelog("C.md", "## [Unreleased]\n", "0.1.0").is_empty());
-        assert_eq!(
-            changelog("C.md", "## [0.1.01]\nUnreleased 0.1.0\n", "0.1.0").len(),
-            1
-        );
+        assert_eq!(changelog("C.md", "## [0.1.01]\nUnreleased 0.1.0\n", "0.1.0").len(), 1);
     }
 }

@@ -43,9 +43,7 @@ impl Workspace {
             std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let here = Path::new(&manifest);
         let root = here.parent().context("the folder of xtask has no parent")?;
-        let json = Cmd::cargo(root)
-            .args(["metadata", "--format-version=1", "--no-deps"])
-            .read()?;
+        let json = Cmd::cargo(root).args(["metadata", "--format-version=1", "--no-deps"]).read()?;
         let metadata = serde_json::from_str(&json).context("`cargo metadata` wrote no JSON")?;
         Self::from_metadata(&metadata)
     }
@@ -54,19 +52,10 @@ impl Workspace {
     pub(crate) fn from_metadata(metadata: &Value) -> Result<Self> {
         let root = PathBuf::from(text(metadata, "workspace_root")?);
         let target = PathBuf::from(text(metadata, "target_directory")?);
-        let packages = metadata["packages"]
-            .as_array()
-            .context("`cargo metadata` lists no packages")?;
-        let mut members = packages
-            .iter()
-            .map(Member::from_package)
-            .collect::<Result<Vec<_>>>()?;
+        let packages = metadata["packages"].as_array().context("`cargo metadata` lists no packages")?;
+        let mut members = packages.iter().map(Member::from_package).collect::<Result<Vec<_>>>()?;
         members.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self {
-            root,
-            target,
-            members,
-        })
+        Ok(Self { root, target, members })
     }
 
     /// The member of that name.
@@ -84,13 +73,8 @@ impl Workspace {
 impl Member {
     fn from_package(package: &Value) -> Result<Self> {
         let manifest = Path::new(text(package, "manifest_path")?);
-        let folder = manifest
-            .parent()
-            .context("a manifest without a folder")?
-            .to_owned();
-        let dependencies = package["dependencies"]
-            .as_array()
-            .context("a package without dependencies")?;
+        let folder = manifest.parent().context("a manifest without a folder")?.to_owned();
+        let dependencies = package["dependencies"].as_array().context("a package without dependencies")?;
         let mut edges: Vec<String> = dependencies
             .iter()
             // Only a dependency inside the workspace has a path. A test may stand on any crate, so
@@ -100,21 +84,15 @@ impl Member {
             .collect();
         edges.sort();
         edges.dedup();
-        let targets = package["targets"]
-            .as_array()
-            .context("a package without targets")?;
+        let targets = package["targets"].as_array().context("a package without targets")?;
         let benches = targets
             .iter()
             .filter(|target| {
-                target["kind"]
-                    .as_array()
-                    .is_some_and(|kinds| kinds.iter().any(|k| k == "bench"))
+                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "bench"))
             })
             .filter_map(|target| target["name"].as_str().map(str::to_owned))
             .collect();
-        let features = package["features"]
-            .as_object()
-            .context("a package without features")?;
+        let features = package["features"].as_object().context("a package without features")?;
         Ok(Self {
             name: text(package, "name")?.to_owned(),
             version: text(package, "version")?.to_owned(),
@@ -127,9 +105,7 @@ impl Member {
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {
-    value[key]
-        .as_str()
-        .with_context(|| format!("`cargo metadata` has no text `{key}`"))
+    value[key].as_str().with_context(|| format!("`cargo metadata` has no text `{key}`"))
 }
 
 #[cfg(test)]
@@ -162,9 +138,6 @@ mod tests {
         assert_eq!(member.benches, ["speed"]);
         assert_eq!(member.features, ["default"]);
         assert_eq!(member.folder, Path::new("/r/crates/b"));
-        assert_eq!(
-            workspace.shown(Path::new("/r/crates/b/x.rs")).to_string(),
-            "crates/b/x.rs"
-        );
+        assert_eq!(workspace.shown(Path::new("/r/crates/b/x.rs")).to_string(), "crates/b/x.rs");
     }
 }

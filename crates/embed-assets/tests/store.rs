@@ -1,5 +1,7 @@
 //! What lies in the data folder: damaged, half made, or wanted by several at once.
 
+#![expect(clippy::unwrap_used, reason = "a test may die of what it doesn't expect")]
+
 mod common;
 
 use std::fs;
@@ -35,21 +37,14 @@ async fn damage_of_every_sort_is_found_and_mended() {
         }),
         ("cut short", &|| fs::write(&model, &weights()[..1000]).unwrap()),
         ("gone", &|| fs::remove_file(&model).unwrap()),
-        ("no manifest", &|| {
-            fs::remove_file(home.model().join(MANIFEST_NAME)).unwrap()
-        }),
-        ("a manifest of nonsense", &|| {
-            fs::write(home.model().join(MANIFEST_NAME), "{").unwrap()
-        }),
+        ("no manifest", &|| fs::remove_file(home.model().join(MANIFEST_NAME)).unwrap()),
+        ("a manifest of nonsense", &|| fs::write(home.model().join(MANIFEST_NAME), "{").unwrap()),
     ];
     for (name, damage) in damages {
         damage();
         ModelFiles::open(&home.home, profile(), Precision::Int8).expect_err(name);
         let verified = verify(&home.home, &[asset()], &Ears::default()).await.unwrap();
-        assert!(
-            verified.iter().any(|file| file.outcome.is_err()),
-            "{name}: {verified:?}"
-        );
+        assert!(verified.iter().any(|file| file.outcome.is_err()), "{name}: {verified:?}");
         let pulled = pull(&home, &options).await.unwrap();
         assert!(matches!(pulled, Pulled::Fetched(_)), "{name}");
         assert_eq!(fs::read(&model).unwrap(), weights(), "{name}");
@@ -77,27 +72,16 @@ async fn leftovers_of_the_dead_are_cleared_away() {
     fs::create_dir_all(tmp.join("e5-small-v2.dead/deep")).unwrap();
     fs::create_dir_all(tmp.join("runtime.alive")).unwrap();
     pull(&home, &options(hub.endpoint())).await.unwrap();
-    assert_eq!(
-        home.names("tmp"),
-        ["runtime.alive"],
-        "that of another asset may be in use"
-    );
+    assert_eq!(home.names("tmp"), ["runtime.alive"], "that of another asset may be in use");
 }
 
 #[tokio::test]
 async fn listing_and_verifying_tell_what_is_there() {
     let (hub, home) = (hub().await, Home::new());
-    assert!(
-        list(&home.home)
-            .iter()
-            .all(|listed| matches!(listed.state, State::Absent))
-    );
+    assert!(list(&home.home).iter().all(|listed| matches!(listed.state, State::Absent)));
     pull(&home, &options(hub.endpoint())).await.unwrap();
     let state = |state: &str| {
-        let listed = list(&home.home)
-            .into_iter()
-            .find(|listed| listed.asset.to_string() == ASSET)
-            .unwrap();
+        let listed = list(&home.home).into_iter().find(|listed| listed.asset.to_string() == ASSET).unwrap();
         format!("{:?}", listed.state).starts_with(state)
     };
     assert!(state("Present"));
@@ -117,11 +101,7 @@ async fn a_folder_that_others_may_read_is_made() {
     let beside = home.folder.path().join("beside");
     fs::create_dir(&beside).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-    assert_eq!(
-        mode(&home.model()),
-        mode(&beside),
-        "the user's mask decides, as for any folder"
-    );
+    assert_eq!(mode(&home.model()), mode(&beside), "the user's mask decides, as for any folder");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,35 +127,20 @@ async fn eight_tasks_fetch_once() {
 /// Runs in a process of its own, by the test below.
 #[tokio::test]
 async fn child_pulls() {
-    let (Some(_), Ok(root), Ok(endpoint)) = (
-        std::env::var_os(CHILD),
-        std::env::var("EMBED_HOME"),
-        std::env::var("HF_ENDPOINT"),
-    ) else {
+    let (Some(_), Ok(root), Ok(endpoint)) =
+        (std::env::var_os(CHILD), std::env::var("EMBED_HOME"), std::env::var("HF_ENDPOINT"))
+    else {
         return;
     };
     let home = DataHome::new(root);
-    pull_model(
-        &home,
-        profile(),
-        Precision::Int8,
-        &options(endpoint),
-        &Ears::default(),
-    )
-    .await
-    .unwrap();
+    pull_model(&home, profile(), Precision::Int8, &options(endpoint), &Ears::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_fetch_once() {
     let (hub, home) = (hub().await, Home::new());
-    let variables = [
-        ("EMBED_HOME", home.home.root().to_str().unwrap()),
-        ("HF_ENDPOINT", &hub.endpoint()),
-    ];
-    let children: Vec<_> = (0..3)
-        .map(|_| child("child_pulls", &variables).spawn().unwrap())
-        .collect();
+    let variables = [("EMBED_HOME", home.home.root().to_str().unwrap()), ("HF_ENDPOINT", &hub.endpoint())];
+    let children: Vec<_> = (0..3).map(|_| child("child_pulls", &variables).spawn().unwrap()).collect();
     for mut child in children {
         assert!(child.wait().await.unwrap().success());
     }
@@ -228,9 +193,7 @@ async fn the_second_pull_says_that_it_waits_and_finds_it_done() {
     hub.reached(4).await;
     let options = options(hub.endpoint());
     let progress = TellsOfWaiting(sender);
-    let second = pull_model(&home.home, profile(), Precision::Int8, &options, &progress)
-        .await
-        .unwrap();
+    let second = pull_model(&home.home, profile(), Precision::Int8, &options, &progress).await.unwrap();
     assert!(matches!(second, Pulled::AlreadyThere(_)));
     assert!(matches!(first.await.unwrap().unwrap(), Pulled::Fetched(_)));
 }
@@ -238,11 +201,7 @@ async fn the_second_pull_says_that_it_waits_and_finds_it_done() {
 #[tokio::test]
 async fn a_pull_that_is_dropped_leaves_nothing_behind_but_its_download() {
     let (hub, home) = (hub().await, Home::new());
-    hub.script(
-        Place::Store,
-        "model.safetensors",
-        [embed_testkit::hub::Fault::Silence],
-    );
+    hub.script(Place::Store, "model.safetensors", [embed_testkit::hub::Fault::Silence]);
     let settings = options(hub.endpoint());
     tokio::select! {
         outcome = pull(&home, &settings) => panic!("a silent store gives nothing: {outcome:?}"),

@@ -53,9 +53,7 @@ fn code(kind: ErrorKind) -> u8 {
 
 /// A reader that has seen enough (`| head`) is no failure.
 fn is_broken_pipe(error: &Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>());
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
@@ -66,7 +64,5 @@ pub(crate) fn file_error(what: &str, path: impl std::fmt::Display, error: io::Er
         io::ErrorKind::PermissionDenied => "; this user lacks the permission",
         _ => "",
     };
-    Error::new(ErrorKind::Config, format!("{what}{mend}"))
-        .with_context("file", path)
-        .with_source(error)
+    Error::new(ErrorKind::Config, format!("{what}{mend}")).with_context("file", path).with_source(error)
 }

@@ -69,25 +69,13 @@ impl Input {
             }
         };
         let source = BufReader::with_capacity(1 << 16, source);
-        Ok(Rows::Lines(Lines {
-            source,
-            form,
-            name,
-            is_pipe,
-            max_text_bytes,
-            number: 0,
-            bytes: 0,
-        }))
+        Ok(Rows::Lines(Lines { source, form, name, is_pipe, max_text_bytes, number: 0, bytes: 0 }))
     }
 
     /// The size of the input, if it is a file.
     pub(crate) fn bytes(&self) -> Option<u64> {
         match self {
-            Self::File(path, _) => path
-                .metadata()
-                .ok()
-                .filter(|meta| meta.is_file())
-                .map(|meta| meta.len()),
+            Self::File(path, _) => path.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len()),
             _ => None,
         }
     }
@@ -113,10 +101,7 @@ impl Rows {
     /// The next row.
     pub(crate) fn next(&mut self) -> Result<Option<InputRow>, Error> {
         match self {
-            Self::Texts(texts) => Ok(texts.next().map(|text| InputRow {
-                id: None,
-                text: Ok(text),
-            })),
+            Self::Texts(texts) => Ok(texts.next().map(|text| InputRow { id: None, text: Ok(text) })),
             Self::Lines(lines) => lines.next(),
         }
     }
@@ -144,12 +129,7 @@ impl Lines {
         };
         let read = read_line(&mut self.source, room)
             .map_err(|error| file_error("the input can't be read", &self.name, error))?;
-        let Some(Line {
-            bytes: mut line,
-            length,
-            whole,
-        }) = read
-        else {
+        let Some(Line { bytes: mut line, length, whole }) = read else {
             return Ok(None);
         };
         self.bytes += length;
@@ -159,22 +139,13 @@ impl Lines {
             line.drain(..3);
         }
         if !whole {
-            let error = Error::new(
-                ErrorKind::InputTooLong,
-                "the line is too long; split it into passages",
-            )
-            .with_context("bytes", length)
-            .with_context("limit", room);
-            return Ok(Some(InputRow {
-                id: None,
-                text: Err(error),
-            }));
+            let error = Error::new(ErrorKind::InputTooLong, "the line is too long; split it into passages")
+                .with_context("bytes", length)
+                .with_context("limit", room);
+            return Ok(Some(InputRow { id: None, text: Err(error) }));
         }
         let row = match self.form {
-            Form::Lines => InputRow {
-                id: None,
-                text: utf8(line),
-            },
+            Form::Lines => InputRow { id: None, text: utf8(line) },
             Form::Jsonl => json_row(&line),
         };
         Ok(Some(row))
@@ -183,11 +154,8 @@ impl Lines {
 
 fn utf8(line: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(line).map_err(|error| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            "the line is not valid UTF-8; convert it, for example with iconv",
-        )
-        .with_context("at byte", error.utf8_error().valid_up_to())
+        Error::new(ErrorKind::InvalidInput, "the line is not valid UTF-8; convert it, for example with iconv")
+            .with_context("at byte", error.utf8_error().valid_up_to())
     })
 }
 
@@ -201,10 +169,7 @@ fn json_row(line: &[u8]) -> InputRow {
                 "the line is not a JSON object with a string `text` and, if you like, an `id`",
             )
             .with_context("column", error.column());
-            InputRow {
-                id: None,
-                text: Err(error),
-            }
+            InputRow { id: None, text: Err(error) }
         }
     }
 }
@@ -267,18 +232,12 @@ mod tests {
     }
 
     fn texts(text: &[u8], form: Form) -> Vec<Result<String, ErrorKind>> {
-        rows(text, form)
-            .into_iter()
-            .map(|row| row.text.map_err(|error| error.kind()))
-            .collect()
+        rows(text, form).into_iter().map(|row| row.text.map_err(|error| error.kind())).collect()
     }
 
     #[test]
     fn every_line_is_a_row_whatever_is_in_it() {
-        let lines = texts(
-            b"\xef\xbb\xbfone\r\n\n\xff\xfe\nten bytes!\nmore than ten\nlast",
-            Form::Lines,
-        );
+        let lines = texts(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nten bytes!\nmore than ten\nlast", Form::Lines);
         assert_eq!(
             lines,
             [
@@ -294,10 +253,7 @@ mod tests {
 
     #[test]
     fn json_lines_keep_their_id_as_written() {
-        let lines = rows(
-            b"{\"id\": 1.50, \"text\": \"a\"}\n{\"text\": 5}\nnot json\n",
-            Form::Jsonl,
-        );
+        let lines = rows(b"{\"id\": 1.50, \"text\": \"a\"}\n{\"text\": 5}\nnot json\n", Form::Jsonl);
         assert_eq!(lines[0].id.as_ref().unwrap().get(), "1.50");
         assert_eq!(lines[0].text.as_ref().unwrap(), "a");
         for bad in &lines[1..] {

@@ -10,7 +10,7 @@ mod service;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use embed_core::Error;
 use embed_e5::assets::DataHome;
 
@@ -43,8 +43,13 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = run(Cli::parse().command).await;
-    exit::report(result)
+    let command = Cli::parse().command;
+    if let Command::Encode(args) = &command
+        && let Err(conflict) = args.check()
+    {
+        Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
+    }
+    exit::report(run(command).await)
 }
 
 async fn run(command: Command) -> Result<Exit, Error> {

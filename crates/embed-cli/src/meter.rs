@@ -26,20 +26,14 @@ impl Meter {
                 ProgressBar::with_draw_target(Some(bytes), target),
                 "{bar:30} {percent:>3}%  {msg}  {elapsed} gone, {eta} left",
             ),
-            None => (
-                ProgressBar::with_draw_target(None, target),
-                "{spinner} {msg}  {elapsed} gone",
-            ),
+            None => (ProgressBar::with_draw_target(None, target), "{spinner} {msg}  {elapsed} gone"),
         };
         // A template that doesn't parse would be a fault of this file; the default style serves.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self {
-            bar,
-            summary: terminal && !quiet,
-        }
+        Self { bar, summary: terminal && !quiet }
     }
 
     pub(crate) fn advance(&self, rows: u64, tokens: u64, bytes: u64) {

@@ -62,13 +62,10 @@ impl Output {
                 .map_err(|error| file_error("the output can't be written", path.display(), error))
         };
         let path = path.map(Path::to_owned);
-        let name = path
-            .as_ref()
-            .map_or("standard output".to_owned(), |path| path.display().to_string());
+        let name = path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string());
         let writer: Box<dyn RowWriter> = match (format, &path) {
-            (Format::Npy, None) => {
-                return Err(Error::new(ErrorKind::Config, "--format npy needs --output FILE"));
-            }
+            // `EncodeArgs::check` refuses it with better words.
+            (Format::Npy, None) => return Err(Error::new(ErrorKind::Config, "an array needs a file")),
             (Format::Npy, Some(path)) => Box::new(npy::NpyWriter::new(create(path)?)),
             (Format::Jsonl, None) => Box::new(jsonl::JsonlWriter(BufWriter::new(io::stdout()))),
             (Format::Jsonl, Some(path)) => Box::new(jsonl::JsonlWriter(BufWriter::new(create(path)?))),
@@ -79,15 +76,11 @@ impl Output {
     }
 
     pub(crate) fn write(&mut self, row: &OutputRow<'_>) -> Result<(), Error> {
-        self.writer
-            .write(row)
-            .map_err(|error| file_error("the output can't be written", &self.name, error))
+        self.writer.write(row).map_err(|error| file_error("the output can't be written", &self.name, error))
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        self.writer
-            .flush()
-            .map_err(|error| file_error("the output can't be written", &self.name, error))
+        self.writer.flush().map_err(|error| file_error("the output can't be written", &self.name, error))
     }
 
     pub(crate) fn finish(&mut self, summary: &str) -> Result<(), Error> {

@@ -21,17 +21,9 @@ pub(crate) struct Bars {
 impl Bars {
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let target = if terminal && !quiet {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        Self {
-            quiet,
-            terminal,
-            area: MultiProgress::with_draw_target(target),
-            bars: Mutex::default(),
-        }
+        let target =
+            if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { quiet, terminal, area: MultiProgress::with_draw_target(target), bars: Mutex::default() }
     }
 
     /// Writes a line above the bars, unless quiet.
@@ -55,12 +47,9 @@ impl Bars {
         let (bar, template) = match total {
             Some(total) => (
                 ProgressBar::new(total),
-                "  {wide_msg} {bar:24} {decimal_bytes:>9} of {decimal_total_bytes:>9} {decimal_bytes_per_sec:>11} {eta:>4} left",
+                "  {msg:25} {bar:16} {decimal_bytes:>9} of {decimal_total_bytes:9} {eta:>4} left",
             ),
-            None => (
-                ProgressBar::new_spinner(),
-                "  {wide_msg} {decimal_bytes:>9} {decimal_bytes_per_sec:>11}",
-            ),
+            None => (ProgressBar::new_spinner(), "  {msg:25} {decimal_bytes:>9}"),
         };
         if self.terminal {
             // A template that doesn't parse would be a fault of this file; the default style serves.

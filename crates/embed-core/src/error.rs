@@ -86,9 +86,7 @@ impl Error {
             context: Vec::new(),
             source: None,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Says that the same request may succeed later.
@@ -107,9 +105,7 @@ impl Error {
     /// Adds a fact: a path, a length, a status. Never a text that a user sent.
     #[must_use]
     pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        Arc::make_mut(&mut self.inner)
-            .context
-            .push((name, value.to_string()));
+        Arc::make_mut(&mut self.inner).context.push((name, value.to_string()));
         self
     }
 
@@ -140,19 +136,13 @@ impl Error {
 
     /// The facts that were added, first to last.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.inner
-            .context
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
+        self.inner.context.iter().map(|(name, value)| (*name, value.as_str()))
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -168,20 +158,14 @@ impl fmt::Display for Inner {
         for (i, (name, value)) in self.context.iter().enumerate() {
             write!(f, "{}{name}: {value}", if i == 0 { " (" } else { ", " })?;
         }
-        if self.context.is_empty() {
-            Ok(())
-        } else {
-            f.write_str(")")
-        }
+        if self.context.is_empty() { Ok(()) } else { f.write_str(")") }
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug
-            .field("kind", &self.inner.kind)
-            .field("retry", &self.inner.retry);
+        debug.field("kind", &self.inner.kind).field("retry", &self.inner.retry);
         debug.field("message", &self.inner.to_string());
         if let Some(source) = &self.inner.source {
             debug.field("source", source);
@@ -228,10 +212,7 @@ mod tests {
             .with_context("file", "model.onnx")
             .with_context("bytes", 12)
             .with_source(std::io::Error::other("hidden"));
-        assert_eq!(
-            error.to_string(),
-            "the model file is corrupt (file: model.onnx, bytes: 12)"
-        );
+        assert_eq!(error.to_string(), "the model file is corrupt (file: model.onnx, bytes: 12)");
         assert_eq!(StdError::source(&error).unwrap().to_string(), "hidden");
     }
 

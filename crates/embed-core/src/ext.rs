@@ -44,9 +44,7 @@ pub trait EmbedderExt: Embedder {
     /// The error of the call, or the first error among the rows: this is the all-or-nothing form. Call
     /// [`Embedder::embed`] to keep the good rows of a batch with a bad one.
     async fn encode_batch(&self, texts: &[&str], role: Role) -> Result<EmbedResponse> {
-        self.embed(EmbedRequest::new(texts.iter().copied(), role))
-            .await?
-            .into_complete()
+        self.embed(EmbedRequest::new(texts.iter().copied(), role)).await?.into_complete()
     }
 
     /// Numbers in a vector of this service's (default) model.

@@ -25,28 +25,19 @@ impl Health {
     /// The service answers.
     #[must_use]
     pub fn ready() -> Self {
-        Self {
-            status: HealthStatus::Ready,
-            reason: None,
-        }
+        Self { status: HealthStatus::Ready, reason: None }
     }
 
     /// The service answers, less well than it should.
     #[must_use]
     pub fn degraded(reason: Error) -> Self {
-        Self {
-            status: HealthStatus::Degraded,
-            reason: Some(reason),
-        }
+        Self { status: HealthStatus::Degraded, reason: Some(reason) }
     }
 
     /// The service doesn't answer.
     #[must_use]
     pub fn unavailable(reason: Error) -> Self {
-        Self {
-            status: HealthStatus::Unavailable,
-            reason: Some(reason),
-        }
+        Self { status: HealthStatus::Unavailable, reason: Some(reason) }
     }
 
     /// The state.

@@ -29,12 +29,7 @@ impl ModelInfo {
         name: impl Into<String>,
         variant: Variant,
     ) -> ModelInfoBuilder {
-        ModelInfoBuilder(Parts {
-            service: service.into(),
-            name: name.into(),
-            variant,
-            max_tokens: None,
-        })
+        ModelInfoBuilder(Parts { service: service.into(), name: name.into(), variant, max_tokens: None })
     }
 
     /// The kind of service that runs it: `e5`, `ollama`.
@@ -72,10 +67,7 @@ impl ModelInfo {
     pub fn with_dimension(&self, dimension: usize) -> Self {
         let space = self.space().with_dimension(dimension);
         let cut_from = self.dimension().to_string();
-        let variant = Variant::new(
-            space,
-            [("cut-from", cut_from.as_str()), ("of", self.variant().id())],
-        );
+        let variant = Variant::new(space, [("cut-from", cut_from.as_str()), ("of", self.variant().id())]);
         Self {
             inner: Arc::new(Parts {
                 service: self.service().to_owned(),
@@ -104,8 +96,6 @@ impl ModelInfoBuilder {
     /// The description.
     #[must_use]
     pub fn build(self) -> ModelInfo {
-        ModelInfo {
-            inner: Arc::new(self.0),
-        }
+        ModelInfo { inner: Arc::new(self.0) }
     }
 }

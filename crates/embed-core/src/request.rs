@@ -94,10 +94,7 @@ impl EmbedRequest {
     /// The same request for other texts: what a decorator sends on for a part of the rows.
     #[must_use]
     pub fn with_texts(&self, texts: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self {
-            texts: texts.into_iter().collect(),
-            ..self.clone()
-        }
+        Self { texts: texts.into_iter().collect(), ..self.clone() }
     }
 
     /// The texts, in the order in which the response has its rows.
@@ -205,10 +202,7 @@ impl FromStr for Truncation {
             .into_iter()
             .find(|policy| policy.as_str() == name)
             .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Config,
-                    "a truncation is one of error, end, start, chunk-mean",
-                )
+                Error::new(ErrorKind::Config, "a truncation is one of error, end, start, chunk-mean")
             })
     }
 }
@@ -226,12 +220,7 @@ mod tests {
 
     #[test]
     fn names_parse_back() {
-        for policy in [
-            Truncation::Error,
-            Truncation::End,
-            Truncation::Start,
-            Truncation::ChunkMean,
-        ] {
+        for policy in [Truncation::Error, Truncation::End, Truncation::Start, Truncation::ChunkMean] {
             assert_eq!(policy.as_str().parse::<Truncation>().unwrap(), policy);
             assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
         }

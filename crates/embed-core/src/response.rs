@@ -72,10 +72,7 @@ impl EmbedResponse {
     /// A builder for a response of `rows` rows.
     #[must_use]
     pub fn builder(rows: usize, dimension: usize) -> ResponseBuilder {
-        ResponseBuilder {
-            values: Vec::with_capacity(rows * dimension),
-            rows: vec![None; rows],
-        }
+        ResponseBuilder { values: Vec::with_capacity(rows * dimension), rows: vec![None; rows] }
     }
 
     /// Number of rows: that of the texts asked.
@@ -102,10 +99,7 @@ impl EmbedResponse {
     pub fn row(&self, index: usize) -> Result<EmbeddingRef<'_>, &Error> {
         let slot = self.rows[index].as_ref()?;
         let vector = &self.values[slot.start..slot.start + slot.info.model.dimension()];
-        Ok(EmbeddingRef {
-            vector,
-            info: &slot.info,
-        })
+        Ok(EmbeddingRef { vector, info: &slot.info })
     }
 
     /// The rows in the order asked.
@@ -115,10 +109,7 @@ impl EmbedResponse {
 
     /// The failed rows, with their indices.
     pub fn errors(&self) -> impl Iterator<Item = (usize, &Error)> {
-        self.rows
-            .iter()
-            .enumerate()
-            .filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
+        self.rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
     }
 
     /// The space of all vectors here; `None` if there is no vector, or if they are of several spaces.
@@ -135,10 +126,7 @@ impl EmbedResponse {
     ///
     /// The first failed row's error, with the row's index in its context.
     pub fn into_complete(self) -> Result<Self> {
-        let first = self
-            .errors()
-            .next()
-            .map(|(index, error)| error.clone().with_context("row", index));
+        let first = self.errors().next().map(|(index, error)| error.clone().with_context("row", index));
         first.map_or(Ok(self), Err)
     }
 
@@ -153,25 +141,13 @@ impl EmbedResponse {
             return Ok((Vec::new(), 0));
         }
         let dimension = this.space().map(Space::dimension).ok_or_else(|| {
-            Error::new(
-                ErrorKind::SpaceMismatch,
-                "the rows are of several spaces and make no matrix",
-            )
+            Error::new(ErrorKind::SpaceMismatch, "the rows are of several spaces and make no matrix")
         })?;
-        let in_order = this
-            .rows
-            .iter()
-            .flatten()
-            .enumerate()
-            .all(|(i, slot)| slot.start == i * dimension);
+        let in_order = this.rows.iter().flatten().enumerate().all(|(i, slot)| slot.start == i * dimension);
         if in_order && this.values.len() == this.len() * dimension {
             return Ok((this.values, dimension));
         }
-        let values = this
-            .rows()
-            .flatten()
-            .flat_map(|row| row.vector.iter().copied())
-            .collect();
+        let values = this.rows().flatten().flat_map(|row| row.vector.iter().copied()).collect();
         Ok((values, dimension))
     }
 
@@ -182,11 +158,8 @@ impl EmbedResponse {
     /// The row's error; [`ErrorKind::Protocol`] if there isn't exactly one row.
     pub fn into_single(self) -> Result<Embedding> {
         if self.len() != 1 {
-            return Err(Error::new(
-                ErrorKind::Protocol,
-                "one text was asked and the answer isn't one row",
-            )
-            .with_context("rows", self.len()));
+            return Err(Error::new(ErrorKind::Protocol, "one text was asked and the answer isn't one row")
+                .with_context("rows", self.len()));
         }
         self.row(0).map(|row| row.to_owned()).map_err(Clone::clone)
     }
@@ -220,21 +193,9 @@ impl ResponseBuilder {
     /// forgotten row can't shift the others.
     #[must_use]
     pub fn build(self) -> EmbedResponse {
-        let forgotten = || {
-            Err(Error::new(
-                ErrorKind::Internal,
-                "the service gave no answer for this row",
-            ))
-        };
-        let rows = self
-            .rows
-            .into_iter()
-            .map(|row| row.unwrap_or_else(forgotten))
-            .collect();
-        EmbedResponse {
-            values: self.values,
-            rows,
-        }
+        let forgotten = || Err(Error::new(ErrorKind::Internal, "the service gave no answer for this row"));
+        let rows = self.rows.into_iter().map(|row| row.unwrap_or_else(forgotten)).collect();
+        EmbedResponse { values: self.values, rows }
     }
 }
 
@@ -242,13 +203,7 @@ impl RowInfo {
     /// A row that a model computed for this request, of a text that isn't cut.
     #[must_use]
     pub fn new(model: ModelInfo) -> Self {
-        Self {
-            model,
-            tokens: None,
-            truncated: false,
-            tier: None,
-            route: None,
-        }
+        Self { model, tokens: None, truncated: false, tier: None, route: None }
     }
 
     /// Sets the token count, and with it whether the text was cut.
@@ -286,12 +241,9 @@ impl<'a> EmbeddingRef<'a> {
     /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
     pub fn similarity(&self, other: EmbeddingRef<'_>) -> Result<f32> {
         if self.space() != other.space() {
-            return Err(Error::new(
-                ErrorKind::SpaceMismatch,
-                "vectors of two spaces can't be compared",
-            )
-            .with_context("left", self.space())
-            .with_context("right", other.space()));
+            return Err(Error::new(ErrorKind::SpaceMismatch, "vectors of two spaces can't be compared")
+                .with_context("left", self.space())
+                .with_context("right", other.space()));
         }
         vector::cosine(self.vector, other.vector)
     }
@@ -299,10 +251,7 @@ impl<'a> EmbeddingRef<'a> {
     /// A copy that outlives the response.
     #[must_use]
     pub fn to_owned(&self) -> Embedding {
-        Embedding {
-            vector: self.vector.to_vec(),
-            info: self.info.clone(),
-        }
+        Embedding { vector: self.vector.to_vec(), info: self.info.clone() }
     }
 }
 
@@ -310,10 +259,7 @@ impl Embedding {
     /// The vector as a row.
     #[must_use]
     pub fn as_ref(&self) -> EmbeddingRef<'_> {
-        EmbeddingRef {
-            vector: &self.vector,
-            info: &self.info,
-        }
+        EmbeddingRef { vector: &self.vector, info: &self.info }
     }
 
     /// The numbers.
@@ -376,17 +322,13 @@ impl fmt::Debug for EmbedResponse {
 
 impl fmt::Debug for EmbeddingRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddingRef")
-            .field("space", self.space())
-            .finish_non_exhaustive()
+        f.debug_struct("EmbeddingRef").field("space", self.space()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Embedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Embedding")
-            .field("space", self.space())
-            .finish_non_exhaustive()
+        f.debug_struct("Embedding").field("space", self.space()).finish_non_exhaustive()
     }
 }
 
@@ -408,17 +350,10 @@ mod tests {
         builder.put(0, &[1.0, 0.0], RowInfo::new(model("a", 2)));
         builder.put(1, &[1.0, 0.0], RowInfo::new(model("b", 2)));
         let response = builder.build();
-        let error = response
-            .row(0)
-            .unwrap()
-            .similarity(response.row(1).unwrap())
-            .unwrap_err();
+        let error = response.row(0).unwrap().similarity(response.row(1).unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::SpaceMismatch);
         assert!(response.space().is_none());
-        assert_eq!(
-            response.into_matrix().unwrap_err().kind(),
-            ErrorKind::SpaceMismatch
-        );
+        assert_eq!(response.into_matrix().unwrap_err().kind(), ErrorKind::SpaceMismatch);
     }
 
     #[test]
@@ -428,10 +363,7 @@ mod tests {
         let whole = builder.build().into_single().unwrap();
         let cut = whole.truncate_dimensions(2).unwrap();
         assert_eq!(cut.space().dimension(), 2);
-        assert_eq!(
-            cut.similarity(&whole).unwrap_err().kind(),
-            ErrorKind::SpaceMismatch
-        );
+        assert_eq!(cut.similarity(&whole).unwrap_err().kind(), ErrorKind::SpaceMismatch);
         assert!((vector::norm(cut.vector()) - 1.0).abs() < 1e-6);
     }
 
@@ -443,17 +375,10 @@ mod tests {
         builder.put(1, &[1.0], RowInfo::new(model.clone()));
         builder.put(3, &[0.6, 0.8], RowInfo::new(model));
         let response = builder.build();
-        let kinds: Vec<_> = response
-            .errors()
-            .map(|(index, error)| (index, error.kind()))
-            .collect();
+        let kinds: Vec<_> = response.errors().map(|(index, error)| (index, error.kind())).collect();
         assert_eq!(
             kinds,
-            [
-                (0, ErrorKind::Protocol),
-                (1, ErrorKind::DimensionMismatch),
-                (2, ErrorKind::Internal)
-            ]
+            [(0, ErrorKind::Protocol), (1, ErrorKind::DimensionMismatch), (2, ErrorKind::Internal)]
         );
         assert_eq!(response.row(3).unwrap().vector(), [0.6, 0.8]);
         assert_eq!(response.into_complete().unwrap_err().kind(), ErrorKind::Protocol);

@@ -160,29 +160,14 @@ impl SpaceBuilder {
     /// The space.
     #[must_use]
     pub fn build(self) -> Space {
-        let Self {
-            model,
-            pooling,
-            prefixes,
-            normalisation,
-            dimension,
-        } = self;
+        let Self { model, pooling, prefixes, normalisation, dimension } = self;
         let id = format!(
             "{model}/{}/{}/{}/{dimension}",
             pooling.as_str(),
             prefixes.as_str(),
             normalisation.as_str()
         );
-        Space {
-            inner: Arc::new(Parts {
-                id,
-                model,
-                pooling,
-                prefixes,
-                normalisation,
-                dimension,
-            }),
-        }
+        Space { inner: Arc::new(Parts { id, model, pooling, prefixes, normalisation, dimension }) }
     }
 }
 
@@ -319,9 +304,7 @@ mod tests {
     #[test]
     fn equal_width_is_not_equal_space() {
         let minilm = Space::builder("all-minilm", 384).build();
-        let e5 = Space::builder("multilingual-e5-small", 384)
-            .prefixes(PrefixScheme::QueryPassage)
-            .build();
+        let e5 = Space::builder("multilingual-e5-small", 384).prefixes(PrefixScheme::QueryPassage).build();
         assert_ne!(minilm, e5);
         assert_ne!(e5, e5.with_dimension(128));
         assert_eq!(e5, e5.with_dimension(384));

@@ -38,12 +38,9 @@ pub fn normalise(vector: &mut [f32]) {
 /// [`ErrorKind::DimensionMismatch`] if their widths differ.
 pub fn cosine(a: &[f32], b: &[f32]) -> Result<f32> {
     if a.len() != b.len() {
-        return Err(Error::new(
-            ErrorKind::DimensionMismatch,
-            "vectors of two widths have no cosine",
-        )
-        .with_context("left", a.len())
-        .with_context("right", b.len()));
+        return Err(Error::new(ErrorKind::DimensionMismatch, "vectors of two widths have no cosine")
+            .with_context("left", a.len())
+            .with_context("right", b.len()));
     }
     let norms = norm(a) * norm(b);
     let cosine = dot(a, b) / norms.max(NORM_EPSILON);
@@ -59,12 +56,9 @@ pub fn cosine(a: &[f32], b: &[f32]) -> Result<f32> {
 /// [`ErrorKind::InvalidInput`] if `dimension` is 0 or more than the vector has.
 pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>> {
     if dimension == 0 || dimension > vector.len() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "a vector can't be cut to that many dimensions",
-        )
-        .with_context("asked", dimension)
-        .with_context("has", vector.len()));
+        return Err(Error::new(ErrorKind::InvalidInput, "a vector can't be cut to that many dimensions")
+            .with_context("asked", dimension)
+            .with_context("has", vector.len()));
     }
     let mut cut = vector[..dimension].to_vec();
     normalise(&mut cut);
@@ -78,18 +72,13 @@ pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>>
 /// [`ErrorKind::DimensionMismatch`] or [`ErrorKind::Protocol`].
 pub fn check(vector: &[f32], dimension: usize) -> Result<()> {
     if vector.len() != dimension {
-        return Err(Error::new(
-            ErrorKind::DimensionMismatch,
-            "the vector has another width than its model",
-        )
-        .with_context("expected", dimension)
-        .with_context("got", vector.len()));
+        return Err(Error::new(ErrorKind::DimensionMismatch, "the vector has another width than its model")
+            .with_context("expected", dimension)
+            .with_context("got", vector.len()));
     }
     if let Some(at) = vector.iter().position(|value| !value.is_finite()) {
-        return Err(
-            Error::new(ErrorKind::Protocol, "the vector has a number that isn't finite")
-                .with_context("at", at),
-        );
+        return Err(Error::new(ErrorKind::Protocol, "the vector has a number that isn't finite")
+            .with_context("at", at));
     }
     if vector.iter().all(|value| *value == 0.0) {
         return Err(Error::new(ErrorKind::Protocol, "the vector is zero"));
@@ -113,31 +102,16 @@ mod tests {
 
     #[test]
     fn widths_must_agree() {
-        assert_eq!(
-            cosine(&[1.0], &[1.0, 0.0]).unwrap_err().kind(),
-            ErrorKind::DimensionMismatch
-        );
-        assert_eq!(
-            truncate_dimensions(&[1.0], 2).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-        assert_eq!(
-            truncate_dimensions(&[1.0], 0).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
+        assert_eq!(cosine(&[1.0], &[1.0, 0.0]).unwrap_err().kind(), ErrorKind::DimensionMismatch);
+        assert_eq!(truncate_dimensions(&[1.0], 2).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(truncate_dimensions(&[1.0], 0).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
     fn bad_vectors_are_caught() {
         assert_eq!(check(&[1.0], 2).unwrap_err().kind(), ErrorKind::DimensionMismatch);
-        assert_eq!(
-            check(&[1.0, f32::NAN], 2).unwrap_err().kind(),
-            ErrorKind::Protocol
-        );
-        assert_eq!(
-            check(&[1.0, f32::INFINITY], 2).unwrap_err().kind(),
-            ErrorKind::Protocol
-        );
+        assert_eq!(check(&[1.0, f32::NAN], 2).unwrap_err().kind(), ErrorKind::Protocol);
+        assert_eq!(check(&[1.0, f32::INFINITY], 2).unwrap_err().kind(), ErrorKind::Protocol);
         assert_eq!(check(&[0.0, -0.0], 2).unwrap_err().kind(), ErrorKind::Protocol);
         check(&[0.0, 1e-30], 2).unwrap();
     }

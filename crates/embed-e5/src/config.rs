@@ -97,19 +97,10 @@ impl E5Config {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let zero = |field: &str| {
-            Err(Error::new(
-                ErrorKind::Config,
-                format!("{field} must be more than 0"),
-            ))
-        };
+        let zero = |field: &str| Err(Error::new(ErrorKind::Config, format!("{field} must be more than 0")));
         match self {
-            Self {
-                max_text_bytes: 0, ..
-            } => zero("max_text_bytes"),
-            Self {
-                max_waiting_calls: 0, ..
-            } => zero("max_waiting_calls"),
+            Self { max_text_bytes: 0, .. } => zero("max_text_bytes"),
+            Self { max_waiting_calls: 0, .. } => zero("max_waiting_calls"),
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use embed_core::{
@@ -11,7 +11,7 @@ use embed_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::assets::{DataHome, ModelFiles};
+use crate::assets::{DataHome, FoundFiles, ModelFiles, TOKENIZER_FILE};
 use crate::engine::Engine;
 use crate::pipeline::{Counters, E5Stats, Pipeline};
 use crate::runtime::RuntimeLibrary;
@@ -51,18 +51,12 @@ impl E5Embedder {
                 let _ = sender.send(Self::load_blocking(config));
             })
             .map_err(|error| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "the system gives no thread to load the model",
-                )
-                .with_source(error)
+                Error::new(ErrorKind::Unavailable, "the system gives no thread to load the model")
+                    .with_source(error)
             })?;
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Internal,
-                "the thread that loads the model died",
-            ))
-        })
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the thread that loads the model died")))
     }
 
     /// As [`load`](Self::load), on the calling thread.
@@ -73,25 +67,33 @@ impl E5Embedder {
     pub fn load_blocking(config: E5Config) -> Result<Self> {
         config.check()?;
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
-        let files = ModelFiles::open(&home, config.profile, config.precision)?;
+        let found = FoundFiles::find(&home, config.profile, config.precision)?;
         let environment = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?.environment()?;
-        let tokenizer =
-            TextTokenizer::open(&files.tokenizer, config.profile.max_tokens, config.max_text_bytes)?;
         let pipeline = Arc::new(Pipeline {
             environment,
-            model: files.model.clone(),
+            model: found.files.model.clone(),
             dimension: config.profile.dimension,
-            tokenizer,
+            tokenizer: OnceLock::new(),
             counters: Counters::default(),
         });
         let threads = config.threads.unwrap_or_else(available_threads);
-        let engine = Engine::start(threads, config.max_waiting_calls, Arc::clone(&pipeline) as _)?;
-        let model = model_info(config.profile, config.precision, &files);
-        Ok(Self {
-            model,
-            engine,
-            pipeline,
-        })
+        // The tokenizer takes as long as all the rest, so it loads beside it. Nothing is loaded unchecked.
+        let engine = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| {
+                found.verify(|name| name == TOKENIZER_FILE)?;
+                let path = &found.files.tokenizer;
+                TextTokenizer::open(path, config.profile.max_tokens, config.max_text_bytes)
+            });
+            found.verify(|name| name != TOKENIZER_FILE)?;
+            let engine = Engine::start(threads, config.max_waiting_calls, Arc::clone(&pipeline) as _)?;
+            let tokenizer = tokenizer.join().unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
+            })?;
+            pipeline.tokenizer.get_or_init(|| tokenizer);
+            Ok(engine)
+        })?;
+        let model = model_info(config.profile, config.precision, &found.files);
+        Ok(Self { model, engine, pipeline })
     }
 
     /// What was done since the model was loaded.
@@ -123,9 +125,7 @@ fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> Mo
             ("tokenizer", short_digest(&files.tokenizer_sha256)),
         ],
     );
-    ModelInfo::builder("e5", profile.name, variant)
-        .max_tokens(profile.max_tokens)
-        .build()
+    ModelInfo::builder("e5", profile.name, variant).max_tokens(profile.max_tokens).build()
 }
 
 /// 64 bits tell a handful of files apart and keep ids readable.
@@ -166,12 +166,9 @@ impl Embedder for E5Embedder {
     async fn health(&self) -> Health {
         let (broken, all) = self.engine.broken_workers();
         let reason = || {
-            Error::new(
-                ErrorKind::Unavailable,
-                "workers of the engine died and aren't replaced yet",
-            )
-            .with_context("dead", broken)
-            .with_context("of", all)
+            Error::new(ErrorKind::Unavailable, "workers of the engine died and aren't replaced yet")
+                .with_context("dead", broken)
+                .with_context("of", all)
         };
         match broken {
             0 => Health::ready(),
@@ -182,11 +179,7 @@ impl Embedder for E5Embedder {
 }
 
 fn too_late() -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        "the deadline was over before the text was embedded",
-    )
-    .temporary()
+    Error::new(ErrorKind::Timeout, "the deadline was over before the text was embedded").temporary()
 }
 
 impl fmt::Display for E5Embedder {

@@ -1,6 +1,7 @@
 //! From a text to its vector: tokenise, run each window, mean, normalise.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use embed_core::{Error, ErrorKind, Role, Truncation, vector};
@@ -15,7 +16,8 @@ pub(crate) struct Pipeline {
     pub(crate) environment: Environment,
     pub(crate) model: PathBuf,
     pub(crate) dimension: usize,
-    pub(crate) tokenizer: TextTokenizer,
+    /// Set before the first text comes.
+    pub(crate) tokenizer: OnceLock<TextTokenizer>,
     pub(crate) counters: Counters,
 }
 
@@ -54,27 +56,18 @@ impl Counters {
     }
 
     fn count(&self, text: &str, tokenised: &TokenisedText) {
-        let tokens = tokenised
-            .windows
-            .iter()
-            .map(|window| window.ids.len() as u64)
-            .sum();
+        let tokens = tokenised.windows.iter().map(|window| window.ids.len() as u64).sum();
         self.texts.fetch_add(1, Ordering::Relaxed);
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
         let truncated = tokenised.tokens.used < tokenised.tokens.total;
         self.truncated.fetch_add(truncated.into(), Ordering::Relaxed);
-        self.prefixed
-            .fetch_add(starts_with_prefix(text).into(), Ordering::Relaxed);
+        self.prefixed.fetch_add(starts_with_prefix(text).into(), Ordering::Relaxed);
     }
 }
 
 impl EncodeText for Pipeline {
     fn open(&self) -> Result<Box<dyn Encoder>, Error> {
-        Ok(Box::new(OrtEncoder::open(
-            &self.environment,
-            &self.model,
-            self.dimension,
-        )?))
+        Ok(Box::new(OrtEncoder::open(&self.environment, &self.model, self.dimension)?))
     }
 
     fn encode_text(
@@ -85,7 +78,11 @@ impl EncodeText for Pipeline {
         truncation: Truncation,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<RowOutput, Error> {
-        let tokenised = self.tokenizer.tokenise(text, role, truncation)?;
+        let tokenizer = self
+            .tokenizer
+            .get()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded"))?;
+        let tokenised = tokenizer.tokenise(text, role, truncation)?;
         let mut sum = vec![0.0_f64; self.dimension];
         for window in &tokenised.windows {
             if cancelled() {
@@ -99,9 +96,6 @@ impl EncodeText for Pipeline {
         let mut vector: Vec<_> = sum.into_iter().map(|value| value as f32).collect();
         vector::normalise(&mut vector);
         self.counters.count(text, &tokenised);
-        Ok(RowOutput {
-            vector,
-            tokens: tokenised.tokens,
-        })
+        Ok(RowOutput { vector, tokens: tokenised.tokens })
     }
 }

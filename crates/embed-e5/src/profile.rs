@@ -29,42 +29,12 @@ pub struct Profile {
 /// Revisions are those that the MTEB leaderboard pins, and for multilingual-e5-small the first that has
 /// ONNX files beside the same weights.
 static PROFILES: [Profile; 6] = [
-    profile(
-        "multilingual-e5-small",
-        "614241f622f53c4eeff9890bdc4f31cfecc418b3",
-        384,
-        true,
-    ),
-    profile(
-        "multilingual-e5-base",
-        "d13f1b27baf31030b7fd040960d60d909913633f",
-        768,
-        true,
-    ),
-    profile(
-        "multilingual-e5-large",
-        "ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb",
-        1024,
-        true,
-    ),
-    profile(
-        "e5-small-v2",
-        "dca8b1a9dae0d4575df2bf423a5edb485a431236",
-        384,
-        false,
-    ),
-    profile(
-        "e5-base-v2",
-        "1c644c92ad3ba1efdad3f1451a637716616a20e8",
-        768,
-        false,
-    ),
-    profile(
-        "e5-large-v2",
-        "b322e09026e4ea05f42beadf4d661fb4e101d311",
-        1024,
-        false,
-    ),
+    profile("multilingual-e5-small", "614241f622f53c4eeff9890bdc4f31cfecc418b3", 384, true),
+    profile("multilingual-e5-base", "d13f1b27baf31030b7fd040960d60d909913633f", 768, true),
+    profile("multilingual-e5-large", "ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb", 1024, true),
+    profile("e5-small-v2", "dca8b1a9dae0d4575df2bf423a5edb485a431236", 384, false),
+    profile("e5-base-v2", "1c644c92ad3ba1efdad3f1451a637716616a20e8", 768, false),
+    profile("e5-large-v2", "b322e09026e4ea05f42beadf4d661fb4e101d311", 1024, false),
 ];
 
 const fn profile(
@@ -82,14 +52,7 @@ const fn profile(
         b"e5-base-v2" => "intfloat/e5-base-v2",
         _ => "intfloat/e5-large-v2",
     };
-    Profile {
-        name,
-        repository,
-        revision,
-        dimension,
-        max_tokens: 512,
-        multilingual,
-    }
+    Profile { name, repository, revision, dimension, max_tokens: 512, multilingual }
 }
 
 /// In which arithmetic the model runs.
@@ -116,19 +79,13 @@ impl Profile {
     ///
     /// [`ErrorKind::ModelNotFound`]; the message lists the names.
     pub fn by_name(name: &str) -> Result<&'static Self, Error> {
-        PROFILES
-            .iter()
-            .find(|profile| profile.name == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
-                Error::new(
-                    ErrorKind::ModelNotFound,
-                    format!(
-                        "{name:?} is no model of the E5 family; known are {}",
-                        known.join(", ")
-                    ),
-                )
-            })
+        PROFILES.iter().find(|profile| profile.name == name).ok_or_else(|| {
+            let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
+            Error::new(
+                ErrorKind::ModelNotFound,
+                format!("{name:?} is no model of the E5 family; known are {}", known.join(", ")),
+            )
+        })
     }
 
     /// The space of its vectors, which is the same in every precision.

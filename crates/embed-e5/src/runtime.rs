@@ -66,11 +66,7 @@ impl RuntimeLibrary {
                 .map_err(|error| error.with_context("mend", "embed models pull"))?;
             return Ok(Self::DataHome(path));
         }
-        let name = format!(
-            "{}onnxruntime{}",
-            std::env::consts::DLL_PREFIX,
-            std::env::consts::DLL_SUFFIX
-        );
+        let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         Ok(Self::System(name.into()))
     }
 
@@ -143,11 +139,7 @@ impl RuntimeLibrary {
     }
 
     #[cfg(not(feature = "load-dynamic"))]
-    #[expect(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "the other form needs both"
-    )]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other form needs both")]
     fn builder(&self) -> Result<ort::environment::EnvironmentBuilder, Error> {
         Ok(ort::init())
     }
@@ -156,10 +148,7 @@ impl RuntimeLibrary {
 /// The version and the build of the library that runs, once one was started.
 #[must_use]
 pub fn runtime_build() -> Option<&'static str> {
-    let started = ENVIRONMENT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .is_some();
+    let started = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner).is_some();
     started.then(ort::info)
 }
 

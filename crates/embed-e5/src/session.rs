@@ -33,9 +33,7 @@ enum Input {
 impl OrtEncoder {
     pub(crate) fn open(environment: &Environment, model: &Path, dimension: usize) -> Result<Self, Error> {
         let session = Self::session(environment, model).map_err(|error| {
-            error
-                .with_context("file", model.display())
-                .with_context("mend", "embed models verify")
+            error.with_context("file", model.display()).with_context("mend", "embed models verify")
         })?;
         let inputs = session
             .inputs()
@@ -44,33 +42,32 @@ impl OrtEncoder {
                 "input_ids" => Ok(Input::Ids),
                 "attention_mask" => Ok(Input::Mask),
                 "token_type_ids" => Ok(Input::Types),
-                other => Err(Error::new(
-                    ErrorKind::Config,
-                    "the model has an input that this family doesn't",
-                )
-                .with_context("input", other)
-                .with_context("file", model.display())),
+                other => {
+                    Err(Error::new(ErrorKind::Config, "the model has an input that this family doesn't")
+                        .with_context("input", other)
+                        .with_context("file", model.display()))
+                }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            session,
-            inputs,
-            dimension,
-        })
+        Ok(Self { session, inputs, dimension })
     }
 
     fn session(environment: &Environment, model: &Path) -> Result<Session, Error> {
         let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
-        Session::builder(environment)
+        let mut builder = Session::builder(environment)
             .map_err(|error| runtime_error("ONNX Runtime gives no session", error))?
-            // The graph is written in the form that runs fastest; fusing it further makes it slower.
-            .with_optimization_level(GraphOptimizationLevel::Level1)
+            // The graph is written in the form that runs fastest, so there is nothing left to fuse.
+            .with_optimization_level(GraphOptimizationLevel::Level2)
             .map_err(refused)?
             .with_intra_threads(1)
             .map_err(refused)?
             // Every text has its own length, so a plan of the memory of the last run is of no use.
             .with_memory_pattern(false)
-            .map_err(refused)?
+            .map_err(refused)?;
+        if products_saturate() {
+            builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
+        }
+        builder
             .commit_from_file(model)
             .map_err(|error| runtime_error("ONNX Runtime can't load the model", error))
     }
@@ -97,6 +94,19 @@ impl Encoder for OrtEncoder {
     }
 }
 
+/// Whether this processor adds products of 8-bit numbers in 16 bits, which overflow: x86 without VNNI. ONNX
+/// Runtime then takes a slower way that doesn't. Elsewhere the same setting would cost half the speed.
+fn products_saturate() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        !std::arch::is_x86_feature_detected!("avx512vnni") && !std::arch::is_x86_feature_detected!("avxvnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 /// The mean over the tokens, from either form of output.
 fn mean_over_tokens(
     shape: &[i64],
@@ -115,11 +125,8 @@ fn mean_over_tokens(
             }
             Ok(mean)
         }
-        _ => Err(Error::new(
-            ErrorKind::DimensionMismatch,
-            "the model gives another shape than its profile",
-        )
-        .with_context("expected width", dimension)
-        .with_context("got", format!("{shape:?}"))),
+        _ => Err(Error::new(ErrorKind::DimensionMismatch, "the model gives another shape than its profile")
+            .with_context("expected width", dimension)
+            .with_context("got", format!("{shape:?}"))),
     }
 }

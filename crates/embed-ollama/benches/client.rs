@@ -17,35 +17,20 @@ fn bare_client() -> reqwest::Client {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .build()
-        .unwrap()
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
 
 fn one_call(criterion: &mut Criterion) {
     // The double has a thread of its own, so that its work isn't the client's.
-    let servers = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let clients = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let clients = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut group = criterion.benchmark_group("one call");
     for rows in [1, 64] {
         let double = servers.block_on(OllamaDouble::start("0.12.11"));
         let texts: Vec<String> = (0..rows).map(|row| format!("the text of row {row}")).collect();
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
-        let client = clients
-            .block_on(OllamaEmbedder::connect(OllamaConfig::new(
-                "all-minilm",
-                double.url(),
-            )))
-            .unwrap();
+        let client =
+            clients.block_on(OllamaEmbedder::connect(OllamaConfig::new("all-minilm", double.url()))).unwrap();
         group.bench_function(format!("client, {rows} rows"), |bencher| {
             bencher.iter(|| {
                 let response = clients.block_on(client.embed(request.clone())).unwrap();

@@ -113,11 +113,8 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 fn wrong(field: &str, what: &str) -> Error {
-    Error::new(
-        ErrorKind::Config,
-        format!("{field} {what}; an address is like http://127.0.0.1:11434"),
-    )
-    .with_context("field", field)
+    Error::new(ErrorKind::Config, format!("{field} {what}; an address is like http://127.0.0.1:11434"))
+        .with_context("field", field)
 }
 
 #[cfg(test)]
@@ -150,19 +147,8 @@ mod tests {
 
     #[test]
     fn a_base_url_is_with_or_without_api() {
-        for value in [
-            "http://h:1/api",
-            "http://h:1/api/",
-            "http://h:1/",
-            "http://h:1//",
-            "h:1",
-            "h:1/api",
-        ] {
-            assert_eq!(
-                base_url(value, "servers").unwrap().as_str(),
-                "http://h:1/",
-                "{value:?}"
-            );
+        for value in ["http://h:1/api", "http://h:1/api/", "http://h:1/", "http://h:1//", "h:1", "h:1/api"] {
+            assert_eq!(base_url(value, "servers").unwrap().as_str(), "http://h:1/", "{value:?}");
         }
         let under = base_url("http://h:1/ollama/api/", "servers").unwrap();
         assert_eq!(under.as_str(), "http://h:1/ollama");
@@ -170,14 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_the_field_and_shows_no_password() {
-        for value in [
-            "ftp://h",
-            "http://me:secret@h",
-            "h:99999",
-            "http://h/a//b",
-            "http://h/?x",
-            "a b",
-        ] {
+        for value in ["ftp://h", "http://me:secret@h", "h:99999", "http://h/a//b", "http://h/?x", "a b"] {
             let error = base_url(value, "servers").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains("servers"), "{error}");

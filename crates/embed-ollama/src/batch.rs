@@ -21,10 +21,8 @@ pub(crate) struct Distinct {
 impl Distinct {
     pub(crate) fn of(texts: &[Arc<str>]) -> Self {
         let mut known = HashMap::with_capacity(texts.len());
-        let mut distinct = Self {
-            texts: Vec::with_capacity(texts.len()),
-            places: Vec::with_capacity(texts.len()),
-        };
+        let mut distinct =
+            Self { texts: Vec::with_capacity(texts.len()), places: Vec::with_capacity(texts.len()) };
         for text in texts {
             let place = *known.entry(&**text).or_insert_with(|| {
                 distinct.texts.push(Arc::clone(text));
@@ -110,11 +108,7 @@ pub(crate) fn check_rows(
             Ok(row_vector)
         })
         .collect();
-    Ok(Reply {
-        rows: checked,
-        tokens,
-        shared,
-    })
+    Ok(Reply { rows: checked, tokens, shared })
 }
 
 fn check_row(row: &[f32], width: usize, raw: bool) -> Result<(), RowFault> {

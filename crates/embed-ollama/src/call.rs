@@ -73,13 +73,7 @@ enum Suspicion {
 impl<'a> Call<'a> {
     pub(crate) fn new(fleet: &'a Fleet, texts: Vec<&'a str>, truncation: Truncation) -> Self {
         let rows = texts.iter().map(|_| None).collect();
-        Self {
-            fleet,
-            texts,
-            truncation,
-            rows: Mutex::new(rows),
-            outage: Mutex::default(),
-        }
+        Self { fleet, texts, truncation, rows: Mutex::new(rows), outage: Mutex::default() }
     }
 
     /// Embeds all texts, or as many as can be had before the deadline.
@@ -144,11 +138,7 @@ impl<'a> Call<'a> {
         }
         for (index, fitted) in others {
             work.push(Box::pin(async move {
-                let row = if fitted {
-                    self.fitted(index).await
-                } else {
-                    self.alone(index).await
-                };
+                let row = if fitted { self.fitted(index).await } else { self.alone(index).await };
                 self.put(index, row);
             }));
         }
@@ -172,9 +162,7 @@ impl<'a> Call<'a> {
         let Some(session) = session else {
             return Ok(Way::Together);
         };
-        let fits = session
-            .limit
-            .is_some_and(|limit| most_tokens(text) + session.specials <= limit);
+        let fits = session.limit.is_some_and(|limit| most_tokens(text) + session.specials <= limit);
         Ok(match self.truncation {
             _ if fits => Way::Together,
             Truncation::Error if session.limit.is_none() || session.dialect.traits.exact_length_check => {
@@ -242,11 +230,7 @@ impl<'a> Call<'a> {
         add(&self.fleet.stats.bisections, 1);
         let right = piece.split_off(piece.len() / 2);
         let left_good = self.solve(piece, Suspicion::Part).await;
-        let rest = if left_good {
-            Suspicion::Sure
-        } else {
-            Suspicion::Part
-        };
+        let rest = if left_good { Suspicion::Sure } else { Suspicion::Part };
         self.solve(right, rest).await && left_good
     }
 
@@ -259,10 +243,7 @@ impl<'a> Call<'a> {
         for (index, row) in piece.iter().copied().zip(reply.rows) {
             match row {
                 Ok(vector) => {
-                    let count = reply
-                        .tokens
-                        .filter(|_| alone)
-                        .and_then(|tokens| count(&session, tokens));
+                    let count = reply.tokens.filter(|_| alone).and_then(|tokens| count(&session, tokens));
                     self.put(index, self.row(vector, count.map(whole), false, &session));
                 }
                 Err(fault) => bad.push((index, fault)),
@@ -312,12 +293,7 @@ impl<'a> Call<'a> {
         } else {
             vector
         };
-        Ok(Row {
-            vector,
-            tokens,
-            truncated,
-            info,
-        })
+        Ok(Row { vector, tokens, truncated, info })
     }
 
     /// One text, which must not be cut: where the server forgets the special tokens when it checks the
@@ -358,11 +334,7 @@ impl<'a> Call<'a> {
             .with_context("tokens", tokens)
             .with_context("limit", limit));
         }
-        Ok(Single {
-            vector,
-            tokens,
-            session,
-        })
+        Ok(Single { vector, tokens, session })
     }
 
     /// One text that may be too long, whole if it fits, else cut or in chunks as the request says.
@@ -396,10 +368,7 @@ impl<'a> Call<'a> {
             // A server counts no tokens that it doesn't read, so the rest is taken to be as dense.
             let part = piece.len() as f64 / text.len() as f64;
             let total = (used.saturating_sub(specials) as f64 / part).round() as usize + specials;
-            TokenCount {
-                used,
-                total: total.max(limit + 1),
-            }
+            TokenCount { used, total: total.max(limit + 1) }
         });
         self.row(single.vector, tokens, true, &single.session)
     }
@@ -519,9 +488,7 @@ impl<'a> Call<'a> {
                     _ => 0,
                 };
             }
-            let asked_too_much = failure
-                .after
-                .is_some_and(|after| after > self.config().longest_asked);
+            let asked_too_much = failure.after.is_some_and(|after| after > self.config().longest_asked);
             let from_server = failure.rule.blame == Blame::Server;
             let gone = from_server
                 && (self.outage().is_some() || self.fleet.until_any() > self.config().longest_pause);
@@ -552,9 +519,7 @@ impl<'a> Call<'a> {
             Pause::Long => pause * 5,
             Pause::Short => pause / 2,
         };
-        pause
-            .max(failure.after.unwrap_or_default())
-            .max(self.fleet.until_any())
+        pause.max(failure.after.unwrap_or_default()).max(self.fleet.until_any())
     }
 
     /// From the first pause, each twice as long, with up to as much again by chance, so that clients which
@@ -593,8 +558,5 @@ fn count(session: &Session, tokens: usize) -> Option<usize> {
 }
 
 fn whole(tokens: usize) -> TokenCount {
-    TokenCount {
-        used: tokens,
-        total: tokens,
-    }
+    TokenCount { used: tokens, total: tokens }
 }

@@ -182,11 +182,7 @@ impl Preset {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self {
-            failures: 5,
-            first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(30),
-        }
+        Self { failures: 5, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(30) }
     }
 }
 
@@ -224,11 +220,7 @@ impl Default for OllamaConfig {
 impl OllamaConfig {
     /// The default settings for a model and one server.
     pub fn new(model: impl Into<String>, server: impl Into<String>) -> Self {
-        Self {
-            model: model.into(),
-            servers: vec![server.into()],
-            ..Self::default()
-        }
+        Self { model: model.into(), servers: vec![server.into()], ..Self::default() }
     }
 
     /// Sets the servers.
@@ -276,10 +268,7 @@ impl OllamaConfig {
             return Err(wrong("model", "is empty; name a model such as all-minilm"));
         }
         if self.servers.is_empty() {
-            return Err(wrong(
-                "servers",
-                "is empty; name a server such as http://127.0.0.1:11434",
-            ));
+            return Err(wrong("servers", "is empty; name a server such as http://127.0.0.1:11434"));
         }
         for (field, value) in [
             ("pool_size", self.pool_size),
@@ -321,10 +310,7 @@ impl OllamaConfig {
             }
             servers.push(url);
         }
-        Ok(Checked {
-            servers,
-            headers: self.header_map()?,
-        })
+        Ok(Checked { servers, headers: self.header_map()? })
     }
 
     fn header_map(&self) -> Result<HeaderMap<HeaderValue>, Error> {
@@ -337,14 +323,10 @@ impl OllamaConfig {
                 .map_err(|_| wrong("headers", "has a name that no header can have"))?;
             // A browser's header: Ollama refuses the request if it doesn't know the origin.
             if name == reqwest::header::ORIGIN {
-                return Err(wrong(
-                    "headers",
-                    "must not set Origin, which Ollama answers with 403",
-                ));
+                return Err(wrong("headers", "must not set Origin, which Ollama answers with 403"));
             }
-            let value = value
-                .header("")
-                .ok_or_else(|| wrong("headers", "has a value that no header can hold"))?;
+            let value =
+                value.header("").ok_or_else(|| wrong("headers", "has a value that no header can hold"))?;
             map.append(name, value);
         }
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
@@ -400,10 +382,7 @@ mod tests {
         };
         assert_eq!(with(|c| c.model = " ".into()), "model");
         assert_eq!(with(|c| c.servers.clear()), "servers");
-        assert_eq!(
-            with(|c| c.servers = vec!["h".into(), "http://h:11434/api".into()]),
-            "servers"
-        );
+        assert_eq!(with(|c| c.servers = vec!["h".into(), "http://h:11434/api".into()]), "servers");
         assert_eq!(with(|c| c.pool_size = 0), "pool_size");
         assert_eq!(with(|c| c.tries = 0), "tries");
         assert_eq!(with(|c| c.request_timeout = Duration::ZERO), "request_timeout");
@@ -411,14 +390,8 @@ mod tests {
         assert_eq!(with(|c| c.longest_pause = Duration::ZERO), "longest_pause");
         assert_eq!(with(|c| c.dimensions = Some(0)), "dimensions");
         assert_eq!(with(|c| c.token = Some(Secret::new("a\nb"))), "token");
-        assert_eq!(
-            with(|c| c.headers = vec![("a b".into(), Secret::new("x"))]),
-            "headers"
-        );
-        assert_eq!(
-            with(|c| c.headers = vec![("Origin".into(), Secret::new("x"))]),
-            "headers"
-        );
+        assert_eq!(with(|c| c.headers = vec![("a b".into(), Secret::new("x"))]), "headers");
+        assert_eq!(with(|c| c.headers = vec![("Origin".into(), Secret::new("x"))]), "headers");
         assert!(OllamaConfig::default().check().is_ok());
     }
 
@@ -435,12 +408,7 @@ mod tests {
 
     #[test]
     fn presets_have_the_sizes_of_old() {
-        for (name, size) in [
-            ("development", 5),
-            ("staging", 10),
-            ("production", 20),
-            ("high_traffic", 50),
-        ] {
+        for (name, size) in [("development", 5), ("staging", 10), ("production", 20), ("high_traffic", 50)] {
             assert_eq!(Preset::by_name(name).unwrap().pool_size(), size);
         }
         assert_eq!(OllamaConfig::default().pool_size, 10);

@@ -65,10 +65,7 @@ impl OllamaEmbedder {
     /// Dropping the future ends the requests; a load that has begun goes on, so that it needn't begin anew.
     pub async fn connect(config: OllamaConfig) -> Result<Self> {
         let (fleet, session) = Fleet::connect(config).await?;
-        Ok(Self {
-            model: session.info.clone(),
-            fleet,
-        })
+        Ok(Self { model: session.info.clone(), fleet })
     }
 
     /// Loads the model at every server where it isn't loaded, so that the next call needn't wait.
@@ -137,11 +134,7 @@ impl OllamaEmbedder {
     /// Requests that could begin at once, over all servers: what the pool has free.
     #[must_use]
     pub fn free_permits(&self) -> usize {
-        self.fleet
-            .servers
-            .iter()
-            .map(|server| server.free_permits())
-            .sum()
+        self.fleet.servers.iter().map(|server| server.free_permits()).sum()
     }
 }
 
@@ -227,11 +220,8 @@ fn is_own(error: &Error) -> bool {
 }
 
 fn too_late() -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        "the deadline was over before the text was embedded",
-    )
-    .with_retry(Retry::Temporary { after: None })
+    Error::new(ErrorKind::Timeout, "the deadline was over before the text was embedded")
+        .with_retry(Retry::Temporary { after: None })
 }
 
 impl fmt::Display for OllamaEmbedder {

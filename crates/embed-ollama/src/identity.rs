@@ -129,9 +129,7 @@ impl Identity {
             "last-token" => Pooling::LastToken,
             _ => Pooling::Unknown,
         };
-        let space = Space::builder(&self.space, self.dimension())
-            .pooling(pooling)
-            .build();
+        let space = Space::builder(&self.space, self.dimension()).pooling(pooling).build();
         let mut traits = Vec::new();
         if !self.digest.is_empty() {
             // 64 bits tell a handful of models apart and keep ids readable.
@@ -174,13 +172,7 @@ mod tests {
     use super::*;
 
     fn identity(values: [f32; 3]) -> Identity {
-        Identity::new(
-            "all-minilm:latest",
-            "1b226e",
-            "0.5.4",
-            Pooling::Mean,
-            vec![values.to_vec()],
-        )
+        Identity::new("all-minilm:latest", "1b226e", "0.5.4", Pooling::Mean, vec![values.to_vec()])
     }
 
     #[test]
@@ -201,14 +193,8 @@ mod tests {
     fn vectors_decide() {
         let old = identity([1.0, 0.0, 0.0]);
         assert_eq!(old.drift_to(&identity([1.0, 0.001, 0.0])), Drift::None);
-        assert!(matches!(
-            old.drift_to(&identity([1.0, 0.1, 0.0])),
-            Drift::Moved(_)
-        ));
-        assert!(matches!(
-            old.drift_to(&identity([0.0, 1.0, 0.0])),
-            Drift::Foreign(_)
-        ));
+        assert!(matches!(old.drift_to(&identity([1.0, 0.1, 0.0])), Drift::Moved(_)));
+        assert!(matches!(old.drift_to(&identity([0.0, 1.0, 0.0])), Drift::Foreign(_)));
     }
 
     #[test]
@@ -217,10 +203,7 @@ mod tests {
         let text = serde_json::to_string(&old).unwrap();
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), old);
         let info = old.model_info(Some(512), None);
-        assert_eq!(
-            info.variant().id(),
-            "all-minilm/mean/plain/l2/3;digest=1b226e;server=0.5.4;context=512"
-        );
+        assert_eq!(info.variant().id(), "all-minilm/mean/plain/l2/3;digest=1b226e;server=0.5.4;context=512");
         assert_eq!(old.model_info(None, Some(2)).dimension(), 2);
     }
 }

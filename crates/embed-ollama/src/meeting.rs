@@ -79,22 +79,14 @@ impl Server {
         let connects = self.http.connects();
         let tags: TagsAnswer = self.small("/api/tags").await.map_err(failure)?;
         let entry = tags.models.unwrap_or_default().into_iter();
-        let entry = entry
-            .filter(|entry| same_model(&entry.name, &self.config.model))
-            .collect::<Vec<ModelEntry>>();
+        let entry =
+            entry.filter(|entry| same_model(&entry.name, &self.config.model)).collect::<Vec<ModelEntry>>();
         let Some(entry) = entry.into_iter().next() else {
-            let seen = Seen::Answer {
-                status: 404,
-                body: crate::wire::ErrorBody::Foreign,
-                json: true,
-                after: None,
-            };
+            let seen =
+                Seen::Answer { status: 404, body: crate::wire::ErrorBody::Foreign, json: true, after: None };
             return Err(failure(seen.into()).into());
         };
-        let card = Card {
-            version: version.version,
-            digest: entry.digest,
-        };
+        let card = Card { version: version.version, digest: entry.digest };
         Ok((card, connects))
     }
 
@@ -129,16 +121,10 @@ impl Server {
         self.warm(&dialect).await?;
         let probes = self.probe(&dialect).await?;
         // From 0.10.0 on a server says which context the loaded model really has.
-        let loaded = self
-            .small::<TagsAnswer>("/api/ps")
-            .await
-            .ok()
-            .and_then(|running| {
-                let mut models = running.models.unwrap_or_default().into_iter();
-                models
-                    .find(|entry| same_model(&entry.name, model))?
-                    .context_length
-            });
+        let loaded = self.small::<TagsAnswer>("/api/ps").await.ok().and_then(|running| {
+            let mut models = running.models.unwrap_or_default().into_iter();
+            models.find(|entry| same_model(&entry.name, model))?.context_length
+        });
         let limit = match (limit, loaded) {
             (Some(limit), Some(loaded)) if loaded > 0 => Some(limit.min(loaded)),
             (limit, _) => limit,
@@ -151,12 +137,7 @@ impl Server {
         };
         let identity = Identity::new(model, &card.digest, &card.version, pooling, probes);
         self.set_card(card);
-        Ok(Met {
-            identity,
-            specials: specials(&show),
-            limit,
-            dialect,
-        })
+        Ok(Met { identity, specials: specials(&show), limit, dialect })
     }
 
     /// Each probe alone, one after the other: the answers of any version are right that way.
@@ -179,9 +160,7 @@ impl Server {
     /// Tokens that the model reads, and the options that make that true.
     fn limit(&self, traits: &Traits, show: &ShowAnswer) -> (Option<usize>, ModelOptions) {
         let mut options = self.config.options.clone();
-        let trained = show
-            .number("context_length")
-            .and_then(|tokens| usize::try_from(tokens).ok());
+        let trained = show.number("context_length").and_then(|tokens| usize::try_from(tokens).ok());
         let set = options
             .num_ctx
             .map(|tokens| tokens as usize)
@@ -216,8 +195,7 @@ impl Server {
 impl Met {
     /// The limit, if the server's counts allow to say how far a text is from it.
     pub(crate) fn told_limit(&self) -> Option<usize> {
-        self.limit
-            .filter(|_| self.dialect.traits.counting != Counting::Unknown)
+        self.limit.filter(|_| self.dialect.traits.counting != Counting::Unknown)
     }
 }
 
@@ -225,10 +203,7 @@ impl Met {
 /// says which; where it doesn't, two is the most that any has.
 fn specials(show: &ShowAnswer) -> usize {
     let flag = |key| show.flag(key);
-    match (
-        flag("tokenizer.ggml.add_bos_token"),
-        flag("tokenizer.ggml.add_eos_token"),
-    ) {
+    match (flag("tokenizer.ggml.add_bos_token"), flag("tokenizer.ggml.add_eos_token")) {
         _ if show.architecture().is_some_and(|name| name.contains("bert")) => 2,
         (Some(first), Some(last)) => usize::from(first) + usize::from(last),
         _ => 2,

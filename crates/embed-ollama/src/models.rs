@@ -97,16 +97,10 @@ impl OllamaModels {
         let checked = config.check()?;
         // The check leaves no empty list.
         let url = checked.servers.first().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                "servers is empty; name a server such as http://127.0.0.1:11434",
-            )
+            Error::new(ErrorKind::Config, "servers is empty; name a server such as http://127.0.0.1:11434")
         })?;
         let http = Http::new(url, &config, &checked)?;
-        Ok(Self {
-            http: Arc::new(http),
-            config: Arc::new(config),
-        })
+        Ok(Self { http: Arc::new(http), config: Arc::new(config) })
     }
 
     /// The server's base URL.
@@ -278,12 +272,7 @@ impl Pull {
         }
         let status = line.status.as_str().unwrap_or_default().to_owned();
         self.succeeded |= status == "success";
-        Ok(PullProgress {
-            status,
-            digest: line.digest,
-            total: line.total,
-            completed: line.completed,
-        })
+        Ok(PullProgress { status, digest: line.digest, total: line.total, completed: line.completed })
     }
 }
 

@@ -41,11 +41,7 @@ pub(crate) struct Entry {
 }
 
 const fn entry(profile: Profile, since: Version, versions: &'static str) -> Entry {
-    Entry {
-        profile,
-        since,
-        versions,
-    }
+    Entry { profile, since, versions }
 }
 
 /// Oldest first. 0.2.6 to 0.2.8 have the route of A and are treated as A.
@@ -105,11 +101,7 @@ impl Traits {
         let since = |major, minor, patch| version >= Version::new(major, minor, patch);
         let unknown = version > NEWEST_KNOWN || version.is_unnamed();
         if version.is_unnamed() {
-            return Self {
-                version,
-                unknown,
-                ..Self::of(NEWEST_KNOWN)
-            };
+            return Self { version, unknown, ..Self::of(NEWEST_KNOWN) };
         }
         let counting = if since(0, 13, 3) || (since(0, 3, 1) && !since(0, 3, 5)) {
             Counting::WithSpecials
@@ -146,11 +138,7 @@ impl Profile {
         if version.is_unnamed() {
             return Self::J;
         }
-        PROFILES
-            .iter()
-            .rev()
-            .find(|entry| version >= entry.since)
-            .map_or(Self::Legacy, |entry| entry.profile)
+        PROFILES.iter().rev().find(|entry| version >= entry.since).map_or(Self::Legacy, |entry| entry.profile)
     }
 
     /// The letter, or `legacy`.
@@ -201,11 +189,7 @@ mod tests {
             ("7.0.0", Profile::J),
             ("0.0.0", Profile::J),
         ] {
-            assert_eq!(
-                Profile::of(Version::parse(version).unwrap()),
-                expected,
-                "{version}"
-            );
+            assert_eq!(Profile::of(Version::parse(version).unwrap()), expected, "{version}");
         }
     }
 

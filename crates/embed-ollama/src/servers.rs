@@ -56,11 +56,7 @@ impl Fleet {
         let mut servers = Vec::with_capacity(checked.servers.len());
         for url in &checked.servers {
             let http = Http::new(url, &config, &checked)?;
-            servers.push(Arc::new(Server::new(
-                http,
-                Arc::clone(&config),
-                Arc::clone(&stats),
-            )));
+            servers.push(Arc::new(Server::new(http, Arc::clone(&config), Arc::clone(&stats))));
         }
         let fleet = Self {
             reference: Mutex::new(config.expected.clone()),
@@ -172,17 +168,14 @@ impl Fleet {
     }
 
     fn others_serve(&self, server: &Arc<Server>) -> bool {
-        self.servers
-            .iter()
-            .any(|other| !Arc::ptr_eq(other, server) && other.session().is_some())
+        self.servers.iter().any(|other| !Arc::ptr_eq(other, server) && other.session().is_some())
     }
 
     fn moved(&self, server: &Server, known: &Identity, is: &Identity, drift: Drift) -> Error {
         let (what, cosine) = match drift {
-            Drift::Foreign(cosine) => (
-                "the server's vectors have nothing to do with the ones before: it is another model",
-                cosine,
-            ),
+            Drift::Foreign(cosine) => {
+                ("the server's vectors have nothing to do with the ones before: it is another model", cosine)
+            }
             Drift::Moved(cosine) => (
                 "the server's vectors have moved: embed anew, or set `upgrade` to take them as a new variant",
                 cosine,
@@ -193,10 +186,7 @@ impl Fleet {
         Error::new(ErrorKind::SpaceMismatch, what)
             .with_context("server", server.http.name())
             .with_context("lowest cosine", cosine)
-            .with_context(
-                "was",
-                format!("{} on {}", short(known.digest()), known.server_version()),
-            )
+            .with_context("was", format!("{} on {}", short(known.digest()), known.server_version()))
             .with_context("is", format!("{} on {}", short(is.digest()), is.server_version()))
     }
 
@@ -207,10 +197,7 @@ impl Fleet {
         avoid: Option<usize>,
         patience: Patience,
     ) -> Result<Answered, Attempt> {
-        let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt {
-            refusal,
-            server: None,
-        })?;
+        let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
         let result = self.embed_at(&visit.server, texts, patience).await;
         match &result {
             Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
@@ -221,10 +208,7 @@ impl Fleet {
                 visit.settle::<()>(&Err(failure));
             }
         }
-        result.map_err(|refusal| Attempt {
-            refusal,
-            server: Some(index),
-        })
+        result.map_err(|refusal| Attempt { refusal, server: Some(index) })
     }
 
     async fn embed_at(
@@ -269,11 +253,7 @@ impl Fleet {
             return Ok(Answered { reply, session });
         }
         // This server mixes rows up: one text in a request, one request at a time.
-        let mut all = Reply {
-            rows: Vec::with_capacity(texts.len()),
-            tokens: None,
-            shared: 0,
-        };
+        let mut all = Reply { rows: Vec::with_capacity(texts.len()), tokens: None, shared: 0 };
         for text in texts {
             add(&self.stats.requests, 1);
             let reply = server.ask(dialect, &[*text], dimension, patience).await?;
@@ -354,10 +334,7 @@ impl Fleet {
 
     /// Whether another server than this one could be asked now.
     pub(crate) fn has_other(&self, avoid: usize) -> bool {
-        self.servers
-            .iter()
-            .enumerate()
-            .any(|(index, server)| index != avoid && server.lets_through())
+        self.servers.iter().enumerate().any(|(index, server)| index != avoid && server.lets_through())
     }
 
     /// How long until a server may be asked again, if none may be now.
@@ -383,12 +360,9 @@ impl Fleet {
         let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
         match (failures.len(), failures.pop()) {
             (failed, Some(failure)) if failed == all => Health::unavailable(failure.error),
-            (failed, Some(failure)) => Health::degraded(
-                failure
-                    .error
-                    .with_context("servers gone", failed)
-                    .with_context("of", all),
-            ),
+            (failed, Some(failure)) => {
+                Health::degraded(failure.error.with_context("servers gone", failed).with_context("of", all))
+            }
             (_, None) => Health::ready(),
         }
     }

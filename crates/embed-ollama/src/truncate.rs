@@ -67,16 +67,7 @@ impl<'a> Search<'a> {
     pub(crate) fn new(text: &'a str, keep: Keep, limit: usize, specials: usize) -> Self {
         // English has four to five bytes in a token, other languages fewer.
         let first = (limit * 4).min(text.len().saturating_sub(1)).max(1);
-        Self {
-            text,
-            keep,
-            limit,
-            specials,
-            fits: 0,
-            too_long: text.len(),
-            steps: 0,
-            next: Some(first),
-        }
+        Self { text, keep, limit, specials, fits: 0, too_long: text.len(), steps: 0, next: Some(first) }
     }
 
     /// The next piece to try; `None` if the best one is found, or none fits.
@@ -91,11 +82,7 @@ impl<'a> Search<'a> {
         let guess = match said {
             Said::TooLong => {
                 self.too_long = tried;
-                if self.fits == 0 {
-                    tried / 2
-                } else {
-                    self.fits.midpoint(self.too_long)
-                }
+                if self.fits == 0 { tried / 2 } else { self.fits.midpoint(self.too_long) }
             }
             Said::Fits(tokens) => {
                 self.fits = tried;
@@ -131,22 +118,14 @@ pub(crate) fn piece(text: &str, keep: Keep, bytes: usize) -> Range<usize> {
         Keep::Start => {
             let end = text.floor_char_boundary(bytes).max(first_char(text));
             let from = text.floor_char_boundary(end.saturating_sub(near));
-            let end = text[from..end]
-                .rfind(char::is_whitespace)
-                .map_or(end, |space| from + space);
-            0..if end == 0 {
-                text.floor_char_boundary(bytes).max(first_char(text))
-            } else {
-                end
-            }
+            let end = text[from..end].rfind(char::is_whitespace).map_or(end, |space| from + space);
+            0..if end == 0 { text.floor_char_boundary(bytes).max(first_char(text)) } else { end }
         }
         Keep::End => {
             let last = text.char_indices().next_back().map_or(0, |(at, _)| at);
             let start = text.ceil_char_boundary(text.len() - bytes).min(last);
             let to = text.ceil_char_boundary((start + near).min(text.len()));
-            let start = text[start..to]
-                .find(char::is_whitespace)
-                .map_or(start, |space| start + space);
+            let start = text[start..to].find(char::is_whitespace).map_or(start, |space| start + space);
             start.min(last)..text.len()
         }
     }

@@ -293,10 +293,7 @@ mod tests {
         assert_eq!(read(" "), ErrorBody::Empty);
         assert_eq!(read(r#"{"error":{}}"#), ErrorBody::Hidden);
         assert_eq!(read(r#"{"error":"x"}"#), ErrorBody::Text("x".into()));
-        assert_eq!(
-            read(r#"{"error":{"message":"x","type":"t"}}"#),
-            ErrorBody::Text("x".into())
-        );
+        assert_eq!(read(r#"{"error":{"message":"x","type":"t"}}"#), ErrorBody::Text("x".into()));
         assert_eq!(read("<html>"), ErrorBody::Foreign);
         assert_eq!(read(r#"{"code":"not_found"}"#), ErrorBody::Foreign);
     }

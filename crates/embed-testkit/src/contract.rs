@@ -3,10 +3,7 @@
 //!
 //! They panic with a message at the first breach, as an assertion does.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a check fails by panicking, as an assertion does"
-)]
+#![expect(clippy::unwrap_used, reason = "a check fails by panicking, as an assertion does")]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,10 +56,7 @@ pub async fn rows_keep_their_order(service: &dyn Embedder) {
     for (index, text) in TEXTS.iter().enumerate() {
         let alone = service.encode_document(text).await.unwrap();
         let cosine = alone.as_ref().similarity(together.row(index).unwrap()).unwrap();
-        assert!(
-            cosine > 0.9999,
-            "row {index} is not the vector of its text: cosine {cosine}"
-        );
+        assert!(cosine > 0.9999, "row {index} is not the vector of its text: cosine {cosine}");
     }
 }
 
@@ -82,18 +76,9 @@ pub async fn rows_are_vectors_of_the_model(service: &dyn Embedder) {
 /// An empty text is an error of its row; the others stand in their places.
 pub async fn a_bad_row_fails_alone(service: &dyn Embedder) {
     let texts = [TEXTS[0], "", TEXTS[1], " \n\t", TEXTS[2]];
-    let response = service
-        .embed(EmbedRequest::new(texts, Role::Document))
-        .await
-        .unwrap();
-    let failed: Vec<_> = response
-        .errors()
-        .map(|(index, error)| (index, error.kind()))
-        .collect();
-    assert_eq!(
-        failed,
-        [(1, ErrorKind::InvalidInput), (3, ErrorKind::InvalidInput)]
-    );
+    let response = service.embed(EmbedRequest::new(texts, Role::Document)).await.unwrap();
+    let failed: Vec<_> = response.errors().map(|(index, error)| (index, error.kind())).collect();
+    assert_eq!(failed, [(1, ErrorKind::InvalidInput), (3, ErrorKind::InvalidInput)]);
     for index in [0, 2, 4] {
         let alone = service.encode_document(texts[index]).await.unwrap();
         let cosine = alone.as_ref().similarity(response.row(index).unwrap()).unwrap();
@@ -110,10 +95,7 @@ pub async fn neighbours_dont_matter(service: &dyn Embedder) {
         let response = response.unwrap();
         for index in [0, 2] {
             let cosine = first.as_ref().similarity(response.row(index).unwrap()).unwrap();
-            assert!(
-                cosine > 0.9999,
-                "the vector depends on its neighbours: cosine {cosine}"
-            );
+            assert!(cosine > 0.9999, "the vector depends on its neighbours: cosine {cosine}");
         }
     }
 }
@@ -129,10 +111,7 @@ pub async fn a_long_text_is_cut_only_when_asked(service: &dyn Embedder) {
     assert_eq!(refused.row(0).unwrap_err().kind(), ErrorKind::InputTooLong);
     assert!(refused.row(1).is_ok(), "a long text took its neighbour with it");
     for policy in [Truncation::End, Truncation::Start, Truncation::ChunkMean] {
-        let response = service
-            .embed(request.clone().with_truncation(policy))
-            .await
-            .unwrap();
+        let response = service.embed(request.clone().with_truncation(policy)).await.unwrap();
         let info = response.row(0).unwrap().info();
         assert_eq!(info.truncated, policy != Truncation::ChunkMean, "{policy}");
         let tokens = info.tokens.expect("a service that knows its limit counts tokens");

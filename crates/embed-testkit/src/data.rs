@@ -63,10 +63,7 @@ pub fn udhr() -> Vec<Article> {
 /// The articles of one language, 1 to 30.
 #[must_use]
 pub fn udhr_in(language: &str) -> Vec<String> {
-    let mut articles: Vec<_> = udhr()
-        .into_iter()
-        .filter(|article| article.language == language)
-        .collect();
+    let mut articles: Vec<_> = udhr().into_iter().filter(|article| article.language == language).collect();
     articles.sort_by_key(|article| article.article);
     articles.into_iter().map(|article| article.text).collect()
 }

@@ -113,11 +113,7 @@ impl HubDouble {
                 let _ = axum::serve(listener, router).await;
             })
         });
-        Self {
-            hub: hub_address,
-            shared,
-            servers,
-        }
+        Self { hub: hub_address, shared, servers }
     }
 
     /// What `HF_ENDPOINT` should be.
@@ -138,22 +134,12 @@ impl HubDouble {
 
     fn insert(&self, repository: &str, commit: &str, path: &str, bytes: Bytes, large: bool) {
         let key = format!("/{repository}/resolve/{commit}/{path}");
-        lock(&self.shared.files).insert(
-            key,
-            Stored {
-                bytes,
-                commit: commit.to_owned(),
-                large,
-            },
-        );
+        lock(&self.shared.files).insert(key, Stored { bytes, commit: commit.to_owned(), large });
     }
 
     /// Lets requests for a file (the end of its path) fail, each by the next fault, before they succeed.
     pub fn script(&self, place: Place, path: &str, faults: impl IntoIterator<Item = Fault>) {
-        lock(&self.shared.faults)
-            .entry((place, path.to_owned()))
-            .or_default()
-            .extend(faults);
+        lock(&self.shared.faults).entry((place, path.to_owned())).or_default().extend(faults);
     }
 
     /// Refuses whoever doesn't have this token.
@@ -185,10 +171,7 @@ impl HubDouble {
 
 impl fmt::Debug for HubDouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HubDouble")
-            .field("hub", &self.hub)
-            .field("store", &self.shared.store)
-            .finish()
+        f.debug_struct("HubDouble").field("hub", &self.hub).field("store", &self.shared.store).finish()
     }
 }
 
@@ -210,17 +193,14 @@ impl Shared {
     /// The next fault of the file that this path ends in.
     fn fault(&self, place: Place, path: &str) -> Option<Fault> {
         let mut faults = lock(&self.faults);
-        let mut scripted = faults
-            .iter_mut()
-            .filter(|((at, end), _)| *at == place && path.ends_with(end.as_str()));
+        let mut scripted =
+            faults.iter_mut().filter(|((at, end), _)| *at == place && path.ends_with(end.as_str()));
         scripted.find_map(|(_, queue)| queue.pop_front())
     }
 }
 
 async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has a free port")
+    TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -230,25 +210,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// SHA-256 in hexadecimal, as the hub names large files.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Request) -> Response<Body> {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
     // A client that takes the hub for its proxy asks it for the store's files too.
-    let place = if uri.path().starts_with("/store/") {
-        Place::Store
-    } else {
-        place
-    };
-    lock(&shared.requests).push(Recorded {
-        place,
-        uri: uri.clone(),
-        headers: headers.clone(),
-    });
+    let place = if uri.path().starts_with("/store/") { Place::Store } else { place };
+    lock(&shared.requests).push(Recorded { place, uri: uri.clone(), headers: headers.clone() });
     shared.count.send_modify(|count| *count += 1);
     // The store's addresses are those of the hub behind `/store`, so that one map serves both.
     let path = uri.path().strip_prefix("/store").unwrap_or(uri.path());
@@ -258,9 +227,7 @@ async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Re
         Some(Fault::Status(status, after)) => {
             let mut response = status_only(StatusCode::from_u16(status).expect("a scripted status is one"));
             if let Some(after) = after {
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from(after));
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after));
             }
             return response;
         }
@@ -269,9 +236,7 @@ async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Re
     }
     let found = lock(&shared.files).get(path).cloned();
     if place == Place::Hub {
-        let expected = lock(&shared.token)
-            .as_ref()
-            .map(|token| format!("Bearer {token}"));
+        let expected = lock(&shared.token).as_ref().map(|token| format!("Bearer {token}"));
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if expected.is_some() && given != expected.as_deref() {
             return status_only(StatusCode::UNAUTHORIZED);
@@ -281,10 +246,7 @@ async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Re
         return status_only(StatusCode::NOT_FOUND);
     };
     let mut response = if place == Place::Hub && file.large {
-        redirect(
-            &file,
-            &format!("http://{}/store{path}?signature=secret", shared.store),
-        )
+        redirect(&file, &format!("http://{}/store{path}?signature=secret", shared.store))
     } else {
         content(&file, &headers, fault.as_ref())
     };
@@ -293,10 +255,9 @@ async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Re
             Some(Fault::WrongCommit(commit)) => commit,
             _ => &file.commit,
         };
-        response.headers_mut().insert(
-            X_REPO_COMMIT,
-            HeaderValue::from_str(commit).expect("a commit is ASCII"),
-        );
+        response
+            .headers_mut()
+            .insert(X_REPO_COMMIT, HeaderValue::from_str(commit).expect("a commit is ASCII"));
     }
     response
 }
@@ -310,10 +271,7 @@ fn status_only(status: StatusCode) -> Response<Body> {
 fn redirect(file: &Stored, to: &str) -> Response<Body> {
     let mut response = status_only(StatusCode::FOUND);
     let headers = response.headers_mut();
-    headers.insert(
-        LOCATION,
-        HeaderValue::from_str(to).expect("the address of the store is ASCII"),
-    );
+    headers.insert(LOCATION, HeaderValue::from_str(to).expect("the address of the store is ASCII"));
     headers.insert(X_LINKED_ETAG, etag(&file.bytes));
     headers.insert(X_LINKED_SIZE, HeaderValue::from(file.bytes.len()));
     response
@@ -326,17 +284,9 @@ fn etag(bytes: &[u8]) -> HeaderValue {
 /// The bytes of a file, from where the request asks.
 fn content(file: &Stored, request: &HeaderMap, fault: Option<&Fault>) -> Response<Body> {
     let total = file.bytes.len();
-    let same = request
-        .get(IF_RANGE)
-        .is_none_or(|validator| *validator == etag(&file.bytes));
+    let same = request.get(IF_RANGE).is_none_or(|validator| *validator == etag(&file.bytes));
     let start = request.get(RANGE).filter(|_| same).and_then(|range| {
-        range
-            .to_str()
-            .ok()?
-            .strip_prefix("bytes=")?
-            .strip_suffix('-')?
-            .parse::<usize>()
-            .ok()
+        range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
     });
     if start.is_some_and(|start| start >= total) {
         return status_only(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -366,10 +316,7 @@ fn content(file: &Stored, request: &HeaderMap, fault: Option<&Fault>) -> Respons
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(start) = start {
         let range = format!("bytes {start}-{}/{total}", total - 1);
-        headers.insert(
-            CONTENT_RANGE,
-            HeaderValue::from_str(&range).expect("numbers are ASCII"),
-        );
+        headers.insert(CONTENT_RANGE, HeaderValue::from_str(&range).expect("numbers are ASCII"));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     response

@@ -57,10 +57,7 @@ pub async fn export(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let (home, assets, output) = (home.clone(), assets.to_vec(), output.to_owned());
-    blocking(progress, move |progress| {
-        write::write(&home, &assets, &output, progress)
-    })
-    .await
+    blocking(progress, move |progress| write::write(&home, &assets, &output, progress)).await
 }
 
 /// Puts what a bundle holds into the data folder, in the place of what is there. Gives what it was.
@@ -107,8 +104,5 @@ fn folder_of(asset: Asset) -> String {
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
-    Error::new(
-        ErrorKind::Config,
-        format!("{} {what}; export or copy it again", path.display()),
-    )
+    Error::new(ErrorKind::Config, format!("{} {what}; export or copy it again", path.display()))
 }

@@ -34,10 +34,7 @@ pub(super) struct Bundle {
 impl Bundle {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|error| failed("read", path, error))?;
-        let bytes = file
-            .metadata()
-            .map_err(|error| failed("read", path, error))?
-            .len();
+        let bytes = file.metadata().map_err(|error| failed("read", path, error))?.len();
         let mut archive = ZipArchive::new(BufReader::with_capacity(1 << 17, file))
             .map_err(|error| damaged(path, "is no bundle or is cut short").with_source(error))?;
         if archive.len() > MOST_ENTRIES {
@@ -48,17 +45,9 @@ impl Bundle {
             .map_err(|error| damaged(path, "is no bundle of this program").with_source(error))?;
         if index.format != FORMAT {
             let what = "is a bundle of another version of this program; update it";
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("{} {what}", path.display()),
-            ));
+            return Err(Error::new(ErrorKind::Config, format!("{} {what}", path.display())));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            bytes,
-            archive,
-            index,
-        })
+        Ok(Self { path: path.to_owned(), bytes, archive, index })
     }
 
     /// What this machine can use of it.
@@ -67,11 +56,8 @@ impl Bundle {
         let here = platform();
         let mut assets = Vec::new();
         for entry in &self.index.assets {
-            let asset = known
-                .iter()
-                .copied()
-                .find(|asset| folder_of(*asset) == entry.folder)
-                .ok_or_else(|| {
+            let asset =
+                known.iter().copied().find(|asset| folder_of(*asset) == entry.folder).ok_or_else(|| {
                     self.refuse("holds a model that this version doesn't know")
                         .with_context("folder", entry.folder.escape_debug())
                 })?;
@@ -104,10 +90,7 @@ impl Bundle {
         let mut staged = Vec::with_capacity(assets.len());
         let mut budget = self.bytes;
         for &asset in assets {
-            let lock = locks
-                .iter()
-                .find(|(name, _)| *name == asset.lock_name())
-                .map(|(_, lock)| lock);
+            let lock = locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock);
             let lock = lock.ok_or_else(|| Error::new(ErrorKind::Internal, "an import misses a lock"))?;
             let folder = lock.staging()?;
             self.unpack(asset, &folder, &mut budget, progress)?;
@@ -123,12 +106,7 @@ impl Bundle {
     /// is asked for by name, so such an entry would do nothing; but it shows that the bundle is not ours.
     fn refuse_strangers(&mut self) -> Result<(), Error> {
         let mut expected = HashSet::from([INDEX_NAME.to_owned()]);
-        let folders: Vec<_> = self
-            .index
-            .assets
-            .iter()
-            .map(|entry| entry.folder.clone())
-            .collect();
+        let folders: Vec<_> = self.index.assets.iter().map(|entry| entry.folder.clone()).collect();
         for folder in folders {
             let manifest = self.manifest(&folder)?;
             expected.insert(format!("{folder}/{MANIFEST_NAME}"));
@@ -143,9 +121,9 @@ impl Bundle {
             (!expected.contains(name.as_ref())).then(|| name.escape_debug().to_string())
         });
         match stranger {
-            Some(name) => Err(self
-                .refuse("holds a file that belongs to no model")
-                .with_context("name", name)),
+            Some(name) => {
+                Err(self.refuse("holds a file that belongs to no model").with_context("name", name))
+            }
             None if self.archive.len() != expected.len() => Err(self.refuse("lacks a file that it lists")),
             None => Ok(()),
         }
@@ -153,11 +131,7 @@ impl Bundle {
 
     /// The manifest of a folder in the archive, with all the checks of one on the disk.
     fn manifest(&mut self, folder: &str) -> Result<Manifest, Error> {
-        let text = read_text(
-            &mut self.archive,
-            &self.path,
-            &format!("{folder}/{MANIFEST_NAME}"),
-        )?;
+        let text = read_text(&mut self.archive, &self.path, &format!("{folder}/{MANIFEST_NAME}"))?;
         Manifest::parse(&text).map_err(|error| error.with_context("bundle", self.path.display()))
     }
 
@@ -174,16 +148,10 @@ impl Bundle {
         for file in &manifest.files {
             // Entries are stored as they are, so all of them together are no larger than the bundle.
             *budget = budget.checked_sub(file.bytes).ok_or_else(|| {
-                self.refuse("claims to hold more than it can")
-                    .with_context("name", &file.name)
+                self.refuse("claims to hold more than it can").with_context("name", &file.name)
             })?;
             let target = folder.path().join(&file.name);
-            self.unpack_file(
-                &format!("{}/{}", folder_of(asset), file.name),
-                file,
-                &target,
-                progress,
-            )?;
+            self.unpack_file(&format!("{}/{}", folder_of(asset), file.name), file, &target, progress)?;
             sync_file(&target)?;
         }
         write_manifest(folder.path(), &manifest)
@@ -211,15 +179,12 @@ impl Bundle {
         let mut buffer = vec![0; 1 << 17];
         let mut done = 0;
         loop {
-            let read = source
-                .read(&mut buffer)
-                .map_err(|error| broken("is damaged").with_source(error))?;
+            let read = source.read(&mut buffer).map_err(|error| broken("is damaged").with_source(error))?;
             if read == 0 {
                 break;
             }
             hasher.update(&buffer[..read]);
-            out.write_all(&buffer[..read])
-                .map_err(|error| failed("write", target, error))?;
+            out.write_all(&buffer[..read]).map_err(|error| failed("write", target, error))?;
             done += read as u64;
             progress.bytes(&file.name, done, Some(file.bytes));
         }

@@ -29,17 +29,13 @@ pub(super) fn write(
 ) -> Result<u64, Error> {
     let found = find(home, assets)?;
     // It gets its name when it is whole, so it has to be born in the same folder.
-    let parent = output
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".embed-bundle-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary: NamedTempFile = builder
-        .tempfile_in(parent)
-        .map_err(|error| failed("create a file in", parent, error))?;
+    let mut temporary: NamedTempFile =
+        builder.tempfile_in(parent).map_err(|error| failed("create a file in", parent, error))?;
     let broken = |error: zip::result::ZipError| failed("write", output, io::Error::from(error));
     let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 20, temporary.as_file_mut()));
     let index = Index {
@@ -56,33 +52,17 @@ pub(super) fn write(
     write_json(&mut archive, &index, output)?;
     for (asset, manifest) in &found {
         let folder = folder_of(*asset);
-        archive
-            .start_file(format!("{folder}/{MANIFEST_NAME}"), options(0))
-            .map_err(broken)?;
+        archive.start_file(format!("{folder}/{MANIFEST_NAME}"), options(0)).map_err(broken)?;
         write_json(&mut archive, manifest, output)?;
         for file in &manifest.files {
-            archive
-                .start_file(format!("{folder}/{}", file.name), options(file.bytes))
-                .map_err(broken)?;
+            archive.start_file(format!("{folder}/{}", file.name), options(file.bytes)).map_err(broken)?;
             copy(&mut archive, &asset.folder(home), file, output, progress)?;
         }
     }
-    archive
-        .finish()
-        .map_err(broken)?
-        .flush()
-        .map_err(|error| failed("write", output, error))?;
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(|error| failed("write", output, error))?;
-    let written = temporary
-        .persist(output)
-        .map_err(|error| failed("write", output, error.error))?;
-    written
-        .metadata()
-        .map(|data| data.len())
-        .map_err(|error| failed("read", output, error))
+    archive.finish().map_err(broken)?.flush().map_err(|error| failed("write", output, error))?;
+    temporary.as_file().sync_all().map_err(|error| failed("write", output, error))?;
+    let written = temporary.persist(output).map_err(|error| failed("write", output, error.error))?;
+    written.metadata().map(|data| data.len()).map_err(|error| failed("read", output, error))
 }
 
 fn find(home: &DataHome, assets: &[Asset]) -> Result<Vec<(Asset, Manifest)>, Error> {
@@ -119,9 +99,7 @@ fn write_json(archive: &mut Archive<'_>, value: &impl serde::Serialize, output: 
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::new(ErrorKind::Internal, "a manifest can't be written").with_source(error))?;
     text.push(b'\n');
-    archive
-        .write_all(&text)
-        .map_err(|error| failed("write", output, error))
+    archive.write_all(&text).map_err(|error| failed("write", output, error))
 }
 
 fn copy(
@@ -138,16 +116,12 @@ fn copy(
     let mut buffer = vec![0; 1 << 17];
     let mut done = 0;
     loop {
-        let read = source
-            .read(&mut buffer)
-            .map_err(|error| failed("read", &path, error))?;
+        let read = source.read(&mut buffer).map_err(|error| failed("read", &path, error))?;
         if read == 0 {
             break;
         }
         hasher.update(&buffer[..read]);
-        archive
-            .write_all(&buffer[..read])
-            .map_err(|error| failed("write", output, error))?;
+        archive.write_all(&buffer[..read]).map_err(|error| failed("write", output, error))?;
         done += read as u64;
         progress.bytes(&file.name, done, Some(file.bytes));
     }
@@ -157,10 +131,7 @@ fn copy(
     }
     Err(Error::new(
         ErrorKind::Config,
-        format!(
-            "{} is corrupt; mend it with `embed models pull` and export again",
-            file.name
-        ),
+        format!("{} is corrupt; mend it with `embed models pull` and export again", file.name),
     )
     .with_context("file", path.display()))
 }

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
-    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_STRING, AttributeProto, CONTRIB, EXTERNAL,
-    ElementType, GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    ATTRIBUTE_FLOAT, ATTRIBUTE_GRAPH, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_STRING, AttributeProto,
+    CONTRIB, EXTERNAL, ElementType, GraphProto, NodeProto, StringStringEntryProto, TensorProto,
+    TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
 /// Constants from this size on go to the data file.
@@ -28,6 +29,7 @@ pub(super) enum Attribute {
     Ints(Vec<i64>),
     Float(f32),
     Text(&'static str),
+    Graph(GraphProto),
 }
 
 /// A graph in the making.
@@ -85,6 +87,36 @@ impl<W: Write> GraphBuilder<W> {
         std::array::from_fn(|_| outputs.next().unwrap_or_default())
     }
 
+    /// A value that one of two ways gives, by whether the condition holds. Constants of either way belong to
+    /// the whole graph.
+    pub(super) fn choose(
+        &mut self,
+        condition: &str,
+        then: impl FnOnce(&mut Self) -> io::Result<Value>,
+        otherwise: impl FnOnce(&mut Self) -> io::Result<Value>,
+    ) -> io::Result<Value> {
+        let around = std::mem::take(&mut self.nodes);
+        let then = then(self).map(|value| self.branch(value));
+        let otherwise = otherwise(self).map(|value| self.branch(value));
+        self.nodes = around;
+        let attributes =
+            [("then_branch", Attribute::Graph(then?)), ("else_branch", Attribute::Graph(otherwise?))];
+        Ok(self.node("If", [condition], &attributes))
+    }
+
+    /// The nodes since the last one as a graph of their own.
+    fn branch(&mut self, value: Value) -> GraphProto {
+        let tensor_type = TensorTypeProto { elem_type: Some(ElementType::F32 as i32), shape: None };
+        let output =
+            ValueInfoProto { name: Some(value), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) };
+        GraphProto {
+            node: std::mem::take(&mut self.nodes),
+            name: Some(self.fresh("branch")),
+            output: vec![output],
+            ..GraphProto::default()
+        }
+    }
+
     fn put(
         &mut self,
         op: &str,
@@ -100,10 +132,7 @@ impl<W: Write> GraphBuilder<W> {
             output: outputs.clone(),
             name: Some(name),
             op_type: Some(op.to_owned()),
-            attribute: attributes
-                .iter()
-                .map(|(name, value)| attribute(name, value))
-                .collect(),
+            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
             domain: Some(domain.to_owned()),
         });
         outputs
@@ -181,10 +210,7 @@ impl<W: Write> GraphBuilder<W> {
     ) -> Value {
         let name = self.fresh("constant");
         self.constants.push(TensorProto {
-            dims: dims
-                .iter()
-                .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
-                .collect(),
+            dims: dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
             data_type: Some(kind as i32),
             name: Some(name.clone()),
             data_location: (!external_data.is_empty()).then_some(EXTERNAL),
@@ -213,21 +239,13 @@ impl<W: Write> GraphBuilder<W> {
             input: vec![input],
             output: vec![output],
         };
-        let digest = self
-            .digest
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         (graph, self.data, digest)
     }
 }
 
 fn attribute(name: &str, value: &Attribute) -> AttributeProto {
-    let mut attribute = AttributeProto {
-        name: Some(name.to_owned()),
-        ..AttributeProto::default()
-    };
+    let mut attribute = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
     attribute.r#type = Some(match value {
         Attribute::Int(value) => {
             attribute.i = Some(*value);
@@ -240,6 +258,10 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
         Attribute::Float(value) => {
             attribute.f = Some(*value);
             ATTRIBUTE_FLOAT
+        }
+        Attribute::Graph(value) => {
+            attribute.g = Some(value.clone());
+            ATTRIBUTE_GRAPH
         }
         Attribute::Text(value) => {
             attribute.s = Some(value.as_bytes().to_vec());

@@ -2,15 +2,17 @@
 //!
 //! Every choice was measured with ONNX Runtime 1.32 on one core, at 10 to 512 tokens:
 //!
-//! - The tokens of the one text are the rows of two-dimensional matrices; a batch dimension would add
-//!   reshapes around attention.
+//! - The tokens of all texts are the rows of two-dimensional matrices: only attention knows which belong
+//!   together, and one text alone needs no reshape around it.
 //! - One product gives queries, keys and values. `DynamicQuantizeMatMul` quantises its input, multiplies,
 //!   scales and adds the bias in one node, 98 % of what static scales would reach.
 //! - 8-bit weights are signed: unsigned ones take twice the time where the processor has VNNI.
 //! - `LayerNormalization` after `Add` takes a sixth of the time of the fused `SkipLayerNormalization`.
-//! - Attention is two `FusedMatMul`, which read heads in place, around a `Softmax`: 4 % faster over a whole
-//!   text of up to 250 tokens than `MultiHeadAttention`, which copies them; 8 % slower at 512.
-//! - The 4-bit word table is unpacked by seven small nodes in a fifth of the time of
+//! - Attention over up to 320 tokens is two `FusedMatMul`, which read heads in place, around a `Softmax`: 4 %
+//!   faster over a whole text than `MultiHeadAttention`, which copies them. Over more tokens the weights of
+//!   all heads leave the caches; `MultiHeadAttention` takes them in blocks, is 8 % faster at 512 tokens, and
+//!   saves 25 MB of memory for each session. The `If` between the two costs 1 %.
+//! - The 4-bit word table is unpacked by ten small nodes in a third of the time of
 //!   `GatherBlockQuantized`, and its scales stay in half precision.
 
 use std::io::{self, Write};
@@ -24,12 +26,21 @@ use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm, Q4_BLOCK
 /// What a nibble of zero stands for, times minus one.
 const NIBBLE_MIDDLE: f32 = 8.0;
 
+/// The number of tokens up to which attention holds the weights of all heads at once.
+const SHORT: i64 = 320;
+
 /// A network while it is written.
 pub(super) struct Network<'a, W: Write> {
     graph: GraphBuilder<W>,
     weights: &'a EncoderWeights,
     shape: EncoderShape,
     options: &'a GraphOptions<'a>,
+    /// The sizes of the input: texts, tokens of each.
+    sizes: Value,
+    /// The sizes of queries, keys and values side by side, text by text.
+    joint_sizes: Value,
+    /// Whether there is one text, of few tokens.
+    alone_and_short: Value,
 }
 
 impl<'a, W: Write> Network<'a, W> {
@@ -45,6 +56,9 @@ impl<'a, W: Write> Network<'a, W> {
             weights,
             shape: weights.shape,
             options,
+            sizes: Value::new(),
+            joint_sizes: Value::new(),
+            alone_and_short: Value::new(),
         }
     }
 
@@ -58,23 +72,47 @@ impl<'a, W: Write> Network<'a, W> {
             };
             state = self.layer(&state, layer, smoothing)?;
         }
-        let tokens = self.graph.i64s(&[0])?;
-        let mean = self.graph.node(
-            "ReduceMean",
-            [&state, &tokens],
-            &[("keepdims", Attribute::Int(1))],
-        );
+        let by_text = self.by_text(&state)?;
+        let tokens = self.graph.i64s(&[1])?;
+        let mean = self.graph.node("ReduceMean", [&by_text, &tokens], &[("keepdims", Attribute::Int(0))]);
         self.graph.output(&mean, "pooled");
         Ok(self.graph)
     }
 
-    /// Word plus position plus type, normalised: `[tokens, hidden]`.
+    /// Word plus position plus type, normalised: `[tokens, hidden]`, text after text.
     fn embeddings(&mut self) -> io::Result<Value> {
         let flat = self.graph.i64s(&[-1])?;
         let ids = self.graph.node("Reshape", ["input_ids", &flat], &[]);
+        self.sizes = self.graph.node("Shape", ["input_ids"], &[]);
+        self.joint_sizes = self.dims_by_text(3 * self.shape.hidden)?;
+        self.alone_and_short = self.is_alone_and_short(&ids)?;
         let words = self.words(&ids)?;
-        let positions = self.positions(&ids)?;
-        self.add_norm(&words, &positions, &self.weights.embeddings.norm)
+        let words = self.by_text(&words)?;
+        let positions = self.positions()?;
+        let state = self.add_norm(&words, &positions, &self.weights.embeddings.norm)?;
+        self.rows(&state, self.shape.hidden)
+    }
+
+    /// Whether there is one text, of few tokens: what the faster form of attention is for.
+    fn is_alone_and_short(&mut self, ids: &str) -> io::Result<Value> {
+        let texts = self.graph.node("Shape", ["input_ids"], &[("end", Attribute::Int(1))]);
+        let one = self.graph.i64s(&[1])?;
+        let alone = self.graph.node("Equal", [&texts, &one], &[]);
+        let tokens = self.graph.node("Shape", [ids], &[]);
+        let bound = self.graph.i64s(&[SHORT])?;
+        let short = self.graph.node("LessOrEqual", [&tokens, &bound], &[]);
+        Ok(self.graph.node("And", [&alone, &short], &[]))
+    }
+
+    /// The rows of all tokens as `[texts, tokens of a text, hidden]`.
+    fn by_text(&mut self, rows: &str) -> io::Result<Value> {
+        let dims = self.dims_by_text(self.shape.hidden)?;
+        Ok(self.graph.node("Reshape", [rows, &dims], &[]))
+    }
+
+    fn dims_by_text(&mut self, width: usize) -> io::Result<Value> {
+        let width = self.graph.i64s(&[to_i64(width)])?;
+        Ok(self.graph.node("Concat", [&self.sizes, &width], &[("axis", Attribute::Int(0))]))
     }
 
     /// The rows of the word table: to the bit as they came, but for dense tables in an 8-bit model.
@@ -91,16 +129,12 @@ impl<'a, W: Write> Network<'a, W> {
         let dims = [self.shape.vocabulary, self.shape.hidden];
         match (self.options.precision, table.format()) {
             (Precision::F32, Format::F16) => {
-                let table = self
-                    .graph
-                    .streamed(ElementType::F16, &dims, table.stored_rows())?;
+                let table = self.graph.streamed(ElementType::F16, &dims, table.stored_rows())?;
                 let rows = self.graph.node("Gather", [&table, ids], &[]);
                 Ok(self.cast_to_f32(&rows))
             }
             (Precision::F32, Format::F32) => {
-                let table = self
-                    .graph
-                    .streamed(ElementType::F32, &dims, table.stored_rows())?;
+                let table = self.graph.streamed(ElementType::F32, &dims, table.stored_rows())?;
                 Ok(self.graph.node("Gather", [&table, ids], &[]))
             }
             (Precision::F32, Format::Bf16 | Format::Q4) => {
@@ -126,11 +160,7 @@ impl<'a, W: Write> Network<'a, W> {
         let mask = graph.constant(ElementType::U8, &[], &[15])?;
         let low = graph.node("BitwiseAnd", [&bytes, &mask], &[]);
         let half = graph.constant(ElementType::U8, &[], &[4])?;
-        let high = graph.node(
-            "BitShift",
-            [&bytes, &half],
-            &[("direction", Attribute::Text("RIGHT"))],
-        );
+        let high = graph.node("BitShift", [&bytes, &half], &[("direction", Attribute::Text("RIGHT"))]);
         let values = graph.node("Concat", [&low, &high], &[("axis", Attribute::Int(2))]);
         let values = self.cast_to_f32(&values);
         let middle = self.graph.f32s(&[], &[NIBBLE_MIDDLE])?;
@@ -141,25 +171,20 @@ impl<'a, W: Write> Network<'a, W> {
         self.rows(&rows, self.shape.hidden)
     }
 
-    /// The first rows of the position table, one for each token; the row of token type 0 is in each.
-    fn positions(&mut self, ids: &str) -> io::Result<Value> {
+    /// The first rows of the position table, one for each token of a text; the row of token type 0 is in each.
+    fn positions(&mut self) -> io::Result<Value> {
         let tables = &self.weights.embeddings;
         let hidden = self.shape.hidden;
         let mut token_type = vec![0.0; hidden];
         tables.token_type.read_row(0, &mut token_type);
         // Rows before the first position belong to padding, of which there is none.
-        let mut values = tables
-            .position
-            .to_f32()
-            .split_off(self.shape.first_position * hidden);
+        let mut values = tables.position.to_f32().split_off(self.shape.first_position * hidden);
         for row in values.chunks_exact_mut(hidden) {
-            row.iter_mut()
-                .zip(&token_type)
-                .for_each(|(value, of_type)| *value += of_type);
+            row.iter_mut().zip(&token_type).for_each(|(value, of_type)| *value += of_type);
         }
         let table = self.graph.f32s(&[values.len() / hidden, hidden], &values)?;
         let first = self.graph.i64s(&[0])?;
-        let tokens = self.graph.node("Shape", [ids], &[]);
+        let tokens = self.graph.node("Shape", ["input_ids"], &[("start", Attribute::Int(1))]);
         Ok(self.graph.node("Slice", [&table, &first, &tokens], &[]))
     }
 
@@ -185,25 +210,37 @@ impl<'a, W: Write> Network<'a, W> {
         let mut dense = Dense::side_by_side(&parts);
         let state = self.smooth(state, &mut dense, smoothing.map(|layer| &*layer.attention))?;
         let joint = self.linear(&state, &dense)?;
-        let dims = self.graph.i64s(&[-1, to_i64(3 * heads), to_i64(width)])?;
-        let joint = self.graph.node("Reshape", [&joint, &dims], &[]);
-        let [query, key, value] = self.graph.split::<3>(&joint, 1);
-        // `transBatch` takes the heads as the batch although they are the middle dimension.
-        let on = || Attribute::Int(1);
-        let scores = self.graph.contrib(
-            "FusedMatMul",
-            [&query, &key],
-            &[("transBatchA", on()), ("transBatchB", on()), ("transB", on())],
-        );
-        let weights = self
-            .graph
-            .node("Softmax", [&scores], &[("axis", Attribute::Int(-1))]);
-        let context = self
-            .graph
-            .contrib("FusedMatMul", [&weights, &value], &[("transBatchB", on())]);
-        let order = Attribute::Ints(vec![1, 0, 2]);
-        let context = self.graph.node("Transpose", [&context], &[("perm", order)]);
-        self.rows(&context, self.shape.hidden)
+        let flat = self.graph.i64s(&[-1, to_i64(self.shape.hidden)])?;
+        let condition = self.alone_and_short.clone();
+        let joint_sizes = self.joint_sizes.clone();
+        self.graph.choose(
+            &condition,
+            |graph| {
+                let dims = graph.i64s(&[-1, to_i64(3 * heads), to_i64(width)])?;
+                let joint = graph.node("Reshape", [&joint, &dims], &[]);
+                let [query, key, value] = graph.split::<3>(&joint, 1);
+                // `transBatch` takes the heads as the batch although they are the middle dimension.
+                let on = || Attribute::Int(1);
+                let turned = [("transBatchA", on()), ("transBatchB", on()), ("transB", on())];
+                let scores = graph.contrib("FusedMatMul", [&query, &key], &turned);
+                let weights = graph.node("Softmax", [&scores], &[("axis", Attribute::Int(-1))]);
+                let context = graph.contrib("FusedMatMul", [&weights, &value], &[("transBatchB", on())]);
+                let order = Attribute::Ints(vec![1, 0, 2]);
+                let context = graph.node("Transpose", [&context], &[("perm", order)]);
+                Ok(graph.node("Reshape", [&context, &flat], &[]))
+            },
+            |graph| {
+                let joint = graph.node("Reshape", [&joint, &joint_sizes], &[]);
+                let [query, key, value] = graph.split::<3>(&joint, 2);
+                let attributes = [
+                    ("num_heads", Attribute::Int(to_i64(heads))),
+                    // The queries hold it already.
+                    ("scale", Attribute::Float(1.0)),
+                ];
+                let context = graph.contrib("MultiHeadAttention", [&query, &key, &value], &attributes);
+                Ok(graph.node("Reshape", [&context, &flat], &[]))
+            },
+        )
     }
 
     /// The feed-forward part, and what is to be added to it: the state, or, where outlier channels are set
@@ -219,18 +256,13 @@ impl<'a, W: Write> Network<'a, W> {
         let mut residual = state.to_owned();
         if let Some(layer) = smoothing.filter(|layer| !layer.outliers.is_empty()) {
             let mut drop = vec![false; self.shape.feed_forward];
-            layer
-                .outliers
-                .iter()
-                .for_each(|&channel| drop[usize::from(channel)] = true);
+            layer.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
             let (apart_in, apart_out);
             (wide, apart_in) = wide.part_outputs(&drop);
             (narrow, apart_out) = narrow.part_inputs(&drop);
             let middle = self.gemm(state, &apart_in)?;
             let middle = self.graph.contrib("Gelu", [&middle], &[]);
-            let matrix = self
-                .graph
-                .f32s(&[apart_out.inputs, apart_out.outputs], &apart_out.values)?;
+            let matrix = self.graph.f32s(&[apart_out.inputs, apart_out.outputs], &apart_out.values)?;
             residual = self.graph.node("Gemm", [&middle, &matrix, state], &[]);
         }
         let input = self.smooth(state, &mut wide, smoothing.map(|layer| &*layer.feed_forward))?;
@@ -245,10 +277,7 @@ impl<'a, W: Write> Network<'a, W> {
             return Ok(input.to_owned());
         };
         dense.scale_inputs(exponents);
-        let inverse: Vec<f32> = exponents
-            .iter()
-            .map(|&exponent| power_of_two(-exponent))
-            .collect();
+        let inverse: Vec<f32> = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
         let inverse = self.graph.f32s(&[inverse.len()], &inverse)?;
         Ok(self.graph.node("Mul", [input, &inverse], &[]))
     }
@@ -258,9 +287,7 @@ impl<'a, W: Write> Network<'a, W> {
             Precision::F32 => self.gemm(input, dense),
             Precision::Int8 => {
                 let (bytes, scales) = dense.quantise();
-                let matrix = self
-                    .graph
-                    .constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
+                let matrix = self.graph.constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
                 let scales = self.graph.f32s(&[scales.len()], &scales)?;
                 let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
                 // The empty input is the zero point of the weights: they are symmetric.
@@ -280,13 +307,8 @@ impl<'a, W: Write> Network<'a, W> {
         let sum = self.graph.node("Add", [left, right], &[]);
         let scale = self.graph.f32s(&[norm.scale.len()], &norm.scale)?;
         let bias = self.graph.f32s(&[norm.bias.len()], &norm.bias)?;
-        let attributes = [
-            ("axis", Attribute::Int(-1)),
-            ("epsilon", Attribute::Float(self.shape.epsilon)),
-        ];
-        Ok(self
-            .graph
-            .node("LayerNormalization", [&sum, &scale, &bias], &attributes))
+        let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.shape.epsilon))];
+        Ok(self.graph.node("LayerNormalization", [&sum, &scale, &bias], &attributes))
     }
 
     /// One row for each token.

@@ -1,7 +1,9 @@
 //! Writes an encoder of the BERT family as an ONNX model for ONNX Runtime.
 //!
-//! The input is `input_ids` (i64, `[1, sequence]`), the output `pooled` (f32, `[1, hidden]`): the mean over
-//! all tokens, not yet divided by its norm. There is no attention mask: a text runs alone and unpadded.
+//! The input is `input_ids` (i64, `[batch, sequence]`), the output `pooled` (f32, `[batch, hidden]`): the mean
+//! over all tokens of a text, not yet divided by its norm. There is no attention mask: a text runs alone, or
+//! with others of exactly as many tokens. In 8 bits the scale of an activation is taken over the whole batch,
+//! so there only a text that runs alone has a vector of its own.
 //! Beside `model.onnx` lies `model.onnx_data` with all large constants; the model holds the SHA-256 of it,
 //! so a digest of the model is one of the weights too. The same weights and options give the same bytes on
 //! every machine.
@@ -100,10 +102,7 @@ pub fn write_model(
         Error::new(ErrorKind::Config, "the path of the model has no file name")
             .with_context("file", out.display())
     })?;
-    let paths = ModelPaths {
-        model: out.to_owned(),
-        data: beside(out),
-    };
+    let paths = ModelPaths { model: out.to_owned(), data: beside(out) };
     let unwritten = |path: &Path, error: io::Error| {
         Error::new(ErrorKind::Config, "a file of the model can't be written")
             .with_context("file", path.display())
@@ -136,13 +135,11 @@ fn write_data(
 ) -> io::Result<ModelProto> {
     let data = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let graph = Network::new(weights, options, data, name).write()?;
-    let input = value_info("input_ids", ElementType::I64, &[fixed(1), named("sequence")]);
+    let input = value_info("input_ids", ElementType::I64, &[named("batch"), named("sequence")]);
     let width = i64::try_from(weights.shape.hidden).map_err(io::Error::other)?;
-    let output = value_info("pooled", ElementType::F32, &[fixed(1), fixed(width)]);
+    let output = value_info("pooled", ElementType::F32, &[named("batch"), fixed(width)]);
     let (graph, data, digest) = graph.finish(options.profile, input, output);
-    data.into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()?;
+    data.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     let set = |domain: &str, version| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),
@@ -163,28 +160,15 @@ fn write_data(
 }
 
 fn fixed(size: i64) -> DimensionProto {
-    DimensionProto {
-        dim_value: Some(size),
-        dim_param: None,
-    }
+    DimensionProto { dim_value: Some(size), dim_param: None }
 }
 
 fn named(name: &str) -> DimensionProto {
-    DimensionProto {
-        dim_value: None,
-        dim_param: Some(name.to_owned()),
-    }
+    DimensionProto { dim_value: None, dim_param: Some(name.to_owned()) }
 }
 
 fn value_info(name: &str, kind: ElementType, dim: &[DimensionProto]) -> ValueInfoProto {
-    let tensor_type = TensorTypeProto {
-        elem_type: Some(kind as i32),
-        shape: Some(TensorShapeProto { dim: dim.to_vec() }),
-    };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
-            tensor_type: Some(tensor_type),
-        }),
-    }
+    let tensor_type =
+        TensorTypeProto { elem_type: Some(kind as i32), shape: Some(TensorShapeProto { dim: dim.to_vec() }) };
+    ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }

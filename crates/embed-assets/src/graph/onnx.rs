@@ -27,6 +27,7 @@ pub(super) const EXTERNAL: i32 = 1;
 pub(super) const ATTRIBUTE_FLOAT: i32 = 1;
 pub(super) const ATTRIBUTE_INT: i32 = 2;
 pub(super) const ATTRIBUTE_STRING: i32 = 3;
+pub(super) const ATTRIBUTE_GRAPH: i32 = 5;
 pub(super) const ATTRIBUTE_INTS: i32 = 7;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -61,10 +62,7 @@ pub(super) struct StringStringEntryProto {
 
 impl StringStringEntryProto {
     pub(super) fn new(key: &str, value: impl Into<String>) -> Self {
-        Self {
-            key: Some(key.to_owned()),
-            value: Some(value.into()),
-        }
+        Self { key: Some(key.to_owned()), value: Some(value.into()) }
     }
 }
 
@@ -108,6 +106,8 @@ pub(super) struct AttributeProto {
     pub(super) i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub(super) s: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) g: Option<GraphProto>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(super) ints: Vec<i64>,
     #[prost(int32, optional, tag = "20")]

@@ -32,12 +32,7 @@ impl Dense {
                 bias.push(part.bias.get(output).copied().unwrap_or_default() * factor);
             }
         }
-        Self {
-            inputs,
-            outputs,
-            values,
-            bias,
-        }
+        Self { inputs, outputs, values, bias }
     }
 
     /// Multiplies what belongs to each input by two to the power of its exponent, which is exact.
@@ -51,16 +46,12 @@ impl Dense {
     /// The matrix without the outputs for which `drop` is true, and the matrix of those alone.
     pub(super) fn part_outputs(&self, drop: &[bool]) -> (Self, Self) {
         let part = |wanted: bool| {
-            let columns: Vec<usize> = (0..self.outputs)
-                .filter(|&output| drop[output] == wanted)
-                .collect();
+            let columns: Vec<usize> = (0..self.outputs).filter(|&output| drop[output] == wanted).collect();
             let rows = self.values.chunks_exact(self.outputs);
             Self {
                 inputs: self.inputs,
                 outputs: columns.len(),
-                values: rows
-                    .flat_map(|row| columns.iter().map(|&column| row[column]))
-                    .collect(),
+                values: rows.flat_map(|row| columns.iter().map(|&column| row[column])).collect(),
                 bias: columns.iter().map(|&column| self.bias[column]).collect(),
             }
         };
@@ -72,16 +63,8 @@ impl Dense {
     pub(super) fn part_inputs(&self, drop: &[bool]) -> (Self, Self) {
         let part = |wanted: bool, bias: Vec<f32>| {
             let rows = self.values.chunks_exact(self.outputs).zip(drop);
-            let kept: Vec<&[f32]> = rows
-                .filter(|&(_, &drop)| drop == wanted)
-                .map(|(row, _)| row)
-                .collect();
-            Self {
-                inputs: kept.len(),
-                outputs: self.outputs,
-                values: kept.concat(),
-                bias,
-            }
+            let kept: Vec<&[f32]> = rows.filter(|&(_, &drop)| drop == wanted).map(|(row, _)| row).collect();
+            Self { inputs: kept.len(), outputs: self.outputs, values: kept.concat(), bias }
         };
         (part(false, self.bias.clone()), part(true, Vec::new()))
     }
@@ -98,11 +81,7 @@ impl Dense {
             *scale = scale_of(*scale);
         }
         let rows = self.values.chunks_exact(self.outputs);
-        let bytes = rows.flat_map(|row| {
-            row.iter()
-                .zip(&scales)
-                .map(|(&value, &scale)| to_i8(value, scale))
-        });
+        let bytes = rows.flat_map(|row| row.iter().zip(&scales).map(|(&value, &scale)| to_i8(value, scale)));
         (bytes.collect(), scales)
     }
 }
@@ -121,11 +100,8 @@ pub(super) fn q4_rows(
     table: &Matrix,
 ) -> Option<(impl Iterator<Item = Vec<u8>>, impl Iterator<Item = Vec<u8>>)> {
     (table.format() == Format::Q4).then(|| {
-        let blocks = || {
-            table
-                .stored_rows()
-                .map(|row| row.as_chunks::<{ crate::weights::Q4_BLOCK_BYTES }>().0)
-        };
+        let blocks =
+            || table.stored_rows().map(|row| row.as_chunks::<{ crate::weights::Q4_BLOCK_BYTES }>().0);
         (
             blocks().map(|row| row.iter().flat_map(|block| block[..2].iter().copied()).collect()),
             blocks().map(|row| row.iter().flat_map(|block| block[2..].iter().copied()).collect()),

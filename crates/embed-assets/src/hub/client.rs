@@ -65,24 +65,17 @@ impl Failure {
 
 impl<'a> Client<'a> {
     pub(super) fn new(options: &'a HubOptions) -> Self {
-        Self {
-            options,
-            http: OnceLock::new(),
-            answered: Mutex::default(),
-        }
+        Self { options, http: OnceLock::new(), answered: Mutex::default() }
     }
 
     /// Asks for a file and follows redirects up to the answer that holds bytes, or says why there is none.
     pub(super) async fn open(&self, wanted: &Wanted<'_>) -> Result<(Announced, Response), Failure> {
         let http = self.http().map_err(Failure::last)?;
-        let endpoint = Url::parse(&self.options.endpoint)
-            .ok()
-            .filter(Url::has_host)
-            .ok_or_else(|| {
-                let what =
-                    "HF_ENDPOINT is not the address of a server; set it to one like https://huggingface.co";
-                Failure::last(Error::new(ErrorKind::Config, what))
-            })?;
+        let endpoint = Url::parse(&self.options.endpoint).ok().filter(Url::has_host).ok_or_else(|| {
+            let what =
+                "HF_ENDPOINT is not the address of a server; set it to one like https://huggingface.co";
+            Failure::last(Error::new(ErrorKind::Config, what))
+        })?;
         let address = format!(
             "{}/{}/resolve/{}/{}",
             endpoint.as_str().trim_end_matches('/'),
@@ -110,15 +103,11 @@ impl<'a> Client<'a> {
                 .and_then(|location| url.join(location.to_str().ok()?).ok())
                 .ok_or_else(|| Failure::last(protocol("the hub sends elsewhere without saying where")))?;
             if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(Failure::last(protocol(
-                    "the hub sends from https to a place without it",
-                )));
+                return Err(Failure::last(protocol("the hub sends from https to a place without it")));
             }
             url = next;
         }
-        Err(Failure::last(protocol(
-            "the hub sends from place to place without end",
-        )))
+        Err(Failure::last(protocol("the hub sends from place to place without end")))
     }
 
     async fn send(
@@ -128,11 +117,8 @@ impl<'a> Client<'a> {
         at_home: bool,
         wanted: &Wanted<'_>,
     ) -> Result<Response, Failure> {
-        let host = format!(
-            "{}:{}",
-            url.host_str().unwrap_or_default(),
-            url.port_or_known_default().unwrap_or(0)
-        );
+        let host =
+            format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
         let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         // The place that holds the bytes is another's: whoever runs it must not learn the token.
         if at_home && let Some(token) = self.options.token.as_ref().and_then(|token| token.header()) {
@@ -140,20 +126,15 @@ impl<'a> Client<'a> {
         }
         if wanted.offset > 0 {
             request = request.header(RANGE, format!("bytes={}-", wanted.offset));
-            if let Some(validator) = wanted
-                .validator
-                .and_then(|validator| HeaderValue::from_str(validator).ok())
+            if let Some(validator) =
+                wanted.validator.and_then(|validator| HeaderValue::from_str(validator).ok())
             {
                 request = request.header(IF_RANGE, validator);
             }
         }
         let known = self.answered().contains(&host);
         let patience = &self.options.patience;
-        let limit = if known {
-            patience.response
-        } else {
-            patience.first_response
-        };
+        let limit = if known { patience.response } else { patience.first_response };
         match timeout(limit, request.send()).await {
             Ok(Ok(response)) => {
                 self.answered().insert(host);
@@ -174,10 +155,7 @@ impl<'a> Client<'a> {
             }
             Err(_) => {
                 let what = format!("says nothing for {}", seconds(limit));
-                Err(Failure {
-                    error: silent(ErrorKind::Timeout, &host, &what),
-                    again: known,
-                })
+                Err(Failure { error: silent(ErrorKind::Timeout, &host, &what), again: known })
             }
         }
     }
@@ -212,11 +190,8 @@ impl<'a> Client<'a> {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| {
-            Error::new(
-                ErrorKind::Config,
-                "the HTTP client can't be built; check the proxy variables",
-            )
-            .with_source(error.without_url())
+            Error::new(ErrorKind::Config, "the HTTP client can't be built; check the proxy variables")
+                .with_source(error.without_url())
         })?;
         Ok(self.http.get_or_init(|| http))
     }
@@ -225,18 +200,14 @@ impl<'a> Client<'a> {
 impl Announced {
     fn add(&mut self, headers: &HeaderMap, wanted: &Wanted<'_>) -> Result<(), Error> {
         let text = |name: &'static str| {
-            headers
-                .get(HeaderName::from_static(name))
-                .and_then(|value| value.to_str().ok())
+            headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok())
         };
         match text("x-repo-commit") {
             Some(commit) if commit == wanted.revision => {}
             Some(commit) => {
-                return Err(
-                    protocol("the hub answers with another commit than the pinned one")
-                        .with_context("asked", wanted.revision)
-                        .with_context("got", commit.escape_debug()),
-                );
+                return Err(protocol("the hub answers with another commit than the pinned one")
+                    .with_context("asked", wanted.revision)
+                    .with_context("got", commit.escape_debug()));
             }
             // A portal that wants a log-in answers everything with a page of its own.
             None => {
@@ -259,18 +230,10 @@ impl Announced {
 /// What a status means. Answers with bytes, and the one that says that there are no more, are fine.
 fn check(response: &Response, at_home: bool, has_token: bool, wanted: &Wanted<'_>) -> Result<(), Failure> {
     let status = response.status();
-    if matches!(
-        status,
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
-    ) {
+    if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
         return Ok(());
     }
-    let Wanted {
-        repository,
-        revision,
-        path,
-        ..
-    } = wanted;
+    let Wanted { repository, revision, path, .. } = wanted;
     let after = response
         .headers()
         .get(RETRY_AFTER)
@@ -326,11 +289,7 @@ pub(super) fn protocol(what: &str) -> Error {
 }
 
 fn silent(kind: ErrorKind, host: &str, what: &str) -> Error {
-    Error::new(
-        kind,
-        format!("{host} {what}; check the network, HF_ENDPOINT and HTTPS_PROXY"),
-    )
-    .temporary()
+    Error::new(kind, format!("{host} {what}; check the network, HF_ENDPOINT and HTTPS_PROXY")).temporary()
 }
 
 fn seconds(duration: Duration) -> String {

@@ -53,10 +53,7 @@ struct Arrived {
 impl Place {
     pub(super) fn note(&self) -> Note {
         // A damaged note is no note: then the file is fetched anew.
-        fs::read(&self.note)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default()
+        fs::read(&self.note).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     fn write_note(&self, note: &Note) -> Result<(), Error> {
@@ -85,11 +82,7 @@ impl Hub<'_> {
     pub(super) fn place(&self, file: HubFile) -> Place {
         let name = file.path.replace('/', "__");
         let in_folder = |suffix: &str| self.downloads.join(format!("{name}{suffix}"));
-        Place {
-            whole: in_folder(""),
-            part: in_folder(".part"),
-            note: in_folder(".json"),
-        }
+        Place { whole: in_folder(""), part: in_folder(".part"), note: in_folder(".json") }
     }
 
     /// Fetches a file, however many tries it takes within reason.
@@ -148,8 +141,7 @@ impl Hub<'_> {
             Retry::Temporary { after: Some(asked) } => asked.max(own),
             _ => own,
         };
-        self.progress
-            .message(&format!("{error}; next try in {:.1} s", pause.as_secs_f64()));
+        self.progress.message(&format!("{error}; next try in {:.1} s", pause.as_secs_f64()));
         sleep(pause).await;
         Ok(())
     }
@@ -158,11 +150,7 @@ impl Hub<'_> {
     async fn attempt(&self, file: HubFile, place: &Place) -> Result<Arrived, Failure> {
         let note = place.note();
         // Without a validator the digest still tells in the end whether the two parts belong together.
-        let offset = if note == Note::default() {
-            0
-        } else {
-            place.partial_bytes()
-        };
+        let offset = if note == Note::default() { 0 } else { place.partial_bytes() };
         let wanted = Wanted {
             repository: self.profile.repository,
             revision: self.profile.revision,
@@ -175,21 +163,14 @@ impl Hub<'_> {
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if offset > 0 && announced.bytes == Some(offset) {
                 // The try before was cut after the last byte and before the check.
-                return Ok(Arrived {
-                    sha256,
-                    bytes: announced.bytes,
-                });
+                return Ok(Arrived { sha256, bytes: announced.bytes });
             }
             place.discard().map_err(Failure::last)?;
-            return Err(Failure::again(protocol(
-                "the hub doesn't know the rest of a partial file",
-            )));
+            return Err(Failure::again(protocol("the hub doesn't know the rest of a partial file")));
         }
         let start = start_of(&response).unwrap_or(0);
         if start != 0 && start != offset {
-            return Err(Failure::last(protocol(
-                "the hub sends another part of the file than asked",
-            )));
+            return Err(Failure::last(protocol("the hub sends another part of the file than asked")));
         }
         let rest = header_number(response.headers().get(CONTENT_LENGTH));
         let total = announced.bytes.or(rest.map(|rest| start.saturating_add(rest)));
@@ -200,12 +181,7 @@ impl Hub<'_> {
             .filter(|etag| etag.starts_with('"'))
             .map(str::to_owned);
         create_dirs(&self.downloads).map_err(Failure::last)?;
-        place
-            .write_note(&Note {
-                sha256: sha256.clone(),
-                validator,
-            })
-            .map_err(Failure::last)?;
+        place.write_note(&Note { sha256: sha256.clone(), validator }).map_err(Failure::last)?;
         self.receive(file, &place.part, response, start, total).await?;
         Ok(Arrived { sha256, bytes: total })
     }
@@ -220,17 +196,10 @@ impl Hub<'_> {
         total: Option<u64>,
     ) -> Result<(), Failure> {
         let local = |error| Failure::last(failed("write", part, error));
-        let opened = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(part)
-            .await;
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(part).await;
         let mut target = opened.map_err(local)?;
         target.set_len(start).await.map_err(local)?;
-        tokio::io::AsyncSeekExt::seek(&mut target, io::SeekFrom::Start(start))
-            .await
-            .map_err(local)?;
+        tokio::io::AsyncSeekExt::seek(&mut target, io::SeekFrom::Start(start)).await.map_err(local)?;
         let mut target = BufWriter::with_capacity(BUFFER, target);
         let mut done = start;
         let ended = loop {
@@ -239,9 +208,7 @@ impl Hub<'_> {
                 Ok(Ok(Some(chunk))) => {
                     done += chunk.len() as u64;
                     if total.is_some_and(|total| done > total) {
-                        break Err(Failure::again(protocol(
-                            "the hub sends more bytes than it announced",
-                        )));
+                        break Err(Failure::again(protocol("the hub sends more bytes than it announced")));
                     }
                     target.write_all(&chunk).await.map_err(local)?;
                 }
@@ -249,10 +216,7 @@ impl Hub<'_> {
                 Ok(Ok(None)) => break Ok(()),
                 Ok(Err(error)) => {
                     let Failure { error: what, again } = cut(file, done);
-                    break Err(Failure {
-                        error: what.with_source(error.without_url()),
-                        again,
-                    });
+                    break Err(Failure { error: what.with_source(error.without_url()), again });
                 }
                 Err(_) => break Err(cut(file, done)),
             }
@@ -271,23 +235,13 @@ impl Hub<'_> {
         })
         .await?;
         let wrong_size = arrived.bytes.is_some_and(|announced| announced != bytes);
-        if wrong_size
-            || arrived
-                .sha256
-                .as_ref()
-                .is_some_and(|expected| *expected != sha256)
-        {
+        if wrong_size || arrived.sha256.as_ref().is_some_and(|expected| *expected != sha256) {
             place.discard()?;
-            return Err(
-                protocol(&format!("{} came with other bytes than announced", file.path))
-                    .with_context("expected SHA-256", arrived.sha256.as_deref().unwrap_or("none"))
-                    .with_context("got", sha256),
-            );
+            return Err(protocol(&format!("{} came with other bytes than announced", file.path))
+                .with_context("expected SHA-256", arrived.sha256.as_deref().unwrap_or("none"))
+                .with_context("got", sha256));
         }
-        place.write_note(&Note {
-            sha256: Some(sha256),
-            validator: None,
-        })?;
+        place.write_note(&Note { sha256: Some(sha256), validator: None })?;
         fs::rename(&place.part, &place.whole).map_err(|error| failed("write", &place.whole, error))?;
         Ok(place.whole.clone())
     }
@@ -303,24 +257,16 @@ fn expected_digest(file: HubFile, announced: &Announced) -> Result<Option<String
         .with_context("expected SHA-256", pinned)
         .with_context("got", other)),
         (Digest::Pinned(pinned), _) => Ok(Some(pinned.to_owned())),
-        (Digest::Announced, None) => Err(protocol(&format!(
-            "the hub gives no SHA-256 for {}; check HF_ENDPOINT",
-            file.path
-        ))),
+        (Digest::Announced, None) => {
+            Err(protocol(&format!("the hub gives no SHA-256 for {}; check HF_ENDPOINT", file.path)))
+        }
         (_, announced) => Ok(announced.clone()),
     }
 }
 
 fn cut(file: HubFile, done: u64) -> Failure {
-    let what = format!(
-        "the connection was cut while {} came; check the network",
-        file.path
-    );
-    Failure::again(
-        Error::new(ErrorKind::Unavailable, what)
-            .with_context("bytes so far", done)
-            .temporary(),
-    )
+    let what = format!("the connection was cut while {} came; check the network", file.path);
+    Failure::again(Error::new(ErrorKind::Unavailable, what).with_context("bytes so far", done).temporary())
 }
 
 /// Where the bytes of a partial answer begin: `bytes 5-9/10`.

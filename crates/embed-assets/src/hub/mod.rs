@@ -75,8 +75,7 @@ impl<'a> Hub<'a> {
     /// fetched now.
     pub(crate) async fn obtain(&self, file: HubFile) -> Result<PathBuf, Error> {
         if let Some(path) = self.cached(file).await? {
-            self.progress
-                .message(&format!("Taking {} from the hub's cache", file.path));
+            self.progress.message(&format!("Taking {} from the hub's cache", file.path));
             return Ok(path);
         }
         if let Some(path) = self.kept(file).await? {
@@ -109,10 +108,7 @@ impl<'a> Hub<'a> {
         let Ok(blob) = fs::canonicalize(&path) else {
             return Ok(None);
         };
-        let named = blob
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(sha256_in);
+        let named = blob.file_name().and_then(|name| name.to_str()).and_then(sha256_in);
         let expected = match (file.digest, named) {
             (Digest::Pinned(sha256), _) => Some(sha256.to_owned()),
             (_, Some(sha256)) => Some(sha256),
@@ -146,13 +142,14 @@ fn sha256_in(text: &str) -> Option<String> {
 }
 
 /// Whether a file has this digest, if there is one. A file that can't be read has none.
-async fn has_digest(path: &Path, expected: Option<String>, progress: &dyn Progress) -> Result<bool, Error> {
+pub(crate) async fn has_digest(
+    path: &Path,
+    expected: Option<String>,
+    progress: &dyn Progress,
+) -> Result<bool, Error> {
     let Some(expected) = expected else {
         return Ok(path.is_file());
     };
     let path = path.to_owned();
-    blocking(progress, move |_| {
-        Ok(sha256_file(&path).is_ok_and(|sha256| sha256 == expected))
-    })
-    .await
+    blocking(progress, move |_| Ok(sha256_file(&path).is_ok_and(|sha256| sha256 == expected))).await
 }

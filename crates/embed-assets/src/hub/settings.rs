@@ -113,10 +113,7 @@ impl HubOptions {
         let text = |name: &str| match variable(name) {
             None => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| {
-                Error::new(
-                    ErrorKind::Config,
-                    format!("{name} is not valid Unicode; set it anew"),
-                )
+                Error::new(ErrorKind::Config, format!("{name} is not valid Unicode; set it anew"))
             }),
         };
         let flag = |name: &str| {
@@ -192,28 +189,16 @@ mod tests {
 
     fn of(variables: &[(&str, &str)]) -> Result<HubOptions, Error> {
         HubOptions::from_variables(&|name| {
-            variables
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).into())
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
         })
     }
 
     #[test]
     fn the_cache_is_where_the_hub_puts_it() {
         let cache = |variables: &[(&str, &str)]| of(variables).unwrap().cache.unwrap();
-        assert_eq!(
-            cache(&[("XDG_CACHE_HOME", "/x")]),
-            PathBuf::from("/x/huggingface/hub")
-        );
-        assert_eq!(
-            cache(&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")]),
-            PathBuf::from("/h/hub")
-        );
-        assert_eq!(
-            cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]),
-            PathBuf::from("/c")
-        );
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), PathBuf::from("/x/huggingface/hub"));
+        assert_eq!(cache(&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), PathBuf::from("/h/hub"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), PathBuf::from("/c"));
     }
 
     #[test]
@@ -229,10 +214,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("token"), "hf_file\n").unwrap();
         let home = home.path().to_str().unwrap();
-        assert_eq!(
-            of(&[("HF_HOME", home)]).unwrap().token,
-            Token::new("hf_file").unwrap()
-        );
+        assert_eq!(of(&[("HF_HOME", home)]).unwrap().token, Token::new("hf_file").unwrap());
         let options = of(&[("HF_HOME", home), ("HF_TOKEN", " hf_variable ")]).unwrap();
         assert_eq!(options.token, Token::new("hf_variable").unwrap());
         assert!(!format!("{options:?}").contains("hf_variable"));

@@ -32,9 +32,7 @@ pub(super) fn precompile<'a>(table: impl Iterator<Item = (char, &'a str)>) -> Re
     let mut replacements = Vec::new();
     let mut root = Node::default();
     for (from, to) in table {
-        let place = u32::try_from(replacements.len())
-            .ok()
-            .filter(|place| place & VALUE == 0);
+        let place = u32::try_from(replacements.len()).ok().filter(|place| place & VALUE == 0);
         let place = place.ok_or_else(too_large)?;
         replacements.extend_from_slice(to.as_bytes());
         replacements.push(0);
@@ -48,10 +46,7 @@ pub(super) fn precompile<'a>(table: impl Iterator<Item = (char, &'a str)>) -> Re
         }
     }
     let units = DoubleArray::build(&root)?;
-    let bytes = units
-        .len()
-        .checked_mul(4)
-        .and_then(|bytes| u32::try_from(bytes).ok());
+    let bytes = units.len().checked_mul(4).and_then(|bytes| u32::try_from(bytes).ok());
     let mut compiled = bytes.ok_or_else(too_large)?.to_le_bytes().to_vec();
     compiled.extend(units.into_iter().flat_map(u32::to_le_bytes));
     compiled.extend(replacements);
@@ -92,29 +87,19 @@ impl DoubleArray {
         while let Some((node, position)) = waiting.pop() {
             let base = array.place(node, position)?;
             // From the last to the first, so that the first is taken up next.
-            waiting.extend(
-                node.children
-                    .iter()
-                    .rev()
-                    .map(|(&byte, child)| (child, base ^ usize::from(byte))),
-            );
+            waiting
+                .extend(node.children.iter().rev().map(|(&byte, child)| (child, base ^ usize::from(byte))));
         }
         Ok(array.units)
     }
 
     /// Finds room for what hangs on the node at a position, and writes it.
     fn place(&mut self, node: &Node, position: usize) -> Result<usize, Error> {
-        let labels: Vec<u8> = node
-            .value
-            .map(|_| 0)
-            .into_iter()
-            .chain(node.children.keys().copied())
-            .collect();
+        let labels: Vec<u8> =
+            node.value.map(|_| 0).into_iter().chain(node.children.keys().copied()).collect();
         let mut base = self.lowest;
         while self.bases.contains(&base)
-            || labels
-                .iter()
-                .any(|&label| self.is_taken(base ^ usize::from(label)))
+            || labels.iter().any(|&label| self.is_taken(base ^ usize::from(label)))
         {
             base += 1;
         }
@@ -196,10 +181,7 @@ mod tests {
             let Some(character) = char::from_u32(code) else {
                 continue;
             };
-            let wanted = table
-                .iter()
-                .find(|(from, _)| *from == character)
-                .map(|(_, to)| (*to).to_owned());
+            let wanted = table.iter().find(|(from, _)| *from == character).map(|(_, to)| (*to).to_owned());
             let found = look_up(&compiled, character.encode_utf8(&mut [0; 4]).as_bytes());
             assert_eq!(found, wanted, "U+{code:04X}");
         }

@@ -1,7 +1,7 @@
 //! A matrix in the bytes of the file that it came from, decoded row by row.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use embed_core::Error;
@@ -36,11 +36,34 @@ impl Format {
             Self::F16 | Self::Bf16 => columns.checked_mul(2),
             Self::Q4 => {
                 let whole = columns.is_multiple_of(Q4_BLOCK_VALUES);
-                whole
-                    .then_some(columns / Q4_BLOCK_VALUES)?
-                    .checked_mul(Q4_BLOCK_BYTES)
+                whole.then_some(columns / Q4_BLOCK_VALUES)?.checked_mul(Q4_BLOCK_BYTES)
             }
         }
+    }
+}
+
+/// The bytes of a file, which its matrices share.
+///
+/// A type of its own, because an `Arc<[u8]>` could only be made of what was read by copying it.
+pub struct FileBytes(Vec<u8>);
+
+impl From<Vec<u8>> for FileBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileBytes({})", self.0.len())
     }
 }
 
@@ -51,7 +74,7 @@ pub struct Matrix {
     columns: usize,
     row_bytes: usize,
     format: Format,
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
     range: Range<usize>,
 }
 
@@ -69,7 +92,7 @@ impl Matrix {
     /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if the range is outside of the file, isn't as
     /// long as the matrix, or holds a number that isn't finite.
     pub fn new(
-        file: &Arc<Vec<u8>>,
+        file: &Arc<FileBytes>,
         range: Range<usize>,
         format: Format,
         rows: usize,
@@ -81,24 +104,14 @@ impl Matrix {
                 .with_context("columns", columns)
                 .with_context("bytes", range.len())
         };
-        let row_bytes = format
-            .row_bytes(columns)
-            .filter(|&bytes| bytes > 0)
-            .ok_or_else(sizes)?;
+        let row_bytes = format.row_bytes(columns).filter(|&bytes| bytes > 0).ok_or_else(sizes)?;
         if row_bytes.checked_mul(rows) != Some(range.len()) {
             return Err(sizes());
         }
         if file.get(range.clone()).is_none() {
             return Err(broken("a matrix lies outside of the file"));
         }
-        let matrix = Self {
-            rows,
-            columns,
-            row_bytes,
-            format,
-            file: Arc::clone(file),
-            range,
-        };
+        let matrix = Self { rows, columns, row_bytes, format, file: Arc::clone(file), range };
         if !matrix.is_finite() {
             return Err(broken("a weight is not a finite number"));
         }
@@ -113,7 +126,7 @@ impl Matrix {
     pub fn from_f32(values: &[f32], rows: usize, columns: usize) -> Result<Self, Error> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let range = 0..bytes.len();
-        Self::new(&Arc::new(bytes), range, Format::F32, rows, columns)
+        Self::new(&Arc::new(bytes.into()), range, Format::F32, rows, columns)
     }
 
     /// Rows: outputs of a linear part, entries of a table.

@@ -9,7 +9,7 @@ pub mod q4;
 pub mod safetensors;
 pub mod vocabulary;
 
-pub use matrix::{Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
+pub use matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
 pub use vocabulary::Vocabulary;
 
 use embed_core::{Error, ErrorKind};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind};
 
-use super::matrix::{Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
+use super::matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
 use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, Vocabulary, broken};
 
 const MAGIC: &[u8; 4] = b"E5S1";
@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<(EncoderWeights, Vocabulary), Error> {
 ///
 /// As [`read`].
 pub fn parse(bytes: Vec<u8>) -> Result<(EncoderWeights, Vocabulary), Error> {
-    let file = Arc::new(bytes);
+    let file = Arc::new(FileBytes::from(bytes));
     let mut cursor = Cursor { rest: &file };
     if cursor.take(4)? != MAGIC {
         return Err(broken("the file doesn't begin as a file of 4-bit weights"));
@@ -65,10 +65,7 @@ pub fn parse(bytes: Vec<u8>) -> Result<(EncoderWeights, Vocabulary), Error> {
         return Err(broken("there are more pieces than rows in the word table")
             .with_context("pieces", vocabulary.pieces.len()));
     }
-    let tensors = Directory {
-        entries: read_directory(&mut cursor, file.len())?,
-        file: Arc::clone(&file),
-    };
+    let tensors = Directory { entries: read_directory(&mut cursor, file.len())?, file: Arc::clone(&file) };
     let weights = tensors.weights(shape)?;
     weights.check()?;
     Ok((weights, vocabulary))
@@ -110,18 +107,12 @@ fn read_vocabulary(cursor: &mut Cursor<'_>) -> Result<Vocabulary, Error> {
     let offsets = cursor.take_items(count.checked_add(1).ok_or_else(truncated)?, 4)?;
     let scores = cursor.take_items(count, 4)?;
     let text = cursor.take(text_bytes)?;
-    let mut offsets = offsets
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|bytes| u32::from_le_bytes(*bytes) as usize);
+    let mut offsets = offsets.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes) as usize);
     let mut start = offsets.next().ok_or_else(truncated)?;
     // Safe to reserve: the file has at least eight bytes for each piece, as was just checked.
     let mut pieces = Vec::with_capacity(count);
     for (end, score) in offsets.zip(scores.as_chunks::<4>().0) {
-        let piece = text
-            .get(start..end)
-            .ok_or_else(|| broken("a piece lies outside of the piece text"))?;
+        let piece = text.get(start..end).ok_or_else(|| broken("a piece lies outside of the piece text"))?;
         let piece = std::str::from_utf8(piece)
             .map_err(|error| broken("a piece isn't UTF-8 text").with_source(error))?;
         let score = f32::from_le_bytes(*score);
@@ -132,29 +123,18 @@ fn read_vocabulary(cursor: &mut Cursor<'_>) -> Result<Vocabulary, Error> {
         start = end;
     }
     let normalisation = read_normalisation(cursor)?;
-    Ok(Vocabulary {
-        pieces,
-        bos,
-        eos,
-        pad,
-        unk,
-        normalisation,
-    })
+    Ok(Vocabulary { pieces, bos, eos, pad, unk, normalisation })
 }
 
 fn read_normalisation(cursor: &mut Cursor<'_>) -> Result<Vec<(char, String)>, Error> {
     let count = cursor.size()?;
     let bytes = cursor.u32()? as usize;
-    let mut table = Cursor {
-        rest: cursor.take(bytes)?,
-    };
+    let mut table = Cursor { rest: cursor.take(bytes)? };
     let mut entries: Vec<(char, String)> = Vec::new();
     for _ in 0..count {
         let from = table.character()?;
         let length = table.take(1)?.first().copied().unwrap_or_default();
-        let to = (0..length)
-            .map(|_| table.character())
-            .collect::<Result<String, Error>>()?;
+        let to = (0..length).map(|_| table.character()).collect::<Result<String, Error>>()?;
         // A sorted table has no character twice, and can be searched.
         if entries.last().is_some_and(|(last, _)| *last >= from) {
             return Err(broken("the normalisation table isn't sorted"));
@@ -192,15 +172,8 @@ fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<
         let count = cursor.u32()? as usize;
         let offset = usize::try_from(cursor.u64()?).map_err(|_| truncated())?;
         let bytes = usize::try_from(cursor.u64()?).map_err(|_| truncated())?;
-        let end = offset
-            .checked_add(bytes)
-            .filter(|&end| end <= file_bytes)
-            .ok_or_else(truncated)?;
-        let entry = Entry {
-            kind,
-            count,
-            range: offset..end,
-        };
+        let end = offset.checked_add(bytes).filter(|&end| end <= file_bytes).ok_or_else(truncated)?;
+        let entry = Entry { kind, count, range: offset..end };
         if entries.insert(name.to_owned(), entry).is_some() {
             return Err(broken("a tensor is in the file twice").with_context("tensor", name));
         }
@@ -210,7 +183,7 @@ fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<
 
 struct Directory {
     entries: HashMap<String, Entry>,
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
 }
 
 impl Directory {
@@ -224,9 +197,7 @@ impl Directory {
                 token_type: self.matrix("emb.type", shape.types, hidden)?,
                 norm: self.norm("emb.ln", hidden)?,
             },
-            layers: (0..shape.layers)
-                .map(|layer| self.layer(layer, &shape))
-                .collect::<Result<_, _>>()?,
+            layers: (0..shape.layers).map(|layer| self.layer(layer, &shape)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -265,27 +236,17 @@ impl Directory {
 
     fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
         let about = |error: Error| error.with_context("tensor", name);
-        let entry = self
-            .entries
-            .get(name)
-            .ok_or_else(|| about(broken("a tensor is missing")))?;
+        let entry = self.entries.get(name).ok_or_else(|| about(broken("a tensor is missing")))?;
         let (format, bytes) = match entry.kind {
             TYPE_F32 => (Format::F32, entry.count.checked_mul(4)),
-            TYPE_Q4 => (
-                Format::Q4,
-                (entry.count / Q4_BLOCK_VALUES).checked_mul(Q4_BLOCK_BYTES),
-            ),
+            TYPE_Q4 => (Format::Q4, (entry.count / Q4_BLOCK_VALUES).checked_mul(Q4_BLOCK_BYTES)),
             kind => {
-                return Err(about(
-                    broken("the type of a tensor is unknown").with_context("type", kind),
-                ));
+                return Err(about(broken("the type of a tensor is unknown").with_context("type", kind)));
             }
         };
         if bytes != Some(entry.range.len()) || rows.checked_mul(columns) != Some(entry.count) {
-            return Err(
-                about(broken("a tensor has another size than the model's shape says"))
-                    .with_context("count", entry.count),
-            );
+            return Err(about(broken("a tensor has another size than the model's shape says"))
+                .with_context("count", entry.count));
         }
         Matrix::new(&self.file, entry.range.clone(), format, rows, columns).map_err(about)
     }

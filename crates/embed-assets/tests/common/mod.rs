@@ -1,7 +1,6 @@
 //! What the tests of a pull share: a hub with a small made-up model, a data folder, and ears.
 
-// Each test file uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
 use std::path::Path;
@@ -22,9 +21,7 @@ pub(crate) fn profile() -> &'static Profile {
 
 /// Weights that are larger than every buffer on the way.
 pub(crate) fn weights() -> Vec<u8> {
-    (0..3_000_000u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect()
+    (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
 pub(crate) const CONFIG: &[u8] = b"{\"hidden_size\": 384}";
@@ -33,9 +30,7 @@ pub(crate) const TOKENIZER: &[u8] = b"{\"version\": \"1.0\"}";
 /// A hub that has the model.
 pub(crate) async fn hub() -> HubDouble {
     let hub = HubDouble::start().await;
-    let Profile {
-        repository, revision, ..
-    } = profile();
+    let Profile { repository, revision, .. } = profile();
     hub.put(repository, revision, "config.json", CONFIG);
     hub.put(repository, revision, "tokenizer.json", TOKENIZER);
     hub.put_large(repository, revision, "model.safetensors", weights());
@@ -51,10 +46,7 @@ pub(crate) struct Home {
 impl Home {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self {
-            home: DataHome::new(folder.path().join("home")),
-            folder,
-        }
+        Self { home: DataHome::new(folder.path().join("home")), folder }
     }
 
     pub(crate) fn model(&self) -> std::path::PathBuf {
@@ -64,9 +56,7 @@ impl Home {
     /// The names in a folder of the data folder.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.home.root().join(folder)).into_iter().flatten();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
 
@@ -76,10 +66,7 @@ pub(crate) struct Copies;
 
 impl Repack for Copies {
     fn repack(&self, raw: &Raw, _: &'static Profile, _: Precision, folder: &Path) -> Result<(), Error> {
-        let Raw::Hub {
-            weights, tokenizer, ..
-        } = raw
-        else {
+        let Raw::Hub { weights, tokenizer, .. } = raw else {
             return Err(Error::new(ErrorKind::Internal, "these tests have no wheel"));
         };
         for (from, to) in [(weights, MODEL_FILE), (tokenizer, TOKENIZER_FILE)] {
@@ -131,29 +118,13 @@ impl Progress for Ears {
 /// between processes can't be tested otherwise.
 pub(crate) fn child(test: &str, variables: &[(&str, &str)]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
-    for name in [
-        "HTTP_PROXY",
-        "http_proxy",
-        "HTTPS_PROXY",
-        "https_proxy",
-        "ALL_PROXY",
-        "all_proxy",
-    ] {
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(name);
     }
-    for name in [
-        "NO_PROXY",
-        "no_proxy",
-        "HF_TOKEN",
-        "HF_HUB_CACHE",
-        "HF_HUB_OFFLINE",
-    ] {
+    for name in ["NO_PROXY", "no_proxy", "HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"] {
         command.env_remove(name);
     }
-    command
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, "1")
-        .kill_on_drop(true);
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").kill_on_drop(true);
     command.envs(variables.iter().copied());
     command
 }

@@ -56,10 +56,7 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error>
     ];
     print(&match args.format {
         Form::Table => table(&findings),
-        Form::Jsonl => findings
-            .iter()
-            .map(|finding| serde_json::json!(finding).to_string() + "\n")
-            .collect(),
+        Form::Jsonl => findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect(),
     })?;
     let wrong = findings.iter().any(|finding| finding.status == Status::Wrong);
     Ok(if wrong { Exit::Failures } else { Exit::Done })
@@ -68,16 +65,8 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error>
 impl Finding {
     fn of(check: &'static str, result: Result<String, Error>) -> Self {
         match result {
-            Ok(detail) => Self {
-                check,
-                status: Status::Ok,
-                detail,
-            },
-            Err(error) => Self {
-                check,
-                status: Status::Wrong,
-                detail: error.to_string(),
-            },
+            Ok(detail) => Self { check, status: Status::Ok, detail },
+            Err(error) => Self { check, status: Status::Wrong, detail: error.to_string() },
         }
     }
 }
@@ -87,43 +76,25 @@ fn data_folder(home: &DataHome) -> Finding {
     let shown = root.display();
     let (status, detail) = match root.metadata() {
         Ok(meta) if !meta.is_dir() => (Status::Wrong, format!("{shown} is not a folder; set EMBED_HOME")),
-        Ok(meta) if meta.permissions().readonly() => (
-            Status::Wrong,
-            format!("{shown} can't be written; set EMBED_HOME or its permissions"),
-        ),
+        Ok(meta) if meta.permissions().readonly() => {
+            (Status::Wrong, format!("{shown} can't be written; set EMBED_HOME or its permissions"))
+        }
         Ok(_) => (Status::Ok, shown.to_string()),
-        Err(_) => (
-            Status::Wrong,
-            format!("{shown} is not there; run `embed models pull`"),
-        ),
+        Err(_) => (Status::Wrong, format!("{shown} is not there; run `embed models pull`")),
     };
-    Finding {
-        check: "data folder",
-        status,
-        detail,
-    }
+    Finding { check: "data folder", status, detail }
 }
 
 fn threads() -> Finding {
-    let detail = format!(
-        "{} (affinity and CPU quota; --threads changes it)",
-        available_threads()
-    );
-    Finding {
-        check: "threads",
-        status: Status::Ok,
-        detail,
-    }
+    let detail = format!("{} (affinity and CPU quota; --threads changes it)", available_threads());
+    Finding { check: "threads", status: Status::Ok, detail }
 }
 
 fn runtime(home: &DataHome) -> Finding {
     let started = RuntimeLibrary::find(home, None).and_then(|library| {
         library.start()?;
-        let path = library
-            .path()
-            .map_or("a part of this program".to_owned(), |path| {
-                path.display().to_string()
-            });
+        let path =
+            library.path().map_or("a part of this program".to_owned(), |path| path.display().to_string());
         Ok(format!("{path}: {}", runtime_build().unwrap_or("")))
     });
     Finding::of("runtime", started)
@@ -163,12 +134,7 @@ async fn one_text(home: &DataHome) -> Finding {
 
 fn table(findings: &[Finding]) -> String {
     let mut page = String::new();
-    for Finding {
-        check,
-        status,
-        detail,
-    } in findings
-    {
+    for Finding { check, status, detail } in findings {
         let status = match status {
             Status::Ok => "ok",
             Status::Absent => "absent",

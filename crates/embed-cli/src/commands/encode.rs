@@ -1,7 +1,8 @@
 //! `embed encode`: texts in, vectors out, in order and in bounded memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -65,7 +66,6 @@ pub(crate) struct EncodeArgs {
 const BATCH: usize = 32;
 const IN_FLIGHT: usize = 4;
 
-/// The vector of a failed input row is never asked for, so its place in the request is left out.
 struct Batch {
     rows: Vec<InputRow>,
     bytes: u64,
@@ -76,49 +76,47 @@ struct Embedded {
     response: EmbedResponse,
 }
 
+impl EncodeArgs {
+    /// What is wrong with the flags together.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let same =
+            |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        match (&self.input, &self.output) {
+            (None, _) if self.texts.is_empty() => {
+                Err("there is nothing to embed: give texts, or --input FILE")
+            }
+            (Some(input), Some(output)) if same(input, output) => {
+                Err("--input and --output are the same file")
+            }
+            (_, None) if self.format == Format::Npy => Err("--format npy needs --output FILE"),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error> {
     let input = match args.input {
-        Some(path) => {
-            if args
-                .output
-                .as_ref()
-                .is_some_and(|output| same_file(output, &path))
-            {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "--input and --output are the same file",
-                ));
-            }
-            Input::from_flag(&path, args.input_format)
-        }
-        None if args.texts.is_empty() => {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "there is nothing to embed: give texts, or --input FILE",
-            ));
-        }
+        Some(path) => Input::from_flag(&path, args.input_format),
         None => Input::Texts(args.texts),
     };
     let summary_elsewhere = args.format == Format::Table && args.output.is_none();
-    let meter = Meter::new(
-        input.bytes(),
-        args.quiet || summary_elsewhere,
-        args.output.is_some(),
-    );
+    let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
     let embedder = args.service.load(home).await?;
     let mut output = Output::open(args.format, args.output.as_deref())?;
 
     let started = Instant::now();
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    let reader = tokio::task::spawn_blocking(move || read_batches(rows, &sender));
+    // Not a task of the runtime, which would wait for it at the end: a reader may never come back from a
+    // terminal.
+    thread::spawn(move || read_batches(rows, &sender));
     let batches = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|batch| (batch, receiver))
     });
     let embedder = &embedder;
     let mut embedded = std::pin::pin!(
         batches
-            .map(|batch| embed(embedder, batch, args.role, args.truncate))
+            .map(|batch| async { embed(embedder, batch?, args.role, args.truncate).await })
             .buffered(IN_FLIGHT)
     );
 
@@ -129,17 +127,10 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
         output.flush()?;
         meter.advance(totals.rows, totals.tokens, batch.bytes);
     }
-    reader.await.map_err(|error| {
-        Error::new(ErrorKind::Internal, "the thread that reads the input died").with_source(error)
-    })??;
     let summary = totals.summary(embedder.model(), started.elapsed());
     output.finish(&summary)?;
     meter.finish(&summary);
-    Ok(if totals.failed == 0 {
-        Exit::Done
-    } else {
-        Exit::Failures
-    })
+    Ok(if totals.failed == 0 { Exit::Done } else { Exit::Failures })
 }
 
 #[derive(Default)]
@@ -153,11 +144,7 @@ impl Totals {
     fn summary(&self, model: &ModelInfo, elapsed: Duration) -> String {
         let Self { rows, failed, tokens } = self;
         let seconds = elapsed.as_secs_f64();
-        let failed = if *failed == 0 {
-            String::new()
-        } else {
-            format!(", {failed} failed")
-        };
+        let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
         format!(
             "{rows} texts{failed}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
             model.dimension(),
@@ -166,26 +153,29 @@ impl Totals {
     }
 }
 
-/// Reads on a thread of its own. A batch goes off when it is full, so a slow writer at the other end of
-/// a pipe is answered batch by batch.
-fn read_batches(mut rows: Rows, sender: &mpsc::Sender<Batch>) -> Result<(), Error> {
+/// Sends the rows in batches, and an error of reading after the rows before it. A batch goes off when it is
+/// full or when the next row may be long in coming, so that a slow writer at the other end of a pipe gets
+/// its answers.
+fn read_batches(mut rows: Rows, sender: &mpsc::Sender<Result<Batch, Error>>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
-        let row = rows.next()?;
-        let ended = row.is_none();
-        batch.extend(row);
-        if batch.len() == BATCH || rows.would_wait() || (ended && !batch.is_empty()) {
-            let rows = Batch {
-                rows: std::mem::replace(&mut batch, Vec::with_capacity(BATCH)),
-                bytes: rows.bytes(),
-            };
-            if sender.blocking_send(rows).is_err() {
+        let row = rows.next();
+        let ended = !matches!(row, Ok(Some(_)));
+        let error = row.map(|row| batch.extend(row)).err();
+        if !batch.is_empty() && (batch.len() == BATCH || rows.would_wait() || ended) {
+            let bytes = rows.bytes();
+            let rows = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            let batch = Batch { rows, bytes };
+            if sender.blocking_send(Ok(batch)).is_err() {
                 // The writer ended, and says why.
-                return Ok(());
+                return;
             }
         }
+        if let Some(error) = error {
+            let _ = sender.blocking_send(Err(error));
+        }
         if ended {
-            return Ok(());
+            return;
         }
     }
 }
@@ -196,11 +186,8 @@ async fn embed(
     role: Role,
     truncation: Truncation,
 ) -> Result<Embedded, Error> {
-    let texts = batch
-        .rows
-        .iter()
-        .filter_map(|row| row.text.as_deref().ok())
-        .map(Arc::<str>::from);
+    // A row that isn't a text has its error already.
+    let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::<str>::from);
     let request = EmbedRequest::new(texts, role).with_truncation(truncation);
     let response = embedder.embed(request).await?;
     Ok(Embedded { batch, response })
@@ -215,9 +202,7 @@ fn write_rows(
     let mut answers = response.rows();
     for input in &batch.rows {
         let row = match &input.text {
-            Ok(_) => answers
-                .next()
-                .ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?,
+            Ok(_) => answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?,
             Err(error) => Err(error),
         };
         match row {
@@ -226,16 +211,8 @@ fn write_rows(
             }
             Err(_) => totals.failed += 1,
         }
-        output.write(&OutputRow {
-            index: totals.rows,
-            input,
-            row,
-        })?;
+        output.write(&OutputRow { index: totals.rows, input, row })?;
         totals.rows += 1;
     }
     Ok(())
-}
-
-fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

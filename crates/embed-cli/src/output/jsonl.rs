@@ -57,18 +57,11 @@ impl<W: Write> RowWriter for JsonlWriter<W> {
                     embedding: embedding.vector(),
                 }
             }
-            Err(error) => Outcome::Failed {
-                error: Failure {
-                    kind: error.kind().as_str(),
-                    message: error.to_string(),
-                },
-            },
+            Err(error) => {
+                Outcome::Failed { error: Failure { kind: error.kind().as_str(), message: error.to_string() } }
+            }
         };
-        let line = Line {
-            index: row.index,
-            id: row.input.id.as_deref(),
-            outcome,
-        };
+        let line = Line { index: row.index, id: row.input.id.as_deref(), outcome };
         serde_json::to_writer(&mut self.0, &line)?;
         self.0.write_all(b"\n")
     }

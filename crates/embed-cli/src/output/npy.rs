@@ -23,20 +23,13 @@ pub(super) struct NpyWriter {
 
 impl NpyWriter {
     pub(super) fn new(file: File) -> Self {
-        Self {
-            file: BufWriter::new(file),
-            rows: 0,
-            dimension: None,
-            owed: 0,
-        }
+        Self { file: BufWriter::new(file), rows: 0, dimension: None, owed: 0 }
     }
 
     fn write_header(&mut self) -> io::Result<()> {
         let dimension = self.dimension.unwrap_or(0);
-        let dict = format!(
-            "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}",
-            self.rows
-        );
+        let dict =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}", self.rows);
         let mut header = b"\x93NUMPY\x01\x00".to_vec();
         header.extend_from_slice(&((HEADER_BYTES - 10) as u16).to_le_bytes());
         header.extend_from_slice(dict.as_bytes());
@@ -71,9 +64,9 @@ impl RowWriter for NpyWriter {
                 self.write_nan_rows(self.owed, dimension)?;
                 self.write_values(embedding.vector().iter())
             }
-            (Ok(embedding), Some(dimension)) if embedding.vector().len() != dimension => Err(
-                io::Error::other("the rows are of several widths and make no array; use --format jsonl"),
-            ),
+            (Ok(embedding), Some(dimension)) if embedding.vector().len() != dimension => {
+                Err(io::Error::other("the rows are of several widths and make no array; use --format jsonl"))
+            }
             (Ok(embedding), Some(_)) => self.write_values(embedding.vector().iter()),
             (Err(_), Some(dimension)) => self.write_nan_rows(1, dimension),
             (Err(_), None) => {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::{OutputRow, RowWriter};
 
@@ -24,43 +24,20 @@ impl<W: Write> RowWriter for TableWriter<W> {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
         if !self.started {
             self.started = true;
-            writeln!(
-                self.out,
-                "{:>5}  {:>6}  {}  vector",
-                "index",
-                "tokens",
-                pad("text", TEXT_COLUMNS)
-            )?;
+            writeln!(self.out, "{:>5}  {:>6}  {}  vector", "index", "tokens", pad("text", TEXT_COLUMNS))?;
         }
         let text = pad(row.input.text.as_deref().unwrap_or(""), TEXT_COLUMNS);
         match row.row {
             Ok(embedding) => {
                 let info = embedding.info();
-                let tokens = info
-                    .tokens
-                    .map_or(String::new(), |tokens| tokens.total.to_string());
-                let head: Vec<_> = embedding
-                    .vector()
-                    .iter()
-                    .take(4)
-                    .map(|value| format!("{value:+.4}"))
-                    .collect();
+                let tokens = info.tokens.map_or(String::new(), |tokens| tokens.total.to_string());
+                let head: Vec<_> =
+                    embedding.vector().iter().take(4).map(|value| format!("{value:+.4}")).collect();
                 let cut = if info.truncated { "  cut" } else { "" };
-                writeln!(
-                    self.out,
-                    "{:>5}  {tokens:>6}  {text}  {} …{cut}",
-                    row.index,
-                    head.join(" ")
-                )
+                writeln!(self.out, "{:>5}  {tokens:>6}  {text}  {} …{cut}", row.index, head.join(" "))
             }
             Err(error) => {
-                writeln!(
-                    self.out,
-                    "{:>5}  {:>6}  {text}  {}: {error}",
-                    row.index,
-                    "-",
-                    error.kind()
-                )
+                writeln!(self.out, "{:>5}  {:>6}  {text}  {}: {error}", row.index, "-", error.kind())
             }
         }
     }
@@ -78,27 +55,23 @@ impl<W: Write> RowWriter for TableWriter<W> {
 /// The text in exactly so many columns of a terminal, where a character may take two; control characters
 /// are shown as spaces, so that a text can't move the cursor.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
-    let plain: String = text
-        .chars()
-        .take(4 * columns)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let mut shown = String::new();
+    let plain: String =
+        text.chars().take(4 * columns).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let fits = plain.width() <= columns && plain.len() == text.len();
     let room = if fits { columns } else { columns - 1 };
-    let mut width = 0;
+    let mut shown = String::new();
     for c in plain.chars() {
-        let next = width + c.width().unwrap_or(0);
-        if next > room {
+        shown.push(c);
+        // Measured as a whole: characters that join (an emoji and its skin tone) are narrower than their sum.
+        if shown.width() > room {
+            shown.pop();
             break;
         }
-        width = next;
-        shown.push(c);
     }
     if !fits {
         shown.push('…');
-        width += 1;
     }
+    let width = shown.width();
     shown + &" ".repeat(columns.saturating_sub(width))
 }
 
@@ -108,14 +81,8 @@ mod tests {
 
     #[test]
     fn every_text_takes_the_same_width() {
-        for text in [
-            "",
-            "short",
-            "富士山の高さは何メートルですか",
-            "a\u{1b}[2Jb",
-            "é",
-            "👍🏽 ok",
-        ] {
+        for text in ["", "short", "富士山の高さは何メートルですか", "a\u{1b}[2Jb", "é", "👍🏽 ok"]
+        {
             assert_eq!(pad(text, 12).width(), 12, "{text:?}");
         }
         assert_eq!(pad("short", 8), "short   ");

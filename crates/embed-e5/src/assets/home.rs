@@ -32,19 +32,15 @@ impl DataHome {
     /// folder.
     pub fn from_env() -> Result<Self, Error> {
         match env::var_os(Self::VARIABLE) {
-            Some(root) if root.is_empty() => Err(Error::new(
-                ErrorKind::Config,
-                "EMBED_HOME is set but empty; name a folder or unset it",
-            )),
+            Some(root) if root.is_empty() => {
+                Err(Error::new(ErrorKind::Config, "EMBED_HOME is set but empty; name a folder or unset it"))
+            }
             Some(root) => Ok(Self::new(root)),
             None => etcetera::choose_base_strategy()
                 .map(|base| Self::new(base.data_dir().join("embed")))
                 .map_err(|source| {
-                    Error::new(
-                        ErrorKind::Config,
-                        "there is no home folder; set EMBED_HOME to a data folder",
-                    )
-                    .with_source(source)
+                    Error::new(ErrorKind::Config, "there is no home folder; set EMBED_HOME to a data folder")
+                        .with_source(source)
                 }),
         }
     }
@@ -58,10 +54,7 @@ impl DataHome {
     /// The folder of a model in a precision.
     #[must_use]
     pub fn model_dir(&self, profile: &Profile, precision: Precision) -> PathBuf {
-        self.root
-            .join("models")
-            .join(profile.name)
-            .join(precision.as_str())
+        self.root.join("models").join(profile.name).join(precision.as_str())
     }
 
     /// The folder of the ONNX Runtime library.

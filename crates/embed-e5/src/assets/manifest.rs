@@ -84,9 +84,7 @@ impl Manifest {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(broken("the manifest can't be read").with_source(error)),
         };
-        Self::parse(&text)
-            .map(Some)
-            .map_err(|error| error.with_context("file", path.display()))
+        Self::parse(&text).map(Some).map_err(|error| error.with_context("file", path.display()))
     }
 
     /// Reads a manifest that lies elsewhere than in its folder.
@@ -120,9 +118,7 @@ impl Manifest {
     ///
     /// [`ErrorKind::Config`] for the first file that isn't what the manifest says.
     pub fn verify(&self, folder: &Path) -> Result<(), Error> {
-        self.files
-            .iter()
-            .try_for_each(|file| file.verify(folder).map(drop))
+        self.files.iter().try_for_each(|file| file.verify(folder).map(drop))
     }
 }
 
@@ -134,11 +130,7 @@ impl FileEntry {
     /// What reading the file gives.
     pub fn of(folder: &Path, name: &str) -> io::Result<Self> {
         let path = folder.join(name);
-        Ok(Self {
-            name: name.to_owned(),
-            bytes: fs::metadata(&path)?.len(),
-            sha256: sha256_file(&path)?,
-        })
+        Ok(Self { name: name.to_owned(), bytes: fs::metadata(&path)?.len(), sha256: sha256_file(&path)? })
     }
 
     /// Checks that the file in `folder` is this one; gives its path.
@@ -165,26 +157,18 @@ impl FileEntry {
     /// [`ErrorKind::Config`] if it is missing or of another size.
     pub fn verify_size(&self, folder: &Path) -> Result<PathBuf, Error> {
         let path = folder.join(&self.name);
-        let bytes = fs::metadata(&path)
-            .map_err(|error| self.unreadable(&path, error))?
-            .len();
+        let bytes = fs::metadata(&path).map_err(|error| self.unreadable(&path, error))?.len();
         if bytes != self.bytes {
-            return Err(
-                Error::new(ErrorKind::Config, format!("{} is not complete", self.name))
-                    .with_context("file", path.display())
-                    .with_context("expected bytes", self.bytes)
-                    .with_context("got", bytes),
-            );
+            return Err(Error::new(ErrorKind::Config, format!("{} is not complete", self.name))
+                .with_context("file", path.display())
+                .with_context("expected bytes", self.bytes)
+                .with_context("got", bytes));
         }
         Ok(path)
     }
 
     fn unreadable(&self, path: &Path, error: io::Error) -> Error {
-        let what = if is_absent(&error) {
-            "is missing"
-        } else {
-            "can't be read"
-        };
+        let what = if is_absent(&error) { "is missing" } else { "can't be read" };
         Error::new(ErrorKind::Config, format!("{} {what}", self.name))
             .with_context("file", path.display())
             .with_source(error)
@@ -203,11 +187,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     loop {
         match file.read(&mut buffer)? {
             0 => {
-                return Ok(hasher
-                    .finalize()
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect());
+                return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
             }
             read => hasher.update(&buffer[..read]),
         }
@@ -215,10 +195,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A manifest may come from somebody else's bundle: it must not point out of its folder.

@@ -14,4 +14,5 @@ mod model_files;
 
 pub use home::DataHome;
 pub use manifest::{FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Source, sha256_file};
+pub(crate) use model_files::FoundFiles;
 pub use model_files::{MODEL_FILE, ModelFiles, TOKENIZER_FILE};

@@ -25,6 +25,8 @@ pub struct ModelFiles {
     pub tokenizer: PathBuf,
     /// SHA-256 of the tokenizer file, in hexadecimal.
     pub tokenizer_sha256: String,
+    /// Size of the graph and its weights.
+    pub model_bytes: u64,
 }
 
 impl ModelFiles {
@@ -35,19 +37,33 @@ impl ModelFiles {
     /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it isn't whole; both name
     /// the command that fetches it.
     pub fn open(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
+        let found = FoundFiles::find(home, profile, precision)?;
+        found.verify(|_| true)?;
+        Ok(found.files)
+    }
+}
+
+/// The files of one model, found and not yet checked.
+#[derive(Debug)]
+pub(crate) struct FoundFiles {
+    pub(crate) files: ModelFiles,
+    manifest: Manifest,
+    folder: PathBuf,
+    mend: String,
+}
+
+impl FoundFiles {
+    pub(crate) fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
         let folder = home.model_dir(profile, precision);
         let mend = format!("embed models pull {} --precision {precision}", profile.name);
-        let again = |error: Error| error.with_context("mend", &mend);
-        let manifest = Manifest::read(&folder).map_err(again)?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::ModelNotFound,
-                format!(
-                    "{} ({precision}) is not in the data folder; run `{mend}`",
-                    profile.name
-                ),
-            )
-            .with_context("folder", folder.display())
-        })?;
+        let manifest =
+            Manifest::read(&folder).map_err(|error| error.with_context("mend", &mend))?.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::ModelNotFound,
+                    format!("{} ({precision}) is not in the data folder; run `{mend}`", profile.name),
+                )
+                .with_context("folder", folder.display())
+            })?;
         let listed = |name: &str| {
             let entry = manifest.file(name).ok_or_else(|| {
                 Error::new(ErrorKind::Config, format!("the manifest doesn't list {name}"))
@@ -58,12 +74,19 @@ impl ModelFiles {
         };
         let (model, model_sha256) = listed(MODEL_FILE)?;
         let (tokenizer, tokenizer_sha256) = listed(TOKENIZER_FILE)?;
-        manifest.verify(&folder).map_err(again)?;
-        Ok(Self {
-            model,
-            model_sha256,
-            tokenizer,
-            tokenizer_sha256,
-        })
+        let model_bytes =
+            manifest.files.iter().filter(|file| file.name != TOKENIZER_FILE).map(|file| file.bytes).sum();
+        let files = ModelFiles { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes };
+        Ok(Self { files, manifest, folder, mend })
+    }
+
+    /// Checks every byte of the files whose names are picked.
+    pub(crate) fn verify(&self, picked: impl Fn(&str) -> bool) -> Result<(), Error> {
+        self.manifest
+            .files
+            .iter()
+            .filter(|file| picked(&file.name))
+            .try_for_each(|file| file.verify(&self.folder).map(drop))
+            .map_err(|error| error.with_context("mend", &self.mend))
     }
 }

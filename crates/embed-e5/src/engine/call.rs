@@ -43,11 +43,7 @@ impl Call {
         let texts = request.shared_texts();
         let mut order: Vec<_> = (0..texts.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(texts[index].len()));
-        let rows = Rows {
-            rows: vec![None; texts.len()],
-            missing: texts.len(),
-            done: None,
-        };
+        let rows = Rows { rows: vec![None; texts.len()], missing: texts.len(), done: None };
         Self {
             texts,
             role: request.role(),
@@ -69,8 +65,8 @@ impl Call {
         receiver
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.texts.len()
     }
 
     /// Hands out the next text, and whether it is the last one.
@@ -134,8 +130,6 @@ impl Task<'_> {
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call")
-            .field("texts", &self.texts.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Call").field("texts", &self.texts.len()).finish_non_exhaustive()
     }
 }

@@ -46,21 +46,15 @@ impl Engine {
     ) -> Result<Self, Error> {
         let queue = Arc::new(Queue::new(max_waiting_calls, threads.get()));
         let (report, reports) = std::sync::mpsc::channel();
-        let mut engine = Self {
-            queue,
-            threads: Vec::with_capacity(threads.get()),
-        };
+        let mut engine = Self { queue, threads: Vec::with_capacity(threads.get()) };
         for number in 0..threads.get() {
             let (queue, encoder, report) = (Arc::clone(&engine.queue), Arc::clone(&encoder), report.clone());
             let thread = thread::Builder::new()
                 .name(format!("embed-e5-{number}"))
-                .spawn(move || worker::run(&queue, encoder.as_ref(), &report))
+                .spawn(move || worker::run(number, &queue, encoder.as_ref(), &report))
                 .map_err(|error| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        "the system gives no thread for the engine",
-                    )
-                    .with_source(error)
+                    Error::new(ErrorKind::Unavailable, "the system gives no thread for the engine")
+                        .with_source(error)
                 })?;
             engine.threads.push(thread);
         }
@@ -68,10 +62,7 @@ impl Engine {
         // Dropping the engine on an error ends the threads that did start.
         for _ in 0..threads.get() {
             reports.recv().unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "a thread of the engine died at the start",
-                ))
+                Err(Error::new(ErrorKind::Unavailable, "a thread of the engine died at the start"))
             })?;
         }
         Ok(engine)
@@ -86,11 +77,7 @@ impl Engine {
         let call = Arc::new(Call::new(request));
         let done = call.done();
         self.queue.push(Arc::clone(&call))?;
-        Ok(Submitted {
-            call,
-            queue: Arc::clone(&self.queue),
-            done,
-        })
+        Ok(Submitted { call, queue: Arc::clone(&self.queue), done })
     }
 
     /// Threads whose encoder is broken and not yet replaced, and all threads.
@@ -111,9 +98,7 @@ impl Drop for Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine")
-            .field("threads", &self.threads.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("threads", &self.threads.len()).finish_non_exhaustive()
     }
 }
 

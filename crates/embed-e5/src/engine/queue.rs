@@ -11,33 +11,32 @@ use super::Call;
 
 pub(crate) struct Queue {
     state: Mutex<State>,
-    changed: Condvar,
+    /// What each worker sleeps on.
+    bells: Vec<Condvar>,
     max_calls: usize,
-    workers: usize,
     broken: AtomicUsize,
 }
 
 struct State {
     calls: VecDeque<Arc<Call>>,
+    /// Workers that sleep, the last to fall asleep on top. It is the next to be woken: its weights are still
+    /// in the processor's cache, where those of two sessions have no room.
+    asleep: Vec<usize>,
     closed: bool,
 }
 
 impl Queue {
     pub(crate) fn new(max_calls: usize, workers: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                calls: VecDeque::new(),
-                closed: false,
-            }),
-            changed: Condvar::new(),
+            state: Mutex::new(State { calls: VecDeque::new(), asleep: Vec::new(), closed: false }),
+            bells: (0..workers).map(|_| Condvar::new()).collect(),
             max_calls,
-            workers,
             broken: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn push(&self, call: Arc<Call>) -> Result<(), Error> {
-        if call.is_empty() {
+        if call.len() == 0 {
             return Ok(());
         }
         let mut state = self.state();
@@ -49,10 +48,14 @@ impl Queue {
             .with_context("limit", self.max_calls)
             .temporary());
         }
+        // No more workers than texts: one that wakes for nothing takes a core from one that works.
+        let awake = state.asleep.len().saturating_sub(call.len());
+        let woken = state.asleep.split_off(awake);
         state.calls.push_back(call);
         drop(state);
-        // Every worker that sleeps can take a text of it.
-        self.changed.notify_all();
+        for worker in woken {
+            self.bells[worker].notify_one();
+        }
         Ok(())
     }
 
@@ -62,7 +65,7 @@ impl Queue {
 
     /// Waits for a call with work left and sends it to the end of the line; `None` when the queue is
     /// closed.
-    pub(crate) fn next(&self) -> Option<Arc<Call>> {
+    pub(crate) fn next(&self, worker: usize) -> Option<Arc<Call>> {
         let mut state = self.state();
         loop {
             if state.closed {
@@ -72,7 +75,10 @@ impl Queue {
                 state.calls.push_back(Arc::clone(&call));
                 return Some(call);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.asleep.push(worker);
+            while state.asleep.contains(&worker) {
+                state = self.bells[worker].wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
@@ -82,8 +88,11 @@ impl Queue {
         for call in state.calls.drain(..) {
             call.cancel();
         }
+        state.asleep.clear();
         drop(state);
-        self.changed.notify_all();
+        for bell in &self.bells {
+            bell.notify_one();
+        }
     }
 
     pub(crate) fn broken_workers(&self) -> usize {
@@ -105,8 +114,6 @@ impl Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("workers", &self.workers)
-            .finish_non_exhaustive()
+        f.debug_struct("Queue").field("workers", &self.bells.len()).finish_non_exhaustive()
     }
 }

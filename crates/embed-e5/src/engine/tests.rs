@@ -59,13 +59,7 @@ impl EncodeText for Script {
             self.noted.lock().unwrap().push(text.to_owned());
         }
         let vector = encoder.encode(&[])?;
-        Ok(RowOutput {
-            vector,
-            tokens: TokenCount {
-                used: text.len(),
-                total: text.len(),
-            },
-        })
+        Ok(RowOutput { vector, tokens: TokenCount { used: text.len(), total: text.len() } })
     }
 }
 
@@ -81,14 +75,7 @@ fn engine(threads: usize, max_waiting_calls: usize, opens: usize) -> (Result<Eng
     });
     let threads = NonZeroUsize::new(threads).unwrap();
     let engine = Engine::start(threads, max_waiting_calls, Arc::clone(&script) as _);
-    (
-        engine,
-        Hand {
-            script,
-            entered,
-            release,
-        },
-    )
+    (engine, Hand { script, entered, release })
 }
 
 fn submit(engine: &Engine, texts: &[&str]) -> Result<Submitted, Error> {
@@ -117,9 +104,7 @@ fn a_panic_is_an_error_of_its_text_and_the_worker_is_replaced() {
 fn a_worker_that_cannot_be_replaced_says_so_until_it_can() {
     let (engine, hand) = engine(1, 8, 1);
     let engine = engine.unwrap();
-    wait_for(submit(&engine, &["panic"]).unwrap())[0]
-        .as_ref()
-        .unwrap_err();
+    wait_for(submit(&engine, &["panic"]).unwrap())[0].as_ref().unwrap_err();
     assert_eq!(engine.broken_workers(), (1, 1));
     let rows = wait_for(submit(&engine, &["text"]).unwrap());
     assert_eq!(rows[0].as_ref().unwrap_err().kind(), ErrorKind::Config);
@@ -159,11 +144,7 @@ fn calls_take_turns() {
         wait_for(call);
     }
     let noted = hand.script.noted.lock().unwrap();
-    assert_eq!(
-        noted[1..3],
-        ["1", "2"],
-        "the small call waited for all of the large one"
-    );
+    assert_eq!(noted[1..3], ["1", "2"], "the small call waited for all of the large one");
 }
 
 #[test]

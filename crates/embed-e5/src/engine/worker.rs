@@ -31,7 +31,7 @@ pub(crate) trait EncodeText: Send + Sync {
 }
 
 /// The life of a thread. The first encoder's success or failure is reported once.
-pub(crate) fn run(queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result<(), Error>>) {
+pub(crate) fn run(number: usize, queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result<(), Error>>) {
     let mut encoder = match open(shared) {
         Ok(encoder) => {
             let _ = report.send(Ok(()));
@@ -42,7 +42,7 @@ pub(crate) fn run(queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result
             return;
         }
     };
-    while let Some(call) = queue.next() {
+    while let Some(call) = queue.next(number) {
         embed_next(queue, shared, &call, &mut encoder);
     }
 }
@@ -76,9 +76,7 @@ fn embed_next(
         return;
     };
     let row = catch_unwind(AssertUnwindSafe(|| {
-        shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| {
-            task.is_cancelled()
-        })
+        shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| task.is_cancelled())
     }));
     match row {
         Ok(row) => task.answer(row),
@@ -96,9 +94,6 @@ fn open(shared: &dyn EncodeText) -> Result<Box<dyn Encoder>, Error> {
 }
 
 fn died() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "a worker of the engine panicked on this text and is being replaced",
-    )
-    .temporary()
+    Error::new(ErrorKind::Unavailable, "a worker of the engine panicked on this text and is being replaced")
+        .temporary()
 }

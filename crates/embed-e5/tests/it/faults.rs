@@ -17,10 +17,7 @@ fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
     let profile = &Profile::all()[0];
     for (from, to) in [
         (home.runtime_dir(), copy.runtime_dir()),
-        (
-            home.model_dir(profile, Precision::Int8),
-            copy.model_dir(profile, Precision::Int8),
-        ),
+        (home.model_dir(profile, Precision::Int8), copy.model_dir(profile, Precision::Int8)),
     ] {
         fs::create_dir_all(&to).unwrap();
         for entry in fs::read_dir(from).into_iter().flatten() {
@@ -52,9 +49,7 @@ fn an_empty_data_folder_names_the_command() {
     let error = load(&DataHome::new(folder.path()));
     assert_eq!(error.kind(), ErrorKind::ModelNotFound);
     assert!(
-        error
-            .to_string()
-            .contains("embed models pull multilingual-e5-small --precision int8"),
+        error.to_string().contains("embed models pull multilingual-e5-small --precision int8"),
         "{error}"
     );
 }
@@ -67,10 +62,7 @@ fn one_flipped_byte_is_never_loaded() {
         flip_a_byte(&model_file(&copy, file));
         let error = load(&copy);
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(
-            error.to_string().contains(&format!("{file} is corrupt")),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("{file} is corrupt")), "{error}");
         assert!(error.to_string().contains("embed models pull"), "{error}");
     }
 }
@@ -84,10 +76,7 @@ fn a_file_cut_short_is_never_loaded() {
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     let error = load(&copy);
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(
-        error.to_string().contains("tokenizer.json is not complete"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("tokenizer.json is not complete"), "{error}");
 }
 
 #[test]

@@ -56,30 +56,17 @@ fn a_program_of_its_own_needs_core_and_e5_alone() {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     fs::create_dir(folder.path().join("src")).unwrap();
-    write(
-        "Cargo.toml",
-        &MANIFEST.replace("CRATES", crates.to_str().unwrap()),
-    );
+    write("Cargo.toml", &MANIFEST.replace("CRATES", crates.to_str().unwrap()));
     write("src/main.rs", PROGRAM);
     // The lock file of the workspace, so that the versions are those that are on the disk already.
-    fs::copy(
-        crates.parent().unwrap().join("Cargo.lock"),
-        folder.path().join("Cargo.lock"),
-    )
-    .unwrap();
+    fs::copy(crates.parent().unwrap().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--offline"])
         .current_dir(folder.path())
-        .env(
-            "CARGO_TARGET_DIR",
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join("five-lines"),
-        )
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("five-lines"))
         .output()
         .unwrap();
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{err}");
     assert_eq!(out.trim(), "384 multilingual-e5-small/mean/query-passage/l2/384");
 }

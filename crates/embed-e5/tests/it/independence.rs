@@ -32,10 +32,7 @@ async fn is_independent(precision: Precision) {
     assert_eq!(alone.len(), 200, "the texts are distinct");
     let check = |texts: &[String], response: &EmbedResponse, how: &str| {
         for (text, row) in texts.iter().zip(response.rows()) {
-            assert!(
-                bits(row.unwrap().vector()) == alone[text],
-                "a vector differs {how}"
-            );
+            assert!(bits(row.unwrap().vector()) == alone[text], "a vector differs {how}");
         }
     };
 

@@ -10,9 +10,7 @@ use crate::{home, model};
 #[tokio::test]
 async fn dropping_the_embedder_joins_its_threads() {
     let Some(home) = home() else { return };
-    let config = E5Config::default()
-        .with_home(home)
-        .with_threads(NonZeroUsize::new(3).unwrap());
+    let config = E5Config::default().with_home(home).with_threads(NonZeroUsize::new(3).unwrap());
     let e5 = E5Embedder::load(config).await.unwrap();
     assert_eq!(e5.threads(), 3);
     e5.encode_query("a text").await.unwrap();
@@ -59,11 +57,8 @@ async fn every_chunk_of_a_long_text_counts() {
         let request = EmbedRequest::new([text.as_str()], Role::Document).with_truncation(policy);
         e5.embed(request).await.unwrap().into_single().unwrap()
     };
-    let (start, end, mean) = (
-        embed(Truncation::Start).await,
-        embed(Truncation::End).await,
-        embed(Truncation::ChunkMean).await,
-    );
+    let (start, end, mean) =
+        (embed(Truncation::Start).await, embed(Truncation::End).await, embed(Truncation::ChunkMean).await);
     let apart = start.similarity(&end).unwrap();
     assert!(mean.similarity(&start).unwrap() > apart && mean.similarity(&end).unwrap() > apart);
     assert!((vector::norm(mean.vector()) - 1.0).abs() < 1e-5);

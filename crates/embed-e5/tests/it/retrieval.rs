@@ -14,10 +14,7 @@ async fn meaning_counts_more_than_language() {
     let cooking = to("cooking recipes").await;
     let same = to("optimize database queries").await;
     let japanese = to("データベースのクエリを最適化する方法").await;
-    assert!(
-        same > cooking && japanese > cooking,
-        "{same} {japanese} against {cooking}"
-    );
+    assert!(same > cooking && japanese > cooking, "{same} {japanese} against {cooking}");
 }
 
 #[tokio::test]
@@ -25,22 +22,12 @@ async fn an_english_article_finds_its_japanese_counterpart() {
     let Some(e5) = model(Precision::Int8) else { return };
     let (english, japanese) = (udhr_in("en"), udhr_in("ja"));
     let texts = |texts: &'static [String]| texts.iter().map(String::as_str).collect::<Vec<_>>();
-    let queries = e5
-        .encode_batch(&texts(english.leak()), Role::Query)
-        .await
-        .unwrap();
-    let documents = e5
-        .encode_batch(&texts(japanese.leak()), Role::Document)
-        .await
-        .unwrap();
+    let queries = e5.encode_batch(&texts(english.leak()), Role::Query).await.unwrap();
+    let documents = e5.encode_batch(&texts(japanese.leak()), Role::Document).await.unwrap();
     let found = (0..30)
         .filter(|&query| {
             let score = |document: usize| {
-                queries
-                    .row(query)
-                    .unwrap()
-                    .similarity(documents.row(document).unwrap())
-                    .unwrap()
+                queries.row(query).unwrap().similarity(documents.row(document).unwrap()).unwrap()
             };
             (0..30).max_by(|&a, &b| score(a).total_cmp(&score(b))) == Some(query)
         })

@@ -152,10 +152,7 @@ impl Failure {
     pub(crate) fn of(seen: &Seen, profile: Profile, model: &str) -> Self {
         // The table ends in rules that match everything; `the_table_has_an_answer_for_everything` tests it.
         let last = &RULES[RULES.len() - 1];
-        let rule = RULES
-            .iter()
-            .find(|rule| rule.matches(seen, profile))
-            .unwrap_or(last);
+        let rule = RULES.iter().find(|rule| rule.matches(seen, profile)).unwrap_or(last);
         let after = match seen {
             Seen::Answer { after, .. } => *after,
             _ => None,
@@ -203,12 +200,9 @@ impl Rule {
             | (On::Silence, Seen::Silence) => true,
             (On::Rows(faults), Seen::Rows(fault)) => faults.contains(fault),
             (On::Statuses(first, last), Seen::Answer { status, .. }) => (first..=last).contains(status),
-            (
-                On::Answer(statuses, text),
-                Seen::Answer {
-                    status, body, json, ..
-                },
-            ) => (statuses.is_empty() || statuses.contains(status)) && text.matches(body, *json),
+            (On::Answer(statuses, text), Seen::Answer { status, body, json, .. }) => {
+                (statuses.is_empty() || statuses.contains(status)) && text.matches(body, *json)
+            }
             _ => false,
         }
     }
@@ -250,28 +244,14 @@ mod tests {
 
     #[test]
     fn the_table_has_an_answer_for_everything() {
-        let bodies = || {
-            [
-                ErrorBody::Empty,
-                ErrorBody::Hidden,
-                ErrorBody::Foreign,
-                ErrorBody::Text("?".into()),
-            ]
-        };
+        let bodies =
+            || [ErrorBody::Empty, ErrorBody::Hidden, ErrorBody::Foreign, ErrorBody::Text("?".into())];
         for entry in &PROFILES {
             for status in 200..600 {
                 for body in bodies() {
                     let json = matches!(body, ErrorBody::Hidden | ErrorBody::Text(_));
-                    let seen = Seen::Answer {
-                        status,
-                        body,
-                        json,
-                        after: None,
-                    };
-                    assert!(
-                        RULES.iter().any(|rule| rule.matches(&seen, entry.profile)),
-                        "{seen:?}"
-                    );
+                    let seen = Seen::Answer { status, body, json, after: None };
+                    assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
                 }
             }
             for fault in [
@@ -284,16 +264,10 @@ mod tests {
                 RowFault::Norm,
             ] {
                 let seen = Seen::Rows(fault);
-                assert!(
-                    RULES.iter().any(|rule| rule.matches(&seen, entry.profile)),
-                    "{seen:?}"
-                );
+                assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
             }
             for seen in [Seen::Connect, Seen::Name, Seen::Tls, Seen::Broken, Seen::Silence] {
-                assert!(
-                    RULES.iter().any(|rule| rule.matches(&seen, entry.profile)),
-                    "{seen:?}"
-                );
+                assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
             }
         }
     }

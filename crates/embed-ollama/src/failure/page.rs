@@ -45,10 +45,7 @@ pub fn render() -> String {
         let seen = seen(rule.on);
         let profiles = profiles(rule.profiles);
         // Writing to a string doesn't fail.
-        let _ = writeln!(
-            page,
-            "| `{name}` | {profiles} | {seen} | `{kind}` | {again} | {pause} | {blame} |"
-        );
+        let _ = writeln!(page, "| `{name}` | {profiles} | {seen} | `{kind}` | {again} | {pause} | {blame} |");
     }
     page.push_str("\n## The profiles\n\n| profile | versions |\n|---|---|\n");
     for entry in &PROFILES {
@@ -83,11 +80,7 @@ fn seen(on: On) -> String {
         }
         On::Answer(statuses, text) => {
             let statuses: Vec<_> = statuses.iter().map(u16::to_string).collect();
-            let status = if statuses.is_empty() {
-                "anything else".to_owned()
-            } else {
-                statuses.join(", ")
-            };
+            let status = if statuses.is_empty() { "anything else".to_owned() } else { statuses.join(", ") };
             match text {
                 Text::Any => status,
                 Text::HiddenOr(parts) => format!("{status} with `{{\"error\":{{}}}}` or {}", list(parts)),

@@ -33,18 +33,12 @@ pub(crate) enum Pass {
 
 impl Breaker {
     pub(crate) fn new(config: BreakerConfig) -> Self {
-        Self {
-            config,
-            failures: 0,
-            open: None,
-        }
+        Self { config, failures: 0, open: None }
     }
 
     /// Whether a call would be let through now.
     pub(crate) fn lets_through(&self, now: Instant) -> bool {
-        self.open
-            .as_ref()
-            .is_none_or(|open| !open.trial && now >= open.until)
+        self.open.as_ref().is_none_or(|open| !open.trial && now >= open.until)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -112,18 +106,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_opens_lets_one_try_and_closes() {
         let second = Duration::from_secs(1);
-        let mut breaker = Breaker::new(BreakerConfig {
-            failures: 2,
-            first_pause: second,
-            longest_pause: second * 3,
-        });
+        let mut breaker =
+            Breaker::new(BreakerConfig { failures: 2, first_pause: second, longest_pause: second * 3 });
         let now = Instant::now();
         assert!(!breaker.failed(now, Pass::Closed));
         assert!(breaker.failed(now, Pass::Closed), "the second failure opens it");
-        assert!(
-            !breaker.failed(now, Pass::Closed),
-            "a late failure of an old call counts no more"
-        );
+        assert!(!breaker.failed(now, Pass::Closed), "a late failure of an old call counts no more");
         assert_eq!(breaker.pass(now), None);
         assert_eq!(breaker.pass(now + second), Some(Pass::Trial));
         assert_eq!(breaker.pass(now + second), None, "one trial at a time");
@@ -138,10 +126,7 @@ mod tests {
 
     #[test]
     fn a_success_forgets_failures() {
-        let mut breaker = Breaker::new(BreakerConfig {
-            failures: 2,
-            ..BreakerConfig::default()
-        });
+        let mut breaker = Breaker::new(BreakerConfig { failures: 2, ..BreakerConfig::default() });
         for _ in 0..5 {
             assert!(!breaker.failed(Instant::now(), Pass::Closed));
             assert!(!breaker.succeeded());

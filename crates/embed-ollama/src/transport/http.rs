@@ -81,22 +81,14 @@ impl Http {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| {
-            Error::new(
-                ErrorKind::Config,
-                "the HTTP client can't be built; check the proxy variables",
-            )
-            .with_source(error.without_url())
+            Error::new(ErrorKind::Config, "the HTTP client can't be built; check the proxy variables")
+                .with_source(error.without_url())
         })?;
         let name = match (url.host_str(), url.port_or_known_default()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             _ => url.as_str().to_owned(),
         };
-        Ok(Self {
-            client,
-            base: url.as_str().trim_end_matches('/').to_owned(),
-            name,
-            connects,
-        })
+        Ok(Self { client, base: url.as_str().trim_end_matches('/').to_owned(), name, connects })
     }
 
     /// Host and port, for errors.
@@ -150,13 +142,7 @@ impl Http {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
         let body = response.bytes().await.map_err(transport)?;
-        Err(Seen::Answer {
-            status,
-            json: is_json(&body),
-            body: ErrorBody::read(&body),
-            after,
-        }
-        .into())
+        Err(Seen::Answer { status, json: is_json(&body), body: ErrorBody::read(&body), after }.into())
     }
 }
 
@@ -165,13 +151,7 @@ async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Trouble> {
     let body = response.bytes().await.map_err(transport)?;
     serde_json::from_slice(&body).map_err(|_| {
         // The error of serde may quote the body, and the body may quote a text.
-        Seen::Answer {
-            status,
-            json: is_json(&body),
-            body: ErrorBody::Foreign,
-            after: None,
-        }
-        .into()
+        Seen::Answer { status, json: is_json(&body), body: ErrorBody::Foreign, after: None }.into()
     })
 }
 
@@ -186,10 +166,7 @@ pub(crate) fn transport(error: reqwest::Error) -> Trouble {
     } else {
         Seen::Connect
     };
-    Trouble {
-        seen,
-        source: Some(error.without_url()),
-    }
+    Trouble { seen, source: Some(error.without_url()) }
 }
 
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {

@@ -146,10 +146,7 @@ impl Server {
     /// Version and digest, as the server said them when it was met.
     pub(crate) fn card_now(&self) -> Option<(String, String)> {
         let state = self.state();
-        state
-            .card
-            .as_ref()
-            .map(|card| (card.version.clone(), card.digest.clone()))
+        state.card.as_ref().map(|card| (card.version.clone(), card.digest.clone()))
     }
 
     /// Whether it still says what it said when it was met.
@@ -171,20 +168,14 @@ impl Server {
 
     /// Whether the model is surely loaded.
     pub(crate) fn is_warm(&self) -> bool {
-        self.state()
-            .warm_until
-            .is_some_and(|until| Instant::now() < until)
+        self.state().warm_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// A place at this server for one call, if the breaker lets it through.
     pub(crate) fn visit(self: &Arc<Self>) -> Option<Visit> {
         let pass = self.state().breaker.pass(Instant::now())?;
         self.outstanding.fetch_add(1, Ordering::Relaxed);
-        Some(Visit {
-            server: Arc::clone(self),
-            pass,
-            settled: false,
-        })
+        Some(Visit { server: Arc::clone(self), pass, settled: false })
     }
 
     /// What follows from a failure, said with the server's name.
@@ -226,10 +217,7 @@ impl Server {
         let permit = self.permit(&dialect, 1).await;
         add(&self.stats.loads, 1);
         // A text and not an empty input, which old servers answer without loading.
-        let result = self
-            .ask(&dialect, &PROBES[..1], None, Patience::Usual)
-            .await
-            .map(drop);
+        let result = self.ask(&dialect, &PROBES[..1], None, Patience::Usual).await.map(drop);
         drop(permit);
         self.state().load = None;
         // Everybody may have gone.
@@ -240,11 +228,7 @@ impl Server {
     /// under concurrency get one request at a time.
     pub(crate) async fn permit(&self, dialect: &Dialect, weight: usize) -> Option<OwnedSemaphorePermit> {
         let pool = self.config.pool_size;
-        let permits = if dialect.traits.batches {
-            weight.clamp(1, pool)
-        } else {
-            pool
-        };
+        let permits = if dialect.traits.batches { weight.clamp(1, pool) } else { pool };
         // The semaphore is never closed and the pool is at most 10,000.
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         Arc::clone(&self.permits).acquire_many_owned(permits).await.ok()
@@ -258,26 +242,14 @@ impl Server {
         dimension: Option<usize>,
         patience: Patience,
     ) -> Result<Reply, Failure> {
-        let answer = wait::wait(
-            &self.http,
-            &self.config,
-            &self.stats,
-            patience,
-            self.request(dialect, texts),
-        )
-        .await;
+        let answer =
+            wait::wait(&self.http, &self.config, &self.stats, patience, self.request(dialect, texts)).await;
         let profile = dialect.traits.profile;
         let raw = profile == Profile::Legacy;
         let reply = answer
             .and_then(|answer| {
-                check_rows(
-                    answer.embeddings,
-                    texts.len(),
-                    dimension,
-                    raw,
-                    answer.prompt_eval_count,
-                )
-                .map_err(|fault| Seen::Rows(fault).into())
+                check_rows(answer.embeddings, texts.len(), dimension, raw, answer.prompt_eval_count)
+                    .map_err(|fault| Seen::Rows(fault).into())
             })
             .map_err(|trouble| self.failure(trouble, profile))?;
         self.state().warm_until = Some(Instant::now() + KeepAlive::lasts(self.config.keep_alive));
@@ -288,33 +260,17 @@ impl Server {
         let (model, options) = (self.config.model.trim(), &dialect.options);
         let keep_alive = self.config.keep_alive.map(KeepAlive::seconds);
         if dialect.traits.profile == Profile::Legacy {
-            let body = EmbeddingsBody {
-                model,
-                prompt: texts.first().unwrap_or(&""),
-                keep_alive,
-                options,
-            };
+            let body = EmbeddingsBody { model, prompt: texts.first().unwrap_or(&""), keep_alive, options };
             let answer: EmbeddingsAnswer = self.http.post("/api/embeddings", &body).await?;
-            return Ok(EmbedAnswer {
-                embeddings: answer.embedding.into(),
-                prompt_eval_count: None,
-            });
+            return Ok(EmbedAnswer { embeddings: answer.embedding.into(), prompt_eval_count: None });
         }
-        let body = EmbedBody {
-            model,
-            input: texts,
-            truncate: false,
-            keep_alive,
-            options,
-        };
+        let body = EmbedBody { model, input: texts, truncate: false, keep_alive, options };
         self.http.post("/api/embed", &body).await
     }
 
     /// Whether the process answers at all.
     pub(crate) async fn is_alive(&self) -> Result<(), Failure> {
-        let profile = self
-            .former()
-            .map_or(Profile::J, |session| session.dialect.traits.profile);
+        let profile = self.former().map_or(Profile::J, |session| session.dialect.traits.profile);
         let version = self.http.get::<crate::wire::VersionAnswer>("/api/version");
         match timeout(self.config.connect_timeout, version).await {
             Ok(Ok(_)) => Ok(()),

@@ -93,10 +93,7 @@ async fn pulse(http: &Http, config: &OllamaConfig) -> Pulse {
         // A server without the route is alive all the same.
         match running {
             Err(_) => Err(Pulse::Dead),
-            Ok(Err(Trouble {
-                seen: Seen::Answer { .. },
-                ..
-            })) => Err(Pulse::Loading),
+            Ok(Err(Trouble { seen: Seen::Answer { .. }, .. })) => Err(Pulse::Loading),
             Ok(Err(_)) => Err(Pulse::Dead),
             Ok(Ok(running)) => Ok(running
                 .models

@@ -20,12 +20,7 @@ async fn sixteen_tasks_get_their_own_rows_from_every_version() {
             rows_are_right(&double, &response, &texts).unwrap_or_else(|error| panic!("{version}: {error}"));
         }
         let one_by_one = ["0.2.0", "0.3.0", "0.3.4", "0.3.5", "0.3.6", "0.5.4", "0.5.7"].contains(&version);
-        assert_eq!(
-            double.most_in_flight() <= 1,
-            one_by_one,
-            "{version}: {}",
-            double.most_in_flight()
-        );
+        assert_eq!(double.most_in_flight() <= 1, one_by_one, "{version}: {}", double.most_in_flight());
     }
 }
 
@@ -54,20 +49,13 @@ async fn one_poisonous_text_among_256_fails_alone() {
             let failed: Vec<_> = response.errors().map(|(row, _)| row).collect();
             assert_eq!(failed, [at], "{version}");
             let error = response.row(at).unwrap_err();
-            assert_eq!(
-                (error.kind(), error.retry()),
-                (ErrorKind::Unavailable, Retry::Exhausted)
-            );
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Exhausted));
             assert!(!format!("{error:?}").contains("arsenic"));
             let requests = double.requests_for("/api/embed").len();
             let batches = version != "0.3.5" && version != "0.5.4";
             assert!(!batches || requests <= 20, "{version}: {requests} requests");
             texts.remove(at);
-            let good: Vec<_> = response
-                .rows()
-                .flatten()
-                .map(|row| row.vector().to_vec())
-                .collect();
+            let good: Vec<_> = response.rows().flatten().map(|row| row.vector().to_vec()).collect();
             for (vector, text) in good.iter().zip(&texts) {
                 assert!(embed_core::vector::cosine(vector, &double.vector_of(text)).unwrap() > 0.9999);
             }
@@ -107,11 +95,8 @@ async fn bad_rows_are_asked_for_again_and_the_good_ones_are_kept() {
         let texts = texts(20);
         let response = client.embed(request(&texts)).await.unwrap();
         rows_are_right(&double, &response, &texts).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        let asked: Vec<_> = double
-            .requests_for("/api/embed")
-            .iter()
-            .map(embed_testkit::ollama::Recorded::inputs)
-            .collect();
+        let asked: Vec<_> =
+            double.requests_for("/api/embed").iter().map(embed_testkit::ollama::Recorded::inputs).collect();
         let expected = match fault {
             // No row can be trusted.
             RowsFault::Missing(_) | RowsFault::Extra => [20, 20],
@@ -128,10 +113,7 @@ async fn a_row_that_stays_bad_is_an_error_of_its_own() {
     double.fail(vec![Fault::Rows(RowsFault::Zero(0)); 10]);
     let texts = texts(8);
     let response = client.embed(request(&texts)).await.unwrap();
-    let failed: Vec<_> = response
-        .errors()
-        .map(|(row, error)| (row, error.kind()))
-        .collect();
+    let failed: Vec<_> = response.errors().map(|(row, error)| (row, error.kind())).collect();
     assert_eq!(failed, [(0, ErrorKind::Protocol)]);
     assert!(client.stats().bad_rows >= 2);
 }
@@ -165,19 +147,14 @@ async fn requests_are_cut_by_bytes_and_rows() {
     (config.max_batch_bytes, config.max_batch_rows) = (1000, 30);
     let client = connect(config).await;
     double.forget();
-    let texts: Vec<_> = (0..100)
-        .map(|i| format!("{i} {}", "word ".repeat(if i % 2 == 0 { 1 } else { 40 })))
-        .collect();
+    let texts: Vec<_> =
+        (0..100).map(|i| format!("{i} {}", "word ".repeat(if i % 2 == 0 { 1 } else { 40 }))).collect();
     let response = client.embed(request(&texts)).await.unwrap();
     rows_are_right(&double, &response, &texts).unwrap();
     for request in double.requests_for("/api/embed") {
         let inputs: Vec<_> = request.body["input"].as_array().unwrap().iter().collect();
         let bytes: usize = inputs.iter().map(|text| text.as_str().unwrap().len()).sum();
-        assert!(
-            bytes <= 1000 && inputs.len() <= 30,
-            "{bytes} bytes, {} rows",
-            inputs.len()
-        );
+        assert!(bytes <= 1000 && inputs.len() <= 30, "{bytes} bytes, {} rows", inputs.len());
         assert!(request.body["keep_alive"].is_number());
         assert_eq!(request.body["truncate"], false);
     }

@@ -25,26 +25,17 @@ async fn a_thousand_dropped_calls_free_permits_and_connections() {
         let mut dropped = 0;
         for round in 0..50_u64 {
             if round % 5 == 0 {
-                double.fail([
-                    Fault::crash(version),
-                    Fault::Cut(40),
-                    Fault::Error(429, "slow down".into()),
-                ]);
+                double.fail([Fault::crash(version), Fault::Cut(40), Fault::Error(429, "slow down".into())]);
             }
-            let calls = (0..20).map(|i| {
-                let texts = texts(1 + (i % 7) * 3);
-                let client = &client;
-                async move {
-                    timeout(moment(round * 20 + i as u64), client.embed(request(&texts)))
-                        .await
-                        .is_err()
-                }
-            });
-            dropped += join_all(calls)
-                .await
-                .into_iter()
-                .filter(|dropped| *dropped)
-                .count();
+            let calls =
+                (0..20).map(|i| {
+                    let texts = texts(1 + (i % 7) * 3);
+                    let client = &client;
+                    async move {
+                        timeout(moment(round * 20 + i as u64), client.embed(request(&texts))).await.is_err()
+                    }
+                });
+            dropped += join_all(calls).await.into_iter().filter(|dropped| *dropped).count();
         }
         assert!(dropped > 500, "only {dropped} calls were dropped");
         double.heal();

@@ -31,147 +31,58 @@ fn post(name: &'static str, path: &'static str, body: &Value) -> Exchange {
 }
 
 fn raw(name: &'static str, path: &'static str, body: &str) -> Exchange {
-    Exchange {
-        name,
-        method: reqwest::Method::POST,
-        path,
-        body: Some(body.to_owned()),
-        compare: Compare::All,
-    }
+    Exchange { name, method: reqwest::Method::POST, path, body: Some(body.to_owned()), compare: Compare::All }
 }
 
 fn get(name: &'static str, path: &'static str) -> Exchange {
-    Exchange {
-        name,
-        method: reqwest::Method::GET,
-        path,
-        body: None,
-        compare: Compare::All,
-    }
+    Exchange { name, method: reqwest::Method::GET, path, body: None, compare: Compare::All }
 }
 
 fn model(exchange: Exchange) -> Exchange {
-    Exchange {
-        compare: Compare::Model,
-        ..exchange
-    }
+    Exchange { compare: Compare::Model, ..exchange }
 }
 
 fn exchanges() -> Vec<Exchange> {
     let embed = "/api/embed";
     let with = |fields: Value| {
         let mut body = json!({ "model": "all-minilm", "input": "why is the sky blue?" });
-        body.as_object_mut()
-            .unwrap()
-            .extend(fields.as_object().unwrap().clone());
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         body
     };
     let words = |count: usize| vec!["water"; count].join(" ");
     vec![
         post("one text", embed, &with(json!({}))),
-        post(
-            "one in an array",
-            embed,
-            &with(json!({ "input": ["why is the sky blue?"] })),
-        ),
-        post(
-            "two texts",
-            embed,
-            &with(json!({ "input": ["why is the sky blue?", "water"] })),
-        ),
-        post(
-            "an empty text in an array",
-            embed,
-            &with(json!({ "input": ["water", ""] })),
-        ),
+        post("one in an array", embed, &with(json!({ "input": ["why is the sky blue?"] }))),
+        post("two texts", embed, &with(json!({ "input": ["why is the sky blue?", "water"] }))),
+        post("an empty text in an array", embed, &with(json!({ "input": ["water", ""] }))),
         post("an empty array", embed, &with(json!({ "input": [] }))),
         post("an empty text", embed, &with(json!({ "input": "" }))),
         post("no input", embed, &json!({ "model": "all-minilm" })),
         post("null input", embed, &with(json!({ "input": null }))),
         post("a number as input", embed, &with(json!({ "input": 1 }))),
-        post(
-            "a number in the input",
-            embed,
-            &with(json!({ "input": ["a", 1] })),
-        ),
+        post("a number in the input", embed, &with(json!({ "input": ["a", 1] }))),
         post("an object as input", embed, &with(json!({ "input": {} }))),
         post("no model", embed, &json!({ "input": "a" })),
         post("an empty model", embed, &with(json!({ "model": "" }))),
         post("an unknown model", embed, &with(json!({ "model": "nobody" }))),
-        post(
-            "an unknown model and wrong input",
-            embed,
-            &with(json!({ "model": "nobody", "input": 1 })),
-        ),
-        post(
-            "an unknown model without input",
-            embed,
-            &json!({ "model": "nobody" }),
-        ),
-        post(
-            "the model in capitals",
-            embed,
-            &with(json!({ "model": "All-MiniLM" })),
-        ),
-        post(
-            "the model with its tag",
-            embed,
-            &with(json!({ "model": "all-minilm:latest" })),
-        ),
-        post(
-            "the model with its namespace",
-            embed,
-            &with(json!({ "model": "library/all-minilm" })),
-        ),
+        post("an unknown model and wrong input", embed, &with(json!({ "model": "nobody", "input": 1 }))),
+        post("an unknown model without input", embed, &json!({ "model": "nobody" })),
+        post("the model in capitals", embed, &with(json!({ "model": "All-MiniLM" }))),
+        post("the model with its tag", embed, &with(json!({ "model": "all-minilm:latest" }))),
+        post("the model with its namespace", embed, &with(json!({ "model": "library/all-minilm" }))),
         post("a number as model", embed, &with(json!({ "model": 1 }))),
         post("an unknown field", embed, &with(json!({ "nonsense": 1 }))),
         post("dimensions", embed, &with(json!({ "dimensions": 64 }))),
-        post(
-            "keep_alive in seconds",
-            embed,
-            &with(json!({ "keep_alive": 600 })),
-        ),
-        post(
-            "keep_alive as a duration",
-            embed,
-            &with(json!({ "keep_alive": "10m" })),
-        ),
-        post(
-            "keep_alive without a unit",
-            embed,
-            &with(json!({ "keep_alive": "10" })),
-        ),
-        post(
-            "keep_alive negative without a unit",
-            embed,
-            &with(json!({ "keep_alive": "-1" })),
-        ),
-        post(
-            "keep_alive in ISO 8601",
-            embed,
-            &with(json!({ "keep_alive": "PT15M" })),
-        ),
+        post("keep_alive in seconds", embed, &with(json!({ "keep_alive": 600 }))),
+        post("keep_alive as a duration", embed, &with(json!({ "keep_alive": "10m" }))),
+        post("keep_alive without a unit", embed, &with(json!({ "keep_alive": "10" }))),
+        post("keep_alive negative without a unit", embed, &with(json!({ "keep_alive": "-1" }))),
+        post("keep_alive in ISO 8601", embed, &with(json!({ "keep_alive": "PT15M" }))),
         post("keep_alive true", embed, &with(json!({ "keep_alive": true }))),
-        post(
-            "an option of the wrong type",
-            embed,
-            &with(json!({ "options": { "num_ctx": "8" } })),
-        ),
-        post(
-            "an unknown option",
-            embed,
-            &with(json!({ "options": { "nonsense": 8 } })),
-        ),
-        post(
-            "a long text, not to be cut",
-            embed,
-            &with(json!({ "input": words(600), "truncate": false })),
-        ),
-        post(
-            "a long text, to be cut",
-            embed,
-            &with(json!({ "input": words(600), "truncate": true })),
-        ),
+        post("an option of the wrong type", embed, &with(json!({ "options": { "num_ctx": "8" } }))),
+        post("an unknown option", embed, &with(json!({ "options": { "nonsense": 8 } }))),
+        post("a long text, not to be cut", embed, &with(json!({ "input": words(600), "truncate": false }))),
+        post("a long text, to be cut", embed, &with(json!({ "input": words(600), "truncate": true }))),
         post("a long text", embed, &with(json!({ "input": words(600) }))),
         post(
             "a text of 512 words, not to be cut",
@@ -190,23 +101,11 @@ fn exchanges() -> Vec<Exchange> {
         ),
         raw("an empty body", embed, ""),
         raw("a blank body", embed, " \n"),
-        raw(
-            "a body that is cut",
-            embed,
-            "{\"model\":\"all-minilm\",\"input\":[\"a",
-        ),
+        raw("a body that is cut", embed, "{\"model\":\"all-minilm\",\"input\":[\"a"),
         raw("a body that isn't JSON", embed, "xml"),
-        raw(
-            "two values",
-            embed,
-            "{\"model\":\"all-minilm\",\"input\":\"water\"}{\"x\":1}",
-        ),
+        raw("two values", embed, "{\"model\":\"all-minilm\",\"input\":\"water\"}{\"x\":1}"),
         get("the wrong method", embed),
-        raw(
-            "a trailing blank line",
-            embed,
-            "{\"model\":\"all-minilm\",\"input\":\"water\"}\n\n",
-        ),
+        raw("a trailing blank line", embed, "{\"model\":\"all-minilm\",\"input\":\"water\"}\n\n"),
         raw("a doubled slash", "//api/embed", "{}"),
         get("an unknown route", "/api/nonsense"),
         get("the root", "/"),
@@ -215,41 +114,13 @@ fn exchanges() -> Vec<Exchange> {
         model(get("the running models", "/api/ps")),
         model(post("show", "/api/show", &json!({ "model": "all-minilm" }))),
         post("show nothing", "/api/show", &json!({})),
-        post(
-            "show an unknown model",
-            "/api/show",
-            &json!({ "model": "nobody" }),
-        ),
-        post(
-            "legacy",
-            "/api/embeddings",
-            &json!({ "model": "all-minilm", "prompt": "water" }),
-        ),
-        post(
-            "legacy without prompt",
-            "/api/embeddings",
-            &json!({ "model": "all-minilm" }),
-        ),
-        post(
-            "legacy with input",
-            "/api/embeddings",
-            &json!({ "model": "all-minilm", "input": "water" }),
-        ),
-        post(
-            "legacy with an array",
-            "/api/embeddings",
-            &json!({ "model": "all-minilm", "prompt": ["a"] }),
-        ),
-        post(
-            "legacy without model",
-            "/api/embeddings",
-            &json!({ "prompt": "water" }),
-        ),
-        post(
-            "legacy with an unknown model",
-            "/api/embeddings",
-            &json!({ "model": "nobody", "prompt": "a" }),
-        ),
+        post("show an unknown model", "/api/show", &json!({ "model": "nobody" })),
+        post("legacy", "/api/embeddings", &json!({ "model": "all-minilm", "prompt": "water" })),
+        post("legacy without prompt", "/api/embeddings", &json!({ "model": "all-minilm" })),
+        post("legacy with input", "/api/embeddings", &json!({ "model": "all-minilm", "input": "water" })),
+        post("legacy with an array", "/api/embeddings", &json!({ "model": "all-minilm", "prompt": ["a"] })),
+        post("legacy without model", "/api/embeddings", &json!({ "prompt": "water" })),
+        post("legacy with an unknown model", "/api/embeddings", &json!({ "model": "nobody", "prompt": "a" })),
         get("the wrong method for show", "/api/show"),
     ]
 }
@@ -257,9 +128,7 @@ fn exchanges() -> Vec<Exchange> {
 async fn play(client: &reqwest::Client, url: &str, exchange: &Exchange) -> BTreeMap<String, String> {
     let mut request = client.request(exchange.method.clone(), format!("{url}{}", exchange.path));
     if let Some(body) = &exchange.body {
-        request = request
-            .header("content-type", "application/json")
-            .body(body.clone());
+        request = request.header("content-type", "application/json").body(body.clone());
     }
     let response = request.send().await.unwrap();
     let mut seen = BTreeMap::from([("status".to_owned(), response.status().as_u16().to_string())]);
@@ -291,31 +160,17 @@ fn flatten(path: &str, value: &Value, exchange: &Exchange, seen: &mut BTreeMap<S
                 seen.insert(path.to_owned(), form("{}"));
             }
             for (name, value) in fields {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 if exchange.compare == Compare::All
-                    || READ
-                        .iter()
-                        .any(|read| path.ends_with(read) || read.starts_with(&path))
+                    || READ.iter().any(|read| path.ends_with(read) || read.starts_with(&path))
                 {
                     flatten(&path, value, exchange, seen);
                 }
             }
         }
         Value::Array(items) if items.iter().all(Value::is_number) && !items.is_empty() => {
-            let norm = items
-                .iter()
-                .map(|item| item.as_f64().unwrap().powi(2))
-                .sum::<f64>()
-                .sqrt();
-            let unit = if (norm - 1.0).abs() < 1e-3 {
-                "of norm 1"
-            } else {
-                "raw"
-            };
+            let norm = items.iter().map(|item| item.as_f64().unwrap().powi(2)).sum::<f64>().sqrt();
+            let unit = if (norm - 1.0).abs() < 1e-3 { "of norm 1" } else { "raw" };
             let unit = if path == "embedding" { "of any norm" } else { unit };
             seen.insert(path.to_owned(), format!("{} numbers {unit}", items.len()));
         }
@@ -330,10 +185,7 @@ fn flatten(path: &str, value: &Value, exchange: &Exchange, seen: &mut BTreeMap<S
         }
         Value::String(text) if last == "digest" => {
             let hexadecimal = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            seen.insert(
-                path.to_owned(),
-                form(if hexadecimal { "64 digits" } else { "not a digest" }),
-            );
+            seen.insert(path.to_owned(), form(if hexadecimal { "64 digits" } else { "not a digest" }));
         }
         Value::String(text) if last == "expires_at" || last == "modified_at" => {
             let date = text.as_bytes().get(10) == Some(&b'T');
@@ -341,10 +193,7 @@ fn flatten(path: &str, value: &Value, exchange: &Exchange, seen: &mut BTreeMap<S
         }
         // A build may add a name of its own to its version.
         Value::String(text) if path == "version" => {
-            seen.insert(
-                path.to_owned(),
-                text.split('-').next().unwrap_or_default().to_owned(),
-            );
+            seen.insert(path.to_owned(), text.split('-').next().unwrap_or_default().to_owned());
         }
         other => drop(seen.insert(path.to_owned(), other.to_string())),
     }
@@ -394,10 +243,7 @@ async fn the_double_answers_as_the_real_server_does() {
             for path in paths {
                 let (real, ours) = (real.get(path), ours.get(path));
                 if real != ours {
-                    differences.push(format!(
-                        "{}: {path}: real {real:?}, double {ours:?}",
-                        exchange.name
-                    ));
+                    differences.push(format!("{}: {path}: real {real:?}, double {ours:?}", exchange.name));
                 }
             }
         }

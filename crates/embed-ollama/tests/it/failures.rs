@@ -15,9 +15,7 @@ use crate::{config, connect, field, request, rows_are_right, texts};
 const A_TO_D: &[&str] = &["0.3.0", "0.3.5", "0.3.6", "0.5.4", "0.6.0"];
 const E_TO_G: &[&str] = &["0.6.1", "0.9.3", "0.11.11", "0.12.11", "0.13.2"];
 const H_TO_J: &[&str] = &["0.13.3", "0.17.7", "0.18.0", "0.30.0", "0.99.0"];
-const ALL: &[&str] = &[
-    "0.3.0", "0.3.5", "0.5.4", "0.9.3", "0.11.11", "0.13.2", "0.13.5", "0.20.0", "0.32.0",
-];
+const ALL: &[&str] = &["0.3.0", "0.3.5", "0.5.4", "0.9.3", "0.11.11", "0.13.2", "0.13.5", "0.20.0", "0.32.0"];
 
 struct Case {
     /// Rules of the client's table that it goes through.
@@ -36,13 +34,7 @@ fn case(
     kind: ErrorKind,
     requests: usize,
 ) -> Case {
-    Case {
-        rule,
-        versions,
-        fault,
-        kind,
-        requests,
-    }
+    Case { rule, versions, fault, kind, requests }
 }
 
 fn said(status: u16, text: &str) -> Fault {
@@ -50,12 +42,7 @@ fn said(status: u16, text: &str) -> Fault {
 }
 
 fn body(status: u16, body: &str, content_type: &'static str) -> Fault {
-    Fault::Answer {
-        status,
-        body: body.to_owned(),
-        content_type,
-        retry_after: None,
-    }
+    Fault::Answer { status, body: body.to_owned(), content_type, retry_after: None }
 }
 
 fn cases() -> Vec<Case> {
@@ -76,156 +63,60 @@ fn cases() -> Vec<Case> {
         case("rows", ALL, Fault::Rows(RowsFault::Zero(0)), Protocol, 2),
         case("rows", ALL, Fault::Rows(RowsFault::Long(0)), Protocol, 2),
         case("rows", ALL, Fault::Rows(RowsFault::Extra), Protocol, 2),
-        case(
-            "row-width",
-            ALL,
-            Fault::Rows(RowsFault::Narrow(0)),
-            DimensionMismatch,
-            2,
-        ),
+        case("row-width", ALL, Fault::Rows(RowsFault::Narrow(0)), DimensionMismatch, 2),
         case("no-rows", ALL, Fault::Rows(RowsFault::None), Protocol, 1),
         // 400.
         case("our-body-cut", ALL, said(400, "unexpected EOF"), Protocol, 1),
         case("cancelled", ALL, said(400, "context canceled"), Unavailable, 2),
         case("other-400", ALL, said(400, "invalid input type"), Protocol, 1),
-        case(
-            "nan",
-            H_TO_J,
-            said(400, "embedding contains NaN or Inf values"),
-            Protocol,
-            1,
-        ),
-        case(
-            "empty-text",
-            H_TO_J,
-            said(400, "Input content cannot be empty"),
-            InvalidInput,
-            1,
-        ),
+        case("nan", H_TO_J, said(400, "embedding contains NaN or Inf values"), Protocol, 1),
+        case("empty-text", H_TO_J, said(400, "Input content cannot be empty"), InvalidInput, 1),
         // 401 to 429.
         case("no-credentials", ALL, said(401, "unauthorized"), Unauthorized, 1),
-        case(
-            "no-credentials",
-            ALL,
-            body(403, "", "text/plain"),
-            Unauthorized,
-            1,
-        ),
-        case(
-            "no-credentials",
-            ALL,
-            body(407, "", "text/plain"),
-            Unauthorized,
-            1,
-        ),
-        case(
-            "no-model",
-            ALL,
-            said(404, "model \"x\" not found, try pulling it first"),
-            ModelNotFound,
-            1,
-        ),
-        case(
-            "no-route",
-            ALL,
-            body(404, "404 page not found", "text/plain"),
-            Config,
-            1,
-        ),
-        case(
-            "no-route",
-            ALL,
-            body(405, "405 method not allowed", "text/plain"),
-            Config,
-            1,
-        ),
+        case("no-credentials", ALL, body(403, "", "text/plain"), Unauthorized, 1),
+        case("no-credentials", ALL, body(407, "", "text/plain"), Unauthorized, 1),
+        case("no-model", ALL, said(404, "model \"x\" not found, try pulling it first"), ModelNotFound, 1),
+        case("no-route", ALL, body(404, "404 page not found", "text/plain"), Config, 1),
+        case("no-route", ALL, body(405, "405 method not allowed", "text/plain"), Config, 1),
         case("too-early", ALL, body(408, "", "text/plain"), Unavailable, 3),
         case("too-early", ALL, body(425, "", "text/plain"), Unavailable, 3),
         case("too-often", ALL, said(429, "slow down"), RateLimited, 3),
         case("too-large", ALL, body(413, "", "text/plain"), InputTooLong, 1),
         case("cancelled", ALL, said(499, "request canceled"), Unavailable, 2),
         // 500.
-        case(
-            "crash-hidden",
-            A_TO_D,
-            body(500, "{\"error\":{}}", "application/json"),
-            Unavailable,
-            3,
-        ),
-        case(
-            "crash-hidden",
-            A_TO_D,
-            said(500, "failed to generate embedding"),
-            Unavailable,
-            3,
-        ),
+        case("crash-hidden", A_TO_D, body(500, "{\"error\":{}}", "application/json"), Unavailable, 3),
+        case("crash-hidden", A_TO_D, said(500, "failed to generate embedding"), Unavailable, 3),
         case("crash-500", ALL, said(500, crash), Unavailable, 3),
         case(
             "crash-500",
             A_TO_D,
-            said(
-                500,
-                "do encode request: Post \"http://127.0.0.1:1/tokenize\": EOF",
-            ),
+            said(500, "do encode request: Post \"http://127.0.0.1:1/tokenize\": EOF"),
             Unavailable,
             3,
         ),
-        case(
-            "slot",
-            ALL,
-            said(500, "could not find an available sequence"),
-            Overloaded,
-            3,
-        ),
+        case("slot", ALL, said(500, "could not find an available sequence"), Overloaded, 3),
         case("slot", ALL, said(500, "Failed to load cache: x"), Overloaded, 3),
-        case(
-            "slot",
-            ALL,
-            said(500, "Failed to acquire semaphore: x"),
-            Overloaded,
-            3,
-        ),
+        case("slot", ALL, said(500, "Failed to acquire semaphore: x"), Overloaded, 3),
         case(
             "load",
             ALL,
-            said(
-                500,
-                "timed out waiting for llama runner to start - progress 0.00 - ",
-            ),
+            said(500, "timed out waiting for llama runner to start - progress 0.00 - "),
             Unavailable,
             3,
         ),
-        case(
-            "load",
-            ALL,
-            said(500, "llama runner process has terminated: exit status 2"),
-            Unavailable,
-            3,
-        ),
-        case(
-            "load",
-            ALL,
-            said(500, "error starting runner: no such file"),
-            Unavailable,
-            3,
-        ),
+        case("load", ALL, said(500, "llama runner process has terminated: exit status 2"), Unavailable, 3),
+        case("load", ALL, said(500, "error starting runner: no such file"), Unavailable, 3),
         case(
             "memory",
             ALL,
-            said(
-                500,
-                "model requires more system memory (9 GiB) than is available (1 GiB)",
-            ),
+            said(500, "model requires more system memory (9 GiB) than is available (1 GiB)"),
             Overloaded,
             3,
         ),
         case(
             "memory",
             ALL,
-            said(
-                500,
-                "llama runner process has terminated: cudaMalloc failed: out of memory",
-            ),
+            said(500, "llama runner process has terminated: cudaMalloc failed: out of memory"),
             Overloaded,
             3,
         ),
@@ -236,13 +127,7 @@ fn cases() -> Vec<Case> {
             Protocol,
             1,
         ),
-        case(
-            "option",
-            ALL,
-            said(500, "option \"num_ctx\" must be of type integer"),
-            Config,
-            1,
-        ),
+        case("option", ALL, said(500, "option \"num_ctx\" must be of type integer"), Config, 1),
         case(
             "empty-text",
             E_TO_G,
@@ -253,76 +138,37 @@ fn cases() -> Vec<Case> {
         case(
             "bad-name",
             ALL,
-            said(
-                500,
-                "unqualified name: registry.ollama.ai/library/!MISSING!:latest",
-            ),
+            said(500, "unqualified name: registry.ollama.ai/library/!MISSING!:latest"),
             Config,
             1,
         ),
         case("bad-name", ALL, said(500, "invalid model path"), Config, 1),
-        case(
-            "cannot-embed",
-            ALL,
-            said(500, "this model does not support embeddings"),
-            Config,
-            1,
-        ),
+        case("cannot-embed", ALL, said(500, "this model does not support embeddings"), Config, 1),
         case(
             "incompatible",
             ALL,
-            said(
-                500,
-                "error loading model: this model may be incompatible with your version of Ollama",
-            ),
+            said(500, "error loading model: this model may be incompatible with your version of Ollama"),
             Config,
             1,
         ),
-        case(
-            "too-long",
-            ALL,
-            said(500, "the input length exceeds the context length"),
-            InputTooLong,
-            1,
-        ),
+        case("too-long", ALL, said(500, "the input length exceeds the context length"), InputTooLong, 1),
         case("empty-500", ALL, body(500, "", "text/plain"), Unavailable, 2),
         case("other-500", ALL, said(500, "something new"), Unavailable, 2),
         // 501 to 504.
-        case(
-            "cannot-embed",
-            H_TO_J,
-            said(501, "this model does not support embeddings"),
-            Config,
-            1,
-        ),
+        case("cannot-embed", H_TO_J, said(501, "this model does not support embeddings"), Config, 1),
         case("501", H_TO_J, said(501, "not implemented"), Config, 1),
-        case(
-            "gateway",
-            ALL,
-            body(502, "<html>bad gateway</html>", "text/html"),
-            Unavailable,
-            3,
-        ),
+        case("gateway", ALL, body(502, "<html>bad gateway</html>", "text/html"), Unavailable, 3),
         case("gateway", ALL, body(504, "", "text/html"), Unavailable, 3),
         case(
             "busy",
             ALL,
-            said(
-                503,
-                "server busy, please try again.  maximum pending requests exceeded",
-            ),
+            said(503, "server busy, please try again.  maximum pending requests exceeded"),
             Overloaded,
             3,
         ),
         // Not Ollama.
         case("redirect", ALL, Fault::Redirect("/api/embed".into()), Config, 1),
-        case(
-            "not-ollama",
-            ALL,
-            body(200, "<html>please log in</html>", "text/html"),
-            Protocol,
-            1,
-        ),
+        case("not-ollama", ALL, body(200, "<html>please log in</html>", "text/html"), Protocol, 1),
     ];
     for text in [
         "input length exceeds maximum context length",
@@ -364,33 +210,19 @@ async fn every_row_of_the_retry_table() {
 
             let error = client.encode_query("a text that fails").await.unwrap_err();
             assert_eq!(error.kind(), case.kind, "{name}: {error:?}");
-            assert_eq!(
-                field(&error, "rule").as_deref(),
-                Some(case.rule),
-                "{name}: {error:?}"
-            );
+            assert_eq!(field(&error, "rule").as_deref(), Some(case.rule), "{name}: {error:?}");
             assert_eq!(double.requests_for("/api/embed").len(), case.requests, "{name}");
-            let expected = if case.requests == 1 {
-                Retry::Permanent
-            } else {
-                Retry::Exhausted
-            };
+            let expected = if case.requests == 1 { Retry::Permanent } else { Retry::Exhausted };
             assert_eq!(error.retry(), expected, "{name}");
             assert!(!format!("{error:?}").contains("a text that fails"), "{name}");
 
             // What may pass does, when it passes.
             double.heal();
             tokio::time::sleep(Duration::from_secs(120)).await;
-            client
-                .encode_query("another text")
-                .await
-                .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            client.encode_query("another text").await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             if case.requests > 1 {
                 double.fail([case.fault.clone()]);
-                client
-                    .encode_query("a third text")
-                    .await
-                    .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+                client.encode_query("a third text").await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             }
         }
     }
@@ -400,14 +232,10 @@ async fn every_row_of_the_retry_table() {
 #[test]
 fn every_rule_has_a_case() {
     let page = embed_ollama::failures_page();
-    let rules = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rules = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let tested: HashSet<_> = cases().iter().map(|case| case.rule).collect();
     let elsewhere = ["refused", "no-address", "tls"];
-    let untested: Vec<_> = rules
-        .filter(|rule| !tested.contains(rule) && !elsewhere.contains(rule))
-        .collect();
+    let untested: Vec<_> = rules.filter(|rule| !tested.contains(rule) && !elsewhere.contains(rule)).collect();
     assert!(untested.is_empty(), "{untested:?}");
 }
 
@@ -420,10 +248,7 @@ async fn pauses_are_one_to_ten_seconds_and_grow() {
     client.encode_query("a text").await.unwrap_err();
     let took = began.elapsed();
     // 1 to 2 s and 2 to 4 s.
-    assert!(
-        (Duration::from_secs(3)..Duration::from_secs(7)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_secs(3)..Duration::from_secs(7)).contains(&took), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,10 +271,7 @@ async fn retry_after_is_respected() {
     double.fail([asks(3600)]);
     let error = client.encode_query("another text").await.unwrap_err();
     let after = Some(Duration::from_secs(3600));
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::RateLimited, Retry::Temporary { after })
-    );
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::RateLimited, Retry::Temporary { after }));
     assert_eq!(double.requests_for("/api/embed").len(), 1);
 }
 
@@ -463,10 +285,7 @@ async fn the_deadline_bounds_the_pauses_and_keeps_what_is_there() {
     let texts = texts(10);
     let deadline = (Instant::now() + Duration::from_millis(800)).into_std();
     let began = Instant::now();
-    let response = client
-        .embed(request(&texts).with_deadline(deadline))
-        .await
-        .unwrap();
+    let response = client.embed(request(&texts).with_deadline(deadline)).await.unwrap();
     assert!(began.elapsed() <= Duration::from_millis(900));
     let failed: Vec<_> = response.errors().map(|(_, error)| error.kind()).collect();
     assert_eq!(failed, [ErrorKind::Timeout; 5]);

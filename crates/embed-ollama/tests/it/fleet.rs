@@ -21,32 +21,18 @@ fn both(first: &OllamaDouble, second: &OllamaDouble) -> OllamaConfig {
 
 #[tokio::test]
 async fn the_work_is_shared() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.5.4").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.5.4").await);
     let client = connect(both(&first, &second)).await;
     let texts = texts(200);
     let response = client.embed(request(&texts)).await.unwrap();
     rows_are_right(&first, &response, &texts).unwrap();
-    assert!(
-        first.texts() > 20 && second.texts() > 20,
-        "{} and {}",
-        first.texts(),
-        second.texts()
-    );
-    assert!(
-        second.most_in_flight() <= 1,
-        "an old server gets one text at a time, whatever the other gets"
-    );
+    assert!(first.texts() > 20 && second.texts() > 20, "{} and {}", first.texts(), second.texts());
+    assert!(second.most_in_flight() <= 1, "an old server gets one text at a time, whatever the other gets");
 }
 
 #[tokio::test]
 async fn one_dies_and_no_row_is_lost_and_it_returns() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.9.3").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     let port = second.port();
     let client = connect(both(&first, &second)).await;
     for double in [&first, &second] {
@@ -62,12 +48,7 @@ async fn one_dies_and_no_row_is_lost_and_it_returns() {
     rows_are_right(&first, &response.unwrap(), &texts).unwrap();
     // It goes on without it.
     for _ in 0..5 {
-        client
-            .embed(request(&texts))
-            .await
-            .unwrap()
-            .into_complete()
-            .unwrap();
+        client.embed(request(&texts)).await.unwrap().into_complete().unwrap();
     }
     assert!(client.stats().ejections >= 1);
     assert!(client.servers()[1].ejected);
@@ -76,12 +57,7 @@ async fn one_dies_and_no_row_is_lost_and_it_returns() {
 
     let second = OllamaDouble::start_at("0.9.3", port).await;
     for _ in 0..200 {
-        client
-            .embed(request(&texts))
-            .await
-            .unwrap()
-            .into_complete()
-            .unwrap();
+        client.embed(request(&texts)).await.unwrap().into_complete().unwrap();
         if second.texts() > 0 && !client.servers()[1].ejected {
             break;
         }
@@ -93,10 +69,7 @@ async fn one_dies_and_no_row_is_lost_and_it_returns() {
 
 #[tokio::test]
 async fn servers_of_other_vectors_are_refused() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.9.3").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     second.change(|script| script.drift = 0.1);
     let error = OllamaEmbedder::connect(both(&first, &second)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SpaceMismatch);
@@ -105,10 +78,7 @@ async fn servers_of_other_vectors_are_refused() {
 
 #[tokio::test]
 async fn one_server_is_enough_to_begin() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.9.3").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     let port = first.port();
     let config = both(&first, &second);
     drop(first);
@@ -126,10 +96,7 @@ async fn one_server_is_enough_to_begin() {
 /// One of two is upgraded: it waits until no other gives the old vectors, then both are new.
 #[tokio::test]
 async fn a_rolling_upgrade_becomes_a_new_variant() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.9.3").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     let (port_one, port_two) = (first.port(), second.port());
     let mut config = both(&first, &second);
     config.upgrade = Upgrade::NewVariant;
@@ -153,16 +120,11 @@ async fn a_rolling_upgrade_becomes_a_new_variant() {
     let _second = upgraded(port_two).await;
     let mut last = None;
     for _ in 0..200 {
-        if let Ok(response) = client
-            .embed(request(&texts))
-            .await
-            .and_then(embed_core::EmbedResponse::into_complete)
+        if let Ok(response) =
+            client.embed(request(&texts)).await.and_then(embed_core::EmbedResponse::into_complete)
         {
-            let variants: Vec<_> = response
-                .rows()
-                .flatten()
-                .map(|row| row.info().model.variant().clone())
-                .collect();
+            let variants: Vec<_> =
+                response.rows().flatten().map(|row| row.info().model.variant().clone()).collect();
             assert!(variants.iter().all(|variant| variant.space() == old.space()));
             last = variants.into_iter().next_back();
             if last.as_ref() != Some(&old) && client.servers().iter().all(|server| !server.ejected) {
@@ -177,10 +139,7 @@ async fn a_rolling_upgrade_becomes_a_new_variant() {
 
 #[tokio::test]
 async fn calls_at_once_meet_a_returning_server_once() {
-    let (first, second) = (
-        OllamaDouble::start("0.9.3").await,
-        OllamaDouble::start("0.9.3").await,
-    );
+    let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     let client = connect(both(&first, &second)).await;
     let checks = client.stats().identity_checks;
     let calls = (0..50).map(|_| client.encode_query("a text"));
@@ -213,10 +172,6 @@ async fn a_server_that_is_gone_for_good_ends_the_call_soon() {
         for (_, error) in response.errors() {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(30),
-            "{version}: {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(30), "{version}: {:?}", began.elapsed());
     }
 }

@@ -72,10 +72,7 @@ async fn an_upgrade_that_moves_vectors_is_refused() {
     double.change(|script| script.drift = 0.1);
     let error = client.encode_query("a text").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SpaceMismatch, "{error:?}");
-    assert!(
-        error.to_string().contains("0.9.3") && error.to_string().contains("0.12.11"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("0.9.3") && error.to_string().contains("0.12.11"), "{error}");
     // What comes back as it was is taken again.
     double.change(|script| script.drift = 0.0);
     for _ in 0..100 {
@@ -135,12 +132,7 @@ async fn an_identity_of_an_earlier_run_is_expected() {
 async fn names_mean_the_same_model() {
     let double = OllamaDouble::start("0.9.3").await;
     let mut variants = Vec::new();
-    for name in [
-        "all-minilm",
-        "all-minilm:latest",
-        "library/all-minilm",
-        "All-MiniLM",
-    ] {
+    for name in ["all-minilm", "all-minilm:latest", "library/all-minilm", "All-MiniLM"] {
         let client = connect(OllamaConfig::new(name, double.url())).await;
         variants.push(client.model().variant().clone());
     }

@@ -12,9 +12,7 @@ use crate::{connect, request};
 const VERSION: &str = "0.5.4";
 
 fn texts(count: usize) -> Vec<String> {
-    (0..count)
-        .map(|i| format!("report number {i} on the state of the river"))
-        .collect()
+    (0..count).map(|i| format!("report number {i} on the state of the river")).collect()
 }
 
 /// A server of its own, and what it says of each text while all is well.
@@ -23,10 +21,7 @@ async fn own(count: usize) -> Option<(RealServer, Vec<String>, Vec<Vec<f32>>)> {
     let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
     let texts = texts(count);
     let response = client.embed(request(&texts)).await.unwrap();
-    let vectors = response
-        .rows()
-        .map(|row| row.unwrap().vector().to_vec())
-        .collect();
+    let vectors = response.rows().map(|row| row.unwrap().vector().to_vec()).collect();
     Some((server, texts, vectors))
 }
 
@@ -97,10 +92,7 @@ async fn the_server_is_killed_and_restarted() {
     restarted.unwrap();
     let response = response.unwrap();
     let good = good_rows(&response, &vectors);
-    println!(
-        "server killed and restarted: {good} of 500 rows, {:?}",
-        client.stats()
-    );
+    println!("server killed and restarted: {good} of 500 rows, {:?}", client.stats());
     assert_eq!(good, 500);
 }
 

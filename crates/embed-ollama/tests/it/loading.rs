@@ -44,11 +44,7 @@ async fn a_load_that_nobody_expected_is_not_aborted() {
             for response in join_all(calls).await {
                 rows_are_right(&double, &response.unwrap(), &texts).unwrap();
             }
-            assert_eq!(
-                (double.loads() - before, double.aborted_loads()),
-                (1, 0),
-                "{version}, {listed}"
-            );
+            assert_eq!((double.loads() - before, double.aborted_loads()), (1, 0), "{version}, {listed}");
             assert!(client.stats().long_waits > 0);
         }
     }
@@ -79,10 +75,7 @@ async fn a_deadline_ends_the_wait_and_not_the_load() {
     tokio::time::sleep(Duration::from_secs(1800)).await;
     let began = Instant::now();
     let deadline = (began + SHORT).into_std();
-    let error = client
-        .embed(request(&["a"]).with_deadline(deadline))
-        .await
-        .unwrap_err();
+    let error = client.embed(request(&["a"]).with_deadline(deadline)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(began.elapsed() < SHORT + Duration::from_secs(1));
     tokio::time::sleep(LOAD).await;
@@ -132,14 +125,7 @@ async fn options_never_change_so_that_nothing_is_loaded_again() {
             .iter()
             .map(|request| request.body["options"]["num_batch"].clone())
             .collect();
-        let expected = if version == "0.13.5" {
-            serde_json::Value::Null
-        } else {
-            4096.into()
-        };
-        assert!(
-            batches.iter().all(|batch| *batch == expected),
-            "{version}: {batches:?}"
-        );
+        let expected = if version == "0.13.5" { serde_json::Value::Null } else { 4096.into() };
+        assert!(batches.iter().all(|batch| *batch == expected), "{version}: {batches:?}");
     }
 }

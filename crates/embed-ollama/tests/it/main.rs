@@ -47,9 +47,7 @@ fn request<T: AsRef<str>>(texts: &[T]) -> EmbedRequest {
 }
 
 fn texts(count: usize) -> Vec<String> {
-    (0..count)
-        .map(|i| format!("text number {i} of {count}"))
-        .collect()
+    (0..count).map(|i| format!("text number {i} of {count}")).collect()
 }
 
 /// Row i is the double's vector of text i, or says why it isn't.
@@ -66,8 +64,5 @@ fn rows_are_right(double: &OllamaDouble, response: &EmbedResponse, texts: &[Stri
 }
 
 fn field(error: &Error, name: &str) -> Option<String> {
-    error
-        .context()
-        .find(|(is, _)| *is == name)
-        .map(|(_, value)| value.to_owned())
+    error.context().find(|(is, _)| *is == name).map(|(_, value)| value.to_owned())
 }

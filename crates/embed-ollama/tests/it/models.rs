@@ -18,10 +18,7 @@ async fn they_are_listed_and_described() {
     assert_eq!(names, ["all-minilm:latest", "llama3:latest"]);
     assert!(models.loaded().await.unwrap().is_empty());
     let details = models.show("all-minilm").await.unwrap();
-    assert_eq!(
-        (details.embeds, details.width, details.context),
-        (Some(true), Some(384), Some(512))
-    );
+    assert_eq!((details.embeds, details.width, details.context), (Some(true), Some(384), Some(512)));
     assert_eq!(models.show("llama3").await.unwrap().embeds, Some(false));
     let error = models.show("nobody").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ModelNotFound);
@@ -44,10 +41,9 @@ async fn a_pull_shows_its_progress() {
 #[tokio::test]
 async fn a_pull_that_fails_is_an_error_though_its_status_is_200() {
     let double = OllamaDouble::start("0.9.3").await;
-    for (name, kind, temporary) in [
-        ("unknown-model", ErrorKind::ModelNotFound, false),
-        ("half-model", ErrorKind::Unavailable, true),
-    ] {
+    for (name, kind, temporary) in
+        [("unknown-model", ErrorKind::ModelNotFound, false), ("half-model", ErrorKind::Unavailable, true)]
+    {
         let mut pull = models(&double).pull(name).await.unwrap();
         let mut error = None;
         while let Some(step) = pull.next().await {

@@ -13,37 +13,23 @@ pub(crate) const REAL: [&str; 2] = ["0.5.4", "0.9.3"];
 
 /// Short texts of all kinds, so that the slow one of the servers is done in a minute.
 fn short_texts(count: usize) -> Vec<String> {
-    let words = [
-        "river", "mountain", "query", "recipe", "engine", "garden", "letter", "window", "planet",
-    ];
-    (0..count)
-        .map(|i| format!("{} {} {i}", words[i % 9], words[(i / 9) % 9]))
-        .collect()
+    let words = ["river", "mountain", "query", "recipe", "engine", "garden", "letter", "window", "planet"];
+    (0..count).map(|i| format!("{} {} {i}", words[i % 9], words[(i / 9) % 9])).collect()
 }
 
 /// Every vector of a batch and of a crowd against the one that the server itself gives for the text alone.
 async fn alone_or_in_a_crowd(client: &OllamaEmbedder, texts: &[String], tasks: usize) -> Result<f32, String> {
     let mut alone = Vec::with_capacity(texts.len());
     for text in texts {
-        alone.push(
-            client
-                .encode_document(text)
-                .await
-                .map_err(|error| error.to_string())?,
-        );
+        alone.push(client.encode_document(text).await.map_err(|error| error.to_string())?);
     }
     let mut worst = 1.0_f32;
     let mut compare = |index: usize, is: &[f32]| {
         let cosine = vector::cosine(is, alone[index].vector()).unwrap();
         worst = worst.min(cosine);
-        (cosine >= 0.9999)
-            .then_some(())
-            .ok_or_else(|| format!("text {index}: cosine {cosine}"))
+        (cosine >= 0.9999).then_some(()).ok_or_else(|| format!("text {index}: cosine {cosine}"))
     };
-    let batch = client
-        .embed(request(texts))
-        .await
-        .map_err(|error| error.to_string())?;
+    let batch = client.embed(request(texts)).await.map_err(|error| error.to_string())?;
     for (index, row) in batch.rows().enumerate() {
         compare(index, row.map_err(ToString::to_string)?.vector())?;
     }
@@ -91,11 +77,7 @@ async fn meaning_is_there() {
             continue;
         };
         let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
-        let texts = [
-            "database query optimization",
-            "optimize database queries",
-            "cooking recipes",
-        ];
+        let texts = ["database query optimization", "optimize database queries", "cooking recipes"];
         let rows = client.encode_batch(&texts, Role::Query).await.unwrap();
         let similarity = |other| rows.row(0).unwrap().similarity(rows.row(other).unwrap()).unwrap();
         assert!(similarity(1) > 0.7, "{}", similarity(1));
@@ -105,11 +87,7 @@ async fn meaning_is_there() {
             assert_eq!(row.vector().len(), 384);
             assert!((vector::norm(row.vector()) - 1.0).abs() < 1e-5);
         }
-        println!(
-            "{version}: {:.3} to the same, {:.3} to another subject",
-            similarity(1),
-            similarity(2)
-        );
+        println!("{version}: {:.3} to the same, {:.3} to another subject", similarity(1), similarity(2));
     }
 }
 

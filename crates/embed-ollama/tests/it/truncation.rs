@@ -6,10 +6,7 @@ use embed_testkit::ollama::{OllamaDouble, words};
 use crate::{VERSIONS, config, connect, quick};
 
 fn of_words(count: usize) -> String {
-    (0..count)
-        .map(|i| format!("word{i}"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    (0..count).map(|i| format!("word{i}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Around the limit, where the special tokens decide. 512 is what the model reads, two of it are special.
@@ -87,14 +84,7 @@ async fn chunks_leave_nothing_out() {
             EmbedRequest::new([text.as_str()], Role::Document).with_truncation(Truncation::ChunkMean);
         let response = client.embed(request).await.unwrap();
         let info = response.row(0).unwrap().info();
-        assert_eq!(
-            info.tokens,
-            Some(TokenCount {
-                used: 2002,
-                total: 2002
-            }),
-            "{version}"
-        );
+        assert_eq!(info.tokens, Some(TokenCount { used: 2002, total: 2002 }), "{version}");
         assert!(!info.truncated);
     }
 }
@@ -108,10 +98,7 @@ async fn every_row_has_its_count_if_asked() {
         let client = connect(config).await;
         let texts = ["why is the sky blue?", "one", "富士山"];
         let response = client.embed(EmbedRequest::new(texts, Role::Query)).await.unwrap();
-        let counts: Vec<_> = response
-            .rows()
-            .map(|row| row.unwrap().info().tokens.unwrap().used)
-            .collect();
+        let counts: Vec<_> = response.rows().map(|row| row.unwrap().info().tokens.unwrap().used).collect();
         assert_eq!(counts, [8, 3, 5], "{version}");
     }
 }

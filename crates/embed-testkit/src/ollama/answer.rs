@@ -106,9 +106,7 @@ fn reply((status, body): Answer) -> Response<Body> {
 fn text(status: u16, content_type: &'static str, body: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_owned()));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status of this file is one");
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -118,9 +116,7 @@ fn not_allowed(path: &str) -> Response<Body> {
         "/" | "/api/version" | "/api/tags" | "/api/ps" => "GET, HEAD",
         _ => "POST",
     };
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 

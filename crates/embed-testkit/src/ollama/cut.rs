@@ -45,11 +45,7 @@ impl Listener for CutListener {
                 // An error says that the server is gone, too.
                 let _ = alive.wait_for(|alive| !alive).await;
             });
-            let stream = CutStream {
-                stream,
-                end,
-                ended: false,
-            };
+            let stream = CutStream { stream, end, ended: false };
             return (stream, address);
         }
     }

@@ -46,18 +46,13 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, Answer> {
     if body.trim_ascii().is_empty() {
         return Err(error(400, "missing request body"));
     }
-    let first = serde_json::Deserializer::from_slice(body)
-        .into_iter::<Value>()
-        .next();
+    let first = serde_json::Deserializer::from_slice(body).into_iter::<Value>().next();
     match first {
         Some(Ok(value)) => Ok(value),
         Some(Err(fault)) if fault.is_eof() => Err(error(400, "unexpected EOF")),
         _ => {
             let at = char::from(body.trim_ascii()[0]);
-            Err(error(
-                400,
-                format!("invalid character '{at}' looking for beginning of value"),
-            ))
+            Err(error(400, format!("invalid character '{at}' looking for beginning of value")))
         }
     }
 }
@@ -94,9 +89,7 @@ fn keep_alive(body: &Value) -> Result<Option<Duration>, Answer> {
 fn go_duration(text: &str) -> Result<f64, String> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let digits = unsigned.trim_end_matches(|char: char| !char.is_ascii_digit() && char != '.');
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| format!("time: invalid duration {text:?}"))?;
+    let number: f64 = digits.parse().map_err(|_| format!("time: invalid duration {text:?}"))?;
     let unit = match &unsigned[digits.len()..] {
         "" if number == 0.0 => 1.0,
         "" => return Err(format!("time: missing unit in duration {text:?}")),
@@ -106,11 +99,7 @@ fn go_duration(text: &str) -> Result<f64, String> {
         "h" => 3600.0,
         unit => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
     };
-    Ok(if text.starts_with('-') {
-        -number * unit
-    } else {
-        number * unit
-    })
+    Ok(if text.starts_with('-') { -number * unit } else { number * unit })
 }
 
 fn whole_option(body: &Value, name: &str) -> Result<Option<i64>, Answer> {
@@ -126,16 +115,8 @@ pub(super) fn plain_name(name: &str, version: Since) -> String {
     let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
     let name = name.strip_prefix("library/").unwrap_or(name);
     let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let name = if tagged {
-        name.to_owned()
-    } else {
-        format!("{name}:latest")
-    };
-    if version.since("0.5.2") {
-        name.to_lowercase()
-    } else {
-        name
-    }
+    let name = if tagged { name.to_owned() } else { format!("{name}:latest") };
+    if version.since("0.5.2") { name.to_lowercase() } else { name }
 }
 
 /// Which model a name is of.
@@ -150,10 +131,9 @@ fn find(script: &Script, version: Since, name: &str) -> Result<Found, Answer> {
         return Err(match () {
             () if version.before("0.5.2") => error(400, "model is required"),
             () if version.before("0.15.0") => error(404, "model \"\" not found, try pulling it first"),
-            () if version.before("0.18.0") => error(
-                500,
-                "unqualified name: registry.ollama.ai/library/!MISSING!:latest",
-            ),
+            () if version.before("0.18.0") => {
+                error(500, "unqualified name: registry.ollama.ai/library/!MISSING!:latest")
+            }
             () => error(404, "model '' not found"),
         });
     }
@@ -196,10 +176,9 @@ pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<super
         Ok(Found::Embedding) => {}
         Ok(Found::Chat) => {
             return match () {
-                () if version.since("0.30.0") => error(
-                    501,
-                    "This server does not support embeddings. Start it with `--embeddings`",
-                ),
+                () if version.since("0.30.0") => {
+                    error(501, "This server does not support embeddings. Start it with `--embeddings`")
+                }
                 () if version.since("0.13.3") => error(501, "this model does not support embeddings"),
                 () if version.since("0.6.1") => error(500, "this model does not support embeddings"),
                 () => error(500, "this double has no vectors of chat models"),
@@ -207,10 +186,7 @@ pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<super
         }
         Err(answer) => return answer,
     }
-    let loading = shared
-        .runner
-        .ensure(script.load_time, asked.keep, asked.options)
-        .await;
+    let loading = shared.runner.ensure(script.load_time, asked.keep, asked.options).await;
     let Some(texts) = &asked.texts else {
         shared.runner.used(asked.keep);
         return empty(&asked);
@@ -262,22 +238,16 @@ fn ask(script: &Script, version: Since, body: &[u8]) -> Result<Asked, Answer> {
         _ => return Err(error(400, "invalid input type")),
     };
     // The name is looked up before the options are read.
-    find(script, version, &model).map(drop).or_else(|answer| {
-        if texts.is_none() && version.before("0.3.6") {
-            Ok(())
-        } else {
-            Err(answer)
-        }
-    })?;
+    find(script, version, &model)
+        .map(drop)
+        .or_else(|answer| if texts.is_none() && version.before("0.3.6") { Ok(()) } else { Err(answer) })?;
     let options = (whole_option(&body, "num_ctx")?, whole_option(&body, "num_batch")?);
     let dimensions = body["dimensions"].as_u64().filter(|_| version.since("0.11.11"));
     Ok(Asked {
         model,
         texts,
         truncate,
-        dimensions: dimensions
-            .map(|dimensions| dimensions as usize)
-            .filter(|dimensions| *dimensions > 0),
+        dimensions: dimensions.map(|dimensions| dimensions as usize).filter(|dimensions| *dimensions > 0),
         keep,
         options,
     })
@@ -290,17 +260,10 @@ async fn rows(
     asked: &Asked,
     texts: &[String],
 ) -> Result<(Rows, usize), Answer> {
-    let context = asked
-        .options
-        .0
-        .map_or(script.context, |set| script.context.min(set.max(1) as usize));
+    let context = asked.options.0.map_or(script.context, |set| script.context.min(set.max(1) as usize));
     let specials = 2;
     // Before 0.12.0 the special tokens are forgotten when the length is checked.
-    let room = if version.since("0.12.0") {
-        context - specials
-    } else {
-        context
-    };
+    let room = if version.since("0.12.0") { context - specials } else { context };
     let mut read = Vec::with_capacity(texts.len());
     let mut count = 0;
     for text in texts {
@@ -319,11 +282,7 @@ async fn rows(
             return Err(crash(version));
         }
         let kept = used.min(context - specials);
-        read.push(if kept == tokens.len() {
-            text.clone()
-        } else {
-            tokens[..kept].join(" ")
-        });
+        read.push(if kept == tokens.len() { text.clone() } else { tokens[..kept].join(" ") });
     }
     let mixed = Busy::begin(shared, texts.len());
     let mut rows = Rows::with_capacity(read.len());
@@ -374,11 +333,7 @@ impl<'a> Busy<'a> {
     fn begin(shared: &'a Shared, texts: usize) -> Self {
         let before = shared.in_flight.fetch_add(texts, Ordering::SeqCst);
         shared.most_in_flight.fetch_max(before + texts, Ordering::SeqCst);
-        Self {
-            shared,
-            texts,
-            others: before > 0,
-        }
+        Self { shared, texts, others: before > 0 }
     }
 
     /// Whether another text was there, in this request or in another one.
@@ -417,11 +372,7 @@ pub(super) async fn embeddings(shared: &Shared, body: &[u8]) -> Answer {
     if prompt.is_empty() {
         return (200, json!({ "embedding": [] }));
     }
-    if script
-        .poison
-        .as_ref()
-        .is_some_and(|poison| prompt.contains(poison))
-    {
+    if script.poison.as_ref().is_some_and(|poison| prompt.contains(poison)) {
         return if version.before("0.4.3") {
             error(500, "failed to generate embedding")
         } else {

@@ -75,9 +75,7 @@ impl Fault {
         let with = |status: u16, body: String, content_type: &'static str| {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = StatusCode::from_u16(status).expect("a scripted status is one");
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             response
         };
         match self {
@@ -85,17 +83,10 @@ impl Fault {
                 let body = serde_json::json!({ "error": text }).to_string();
                 Some(with(*status, body, "application/json; charset=utf-8"))
             }
-            Self::Answer {
-                status,
-                body,
-                content_type,
-                retry_after,
-            } => {
+            Self::Answer { status, body, content_type, retry_after } => {
                 let mut response = with(*status, body.clone(), content_type);
                 if let Some(after) = retry_after {
-                    response
-                        .headers_mut()
-                        .insert(RETRY_AFTER, HeaderValue::from(*after));
+                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*after));
                 }
                 Some(response)
             }

@@ -152,12 +152,7 @@ impl OllamaDouble {
             // It only ends by being dropped; a failing accept shows in the test that asks.
             let _ = axum::serve(listener, router).await;
         });
-        Self {
-            address,
-            shared,
-            task,
-            alive,
-        }
+        Self { address, shared, task, alive }
     }
 
     /// Its base URL.
@@ -297,11 +292,7 @@ async fn listen(port: u16) -> TcpListener {
         match TcpListener::bind(("127.0.0.1", port)).await {
             Ok(listener) => return listener,
             Err(error) if port != 0 && tries < 200 => {
-                assert_eq!(
-                    error.kind(),
-                    std::io::ErrorKind::AddrInUse,
-                    "loopback doesn't work"
-                );
+                assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "loopback doesn't work");
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -46,10 +46,7 @@ pub fn require_own(version: &str) -> Option<RealServer> {
         skip(version, RIG_VARIABLE);
         return None;
     }
-    crate::require(
-        &format!("an Ollama {version} to kill"),
-        RealServer::start(version),
-    )
+    crate::require(&format!("an Ollama {version} to kill"), RealServer::start(version))
 }
 
 fn declared(version: &str) -> Option<()> {
@@ -81,11 +78,7 @@ fn shared(version: &str) -> Result<Arc<RealServer>, String> {
     }
     let variable = address_variable(version);
     let server = match env::var(&variable) {
-        Ok(url) if !url.is_empty() => RealServer {
-            url,
-            version: version.to_owned(),
-            started: None,
-        },
+        Ok(url) if !url.is_empty() => RealServer { url, version: version.to_owned(), started: None },
         _ => RealServer::start(version).map_err(|error| format!("{error}, and {variable} is not set"))?,
     };
     let server = Arc::new(server);
@@ -192,9 +185,7 @@ impl RealServer {
             return Err(format!("there is no process `{part}` at port {port}"));
         }
         for process in processes {
-            let sent = Command::new("kill")
-                .args(["-s", signal, &process.to_string()])
-                .status();
+            let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status();
             sent.map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -228,9 +219,7 @@ fn processes(port: u16, part: &str) -> Vec<u32> {
         .filter_map(|folder| {
             let id = folder.file_name().to_str()?.parse().ok()?;
             let environment = fs::read(folder.path().join("environ")).ok()?;
-            let ours = environment
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == host.as_bytes());
+            let ours = environment.split(|byte| *byte == 0).any(|entry| entry == host.as_bytes());
             let command = fs::read(folder.path().join("cmdline")).ok()?;
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             let is_part = match part {

@@ -2,12 +2,8 @@
 
 /// Three numbers; what follows a dash doesn't count.
 pub(super) fn number(version: &str) -> (u32, u32, u32) {
-    let mut parts = version
-        .split('-')
-        .next()
-        .unwrap_or_default()
-        .split('.')
-        .map(|part| part.parse().unwrap_or(0));
+    let mut parts =
+        version.split('-').next().unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     (next(), next(), next())
 }

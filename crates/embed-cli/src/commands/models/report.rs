@@ -23,13 +23,7 @@ pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
                     State::Damaged(error) => ("damaged", String::new(), error.to_string()),
                     _ => ("unknown", String::new(), String::new()),
                 };
-                [
-                    asset.name().to_owned(),
-                    asset.version().to_owned(),
-                    word.to_owned(),
-                    size,
-                    more,
-                ]
+                [asset.name().to_owned(), asset.version().to_owned(), word.to_owned(), size, more]
             });
             table(["NAME", "VERSION", "STATE", "SIZE", "SOURCE"], rows.collect())
         }
@@ -37,9 +31,7 @@ pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
 }
 
 fn as_json(listed: &Listed) -> Value {
-    let Listed {
-        asset, folder, state, ..
-    } = listed;
+    let Listed { asset, folder, state, .. } = listed;
     let (word, from, bytes, problem) = match state {
         State::Absent => ("absent", None, None, None),
         State::Present { source, bytes } => ("present", Some(source), Some(bytes), None),
@@ -101,23 +93,13 @@ fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> Result<(), 
         cells.chain([head[column].len()]).max().unwrap_or(0)
     });
     let line = |cells: [&str; N]| {
-        let cells = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    lines(
-        [line(head)]
-            .into_iter()
-            .chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))),
-    )
+    lines([line(head)].into_iter().chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))))
 }
 
 fn lines(lines: impl IntoIterator<Item = String>) -> Result<(), Error> {
-    let text: String = lines
-        .into_iter()
-        .flat_map(|line| [line, "\n".to_owned()])
-        .collect();
+    let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
     print(&text)
 }

@@ -1,0 +1,116 @@
+//! From the hub to a model folder with the real writers, on tiny weights of the right names and width.
+
+#![expect(clippy::unwrap_used, reason = "a test may die of what it doesn't expect")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Ears, Home, TOKENIZER, options, profile};
+use embed_assets::{PullOptions, Repacker, pull_model};
+use embed_core::ErrorKind;
+use embed_e5::Precision;
+use embed_e5::assets::{MODEL_FILE, Manifest, ModelFiles};
+use embed_testkit::hub::{HubDouble, Place};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+
+const FEED_FORWARD: usize = 64;
+const VOCABULARY: usize = 12;
+const POSITIONS: usize = 8;
+
+fn config(hidden: usize) -> String {
+    format!(
+        r#"{{"model_type":"bert","hidden_size":{hidden},"num_hidden_layers":1,"num_attention_heads":12,
+        "intermediate_size":{FEED_FORWARD},"vocab_size":{VOCABULARY},"max_position_embeddings":{POSITIONS},
+        "type_vocab_size":2,"layer_norm_eps":1e-12,"hidden_act":"gelu","pad_token_id":0}}"#
+    )
+}
+
+fn weights(hidden: usize) -> Vec<u8> {
+    let layer = "encoder.layer.0";
+    let mut shapes = vec![
+        ("embeddings.word_embeddings.weight".to_owned(), vec![VOCABULARY, hidden]),
+        ("embeddings.position_embeddings.weight".to_owned(), vec![POSITIONS, hidden]),
+        ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, hidden]),
+    ];
+    for norm in ["embeddings".to_owned(), format!("{layer}.attention.output"), format!("{layer}.output")] {
+        shapes.push((format!("{norm}.LayerNorm.weight"), vec![hidden]));
+        shapes.push((format!("{norm}.LayerNorm.bias"), vec![hidden]));
+    }
+    for (name, outputs, inputs) in [
+        ("attention.self.query", hidden, hidden),
+        ("attention.self.key", hidden, hidden),
+        ("attention.self.value", hidden, hidden),
+        ("attention.output.dense", hidden, hidden),
+        ("intermediate.dense", FEED_FORWARD, hidden),
+        ("output.dense", hidden, FEED_FORWARD),
+    ] {
+        shapes.push((format!("{layer}.{name}.weight"), vec![outputs, inputs]));
+        shapes.push((format!("{layer}.{name}.bias"), vec![outputs]));
+    }
+    let tensors: Vec<_> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let count: usize = shape.iter().product();
+            let data: Vec<u8> =
+                (0..count).flat_map(|i| ((i % 13) as f32 / 13.0 - 0.5).to_le_bytes()).collect();
+            (name, shape, data)
+        })
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    serialize(views, None).unwrap()
+}
+
+async fn hub(hidden: usize) -> (HubDouble, PullOptions) {
+    let hub = HubDouble::start().await;
+    let (repository, revision) = (profile().repository, profile().revision);
+    hub.put(repository, revision, "config.json", config(hidden));
+    hub.put(repository, revision, "tokenizer.json", TOKENIZER);
+    hub.put_large(repository, revision, "model.safetensors", weights(hidden));
+    let mut options = options(hub.endpoint());
+    options.repack = Arc::new(Repacker);
+    (hub, options)
+}
+
+#[tokio::test]
+async fn both_precisions_are_made_of_one_download() {
+    let ((hub, mut options), home) = (hub(384).await, Home::new());
+    for (precision, keep) in [(Precision::Int8, true), (Precision::F32, false)] {
+        options.keep_downloads = keep;
+        pull_model(&home.home, profile(), precision, &options, &Ears::default()).await.unwrap();
+        ModelFiles::open(&home.home, profile(), precision).unwrap();
+        let manifest = Manifest::read(&home.home.model_dir(profile(), precision)).unwrap().unwrap();
+        let names: Vec<_> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, [MODEL_FILE, "model.onnx_data", "tokenizer.json"]);
+    }
+    assert_eq!(hub.requests_for(Place::Store, "model.safetensors").len(), 1);
+    assert!(home.names("downloads").is_empty() && home.names("tmp").is_empty());
+}
+
+#[tokio::test]
+async fn what_another_recipe_made_is_made_anew() {
+    let ((hub, options), home) = (hub(384).await, Home::new());
+    let pull = || async {
+        pull_model(&home.home, profile(), Precision::Int8, &options, &Ears::default()).await.unwrap();
+        hub.requests_for(Place::Store, "model.safetensors").len()
+    };
+    assert_eq!(pull().await, 1);
+    assert_eq!(pull().await, 1);
+    let path = home.model().join("manifest.json");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    assert!(manifest.contains("\"recipe\": 1"));
+    std::fs::write(&path, manifest.replace("\"recipe\": 1", "\"recipe\": 0")).unwrap();
+    assert_eq!(pull().await, 2);
+}
+
+#[tokio::test]
+async fn weights_of_another_model_are_refused() {
+    let ((_hub, options), home) = (hub(96).await, Home::new());
+    let pulled = pull_model(&home.home, profile(), Precision::Int8, &options, &Ears::default()).await;
+    let error = pulled.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("another model"), "{error}");
+    assert!(!home.model().exists());
+}

@@ -1,0 +1,226 @@
+//! Machines on which something is missing or broken: one clear line, the right exit code, and the mend.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use embed_e5::assets::DataHome;
+use embed_e5::{Precision, Profile};
+use tempfile::TempDir;
+
+use crate::{Run, embed, home, path};
+
+/// A data folder with links to the installed files, of which some are then broken.
+fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
+    let folder = TempDir::new().unwrap();
+    let copy = DataHome::new(folder.path());
+    let profile = &Profile::all()[0];
+    for (from, to) in [
+        (home.runtime_dir(), copy.runtime_dir()),
+        (home.model_dir(profile, Precision::Int8), copy.model_dir(profile, Precision::Int8)),
+    ] {
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(&from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    (folder, copy)
+}
+
+fn run_in(home: &DataHome, args: &[&str]) -> Run {
+    command_in(home, args).output().unwrap().into()
+}
+
+fn command_in(home: &DataHome, args: &[&str]) -> Command {
+    let mut command = embed();
+    command.args(args).env("EMBED_HOME", home.root()).env_remove("ORT_DYLIB_PATH").stdin(Stdio::null());
+    command
+}
+
+fn check(run: &Run, words: &[&str]) {
+    assert_eq!((run.code, run.out.as_str()), (Some(3), ""), "{run:?}");
+    for word in words {
+        assert!(run.error().contains(word), "{word}: {}", run.err);
+    }
+}
+
+#[test]
+fn no_model() {
+    let folder = TempDir::new().unwrap();
+    let run = run_in(&DataHome::new(folder.path()), &["encode", "text"]);
+    check(&run, &["run `embed models pull multilingual-e5-small --precision int8`"]);
+}
+
+#[test]
+fn no_runtime_library() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    fs::remove_dir_all(copy.runtime_dir()).unwrap();
+    let run = run_in(&copy, &["encode", "text"]);
+    check(&run, &["there is no ONNX Runtime library", "embed models pull"]);
+}
+
+#[test]
+fn a_runtime_library_that_is_not_where_the_variable_says() {
+    let Some(home) = home() else { return };
+    let run: Run = embed()
+        .args(["encode", "text"])
+        .env("EMBED_HOME", home.root())
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .output()
+        .unwrap()
+        .into();
+    check(&run, &["ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so"]);
+}
+
+/// A library that says of itself to be ONNX Runtime 1.16, and one that is none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_runtime_library_of_a_wrong_version() {
+    const OLD: &str = r#"
+        static const void *api(unsigned v) { return 0; }
+        static const char *version(void) { return "1.16.3"; }
+        static const struct { const void *(*a)(unsigned); const char *(*v)(void); } base = { api, version };
+        const void *OrtGetApiBase(void) { return &base; }
+    "#;
+    let Some(home) = home() else { return };
+    let folder = TempDir::new().unwrap();
+    for (name, source, words) in [
+        ("old", OLD, ["version 1.16.3", "1.22 or newer", "embed models pull"]),
+        ("other", "int x;", ["not an ONNX Runtime library", "ORT_DYLIB_PATH", "embed models pull"]),
+    ] {
+        let (code, library) =
+            (folder.path().join(format!("{name}.c")), folder.path().join(format!("{name}.so")));
+        fs::write(&code, source).unwrap();
+        let gcc = Command::new("gcc").args(["-shared", "-fPIC", "-o", path(&library), path(&code)]).status();
+        let built = gcc
+            .map_err(|error| error.to_string())
+            .and_then(|status| if status.success() { Ok(()) } else { Err("it failed".to_owned()) });
+        if embed_testkit::require("gcc", built).is_none() {
+            return;
+        }
+        let run: Run = embed()
+            .args(["encode", "text"])
+            .env("EMBED_HOME", home.root())
+            .env("ORT_DYLIB_PATH", &library)
+            .output()
+            .unwrap()
+            .into();
+        check(&run, &words);
+    }
+}
+
+#[test]
+fn one_byte_of_the_model_flipped_and_a_tokenizer_cut_short() {
+    let Some(home) = home() else { return };
+    for (file, cut, word) in [
+        ("model.onnx", false, "model.onnx is corrupt"),
+        ("tokenizer.json", true, "tokenizer.json is not complete"),
+    ] {
+        let (_folder, copy) = copy_of(&home);
+        let damaged = copy.model_dir(&Profile::all()[0], Precision::Int8).join(file);
+        let mut bytes = fs::read(&damaged).unwrap();
+        let middle = bytes.len() / 2;
+        if cut {
+            bytes.truncate(middle);
+        } else {
+            bytes[middle] ^= 1;
+        }
+        fs::write(&damaged, bytes).unwrap();
+        let run = run_in(&copy, &["encode", "text"]);
+        check(&run, &[word, "embed models pull multilingual-e5-small --precision int8"]);
+
+        let doctor = run_in(&copy, &["doctor"]);
+        assert_eq!(doctor.code, Some(1));
+        assert!(doctor.out.contains(word) && doctor.out.contains("embed models pull"), "{}", doctor.out);
+    }
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_where_nothing_is() {
+    let Some(home) = home() else { return };
+    let run = run_in(&home, &["doctor", "--format", "jsonl"]);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+    let checks: Vec<_> = run.rows().into_iter().map(|row| row["check"].clone()).collect();
+    assert_eq!(checks, ["data folder", "threads", "runtime", "model int8", "model f32", "embedding"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let Some(home) = home() else { return };
+    // The device that is always full.
+    for format in ["jsonl", "npy", "table"] {
+        let run = run_in(&home, &["encode", "text", "--format", format, "--output", "/dev/full"]);
+        check(&run, &["the output can't be written", "the disk is full"]);
+    }
+}
+
+/// A data folder on a disk of 1 MiB: the pull fails with one clear line and leaves nothing behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_the_data_folder() {
+    let Some(home) = home() else { return };
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.zip");
+    let exported = run_in(&home, &["models", "export", "--quiet", "--output", path(&bundle)]);
+    assert_eq!(exported.code, Some(0), "{}", exported.err);
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    // A mount in a namespace of its own, which ends with the command.
+    let script = format!(
+        "mount -t tmpfs -o size=1m none '{small}' && EMBED_HOME='{small}' '{embed}' models import --quiet '{bundle}'; \
+         code=$?; find '{small}' -name model.onnx; exit $code",
+        small = path(&small),
+        embed = env!("CARGO_BIN_EXE_embed"),
+        bundle = path(&bundle),
+    );
+    let mount = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
+    let may_mount = mount.map_err(|error| error.to_string()).and_then(|status| {
+        if status.success() { Ok(()) } else { Err("mounting isn't allowed here".to_owned()) }
+    });
+    if embed_testkit::require("a mount namespace", may_mount).is_none() {
+        return;
+    }
+    let run: Run = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .output()
+        .unwrap()
+        .into();
+    check(&run, &["disk is full"]);
+}
+
+/// Root may write everywhere, so the command runs as `nobody` then.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_permission_to_write() {
+    let Some(home) = home() else { return };
+    let folder = TempDir::new().unwrap();
+    let binary = folder.path().join("embed");
+    fs::copy(env!("CARGO_BIN_EXE_embed"), &binary).unwrap();
+    open_to_all(folder.path());
+    let bundle = folder.path().join("bundle.zip");
+    run_in(&home, &["models", "export", "--quiet", "--output", path(&bundle)]);
+    let locked = folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    let mut command = if is_root { Command::new("setpriv") } else { Command::new("env") };
+    if is_root {
+        command.args(as_nobody);
+    }
+    let run: Run = command
+        .args([path(&binary), "models", "import", "--quiet", path(&bundle)])
+        .env("EMBED_HOME", &locked)
+        .output()
+        .unwrap()
+        .into();
+    check(&run, &["permission", path(&locked)]);
+}
+
+fn open_to_all(folder: &Path) {
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
