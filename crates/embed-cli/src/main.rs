@@ -39,6 +39,8 @@ enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
+    /// The models of an Ollama server: list, fetch, describe.
+    Ollama(commands::ollama::OllamaArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -59,5 +61,6 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Compare(args) => commands::compare::run(args, home).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
+        Command::Ollama(args) => commands::ollama::run(args).await,
     }
 }

@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use embed_core::{Error, Role, Truncation};
+use embed_core::{Embedder, Error, Role, Truncation};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+
+use crate::commands::ollama::ServerArgs;
 
 /// The flags that choose who embeds, shared by the commands.
 #[derive(Debug, Args)]
@@ -14,9 +16,10 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_enum, default_value_t = Service::E5)]
     service: Service,
 
-    /// The model; `embed models list` names them.
-    #[arg(long, default_value = "multilingual-e5-small")]
-    model: String,
+    /// The model; `embed models list` and `embed ollama list` name them. Without it
+    /// multilingual-e5-small, and with Ollama TMWS_OLLAMA_MODEL, then all-minilm.
+    #[arg(long)]
+    model: Option<String>,
 
     /// In which arithmetic: int8 is fastest, f32 is the reference.
     #[arg(long, default_value = "int8", value_parser = parse_precision)]
@@ -25,23 +28,34 @@ pub(crate) struct ServiceArgs {
     /// Threads that embed; as many as there are processors unless you say so.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    ollama: ServerArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Service {
     /// A model of the E5 family inside this process.
     E5,
+    /// An Ollama server.
+    Ollama,
 }
 
 impl ServiceArgs {
-    pub(crate) async fn load(&self, home: DataHome) -> Result<E5Embedder, Error> {
-        let Service::E5 = self.service;
-        let mut config = E5Config::default()
-            .with_home(home)
-            .with_profile(Profile::by_name(&self.model)?)
-            .with_precision(self.precision);
+    pub(crate) async fn load(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
+        match self.service {
+            Service::E5 => self.load_e5(home).await,
+            Service::Ollama => self.ollama.connect(self.model.as_deref()).await,
+        }
+    }
+
+    async fn load_e5(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
+        let mut config = E5Config::default().with_home(home).with_precision(self.precision);
+        if let Some(model) = &self.model {
+            config = config.with_profile(Profile::by_name(model)?);
+        }
         config.threads = self.threads;
-        E5Embedder::load(config).await
+        Ok(Box::new(E5Embedder::load(config).await?))
     }
 }
 

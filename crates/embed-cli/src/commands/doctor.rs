@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use embed_core::{EmbedderExt, Error};
+use embed_core::{EmbedderExt, Error, ErrorKind};
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
 use serde::Serialize;
 
+use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::output::print;
 
@@ -46,7 +47,7 @@ enum Status {
 
 pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error> {
     let profile = &Profile::all()[0];
-    let findings = [
+    let mut findings = vec![
         data_folder(&home),
         threads(),
         runtime(&home),
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error>
         model(&home, profile, Precision::F32, Status::Absent),
         one_text(&home).await,
     ];
+    findings.extend(ollama_servers().await);
     print(&match args.format {
         Form::Table => table(&findings),
         Form::Jsonl => findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect(),
@@ -69,6 +71,22 @@ impl Finding {
             Err(error) => Self { check, status: Status::Wrong, detail: error.to_string() },
         }
     }
+}
+
+/// A server that nobody named and that isn't there is no fault.
+async fn ollama_servers() -> Vec<Finding> {
+    let named = ollama::is_configured();
+    let reports = ollama::report().await.into_iter();
+    reports
+        .map(|ollama::Report { check, result }| {
+            let gone = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+            let mut finding = Finding::of(check, result);
+            if gone && !named {
+                finding.status = Status::Absent;
+            }
+            finding
+        })
+        .collect()
 }
 
 fn data_folder(home: &DataHome) -> Finding {

@@ -4,3 +4,4 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod encode;
 pub(crate) mod models;
+pub(crate) mod ollama;
