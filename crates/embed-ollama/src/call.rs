@@ -1,26 +1,25 @@
 //! One call: which text goes how, tries again, and the search for the text that is at fault.
 
+mod attempts;
+mod long;
+
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use backon::BackoffBuilder;
 use embed_core::{Error, ErrorKind, ModelInfo, TokenCount, Truncation, vector};
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::batch::pieces;
 use crate::config::OllamaConfig;
-use crate::failure::{Blame, Failure, Pause, Seen};
+use crate::failure::{Blame, Failure, Seen};
 use crate::meeting::Refusal;
 use crate::profile::Counting;
 use crate::servers::{Answered, Fleet};
 use crate::stats::add;
 use crate::transport::server::Session;
-use crate::transport::wait::Patience;
-use crate::truncate::{Keep, Said, Search, most_tokens};
+use crate::truncate::most_tokens;
 
 /// The texts of a call, and the rows that are there so far.
 pub(crate) struct Call<'a> {
@@ -50,13 +49,6 @@ enum Way {
     Alone,
     /// Alone, whole or in pieces, as the truncation says.
     Fitted,
-}
-
-/// What a text alone gave.
-struct Single {
-    vector: Vec<f32>,
-    tokens: Option<usize>,
-    session: std::sync::Arc<Session>,
 }
 
 /// Whether a piece holds a text that fails.
@@ -173,30 +165,6 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Where a server neither refuses what is too long nor counts, only a text's bytes prove that it fits.
-    fn must_be_proven(&self, text: &str) -> Result<(), Error> {
-        let Some(session) = self.fleet.any_session() else {
-            return Ok(());
-        };
-        let traits = &session.dialect.traits;
-        match session.limit {
-            Some(limit)
-                if traits.counting == Counting::Unknown
-                    && !traits.exact_length_check
-                    && most_tokens(text) + session.specials > limit =>
-            {
-                Err(Error::new(
-                    ErrorKind::InputTooLong,
-                    "this version of Ollama may cut the text without a word; shorten it, ask for a truncation, or \
-                     update Ollama",
-                )
-                .with_context("bytes", text.len())
-                .with_context("limit", limit))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Embeds the texts of a piece and puts their rows in place. Cuts the piece in two where one of its
     /// texts may be at fault. Whether all went well.
     fn solve(
@@ -294,257 +262,6 @@ impl<'a> Call<'a> {
             vector
         };
         Ok(Row { vector, tokens, truncated, info })
-    }
-
-    /// One text, which must not be cut: where the server forgets the special tokens when it checks the
-    /// length, the count tells.
-    async fn alone(&self, index: usize) -> Result<Row, Error> {
-        let single = self.single(self.texts[index]).await?;
-        self.row(single.vector, single.tokens.map(whole), false, &single.session)
-    }
-
-    async fn single(&self, text: &str) -> Result<Single, Error> {
-        self.must_be_proven(text)?;
-        let Answered { reply, session } = match self.request(&[text], Suspicion::None).await {
-            Ok(answered) => answered,
-            Err(refusal) => return Err(refusal.into_error().with_context("bytes", text.len())),
-        };
-        let profile = session.dialect.traits.profile;
-        let failed = |fault| {
-            let failure = Failure::of(&Seen::Rows(fault), profile, &self.config().model);
-            failure.exhausted().with_context("row has", fault.describe())
-        };
-        let tokens = reply.tokens.and_then(|tokens| count(&session, tokens));
-        let row = reply.rows.into_iter().next();
-        let vector = match row {
-            Some(Ok(vector)) => vector,
-            Some(Err(fault)) => {
-                add(&self.fleet.stats.bad_rows, 1);
-                return Err(failed(fault));
-            }
-            None => return Err(failed(crate::failure::RowFault::None)),
-        };
-        if let (Some(tokens), Some(limit)) = (tokens, session.limit)
-            && tokens > limit
-        {
-            return Err(Error::new(
-                ErrorKind::InputTooLong,
-                "the text is longer than the model reads; shorten it, or ask for a truncation",
-            )
-            .with_context("tokens", tokens)
-            .with_context("limit", limit));
-        }
-        Ok(Single { vector, tokens, session })
-    }
-
-    /// One text that may be too long, whole if it fits, else cut or in chunks as the request says.
-    async fn fitted(&self, index: usize) -> Result<Row, Error> {
-        let text = self.texts[index];
-        let session = self.fleet.any_session();
-        let specials = session.as_ref().map_or(2, |session| session.specials);
-        let limit = session.and_then(|session| session.limit);
-        // A text that may fit is tried whole; nobody writes twelve bytes in every token.
-        if limit.is_none_or(|limit| text.len() <= limit * 12) {
-            match self.single(text).await {
-                Ok(single) => {
-                    return self.row(single.vector, single.tokens.map(whole), false, &single.session);
-                }
-                Err(error) if error.kind() == ErrorKind::InputTooLong => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // A server that doesn't tell the limit showed it by refusing; the search finds it.
-        let limit = limit.unwrap_or(512);
-        match self.truncation {
-            Truncation::Start => self.cut(text, Keep::End, limit, specials).await,
-            Truncation::ChunkMean => self.chunks(text, limit, specials).await,
-            _ => self.cut(text, Keep::Start, limit, specials).await,
-        }
-    }
-
-    async fn cut(&self, text: &str, keep: Keep, limit: usize, specials: usize) -> Result<Row, Error> {
-        let (piece, single) = self.longest(text, keep, limit, specials).await?;
-        let tokens = single.tokens.map(|used| {
-            // A server counts no tokens that it doesn't read, so the rest is taken to be as dense.
-            let part = piece.len() as f64 / text.len() as f64;
-            let total = (used.saturating_sub(specials) as f64 / part).round() as usize + specials;
-            TokenCount { used, total: total.max(limit + 1) }
-        });
-        self.row(single.vector, tokens, true, &single.session)
-    }
-
-    /// Consecutive chunks, and the mean of their vectors, each weighted by its tokens.
-    async fn chunks(&self, text: &str, limit: usize, specials: usize) -> Result<Row, Error> {
-        let (mut rest, mut sum, mut tokens) = (text, Vec::<f64>::new(), Some(specials));
-        let mut last = None;
-        while !rest.trim().is_empty() {
-            let (piece, single) = if most_tokens(rest) + specials <= limit {
-                (0..rest.len(), self.single(rest).await?)
-            } else {
-                match self.longest_or_all(rest, limit, specials).await? {
-                    Some(found) => found,
-                    None => break,
-                }
-            };
-            let own = single.tokens.map(|tokens| tokens.saturating_sub(specials));
-            tokens = tokens.zip(own).map(|(sum, own)| sum + own);
-            let weight = own.unwrap_or(piece.len()).max(1) as f64;
-            sum.resize(single.vector.len(), 0.0);
-            for (sum, value) in sum.iter_mut().zip(&single.vector) {
-                *sum += f64::from(*value) * weight;
-            }
-            rest = &rest[piece.end..];
-            last = Some(single.session);
-        }
-        let session = last.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the text is empty"))?;
-        let mut mean: Vec<f32> = sum.iter().map(|value| *value as f32).collect();
-        vector::normalise(&mut mean);
-        self.row(mean, tokens.map(whole), false, &session)
-    }
-
-    /// The next chunk: the rest if it fits, else the longest piece of it that does.
-    async fn longest_or_all(
-        &self,
-        rest: &str,
-        limit: usize,
-        specials: usize,
-    ) -> Result<Option<(std::ops::Range<usize>, Single)>, Error> {
-        if rest.len() <= limit * 4 {
-            match self.single(rest).await {
-                Ok(single) => return Ok(Some((0..rest.len(), single))),
-                Err(error) if error.kind() == ErrorKind::InputTooLong => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.longest(rest, Keep::Start, limit, specials).await.map(Some)
-    }
-
-    async fn longest(
-        &self,
-        text: &str,
-        keep: Keep,
-        limit: usize,
-        specials: usize,
-    ) -> Result<(std::ops::Range<usize>, Single), Error> {
-        let mut search = Search::new(text, keep, limit, specials);
-        let (mut best, mut refused) = (None, None);
-        while let Some(piece) = search.piece() {
-            if text[piece.clone()].trim().is_empty() {
-                // Nothing but spaces fits, and has no vector.
-                search.said(Said::Fits(Some(0)));
-                continue;
-            }
-            match self.single(&text[piece.clone()]).await {
-                Ok(single) => {
-                    search.said(Said::Fits(single.tokens));
-                    best = Some((piece, single));
-                }
-                Err(error) if error.kind() == ErrorKind::InputTooLong => {
-                    search.said(Said::TooLong);
-                    refused = Some(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let none = || Error::new(ErrorKind::InvalidInput, "no part of the text can be embedded");
-        best.ok_or_else(|| refused.unwrap_or_else(none))
-    }
-
-    /// Sends one request, and again as often as the failure's rule and the settings allow.
-    async fn request(&self, texts: &[&str], suspicion: Suspicion) -> Result<Answered, Refusal> {
-        let mut pauses = self.pauses();
-        let (mut retries, mut avoid, mut patience) = (0, None, Patience::Usual);
-        let outage = self.outage().clone();
-        if let Some(failure) = outage
-            && !self.fleet.until_any().is_zero()
-        {
-            return Err(Refusal::Failed(failure));
-        }
-        loop {
-            let attempt = match self.fleet.embed(texts, avoid, patience).await {
-                Ok(answered) => {
-                    *self.outage() = None;
-                    return Ok(answered);
-                }
-                Err(attempt) => attempt,
-            };
-            let failure = match attempt.refusal {
-                Refusal::Failed(failure) => failure,
-                // A server of other vectors: another one may do, this one won't.
-                Refusal::Unfit(error) => match attempt.server {
-                    Some(server) if self.fleet.has_other(server) && retries < self.fleet.servers.len() => {
-                        (retries, avoid) = (retries + 1, Some(server));
-                        continue;
-                    }
-                    _ => return Err(Refusal::Unfit(error)),
-                },
-            };
-            let mut allowed = failure.retries(self.config().tries) as usize;
-            if failure.rule.blame == Blame::Text {
-                // Cutting it in two tells more than trying it whole again.
-                allowed = match (texts.len(), suspicion) {
-                    (1, Suspicion::None) => allowed,
-                    (1, _) | (_, Suspicion::None) => allowed.min(1),
-                    _ => 0,
-                };
-            }
-            let asked_too_much = failure.after.is_some_and(|after| after > self.config().longest_asked);
-            let from_server = failure.rule.blame == Blame::Server;
-            let gone = from_server
-                && (self.outage().is_some() || self.fleet.until_any() > self.config().longest_pause);
-            if retries >= allowed || asked_too_much || gone {
-                if from_server {
-                    *self.outage() = Some(failure.clone());
-                }
-                return Err(Refusal::Failed(failure));
-            }
-            add(self.reason(&failure), 1);
-            let other = attempt.server.filter(|_| failure.rule.blame == Blame::Server);
-            let pause = pauses.next().unwrap_or(self.config().longest_pause);
-            // Another server needs no pause.
-            if !other.is_some_and(|server| self.fleet.has_other(server)) {
-                sleep(self.pause(&failure, pause)).await;
-            }
-            if failure.rule.name == "silence" {
-                patience = Patience::More;
-            }
-            avoid = other.or(avoid);
-            retries += 1;
-        }
-    }
-
-    fn pause(&self, failure: &Failure, pause: Duration) -> Duration {
-        let pause = match failure.rule.pause {
-            Pause::BackOff => pause,
-            Pause::Long => pause * 5,
-            Pause::Short => pause / 2,
-        };
-        pause.max(failure.after.unwrap_or_default()).max(self.fleet.until_any())
-    }
-
-    /// From the first pause, each twice as long, with up to as much again by chance, so that clients which
-    /// failed together don't come back together.
-    fn pauses(&self) -> impl Iterator<Item = Duration> + Send + use<> {
-        let longest = self.config().longest_pause;
-        backon::ExponentialBuilder::new()
-            .with_min_delay(self.config().first_pause)
-            .with_max_delay(longest)
-            .with_factor(2.0)
-            .with_max_times(self.config().tries as usize)
-            .with_jitter()
-            .build()
-            .map(move |pause| pause.min(longest))
-    }
-
-    fn reason(&self, failure: &Failure) -> &AtomicU64 {
-        let stats = &self.fleet.stats;
-        match (failure.rule.name, failure.rule.kind) {
-            ("crash-400" | "crash-500" | "crash-hidden", _) => &stats.retries_crash,
-            ("rows" | "row-width", _) => &stats.retries_rows,
-            (_, ErrorKind::Overloaded | ErrorKind::RateLimited) => &stats.retries_busy,
-            ("refused" | "no-address" | "tls" | "broken" | "silence", _) => &stats.retries_connection,
-            _ => &stats.retries_other,
-        }
     }
 }
 

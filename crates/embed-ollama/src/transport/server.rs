@@ -191,6 +191,10 @@ impl Server {
     /// Makes sure that the model is loaded. The load runs on its own: a caller that goes away, or whose
     /// deadline is over, doesn't abort it, since the next one would have to begin anew.
     pub(crate) async fn warm(self: &Arc<Self>, dialect: &Dialect) -> Result<(), Failure> {
+        if KeepAlive::lasts(self.config.keep_alive).is_zero() {
+            // It would be unloaded again before the request comes, which loads it itself.
+            return Ok(());
+        }
         let mut load = {
             let mut state = self.state();
             if state.warm_until.is_some_and(|until| Instant::now() < until) {

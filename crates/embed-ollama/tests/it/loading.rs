@@ -129,3 +129,16 @@ async fn options_never_change_so_that_nothing_is_loaded_again() {
         assert!(batches.iter().all(|batch| *batch == expected), "{version}: {batches:?}");
     }
 }
+
+/// A server that must not keep the model: every request loads it, and no request more than that.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_not_kept_is_loaded_by_its_requests() {
+    let double = OllamaDouble::start("0.9.3").await;
+    let mut config = config(&double);
+    config.keep_alive = Some(embed_ollama::KeepAlive::Seconds(0));
+    let client = connect(config).await;
+    double.forget();
+    client.encode_query("a text").await.unwrap();
+    let sent = double.requests_for("/api/embed");
+    assert_eq!((sent.len(), sent[0].body["keep_alive"].as_i64()), (1, Some(0)));
+}
