@@ -52,7 +52,7 @@ where
         let client = Arc::clone(client);
         tokio::spawn(async move { client.embed(request).await })
     };
-    while client.stats().requests < before + 60 {
+    while client.stats().requests < before + 60 && !call.is_finished() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let disturbed = tokio::task::spawn_blocking(disturb).await.unwrap();
