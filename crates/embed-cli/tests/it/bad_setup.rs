@@ -2,41 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use embed_e5::assets::DataHome;
 use embed_e5::{Precision, Profile};
 use tempfile::TempDir;
 
-use crate::{Run, embed, home, path};
-
-/// A data folder with links to the installed files, of which some are then broken.
-fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
-    let folder = TempDir::new().unwrap();
-    let copy = DataHome::new(folder.path());
-    let profile = &Profile::all()[0];
-    for (from, to) in [
-        (home.runtime_dir(), copy.runtime_dir()),
-        (home.model_dir(profile, Precision::Int8), copy.model_dir(profile, Precision::Int8)),
-    ] {
-        fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(&from).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-    (folder, copy)
-}
-
-fn run_in(home: &DataHome, args: &[&str]) -> Run {
-    command_in(home, args).output().unwrap().into()
-}
-
-fn command_in(home: &DataHome, args: &[&str]) -> Command {
-    let mut command = embed();
-    command.args(args).env("EMBED_HOME", home.root()).env_remove("ORT_DYLIB_PATH").stdin(Stdio::null());
-    command
-}
+use crate::{Run, copy_of, embed, home, path, run_in};
 
 fn check(run: &Run, words: &[&str]) {
     assert_eq!((run.code, run.out.as_str()), (Some(3), ""), "{run:?}");

@@ -5,16 +5,19 @@
 mod bad_input;
 mod bad_setup;
 mod encode;
+mod models;
 mod ollama;
 mod stream;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{Precision, Profile};
+use tempfile::TempDir;
 
 /// The data folder with the model in int8; `None` if it isn't on this machine, which is said aloud.
 fn home() -> Option<DataHome> {
@@ -80,6 +83,34 @@ fn run_with_input(args: &[&str], input: &[u8]) -> Run {
     let output = child.wait_with_output().unwrap();
     let _ = writer.join().unwrap();
     output.into()
+}
+
+/// A data folder with a copy of the installed files, to be broken.
+fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
+    let folder = TempDir::new().unwrap();
+    let copy = DataHome::new(folder.path());
+    let profile = &Profile::all()[0];
+    for (from, to) in [
+        (home.runtime_dir(), copy.runtime_dir()),
+        (home.model_dir(profile, Precision::Int8), copy.model_dir(profile, Precision::Int8)),
+    ] {
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(&from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    (folder, copy)
+}
+
+fn run_in(home: &DataHome, args: &[&str]) -> Run {
+    command_in(home, args).output().unwrap().into()
+}
+
+fn command_in(home: &DataHome, args: &[&str]) -> Command {
+    let mut command = embed();
+    command.args(args).env("EMBED_HOME", home.root()).env_remove("ORT_DYLIB_PATH").stdin(Stdio::null());
+    command
 }
 
 fn path(path: &Path) -> &str {
