@@ -1,4 +1,4 @@
-//! `bench`: the benchmarks of embed-e5, measured with the real model.
+//! `bench`: every benchmark, measured with the real model and, where there is one, a real Ollama server.
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, names: &[String], criterion_args: &[String]) -> Result<()> {
     setup::run(workspace, Precision::All, &[])?;
     // The benchmark targets alone: the test harness of the library would refuse criterion's arguments.
-    let mut cmd = Cmd::cargo(&workspace.root).args(["bench", "--package=embed-e5", "--bench=*", "--"]);
+    let mut cmd = Cmd::cargo(&workspace.root).args(["bench", "--workspace", "--bench=*", "--"]);
     if !names.is_empty() {
         cmd = cmd.args([names.join("|")]);
     }
