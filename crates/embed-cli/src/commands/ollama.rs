@@ -21,12 +21,12 @@ pub(crate) use report::{Report, report};
 pub(crate) struct ServerArgs {
     /// The address of an Ollama server, with or without /api; several servers of the same model separated
     /// by commas. Without it TMWS_OLLAMA_API_BASE, then OLLAMA_HOST, then http://127.0.0.1:11434.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "URL", value_delimiter = ',', global = true)]
     ollama_url: Vec<String>,
 
     /// Requests in flight at one Ollama server: a number, or development, staging, production or
     /// high_traffic. Without it TMWS_OLLAMA_POOL_SIZE, then 10.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", global = true)]
     ollama_pool: Option<String>,
 }
 

@@ -44,6 +44,16 @@ fn flags_win_over_the_environment() {
 }
 
 #[test]
+fn the_server_may_be_named_before_or_after_the_sub_command() {
+    let (_runtime, double) = double("0.9.3");
+    let url = double.url();
+    for args in [["ollama", "--ollama-url", &url, "list"], ["ollama", "list", "--ollama-url", &url]] {
+        let run = run("http://127.0.0.1:1", &args);
+        assert_eq!(run.code, Some(0), "{run:?}");
+    }
+}
+
+#[test]
 fn models_are_listed_described_and_pulled() {
     let (_runtime, double) = double("0.9.3");
     let url = double.url();
