@@ -113,9 +113,14 @@ fn one_byte_of_the_model_flipped_and_a_tokenizer_cut_short() {
 fn doctor_finds_nothing_wrong_where_nothing_is() {
     let Some(home) = home() else { return };
     let run = run_in(&home, &["doctor", "--format", "jsonl"]);
-    assert_eq!(run.code, Some(0), "{}", run.out);
-    let checks: Vec<_> = run.rows().into_iter().map(|row| row["check"].clone()).collect();
-    assert_eq!(checks, ["data folder", "threads", "runtime", "model int8", "model f32", "embedding"]);
+    let rows = run.rows();
+    // The rows about Ollama come after these, and depend on what runs on this machine.
+    let checks = ["data folder", "threads", "runtime", "model int8", "model f32", "embedding"];
+    for (row, check) in rows.iter().zip(checks) {
+        assert_eq!(row["check"], check, "{}", run.out);
+        assert_ne!(row["status"], "wrong", "{}", run.out);
+    }
+    assert!(rows.len() > checks.len(), "{}", run.out);
 }
 
 #[cfg(target_os = "linux")]
