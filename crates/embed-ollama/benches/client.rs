@@ -2,23 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+mod common;
+
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use embed_core::{EmbedRequest, Embedder, Role};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_testkit::ollama::OllamaDouble;
 
-fn bare_client() -> reqwest::Client {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
-}
+use common::bare_client;
 
 fn one_call(criterion: &mut Criterion) {
     // The double has a thread of its own, so that its work isn't the client's.

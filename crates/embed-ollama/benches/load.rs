@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +13,8 @@ use embed_core::{EmbedRequest, Embedder, Role};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_testkit::data::udhr_in;
 use embed_testkit::ollama::{OllamaDouble, rig};
+
+use common::bare_client;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -94,14 +98,4 @@ fn resident_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.unwrap_or(0)
-}
-
-fn bare_client() -> reqwest::Client {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
