@@ -2,6 +2,7 @@
 
 pub mod vector;
 
+mod breaker;
 mod embedder;
 mod error;
 mod ext;
@@ -13,6 +14,7 @@ mod space;
 
 pub use async_trait::async_trait;
 
+pub use breaker::{Breaker, BreakerConfig, Pass};
 pub use embedder::Embedder;
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use ext::EmbedderExt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::{BreakerConfig, Error, ErrorKind};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -134,18 +134,6 @@ pub enum Upgrade {
     NewVariant,
 }
 
-/// When a server counts as gone, and when it is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BreakerConfig {
-    /// Failures in a row that open it.
-    pub failures: u32,
-    /// How long it stays open the first time; each time after it is twice as long.
-    pub first_pause: Duration,
-    /// The longest that it stays open.
-    pub longest_pause: Duration,
-}
-
 impl Preset {
     /// The pool size.
     #[must_use]
@@ -177,12 +165,6 @@ impl Preset {
                 .with_context("field", "pool_size"));
             }
         })
-    }
-}
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        Self { failures: 5, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(30) }
     }
 }
 

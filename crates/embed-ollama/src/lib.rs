@@ -19,7 +19,9 @@ mod version;
 mod wire;
 
 pub use address::ollama_host;
-pub use config::{BreakerConfig, KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};
+pub use embed_core::BreakerConfig;
+
+pub use config::{KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};
 pub use embedder::{OllamaEmbedder, ServerStatus};
 pub use failure::failures_page;
 pub use identity::Identity;

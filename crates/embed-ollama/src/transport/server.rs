@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use embed_core::ModelInfo;
+use embed_core::{Breaker, ModelInfo, Pass};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Breaker, Pass};
 use super::http::{Http, Trouble};
 use super::wait::{self, Patience};
 use crate::batch::{Reply, check_rows};
@@ -155,7 +154,7 @@ impl Server {
     }
 
     pub(crate) fn lets_through(&self) -> bool {
-        self.state().breaker.lets_through(Instant::now())
+        self.state().breaker.lets_through(now())
     }
 
     pub(crate) fn is_ejected(&self) -> bool {
@@ -163,7 +162,7 @@ impl Server {
     }
 
     pub(crate) fn next_trial(&self) -> Option<Instant> {
-        self.state().breaker.next_trial()
+        self.state().breaker.next_trial().map(Instant::from_std)
     }
 
     /// Whether the model is surely loaded.
@@ -173,7 +172,7 @@ impl Server {
 
     /// A place at this server for one call, if the breaker lets it through.
     pub(crate) fn visit(self: &Arc<Self>) -> Option<Visit> {
-        let pass = self.state().breaker.pass(Instant::now())?;
+        let pass = self.state().breaker.pass(now())?;
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         Some(Visit { server: Arc::clone(self), pass, settled: false })
     }
@@ -284,6 +283,11 @@ impl Server {
     }
 }
 
+/// The time of the runtime, which a test may have stopped, as a breaker takes it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 /// A call's place at a server: counted as long as it lives, and known to the breaker however it ends.
 #[derive(Debug)]
 pub(crate) struct Visit {
@@ -303,7 +307,7 @@ impl Visit {
                 // Who answers next may be another one, with nothing loaded.
                 state.session = None;
                 state.warm_until = None;
-                if state.breaker.failed(Instant::now(), self.pass) {
+                if state.breaker.failed(now(), self.pass) {
                     add(&stats.ejections, 1);
                 }
             }

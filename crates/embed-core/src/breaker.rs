@@ -1,13 +1,28 @@
-//! Whether a server is asked at all: closed, open after failures, half-open when one call may try it.
+//! Whether something that may be down is asked at all: closed, open after failures, half-open when one call may
+//! try it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
-
-use crate::config::BreakerConfig;
-
+/// A circuit breaker: closed while things go well, open after some failures in a row, and half-open when its
+/// pause is over, so that one call finds out whether the other side is back.
+///
+/// It is a state machine without a clock or a lock of its own: the caller says what time it is, so that tests
+/// may run in virtual time. Servers, cache tiers and routes all stand behind one.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use embed_core::{Breaker, BreakerConfig, Pass};
+///
+/// let mut breaker = Breaker::new(BreakerConfig::default().with_failures(1));
+/// let now = Instant::now();
+/// let pass = breaker.pass(now).unwrap();
+/// assert!(breaker.failed(now, pass), "the first failure opens it");
+/// assert_eq!(breaker.pass(now), None);
+/// assert_eq!(breaker.pass(now + Duration::from_secs(1)), Some(Pass::Trial));
+/// assert!(breaker.succeeded());
+/// ```
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     config: BreakerConfig,
     /// In a row.
     failures: u32,
@@ -22,9 +37,22 @@ struct Open {
     trial: bool,
 }
 
-/// How a breaker lets a call through.
+/// When something counts as gone, and when it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// How long it stays open the first time; each time after it is twice as long.
+    pub first_pause: Duration,
+    /// The longest that it stays open.
+    pub longest_pause: Duration,
+}
+
+/// How a breaker lets a call through. Whoever got one says how the call went, or that it was given up, or the
+/// trial never ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
     /// As one of many.
     Closed,
     /// As the one that finds out whether the server is back.
@@ -32,25 +60,32 @@ pub(crate) enum Pass {
 }
 
 impl Breaker {
-    pub(crate) fn new(config: BreakerConfig) -> Self {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(config: BreakerConfig) -> Self {
         Self { config, failures: 0, open: None }
     }
 
     /// Whether a call would be let through now.
-    pub(crate) fn lets_through(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn lets_through(&self, now: Instant) -> bool {
         self.open.as_ref().is_none_or(|open| !open.trial && now >= open.until)
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether it is open, or a trial is under way.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
     /// When the next trial may begin, if it is open.
-    pub(crate) fn next_trial(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn next_trial(&self) -> Option<Instant> {
         self.open.as_ref().map(|open| open.until)
     }
 
-    pub(crate) fn pass(&mut self, now: Instant) -> Option<Pass> {
+    /// Lets a call through, or not.
+    pub fn pass(&mut self, now: Instant) -> Option<Pass> {
         match &mut self.open {
             None => Some(Pass::Closed),
             Some(open) if !open.trial && now >= open.until => {
@@ -61,14 +96,14 @@ impl Breaker {
         }
     }
 
-    /// The server answered; true if that closes the breaker.
-    pub(crate) fn succeeded(&mut self) -> bool {
+    /// A call went well; true if that closes the breaker.
+    pub fn succeeded(&mut self) -> bool {
         self.failures = 0;
         self.open.take().is_some()
     }
 
-    /// The server failed; true if that opens the breaker, which was closed.
-    pub(crate) fn failed(&mut self, now: Instant, pass: Pass) -> bool {
+    /// A call failed; true if that opens the breaker, which was closed.
+    pub fn failed(&mut self, now: Instant, pass: Pass) -> bool {
         self.failures = self.failures.saturating_add(1);
         match (&mut self.open, pass) {
             (Some(open), Pass::Trial) => {
@@ -91,11 +126,34 @@ impl Breaker {
         }
     }
 
-    /// The call that tried the server was dropped: another one may.
-    pub(crate) fn abandoned(&mut self, pass: Pass) {
+    /// A call was given up before its end: if it was the trial, another one may try.
+    pub fn abandoned(&mut self, pass: Pass) {
         if let (Some(open), Pass::Trial) = (&mut self.open, pass) {
             open.trial = false;
         }
+    }
+}
+
+impl BreakerConfig {
+    /// Sets how many failures in a row open it.
+    #[must_use]
+    pub fn with_failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets the first and the longest pause.
+    #[must_use]
+    pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first;
+        self.longest_pause = longest;
+        self
+    }
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 5, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(30) }
     }
 }
 
@@ -103,8 +161,8 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_opens_lets_one_try_and_closes() {
+    #[test]
+    fn it_opens_lets_one_try_and_closes() {
         let second = Duration::from_secs(1);
         let mut breaker =
             Breaker::new(BreakerConfig { failures: 2, first_pause: second, longest_pause: second * 3 });
