@@ -1,1 +1,11 @@
 //! Tests of the crate at its boundary.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bytes;
+mod contract;
+mod double;
+mod flight;
+mod model;
+mod tiers;
+mod variants;
