@@ -130,7 +130,8 @@ async fn a_read_only_tier_is_read() {
 #[tokio::test]
 async fn bytes_that_are_not_the_vector_of_their_key_are_misses() {
     let texts = ["a", "b", "c"];
-    let changes: [(&str, fn(Vec<u8>) -> Vec<u8>); 8] = [
+    type Change = fn(Vec<u8>) -> Vec<u8>;
+    let changes: [(&str, Change); 8] = [
         ("schema", |_| Vec::new()),
         ("schema", |mut bytes| {
             bytes[0] = 2;
