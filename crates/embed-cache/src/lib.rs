@@ -6,6 +6,8 @@ mod config;
 mod flight;
 mod guard;
 mod key;
+#[cfg(feature = "redis")]
+mod redis;
 mod stats;
 mod tier;
 mod value;
@@ -15,6 +17,8 @@ pub use cache::Cache;
 pub use cached::Cached;
 pub use config::CacheConfig;
 pub use key::{Key, Namespace};
+#[cfg(feature = "redis")]
+pub use redis::{Census, RedisConfig, RedisTier, RedisUrl};
 pub use stats::{CacheStats, TierReport};
 pub use tier::{Tier, TierStats};
 pub use value::{Defect, Element, Value};
