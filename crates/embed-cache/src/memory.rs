@@ -138,7 +138,8 @@ impl MemoryTier {
             .ghost_allocation(GHOSTS)
             .build()
             .map_err(|error| {
-                Error::new(ErrorKind::Internal, "the memory tier can't be made").with_context("because", error)
+                Error::new(ErrorKind::Internal, "the memory tier can't be made")
+                    .with_context("because", error)
             })?;
         let evicted = Arc::default();
         let evictions = Evictions { count: Arc::clone(&evicted), deferred: DefaultLifecycle::default() };
