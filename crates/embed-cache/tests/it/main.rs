@@ -6,6 +6,10 @@ mod bytes;
 mod contract;
 mod double;
 mod flight;
+#[cfg(feature = "memory")]
+mod memory;
+#[cfg(feature = "memory")]
+mod memory_zipf;
 mod model;
 mod tiers;
 mod variants;
