@@ -28,8 +28,8 @@ pub(crate) struct CacheArgs {
     redis: RedisArgs,
 }
 
-/// Which Redis, wherever one is meant.
-#[derive(Debug, Args)]
+/// Which Redis, wherever one is meant. The default is that of the environment.
+#[derive(Debug, Default, Args)]
 pub(crate) struct RedisArgs {
     /// Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis-cluster://…,
     /// redis-sentinel://…?sentinelServiceName=NAME. Without it TMWS_REDIS_URL, where a password is not seen by
