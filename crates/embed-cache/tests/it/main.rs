@@ -1,6 +1,10 @@
 //! Tests of the crate at its boundary.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking and prints what it measured"
+)]
 
 mod bytes;
 mod contract;
