@@ -6,6 +6,8 @@ mod config;
 mod flight;
 mod guard;
 mod key;
+#[cfg(feature = "memory")]
+mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 mod stats;
@@ -17,6 +19,8 @@ pub use cache::Cache;
 pub use cached::Cached;
 pub use config::CacheConfig;
 pub use key::{Key, Namespace};
+#[cfg(feature = "memory")]
+pub use memory::{MemoryConfig, MemoryTier};
 #[cfg(feature = "redis")]
 pub use redis::{Census, RedisConfig, RedisTier, RedisUrl};
 pub use stats::{CacheStats, TierReport};

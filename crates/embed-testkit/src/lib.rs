@@ -7,5 +7,7 @@ pub mod ollama;
 pub mod redis;
 
 mod require;
+mod scripted;
 
 pub use require::{REQUIRE_VARIABLE, require};
+pub use scripted::Scripted;
