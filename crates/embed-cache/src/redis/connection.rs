@@ -24,10 +24,6 @@ const PAUSE_JITTER: u32 = 50;
 /// How long a connection may take to end in order.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Commands that may wait to be written to a connection. Each is one call of the tier; with callers that stop
-/// waiting after milliseconds, so many wait only when the socket takes nothing any more.
-const WAITING: usize = 1_024;
-
 /// The connections of a tier. They end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -50,7 +46,10 @@ impl Connections {
         let connection = ConnectionConfig {
             connection_timeout: timeout,
             internal_command_timeout: timeout,
-            max_command_buffer_len: WAITING,
+            // The client's way to follow an ASK (fred 10.1) takes another command's answer for its own and sends the
+            // key back to where it came from, until it gives the connection up. A MOVED still renews its map of the
+            // cluster; only the command that met it fails.
+            max_redirections: 0,
             // A server may be frozen, or gone without a word; its connection looks well for minutes.
             unresponsive: UnresponsiveConfig { max_timeout: Some(timeout), interval: timeout / 4 },
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },

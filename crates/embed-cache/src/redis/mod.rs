@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use embed_core::{Error, ErrorKind, Result, async_trait};
 use fred::bytes::Bytes;
-use fred::clients::Pipeline;
 use fred::error::Error as ClientError;
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface};
 use fred::types::config::Server;
 use fred::types::{ClusterHash, CustomCommand, Expiration, Value as Answer};
-use futures::FutureExt;
+use futures::future::join_all;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -29,7 +28,7 @@ pub use config::RedisConfig;
 pub use url::RedisUrl;
 
 use self::connection::Connections;
-use self::failure::{is_readonly, is_wrong_type, translated};
+use self::failure::{is_readonly, is_redirection, is_wrong_type, translated};
 use self::keyspace::{Keyspace, pattern};
 use crate::{Key, Namespace, Tier, TierStats, Value};
 
@@ -163,19 +162,14 @@ impl RedisTier {
 
     /// One command for each key, in one go to each node.
     async fn get_from_cluster(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
-        let pipeline = Pipeline::from(self.connections.client());
-        for key in keys {
-            queue(pipeline.get(key))?;
-        }
-        let answers = pipeline.try_all::<Answer>().await;
-        answers
-            .into_iter()
-            .map(|answer| match answer {
-                // As MGET does.
-                Err(error) if is_wrong_type(&error) => Ok(Answer::Null),
-                answer => answer.map_err(|error| self.failed(&error)),
-            })
-            .collect()
+        let client = self.connections.client();
+        let answers = join_all(keys.into_iter().map(|key| client.get::<Answer, _>(key))).await;
+        let one = |answer| match answer {
+            // As MGET does, or on its way to another node.
+            Err(error) if is_wrong_type(&error) || is_redirection(&error) => Ok(Answer::Null),
+            answer => answer.map_err(|error| self.failed(&error)),
+        };
+        answers.into_iter().map(one).collect()
     }
 
     async fn unlink(&self, keys: Vec<Bytes>) -> Result<()> {
@@ -186,14 +180,11 @@ impl RedisTier {
             let removed = self.connections.client().unlink::<Answer, _>(keys).await;
             return removed.map(drop).map_err(|error| self.failed(&error));
         }
-        let pipeline = Pipeline::from(self.connections.client());
-        for key in keys {
-            queue(pipeline.unlink(key))?;
-        }
-        self.all_well(pipeline.try_all().await)
+        let client = self.connections.client();
+        self.all_well(join_all(keys.into_iter().map(|key| client.unlink(key))).await)
     }
 
-    /// The first failure of a pipeline, if there is one.
+    /// The first failure of some commands, if there is one.
     fn all_well(&self, answers: Vec<Result<Answer, ClientError>>) -> Result<()> {
         let sent = answers.len();
         let mut failures = answers.into_iter().filter_map(Result::err);
@@ -245,12 +236,13 @@ impl Tier for RedisTier {
     }
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
-        let pipeline = Pipeline::from(self.connections.client());
-        for (key, value) in entries {
+        let client = self.connections.client();
+        // What is sent together is written together: nothing waits for an answer in between.
+        let put = |(key, value): &(Key, Value)| {
             let lifetime = Some(Expiration::PX(self.keys.lifetime(key)));
-            queue(pipeline.set(self.keys.of(key), value.as_bytes(), lifetime, None, false))?;
-        }
-        self.all_well(pipeline.try_all().await)
+            client.set(self.keys.of(key), Bytes::copy_from_slice(value.as_bytes()), lifetime, None, false)
+        };
+        self.all_well(join_all(entries.iter().map(put)).await)
     }
 
     async fn remove(&self, keys: &[Key]) -> Result<()> {
@@ -305,14 +297,6 @@ fn sum(so_far: Option<u64>, more: Option<u64>) -> Option<u64> {
     match (so_far, more) {
         (Some(so_far), Some(more)) => Some(so_far + more),
         (so_far, more) => so_far.or(more),
-    }
-}
-
-/// Puts a command into a pipeline: that is done at once, and only the whole is sent.
-fn queue(command: impl Future<Output = Result<(), ClientError>>) -> Result<()> {
-    match command.now_or_never() {
-        Some(queued) => queued.map_err(|error| translated(&error)),
-        None => Err(Error::new(ErrorKind::Internal, "the Redis client waits to fill a pipeline")),
     }
 }
 

@@ -9,6 +9,8 @@
 mod bytes;
 mod contract;
 mod double;
+#[cfg(feature = "redis")]
+mod faults;
 mod flight;
 #[cfg(feature = "memory")]
 mod memory;
@@ -17,5 +19,9 @@ mod memory_zipf;
 mod model;
 #[cfg(feature = "memory")]
 mod real;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_deployments;
 mod tiers;
 mod variants;
