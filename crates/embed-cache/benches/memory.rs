@@ -6,12 +6,16 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails panics")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use embed_cache::{Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
-use embed_core::{Role, Truncation};
+use embed_cache::{Cache, CacheConfig, Cached, Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, Result, Role, RowInfo, Space, Truncation,
+    Variant, async_trait,
+};
 use foldhash::fast::RandomState;
 use futures::FutureExt;
 use quick_cache::UnitWeighter;
@@ -154,6 +158,84 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
+/// Whole requests whose texts all hit, from the text to the response, beside the same by hand: SHA-256, `quick_cache`,
+/// a new vector, and nothing checked.
+fn requests(criterion: &mut Criterion) {
+    let texts: Vec<Arc<str>> = (0..ENTRIES).map(|i| text(i).into()).collect();
+    let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)]).unwrap();
+    let cached = Cached::new(BackEnd::new(), cache);
+    let by_hand = quick_cache::sync::Cache::<[u8; 32], Arc<[f32]>, UnitWeighter, RandomState>::with(
+        4 * ENTRIES,
+        4 * ENTRIES as u64,
+        UnitWeighter,
+        RandomState::default(),
+        DefaultLifecycle::default(),
+    );
+    let all = EmbedRequest::new(texts.iter().cloned(), Role::Query);
+    let response = cached.embed(all).now_or_never().unwrap().unwrap().into_complete().unwrap();
+    for (text, row) in texts.iter().zip(response.rows()) {
+        by_hand.insert(Sha256::digest(text.as_bytes()).into(), row.unwrap().vector().into());
+    }
+    for rows in [1, 32] {
+        let mut group = criterion.benchmark_group(format!("request of {rows}"));
+        group.throughput(Throughput::Elements(rows as u64));
+        let requests: Vec<_> = texts
+            .chunks_exact(rows)
+            .map(|texts| EmbedRequest::new(texts.iter().cloned(), Role::Query))
+            .collect();
+        let mut next = requests.iter().cycle();
+        group.bench_function("Cached", |bencher| {
+            bencher.iter(|| {
+                let response = cached.embed(next.next().unwrap().clone()).now_or_never().unwrap().unwrap();
+                black_box(response.row(rows - 1).unwrap().vector()[0])
+            });
+        });
+        group.bench_function("by hand", |bencher| {
+            bencher.iter(|| {
+                let mut numbers = Vec::with_capacity(rows * DIMENSION);
+                for text in next.next().unwrap().texts() {
+                    let key: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+                    numbers.extend_from_slice(&by_hand.get(&key).unwrap());
+                }
+                black_box(numbers[(rows - 1) * DIMENSION])
+            });
+        });
+    }
+}
+
+/// A back end without work.
+#[derive(Debug)]
+struct BackEnd(ModelInfo);
+
+impl BackEnd {
+    fn new() -> Self {
+        let space = Space::builder("all-minilm", DIMENSION).build();
+        let variant = Variant::new(space, [("weights", "0123456789abcdef")]);
+        Self(ModelInfo::builder("bench", "all-minilm", variant).build())
+    }
+}
+
+#[async_trait]
+impl Embedder for BackEnd {
+    fn model(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        let mut rows = EmbedResponse::builder(request.texts().len(), DIMENSION);
+        for index in 0..request.texts().len() {
+            let vector: Vec<_> = (1..=DIMENSION).map(|at| (index * DIMENSION + at) as f32).collect();
+            rows.put(index, &vector, RowInfo::new(self.0.clone()));
+        }
+        Ok(rows.build())
+    }
+
+    async fn health(&self) -> Health {
+        Health::ready()
+    }
+}
+
 /// What a hit is made of.
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("part");
@@ -179,5 +261,5 @@ fn parts(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hits, threads, parts);
+criterion_group!(benches, hits, threads, requests, parts);
 criterion_main!(benches);
