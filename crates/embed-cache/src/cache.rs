@@ -11,7 +11,7 @@ use crate::flight::{Claim, Flights};
 use crate::guard::Guarded;
 use crate::stats::{Count, Miss};
 use crate::writer::Writer;
-use crate::{CacheConfig, CacheStats, Element, Key, Namespace, Tier, Value};
+use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Value};
 
 /// Tiers in the order in which they are asked, fastest first, for any number of embedders: each
 /// [`Cached`](crate::Cached) keeps to the namespace of its own variant. Cheap to clone; all clones are one cache.
@@ -208,29 +208,24 @@ impl Cache {
         };
         let before = read.missing.len();
         let mut values = values.into_iter();
-        let mut vector = Vec::new();
-        let dimension = read.info.model.dimension();
         let Read { keys, info, rows, missing } = read;
         missing.retain(|&row| {
-            let miss = match values.next().flatten() {
-                None => Miss::Absent,
-                Some(value) => match value.decode(&keys[row], dimension, &mut vector) {
-                    Err(defect) => Miss::Defect(defect),
-                    Ok(facts) => {
-                        let mut info = (*info).clone();
-                        info.tokens = facts.tokens;
-                        info.truncated = facts.truncated;
-                        info.tier = Some(Arc::clone(&tier.label));
-                        rows.put(row, &vector, info);
-                        found(row, value);
-                        return false;
-                    }
-                },
+            let take = |value: Value| {
+                let opened = value.open(&keys[row], info.model.dimension()).map_err(Miss::Defect)?;
+                let mut info = (*info).clone();
+                info.tokens = opened.facts.tokens;
+                info.truncated = opened.facts.truncated;
+                info.tier = Some(Arc::clone(&tier.label));
+                rows.put_with(row, info, |vector| opened.copy_to(vector))
+                    .map_err(|_| Miss::Defect(Defect::Vector))?;
+                Ok(value)
             };
-            if count_misses {
-                tier.misses.add(miss.as_str(), 1);
+            let taken = values.next().flatten().ok_or(Miss::Absent).and_then(take);
+            match &taken {
+                Err(miss) if count_misses => tier.misses.add(miss.as_str(), 1),
+                _ => {}
             }
-            true
+            taken.map(|value| found(row, value)).is_err()
         });
         tier.hits.add(before - read.missing.len());
     }

@@ -59,6 +59,13 @@ pub(crate) struct Facts {
     pub(crate) truncated: bool,
 }
 
+/// A value whose bytes were checked.
+pub(crate) struct Opened<'a> {
+    pub(crate) facts: Facts,
+    element: Element,
+    numbers: &'a [u8],
+}
+
 /// Why bytes are no value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,8 +119,9 @@ impl Value {
         Self { bytes: bytes.into() }
     }
 
-    /// Takes the vector out into `vector`, in place of what is there.
-    pub(crate) fn decode(&self, key: &Key, dimension: usize, vector: &mut Vec<f32>) -> Result<Facts, Defect> {
+    /// What it says, if these are the bytes of a vector under this key. Whether it is one, who takes the numbers
+    /// out has to check.
+    pub(crate) fn open(&self, key: &Key, dimension: usize) -> Result<Opened<'_>, Defect> {
         let bytes = &*self.bytes;
         if bytes.first() != Some(&SCHEMA) {
             return Err(Defect::Schema);
@@ -133,19 +141,27 @@ impl Value {
         if header[CHECKED..] != checksum(key, bytes).to_le_bytes() {
             return Err(Defect::Checksum);
         }
-        vector.clear();
-        match element {
-            Element::F32 => {
-                vector.extend(numbers.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-            }
-            Element::F16 => {
-                vector.extend(numbers.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
-            }
-        }
-        embed_core::vector::check(vector, dimension).map_err(|_| Defect::Vector)?;
         let tokens = (header[2] & TOKENS != 0)
             .then(|| TokenCount { used: field(8) as usize, total: field(12) as usize });
-        Ok(Facts { tokens, truncated: header[2] & CUT != 0 })
+        Ok(Opened { facts: Facts { tokens, truncated: header[2] & CUT != 0 }, element, numbers })
+    }
+}
+
+impl Opened<'_> {
+    /// Copies the numbers into a slice of their width.
+    pub(crate) fn copy_to(&self, vector: &mut [f32]) {
+        match self.element {
+            Element::F32 => {
+                for (number, bytes) in vector.iter_mut().zip(self.numbers.as_chunks().0) {
+                    *number = f32::from_le_bytes(*bytes);
+                }
+            }
+            Element::F16 => {
+                for (number, bytes) in vector.iter_mut().zip(self.numbers.as_chunks().0) {
+                    *number = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+        }
     }
 }
 
