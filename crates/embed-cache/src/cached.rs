@@ -121,6 +121,7 @@ impl<E: Embedder> Cached<E> {
             for (&row, place) in missing.iter().zip(places) {
                 let Some(landed) = &landed[place.ticket] else {
                     rows.fail(row, late());
+                    error = Some(late());
                     continue;
                 };
                 if !tickets[place.ticket].leads && gave_up_early(landed, place.row, request.deadline()) {

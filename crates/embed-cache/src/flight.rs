@@ -162,16 +162,21 @@ impl Ticket {
 }
 
 impl Claim {
-    /// The flight is over: from now on its rows are had at once. `store` is called with, for each key, whether
-    /// it is still wanted; nobody can [forget](Flights::forget) one meanwhile.
+    /// The flight is over: from now on its good rows are had at once, and who asks for a failed one tries anew.
+    /// `store` is called with, for each key, whether its row is still wanted; nobody can
+    /// [forget](Flights::forget) one meanwhile.
     pub(crate) fn land(&self, landed: &Arc<Landed>, store: impl FnOnce(&[bool])) {
         let mut state = self.flights.lock();
         let mut wanted = Vec::with_capacity(self.keys.len());
-        for key in &self.keys {
+        for (row, key) in self.keys.iter().enumerate() {
             let entry = state.entries.get_mut(key).filter(|entry| entry.flight == self.id);
             wanted.push(entry.is_some());
             if let Some(entry) = entry {
-                entry.progress = Progress::Landed(Arc::clone(landed));
+                if landed.response.row(row).is_ok() {
+                    entry.progress = Progress::Landed(Arc::clone(landed));
+                } else {
+                    state.entries.remove(key);
+                }
             }
         }
         store(&wanted);

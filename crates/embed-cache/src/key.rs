@@ -63,6 +63,14 @@ impl Namespace {
     pub fn prefix(&self) -> Vec<u8> {
         prefix(&self.inner.variant)
     }
+
+    /// The id of the variant in a key's bytes; `None` if they are of another schema, or no key.
+    #[cfg(feature = "redis")]
+    pub(crate) fn variant_of(key: &[u8]) -> Option<&str> {
+        let (length, rest) = key.strip_prefix(&[SCHEMA])?.split_first_chunk()?;
+        let variant = rest.get(..u32::from_le_bytes(*length) as usize)?;
+        std::str::from_utf8(variant).ok()
+    }
 }
 
 fn prefix(variant: &str) -> Vec<u8> {

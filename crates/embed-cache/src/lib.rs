@@ -8,6 +8,8 @@ mod guard;
 mod key;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 mod stats;
 mod tier;
 mod value;
@@ -19,6 +21,8 @@ pub use config::CacheConfig;
 pub use key::{Key, Namespace};
 #[cfg(feature = "memory")]
 pub use memory::{MemoryConfig, MemoryTier};
+#[cfg(feature = "redis")]
+pub use redis::{Census, RedisConfig, RedisTier, RedisUrl};
 pub use stats::{CacheStats, TierReport};
 pub use tier::{Tier, TierStats};
 pub use value::{Defect, Element, Value};
