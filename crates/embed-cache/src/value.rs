@@ -48,7 +48,9 @@ pub enum Element {
     /// As they are: what comes out is equal to the bit.
     #[default]
     F32,
-    /// Half the bytes, rounded to 11 significant bits.
+    /// Half the bytes, rounded to 11 significant bits. On 48 vectors of multilingual-e5-small the cosine between a
+    /// vector and what comes out is at least 1 - 2.6e-8 (1 - 2.2e-8 on average), and the cosine between two texts
+    /// moves by at most 2.5e-5: far too little to change which texts are found, and not equal to the bit.
     F16,
 }
 
@@ -209,5 +211,45 @@ impl Defect {
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_core::vector::{dot, norm};
+    use embed_core::{Role, Truncation};
+    use embed_testkit::data::e5_small_reference;
+
+    use super::*;
+    use crate::Namespace;
+
+    /// What the documentation of [`Element::F16`] says of it.
+    #[test]
+    fn halves_keep_the_direction_of_real_vectors() {
+        let through_halves = |vector: &[f32]| {
+            let key = Key::new(&Namespace::named("variant"), Role::Query, Truncation::Error, "text");
+            let facts = Facts { tokens: None, truncated: false };
+            let value = Value::encode(&key, vector, facts, Element::F16);
+            let mut out = vec![0.0; vector.len()];
+            value.open(&key, vector.len()).ok().unwrap().copy_to(&mut out);
+            out
+        };
+        let cosine = |a: &[f32], b: &[f32]| dot(a, b) / (norm(a) * norm(b));
+        let rows: Vec<_> = e5_small_reference().into_iter().map(|row| row.embedding).collect();
+        let halves: Vec<_> = rows.iter().map(|row| through_halves(row)).collect();
+        let losses: Vec<_> = rows.iter().zip(&halves).map(|(row, half)| 1.0 - cosine(row, half)).collect();
+        let most = losses.iter().copied().fold(0.0, f64::max);
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let mut moved = 0.0_f64;
+        for (i, a) in rows.iter().enumerate() {
+            for (j, b) in rows.iter().enumerate() {
+                moved = moved.max((cosine(a, b) - cosine(&halves[i], &halves[j])).abs());
+            }
+        }
+        println!(
+            "{} vectors: loss of cosine at most {most:e}, mean {mean:e}; cosines moved by {moved:e}",
+            rows.len()
+        );
+        assert!(most < 2.6e-8 && mean < 2.2e-8 && moved < 2.5e-5, "{most} {mean} {moved}");
     }
 }

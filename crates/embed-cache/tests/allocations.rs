@@ -1,8 +1,6 @@
 //! A hit allocates for its call and for its response, and nothing for a row. A test binary of its own, since it
 //! counts by its allocator.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use embed_cache::{
