@@ -119,8 +119,7 @@ impl Cache {
         self.flush(self.inner.config.write_budget).await.ok();
         let mut result = Ok(());
         for tier in &self.inner.tiers {
-            let cleared = tier.tier.clear(namespace).await;
-            result = result.and(cleared.map_err(|error| error.with_context("tier", tier.tier.name())));
+            result = result.and(tier.removal(tier.tier.clear(namespace)).await);
         }
         result
     }
@@ -135,8 +134,7 @@ impl Cache {
         self.flush(self.inner.config.write_budget).await.ok();
         let mut result = Ok(());
         for tier in &self.inner.tiers {
-            let removed = tier.tier.remove(keys).await;
-            result = result.and(removed.map_err(|error| error.with_context("tier", tier.tier.name())));
+            result = result.and(tier.removal(tier.tier.remove(keys)).await);
         }
         result
     }

@@ -10,6 +10,9 @@ use tokio::time;
 use crate::stats::{ByReason, Count, Miss};
 use crate::{CacheConfig, Key, Tier, TierReport, Value};
 
+/// How long a removal may take: to look through ten million keys takes Redis about this long.
+const REMOVAL: Duration = Duration::from_secs(30);
+
 /// A tier that can fail and can't hurt.
 #[derive(Debug)]
 pub(crate) struct Guarded {
@@ -87,6 +90,11 @@ impl Guarded {
             Ok(()) => self.stored.add(entries.len()),
             Err(miss) => self.unstored.add(miss.as_str(), entries.len() as u64),
         }
+    }
+
+    /// What a caller waits for who wants something gone; an error names the tier.
+    pub(crate) async fn removal(&self, call: impl Future<Output = Result<()>>) -> Result<()> {
+        within(REMOVAL, call).await.map_err(|error| error.with_context("tier", self.tier.name()))
     }
 
     pub(crate) async fn report(&self) -> TierReport {

@@ -1,12 +1,15 @@
 //! The command `embed`: turns text into vectors, compares texts, looks after the models.
 
+mod cache;
 mod commands;
 mod exit;
 mod input;
 mod meter;
 mod output;
+mod pipeline;
 mod progress;
 mod service;
+mod variables;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,8 @@ enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
+    /// The vectors that Redis keeps: count them, take them out, fill it.
+    Cache(commands::cache::CacheCommandArgs),
     /// The models of an Ollama server: list, fetch, describe.
     Ollama(commands::ollama::OllamaArgs),
 }
@@ -61,6 +66,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Compare(args) => commands::compare::run(args, home).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
+        Command::Cache(args) => commands::cache::run(args, home).await,
         Command::Ollama(args) => commands::ollama::run(args).await,
     }
 }

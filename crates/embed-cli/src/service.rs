@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
+use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error, Role, Truncation};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
 
+use crate::cache::{self, CacheArgs};
 use crate::commands::ollama::ServerArgs;
 
 /// The flags that choose who embeds, shared by the commands.
@@ -33,6 +35,12 @@ pub(crate) struct ServiceArgs {
     ollama: ServerArgs,
 }
 
+/// What a command embeds with.
+pub(crate) struct Stack {
+    pub(crate) embedder: Box<dyn Embedder>,
+    cache: Option<Cache>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Service {
     /// A model of the E5 family inside this process.
@@ -49,6 +57,16 @@ impl ServiceArgs {
         }
     }
 
+    /// The same, behind a cache.
+    pub(crate) async fn load_cached(&self, home: DataHome, cache: &CacheArgs) -> Result<Stack, Error> {
+        let cache = cache.open().await?;
+        let embedder = self.load(home).await?;
+        Ok(match &cache {
+            Some(tiers) => Stack { embedder: Box::new(Cached::new(embedder, tiers.clone())), cache },
+            None => Stack { embedder, cache },
+        })
+    }
+
     async fn load_e5(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
         let mut config = E5Config::default().with_home(home).with_precision(self.precision);
         if let Some(model) = &self.model {
@@ -56,6 +74,15 @@ impl ServiceArgs {
         }
         config.threads = self.threads;
         Ok(Box::new(E5Embedder::load(config).await?))
+    }
+}
+
+impl Stack {
+    /// Waits until the cache has stored what it is to store.
+    pub(crate) async fn finish(&self) {
+        if let Some(cache) = &self.cache {
+            cache::finish(cache).await;
+        }
     }
 }
 

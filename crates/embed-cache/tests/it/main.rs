@@ -11,5 +11,7 @@ mod memory;
 #[cfg(feature = "memory")]
 mod memory_zipf;
 mod model;
+#[cfg(feature = "memory")]
+mod real;
 mod tiers;
 mod variants;

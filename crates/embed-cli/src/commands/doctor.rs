@@ -9,6 +9,7 @@ use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
 use serde::Serialize;
 
+use crate::cache::RedisArgs;
 use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::output::print;
@@ -56,6 +57,7 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error>
         one_text(&home).await,
     ];
     findings.extend(ollama_servers().await);
+    findings.extend(redis().await);
     print(&match args.format {
         Form::Table => table(&findings),
         Form::Jsonl => findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect(),
@@ -87,6 +89,21 @@ async fn ollama_servers() -> Vec<Finding> {
             finding
         })
         .collect()
+}
+
+/// Redis, if one is named: then its absence is a fault.
+async fn redis() -> Option<Finding> {
+    let args = RedisArgs::default();
+    if let Ok(None) = args.url() {
+        return None;
+    }
+    let answered = async {
+        let (tier, url) = args.tier().await?;
+        let started = Instant::now();
+        tier.ping().await?;
+        Ok(format!("{url} answers in {:.1} ms", started.elapsed().as_secs_f64() * 1e3))
+    };
+    Some(Finding::of("redis", answered.await))
 }
 
 fn data_folder(home: &DataHome) -> Finding {

@@ -1,20 +1,18 @@
 //! `embed encode`: texts in, vectors out, in order and in bounded memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
+use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_e5::assets::DataHome;
-use futures::{StreamExt, stream};
-use tokio::sync::mpsc;
 
+use crate::cache::CacheArgs;
 use crate::exit::Exit;
-use crate::input::{Form, Input, InputRow, Rows};
+use crate::input::{Form, Input};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
+use crate::pipeline::{Batch, embed_rows};
 use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
 
 /// Turn texts into vectors.
@@ -58,22 +56,10 @@ pub(crate) struct EncodeArgs {
     quiet: bool,
 
     #[command(flatten)]
+    cache: CacheArgs,
+
+    #[command(flatten)]
     service: ServiceArgs,
-}
-
-/// Texts of one request. A request is small enough that the first rows come soon, and several are in
-/// flight, so that no thread of the engine waits for the next one.
-const BATCH: usize = 32;
-const IN_FLIGHT: usize = 4;
-
-struct Batch {
-    rows: Vec<InputRow>,
-    bytes: u64,
-}
-
-struct Embedded {
-    batch: Batch,
-    response: EmbedResponse,
 }
 
 impl EncodeArgs {
@@ -102,32 +88,21 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
     let summary_elsewhere = args.format == Format::Table && args.output.is_none();
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
-    let embedder = args.service.load(home).await?;
+    let stack = args.service.load_cached(home, &args.cache).await?;
     let mut output = Output::open(args.format, args.output.as_deref())?;
 
     let started = Instant::now();
-    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    // Not a task of the runtime, which would wait for it at the end: a reader may never come back from a
-    // terminal.
-    thread::spawn(move || read_batches(rows, &sender));
-    let batches = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|batch| (batch, receiver))
-    });
-    let embedder = &embedder;
-    let mut embedded = std::pin::pin!(
-        batches
-            .map(|batch| async { embed(embedder, batch?, args.role, args.truncate).await })
-            .buffered(IN_FLIGHT)
-    );
-
     let mut totals = Totals::default();
-    while let Some(embedded) = embedded.next().await {
-        let Embedded { batch, response } = embedded?;
-        write_rows(&mut output, &batch, &response, &mut totals)?;
+    let settings = (args.role, args.truncate);
+    embed_rows(rows, &*stack.embedder, settings, |batch, response| {
+        write_rows(&mut output, batch, response, &mut totals)?;
         output.flush()?;
         meter.advance(totals.rows, totals.tokens, batch.bytes);
-    }
-    let summary = totals.summary(embedder.model(), started.elapsed());
+        Ok(())
+    })
+    .await?;
+    stack.finish().await;
+    let summary = totals.summary(stack.embedder.model(), started.elapsed());
     output.finish(&summary)?;
     meter.finish(&summary);
     Ok(if totals.failed == 0 { Exit::Done } else { Exit::Failures })
@@ -138,59 +113,21 @@ struct Totals {
     rows: u64,
     failed: u64,
     tokens: u64,
+    cached: u64,
 }
 
 impl Totals {
     fn summary(&self, model: &ModelInfo, elapsed: Duration) -> String {
-        let Self { rows, failed, tokens } = self;
+        let Self { rows, failed, tokens, cached } = self;
         let seconds = elapsed.as_secs_f64();
         let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
+        let cached = if *cached == 0 { String::new() } else { format!(", {cached} from the cache") };
         format!(
-            "{rows} texts{failed}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
+            "{rows} texts{failed}{cached}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
             model.dimension(),
             model.space()
         )
     }
-}
-
-/// Sends the rows in batches, and an error of reading after the rows before it. A batch goes off when it is
-/// full or when the next row may be long in coming, so that a slow writer at the other end of a pipe gets
-/// its answers.
-fn read_batches(mut rows: Rows, sender: &mpsc::Sender<Result<Batch, Error>>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let row = rows.next();
-        let ended = !matches!(row, Ok(Some(_)));
-        let error = row.map(|row| batch.extend(row)).err();
-        if !batch.is_empty() && (batch.len() == BATCH || rows.would_wait() || ended) {
-            let bytes = rows.bytes();
-            let rows = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            let batch = Batch { rows, bytes };
-            if sender.blocking_send(Ok(batch)).is_err() {
-                // The writer ended, and says why.
-                return;
-            }
-        }
-        if let Some(error) = error {
-            let _ = sender.blocking_send(Err(error));
-        }
-        if ended {
-            return;
-        }
-    }
-}
-
-async fn embed(
-    embedder: &dyn Embedder,
-    batch: Batch,
-    role: Role,
-    truncation: Truncation,
-) -> Result<Embedded, Error> {
-    // A row that isn't a text has its error already.
-    let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::<str>::from);
-    let request = EmbedRequest::new(texts, role).with_truncation(truncation);
-    let response = embedder.embed(request).await?;
-    Ok(Embedded { batch, response })
 }
 
 fn write_rows(
@@ -208,6 +145,7 @@ fn write_rows(
         match row {
             Ok(embedding) => {
                 totals.tokens += embedding.info().tokens.map_or(0, |tokens| tokens.used as u64);
+                totals.cached += u64::from(embedding.info().tier.is_some());
             }
             Err(_) => totals.failed += 1,
         }

@@ -2,17 +2,15 @@
 
 mod report;
 
-use std::env;
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use embed_assets::Progress;
-use embed_core::{Embedder, Error, ErrorKind};
+use embed_core::{Embedder, Error};
 use embed_ollama::{OllamaConfig, OllamaEmbedder, OllamaModels, Preset, PullProgress, ollama_host};
 
 use crate::exit::Exit;
 use crate::output::print;
 use crate::progress::Bars;
+use crate::variables::{seconds, variable};
 
 pub(crate) use report::{Report, report};
 
@@ -113,14 +111,8 @@ impl ServerArgs {
                 Err(_) => Preset::by_name(&pool)?.pool_size(),
             };
         }
-        if let Some(seconds) = variable("TMWS_OLLAMA_TIMEOUT")? {
-            let timeout = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            config.request_timeout = timeout.filter(|timeout| !timeout.is_zero()).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Config,
-                    "TMWS_OLLAMA_TIMEOUT is not a number of seconds; set it to one like 30",
-                )
-            })?;
+        if let Some(timeout) = seconds("TMWS_OLLAMA_TIMEOUT")? {
+            config.request_timeout = timeout;
             config.load_timeout = config.load_timeout.max(config.request_timeout);
         }
         Ok(config)
@@ -144,17 +136,5 @@ fn configured_servers() -> Result<Vec<String>, Error> {
     match variable("OLLAMA_HOST")? {
         Some(host) => Ok(vec![ollama_host(&host)?]),
         None => Ok(Vec::new()),
-    }
-}
-
-/// A variable that is set to something.
-fn variable(name: &str) -> Result<Option<String>, Error> {
-    match env::var(name) {
-        Ok(value) if value.trim().is_empty() => Ok(None),
-        Ok(value) => Ok(Some(value)),
-        Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => {
-            Err(Error::new(ErrorKind::Config, format!("{name} is not valid Unicode; set it anew")))
-        }
     }
 }

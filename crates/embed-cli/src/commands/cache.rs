@@ -1,0 +1,173 @@
+//! `embed cache`: what lies in Redis, taking it out, and filling it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use embed_cache::{Cache, CacheConfig, Cached, Census, Namespace, RedisTier, Tier, TierStats};
+use embed_core::{Error, ErrorKind, Role, Truncation};
+use embed_e5::assets::DataHome;
+use serde::Serialize;
+
+use crate::cache::{RedisArgs, finish};
+use crate::exit::Exit;
+use crate::input::{Form, Input};
+use crate::meter::Meter;
+use crate::output::print;
+use crate::pipeline::embed_rows;
+use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheCommandArgs {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Count what lies in Redis, by the variant of the model that made it.
+    Stats {
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take vectors out of Redis.
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Clear {
+        /// Those of one variant, named as `embed cache stats` names it.
+        #[arg(long, group = "what")]
+        variant: Option<String>,
+        /// All that this software has stored there.
+        #[arg(long, group = "what")]
+        all: bool,
+    },
+    /// Embed texts so that Redis has their vectors.
+    Warm(WarmArgs),
+}
+
+#[derive(Debug, Args)]
+struct WarmArgs {
+    /// Read texts from a file, or from standard input with `-`.
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// What a line of the input is; by default the file's name decides.
+    #[arg(long, value_enum)]
+    input_format: Option<Form>,
+
+    /// What the texts are for.
+    #[arg(long, default_value = "document", value_parser = parse_role)]
+    role: Role,
+
+    /// What to do with a text longer than the model reads.
+    #[arg(long, default_value = "error", value_parser = parse_truncation)]
+    truncate: Truncation,
+
+    /// No progress and no summary on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// What `embed cache stats` finds.
+#[derive(Serialize)]
+struct Found {
+    redis: String,
+    #[serde(flatten)]
+    census: Census,
+    database: TierStats,
+}
+
+pub(crate) async fn run(args: CacheCommandArgs, home: DataHome) -> Result<Exit, Error> {
+    match args.command {
+        Command::Stats { json } => stats(&args.redis, json).await,
+        Command::Clear { variant, .. } => clear(&args.redis, variant).await,
+        Command::Warm(warm) => self::warm(warm, &args.redis, home).await,
+    }
+}
+
+async fn stats(redis: &RedisArgs, json: bool) -> Result<Exit, Error> {
+    let (tier, url) = redis.tier().await?;
+    let found = Found { redis: url.to_string(), census: tier.census().await?, database: tier.stats().await? };
+    let page = if json { format!("{}\n", serde_json::json!(found)) } else { table(&found) };
+    print(&page)?;
+    Ok(Exit::Done)
+}
+
+fn table(Found { redis, census, database }: &Found) -> String {
+    let number = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+    let mut page = format!(
+        "{redis}: {} keys and {} bytes in the whole database, limit {}\n\n  vectors  variant\n",
+        number(database.entries),
+        number(database.bytes),
+        database.limit.map_or("none".to_owned(), |limit| format!("{limit} bytes")),
+    );
+    for (variant, count) in &census.variants {
+        let _ = writeln!(page, "{count:>9}  {variant}");
+    }
+    if census.unknown > 0 {
+        let _ = writeln!(page, "{:>9}  (of another version of this software)", census.unknown);
+    }
+    page
+}
+
+async fn clear(redis: &RedisArgs, variant: Option<String>) -> Result<Exit, Error> {
+    let (tier, url) = redis.tier().await?;
+    let before: u64 = count(&tier, variant.as_deref()).await?;
+    if before == 0
+        && let Some(variant) = &variant
+    {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "Redis has no vectors of this variant; `embed cache stats` names those it has",
+        )
+        .with_context("variant", variant));
+    }
+    tier.clear(variant.map(Namespace::named).as_ref()).await?;
+    print(&format!("{before} vectors taken out of {url}\n"))?;
+    Ok(Exit::Done)
+}
+
+async fn count(tier: &RedisTier, variant: Option<&str>) -> Result<u64, Error> {
+    let census = tier.census().await?;
+    Ok(match variant {
+        Some(variant) => census.variants.get(variant).copied().unwrap_or(0),
+        None => census.variants.values().sum::<u64>() + census.unknown,
+    })
+}
+
+async fn warm(args: WarmArgs, redis: &RedisArgs, home: DataHome) -> Result<Exit, Error> {
+    let input = Input::from_flag(&args.input, args.input_format);
+    let meter = Meter::new(input.bytes(), args.quiet, true);
+    let rows = input.open(max_text_bytes())?;
+    let (tier, url) = redis.tier().await?;
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)])?;
+    let embedder = Cached::new(args.service.load(home).await?, cache.clone());
+    let (mut count, mut failed, mut tokens) = (0, 0, 0);
+    embed_rows(rows, &embedder, (args.role, args.truncate), |batch, response| {
+        count += batch.rows.len() as u64;
+        failed += (batch.rows.len() - response.rows().flatten().count()) as u64;
+        let used = response.rows().flatten().filter_map(|row| row.info().tokens);
+        tokens += used.map(|tokens| tokens.used as u64).sum::<u64>();
+        meter.advance(count, tokens, batch.bytes);
+        Ok(())
+    })
+    .await?;
+    finish(&cache).await;
+    let tiers = cache.stats().await.tiers;
+    let (hits, stored): (u64, u64) =
+        tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));
+    let lost: u64 = tiers.iter().flat_map(|tier| tier.unstored.values()).sum();
+    let summary = format!(
+        "{count} texts to {url}: {hits} were there, {stored} were stored, {failed} failed, {lost} were computed and not stored\n"
+    );
+    meter.finish("");
+    print(&summary)?;
+    Ok(if failed + lost == 0 { Exit::Done } else { Exit::Failures })
+}
