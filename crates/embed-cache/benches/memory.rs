@@ -5,13 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails panics")]
 
+use std::hash::Hash;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use embed_cache::{Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
-use embed_core::{Role, Truncation};
+use embed_cache::{Cache, CacheConfig, Cached, Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
+use embed_core::{EmbedRequest, Embedder, Role, Truncation};
+use embed_testkit::Scripted;
 use foldhash::fast::RandomState;
 use futures::FutureExt;
 use quick_cache::UnitWeighter;
@@ -19,7 +22,8 @@ use quick_cache::sync::DefaultLifecycle;
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
 
-type QuickCache = quick_cache::sync::Cache<Key, Value, UnitWeighter, RandomState>;
+// All with the hasher of the tier: that of the standard library alone takes 20 ns.
+type QuickCache<K, V> = quick_cache::sync::Cache<K, V, UnitWeighter, RandomState>;
 type Moka = moka::sync::Cache<Key, Value, RandomState>;
 
 const DIMENSION: usize = 384;
@@ -60,7 +64,7 @@ impl Store for MemoryTier {
     }
 }
 
-impl Store for QuickCache {
+impl Store for QuickCache<Key, Value> {
     fn read(&self, keys: &[Key], numbers: &mut Vec<f32>) {
         for key in keys {
             copy(&self.get(key).unwrap(), numbers);
@@ -76,22 +80,21 @@ impl Store for Moka {
     }
 }
 
+fn quick_cache<K: Eq + Hash, V: Clone>() -> QuickCache<K, V> {
+    let room = 4 * ENTRIES;
+    QuickCache::with(room, room as u64, UnitWeighter, RandomState::default(), DefaultLifecycle::default())
+}
+
 /// All stores, filled, by name.
 fn stores(entries: &[(Key, Value)]) -> Vec<(&'static str, Box<dyn Store>)> {
     let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
     tier.put_many(entries).now_or_never().unwrap().unwrap();
     let forever = MemoryTier::new(MemoryConfig::default().with_ttl(None)).unwrap();
     forever.put_many(entries).now_or_never().unwrap().unwrap();
-    // With the hasher of the tier: the standard one alone takes 20 ns.
-    let hasher = RandomState::default();
-    let quick = QuickCache::with(
-        4 * ENTRIES,
-        4 * ENTRIES as u64,
-        UnitWeighter,
-        hasher.clone(),
-        DefaultLifecycle::default(),
-    );
-    let moka = moka::sync::Cache::builder().max_capacity(4 * ENTRIES as u64).build_with_hasher(hasher);
+    let quick = quick_cache();
+    let moka = moka::sync::Cache::builder()
+        .max_capacity(4 * ENTRIES as u64)
+        .build_with_hasher(RandomState::default());
     for (key, value) in entries {
         quick.insert(key.clone(), value.clone());
         moka.insert(key.clone(), value.clone());
@@ -154,6 +157,62 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
+/// Whole requests whose texts all hit, from the text to the response. Beside them, by hand and with nothing but
+/// `quick_cache`, what they are made of: SHA-256 of the text, a lookup, the numbers copied into a new vector; and the
+/// same with the two checks that no row comes without, of its checksum and of its numbers.
+fn requests(criterion: &mut Criterion) {
+    let texts: Vec<Arc<str>> = (0..ENTRIES).map(|i| text(i).into()).collect();
+    let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)]).unwrap();
+    let cached = Cached::new(Scripted::new("all-minilm", DIMENSION), cache);
+    let all = EmbedRequest::new(texts.iter().cloned(), Role::Query);
+    cached.embed(all).now_or_never().unwrap().unwrap().into_complete().unwrap();
+    let by_hand: ByHand = quick_cache();
+    for (text, (_, value)) in texts.iter().zip(entries()) {
+        let sum = XxHash3_64::oneshot_with_seed(SEED, &value.as_bytes()[HEADER..]);
+        by_hand.insert(Sha256::digest(text.as_bytes()).into(), (value, sum));
+    }
+    for rows in [1, 32] {
+        let mut group = criterion.benchmark_group(format!("request of {rows}"));
+        group.throughput(Throughput::Elements(rows as u64));
+        let requests: Vec<_> = texts
+            .chunks_exact(rows)
+            .map(|texts| EmbedRequest::new(texts.iter().cloned(), Role::Query))
+            .collect();
+        let mut next = requests.iter().cycle();
+        group.bench_function("Cached", |bencher| {
+            bencher.iter(|| {
+                let response = cached.embed(next.next().unwrap().clone()).now_or_never().unwrap().unwrap();
+                black_box(response.row(rows - 1).unwrap().vector()[0])
+            });
+        });
+        for (name, is_checked) in [("by hand", false), ("by hand, checked", true)] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let mut numbers = Vec::with_capacity(rows * DIMENSION);
+                    for text in next.next().unwrap().texts() {
+                        let key: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+                        let (value, sum) = by_hand.get(&key).unwrap();
+                        let start = numbers.len();
+                        copy(&value, &mut numbers);
+                        if is_checked {
+                            let found = XxHash3_64::oneshot_with_seed(SEED, &value.as_bytes()[HEADER..]);
+                            assert_eq!(found, sum);
+                            embed_core::vector::check(&numbers[start..], DIMENSION).unwrap();
+                        }
+                    }
+                    black_box(numbers[(rows - 1) * DIMENSION])
+                });
+            });
+        }
+    }
+}
+
+/// A value and its checksum under the SHA-256 of a text.
+type ByHand = QuickCache<[u8; 32], (Value, u64)>;
+
+const SEED: u64 = 1;
+
 /// What a hit is made of.
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("part");
@@ -179,5 +238,5 @@ fn parts(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hits, threads, parts);
+criterion_group!(benches, hits, threads, requests, parts);
 criterion_main!(benches);

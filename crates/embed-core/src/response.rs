@@ -176,6 +176,26 @@ impl ResponseBuilder {
         }));
     }
 
+    /// Sets the row at `index` to the vector that `fill` writes over as many zeros, in its place in the response.
+    /// It saves a copy where the numbers come from elsewhere than a slice.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't a vector of the model. The row is then as it was.
+    pub fn put_with(&mut self, index: usize, info: RowInfo, fill: impl FnOnce(&mut [f32])) -> Result<()> {
+        let start = self.values.len();
+        let dimension = info.model.dimension();
+        self.values.resize(start + dimension, 0.0);
+        let vector = &mut self.values[start..];
+        fill(vector);
+        if let Err(error) = vector::check(vector, dimension) {
+            self.values.truncate(start);
+            return Err(error);
+        }
+        self.rows[index] = Some(Ok(Slot { start, info }));
+        Ok(())
+    }
+
     /// Sets the error of the row at `index`.
     pub fn fail(&mut self, index: usize, error: Error) {
         self.rows[index] = Some(Err(error));
