@@ -9,8 +9,6 @@
 mod bytes;
 mod contract;
 mod double;
-#[cfg(feature = "redis")]
-mod faults;
 mod flight;
 #[cfg(feature = "memory")]
 mod memory;

@@ -165,7 +165,7 @@ async fn warm(args: WarmArgs, redis: &RedisArgs, home: DataHome) -> Result<Exit,
         tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));
     let lost: u64 = tiers.iter().flat_map(|tier| tier.unstored.values()).sum();
     let summary = format!(
-        "{count} texts to {url}: {hits} were there, {stored} were stored, {failed} failed, {lost} were computed and not stored\n"
+        "{count} texts, {failed} failed: {hits} vectors were in {url}, {stored} were stored, {lost} were not\n"
     );
     meter.finish("");
     print(&summary)?;
