@@ -25,6 +25,14 @@ pub struct Detection {
     pub rule: &'static str,
 }
 
+impl Detection {
+    /// What a detector of one's own found.
+    #[must_use]
+    pub fn new(kind: Kind, language: &'static str, confidence: f32, rule: &'static str) -> Self {
+        Self { kind, language, confidence, rule }
+    }
+}
+
 /// What a text is, as far as choosing a model goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
