@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 /// build script. Dev-dependencies are free: a test may stand on any crate.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-assets", &["embed-core", "embed-e5"]),
+    ("embed-cache", &["embed-core"]),
     ("embed-cli", &["embed-assets", "embed-core", "embed-e5", "embed-ollama"]),
     ("embed-core", &[]),
     ("embed-e5", &["embed-core"]),
@@ -25,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What must not be anywhere in the tree of a crate, with all its features on: whoever depends on
 /// `embed-core` gets no runtime, and whoever depends on a back end gets no HTTP with it.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
+    ("embed-cache", &["axum", "hyper", "ort", "reqwest", "tokenizers"]),
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-e5", &["axum", "hyper", "reqwest"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),

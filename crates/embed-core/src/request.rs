@@ -182,6 +182,9 @@ impl Role {
 }
 
 impl Truncation {
+    /// All policies.
+    pub const ALL: [Self; 4] = [Self::Error, Self::End, Self::Start, Self::ChunkMean];
+
     /// The policy in kebab case: `error`, `end`, `start`, `chunk-mean`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -221,12 +224,9 @@ impl FromStr for Truncation {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        [Self::Error, Self::End, Self::Start, Self::ChunkMean]
-            .into_iter()
-            .find(|policy| policy.as_str() == name)
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Config, "a truncation is one of error, end, start, chunk-mean")
-            })
+        Self::ALL.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "a truncation is one of error, end, start, chunk-mean")
+        })
     }
 }
 
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn names_parse_back() {
-        for policy in [Truncation::Error, Truncation::End, Truncation::Start, Truncation::ChunkMean] {
+        for policy in Truncation::ALL {
             assert_eq!(policy.as_str().parse::<Truncation>().unwrap(), policy);
             assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
         }

@@ -6,5 +6,7 @@ pub mod hub;
 pub mod ollama;
 
 mod require;
+mod scripted;
 
 pub use require::{REQUIRE_VARIABLE, require};
+pub use scripted::Scripted;

@@ -1,0 +1,309 @@
+//! The decorator: an embedder that looks before it computes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, ModelInfo,
+    ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait,
+};
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use tokio::time;
+
+use crate::cache::{Read, Stored};
+use crate::flight::{Claim, Flights, Landed, Place, Ticket};
+use crate::value::{Facts, Value};
+use crate::{Cache, CacheStats, Key, Namespace};
+
+/// An embedder behind a [`Cache`].
+///
+/// Rows that a tier has are taken from it, checked as rows of a back end are, and say so in
+/// [`RowInfo::tier`]. For the others the back end is called once, however many callers ask for them at once. Rows
+/// that failed are never stored, nor are rows of another variant than [`model`](Embedder::model) names.
+///
+/// Put it next to the back end, inside of a router: a cache around a router would hand a vector of one route to a
+/// request that goes by another.
+///
+/// # Cancellation
+///
+/// Dropping the future of a call leaves others that wait for the same rows unharmed: they go on where it stood. When
+/// nobody waits any more, the back end's call is dropped too.
+pub struct Cached<E> {
+    shared: Arc<Inner<E>>,
+    flights: Arc<Flights>,
+}
+
+struct Inner<E> {
+    embedder: E,
+    cache: Cache,
+    namespace: Namespace,
+    /// What is known of a row before it is read.
+    info: RowInfo,
+}
+
+impl<E: Embedder> Cached<E> {
+    /// An embedder behind a cache, which it may share with others.
+    #[must_use]
+    pub fn new(embedder: E, cache: Cache) -> Self {
+        let namespace = Namespace::new(embedder.model().variant());
+        let info = RowInfo::new(embedder.model().clone());
+        let flights = Arc::default();
+        cache.register(&flights);
+        Self { shared: Arc::new(Inner { embedder, cache, namespace, info }), flights }
+    }
+
+    /// The embedder behind the cache.
+    #[must_use]
+    pub fn inner(&self) -> &E {
+        &self.shared.embedder
+    }
+
+    /// The embedder, taken out; `None` while a call is under way.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        Arc::into_inner(self.shared).map(|shared| shared.embedder)
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.shared.cache
+    }
+
+    /// What the cache has done, for all embedders that share it.
+    pub async fn stats(&self) -> CacheStats {
+        self.shared.cache.stats().await
+    }
+
+    /// Removes all rows of this embedder's variant from every tier.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::clear`].
+    pub async fn clear_cache(&self) -> Result<()> {
+        self.shared.cache.clear(Some(&self.shared.namespace)).await
+    }
+
+    /// Removes the rows of some texts from every tier: both roles, however they were cut.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::remove`].
+    pub async fn invalidate<T: AsRef<str>>(&self, texts: &[T]) -> Result<()> {
+        let mut keys = Vec::new();
+        for text in texts {
+            for role in [Role::Query, Role::Document] {
+                for truncation in Truncation::ALL {
+                    keys.push(Key::new(&self.shared.namespace, role, truncation, text.as_ref()));
+                }
+            }
+        }
+        self.shared.cache.remove(&keys).await
+    }
+
+    /// Fills the rows that no local tier has.
+    async fn compute(
+        &self,
+        request: &EmbedRequest,
+        keys: &[Key],
+        rows: &mut ResponseBuilder,
+        mut missing: Vec<usize>,
+    ) -> Option<Error> {
+        let mut error = None;
+        while !missing.is_empty() {
+            let (tickets, places) = self.board(request, keys, &missing);
+            let landed = join_all(tickets.iter().map(|ticket| arrive(ticket, request.deadline()))).await;
+            let mut again = Vec::new();
+            for (&row, place) in missing.iter().zip(places) {
+                let Some(landed) = &landed[place.ticket] else {
+                    rows.fail(row, late());
+                    error = Some(late());
+                    continue;
+                };
+                if !tickets[place.ticket].leads && gave_up_early(landed, place.row, request.deadline()) {
+                    again.push(row);
+                    continue;
+                }
+                rows.put_row(row, landed.response.row(place.row));
+                error = landed.error.clone().or(error);
+            }
+            missing = again;
+        }
+        error
+    }
+
+    /// For each missing row, which flight brings it.
+    fn board(&self, request: &EmbedRequest, keys: &[Key], missing: &[usize]) -> (Vec<Ticket>, Vec<Place>) {
+        let mut positions = HashMap::with_capacity(missing.len());
+        let mut unique: Vec<usize> = Vec::with_capacity(missing.len());
+        let of_row: Vec<usize> = missing
+            .iter()
+            .map(|&row| {
+                *positions.entry(&keys[row]).or_insert_with(|| {
+                    unique.push(row);
+                    unique.len() - 1
+                })
+            })
+            .collect();
+        let unique_keys: Vec<&Key> = unique.iter().map(|&row| &keys[row]).collect();
+        let mut led = 0;
+        let (tickets, places) = self.flights.board(&unique_keys, |claim, positions| {
+            led = positions.len();
+            let texts = positions.into_iter().map(|position| Arc::clone(&request.texts()[unique[position]]));
+            let request = request.with_texts(texts);
+            fly(Arc::clone(&self.shared), request, claim).boxed()
+        });
+        self.shared.cache.counts().joined.add(missing.len() - led);
+        (tickets, of_row.into_iter().map(|position| places[position]).collect())
+    }
+}
+
+/// Waits for a flight. Its leader leaves the deadline to the back end, which may give the rows that it has by then.
+async fn arrive(ticket: &Ticket, deadline: Option<Instant>) -> Option<Arc<Landed>> {
+    match deadline.filter(|_| !ticket.leads) {
+        Some(deadline) => time::timeout_at(deadline.into(), ticket.wait()).await.ok(),
+        None => Some(ticket.wait().await),
+    }
+}
+
+/// Whether a row wasn't had because the caller who asked for it first had less time than this one.
+fn gave_up_early(landed: &Landed, row: usize, deadline: Option<Instant>) -> bool {
+    let now = time::Instant::now().into_std();
+    let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+    let is_late = |error: &Error| error.kind() == ErrorKind::Timeout;
+    is_over(landed.deadline) && !is_over(deadline) && landed.response.row(row).is_err_and(is_late)
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline was over before another call had computed this text")
+        .temporary()
+}
+
+/// One flight: reads the tiers, calls the back end for the rest, stores what is new.
+async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: Claim) -> Arc<Landed> {
+    let Inner { embedder, cache, namespace, info } = &*shared;
+    let claim = Arc::new(claim);
+    let keys = &claim.keys;
+    let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
+    let mut read = Read { keys, info, rows: &mut rows, missing: (0..keys.len()).collect() };
+    let mut to_store = cache.read_all(&mut read).await;
+    let missing = read.missing;
+    let mut call_error = None;
+    if !missing.is_empty() {
+        cache.counts().computed.add(missing.len());
+        let asked = request.with_texts(missing.iter().map(|&row| Arc::clone(&request.texts()[row])));
+        match call(embedder, asked, missing.len()).await {
+            Ok(response) => {
+                for (&row, answer) in missing.iter().zip(response.rows()) {
+                    let variant = answer.map(|answer| answer.info().model.variant().id());
+                    if let (Ok(answer), Ok(true)) = (answer, variant.map(|id| id == namespace.variant())) {
+                        let facts =
+                            Facts { tokens: answer.info().tokens, truncated: answer.info().truncated };
+                        let value = Value::encode(&keys[row], answer.vector(), facts, cache.element());
+                        to_store.push(Stored { row, tier: usize::MAX, value });
+                    } else {
+                        cache.counts().unfit.add(1);
+                    }
+                    rows.put_row(row, answer);
+                }
+            }
+            Err(error) => {
+                cache.counts().unfit.add(missing.len());
+                missing.iter().for_each(|&row| rows.fail(row, error.clone()));
+                call_error = Some(error);
+            }
+        }
+    }
+    cache.store_local(keys, &to_store).await;
+    let landed = Arc::new(Landed { response: rows.build(), error: call_error, deadline: request.deadline() });
+    let mut forgotten = Vec::new();
+    claim.land(&landed, |wanted| {
+        cache.store_behind(&claim, &to_store, wanted);
+        let lost = keys.iter().zip(wanted).filter(|(_, wanted)| !**wanted);
+        forgotten = lost.map(|(key, _)| key.clone()).collect();
+    });
+    if !forgotten.is_empty() {
+        cache.unstore_local(&forgotten).await;
+    }
+    landed
+}
+
+/// Calls the back end. What it must not do is an error of this call, since others wait for the same rows.
+async fn call<E: Embedder>(embedder: &E, request: EmbedRequest, rows: usize) -> Result<EmbedResponse> {
+    let answer = AssertUnwindSafe(embedder.embed(request)).catch_unwind().await;
+    let response =
+        answer.map_err(|_| Error::new(ErrorKind::Internal, "the service behind the cache panicked"))??;
+    if response.len() == rows {
+        return Ok(response);
+    }
+    Err(Error::new(
+        ErrorKind::Protocol,
+        "the service behind the cache gave another number of rows than it was asked",
+    )
+    .with_context("asked", rows)
+    .with_context("rows", response.len()))
+}
+
+#[async_trait]
+impl<E: Embedder> Embedder for Cached<E> {
+    fn model(&self) -> &ModelInfo {
+        self.shared.embedder.model()
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        let Inner { cache, namespace, info, .. } = &*self.shared;
+        let key = |text: &Arc<str>| Key::new(namespace, request.role(), request.truncation(), text);
+        let keys: Vec<Key> = request.texts().iter().map(key).collect();
+        let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
+        let mut read = Read { keys: &keys, info, rows: &mut rows, missing: (0..keys.len()).collect() };
+        cache.read_local(&mut read).await;
+        let missing = read.missing;
+        if missing.is_empty() {
+            return Ok(rows.build());
+        }
+        // A miss takes milliseconds and a hit a microsecond: its future shouldn't have the size of the other's.
+        let compute: BoxFuture<'_, _> = Box::pin(self.compute(&request, &keys, &mut rows, missing));
+        let error = compute.await;
+        let response = rows.build();
+        match error {
+            Some(error) if response.errors().count() == response.len() => Err(error),
+            _ => Ok(response),
+        }
+    }
+
+    /// The embedder's own health; degraded if it is well and a tier of the cache isn't.
+    async fn health(&self) -> Health {
+        let health = self.shared.embedder.health().await;
+        match self.shared.cache.failing_tier() {
+            Some(tier) if health.status() == HealthStatus::Ready => Health::degraded(
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "a tier of the cache doesn't answer and is left alone for now",
+                )
+                .with_context("tier", tier)
+                .temporary(),
+            ),
+            _ => health,
+        }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Cached<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cached")
+            .field("inner", &self.shared.embedder)
+            .field("cache", &self.shared.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The stack: `Cached(memory, redis → …)`.
+impl<E: fmt::Display> fmt::Display for Cached<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cached({} → {})", self.shared.cache, self.shared.embedder)
+    }
+}

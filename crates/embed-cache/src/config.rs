@@ -1,0 +1,91 @@
+//! The settings of a cache, and their one check.
+
+use std::time::Duration;
+
+use embed_core::{BreakerConfig, Error, ErrorKind, Result};
+
+use crate::Element;
+
+/// Settings of a [`Cache`](crate::Cache): how tiers are asked. What a tier holds is a setting of the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheConfig {
+    /// How long a tier that isn't [local](crate::Tier::is_local) may take to answer a read. After that its keys
+    /// are misses. A Redis in the same network answers in well under a millisecond.
+    pub read_budget: Duration,
+    /// How long such a tier may take to store the rows of one call. Nobody waits for it but other writes.
+    pub write_budget: Duration,
+    /// When a tier that fails is left alone, and when it is tried again. Reads and writes have one each, since a
+    /// tier that is full or read-only still answers.
+    pub breaker: BreakerConfig,
+    /// Bytes of vectors that may wait to be stored. What doesn't fit isn't stored, and counted.
+    pub queue_bytes: usize,
+    /// As what numbers are stored. What was stored as the other is read all the same.
+    pub element: Element,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            read_budget: Duration::from_millis(10),
+            write_budget: Duration::from_secs(1),
+            // A cache that is back is worth having soon, and a trial costs one caller the read budget at most.
+            breaker: BreakerConfig::default().with_pauses(Duration::from_millis(500), Duration::from_secs(5)),
+            queue_bytes: 16 << 20,
+            element: Element::F32,
+        }
+    }
+}
+
+impl CacheConfig {
+    /// Sets [`read_budget`](Self::read_budget).
+    #[must_use]
+    pub fn with_read_budget(mut self, budget: Duration) -> Self {
+        self.read_budget = budget;
+        self
+    }
+
+    /// Sets [`write_budget`](Self::write_budget).
+    #[must_use]
+    pub fn with_write_budget(mut self, budget: Duration) -> Self {
+        self.write_budget = budget;
+        self
+    }
+
+    /// Sets [`breaker`](Self::breaker).
+    #[must_use]
+    pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// Sets [`queue_bytes`](Self::queue_bytes).
+    #[must_use]
+    pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// Sets [`element`](Self::element).
+    #[must_use]
+    pub fn with_element(mut self, element: Element) -> Self {
+        self.element = element;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let zero = [
+            ("read_budget", self.read_budget.is_zero()),
+            ("write_budget", self.write_budget.is_zero()),
+            ("breaker.failures", self.breaker.failures == 0),
+            ("breaker.first_pause", self.breaker.first_pause.is_zero()),
+        ];
+        match zero.iter().find(|(_, is_zero)| *is_zero) {
+            Some((field, _)) => {
+                Err(Error::new(ErrorKind::Config, "a setting of the cache must be above zero")
+                    .with_context("field", field))
+            }
+            None => Ok(()),
+        }
+    }
+}

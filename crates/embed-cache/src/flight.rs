@@ -1,0 +1,207 @@
+//! Single-flight: one call at a time for a key, whoever asks for it.
+//!
+//! A flight is one call for some keys. It belongs to all who wait for it, and whoever of them is there drives it:
+//! the caller that began it may go away, and another one takes over where it stands. When the last one goes, it is
+//! dropped, and with it the call of the back end.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use embed_core::{EmbedResponse, Error};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+
+use crate::{Key, Namespace};
+
+/// What came out of a flight: a row for each of its keys.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    pub(crate) response: EmbedResponse,
+    /// The error of the back end's call, if there was one.
+    pub(crate) error: Option<Error>,
+    /// The deadline of the caller that began it.
+    pub(crate) deadline: Option<Instant>,
+}
+
+type Flight = Shared<BoxFuture<'static, Arc<Landed>>>;
+
+/// The flights of one embedder.
+#[derive(Default)]
+pub(crate) struct Flights {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<Key, Entry>,
+    next: u64,
+}
+
+/// Where the row of a key will be, or is until it is stored in every tier.
+struct Entry {
+    flight: u64,
+    row: usize,
+    progress: Progress,
+}
+
+enum Progress {
+    Flying(WeakShared<BoxFuture<'static, Arc<Landed>>>),
+    Landed(Arc<Landed>),
+}
+
+/// A caller's way to a flight.
+pub(crate) struct Ticket {
+    id: u64,
+    seat: Seat,
+    /// Whether this caller began it.
+    pub(crate) leads: bool,
+}
+
+enum Seat {
+    Flying(Flight),
+    Landed(Arc<Landed>),
+}
+
+/// The row of a key: which ticket, which row of that flight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) ticket: usize,
+    pub(crate) row: usize,
+}
+
+/// The keys that a flight answers for. While it lives, others find the flight by them.
+pub(crate) struct Claim {
+    flights: Arc<Flights>,
+    id: u64,
+    pub(crate) keys: Vec<Key>,
+}
+
+impl Flights {
+    /// Finds the flights for some different keys, and begins one for those that have none: `begin` gets the claim
+    /// and the positions of its keys among `keys`.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        keys: &[&Key],
+        begin: impl FnOnce(Claim, Vec<usize>) -> BoxFuture<'static, Arc<Landed>>,
+    ) -> (Vec<Ticket>, Vec<Place>) {
+        let mut tickets: Vec<Ticket> = Vec::new();
+        let mut places = Vec::with_capacity(keys.len());
+        let mut unclaimed = Vec::new();
+        let mut state = self.lock();
+        for (position, key) in keys.iter().enumerate() {
+            let Some((entry, seat)) = state.entries.get(*key).and_then(|entry| Some((entry, entry.seat()?)))
+            else {
+                // The ticket of the flight that is to begin is the last one, and isn't there yet.
+                places.push(Place { ticket: usize::MAX, row: unclaimed.len() });
+                unclaimed.push(position);
+                continue;
+            };
+            let ticket = tickets.iter().position(|ticket| ticket.id == entry.flight).unwrap_or_else(|| {
+                tickets.push(Ticket { id: entry.flight, seat, leads: false });
+                tickets.len() - 1
+            });
+            places.push(Place { ticket, row: entry.row });
+        }
+        if !unclaimed.is_empty() {
+            let id = state.next;
+            state.next += 1;
+            let claimed: Vec<Key> = unclaimed.iter().map(|&position| keys[position].clone()).collect();
+            let claim = Claim { flights: Arc::clone(self), id, keys: claimed.clone() };
+            let flight = begin(claim, unclaimed).shared();
+            for (row, key) in claimed.into_iter().enumerate() {
+                // Nobody has polled it yet, so there is something to point at.
+                if let Some(weak) = flight.downgrade() {
+                    state.entries.insert(key, Entry { flight: id, row, progress: Progress::Flying(weak) });
+                }
+            }
+            for place in places.iter_mut().filter(|place| place.ticket == usize::MAX) {
+                place.ticket = tickets.len();
+            }
+            tickets.push(Ticket { id, seat: Seat::Flying(flight), leads: true });
+        }
+        (tickets, places)
+    }
+
+    /// Forgets some keys: flights for them go on, but nobody joins them any more, and their rows aren't stored.
+    pub(crate) fn forget(&self, keys: &[Key]) {
+        let mut state = self.lock();
+        for key in keys {
+            state.entries.remove(key);
+        }
+    }
+
+    /// Forgets the keys of a namespace, or all.
+    pub(crate) fn forget_all(&self, namespace: Option<&Namespace>) {
+        self.lock().entries.retain(|key, _| namespace.is_some_and(|namespace| key.namespace() != namespace));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// `None` if everybody who waited has gone.
+    fn seat(&self) -> Option<Seat> {
+        match &self.progress {
+            Progress::Flying(flight) => flight.upgrade().map(Seat::Flying),
+            Progress::Landed(landed) => Some(Seat::Landed(Arc::clone(landed))),
+        }
+    }
+}
+
+impl Ticket {
+    pub(crate) async fn wait(&self) -> Arc<Landed> {
+        match &self.seat {
+            Seat::Flying(flight) => flight.clone().await,
+            Seat::Landed(landed) => Arc::clone(landed),
+        }
+    }
+}
+
+impl Claim {
+    /// The flight is over: from now on its good rows are had at once, and who asks for a failed one tries anew.
+    /// `store` is called with, for each key, whether its row is still wanted; nobody can
+    /// [forget](Flights::forget) one meanwhile.
+    pub(crate) fn land(&self, landed: &Arc<Landed>, store: impl FnOnce(&[bool])) {
+        let mut state = self.flights.lock();
+        let mut wanted = Vec::with_capacity(self.keys.len());
+        for (row, key) in self.keys.iter().enumerate() {
+            let entry = state.entries.get_mut(key).filter(|entry| entry.flight == self.id);
+            wanted.push(entry.is_some());
+            if let Some(entry) = entry {
+                if landed.response.row(row).is_ok() {
+                    entry.progress = Progress::Landed(Arc::clone(landed));
+                } else {
+                    state.entries.remove(key);
+                }
+            }
+        }
+        store(&wanted);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.flights.lock();
+        for key in &self.keys {
+            if state.entries.get(key).is_some_and(|entry| entry.flight == self.id) {
+                state.entries.remove(key);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").field("keys", &self.lock().entries.len()).finish()
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("id", &self.id).field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,365 @@
+//! The tier in Redis: one server, one behind sentinels, or a cluster.
+
+mod config;
+mod connection;
+mod failure;
+mod keyspace;
+#[cfg(feature = "redis-rustls")]
+mod tls;
+mod url;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind, Result, async_trait};
+use fred::bytes::Bytes;
+use fred::clients::Pipeline;
+use fred::error::Error as ClientError;
+use fred::interfaces::{ClientLike, EventInterface, KeysInterface};
+use fred::types::config::Server;
+use fred::types::{ClusterHash, CustomCommand, Expiration, Value as Answer};
+use futures::FutureExt;
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+
+pub use config::RedisConfig;
+pub use url::RedisUrl;
+
+use self::connection::Connections;
+use self::failure::{is_readonly, is_wrong_type, translated};
+use self::keyspace::{Keyspace, pattern};
+use crate::{Key, Namespace, Tier, TierStats, Value};
+
+/// How many keys Redis looks at for one page of a `SCAN`: some hundred microseconds of its one thread.
+const PAGE: i64 = 1_000;
+
+/// After a replica refused a write, the connections are made anew at most this often: to do so costs what is being
+/// read at that moment.
+const RENEW_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often [`RedisTier::ready`] looks for itself.
+const READY_LOOK: Duration = Duration::from_millis(100);
+
+/// A tier in Redis. It can be dropped and it can be shared; its connections end with it.
+///
+/// While there is no connection, every call fails at once with [`ErrorKind::Unavailable`], and nothing waits
+/// for the server's return. Connections are made anew for ever, at most a second apart, so that a server that is
+/// back is used again. In a cluster, the connections to all masters count as one.
+///
+/// A call whose future is dropped may still be carried out; its answer is thrown away.
+pub struct RedisTier {
+    connections: Connections,
+    keys: Keyspace,
+    url: RedisUrl,
+    /// The connections are being made anew, or were a moment ago.
+    renewing: Arc<AtomicBool>,
+}
+
+/// What lies in Redis under a prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Census {
+    /// Entries by the id of their variant.
+    pub variants: BTreeMap<String, u64>,
+    /// Keys under the prefix that this version doesn't know.
+    pub unknown: u64,
+}
+
+impl RedisTier {
+    /// Begins to connect, and returns before it has; what the server says to it, [`ready`](Self::ready) tells.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if a setting is wrong, a file of certificates can't be read, or this isn't called from
+    /// within a Tokio runtime.
+    pub fn connect(config: RedisConfig) -> Result<Self> {
+        config.check()?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            let what = "the Redis tier has to be connected from within a Tokio runtime";
+            return Err(Error::new(ErrorKind::Config, what));
+        }
+        Ok(Self {
+            connections: Connections::start(&config)?,
+            keys: Keyspace::new(&config.prefix, config.ttl),
+            url: config.url,
+            renewing: Arc::default(),
+        })
+    }
+
+    /// Waits until it is connected.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong: at once if waiting doesn't mend it ([`ErrorKind::Unauthorized`] for a wrong password,
+    /// [`ErrorKind::Config`] for a database that isn't there), else when `limit` is over.
+    pub async fn ready(&self, limit: Duration) -> Result<()> {
+        let pool = self.connections.pool();
+        // All connections are to the same server: one speaks for the others.
+        let mut failures = pool.next().error_rx();
+        let mut last = None;
+        let connected = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    connected = pool.wait_for_connect() => match connected {
+                        Ok(()) => return Ok(()),
+                        Err(error) => last = Some(translated(&error)),
+                    },
+                    Ok((failure, _)) = failures.recv() => last = Some(translated(&failure)),
+                    // The client may be connected between its two looks, and would then wait for the next time.
+                    () = sleep(READY_LOOK) => {}
+                }
+                if let Some(lasting) = last.take_if(|error| !error.is_temporary()) {
+                    return Err(lasting);
+                }
+            }
+        };
+        let result = timeout(limit, connected).await;
+        result.unwrap_or_else(|_| {
+            let silent = || Error::new(ErrorKind::Timeout, "Redis doesn't let us in in time").temporary();
+            Err(last.unwrap_or_else(silent))
+        })
+    }
+
+    /// Asks the server, or one of the cluster, whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub async fn ping(&self) -> Result<()> {
+        self.connections.client().ping(None).await.map_err(|error| self.failed(&error))
+    }
+
+    /// Counts the entries under the prefix by variant. The server looks through all keys of its database for it, a
+    /// thousand at a time; what is written or removed meanwhile may or may not be counted, and while the server
+    /// makes its table larger or smaller, some are counted twice.
+    ///
+    /// # Errors
+    ///
+    /// If the server can't be asked to the end.
+    pub async fn census(&self) -> Result<Census> {
+        let mut census = Census::default();
+        for master in self.connections.masters() {
+            let mut pages = Pages::new(self, master, self.keys.start(None));
+            while let Some(keys) = pages.next().await? {
+                for key in keys {
+                    match self.keys.variant(&key) {
+                        Some(variant) => *census.variants.entry(variant.to_owned()).or_default() += 1,
+                        None => census.unknown += 1,
+                    }
+                }
+            }
+        }
+        Ok(census)
+    }
+
+    /// One command for all keys: keys that one server holds.
+    async fn get_from_one(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
+        self.connections.client().mget(keys).await.map_err(|error| self.failed(&error))
+    }
+
+    /// One command for each key, in one go to each node.
+    async fn get_from_cluster(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
+        let pipeline = Pipeline::from(self.connections.client());
+        for key in keys {
+            queue(pipeline.get(key))?;
+        }
+        let answers = pipeline.try_all::<Answer>().await;
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                // As MGET does.
+                Err(error) if is_wrong_type(&error) => Ok(Answer::Null),
+                answer => answer.map_err(|error| self.failed(&error)),
+            })
+            .collect()
+    }
+
+    async fn unlink(&self, keys: Vec<Bytes>) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        if !self.connections.is_cluster() {
+            let removed = self.connections.client().unlink::<Answer, _>(keys).await;
+            return removed.map(drop).map_err(|error| self.failed(&error));
+        }
+        let pipeline = Pipeline::from(self.connections.client());
+        for key in keys {
+            queue(pipeline.unlink(key))?;
+        }
+        self.all_well(pipeline.try_all().await)
+    }
+
+    /// The first failure of a pipeline, if there is one.
+    fn all_well(&self, answers: Vec<Result<Answer, ClientError>>) -> Result<()> {
+        let sent = answers.len();
+        let mut failures = answers.into_iter().filter_map(Result::err);
+        let Some(first) = failures.next() else {
+            return Ok(());
+        };
+        let failed = format!("{} of {sent}", 1 + failures.count());
+        Err(self.failed(&first).with_context("failed", failed))
+    }
+
+    /// The error of a failure; a replica that was asked to write is left for the master of now.
+    fn failed(&self, error: &ClientError) -> Error {
+        if is_readonly(error) && !self.renewing.swap(true, Ordering::Relaxed) {
+            let (pool, renewing) = (self.connections.pool().clone(), Arc::clone(&self.renewing));
+            tokio::spawn(async move {
+                Connections::renew(pool).await;
+                sleep(RENEW_PAUSE).await;
+                renewing.store(false, Ordering::Relaxed);
+            });
+        }
+        translated(error)
+    }
+}
+
+#[async_trait]
+impl Tier for RedisTier {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<Bytes> = keys.iter().map(|key| self.keys.of(key)).collect();
+        let answers = if self.connections.is_cluster() {
+            self.get_from_cluster(names).await?
+        } else {
+            self.get_from_one(names).await?
+        };
+        if answers.len() != keys.len() {
+            let what = "Redis answered with another number of values than keys";
+            return Err(Error::new(ErrorKind::Protocol, what)
+                .with_context("keys", keys.len())
+                .with_context("values", answers.len()));
+        }
+        // What is no bytes is no value.
+        Ok(answers.iter().map(|answer| answer.as_bytes().map(Value::from_bytes)).collect())
+    }
+
+    async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
+        let pipeline = Pipeline::from(self.connections.client());
+        for (key, value) in entries {
+            let lifetime = Some(Expiration::PX(self.keys.lifetime(key)));
+            queue(pipeline.set(self.keys.of(key), value.as_bytes(), lifetime, None, false))?;
+        }
+        self.all_well(pipeline.try_all().await)
+    }
+
+    async fn remove(&self, keys: &[Key]) -> Result<()> {
+        self.unlink(keys.iter().map(|key| self.keys.of(key)).collect()).await
+    }
+
+    /// The server looks through all keys of its database for it, a thousand at a time.
+    async fn clear(&self, namespace: Option<&Namespace>) -> Result<()> {
+        for master in self.connections.masters() {
+            let mut pages = Pages::new(self, master, self.keys.start(namespace));
+            while let Some(keys) = pages.next().await? {
+                self.unlink(keys).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the server says of itself: the whole database, and the bytes and evictions of all its databases,
+    /// whoever they belong to. [`RedisTier::census`] counts what is ours.
+    async fn stats(&self) -> Result<TierStats> {
+        let mut stats = TierStats::new();
+        for master in self.connections.masters() {
+            let client = self.connections.client_of(master);
+            let entries: u64 = client
+                .custom(command("DBSIZE"), no_arguments())
+                .await
+                .map_err(|error| self.failed(&error))?;
+            let info: String =
+                client.custom(command("INFO"), no_arguments()).await.map_err(|error| self.failed(&error))?;
+            let number = |name: &str| {
+                let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+                line.trim().parse::<u64>().ok()
+            };
+            stats.entries = Some(stats.entries.unwrap_or(0) + entries);
+            stats.bytes = sum(stats.bytes, number("used_memory"));
+            // 0 is no limit.
+            stats.limit = sum(stats.limit, number("maxmemory").filter(|limit| *limit > 0));
+            stats.evicted += number("evicted_keys").unwrap_or(0);
+            stats.expired += number("expired_keys").unwrap_or(0);
+        }
+        Ok(stats)
+    }
+}
+
+impl fmt::Debug for RedisTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTier").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+fn sum(so_far: Option<u64>, more: Option<u64>) -> Option<u64> {
+    match (so_far, more) {
+        (Some(so_far), Some(more)) => Some(so_far + more),
+        (so_far, more) => so_far.or(more),
+    }
+}
+
+/// Puts a command into a pipeline: that is done at once, and only the whole is sent.
+fn queue(command: impl Future<Output = Result<(), ClientError>>) -> Result<()> {
+    match command.now_or_never() {
+        Some(queued) => queued.map_err(|error| translated(&error)),
+        None => Err(Error::new(ErrorKind::Internal, "the Redis client waits to fill a pipeline")),
+    }
+}
+
+fn command(name: &'static str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::FirstKey, false)
+}
+
+fn no_arguments() -> Vec<Answer> {
+    Vec::new()
+}
+
+/// All keys of one server that begin in one way, page by page.
+struct Pages<'t> {
+    tier: &'t RedisTier,
+    master: Option<Server>,
+    start: Bytes,
+    /// Where the server goes on; `None` at the end.
+    cursor: Option<Bytes>,
+}
+
+impl<'t> Pages<'t> {
+    fn new(tier: &'t RedisTier, master: Option<Server>, start: Bytes) -> Self {
+        Self { tier, master, start, cursor: Some(Bytes::from_static(b"0")) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
+        let Some(cursor) = self.cursor.take() else {
+            return Ok(None);
+        };
+        let client = self.tier.connections.client_of(self.master.clone());
+        let arguments: Vec<Answer> =
+            vec![cursor.into(), "MATCH".into(), pattern(&self.start).into(), "COUNT".into(), PAGE.into()];
+        let answer: Answer =
+            client.custom(command("SCAN"), arguments).await.map_err(|error| self.tier.failed(&error))?;
+        let page = match answer {
+            Answer::Array(parts) => <[Answer; 2]>::try_from(parts).ok(),
+            _ => None,
+        };
+        let read = page.and_then(|[cursor, keys]| {
+            let cursor = cursor.into_bytes()?;
+            let keys: Option<Vec<Bytes>> = keys.into_array().into_iter().map(Answer::into_bytes).collect();
+            Some((cursor, keys?))
+        });
+        let Some((cursor, keys)) = read else {
+            return Err(Error::new(ErrorKind::Protocol, "Redis answered SCAN with no page of keys"));
+        };
+        self.cursor = Some(cursor).filter(|cursor| cursor != "0");
+        Ok(Some(keys))
+    }
+}
