@@ -1,1 +1,11 @@
 //! Tests of the crate at its boundary.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod contract;
+mod failover;
+mod fusion;
+mod merge;
+mod plans;
+mod routing;
+mod support;
