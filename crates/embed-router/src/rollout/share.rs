@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 /// in at 10 % stays in at 50 % and 100 %.
 ///
 /// ```
-/// assert_eq!(embed_router::rollout_place("", "tenant-1"), 50);
+/// assert_eq!(embed_router::rollout_place("", "tenant-1"), 54);
 /// ```
 #[must_use]
 pub fn rollout_place(salt: &str, partition: &str) -> u8 {

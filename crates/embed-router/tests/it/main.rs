@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod contract;
+mod detect;
 mod failover;
 mod fusion;
 mod merge;
 mod plans;
+mod rollout;
 mod routing;
+mod shadow;
 mod support;
