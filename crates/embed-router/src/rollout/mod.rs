@@ -163,7 +163,8 @@ impl Rollout {
 
     /// Adds a call of the candidate, and stops the rollout if that passes a limit.
     pub(crate) fn judge(self: &Arc<Self>, call: Call) {
-        if let Some(reason) = self.candidate.add(call)
+        self.candidate.add(call);
+        if let Some(reason) = self.candidate.verdict()
             && self.stop_here(&reason)
         {
             let this = Arc::clone(self);
