@@ -123,8 +123,10 @@ fn configured() -> Result<Option<Place>, Error> {
 }
 
 /// Waits for the last writes; what couldn't be stored is said on standard error.
-pub(crate) async fn finish(cache: &Cache) {
-    if let Err(error) = cache.flush(LAST_WRITES).await {
+pub(crate) async fn finish(cache: Option<&Cache>) {
+    if let Some(cache) = cache
+        && let Err(error) = cache.flush(LAST_WRITES).await
+    {
         let _ = writeln!(io::stderr(), "embed: {error}");
     }
 }

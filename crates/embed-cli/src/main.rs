@@ -39,6 +39,9 @@ struct Cli {
 enum Command {
     Encode(commands::encode::EncodeArgs),
     Compare(commands::compare::CompareArgs),
+    Route(commands::route::RouteArgs),
+    /// Move partitions from one route to another, step by step.
+    Rollout(commands::rollout::RolloutArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -51,9 +54,12 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Encode(args) = &command
-        && let Err(conflict) = args.check()
-    {
+    let checked = match &command {
+        Command::Encode(args) => args.check(),
+        Command::Route(args) => args.check(),
+        _ => Ok(()),
+    };
+    if let Err(conflict) = checked {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     exit::report(run(command).await)
@@ -64,6 +70,8 @@ async fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Encode(args) => commands::encode::run(args, home).await,
         Command::Compare(args) => commands::compare::run(args, home).await,
+        Command::Route(args) => commands::route::run(args).await,
+        Command::Rollout(args) => commands::rollout::run(args),
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
         Command::Cache(args) => commands::cache::run(args, home).await,

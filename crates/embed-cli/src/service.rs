@@ -1,22 +1,34 @@
-//! From flags to an embedder.
+//! From flags and variables to what embeds.
 
+use std::fmt::{self, Display};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use embed_cache::{Cache, Cached};
-use embed_core::{Embedder, Error, Role, Truncation};
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role, Truncation, Variant,
+    async_trait,
+};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+use embed_ollama::OllamaEmbedder;
+use embed_router::{
+    ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
+    Router, RouterConfig,
+};
 
-use crate::cache::{self, CacheArgs};
 use crate::commands::ollama::ServerArgs;
+use crate::variables::variable;
 
 /// The flags that choose who embeds, shared by the commands.
 #[derive(Debug, Args)]
 pub(crate) struct ServiceArgs {
-    /// Who embeds the texts.
-    #[arg(long, value_enum, default_value_t = Service::E5)]
-    service: Service,
+    /// Who embeds the texts. Without it TMWS_EMBEDDING_SERVICE, then e5.
+    #[arg(long, value_enum)]
+    service: Option<Service>,
 
     /// The model; `embed models list` and `embed ollama list` name them. Without it
     /// multilingual-e5-small, and with Ollama TMWS_OLLAMA_MODEL, then all-minilm.
@@ -31,58 +43,177 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
+    /// Follow a rollout: partitions that are in it leave its one route for the other. `embed rollout start`
+    /// writes the file.
+    #[arg(long, value_name = "FILE")]
+    rollout: Option<PathBuf>,
+
     #[command(flatten)]
     ollama: ServerArgs,
 }
 
-/// What a command embeds with.
-pub(crate) struct Stack {
-    pub(crate) embedder: Box<dyn Embedder>,
-    cache: Option<Cache>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Service {
+pub(crate) enum Service {
     /// A model of the E5 family inside this process.
     E5,
     /// An Ollama server.
     Ollama,
+    /// English by Ollama, all else by E5: rows are of two spaces.
+    Hybrid,
 }
 
 impl ServiceArgs {
-    pub(crate) async fn load(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
-        match self.service {
-            Service::E5 => self.load_e5(home).await,
-            Service::Ollama => self.ollama.connect(self.model.as_deref()).await,
+    pub(crate) fn service(&self) -> Result<Service, Error> {
+        if let Some(service) = self.service {
+            return Ok(service);
         }
-    }
-
-    /// The same, behind a cache.
-    pub(crate) async fn load_cached(&self, home: DataHome, cache: &CacheArgs) -> Result<Stack, Error> {
-        let cache = cache.open().await?;
-        let embedder = self.load(home).await?;
-        Ok(match &cache {
-            Some(tiers) => Stack { embedder: Box::new(Cached::new(embedder, tiers.clone())), cache },
-            None => Stack { embedder, cache },
+        let Some(name) = variable("TMWS_EMBEDDING_SERVICE")? else {
+            return Ok(Service::E5);
+        };
+        Service::from_str(name.trim(), true).map_err(|_| {
+            let what = "TMWS_EMBEDDING_SERVICE is none of e5, ollama, hybrid; set it to one of them";
+            Error::new(ErrorKind::Config, what)
         })
     }
 
-    async fn load_e5(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
-        let mut config = E5Config::default().with_home(home).with_precision(self.precision);
-        if let Some(model) = &self.model {
-            config = config.with_profile(Profile::by_name(model)?);
+    /// What embeds.
+    pub(crate) async fn load(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
+        self.load_behind(home, None).await
+    }
+
+    /// What embeds, behind the cache if there is one.
+    pub(crate) async fn load_behind(
+        &self,
+        home: DataHome,
+        cache: Option<&Cache>,
+    ) -> Result<Box<dyn Embedder>, Error> {
+        Ok(match (self.service()?, cache) {
+            (Service::Hybrid, _) => Box::new(self.router(home, cache).await?),
+            _ if self.rollout.is_some() => Box::new(self.router(home, cache).await?),
+            (Service::E5, None) => Box::new(self.e5(home).await?),
+            (Service::E5, Some(cache)) => Box::new(Cached::new(self.e5(home).await?, cache.clone())),
+            (Service::Ollama, None) => Box::new(self.ollama().await?),
+            (Service::Ollama, Some(cache)) => Box::new(Cached::new(self.ollama().await?, cache.clone())),
+        })
+    }
+
+    /// A router over the routes of the service, which may be one, each behind the cache if there is one.
+    pub(crate) async fn router(&self, home: DataHome, cache: Option<&Cache>) -> Result<Router, Error> {
+        let e5 = async { Ok(route(MULTILINGUAL_ROUTE, self.e5(home).await?, cache)) };
+        let ollama = async { Ok(route(ENGLISH_ROUTE, self.ollama().await?, cache)) };
+        self.join(e5, ollama).await
+    }
+
+    /// A router that can say where texts go and not embed them: E5 isn't loaded for it.
+    pub(crate) async fn signpost(&self) -> Result<Router, Error> {
+        let e5 = async { Ok(Route::new(MULTILINGUAL_ROUTE, Described::e5(self.e5_profile()?))) };
+        let ollama = async { Ok(Route::new(ENGLISH_ROUTE, self.ollama().await?)) };
+        self.join(e5, ollama).await
+    }
+
+    async fn join(
+        &self,
+        e5: impl Future<Output = Result<Route, Error>>,
+        ollama: impl Future<Output = Result<Route, Error>>,
+    ) -> Result<Router, Error> {
+        let (routes, policy) = match self.service()? {
+            Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
+            Service::Ollama => (vec![reads_english(ollama.await?)], Policy::everything_to(ENGLISH_ROUTE)),
+            Service::Hybrid => {
+                if self.model.is_some() {
+                    return Err(Error::new(
+                        ErrorKind::Config,
+                        "--model names one model and the hybrid service has two; set TMWS_OLLAMA_MODEL for English",
+                    ));
+                }
+                let english = ollama.await.or_else(|reason| match reason.kind() {
+                    ErrorKind::Unavailable | ErrorKind::Timeout => {
+                        Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
+                    }
+                    // It is there, and something else is wrong, which the operator wants to know.
+                    _ => Err(reason),
+                })?;
+                (vec![reads_english(english), e5.await?], Policy::default())
+            }
+        };
+        let mut config = RouterConfig::default().with_policy(policy);
+        if let Some(file) = &self.rollout {
+            let state = RolloutFile::new(file).read()?.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")
+                    .with_context("file", file.display())
+            })?;
+            // Who began the rollout was told what another space means.
+            let rollout =
+                RolloutConfig::new(state.from, state.to).with_salt(state.salt).with_cross_space(true);
+            config = config.with_rollout(rollout.with_state_file(file));
         }
+        let router = Router::new(routes, Arc::new(LanguageDetector::new()), config)?;
+        for absence in router.absences() {
+            let stand_in = absence.stand_in.as_deref().unwrap_or("nobody");
+            let (route, reason) = (&absence.route, &absence.reason);
+            // A closed standard error is no reason to fail.
+            let _ =
+                writeln!(io::stderr(), "embed: {stand_in} takes the texts of {route} for this run: {reason}");
+        }
+        Ok(router)
+    }
+
+    async fn ollama(&self) -> Result<OllamaEmbedder, Error> {
+        OllamaEmbedder::connect(self.ollama.config(self.model.as_deref())?).await
+    }
+
+    async fn e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
+        let mut config = E5Config::default().with_home(home).with_precision(self.precision);
+        config = config.with_profile(self.e5_profile()?);
         config.threads = self.threads;
-        Ok(Box::new(E5Embedder::load(config).await?))
+        E5Embedder::load(config).await
+    }
+
+    fn e5_profile(&self) -> Result<&'static Profile, Error> {
+        self.model.as_deref().map_or(Ok(E5Config::default().profile), Profile::by_name)
     }
 }
 
-impl Stack {
-    /// Waits until the cache has stored what it is to store.
-    pub(crate) async fn finish(&self) {
-        if let Some(cache) = &self.cache {
-            cache::finish(cache).await;
-        }
+fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
+    match cache {
+        Some(cache) => Route::new(name, Cached::new(embedder, cache.clone())),
+        None => Route::new(name, embedder),
+    }
+}
+
+fn reads_english(route: Route) -> Route {
+    route.with_reads(Reads::only(["en"]))
+}
+
+/// A model of which no more than its description is there.
+#[derive(Debug)]
+struct Described(ModelInfo);
+
+impl Described {
+    fn e5(profile: &Profile) -> Self {
+        let variant = Variant::new(profile.space(), [("loaded", "no")]);
+        Self(ModelInfo::builder("e5", profile.name, variant).build())
+    }
+}
+
+#[async_trait]
+impl Embedder for Described {
+    fn model(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn embed(&self, _: EmbedRequest) -> Result<EmbedResponse, Error> {
+        Err(Error::new(ErrorKind::Internal, "this model was described and not loaded"))
+    }
+
+    async fn health(&self) -> Health {
+        Health::ready()
+    }
+}
+
+impl Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
     }
 }
 

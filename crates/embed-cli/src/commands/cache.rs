@@ -159,7 +159,7 @@ async fn warm(args: WarmArgs, redis: &RedisArgs, home: DataHome) -> Result<Exit,
         Ok(())
     })
     .await?;
-    finish(&cache).await;
+    finish(Some(&cache)).await;
     let tiers = cache.stats().await.tiers;
     let (hits, stored): (u64, u64) =
         tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));

@@ -4,8 +4,8 @@ mod report;
 
 use clap::{Args, Subcommand};
 use embed_assets::Progress;
-use embed_core::{Embedder, Error};
-use embed_ollama::{OllamaConfig, OllamaEmbedder, OllamaModels, Preset, PullProgress, ollama_host};
+use embed_core::Error;
+use embed_ollama::{OllamaConfig, OllamaModels, Preset, PullProgress, ollama_host};
 
 use crate::exit::Exit;
 use crate::output::print;
@@ -116,11 +116,6 @@ impl ServerArgs {
             config.load_timeout = config.load_timeout.max(config.request_timeout);
         }
         Ok(config)
-    }
-
-    /// Connects, which loads the model.
-    pub(crate) async fn connect(&self, model: Option<&str>) -> Result<Box<dyn Embedder>, Error> {
-        Ok(Box::new(OllamaEmbedder::connect(self.config(model)?).await?))
     }
 }
 

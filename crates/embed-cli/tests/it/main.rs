@@ -8,6 +8,7 @@ mod cache;
 mod encode;
 mod models;
 mod ollama;
+mod route;
 mod stream;
 
 use std::ffi::OsStr;

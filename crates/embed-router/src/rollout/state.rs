@@ -131,6 +131,16 @@ impl RolloutFile {
         Ok(Some(state))
     }
 
+    /// Begins a rollout: writes the file, unless it says the same rollout already; what it says then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if a setting is wrong, the file is of another rollout, or it can't be written.
+    pub fn begin(&self, config: &RolloutConfig) -> Result<RolloutState> {
+        config.check()?;
+        self.open(RolloutState::of(config))
+    }
+
     /// Changes what it says; the new state.
     ///
     /// # Errors
