@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use embed_core::{
@@ -20,13 +21,22 @@ use tokio::runtime::{Builder, Runtime};
 struct Instant {
     model: ModelInfo,
     vector: Vec<f32>,
+    /// How long it keeps the processor busy first.
+    work: Duration,
+    hangs: bool,
 }
 
 impl Instant {
     fn new(space: &str) -> Arc<Self> {
         let variant = Variant::new(Space::builder(space, 384).build(), [("digest", "1")]);
         let model = ModelInfo::builder("instant", space, variant).build();
-        Arc::new(Self { model, vector: vec![0.05; 384] })
+        Arc::new(Self { model, vector: vec![0.05; 384], work: Duration::ZERO, hangs: false })
+    }
+
+    /// A service that works for a millisecond, as a model of the size of these does at least.
+    fn working(space: &str, hangs: bool) -> Arc<Self> {
+        let idle = Arc::into_inner(Self::new(space)).unwrap();
+        Arc::new(Self { work: Duration::from_millis(1), hangs, ..idle })
     }
 }
 
@@ -37,6 +47,13 @@ impl Embedder for Instant {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let began = std::time::Instant::now();
+        while began.elapsed() < self.work {
+            std::hint::spin_loop();
+        }
         let mut response = EmbedResponse::builder(request.texts().len(), self.vector.len());
         for row in 0..request.texts().len() {
             response.put(row, &self.vector, RowInfo::new(self.model.clone()));
@@ -132,5 +149,29 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_text, batches);
+/// What a caller notices of trials. The candidate works on a processor of its own, as long as there is one.
+fn trials(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = criterion.benchmark_group("router, a service of a millisecond");
+    for (name, share, hangs) in
+        [("no trials", 0.0, false), ("trials of every call", 1.0, false), ("a hanging candidate", 1.0, true)]
+    {
+        let routes = [
+            Route::shared("old", Instant::working("a", false)),
+            Route::shared("new", Instant::working("a", hangs)),
+        ];
+        // So long that the candidate isn't stopped while it is measured.
+        let shadow = ShadowConfig::default().with_share(share).with_candidate(2, Duration::from_secs(600));
+        let rollout = RolloutConfig::new("old", "new").with_shadow(shadow);
+        let config = RouterConfig::default().with_policy(Policy::everything_to("old")).with_rollout(rollout);
+        let router = Router::new(routes, Arc::new(FirstByte), config).unwrap();
+        let request = EmbedRequest::new(["database query optimization"], Role::Query);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(runtime.block_on(router.embed(request.clone())).unwrap().len()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_text, batches, trials);
 criterion_main!(benches);
