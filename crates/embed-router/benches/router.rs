@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use embed_core::{
@@ -20,13 +21,20 @@ use tokio::runtime::{Builder, Runtime};
 struct Instant {
     model: ModelInfo,
     vector: Vec<f32>,
+    /// How long it lets the caller wait, as a server does.
+    wait: Duration,
 }
 
 impl Instant {
     fn new(space: &str) -> Arc<Self> {
         let variant = Variant::new(Space::builder(space, 384).build(), [("digest", "1")]);
         let model = ModelInfo::builder("instant", space, variant).build();
-        Arc::new(Self { model, vector: vec![0.05; 384] })
+        Arc::new(Self { model, vector: vec![0.05; 384], wait: Duration::ZERO })
+    }
+
+    fn waiting(space: &str, wait: Duration) -> Arc<Self> {
+        let instant = Arc::into_inner(Self::new(space)).unwrap();
+        Arc::new(Self { wait, ..instant })
     }
 }
 
@@ -37,6 +45,9 @@ impl Embedder for Instant {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        if !self.wait.is_zero() {
+            tokio::time::sleep(self.wait).await;
+        }
         let mut response = EmbedResponse::builder(request.texts().len(), self.vector.len());
         for row in 0..request.texts().len() {
             response.put(row, &self.vector, RowInfo::new(self.model.clone()));
@@ -132,5 +143,33 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_text, batches);
+/// What a caller notices of trials. A candidate that computes in the process takes its processor time from somewhere;
+/// this is about everything else.
+fn trials(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = criterion.benchmark_group("router, a server of 5 ms");
+    let (quick, hanging) = (Duration::from_millis(5), Duration::from_secs(3600));
+    for (name, share, candidate) in [
+        ("no trials", 0.0, quick),
+        ("trials of every call", 1.0, quick),
+        ("a hanging candidate", 1.0, hanging),
+    ] {
+        let routes = [
+            Route::shared("old", Instant::waiting("a", quick)),
+            Route::shared("new", Instant::waiting("a", candidate)),
+        ];
+        // So long that the candidate isn't stopped while it is measured.
+        let shadow = ShadowConfig::default().with_share(share).with_candidate(2, Duration::from_secs(600));
+        let rollout = RolloutConfig::new("old", "new").with_shadow(shadow);
+        let config = RouterConfig::default().with_policy(Policy::everything_to("old")).with_rollout(rollout);
+        let router = Router::new(routes, Arc::new(FirstByte), config).unwrap();
+        let request = EmbedRequest::new(["database query optimization"], Role::Query);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(runtime.block_on(router.embed(request.clone())).unwrap().len()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_text, batches, trials);
 criterion_main!(benches);

@@ -65,32 +65,35 @@ pub(super) struct Scan {
 impl Scan {
     /// Looks at every character outside ASCII, up to the point where no more of them could change the result.
     pub(super) fn of(sample: &Sample<'_>) -> Self {
-        /// Letters of other scripts after which a text is what its beginning is.
-        const ENOUGH: u32 = 128;
-        /// Diacritics after which it is not English, whatever else there is in it.
-        const ENOUGH_DIACRITICS: u32 = 32;
-
         let mut scan = Self::default();
         let mut seen = [""; 3];
-        let mut ascii = 0;
+        let mut ascii = false;
         for (part, seen) in sample.for_scripts().into_iter().zip(&mut seen) {
-            let mut rest = part;
-            while scan.total < ENOUGH && scan.diacritics < ENOUGH_DIACRITICS && !rest.is_empty() {
-                let skip = ascii_length(rest.as_bytes());
-                let mut others = rest[skip..].chars();
-                if let Some(c) = others.next() {
+            let mut chars = part.chars();
+            while !scan.is_settled()
+                && let Some(c) = chars.next()
+            {
+                if c.is_ascii() {
+                    let rest = chars.as_str();
+                    chars = rest[ascii_length(rest.as_bytes())..].chars();
+                    ascii = true;
+                } else {
                     scan.count(c);
                 }
-                rest = others.as_str();
-                ascii += skip;
             }
-            *seen = &part[..part.len() - rest.len()];
+            *seen = &part[..part.len() - chars.as_str().len()];
         }
-        if scan.total > 0 && ascii > 0 {
+        if ascii && scan.total > 0 {
             let letters = |part: &str| part.bytes().filter(u8::is_ascii_alphabetic).count();
             scan.latin = seen.into_iter().map(letters).sum::<usize>() as u32;
         }
         scan
+    }
+
+    /// Whether what comes later can change the kind no more: a text with so many letters of other scripts is what
+    /// its beginning is, and one with so many diacritics is not English.
+    fn is_settled(&self) -> bool {
+        self.total >= 128 || self.diacritics >= 32
     }
 
     /// The script of most of the letters that are not Latin, if there are any. Any kana makes Han Japanese.
@@ -137,6 +140,7 @@ impl Scan {
 
     fn count(&mut self, c: char) {
         match c {
+            '一'..='鿿' => self.han += 1,
             'ぁ'..='ゖ' | '\u{3099}'..='\u{309a}' | 'ゝ'..='ゟ' => self.hiragana += 1,
             // The half-width ones included. The mark of a long vowel and the middle dot are not in here: other
             // languages use them too.
@@ -144,12 +148,8 @@ impl Scan {
             {
                 self.katakana += 1;
             }
-            '々'..='〇'
-            | '㐀'..='䶿'
-            | '一'..='鿿'
-            | '⺀'..='⿟'
-            | '\u{f900}'..='\u{faff}'
-            | '\u{20000}'..='\u{323af}' => {
+            '々'..='〇' | '㐀'..='䶿' | '⺀'..='⿟' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}' =>
+            {
                 self.han += 1;
             }
             '가'..='힣' | 'ᄀ'..='ᇿ' | 'ㄱ'..='ㆎ' | 'ꥠ'..='ꥼ' | 'ힰ'..='ퟻ' | 'ﾠ'..='ￜ' => {
@@ -213,9 +213,6 @@ fn is_rare_latin(letter: char) -> bool {
 /// How many bytes the text begins with are ASCII.
 fn ascii_length(bytes: &[u8]) -> usize {
     const STRIDE: usize = 32;
-    if !bytes.first().is_some_and(u8::is_ascii) {
-        return 0;
-    }
     let strides = bytes.chunks(STRIDE).take_while(|chunk| chunk.is_ascii()).count();
     let from = (strides * STRIDE).min(bytes.len());
     from + bytes[from..].iter().take_while(|byte| byte.is_ascii()).count()
@@ -288,3 +285,24 @@ static OTHERS: [Other; 30] = [
     other("syriac", "syr", &[('\u{710}', '\u{74f}')]),
     other("thaana", "dv", &[('\u{780}', '\u{7bf}')]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_letter_has_two_scripts() {
+        let mut blocks: Vec<_> = OTHERS.iter().flat_map(|other| other.blocks).collect();
+        blocks.sort();
+        assert!(blocks.iter().all(|(first, last)| first <= last));
+        assert!(blocks.is_sorted_by(|earlier, later| earlier.1 < later.0));
+    }
+
+    #[test]
+    fn ascii_is_skipped_to_the_byte() {
+        for length in 0..100 {
+            assert_eq!(ascii_length(format!("{}é and on", "a".repeat(length)).as_bytes()), length);
+            assert_eq!(ascii_length("a".repeat(length).as_bytes()), length);
+        }
+    }
+}

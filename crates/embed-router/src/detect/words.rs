@@ -246,3 +246,37 @@ fn is_sign_of_code(c: char) -> bool {
             | '$'
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_in_one_list_and_can_be_found() {
+        let lists = [
+            include_str!("words/english.txt"),
+            include_str!("words/technical.txt"),
+            include_str!("words/shared.txt"),
+            include_str!("words/function.txt"),
+            include_str!("words/code.txt"),
+        ];
+        for list in lists {
+            assert!(list.lines().is_sorted_by(|a, b| a < b), "not in order: {}", &list[..40]);
+            for word in list.lines() {
+                let fits = (2..=Word::default().bytes.len()).contains(&word.len());
+                assert!(fits && word.bytes().all(|byte| byte.is_ascii_lowercase()), "{word} is never found");
+            }
+        }
+        let lines: usize = lists.iter().map(|list| list.lines().count()).sum();
+        assert_eq!(lines, WORDS.len(), "a word is in two lists");
+    }
+
+    #[test]
+    fn apostrophes_join_and_part() {
+        let tally = |text| Tally::of(&Sample::of(text).unwrap());
+        assert_eq!(tally("don't I'm we'll").function, 3);
+        // One letter is no word; `l'homme` is one unknown word, `O'Brien's` is a name.
+        assert_eq!((tally("l'homme").unknown, tally("O'Brien's").names), (1, 1));
+        assert_eq!(tally("'quoted' “words”").english, 2);
+    }
+}

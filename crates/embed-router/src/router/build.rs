@@ -6,7 +6,7 @@ use embed_core::{Error, ErrorKind, Result};
 
 use super::choose::Table;
 use super::station::{Part, Station};
-use super::{Candidate, Router, nobody};
+use super::{Candidate, Router};
 use crate::detect::Detector;
 use crate::policy::KINDS;
 use crate::rollout::Rollout;
@@ -59,9 +59,8 @@ impl Router {
         order_stand_ins(&mut stations, candidate.map(|candidate| candidate.to));
         let of_default = stations[table[Kind::Other as usize]].model();
         let default_model = of_default.or_else(|| stations.iter().find_map(Station::model)).cloned();
-        let reason = absences.first().map(|absence| &absence.reason);
         Ok(Self {
-            default_model: default_model.ok_or_else(|| nobody(reason))?,
+            default_model: default_model.ok_or_else(|| nobody(&absences))?,
             stations,
             table,
             detector,
@@ -169,5 +168,13 @@ fn order_stand_ins(stations: &mut [Station], candidate: Option<usize>) {
         let (same, far): (Vec<_>, Vec<_>) = with_space.partition(|(_, same)| *same);
         stations[index].same_space = same.into_iter().map(|(other, _)| other).collect();
         stations[index].other_spaces = far.into_iter().map(|(other, _)| other).collect();
+    }
+}
+
+fn nobody(absences: &[Absence]) -> Error {
+    let error = Error::new(ErrorKind::Config, "no route has a service: at least one must be there");
+    match absences.first() {
+        Some(absence) => error.with_source(absence.reason.clone()),
+        None => error,
     }
 }

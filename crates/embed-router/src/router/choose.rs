@@ -162,17 +162,6 @@ impl Choices {
             Self::Each(choices) => choices[row],
         }
     }
-
-    /// The route that all texts go to, if there is one.
-    pub(crate) fn only_station(&self) -> Option<usize> {
-        match self {
-            Self::All(choice) => Some(choice.station),
-            Self::Each(choices) => {
-                let first = choices.first()?.station;
-                choices.iter().all(|choice| choice.station == first).then_some(first)
-            }
-        }
-    }
 }
 
 /// The policy with routes in place of names.

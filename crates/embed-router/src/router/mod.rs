@@ -10,7 +10,9 @@ mod station;
 use std::fmt;
 use std::sync::Arc;
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, Health, ModelInfo, Result, async_trait};
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, ResponseBuilder, Result, async_trait,
+};
 use futures::future::join_all;
 
 use crate::detect::Detector;
@@ -26,7 +28,7 @@ pub use plan::{Coverage, Plan, PlanItem};
 
 pub(crate) use station::is_of_route;
 
-use choose::Choices;
+use choose::{Choice, Choices};
 use serve::{Job, Served};
 use station::{Part, Station};
 
@@ -86,65 +88,55 @@ impl Router {
     }
 
     /// The whole request at one route.
-    async fn embed_at(
-        &self,
-        station: usize,
-        request: EmbedRequest,
-        choices: &Choices,
-    ) -> Result<EmbedResponse> {
-        let each = match choices {
-            Choices::All(_) => None,
-            Choices::Each(each) => self.may_leave(each.iter()),
-        };
-        match self.serve(Job { station, request: request.clone(), choices: each }).await? {
+    async fn embed_at(&self, job: Job<'_>) -> Result<EmbedResponse> {
+        let (station, request) = (job.station, job.request.clone());
+        match self.serve(job).await? {
             Served::Whole(response) => {
                 self.sample(station, &request, &response);
                 Ok(response)
             }
             served => {
-                let mut response =
-                    EmbedResponse::builder(request.texts().len(), self.default_model.dimension());
-                served.for_each(|index, row| response.put_row(index, row));
+                let mut response = self.response(&request);
+                served.for_each(|row, outcome| response.put_row(row, outcome));
                 Ok(response.build())
             }
         }
     }
 
     /// Each part of the request at its own route, at the same time.
-    async fn embed_split(&self, request: &EmbedRequest, choices: &Choices) -> Result<EmbedResponse> {
+    async fn embed_split(&self, request: &EmbedRequest, choices: &[Choice]) -> Result<EmbedResponse> {
         let mut parts: Vec<Vec<usize>> = vec![Vec::new(); self.stations.len()];
-        for row in 0..request.texts().len() {
-            parts[choices.at(row).station].push(row);
+        for (row, choice) in choices.iter().enumerate() {
+            parts[choice.station].push(row);
         }
-        let each = match choices {
-            Choices::All(_) => &[][..],
-            Choices::Each(each) => each,
-        };
-        let jobs =
-            parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(async |(station, rows)| {
-                let texts = rows.iter().map(|&row| Arc::clone(&request.texts()[row]));
-                let part = request.with_texts(texts);
-                let choices = self.may_leave(rows.iter().filter_map(|&row| each.get(row)));
-                let served = self.serve(Job { station, request: part.clone(), choices }).await;
-                if let Ok(Served::Whole(response)) = &served {
-                    self.sample(station, &part, response);
-                }
-                (rows, served)
-            });
-        let done = join_all(jobs).await;
+        let parts = parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
+        let done = join_all(parts.map(async |(station, rows)| {
+            let request = request.with_texts(rows.iter().map(|&row| Arc::clone(&request.texts()[row])));
+            let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
+            let served = self.serve(Job { station, request: request.clone(), choices }).await;
+            if let Ok(Served::Whole(response)) = &served {
+                self.sample(station, &request, response);
+            }
+            (rows, served)
+        }))
+        .await;
         if done.iter().all(|(_, served)| served.is_err())
             && let Some(error) = done.iter().find_map(|(_, served)| served.as_ref().err())
         {
             return Err(error.clone());
         }
-        let mut response = EmbedResponse::builder(request.texts().len(), self.default_model.dimension());
+        let mut response = self.response(request);
         for (rows, served) in done {
             match served {
-                Ok(served) => served.for_each(|at, row| response.put_row(rows[at], row)),
+                Ok(served) => served.for_each(|at, outcome| response.put_row(rows[at], outcome)),
                 Err(error) => rows.iter().for_each(|&row| response.fail(row, error.clone())),
             }
         }
         Ok(response.build())
+    }
+
+    fn response(&self, request: &EmbedRequest) -> ResponseBuilder {
+        EmbedResponse::builder(request.texts().len(), self.default_model.dimension())
     }
 
     /// Lets the candidate try what the old route answered.
@@ -171,9 +163,17 @@ impl Embedder for Router {
         }
         self.count(&choices, request.texts().len());
         let request = request.without_route();
-        match choices.only_station() {
-            Some(station) => self.embed_at(station, request, &choices).await,
-            None => self.embed_split(&request, &choices).await,
+        match &choices {
+            Choices::All(choice) => {
+                self.embed_at(Job { station: choice.station, request, choices: None }).await
+            }
+            Choices::Each(each) => {
+                let station = each[0].station;
+                if each.iter().any(|choice| choice.station != station) {
+                    return self.embed_split(&request, each).await;
+                }
+                self.embed_at(Job { station, request, choices: self.may_leave(each) }).await
+            }
         }
     }
 
@@ -204,15 +204,5 @@ impl fmt::Debug for Router {
             .field("detector", &self.detector)
             .field("rollout", &self.rollout)
             .finish_non_exhaustive()
-    }
-}
-
-/// No route of the settings can embed.
-fn nobody(reason: Option<&Error>) -> Error {
-    let message = "no route has a service: at least one must be there";
-    let error = Error::new(embed_core::ErrorKind::Config, message);
-    match reason {
-        Some(reason) => error.with_source(reason.clone()),
-        None => error,
     }
 }

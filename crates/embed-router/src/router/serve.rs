@@ -1,11 +1,12 @@
 //! A part of a request at its route, and at the ones that stand in for it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedding, Error, Result};
+use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, Result};
 
 use super::Router;
-use super::choose::{Choice, DecidedBy};
+use super::choose::Choice;
 use super::station::{is_of_route, now};
 
 /// Texts that go to one route.
@@ -13,7 +14,8 @@ use super::station::{is_of_route, now};
 pub(crate) struct Job<'a> {
     pub(crate) station: usize,
     pub(crate) request: EmbedRequest,
-    /// The decisions about these texts, where one of them may lead to another space.
+    /// The decisions about these texts, if one of them may lead to another space. The policy's and a rollout's may; a
+    /// forced or pinned text and an item of a plan are meant for one.
     pub(crate) choices: Option<Vec<&'a Choice>>,
 }
 
@@ -43,13 +45,14 @@ impl Router {
             return chosen.ask(request).await.map(Served::Whole);
         }
         let first = chosen.ask(request.clone()).await;
-        let mut pieces = match first {
+        let (mut pieces, failure) = match first {
             Ok(response) if !response.errors().any(|(_, error)| is_of_route(error)) => {
                 return Ok(Served::Whole(response));
             }
-            Ok(response) => Pieces::of(response),
+            Ok(response) => (Pieces::of(response), None),
             Err(error) if is_of_route(&error) => {
-                Pieces { rows: vec![Err(error); request.texts().len()], answers: Vec::new() }
+                let rows = vec![Err(error.clone()); request.texts().len()];
+                (Pieces { rows, answers: Vec::new() }, Some(error))
             }
             Err(error) => return Err(error),
         };
@@ -68,11 +71,11 @@ impl Router {
             let got = self.stand_in(index, &request, lost, &mut pieces).await;
             self.counters.cross_space.fetch_add(got, Ordering::Relaxed);
         }
-        // No row could be had, and none for a reason of its own: that is an error of the call.
-        if pieces.answers.is_empty() && pieces.lost().len() == pieces.rows.len() {
-            return Err(pieces.rows.swap_remove(0).err().unwrap_or_else(no_texts));
+        // Nobody answered: that is an error of the call.
+        match failure {
+            Some(error) if pieces.answers.is_empty() => Err(error),
+            _ => Ok(Served::Pieces(pieces)),
         }
-        Ok(Served::Pieces(pieces))
     }
 
     /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route
@@ -87,7 +90,7 @@ impl Router {
         if lost.is_empty() || request.deadline().is_some_and(|deadline| now() >= deadline) {
             return 0;
         }
-        let texts = lost.iter().map(|&row| std::sync::Arc::clone(&request.texts()[row]));
+        let texts = lost.iter().map(|&row| Arc::clone(&request.texts()[row]));
         let Ok(response) = self.stations[index].ask(request.with_texts(texts)).await else {
             return 0;
         };
@@ -104,13 +107,12 @@ impl Router {
         got
     }
 
-    /// The decisions that may lead texts out of their space.
-    pub(crate) fn may_leave<'a>(&self, choices: impl Iterator<Item = &'a Choice>) -> Option<Vec<&'a Choice>> {
-        let choices = self.allow_cross_space.then(|| choices.collect::<Vec<_>>())?;
-        choices
-            .iter()
-            .all(|choice| matches!(choice.by, DecidedBy::Policy | DecidedBy::Rollout))
-            .then_some(choices)
+    /// The decisions, if they may lead texts out of their space.
+    pub(crate) fn may_leave<'a>(
+        &self,
+        choices: impl IntoIterator<Item = &'a Choice>,
+    ) -> Option<Vec<&'a Choice>> {
+        self.allow_cross_space.then(|| choices.into_iter().collect())
     }
 }
 
@@ -132,7 +134,7 @@ impl Pieces {
 
 impl Served {
     /// Calls back with each row, in order.
-    pub(crate) fn for_each(&self, mut row: impl FnMut(usize, Result<embed_core::EmbeddingRef<'_>, &Error>)) {
+    pub(crate) fn for_each(&self, mut row: impl FnMut(usize, Result<EmbeddingRef<'_>, &Error>)) {
         match self {
             Self::Whole(response) => {
                 for (index, outcome) in response.rows().enumerate() {
@@ -156,8 +158,4 @@ impl Served {
         self.for_each(|_, row| rows.push(row.map(|row| row.to_owned()).map_err(Clone::clone)));
         rows
     }
-}
-
-fn no_texts() -> Error {
-    Error::new(embed_core::ErrorKind::Internal, "a job without texts failed")
 }

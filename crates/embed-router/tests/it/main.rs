@@ -8,6 +8,7 @@ mod failover;
 mod fusion;
 mod merge;
 mod plans;
+mod real;
 mod rollout;
 mod routing;
 mod shadow;
