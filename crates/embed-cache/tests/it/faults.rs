@@ -105,6 +105,7 @@ impl Traffic {
     }
 
     /// Ends it: nothing went wrong, and nobody waited too long.
+    #[expect(clippy::print_stdout, reason = "the figures belong into the test's output")]
     async fn end(self) {
         self.shared.over.store(true, Ordering::Relaxed);
         for caller in self.callers {
