@@ -139,7 +139,11 @@ pub(super) fn translated(error: &ClientError) -> Error {
     let by_code = CODES.iter().find(|(word, _)| Some(*word) == code).map(|(_, meaning)| meaning);
     let by_phrase =
         || PHRASES.iter().find(|(phrase, _)| details.contains(phrase)).map(|(_, meaning)| meaning);
-    let by_kind = by_kind(error.kind());
+    let by_kind = match (error.kind(), code) {
+        // The server said nothing: the connection was given up.
+        (Kind::Unknown, None) => by_kind(&Kind::Canceled),
+        (kind, _) => by_kind(kind),
+    };
     let meaning = by_code.or_else(by_phrase).unwrap_or(&by_kind);
     let mut mapped = Error::new(meaning.kind, meaning.message);
     if meaning.temporary {

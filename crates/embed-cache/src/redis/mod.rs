@@ -35,6 +35,9 @@ use crate::{Key, Namespace, Tier, TierStats, Value};
 /// How many keys Redis looks at for one page of a `SCAN`: some hundred microseconds of its one thread.
 const PAGE: i64 = 1_000;
 
+/// Commands that are sent in one go. With more, those of others on the same connection would wait for long.
+const AT_ONCE: usize = 512;
+
 /// After a replica refused a write, the connections are made anew at most this often: to do so costs what is being
 /// read at that moment.
 const RENEW_PAUSE: Duration = Duration::from_secs(1);
@@ -95,20 +98,19 @@ impl RedisTier {
     /// What is wrong: at once if waiting doesn't mend it ([`ErrorKind::Unauthorized`] for a wrong password,
     /// [`ErrorKind::Config`] for a database that isn't there), else when `limit` is over.
     pub async fn ready(&self, limit: Duration) -> Result<()> {
-        let pool = self.connections.pool();
-        // All connections are to the same server: one speaks for the others.
-        let mut failures = pool.next().error_rx();
         let mut last = None;
         let connected = async {
             loop {
+                let client = self.connections.any();
+                let mut failures = client.error_rx();
                 tokio::select! {
                     biased;
-                    connected = pool.wait_for_connect() => match connected {
+                    connected = client.wait_for_connect() => match connected {
                         Ok(()) => return Ok(()),
                         Err(error) => last = Some(translated(&error)),
                     },
                     Ok((failure, _)) = failures.recv() => last = Some(translated(&failure)),
-                    // The client may be connected between its two looks, and would then wait for the next time.
+                    // The client may be connected between its two looks, or may be replaced by another one.
                     () = sleep(READY_LOOK) => {}
                 }
                 if let Some(lasting) = last.take_if(|error| !error.is_temporary()) {
@@ -163,7 +165,7 @@ impl RedisTier {
     /// One command for each key, in one go to each node.
     async fn get_from_cluster(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
         let client = self.connections.client();
-        let answers = join_all(keys.into_iter().map(|key| client.get::<Answer, _>(key))).await;
+        let answers = all(keys, |key| client.get::<Answer, _>(key)).await;
         let one = |answer| match answer {
             // As MGET does, or on its way to another node.
             Err(error) if is_wrong_type(&error) || is_redirection(&error) => Ok(Answer::Null),
@@ -181,7 +183,7 @@ impl RedisTier {
             return removed.map(drop).map_err(|error| self.failed(&error));
         }
         let client = self.connections.client();
-        self.all_well(join_all(keys.into_iter().map(|key| client.unlink(key))).await)
+        self.all_well(all(keys, |key| client.unlink(key)).await)
     }
 
     /// The first failure of some commands, if there is one.
@@ -198,9 +200,9 @@ impl RedisTier {
     /// The error of a failure; a replica that was asked to write is left for the master of now.
     fn failed(&self, error: &ClientError) -> Error {
         if is_readonly(error) && !self.renewing.swap(true, Ordering::Relaxed) {
-            let (pool, renewing) = (self.connections.pool().clone(), Arc::clone(&self.renewing));
+            let (renewed, renewing) = (self.connections.renew(), Arc::clone(&self.renewing));
             tokio::spawn(async move {
-                Connections::renew(pool).await;
+                renewed.await;
                 sleep(RENEW_PAUSE).await;
                 renewing.store(false, Ordering::Relaxed);
             });
@@ -237,12 +239,11 @@ impl Tier for RedisTier {
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
         let client = self.connections.client();
-        // What is sent together is written together: nothing waits for an answer in between.
         let put = |(key, value): &(Key, Value)| {
             let lifetime = Some(Expiration::PX(self.keys.lifetime(key)));
             client.set(self.keys.of(key), Bytes::copy_from_slice(value.as_bytes()), lifetime, None, false)
         };
-        self.all_well(join_all(entries.iter().map(put)).await)
+        self.all_well(all(entries, put).await)
     }
 
     async fn remove(&self, keys: &[Key]) -> Result<()> {
@@ -297,6 +298,26 @@ fn sum(so_far: Option<u64>, more: Option<u64>) -> Option<u64> {
     match (so_far, more) {
         (Some(so_far), Some(more)) => Some(so_far + more),
         (so_far, more) => so_far.or(more),
+    }
+}
+
+/// Sends a command for each of some items, and waits for all answers.
+async fn all<T, F>(
+    items: impl IntoIterator<Item = T>,
+    command: impl Fn(T) -> F,
+) -> Vec<Result<Answer, ClientError>>
+where
+    F: Future<Output = Result<Answer, ClientError>>,
+{
+    let mut items = items.into_iter();
+    let mut answers = Vec::with_capacity(items.size_hint().0);
+    loop {
+        // The client writes what is sent together in one go, and waits for no answer in between.
+        let together = join_all(items.by_ref().take(AT_ONCE).map(&command)).await;
+        if together.is_empty() {
+            return answers;
+        }
+        answers.extend(together);
     }
 }
 

@@ -21,5 +21,7 @@ mod real;
 mod redis;
 #[cfg(feature = "redis")]
 mod redis_deployments;
+#[cfg(feature = "redis")]
+mod redis_secrets;
 mod tiers;
 mod variants;

@@ -8,7 +8,7 @@ use embed_cache::{Namespace, Tier};
 use embed_core::ErrorKind;
 use embed_testkit::redis::{RedisCluster, RedisSentinels};
 
-use crate::redis::{config, connected, entries, eventually, found, keys, name, tier};
+use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier};
 
 #[tokio::test]
 async fn a_cluster_is_written_read_counted_and_cleared() {
@@ -157,5 +157,31 @@ async fn sentinels_lead_to_the_master_of_now() {
     let elected = begin.elapsed();
     eventually(async || tier.put_many(&entries(&keys)).await).await;
     assert_eq!(found(&tier, &keys).await, 20);
-    println!("another master after {elected:?}, used after {:?}", begin.elapsed());
+    // The pauses between tries to connect are at most a second.
+    let used = begin.elapsed() - elected;
+    assert!(used < PATIENCE / 2, "{used:?} after the election");
+}
+
+/// A frozen master whose socket takes nothing any more, so that the client can't even write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_lead_away_from_a_frozen_master_with_a_full_socket() {
+    let Some(sentinels) = RedisSentinels::require().await else { return };
+    let tier = tier(&sentinels.url()).await;
+    let keys = keys("m", 1000);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    sentinels.servers[0].freeze();
+    let large: Vec<_> =
+        keys.iter().map(|key| (key.clone(), embed_cache::Value::from_bytes(vec![0; 32 << 10]))).collect();
+    for _ in 0..2 {
+        tokio::time::timeout(Duration::from_millis(200), tier.put_many(&large)).await.unwrap_err();
+    }
+    sentinels.has_another_master(Some(0)).await;
+    eventually(async || {
+        tokio::time::timeout(Duration::from_millis(200), tier.put_many(&entries(&keys)))
+            .await
+            .unwrap_or_else(|_| Err(embed_core::Error::new(ErrorKind::Timeout, "stuck")))
+    })
+    .await;
+    sentinels.servers[0].thaw();
+    assert_eq!(found(&tier, &keys).await, 1000);
 }
