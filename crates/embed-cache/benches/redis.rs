@@ -1,8 +1,12 @@
-//! 32 rows from Redis: one call of the tier beside 32 `GET`s, one after the other and all at once.
+//! 32 rows from Redis: one call of the tier beside 32 `GET`s, one after the other and all at once; and what more than
+//! one connection brings.
+//!
+//! `cargo bench -p embed-cache --features redis --bench redis`; with `-- --test` each runs once, as a test.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use embed_cache::{Key, Namespace, RedisConfig, RedisTier, Tier, Value};
@@ -33,14 +37,12 @@ fn rows(criterion: &mut Criterion) {
         keys.iter().map(|key| (key.clone(), Value::from_bytes(vec![1_u8; BYTES]))).collect();
     let connect = |connections| {
         let url = server.url().parse().unwrap();
+        let _runtime = runtime.enter();
         let tier = RedisTier::connect(RedisConfig::new(url).with_connections(connections)).unwrap();
-        runtime.block_on(tier.ready(std::time::Duration::from_secs(5))).unwrap();
+        runtime.block_on(tier.ready(Duration::from_secs(5))).unwrap();
         tier
     };
-    let tier = {
-        let _guard = runtime.enter();
-        connect(1)
-    };
+    let tier = connect(1);
     runtime.block_on(tier.put_many(&entries)).unwrap();
     let names: Vec<Vec<u8>> = server.keys();
     let client = Client::new(Config::from_url(&server.url()).unwrap(), None, None, None);
@@ -71,10 +73,7 @@ fn rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("redis/64 callers of 32 rows");
     group.throughput(Throughput::Elements((CALLERS * ROWS) as u64));
     for connections in [1, 2, 4, 8] {
-        let tier = {
-            let _guard = runtime.enter();
-            connect(connections)
-        };
+        let tier = connect(connections);
         group.bench_function(format!("{connections} connections"), |bencher| {
             let ask = || join_all((0..CALLERS).map(|_| tier.get_many(&keys)));
             bencher.iter(|| black_box(runtime.block_on(ask())));
