@@ -9,7 +9,7 @@ use embed_e5::assets::DataHome;
 
 use crate::cache::CacheArgs;
 use crate::exit::Exit;
-use crate::input::{Form, Input};
+use crate::input::{Form, Input, InputRow};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
 use crate::pipeline::{Batch, embed_rows};
@@ -47,6 +47,10 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 
+    /// Give each JSON line its text and role too, so that the file can be migrated to another model.
+    #[arg(long)]
+    with_text: bool,
+
     /// Write to a file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -74,6 +78,9 @@ impl EncodeArgs {
             (Some(input), Some(output)) if same(input, output) => {
                 Err("--input and --output are the same file")
             }
+            _ if self.with_text && self.format != Format::Jsonl => Err(
+                "--with-text is for --format jsonl; a table has the texts, an array has no place for them",
+            ),
             (_, None) if self.format == Format::Npy => Err("--format npy needs --output FILE"),
             _ => Ok(()),
         }
@@ -89,7 +96,8 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
     let stack = args.service.load_cached(home, &args.cache).await?;
-    let mut output = Output::open(args.format, args.output.as_deref())?;
+    let text_role = args.with_text.then_some(args.role);
+    let mut output = Output::open(args.format, args.output.as_deref(), text_role)?;
 
     let started = Instant::now();
     let mut totals = Totals::default();
@@ -132,7 +140,7 @@ impl Totals {
 
 fn write_rows(
     output: &mut Output,
-    batch: &Batch,
+    batch: &Batch<InputRow>,
     response: &EmbedResponse,
     totals: &mut Totals,
 ) -> Result<(), Error> {
