@@ -45,6 +45,11 @@ struct JsonRow {
 /// A line may hold this much more than the longest text, for the JSON around it.
 const JSON_ROOM: usize = 1 << 16;
 
+/// Whether two names lead to one file that exists.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
 /// The longest JSON line with a text of so many bytes, each of which may be written as an escape of six.
 pub(crate) fn max_json_bytes(max_text_bytes: usize) -> usize {
     max_text_bytes * 6 + JSON_ROOM

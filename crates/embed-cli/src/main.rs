@@ -39,6 +39,7 @@ struct Cli {
 enum Command {
     Encode(commands::encode::EncodeArgs),
     Compare(commands::compare::CompareArgs),
+    Migrate(commands::migrate::MigrateArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -51,9 +52,12 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Encode(args) = &command
-        && let Err(conflict) = args.check()
-    {
+    let checked = match &command {
+        Command::Encode(args) => args.check(),
+        Command::Migrate(args) => args.check(),
+        _ => Ok(()),
+    };
+    if let Err(conflict) = checked {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     exit::report(run(command).await)
@@ -64,6 +68,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Encode(args) => commands::encode::run(args, home).await,
         Command::Compare(args) => commands::compare::run(args, home).await,
+        Command::Migrate(args) => Box::pin(commands::migrate::run(args, home)).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
         Command::Cache(args) => commands::cache::run(args, home).await,

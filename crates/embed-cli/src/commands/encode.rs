@@ -1,6 +1,6 @@
 //! `embed encode`: texts in, vectors out, in order and in bounded memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,7 +9,7 @@ use embed_e5::assets::DataHome;
 
 use crate::cache::CacheArgs;
 use crate::exit::Exit;
-use crate::input::{Form, Input, InputRow};
+use crate::input::{Form, Input, InputRow, is_same_file};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
 use crate::pipeline::{Batch, embed_rows};
@@ -69,13 +69,11 @@ pub(crate) struct EncodeArgs {
 impl EncodeArgs {
     /// What is wrong with the flags together.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let same =
-            |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
         match (&self.input, &self.output) {
             (None, _) if self.texts.is_empty() => {
                 Err("there is nothing to embed: give texts, or --input FILE")
             }
-            (Some(input), Some(output)) if same(input, output) => {
+            (Some(input), Some(output)) if is_same_file(input, output) => {
                 Err("--input and --output are the same file")
             }
             _ if self.with_text && self.format != Format::Jsonl => Err(

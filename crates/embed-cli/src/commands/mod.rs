@@ -4,5 +4,6 @@ pub(crate) mod cache;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod encode;
+pub(crate) mod migrate;
 pub(crate) mod models;
 pub(crate) mod ollama;
