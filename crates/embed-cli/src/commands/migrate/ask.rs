@@ -135,3 +135,97 @@ fn stopped(error: &Error, line: u64) -> Error {
         .with_context("line", line)
         .with_source(error.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use embed_testkit::Scripted;
+    use serde_json::json;
+
+    use super::super::row::{Plan, Row};
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    async fn ask(back_end: &Scripted, texts: &[(&str, Role)]) -> Result<EmbedResponse, Error> {
+        let plan = Plan { from: "a".to_owned(), to: "b".to_owned(), role: Role::Document };
+        let rows = texts.iter().zip(7..).map(|((text, role), line)| {
+            let row = json!({ "space": "a", "text": text, "role": role }).to_string();
+            plan.read(row.into_bytes(), line).unwrap()
+        });
+        let rows: Vec<Row> = rows.collect();
+        let texts: Vec<_> = rows.iter().filter_map(Row::text).collect();
+        let (space, meter) = (back_end.model().space(), &Meter::of_rows(1, 0, true));
+        let asker =
+            Asker { embedder: back_end, space, truncation: Truncation::Error, patience: PATIENCE, meter };
+        asker.ask(&texts).await
+    }
+
+    const TEXTS: [(&str, Role); 3] =
+        [("one", Role::Document), ("two", Role::Query), ("poison", Role::Document)];
+
+    fn gone() -> Error {
+        Error::new(ErrorKind::Unavailable, "gone").with_retry(Retry::Exhausted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_text_is_embedded_in_its_role() {
+        let back_end = Scripted::new("b", 8);
+        let response = ask(&back_end, &TEXTS).await.unwrap();
+        for (row, (text, role)) in TEXTS.iter().enumerate() {
+            assert_eq!(response.row(row).unwrap().vector(), back_end.vector(text, *role));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_back_end_that_comes_back_is_waited_for() {
+        let back_end = Scripted::new("b", 8);
+        back_end.fail_calls(Some(gone()));
+        let returns = async {
+            sleep(PATIENCE / 2).await;
+            back_end.fail_calls(None);
+        };
+        let (response, ()) = tokio::join!(ask(&back_end, &TEXTS), returns);
+        assert_eq!(response.unwrap().rows().flatten().count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_back_end_that_stays_away_ends_it_and_the_line_is_named() {
+        let back_end = Scripted::new("b", 8);
+        back_end.fail_calls(Some(gone()));
+        let started = Instant::now();
+        let error = ask(&back_end, &TEXTS).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("line: 7"), "{error}");
+        assert!((PATIENCE / 2..=PATIENCE).contains(&started.elapsed()), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_that_breaks_the_back_end_fails_alone_if_that_answers_others() {
+        for error in [gone(), gone().with_retry(Retry::Permanent), gone().temporary()] {
+            let back_end = Scripted::new("b", 8);
+            back_end.fail_texts_with("poison", error);
+            let response = ask(&back_end, &TEXTS).await.unwrap();
+            assert_eq!(response.errors().map(|(row, _)| row).collect::<Vec<_>>(), [2]);
+
+            // All by itself it can't be told from a back end that is gone; and so it is if that says so.
+            assert!(ask(&back_end, &TEXTS[2..]).await.is_err());
+            back_end.set_health(Health::unavailable(gone()));
+            assert!(ask(&back_end, &TEXTS).await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_with_a_text_is_its_answer_and_what_is_wrong_with_the_set_up_is_not() {
+        let back_end = Scripted::new("b", 8);
+        let started = Instant::now();
+        back_end.fail_texts_with("poison", Error::new(ErrorKind::InputTooLong, "too long"));
+        assert_eq!(ask(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
+        for kind in [ErrorKind::Config, ErrorKind::ModelNotFound, ErrorKind::Unauthorized] {
+            back_end.fail_texts_with("poison", Error::new(kind, "mend it"));
+            let error = ask(&back_end, &TEXTS).await.unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains("line: 9"), "{error}");
+        }
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+}

@@ -282,7 +282,11 @@ mod tests {
     fn what_was_written_is_known_again_and_nothing_else() {
         let line = r#"{"id":7,"space":"a","text":"x","embedding":[1]}"#;
         let fate = |of: &str, line: &str| {
-            plan().read(of.into(), 1).unwrap().fate_in(line.trim_end().as_bytes(), "b/mean/plain/l2/2", 2)
+            plan().read(of.trim_end().into(), 1).unwrap().fate_in(
+                line.trim_end().as_bytes(),
+                "b/mean/plain/l2/2",
+                2,
+            )
         };
         let (embedded, failed) = (written(line, 0), written(line, 1));
         assert_eq!(fate(line, &embedded), Some(Fate::Embedded));
