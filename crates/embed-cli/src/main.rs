@@ -68,7 +68,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Encode(args) => commands::encode::run(args, home).await,
         Command::Compare(args) => commands::compare::run(args, home).await,
-        Command::Migrate(args) => Box::pin(commands::migrate::run(args, home)).await,
+        Command::Migrate(args) => commands::migrate::run(args, home).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
         Command::Cache(args) => commands::cache::run(args, home).await,

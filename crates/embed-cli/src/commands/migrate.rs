@@ -26,7 +26,7 @@ use crate::input::is_same_file;
 use crate::meter::Meter;
 use crate::output::print;
 use crate::pipeline::{Batch, in_batches};
-use crate::service::{ServiceArgs, parse_role, parse_truncation};
+use crate::service::{ServiceArgs, Stack, parse_role, parse_truncation};
 
 /// Embed a collection anew with another model.
 ///
@@ -141,6 +141,15 @@ impl MigrateArgs {
     }
 }
 
+/// A migration that has read its input once.
+struct Migration<'a> {
+    args: &'a MigrateArgs,
+    stack: &'a Stack,
+    plan: Plan,
+    job: Job,
+    to_embed: u64,
+}
+
 pub(crate) async fn run(args: MigrateArgs, home: DataHome) -> Result<Exit, Error> {
     let paths = Paths::of(&args.output);
     paths.check()?;
@@ -148,66 +157,90 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome) -> Result<Exit, Error
         paths.check_absent()?;
     }
     let stack = args.service.load_cached(home, &args.cache).await?;
-    let model = stack.embedder.model();
-    let plan = args.plan(model)?;
-    let survey = Survey::take(&args.input, &plan, args.quiet)?;
-    let job = Job {
-        input: survey.input,
-        from: plan.from.clone(),
-        variant: model.variant().id().to_owned(),
-        role: args.role,
-        truncation: args.truncate,
-    };
-    let shape = Shape::of(model);
+    let migration = Migration::prepare(&args, &stack)?;
     if !args.restart
-        && let Some(tally) = paths.finished(&job, Source::open(&args.input, &plan)?, &shape)?
+        && let Some(tally) = paths.finished(&migration.job, migration.source()?, &migration.shape())?
     {
         return args.end(tally, "it was whole already");
     }
     if !args.force {
         paths.check_absent()?;
     }
+    migration.run(paths).await
+}
 
-    let mut checkpoint = Checkpoint::open(paths, &job, args.restart)?;
-    let (source, kept) = checkpoint.keep(|| Source::open(&args.input, &plan), &shape)?;
-    let seen = source.seen();
-    let meter = Meter::of_rows(survey.to_embed, kept.asked(), args.quiet);
-    let asker = Asker {
-        embedder: &*stack.embedder,
-        space: model.space(),
-        truncation: args.truncate,
-        patience: Duration::from_secs(args.patience),
-        meter: &meter,
-    };
-    let answer = async |batch: &Batch<Row>| {
-        let texts: Vec<_> = batch.rows.iter().filter_map(Row::text).collect();
-        asker.ask(&texts).await
-    };
-    let (started, mut tally) = (Instant::now(), kept);
-    let each = |batch: &Batch<Row>, response: &EmbedResponse| {
-        checkpoint.append(&lines(batch, response, &mut tally)?)?;
-        let rate = (tally.asked() - kept.asked()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
-        meter.show(tally.asked(), format!("{rate:.0} rows/s"));
-        Ok(())
-    };
-    let done = tokio::select! {
-        done = in_batches(source, answer, each) => done,
-        stopped = stop_signal() => Err(stopped),
-    };
-    meter.clear();
-    stack.finish().await;
-    done.map_err(|error| error.with_context("rows kept", format!("{} of {}", tally.rows(), job.input.rows)))?;
-    if seen.get() != Some(&job.input) || tally.rows() != job.input.rows {
-        return Err(Error::new(
-            ErrorKind::Config,
-            "the input was changed while it was read; leave it alone, and begin anew with --restart",
-        )
-        .with_context("rows at first", job.input.rows)
-        .with_context("rows written", tally.rows()));
+impl<'a> Migration<'a> {
+    fn prepare(args: &'a MigrateArgs, stack: &'a Stack) -> Result<Self, Error> {
+        let model = stack.embedder.model();
+        let plan = args.plan(model)?;
+        let survey = Survey::take(&args.input, &plan, args.quiet)?;
+        let job = Job {
+            input: survey.input,
+            from: plan.from.clone(),
+            variant: model.variant().id().to_owned(),
+            role: args.role,
+            truncation: args.truncate,
+        };
+        Ok(Self { args, stack, plan, job, to_embed: survey.to_embed })
     }
-    checkpoint.finish()?;
-    let earlier = if kept.rows() == 0 { String::new() } else { format!("{} of them earlier; ", kept.rows()) };
-    args.end(tally, &format!("{earlier}{:.2} s; space {}", started.elapsed().as_secs_f64(), plan.to))
+
+    fn source(&self) -> Result<Source, Error> {
+        Source::open(&self.args.input, &self.plan)
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        Shape::of(self.stack.embedder.model())
+    }
+
+    async fn run(&self, paths: Paths) -> Result<Exit, Error> {
+        let mut checkpoint = Checkpoint::open(paths, &self.job, self.args.restart)?;
+        let (source, kept) = checkpoint.keep(|| self.source(), &self.shape())?;
+        let (seen, started, mut tally) = (source.seen(), Instant::now(), kept);
+        let meter = Meter::of_rows(self.to_embed, kept.asked(), self.args.quiet);
+        let each = |batch: &Batch<Row>, response: &EmbedResponse| {
+            checkpoint.append(&lines(batch, response, &mut tally)?)?;
+            let rate = (tally.asked() - kept.asked()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
+            meter.show(tally.asked(), format!("{rate:.0} rows/s"));
+            Ok(())
+        };
+        let asker = self.asker(&meter);
+        let answer = async |batch: &Batch<Row>| {
+            let texts: Vec<_> = batch.rows.iter().filter_map(Row::text).collect();
+            asker.ask(&texts).await
+        };
+        let done = tokio::select! {
+            done = in_batches(source, answer, each) => done,
+            stopped = stop_signal() => Err(stopped),
+        };
+        meter.clear();
+        self.stack.finish().await;
+        let rows = self.job.input.rows;
+        done.map_err(|error| error.with_context("rows kept", format!("{} of {rows}", tally.rows())))?;
+        if seen.get() != Some(&self.job.input) || tally.rows() != rows {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the input was changed while it was read; leave it alone, and begin anew with --restart",
+            )
+            .with_context("rows at first", rows)
+            .with_context("rows written", tally.rows()));
+        }
+        checkpoint.finish()?;
+        let earlier =
+            if kept.rows() == 0 { String::new() } else { format!("{} of them earlier; ", kept.rows()) };
+        let seconds = started.elapsed().as_secs_f64();
+        self.args.end(tally, &format!("{earlier}{seconds:.2} s; space {}", self.plan.to))
+    }
+
+    fn asker<'m>(&'m self, meter: &'m Meter) -> Asker<'m> {
+        let embedder = &*self.stack.embedder;
+        Asker {
+            embedder,
+            space: embedder.model().space(),
+            truncation: self.args.truncate,
+            patience: Duration::from_secs(self.args.patience),
+            meter,
+        }
+    }
 }
 
 /// The lines of a batch.
