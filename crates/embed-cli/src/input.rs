@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::exit::file_error;
+use crate::pipeline::Source;
 
 /// One row of the input. A bad one keeps its place.
 #[derive(Debug)]
@@ -44,6 +45,16 @@ struct JsonRow {
 /// A line may hold this much more than the longest text, for the JSON around it.
 const JSON_ROOM: usize = 1 << 16;
 
+/// Whether two names lead to one file that exists.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The longest JSON line with a text of so many bytes, each of which may be written as an escape of six.
+pub(crate) fn max_json_bytes(max_text_bytes: usize) -> usize {
+    max_text_bytes * 6 + JSON_ROOM
+}
+
 impl Input {
     /// `-` is standard input; a file is read as JSON lines if its name ends in `.jsonl`.
     pub(crate) fn from_flag(path: &Path, form: Option<Form>) -> Self {
@@ -68,8 +79,12 @@ impl Input {
                 (Box::new(file), form, name)
             }
         };
-        let source = BufReader::with_capacity(1 << 16, source);
-        Ok(Rows::Lines(Lines { source, form, name, is_pipe, max_text_bytes, number: 0, bytes: 0 }))
+        let limit = match form {
+            Form::Lines => max_text_bytes,
+            Form::Jsonl => max_json_bytes(max_text_bytes),
+        };
+        let lines = LineReader::new(BufReader::with_capacity(1 << 16, source), limit);
+        Ok(Rows::Lines(Lines { lines, form, name, is_pipe }))
     }
 
     /// The size of the input, if it is a file.
@@ -88,71 +103,114 @@ pub(crate) enum Rows {
 }
 
 pub(crate) struct Lines {
-    source: BufReader<Box<dyn Read + Send>>,
+    lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     form: Form,
     name: String,
     is_pipe: bool,
-    max_text_bytes: usize,
+}
+
+/// Lines of bytes, in bounded memory.
+pub(crate) struct LineReader<R> {
+    source: R,
+    limit: usize,
     number: u64,
     bytes: u64,
 }
 
-impl Rows {
-    /// The next row.
-    pub(crate) fn next(&mut self) -> Result<Option<InputRow>, Error> {
+/// A line without its end.
+pub(crate) struct Line {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes read for it, its end included.
+    pub(crate) length: u64,
+    /// Whether all of them are in `bytes`; it was too long otherwise.
+    pub(crate) whole: bool,
+    /// Whether it has an end; the last line of a file may have none.
+    pub(crate) ended: bool,
+}
+
+impl Source for Rows {
+    type Row = InputRow;
+
+    fn next(&mut self) -> Result<Option<InputRow>, Error> {
         match self {
             Self::Texts(texts) => Ok(texts.next().map(|text| InputRow { id: None, text: Ok(text) })),
             Self::Lines(lines) => lines.next(),
         }
     }
 
-    /// Whether the next row may be long in coming: what is there should be answered first.
-    pub(crate) fn would_wait(&self) -> bool {
-        matches!(self, Self::Lines(lines) if lines.is_pipe && lines.source.buffer().is_empty())
+    fn would_wait(&self) -> bool {
+        matches!(self, Self::Lines(lines) if lines.is_pipe && lines.lines.source.buffer().is_empty())
     }
 
-    /// Bytes read so far.
-    pub(crate) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         match self {
             Self::Texts(_) => 0,
-            Self::Lines(lines) => lines.bytes,
+            Self::Lines(lines) => lines.lines.bytes,
         }
     }
 }
 
 impl Lines {
     fn next(&mut self) -> Result<Option<InputRow>, Error> {
-        let room = match self.form {
-            Form::Lines => self.max_text_bytes,
-            // Every byte of the text may be written as an escape of six.
-            Form::Jsonl => self.max_text_bytes * 6 + JSON_ROOM,
-        };
-        let read = read_line(&mut self.source, room)
-            .map_err(|error| file_error("the input can't be read", &self.name, error))?;
-        let Some(Line { bytes: mut line, length, whole }) = read else {
-            return Ok(None);
-        };
-        self.bytes += length;
-        self.number += 1;
-        if self.number == 1 && line.starts_with(b"\xef\xbb\xbf") {
-            // A byte order mark is no part of the first text.
-            line.drain(..3);
-        }
-        if !whole {
-            let error = Error::new(ErrorKind::InputTooLong, "the line is too long; split it into passages")
-                .with_context("bytes", length)
-                .with_context("limit", room);
-            return Ok(Some(InputRow { id: None, text: Err(error) }));
-        }
-        let row = match self.form {
-            Form::Lines => InputRow { id: None, text: utf8(line) },
-            Form::Jsonl => json_row(&line),
-        };
-        Ok(Some(row))
+        let line = self.lines.next();
+        let line = line.map_err(|error| file_error("the input can't be read", &self.name, error))?;
+        let Some(line) = line else { return Ok(None) };
+        Ok(Some(match line.check_length(self.lines.limit) {
+            Err(error) => InputRow { id: None, text: Err(error) },
+            Ok(bytes) => match self.form {
+                Form::Lines => InputRow { id: None, text: utf8(bytes) },
+                Form::Jsonl => json_row(&bytes),
+            },
+        }))
     }
 }
 
-fn utf8(line: Vec<u8>) -> Result<String, Error> {
+impl<R: BufRead> LineReader<R> {
+    /// What a line has beyond `limit` bytes is skipped.
+    pub(crate) fn new(source: R, limit: usize) -> Self {
+        Self { source, limit, number: 0, bytes: 0 }
+    }
+
+    /// The next line. A byte order mark at the start of the first is no part of it.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
+        let Some(mut line) = read_line(&mut self.source, self.limit)? else { return Ok(None) };
+        self.bytes += line.length;
+        self.number += 1;
+        if self.number == 1 && line.bytes.starts_with(b"\xef\xbb\xbf") {
+            line.bytes.drain(..3);
+        }
+        Ok(Some(line))
+    }
+
+    /// The number of the line that was read last; the first is 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where the lines come from.
+    pub(crate) fn source(&self) -> &R {
+        &self.source
+    }
+}
+
+impl Line {
+    /// The bytes, if they were not too many.
+    pub(crate) fn check_length(self, limit: usize) -> Result<Vec<u8>, Error> {
+        if self.whole {
+            return Ok(self.bytes);
+        }
+        Err(Error::new(ErrorKind::InputTooLong, "the line is too long; split it into passages")
+            .with_context("bytes", self.length)
+            .with_context("limit", limit))
+    }
+}
+
+pub(crate) fn utf8(line: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(line).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, "the line is not valid UTF-8; convert it, for example with iconv")
             .with_context("at byte", error.utf8_error().valid_up_to())
@@ -174,14 +232,6 @@ fn json_row(line: &[u8]) -> InputRow {
     }
 }
 
-struct Line {
-    bytes: Vec<u8>,
-    /// Bytes read for it, its end included.
-    length: u64,
-    /// Whether all of them are in `bytes`.
-    whole: bool,
-}
-
 /// Reads a line without its end. What a line has beyond `limit` is skipped, so that memory stays bounded.
 fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
@@ -201,14 +251,14 @@ fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>>
         length += used as u64;
         source.consume(used);
         if finished {
-            let whole = bytes.len() as u64 == length;
+            let (whole, ended) = (bytes.len() as u64 == length, end.is_some());
             if whole && bytes.ends_with(b"\n") {
                 bytes.pop();
                 if bytes.ends_with(b"\r") {
                     bytes.pop();
                 }
             }
-            return Ok((length > 0).then_some(Line { bytes, length, whole }));
+            return Ok((length > 0).then_some(Line { bytes, length, whole, ended }));
         }
     }
 }
@@ -219,15 +269,9 @@ mod tests {
 
     fn rows(text: &[u8], form: Form) -> Vec<InputRow> {
         let source: Box<dyn Read + Send> = Box::new(io::Cursor::new(text.to_vec()));
-        let mut lines = Lines {
-            source: BufReader::with_capacity(4, source),
-            form,
-            name: "test".to_owned(),
-            is_pipe: true,
-            max_text_bytes: 10,
-            number: 0,
-            bytes: 0,
-        };
+        let limit = if form == Form::Lines { 10 } else { max_json_bytes(10) };
+        let lines = LineReader::new(BufReader::with_capacity(4, source), limit);
+        let mut lines = Lines { lines, form, name: "test".to_owned(), is_pipe: true };
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 

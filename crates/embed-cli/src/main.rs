@@ -42,6 +42,7 @@ enum Command {
     Route(commands::route::RouteArgs),
     /// Move partitions from one route to another, step by step.
     Rollout(commands::rollout::RolloutArgs),
+    Migrate(commands::migrate::MigrateArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -57,6 +58,7 @@ async fn main() -> ExitCode {
     let checked = match &command {
         Command::Encode(args) => args.check(),
         Command::Route(args) => args.check(),
+        Command::Migrate(args) => args.check(),
         _ => Ok(()),
     };
     if let Err(conflict) = checked {
@@ -72,6 +74,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Compare(args) => commands::compare::run(args, home).await,
         Command::Route(args) => commands::route::run(args).await,
         Command::Rollout(args) => commands::rollout::run(args),
+        Command::Migrate(args) => commands::migrate::run(args, home).await,
         Command::Doctor(args) => commands::doctor::run(args, home).await,
         Command::Models(args) => commands::models::run(args, home).await,
         Command::Cache(args) => commands::cache::run(args, home).await,

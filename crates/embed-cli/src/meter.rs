@@ -1,33 +1,42 @@
-//! The progress of `embed encode`: a bar on a terminal, a last line otherwise, nothing when quiet.
+//! The progress of rows: a bar on a terminal, a last line otherwise, nothing when quiet.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Counts rows, and shows the bytes of the input as a bar where their number is known.
+/// Counts rows, and shows the bytes of the input, or the rows, as a bar where their number is known.
 pub(crate) struct Meter {
     bar: ProgressBar,
     summary: bool,
 }
 
 impl Meter {
-    /// `output_is_file` tells that rows don't go to the terminal, where they would mix with the bar.
+    /// A bar of the bytes of an input. `output_is_file` tells that rows don't go to the terminal, where they would
+    /// mix with the bar.
     pub(crate) fn new(bytes: Option<u64>, quiet: bool, output_is_file: bool) -> Self {
-        let terminal = io::stderr().is_terminal();
         let free = output_is_file || !io::stdout().is_terminal();
-        let target = if terminal && free && !quiet {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
+        let template = match bytes {
+            Some(_) => "{bar:30} {percent:>3}%  {msg}  {elapsed} gone, {eta} left",
+            None => "{spinner} {msg}  {elapsed} gone",
         };
-        let (bar, template) = match bytes {
-            Some(bytes) => (
-                ProgressBar::with_draw_target(Some(bytes), target),
-                "{bar:30} {percent:>3}%  {msg}  {elapsed} gone, {eta} left",
-            ),
-            None => (ProgressBar::with_draw_target(None, target), "{spinner} {msg}  {elapsed} gone"),
-        };
+        Self::draw(bytes, template, quiet || !free, quiet)
+    }
+
+    /// A bar of rows, of which some are there from an earlier run: they don't count for the speed of this one.
+    pub(crate) fn of_rows(rows: u64, done: u64, quiet: bool) -> Self {
+        let template = "{bar:30} {percent:>3}%  {pos} of {len} rows, {msg}  {elapsed} gone, {eta} left";
+        let meter = Self::draw(Some(rows), template, quiet, quiet);
+        meter.bar.set_position(done);
+        meter.bar.reset_eta();
+        meter
+    }
+
+    fn draw(length: Option<u64>, template: &str, hidden: bool, quiet: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let target =
+            if terminal && !hidden { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(length, target);
         // A template that doesn't parse would be a fault of this file; the default style serves.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -37,17 +46,32 @@ impl Meter {
     }
 
     pub(crate) fn advance(&self, rows: u64, tokens: u64, bytes: u64) {
-        self.bar.set_position(bytes);
         let rate = tokens as f64 / self.bar.elapsed().as_secs_f64().max(1e-3);
-        self.bar.set_message(format!("{rows} texts, {rate:.0} tokens/s"));
+        self.show(bytes, format!("{rows} texts, {rate:.0} tokens/s"));
+    }
+
+    /// Sets how far the bar is, and what stands beside it.
+    pub(crate) fn show(&self, position: u64, message: String) {
+        self.bar.set_position(position);
+        self.bar.set_message(message);
+    }
+
+    /// Writes a line above the bar, where there is one.
+    pub(crate) fn say(&self, line: &str) {
+        self.bar.println(line);
     }
 
     /// Takes the bar away and, on a terminal, says what was done.
     pub(crate) fn finish(&self, summary: &str) {
-        self.bar.finish_and_clear();
+        self.clear();
         if self.summary {
             // A closed standard error is no reason to fail.
             let _ = writeln!(io::stderr(), "{summary}");
         }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }

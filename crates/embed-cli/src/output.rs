@@ -9,8 +9,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use embed_core::{EmbeddingRef, Error, ErrorKind};
+use embed_core::{EmbeddingRef, Error, ErrorKind, Role};
 
+pub(crate) use jsonl::Outcome;
 pub(crate) use table::pad;
 
 use crate::exit::file_error;
@@ -56,7 +57,8 @@ pub(crate) struct Output {
 
 impl Output {
     /// Opens the output before any work is done, so that a wrong path costs no time.
-    pub(crate) fn open(format: Format, path: Option<&Path>) -> Result<Self, Error> {
+    /// With `text_role`, JSON lines have their text and this role.
+    pub(crate) fn open(format: Format, path: Option<&Path>, text_role: Option<Role>) -> Result<Self, Error> {
         let create = |path: &PathBuf| {
             File::create(path)
                 .map_err(|error| file_error("the output can't be written", path.display(), error))
@@ -67,8 +69,12 @@ impl Output {
             // `EncodeArgs::check` refuses it with better words.
             (Format::Npy, None) => return Err(Error::new(ErrorKind::Config, "an array needs a file")),
             (Format::Npy, Some(path)) => Box::new(npy::NpyWriter::new(create(path)?)),
-            (Format::Jsonl, None) => Box::new(jsonl::JsonlWriter(BufWriter::new(io::stdout()))),
-            (Format::Jsonl, Some(path)) => Box::new(jsonl::JsonlWriter(BufWriter::new(create(path)?))),
+            (Format::Jsonl, None) => {
+                Box::new(jsonl::JsonlWriter { out: BufWriter::new(io::stdout()), text_role })
+            }
+            (Format::Jsonl, Some(path)) => {
+                Box::new(jsonl::JsonlWriter { out: BufWriter::new(create(path)?), text_role })
+            }
             (Format::Table, None) => Box::new(table::TableWriter::new(BufWriter::new(io::stdout()))),
             (Format::Table, Some(path)) => Box::new(table::TableWriter::new(BufWriter::new(create(path)?))),
         };

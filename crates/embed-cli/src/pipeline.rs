@@ -15,9 +15,25 @@ use crate::input::{InputRow, Rows};
 const BATCH: usize = 32;
 const IN_FLIGHT: usize = 4;
 
-/// Rows that are embedded together.
-pub(crate) struct Batch {
-    pub(crate) rows: Vec<InputRow>,
+/// Rows, one after the other.
+pub(crate) trait Source: Send + 'static {
+    type Row: Send;
+
+    /// The next row.
+    fn next(&mut self) -> Result<Option<Self::Row>, Error>;
+
+    /// Whether the next row may be long in coming: what is there should be answered first.
+    fn would_wait(&self) -> bool {
+        false
+    }
+
+    /// Bytes read so far.
+    fn bytes(&self) -> u64;
+}
+
+/// Rows that are answered together.
+pub(crate) struct Batch<R> {
+    pub(crate) rows: Vec<R>,
     /// Bytes of the input that were read when its last row was.
     pub(crate) bytes: u64,
 }
@@ -39,11 +55,26 @@ pub(crate) async fn call_rows<T>(
     rows: Rows,
     call: impl AsyncFn(Vec<Arc<str>>) -> Result<T, Error>,
     mut each: impl FnMut(&Batch, &T) -> Result<(), Error>,
+    each: impl FnMut(&Batch<InputRow>, &EmbedResponse) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let answer = async |batch: &Batch<InputRow>| {
+        let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::<str>::from);
+        embedder.embed(EmbedRequest::new(texts, role).with_truncation(truncation)).await
+    };
+    in_batches(rows, answer, each).await
+}
+
+/// Answers all rows, and hands each batch with its answer over in the order of the input. An error comes after the
+/// batches before it. Dropping the future ends it between two batches.
+pub(crate) async fn in_batches<S: Source, A>(
+    source: S,
+    answer: impl AsyncFn(&Batch<S::Row>) -> Result<A, Error>,
+    mut each: impl FnMut(&Batch<S::Row>, &A) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     // Not a task of the runtime, which would wait for it at the end: a reader may never come back from a
     // terminal.
-    thread::spawn(move || read_batches(rows, &sender));
+    thread::spawn(move || read_batches(source, &sender));
     let batches = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|batch| (batch, receiver))
     });
@@ -51,6 +82,7 @@ pub(crate) async fn call_rows<T>(
         let batch = batch?;
         let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect();
         let answer = call(texts).await?;
+        let answer = answer(&batch).await?;
         Ok::<_, Error>((batch, answer))
     });
     let mut answered = pin!(answered.buffered(IN_FLIGHT));
@@ -64,7 +96,7 @@ pub(crate) async fn call_rows<T>(
 /// Sends the rows in batches, and an error of reading after the rows before it. A batch goes off when it is
 /// full or when the next row may be long in coming, so that a slow writer at the other end of a pipe gets
 /// its answers.
-fn read_batches(mut rows: Rows, sender: &mpsc::Sender<Result<Batch, Error>>) {
+fn read_batches<S: Source>(mut rows: S, sender: &mpsc::Sender<Result<Batch<S::Row>, Error>>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let row = rows.next();

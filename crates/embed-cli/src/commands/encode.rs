@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -13,6 +14,7 @@ use embed_router::{Coverage, Plan};
 use crate::cache::{CacheArgs, finish};
 use crate::exit::Exit;
 use crate::input::{Form, Input, InputRow};
+use crate::input::{Form, Input, InputRow, is_same_file};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
 use crate::pipeline::{Batch, call_rows};
@@ -64,6 +66,10 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 
+    /// Give each JSON line its text and role too, so that the file can be migrated to another model.
+    #[arg(long)]
+    with_text: bool,
+
     /// Write to a file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -94,15 +100,16 @@ enum Reach {
 impl EncodeArgs {
     /// What is wrong with the flags together.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let same =
-            |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
         match (&self.input, &self.output) {
             (None, _) if self.texts.is_empty() => {
                 Err("there is nothing to embed: give texts, or --input FILE")
             }
-            (Some(input), Some(output)) if same(input, output) => {
+            (Some(input), Some(output)) if is_same_file(input, output) => {
                 Err("--input and --output are the same file")
             }
+            _ if self.with_text && self.format != Format::Jsonl => Err(
+                "--with-text is for --format jsonl; a table has the texts, an array has no place for them",
+            ),
             (_, None) if self.format == Format::Npy => Err("--format npy needs --output FILE"),
             _ => Ok(()),
         }
@@ -151,6 +158,9 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
     finish(cache.as_ref()).await;
     sink.finish()
 }
+    let stack = args.service.load_cached(home, &args.cache).await?;
+    let text_role = args.with_text.then_some(args.role);
+    let mut output = Output::open(args.format, args.output.as_deref(), text_role)?;
 
 fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>> {
     plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_ref))
@@ -232,6 +242,34 @@ impl Totals {
         let mut summary = format!("{texts} texts");
         if *failed > 0 {
             summary += &format!(", {failed} failed");
+        let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
+        let cached = if *cached == 0 { String::new() } else { format!(", {cached} from the cache") };
+        format!(
+            "{rows} texts{failed}{cached}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
+            model.dimension(),
+            model.space()
+        )
+    }
+}
+
+fn write_rows(
+    output: &mut Output,
+    batch: &Batch<InputRow>,
+    response: &EmbedResponse,
+    totals: &mut Totals,
+) -> Result<(), Error> {
+    let mut answers = response.rows();
+    for input in &batch.rows {
+        let row = match &input.text {
+            Ok(_) => answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?,
+            Err(error) => Err(error),
+        };
+        match row {
+            Ok(embedding) => {
+                totals.tokens += embedding.info().tokens.map_or(0, |tokens| tokens.used as u64);
+                totals.cached += u64::from(embedding.info().tier.is_some());
+            }
+            Err(_) => totals.failed += 1,
         }
         if *cached > 0 {
             summary += &format!(", {cached} from the cache");

@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod encode;
+pub(crate) mod migrate;
 pub(crate) mod models;
 pub(crate) mod ollama;
 pub(crate) mod rollout;

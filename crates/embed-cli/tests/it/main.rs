@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_setup;
 mod cache;
 mod encode;
+mod migrate;
 mod models;
 mod ollama;
 mod route;

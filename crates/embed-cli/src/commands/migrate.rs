@@ -1,0 +1,292 @@
+//! `embed migrate`: a collection in one space becomes one in another, row by row, whatever happens on the way.
+
+mod ask;
+mod checkpoint;
+mod row;
+mod source;
+mod tally;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, Role, Truncation};
+use embed_e5::assets::DataHome;
+
+use ask::Asker;
+use checkpoint::{Checkpoint, Job, Paths, Shape};
+use row::{Fate, Plan, Row};
+use source::{Source, Survey};
+use tally::Tally;
+
+use crate::cache::CacheArgs;
+use crate::exit::Exit;
+use crate::input::is_same_file;
+use crate::meter::Meter;
+use crate::output::print;
+use crate::pipeline::{Batch, in_batches};
+use crate::service::{ServiceArgs, Stack, parse_role, parse_truncation};
+
+/// Embed a collection anew with another model.
+///
+/// The input is a file of JSON lines as `embed encode --with-text` writes them: each has `space` and `text`, perhaps
+/// `role`, and whatever else. Rows of the old space get new vectors; rows that are in the new space already stay as
+/// they are; all else in a row is carried over as it was written, in its order. A line that can't be migrated stops
+/// the command before it begins.
+///
+/// OUTPUT appears when it is whole. Until then its rows are in OUTPUT.partial, and after a kill, a full disk or a
+/// back end that is gone the same command goes on where they end.
+///
+/// A text that the new model can't embed becomes a row with an error and without a vector, and the exit code is 1.
+/// Such rows, and those alone, are tried again when OUTPUT is the input of another migration.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// The space of the rows to embed anew, as their `space` says it.
+    #[arg(long, value_name = "SPACE")]
+    from_space: String,
+
+    /// The space that must come out. The flags of the service choose it; this makes sure of it.
+    #[arg(long, value_name = "SPACE")]
+    to: Option<String>,
+
+    /// The file of JSON lines. It is read twice, so it can't be a pipe.
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Embed rows anew that are in the new space already: for other weights or another precision.
+    #[arg(long)]
+    same_space: bool,
+
+    /// What a text is for if its row has no `role`.
+    #[arg(long, default_value = "document", value_parser = parse_role)]
+    role: Role,
+
+    /// What to do with a text longer than the new model reads: error, end, start, chunk-mean.
+    #[arg(long, default_value = "error", value_parser = parse_truncation)]
+    truncate: Truncation,
+
+    /// Seconds to wait for a back end that is gone before the command stops.
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    patience: u64,
+
+    /// Replace an output that is there.
+    #[arg(long)]
+    force: bool,
+
+    /// Begin anew instead of going on with the rows of an earlier run.
+    #[arg(long)]
+    restart: bool,
+
+    /// No progress on standard error and no summary on standard output.
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+impl MigrateArgs {
+    /// What is wrong with the flags together.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if is_same_file(&self.input, &self.output) {
+            return Err("--input and --output are the same file");
+        }
+        Ok(())
+    }
+
+    /// What this model can do with the rows.
+    fn plan(&self, model: &ModelInfo) -> Result<Plan, Error> {
+        let (space, to) = (model.space().id(), self.to.as_deref());
+        if to.is_some_and(|to| to != space) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the model doesn't embed into the space that --to names; choose another with --service and --model",
+            )
+            .with_context("its space", space)
+            .with_context("--to", to.unwrap_or_default()));
+        }
+        if self.from_space == space && !self.same_space {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the rows would stay in their space; choose another model with --service and --model, or pass \
+                 --same-space to embed them anew",
+            )
+            .with_context("space", space));
+        }
+        Ok(Plan { from: self.from_space.clone(), to: space.to_owned(), role: self.role })
+    }
+
+    fn end(&self, tally: Tally, how: &str) -> Result<Exit, Error> {
+        let Tally { embedded, carried, failed } = tally;
+        let again = if failed == 0 {
+            String::new()
+        } else {
+            format!("; migrate {} to try the failed ones again", self.output.display())
+        };
+        if !self.quiet {
+            print(&format!(
+                "{} rows: {embedded} embedded, {carried} carried over, {failed} failed; {how}{again}\n",
+                tally.rows()
+            ))?;
+        }
+        Ok(if failed == 0 { Exit::Done } else { Exit::Failures })
+    }
+}
+
+/// A migration that has read its input once.
+struct Migration<'a> {
+    args: &'a MigrateArgs,
+    stack: &'a Stack,
+    plan: Plan,
+    job: Job,
+    to_embed: u64,
+}
+
+pub(crate) async fn run(args: MigrateArgs, home: DataHome) -> Result<Exit, Error> {
+    let paths = Paths::of(&args.output);
+    paths.check()?;
+    if !args.force && !paths.is_begun() {
+        paths.check_absent()?;
+    }
+    let stack = args.service.load_cached(home, &args.cache).await?;
+    let migration = Migration::prepare(&args, &stack)?;
+    if !args.restart
+        && let Some(tally) = paths.finished(&migration.job, migration.source()?, &migration.shape())?
+    {
+        return args.end(tally, "it was whole already");
+    }
+    if !args.force {
+        paths.check_absent()?;
+    }
+    migration.run(paths).await
+}
+
+impl<'a> Migration<'a> {
+    fn prepare(args: &'a MigrateArgs, stack: &'a Stack) -> Result<Self, Error> {
+        let model = stack.embedder.model();
+        let plan = args.plan(model)?;
+        let survey = Survey::take(&args.input, &plan, args.quiet)?;
+        let job = Job {
+            input: survey.input,
+            from: plan.from.clone(),
+            variant: model.variant().id().to_owned(),
+            role: args.role,
+            truncation: args.truncate,
+        };
+        Ok(Self { args, stack, plan, job, to_embed: survey.to_embed })
+    }
+
+    fn source(&self) -> Result<Source, Error> {
+        Source::open(&self.args.input, &self.plan)
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        Shape::of(self.stack.embedder.model())
+    }
+
+    async fn run(&self, paths: Paths) -> Result<Exit, Error> {
+        let mut checkpoint = Checkpoint::open(paths, &self.job, self.args.restart)?;
+        let (source, kept) = checkpoint.keep(|| self.source(), &self.shape())?;
+        let (seen, started, mut tally) = (source.seen(), Instant::now(), kept);
+        let meter = Meter::of_rows(self.to_embed, kept.asked(), self.args.quiet);
+        let each = |batch: &Batch<Row>, response: &EmbedResponse| {
+            checkpoint.append(&lines(batch, response, &mut tally)?)?;
+            let rate = (tally.asked() - kept.asked()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
+            meter.show(tally.asked(), format!("{rate:.0} rows/s"));
+            Ok(())
+        };
+        let asker = self.asker(&meter);
+        let answer = async |batch: &Batch<Row>| {
+            let texts: Vec<_> = batch.rows.iter().filter_map(Row::text).collect();
+            asker.ask(&texts).await
+        };
+        let done = tokio::select! {
+            done = in_batches(source, answer, each) => done,
+            stopped = stop_signal() => Err(stopped),
+        };
+        meter.clear();
+        self.stack.finish().await;
+        let rows = self.job.input.rows;
+        done.map_err(|error| error.with_context("rows kept", format!("{} of {rows}", tally.rows())))?;
+        if seen.get() != Some(&self.job.input) || tally.rows() != rows {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the input was changed while it was read; leave it alone, and begin anew with --restart",
+            )
+            .with_context("rows at first", rows)
+            .with_context("rows written", tally.rows()));
+        }
+        checkpoint.finish()?;
+        let earlier =
+            if kept.rows() == 0 { String::new() } else { format!("{} of them earlier; ", kept.rows()) };
+        let seconds = started.elapsed().as_secs_f64();
+        self.args.end(tally, &format!("{earlier}{seconds:.2} s; space {}", self.plan.to))
+    }
+
+    fn asker<'m>(&'m self, meter: &'m Meter) -> Asker<'m> {
+        let embedder = &*self.stack.embedder;
+        Asker {
+            embedder,
+            space: embedder.model().space(),
+            truncation: self.args.truncate,
+            patience: Duration::from_secs(self.args.patience),
+            meter,
+        }
+    }
+}
+
+/// The lines of a batch.
+fn lines(batch: &Batch<Row>, response: &EmbedResponse, tally: &mut Tally) -> Result<Vec<u8>, Error> {
+    let (mut lines, mut answers) = (Vec::new(), response.rows());
+    for row in &batch.rows {
+        match row {
+            Row::Carried(line) => {
+                lines.extend_from_slice(line.as_bytes());
+                lines.push(b'\n');
+                tally.add(Fate::Carried);
+            }
+            Row::Embedded(text) => {
+                let answer =
+                    answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?;
+                tally.add(if answer.is_ok() { Fate::Embedded } else { Fate::Failed });
+                text.write(&answer.into(), &mut lines)?;
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Waits until somebody asks the process to end.
+async fn stop_signal() -> Error {
+    let stopped = match wait_for_signal().await {
+        Ok(()) => Error::new(ErrorKind::Unavailable, "stopped by a signal; the same command goes on"),
+        Err(error) => {
+            Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
+        }
+    };
+    stopped.temporary()
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,231 @@
+//! Asking the back end for the rows of a batch until each has an answer that another question wouldn't change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, Retry, Role, Space, Truncation,
+};
+use tokio::time::{Instant, sleep};
+
+use super::row::Text;
+use crate::meter::Meter;
+
+/// From here to there each pause is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// A text that fails so often in a row, while the back end answers others, fails for its own sake.
+const TRIES: usize = 3;
+
+/// Asks a back end, and waits for it while it is gone.
+pub(super) struct Asker<'a> {
+    pub(super) embedder: &'a dyn Embedder,
+    pub(super) space: &'a Space,
+    pub(super) truncation: Truncation,
+    /// How long it waits, for each batch.
+    pub(super) patience: Duration,
+    pub(super) meter: &'a Meter,
+}
+
+/// Whether an error is a row's answer.
+enum Verdict {
+    /// It is: the text can't be embedded.
+    Answer,
+    /// It is if the back end answers other rows.
+    AnswerAmongOthers,
+    /// Another question may be answered.
+    AskAgain,
+    /// Nothing can be embedded before something is mended.
+    Stop,
+}
+
+impl Asker<'_> {
+    /// A row for each text. Fails if the back end is gone for longer than the patience lasts, or if it is set up
+    /// wrongly; with the number of the line of the first text that it didn't answer.
+    pub(super) async fn ask(&self, texts: &[&Text]) -> Result<EmbedResponse, Error> {
+        let mut answers = EmbedResponse::builder(texts.len(), self.space.dimension());
+        let mut pauses = pauses();
+        let (started, mut tries) = (Instant::now(), 0);
+        let mut open: Vec<usize> = (0..texts.len()).collect();
+        loop {
+            let mut failed: Vec<(usize, Error)> = Vec::new();
+            for role in [Role::Document, Role::Query] {
+                let asked: Vec<usize> = open.iter().copied().filter(|&row| texts[row].role == role).collect();
+                if asked.is_empty() {
+                    continue;
+                }
+                let request = EmbedRequest::new(asked.iter().map(|&row| Arc::clone(&texts[row].text)), role);
+                match self.embedder.embed(request.with_truncation(self.truncation)).await {
+                    Err(error) => failed.extend(asked.into_iter().map(|row| (row, error.clone()))),
+                    Ok(response) => {
+                        for (row, answer) in asked.into_iter().zip(response.rows()) {
+                            match answer {
+                                Ok(vector) if vector.space() != self.space => {
+                                    return Err(stopped(&other_space(vector.space()), texts[row].line));
+                                }
+                                Err(error) if !matches!(Verdict::on(error), Verdict::Answer) => {
+                                    failed.push((row, error.clone()));
+                                }
+                                answer => answers.put_row(row, answer),
+                            }
+                        }
+                    }
+                }
+            }
+            failed.sort_by_key(|&(row, _)| row);
+            let Some((first, error)) = failed.first() else { return Ok(answers.build()) };
+            let stop = stopped(error, texts[*first].line);
+            let others_came = failed.len() < texts.len();
+            tries += 1;
+            if failed.iter().any(|(_, error)| matches!(Verdict::on(error), Verdict::Stop)) {
+                return Err(stop);
+            }
+            let lasting =
+                failed.iter().all(|(_, error)| matches!(Verdict::on(error), Verdict::AnswerAmongOthers));
+            if others_came && (lasting || tries >= TRIES) && self.is_there().await {
+                for (row, error) in failed {
+                    answers.fail(row, error);
+                }
+                return Ok(answers.build());
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if lasting || started.elapsed() + pause > self.patience {
+                return Err(stop);
+            }
+            self.meter.say(&format!("waiting for the back end: {error}"));
+            sleep(pause).await;
+            open = failed.into_iter().map(|(row, _)| row).collect();
+        }
+    }
+
+    async fn is_there(&self) -> bool {
+        Health::is_available(&self.embedder.health().await)
+    }
+}
+
+impl Verdict {
+    fn on(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidInput | ErrorKind::InputTooLong => Self::Answer,
+            ErrorKind::Config
+            | ErrorKind::ModelNotFound
+            | ErrorKind::Unauthorized
+            | ErrorKind::SpaceMismatch
+            | ErrorKind::Internal => Self::Stop,
+            _ if error.retry() == Retry::Permanent => Self::AnswerAmongOthers,
+            _ => Self::AskAgain,
+        }
+    }
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    let pauses = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    pauses.with_factor(2.0).with_jitter().without_max_times().build()
+}
+
+fn other_space(space: &Space) -> Error {
+    Error::new(ErrorKind::SpaceMismatch, "the back end answered in another space than it began with")
+        .with_context("space", space)
+}
+
+fn stopped(error: &Error, line: u64) -> Error {
+    Error::new(error.kind(), "the back end can't embed the rows now; once it can, the same command goes on")
+        .with_context("line", line)
+        .with_source(error.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_testkit::Scripted;
+    use serde_json::json;
+
+    use super::super::row::{Plan, Row};
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    async fn ask(back_end: &Scripted, texts: &[(&str, Role)]) -> Result<EmbedResponse, Error> {
+        let plan = Plan { from: "a".to_owned(), to: "b".to_owned(), role: Role::Document };
+        let rows = texts.iter().zip(7..).map(|((text, role), line)| {
+            let row = json!({ "space": "a", "text": text, "role": role }).to_string();
+            plan.read(row.into_bytes(), line).unwrap()
+        });
+        let rows: Vec<Row> = rows.collect();
+        let texts: Vec<_> = rows.iter().filter_map(Row::text).collect();
+        let (space, meter) = (back_end.model().space(), &Meter::of_rows(1, 0, true));
+        let asker =
+            Asker { embedder: back_end, space, truncation: Truncation::Error, patience: PATIENCE, meter };
+        asker.ask(&texts).await
+    }
+
+    const TEXTS: [(&str, Role); 3] =
+        [("one", Role::Document), ("two", Role::Query), ("poison", Role::Document)];
+
+    fn gone() -> Error {
+        Error::new(ErrorKind::Unavailable, "gone").with_retry(Retry::Exhausted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_text_is_embedded_in_its_role() {
+        let back_end = Scripted::new("b", 8);
+        let response = ask(&back_end, &TEXTS).await.unwrap();
+        for (row, (text, role)) in TEXTS.iter().enumerate() {
+            assert_eq!(response.row(row).unwrap().vector(), back_end.vector(text, *role));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_back_end_that_comes_back_is_waited_for() {
+        let back_end = Scripted::new("b", 8);
+        back_end.fail_calls(Some(gone()));
+        let returns = async {
+            sleep(PATIENCE / 2).await;
+            back_end.fail_calls(None);
+        };
+        let (response, ()) = tokio::join!(ask(&back_end, &TEXTS), returns);
+        assert_eq!(response.unwrap().rows().flatten().count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_back_end_that_stays_away_ends_it_and_the_line_is_named() {
+        let back_end = Scripted::new("b", 8);
+        back_end.fail_calls(Some(gone()));
+        let started = Instant::now();
+        let error = ask(&back_end, &TEXTS).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("line: 7"), "{error}");
+        assert!((PATIENCE / 2..=PATIENCE).contains(&started.elapsed()), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_that_breaks_the_back_end_fails_alone_if_that_answers_others() {
+        for error in [gone(), gone().with_retry(Retry::Permanent), gone().temporary()] {
+            let back_end = Scripted::new("b", 8);
+            back_end.fail_texts_with("poison", error);
+            let response = ask(&back_end, &TEXTS).await.unwrap();
+            assert_eq!(response.errors().map(|(row, _)| row).collect::<Vec<_>>(), [2]);
+
+            // All by itself it can't be told from a back end that is gone; and so it is if that says so.
+            assert!(ask(&back_end, &TEXTS[2..]).await.is_err());
+            back_end.set_health(Health::unavailable(gone()));
+            assert!(ask(&back_end, &TEXTS).await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_with_a_text_is_its_answer_and_what_is_wrong_with_the_set_up_is_not() {
+        let back_end = Scripted::new("b", 8);
+        let started = Instant::now();
+        back_end.fail_texts_with("poison", Error::new(ErrorKind::InputTooLong, "too long"));
+        assert_eq!(ask(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
+        for kind in [ErrorKind::Config, ErrorKind::ModelNotFound, ErrorKind::Unauthorized] {
+            back_end.fail_texts_with("poison", Error::new(kind, "mend it"));
+            let error = ask(&back_end, &TEXTS).await.unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains("line: 9"), "{error}");
+        }
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,317 @@
+//! The output in the making, which is also the checkpoint: `OUTPUT.partial` holds the rows so far, and
+//! `OUTPUT.partial.json` beside it says of what.
+//!
+//! A process may die between any two steps. `OUTPUT.partial` is there first, empty; then what it is of; then rows are
+//! appended; at the end it gets the name of the output in one step, and what it was of goes away. So rows are never
+//! there without what they are of, and an output of that name is whole.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use embed_core::{Error, ErrorKind, ModelInfo, Role, Truncation};
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+use super::source::{Fingerprint, Source};
+use super::tally::Tally;
+use crate::exit::file_error;
+use crate::input::{LineReader, max_json_bytes};
+use crate::pipeline::Source as _;
+use crate::service::max_text_bytes;
+
+/// What a migration is of: rows of one job go into one output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) input: Fingerprint,
+    pub(super) from: String,
+    /// The variant of the new vectors.
+    pub(super) variant: String,
+    /// What a text is for if its row doesn't say.
+    pub(super) role: Role,
+    pub(super) truncation: Truncation,
+}
+
+/// The files of an output.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    pub(super) output: PathBuf,
+    partial: PathBuf,
+    job: PathBuf,
+}
+
+/// How rows that were written are known again.
+pub(super) struct Shape<'a> {
+    pub(super) space: &'a str,
+    pub(super) dimension: usize,
+    /// The longest line, in bytes.
+    pub(super) limit: usize,
+}
+
+/// An output in the making, which nobody else writes.
+pub(super) struct Checkpoint {
+    paths: Paths,
+    file: File,
+    bytes: u64,
+}
+
+impl Paths {
+    pub(super) fn of(output: &Path) -> Self {
+        let with = |end: &str| {
+            let mut path = output.as_os_str().to_owned();
+            path.push(end);
+            PathBuf::from(path)
+        };
+        Self { output: output.to_owned(), partial: with(".partial"), job: with(".partial.json") }
+    }
+
+    /// Fails if no file can come to this place.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let folder = folder_of(&self.output);
+        let wrong = if self.output.is_dir() {
+            "the output is a folder; name a file"
+        } else if !folder.is_dir() {
+            "the output's folder doesn't exist; make it, or choose another place"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Config, wrong).with_context("file", self.output.display()))
+    }
+
+    /// Fails if the output is there.
+    pub(super) fn check_absent(&self) -> Result<(), Error> {
+        if !self.output.exists() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Config, "the output exists; choose another, or pass --force to replace it")
+            .with_context("file", self.output.display()))
+    }
+
+    /// Whether an earlier run has left something.
+    pub(super) fn is_begun(&self) -> bool {
+        self.job.exists()
+    }
+
+    /// The counts, if a process that finished this job died before it could take away what the job was: the output
+    /// is whole then. The rows are compared to the end of `source` to be sure.
+    pub(super) fn finished(
+        &self,
+        job: &Job,
+        mut source: Source,
+        shape: &Shape<'_>,
+    ) -> Result<Option<Tally>, Error> {
+        if self.partial.exists() || !self.output.exists() || self.read_job()?.as_ref() != Some(job) {
+            return Ok(None);
+        }
+        let output =
+            File::open(&self.output).map_err(|error| self.failed("can't be read", &self.output, error))?;
+        let (bytes, tally) = self.known_rows(&output, &mut source, shape)?;
+        let length =
+            output.metadata().map_err(|error| self.failed("can't be read", &self.output, error))?.len();
+        if tally.rows() != job.input.rows || bytes != length {
+            return Ok(None);
+        }
+        self.remove_job()?;
+        Ok(Some(tally))
+    }
+
+    /// Counts the lines of `file` up to the first that is not whole, or not the line of the row of `source`, and their
+    /// bytes. One more row of `source` may be read than there are such lines.
+    fn known_rows(&self, file: &File, source: &mut Source, shape: &Shape<'_>) -> Result<(u64, Tally), Error> {
+        let mut lines = LineReader::new(BufReader::with_capacity(1 << 16, file), shape.limit);
+        let (mut bytes, mut tally) = (0, Tally::default());
+        loop {
+            let line = lines.next().map_err(|error| self.failed("can't be read", &self.partial, error))?;
+            let Some(line) = line.filter(|line| line.ended && line.whole) else { break };
+            let row = source.next()?;
+            let fate = row.and_then(|row: Row| row.fate_in(&line.bytes, shape.space, shape.dimension));
+            let Some(fate) = fate else { break };
+            tally.add(fate);
+            bytes += line.length;
+        }
+        Ok((bytes, tally))
+    }
+
+    /// What the rows in the making are of; `None` if there is nothing that says it.
+    fn read_job(&self) -> Result<Option<Job>, Error> {
+        match fs::read(&self.job) {
+            // A process that died while it wrote this has written no rows.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("can't be read", &self.job, error)),
+        }
+    }
+
+    fn write_job(&self, job: &Job) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&self.job)?;
+            serde_json::to_writer(&mut file, job)?;
+            file.write_all(b"\n")?;
+            file.sync_all()
+        };
+        write().map_err(|error| self.failed("can't be written", &self.job, error))
+    }
+
+    fn remove_job(&self) -> Result<(), Error> {
+        match fs::remove_file(&self.job) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("can't be removed", &self.job, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, what: &str, path: &Path, error: io::Error) -> Error {
+        file_error(&format!("a file of the migration {what}"), path.display(), error)
+    }
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn of(model: &'a ModelInfo) -> Self {
+        let (space, dimension) = (model.space().id(), model.dimension());
+        // A line may grow by the fields that it had not, and a number takes up to 16 characters.
+        Self { space, dimension, limit: 2 * max_json_bytes(max_text_bytes()) + 16 * dimension }
+    }
+}
+
+impl Checkpoint {
+    /// Opens the output in the making; an earlier run may have left one, of the same job unless `restart` clears it.
+    pub(super) fn open(paths: Paths, job: &Job, restart: bool) -> Result<Self, Error> {
+        let file = lock(&paths)?;
+        let failed = |error| paths.failed("can't be written", &paths.partial, error);
+        if restart {
+            file.set_len(0).map_err(failed)?;
+        }
+        if file.metadata().map_err(failed)?.len() == 0 {
+            paths.write_job(job)?;
+        } else {
+            let difference = match paths.read_job()? {
+                Some(before) => job.difference(&before),
+                None => Some("nothing says of what"),
+            };
+            if let Some(difference) = difference {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "an earlier migration to this output was not finished and is not this one; \
+                     repeat that one, or pass --restart to drop its rows",
+                )
+                .with_context("file", paths.partial.display())
+                .with_context("differs", difference));
+            }
+        }
+        Ok(Self { paths, file, bytes: 0 })
+    }
+
+    /// Keeps the rows that an earlier run wrote, and cuts off what isn't a whole one. `open` gives the rows of the
+    /// input from the first on; what is given back goes on behind those that are kept.
+    pub(super) fn keep(
+        &mut self,
+        open: impl Fn() -> Result<Source, Error>,
+        shape: &Shape<'_>,
+    ) -> Result<(Source, Tally), Error> {
+        let (bytes, tally) = self.paths.known_rows(&self.file, &mut open()?, shape)?;
+        self.file
+            .set_len(bytes)
+            .and_then(|()| self.file.seek(SeekFrom::Start(bytes)))
+            .map_err(|error| self.paths.failed("can't be written", &self.paths.partial, error))?;
+        self.bytes = bytes;
+        let mut source = open()?;
+        source.skip(tally.rows())?;
+        Ok((source, tally))
+    }
+
+    /// Appends whole lines.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Error> {
+        self.file.write_all(lines).map_err(|error| {
+            file_error("the output can't be written", self.paths.partial.display(), error)
+        })?;
+        self.bytes += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Gives the output its name, once all of it is on the disk.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let Self { paths, file, bytes } = self;
+        let failed = |error| file_error("the output can't be written", paths.output.display(), error);
+        file.sync_all().map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length != bytes {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the output is not what was written; something else writes to it, so pass --restart",
+            )
+            .with_context("file", paths.partial.display())
+            .with_context("bytes", length)
+            .with_context("written", bytes));
+        }
+        fs::rename(&paths.partial, &paths.output).map_err(failed)?;
+        sync_folder(&paths.output).map_err(failed)?;
+        paths.remove_job()
+    }
+}
+
+impl Job {
+    /// In what another job differs.
+    fn difference(&self, other: &Self) -> Option<&'static str> {
+        let differs = [
+            (self.input != other.input, "the input"),
+            (self.from != other.from, "--from-space"),
+            (self.variant != other.variant, "the model"),
+            (self.role != other.role, "--role"),
+            (self.truncation != other.truncation, "--truncate"),
+        ];
+        differs.into_iter().find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+/// Opens the output in the making for this process alone. The lock goes with the file: a process that dies gives it
+/// back.
+fn lock(paths: &Paths) -> Result<File, Error> {
+    let path = &paths.partial;
+    let failed = |error| file_error("the output can't be written", path.display(), error);
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        match file.try_lock() {
+            // Whoever had it may have given it the output's name since it was opened here.
+            Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(file),
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "another process migrates to this output; wait for it, or choose another output",
+                )
+                .with_context("file", path.display()));
+            }
+        }
+    }
+}
+
+/// Whether this file still has this name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let own = file.metadata()?;
+    match path.metadata() {
+        Ok(there) => Ok((own.dev(), own.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere there is no such question that the standard library answers; a name that is gone is seen.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
+/// Sees to it that the names in the folder of a file are on the disk, where the system lets a folder be opened.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder_of(path)).and_then(|folder| folder.sync_all()) } else { Ok(()) }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,329 @@
+//! One line of a collection: what it says of its vector, and all that it says besides, as it was written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use embed_core::{Error, ErrorKind, Role};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::input::utf8;
+use crate::output::Outcome;
+
+/// What a migration does with a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// The space whose rows are embedded anew.
+    pub(super) from: String,
+    /// The space whose rows stay as they are.
+    pub(super) to: String,
+    /// What a text is for if its row doesn't say.
+    pub(super) role: Role,
+}
+
+/// A line, and what is to be done with it.
+pub(super) enum Row {
+    /// It is in the target space and stays as it was written.
+    Carried(String),
+    Embedded(Text),
+}
+
+/// A text to embed, with the line that it came in.
+pub(super) struct Text {
+    pub(super) text: Arc<str>,
+    pub(super) role: Role,
+    /// The number of its line.
+    pub(super) line: u64,
+    fields: Fields,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Embedded,
+    Carried,
+    /// It has an error in place of a vector.
+    Failed,
+}
+
+/// The fields of an object in their order, with their values as they were written.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+/// A line with other fields in the places of those about its vector.
+struct Merged<'a> {
+    text: &'a Fields,
+    vector: &'a Fields,
+}
+
+impl Plan {
+    /// Reads a line.
+    pub(super) fn read(&self, line: Vec<u8>, number: u64) -> Result<Row, Error> {
+        let line = utf8(line)?;
+        let fields: Fields = serde_json::from_str(&line).map_err(|error| {
+            // serde_json's message may quote the line, so only the place is told.
+            refused("the line is not a JSON object").with_context("column", error.column())
+        })?;
+        for name in ["text", "role"].iter().chain(&Outcome::FIELDS) {
+            if fields.0.iter().filter(|(field, _)| field == name).count() > 1 {
+                return Err(refused("the row has a field twice").with_context("field", name));
+            }
+        }
+        let space: Option<String> = fields.parse("space", "the row's `space` is not a string")?;
+        match space {
+            Some(space) if space == self.from => {}
+            Some(space) if space == self.to => return Ok(Row::Carried(line)),
+            Some(space) => {
+                return Err(refused("the row is in neither of the two spaces; migrate each space by itself")
+                    .with_context("its space", space)
+                    .with_context("from", &self.from)
+                    .with_context("to", &self.to));
+            }
+            None if fields.get("error").is_some() => {}
+            None => return Err(refused("the row names no `space`; `embed encode` writes one into each row")),
+        }
+        let text: Option<String> = fields.parse("text", "the row's `text` is not a string")?;
+        let text = text.ok_or_else(|| {
+            refused("the row has no `text` to embed; `embed encode --with-text` writes it into each row")
+        })?;
+        let role: Option<Role> = fields.parse("role", "the row's `role` is neither query nor document")?;
+        let role = role.unwrap_or(self.role);
+        Ok(Row::Embedded(Text { text: text.into(), role, line: number, fields }))
+    }
+}
+
+impl Row {
+    pub(super) fn text(&self) -> Option<&Text> {
+        match self {
+            Self::Carried(_) => None,
+            Self::Embedded(text) => Some(text),
+        }
+    }
+
+    /// What became of this row in a line that an earlier run wrote; `None` if the line isn't this row's.
+    pub(super) fn fate_in(&self, line: &[u8], to: &str, dimension: usize) -> Option<Fate> {
+        let text = match self {
+            Self::Carried(own) => return (own.as_bytes() == line).then_some(Fate::Carried),
+            Self::Embedded(text) => text,
+        };
+        let fields: Fields = serde_json::from_slice(line).ok()?;
+        let same = fields.of_the_text().eq(text.fields.of_the_text());
+        let space: Option<String> = fields.parse("space", "").ok()?;
+        let vector: Option<Vec<f32>> = fields.parse("embedding", "").ok()?;
+        match (space, vector, fields.get("error")) {
+            (Some(space), Some(vector), None) if same && space == to && vector.len() == dimension => {
+                Some(Fate::Embedded)
+            }
+            (None, None, Some(_)) if same => Some(Fate::Failed),
+            _ => None,
+        }
+    }
+}
+
+impl Text {
+    /// Writes the line with what is known of its new vector. The fields about the vector come where they were, and
+    /// at the end if they weren't there.
+    pub(super) fn write(&self, outcome: &Outcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
+        let mut write = || {
+            let vector = serde_json::from_str(&serde_json::to_string(outcome)?)?;
+            serde_json::to_writer(&mut *lines, &Merged { text: &self.fields, vector: &vector })
+        };
+        write().map_err(|error| {
+            Error::new(ErrorKind::Internal, "a row can't be written").with_context("column", error.column())
+        })?;
+        lines.push(b'\n');
+        Ok(())
+    }
+}
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
+    }
+
+    /// The value of a field; a field that is `null` is none.
+    fn parse<'a, T: Deserialize<'a>>(&'a self, name: &str, wrong: &str) -> Result<Option<T>, Error> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        // serde_json's message may quote the value.
+        serde_json::from_str(value.get()).map_err(|_| refused(wrong))
+    }
+
+    /// All that isn't about the vector.
+    fn of_the_text(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.0.iter().filter(|(field, _)| !is_of_the_vector(field));
+        fields.map(|(field, value)| (field.as_str(), value.get()))
+    }
+}
+
+fn is_of_the_vector(field: &str) -> bool {
+    Outcome::FIELDS.contains(&field)
+}
+
+fn refused(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = object.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl Serialize for Merged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (field, value) in &self.text.0 {
+            if !is_of_the_vector(field) {
+                object.serialize_entry(field, value)?;
+            } else if let Some(value) = self.vector.get(field) {
+                object.serialize_entry(field, value)?;
+            }
+        }
+        for (field, value) in &self.vector.0 {
+            if self.text.get(field).is_none() {
+                object.serialize_entry(field, value)?;
+            }
+        }
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_core::{EmbedResponse, ModelInfo, RowInfo, Space, Variant};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan { from: "a".to_owned(), to: "b/mean/plain/l2/2".to_owned(), role: Role::Document }
+    }
+
+    fn text(line: &str) -> Text {
+        match plan().read(line.into(), 1).unwrap() {
+            Row::Embedded(text) => text,
+            Row::Carried(_) => panic!("carried over: {line}"),
+        }
+    }
+
+    fn error(line: &str) -> String {
+        plan().read(line.into(), 1).err().unwrap().to_string()
+    }
+
+    fn response() -> EmbedResponse {
+        let space = Space::builder("b", 2).build();
+        let variant = Variant::new(space, [("digest", "1")]);
+        let model = ModelInfo::builder("test", "b", variant).build();
+        let mut response = EmbedResponse::builder(2, 2);
+        response.put(0, &[0.6, 0.8], RowInfo::new(model));
+        response.fail(1, Error::new(ErrorKind::InvalidInput, "no"));
+        response.build()
+    }
+
+    fn written(line: &str, row: usize) -> String {
+        let mut lines = Vec::new();
+        text(line).write(&response().row(row).into(), &mut lines).unwrap();
+        String::from_utf8(lines).unwrap()
+    }
+
+    #[test]
+    fn the_fields_of_every_outcome_are_known() {
+        let response = response();
+        let fields = response.rows().flat_map(|row| {
+            let fields: Fields =
+                serde_json::from_str(&serde_json::to_string(&Outcome::from(row)).unwrap()).unwrap();
+            fields.0.into_iter().map(|(name, _)| name)
+        });
+        assert_eq!(fields.collect::<Vec<_>>(), Outcome::FIELDS);
+    }
+
+    #[test]
+    fn what_is_not_about_the_vector_stays_as_written_and_in_its_place() {
+        let line = r#"{"id": 1.50,"embedding":[1,2],"meta":{"b" : 1e3,"a":"\u00e9"},"space":"a","text":"x"}"#;
+        assert_eq!(
+            written(line, 0),
+            "{\"id\":1.50,\"embedding\":[0.6,0.8],\"meta\":{\"b\" : 1e3,\"a\":\"\\u00e9\"},\
+             \"space\":\"b/mean/plain/l2/2\",\"text\":\"x\",\"service\":\"test\",\"model\":\"b\",\
+             \"dimension\":2,\"tokens\":null,\"truncated\":false}\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_row_has_an_error_and_no_space_and_is_embedded_the_next_time() {
+        let failed = written(r#"{"space":"a","text":"x","embedding":[1],"truncated":true,"n":1}"#, 1);
+        assert_eq!(
+            failed,
+            "{\"text\":\"x\",\"n\":1,\"error\":{\"kind\":\"invalid_input\",\"message\":\"no\"}}\n"
+        );
+        let mended = written(&failed, 0);
+        assert!(mended.starts_with("{\"text\":\"x\",\"n\":1,\"space\":\"b/mean/plain/l2/2\""), "{mended}");
+        assert!(!mended.contains("error"), "{mended}");
+    }
+
+    #[test]
+    fn what_was_written_is_known_again_and_nothing_else() {
+        let line = r#"{"id":7,"space":"a","text":"x","embedding":[1]}"#;
+        let fate = |of: &str, line: &str| {
+            plan().read(of.trim_end().into(), 1).unwrap().fate_in(
+                line.trim_end().as_bytes(),
+                "b/mean/plain/l2/2",
+                2,
+            )
+        };
+        let (embedded, failed) = (written(line, 0), written(line, 1));
+        assert_eq!(fate(line, &embedded), Some(Fate::Embedded));
+        assert_eq!(fate(line, &failed), Some(Fate::Failed));
+        assert_eq!(fate(&embedded, &embedded), Some(Fate::Carried));
+        for other in [
+            line.replace("\"x\"", "\"y\""),
+            line.replace('7', "8"),
+            line.replace("7,", "7,\"more\":1,"),
+            "{\"space\":\"a\",\"text\":\"x\"}".to_owned(),
+        ] {
+            assert_eq!(fate(&other, &embedded), None, "{other}");
+        }
+        for broken in
+            [embedded.replace(",0.8", ""), embedded.replace("0.8", "null"), embedded[..40].to_owned()]
+        {
+            assert_eq!(fate(line, &broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_bad_row_says_what_is_wrong_and_not_what_is_in_it() {
+        for (line, words) in [
+            ("[\"secret\"]", "not a JSON object"),
+            ("{\"text\":\"secret\", bad", "not a JSON object"),
+            ("", "not a JSON object"),
+            ("{\"text\":\"secret\"}", "names no `space`"),
+            ("{\"text\":\"secret\",\"space\":null}", "names no `space`"),
+            ("{\"text\":\"secret\",\"space\":5}", "`space` is not a string"),
+            ("{\"text\":\"secret\",\"space\":\"c\"}", "neither of the two spaces"),
+            ("{\"space\":\"a\"}", "no `text`"),
+            ("{\"space\":\"a\",\"text\":[\"secret\"]}", "`text` is not a string"),
+            ("{\"space\":\"a\",\"text\":\"\",\"role\":\"secret\"}", "neither query nor document"),
+            ("{\"space\":\"a\",\"text\":\"secret\",\"text\":\"b\"}", "a field twice (field: text)"),
+        ] {
+            let error = error(line);
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+}
