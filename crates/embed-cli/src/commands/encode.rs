@@ -7,13 +7,13 @@ use clap::Args;
 use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_e5::assets::DataHome;
 
-use crate::cache::CacheArgs;
 use crate::exit::Exit;
 use crate::input::{Form, Input};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
 use crate::pipeline::{Batch, embed_rows};
-use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
+use crate::service::{load_cached, max_text_bytes, parse_role, parse_truncation};
+use crate::settings::{Settings, flags};
 
 /// Turn texts into vectors.
 ///
@@ -21,6 +21,7 @@ use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
 /// like, `id`. Rows come out in the order of the input, as they are ready. A row that can't be embedded
 /// becomes an error in its place, the others stand, and the exit code is 1.
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "cache"]))]
 pub(crate) struct EncodeArgs {
     /// The texts; leave them out and use --input for many.
     #[arg(conflicts_with = "input")]
@@ -54,12 +55,6 @@ pub(crate) struct EncodeArgs {
     /// No progress and no summary on standard error.
     #[arg(short, long)]
     quiet: bool,
-
-    #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 impl EncodeArgs {
@@ -80,7 +75,7 @@ impl EncodeArgs {
     }
 }
 
-pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let input = match args.input {
         Some(path) => Input::from_flag(&path, args.input_format),
         None => Input::Texts(args.texts),
@@ -88,7 +83,7 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
     let summary_elsewhere = args.format == Format::Table && args.output.is_none();
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
-    let stack = args.service.load_cached(home, &args.cache).await?;
+    let stack = load_cached(settings, home).await?;
     let mut output = Output::open(args.format, args.output.as_deref())?;
 
     let started = Instant::now();

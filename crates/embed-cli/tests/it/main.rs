@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_setup;
+mod config;
 mod encode;
 mod models;
 mod ollama;
