@@ -15,10 +15,11 @@ use crate::workspace::Workspace;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-assets", &["embed-core", "embed-e5"]),
     ("embed-cache", &["embed-core"]),
-    ("embed-cli", &["embed-assets", "embed-cache", "embed-core", "embed-e5", "embed-ollama"]),
+    ("embed-cli", &["embed-assets", "embed-cache", "embed-core", "embed-e5", "embed-ollama", "embed-router"]),
     ("embed-core", &[]),
     ("embed-e5", &["embed-core"]),
     ("embed-ollama", &["embed-core"]),
+    ("embed-router", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
     ("xtask", &[]),
 ];
@@ -30,6 +31,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-e5", &["axum", "hyper", "reqwest"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
+    ("embed-router", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers"]),
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
 

@@ -5,13 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails panics")]
 
+use std::hash::Hash;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use embed_cache::{Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
-use embed_core::{Role, Truncation};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use embed_cache::{Cache, CacheConfig, Cached, Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
+use embed_core::{EmbedRequest, Embedder, Role, Truncation};
+use embed_testkit::Scripted;
 use foldhash::fast::RandomState;
 use futures::FutureExt;
 use quick_cache::UnitWeighter;
@@ -19,7 +22,8 @@ use quick_cache::sync::DefaultLifecycle;
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
 
-type QuickCache = quick_cache::sync::Cache<Key, Value, UnitWeighter, RandomState>;
+// All with the hasher of the tier: that of the standard library alone takes 20 ns.
+type QuickCache<K, V> = quick_cache::sync::Cache<K, V, UnitWeighter, RandomState>;
 type Moka = moka::sync::Cache<Key, Value, RandomState>;
 
 const DIMENSION: usize = 384;
@@ -27,13 +31,18 @@ const HEADER: usize = 24;
 /// 1.6 MB of vectors: more than the first caches of a processor hold.
 const ENTRIES: usize = 1024;
 
-/// Entries of full width, with numbers that aren't all alike.
+/// What checksums are seeded with here.
+const SEED: u64 = 1;
+
+/// Entries of full width, with numbers that aren't all alike, and a checksum at the end of the header.
 fn entries() -> Vec<(Key, Value)> {
     let namespace = Namespace::named("all-minilm;dim=384;weights=0123456789abcdef");
     let entry = |i: usize| {
         let key = Key::new(&namespace, Role::Query, Truncation::Error, &text(i));
-        let numbers = (0..DIMENSION).flat_map(|at| ((i * DIMENSION + at + 1) as f32).to_le_bytes());
-        (key, Value::from_bytes([0; HEADER].into_iter().chain(numbers).collect::<Vec<u8>>()))
+        let numbers: Vec<u8> =
+            (1..=DIMENSION).flat_map(|at| ((i * DIMENSION + at) as f32).to_le_bytes()).collect();
+        let sum = XxHash3_64::oneshot_with_seed(SEED, &numbers).to_le_bytes();
+        (key, Value::from_bytes([&[0; HEADER - 8][..], &sum, &numbers].concat()))
     };
     (0..ENTRIES).map(entry).collect()
 }
@@ -42,38 +51,49 @@ fn text(i: usize) -> String {
     format!("database query optimization {i}")
 }
 
-/// The ways to keep values, each with the same work: find the values of some keys, copy their numbers out.
-trait Store: Sync {
-    fn read(&self, keys: &[Key], numbers: &mut Vec<f32>);
-}
-
 fn copy(value: &Value, numbers: &mut Vec<f32>) {
     let bytes = &value.as_bytes()[HEADER..];
     numbers.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
 }
 
+/// What is done with every row that is found, whatever it was found in: its checksum and its numbers are checked.
+fn copy_checked(value: &Value, numbers: &mut Vec<f32>) {
+    let bytes = value.as_bytes();
+    let sum = XxHash3_64::oneshot_with_seed(SEED, &bytes[HEADER..]);
+    assert_eq!(bytes[HEADER - 8..HEADER], sum.to_le_bytes());
+    let start = numbers.len();
+    copy(value, numbers);
+    embed_core::vector::check(&numbers[start..], DIMENSION).unwrap();
+}
+
+/// The ways to keep values.
+trait Store: Sync {
+    /// Hands over the values of some keys.
+    fn read(&self, keys: &[Key], take: &mut dyn FnMut(&Value));
+}
+
 impl Store for MemoryTier {
-    fn read(&self, keys: &[Key], numbers: &mut Vec<f32>) {
-        for value in self.get_many(keys).now_or_never().unwrap().unwrap() {
-            copy(&value.unwrap(), numbers);
-        }
+    fn read(&self, keys: &[Key], take: &mut dyn FnMut(&Value)) {
+        let values = self.get_many(keys).now_or_never().unwrap().unwrap();
+        values.iter().for_each(|value| take(value.as_ref().unwrap()));
     }
 }
 
-impl Store for QuickCache {
-    fn read(&self, keys: &[Key], numbers: &mut Vec<f32>) {
-        for key in keys {
-            copy(&self.get(key).unwrap(), numbers);
-        }
+impl Store for QuickCache<Key, Value> {
+    fn read(&self, keys: &[Key], take: &mut dyn FnMut(&Value)) {
+        keys.iter().for_each(|key| take(&self.get(key).unwrap()));
     }
 }
 
 impl Store for Moka {
-    fn read(&self, keys: &[Key], numbers: &mut Vec<f32>) {
-        for key in keys {
-            copy(&self.get(key).unwrap(), numbers);
-        }
+    fn read(&self, keys: &[Key], take: &mut dyn FnMut(&Value)) {
+        keys.iter().for_each(|key| take(&self.get(key).unwrap()));
     }
+}
+
+fn quick_cache<K: Eq + Hash, V: Clone>() -> QuickCache<K, V> {
+    let room = 4 * ENTRIES;
+    QuickCache::with(room, room as u64, UnitWeighter, RandomState::default(), DefaultLifecycle::default())
 }
 
 /// All stores, filled, by name.
@@ -82,16 +102,10 @@ fn stores(entries: &[(Key, Value)]) -> Vec<(&'static str, Box<dyn Store>)> {
     tier.put_many(entries).now_or_never().unwrap().unwrap();
     let forever = MemoryTier::new(MemoryConfig::default().with_ttl(None)).unwrap();
     forever.put_many(entries).now_or_never().unwrap().unwrap();
-    // With the hasher of the tier: the standard one alone takes 20 ns.
-    let hasher = RandomState::default();
-    let quick = QuickCache::with(
-        4 * ENTRIES,
-        4 * ENTRIES as u64,
-        UnitWeighter,
-        hasher.clone(),
-        DefaultLifecycle::default(),
-    );
-    let moka = moka::sync::Cache::builder().max_capacity(4 * ENTRIES as u64).build_with_hasher(hasher);
+    let quick = quick_cache();
+    let moka = moka::sync::Cache::builder()
+        .max_capacity(4 * ENTRIES as u64)
+        .build_with_hasher(RandomState::default());
     for (key, value) in entries {
         quick.insert(key.clone(), value.clone());
         moka.insert(key.clone(), value.clone());
@@ -104,20 +118,31 @@ fn stores(entries: &[(Key, Value)]) -> Vec<(&'static str, Box<dyn Store>)> {
     ]
 }
 
-/// Reads a number of rows at a time.
+/// Rows that are looked up, and rows that are looked up, checked and copied out.
 fn hits(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
     for rows in [1, 32] {
+        let mut group = criterion.benchmark_group(format!("lookup of {rows}"));
+        for (name, store) in stores(&entries) {
+            let mut parts = keys.chunks_exact(rows).cycle();
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    store.read(parts.next().unwrap(), &mut |value| {
+                        black_box(value);
+                    })
+                });
+            });
+        }
+        drop(group);
         let mut group = criterion.benchmark_group(format!("hit of {rows}"));
-        group.throughput(Throughput::Elements(rows as u64));
         for (name, store) in stores(&entries) {
             let mut numbers = Vec::with_capacity(rows * DIMENSION);
             let mut parts = keys.chunks_exact(rows).cycle();
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     numbers.clear();
-                    store.read(parts.next().unwrap(), &mut numbers);
+                    store.read(parts.next().unwrap(), &mut |value| copy_checked(value, &mut numbers));
                     black_box(numbers.last());
                 });
             });
@@ -125,7 +150,7 @@ fn hits(criterion: &mut Criterion) {
     }
 }
 
-/// Two threads read one row at a time: the time of one row in one thread.
+/// Two threads at once, one row at a time: the time of one row in the slower thread.
 fn threads(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
@@ -138,7 +163,7 @@ fn threads(criterion: &mut Criterion) {
                     let start = Instant::now();
                     for key in keys.chunks_exact(1).cycle().skip(from).take(rounds as usize) {
                         numbers.clear();
-                        store.read(key, &mut numbers);
+                        store.read(key, &mut |value| copy_checked(value, &mut numbers));
                         black_box(numbers.last());
                     }
                     start.elapsed()
@@ -151,6 +176,48 @@ fn threads(criterion: &mut Criterion) {
                 times.into_iter().max().unwrap()
             });
         });
+    }
+}
+
+/// Whole requests whose texts all hit, from the text to the response. Beside them, by hand and with nothing but
+/// `quick_cache`, what they are made of: SHA-256 of the text, a lookup, the numbers copied into a new vector; and the
+/// same with the two checks that no row comes without, of its checksum and of its numbers.
+fn requests(criterion: &mut Criterion) {
+    let texts: Vec<Arc<str>> = (0..ENTRIES).map(|i| text(i).into()).collect();
+    let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)]).unwrap();
+    let cached = Cached::new(Scripted::new("all-minilm", DIMENSION), cache);
+    let all = EmbedRequest::new(texts.iter().cloned(), Role::Query);
+    cached.embed(all).now_or_never().unwrap().unwrap().into_complete().unwrap();
+    let by_hand: QuickCache<[u8; 32], Value> = quick_cache();
+    for (text, (_, value)) in texts.iter().zip(entries()) {
+        by_hand.insert(Sha256::digest(text.as_bytes()).into(), value);
+    }
+    for rows in [1, 32] {
+        let mut group = criterion.benchmark_group(format!("request of {rows}"));
+        let requests: Vec<_> = texts
+            .chunks_exact(rows)
+            .map(|texts| EmbedRequest::new(texts.iter().cloned(), Role::Query))
+            .collect();
+        let mut next = requests.iter().cycle();
+        group.bench_function("Cached", |bencher| {
+            bencher.iter(|| {
+                let response = cached.embed(next.next().unwrap().clone()).now_or_never().unwrap().unwrap();
+                black_box(response.row(rows - 1).unwrap().vector()[0])
+            });
+        });
+        for (name, copy) in [("by hand", copy as fn(&_, &mut _)), ("by hand, checked", copy_checked)] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let mut numbers = Vec::with_capacity(rows * DIMENSION);
+                    for text in next.next().unwrap().texts() {
+                        let key: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+                        copy(&by_hand.get(&key).unwrap(), &mut numbers);
+                    }
+                    black_box(numbers[(rows - 1) * DIMENSION])
+                });
+            });
+        }
     }
 }
 
@@ -179,5 +246,5 @@ fn parts(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hits, threads, parts);
+criterion_group!(benches, hits, threads, requests, parts);
 criterion_main!(benches);

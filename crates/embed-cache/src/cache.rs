@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind, ResponseBuilder, Result};
+use embed_core::{Error, ErrorKind, ResponseBuilder, Result, RowInfo};
 use tokio::time;
 
 use crate::flight::{Claim, Flights};
 use crate::guard::Guarded;
 use crate::stats::{Count, Miss};
 use crate::writer::Writer;
-use crate::{CacheConfig, CacheStats, Element, Key, Namespace, Tier, Value};
+use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Value};
 
 /// Tiers in the order in which they are asked, fastest first, for any number of embedders: each
 /// [`Cached`](crate::Cached) keeps to the namespace of its own variant. Cheap to clone; all clones are one cache.
@@ -43,11 +43,12 @@ pub(crate) struct Counts {
 
 /// What a read of the tiers is for.
 pub(crate) struct Read<'a> {
-    pub(crate) keys: &'a [Key],
-    pub(crate) info: &'a embed_core::RowInfo,
-    pub(crate) rows: &'a mut ResponseBuilder,
-    /// The rows that no tier has given yet.
-    pub(crate) missing: Vec<usize>,
+    keys: &'a [Key],
+    info: &'a RowInfo,
+    rows: &'a mut ResponseBuilder,
+    /// The rows that no tier has given yet; `None` before a tier was asked, when it is all of them, so that a
+    /// request whose rows are all in the first tier needs no list.
+    missing: Option<Vec<usize>>,
 }
 
 /// A row to store, and the tiers that lack it: all before `tier`.
@@ -55,6 +56,33 @@ pub(crate) struct Stored {
     pub(crate) row: usize,
     pub(crate) tier: usize,
     pub(crate) value: Value,
+}
+
+impl<'a> Read<'a> {
+    pub(crate) fn new(keys: &'a [Key], info: &'a RowInfo, rows: &'a mut ResponseBuilder) -> Self {
+        Self { keys, info, rows, missing: None }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.missing.as_ref().map_or(self.keys.is_empty(), Vec::is_empty)
+    }
+
+    /// The rows that are still missing.
+    pub(crate) fn into_missing(self) -> Vec<usize> {
+        self.missing.unwrap_or_else(|| (0..self.keys.len()).collect())
+    }
+
+    /// Sets a row to what a tier has, if that is a vector under its key.
+    fn take(&mut self, row: usize, value: Value, tier: &Guarded) -> Result<Value, Miss> {
+        let opened = value.open(&self.keys[row], self.info.model.dimension()).map_err(Miss::Defect)?;
+        let mut info = self.info.clone();
+        info.tokens = opened.facts.tokens;
+        info.truncated = opened.facts.truncated;
+        info.tier = Some(Arc::clone(&tier.label));
+        let put = self.rows.put_with(row, info, |vector| opened.copy_to(vector));
+        put.map_err(|_| Miss::Defect(Defect::Vector))?;
+        Ok(value)
+    }
 }
 
 impl Cache {
@@ -161,7 +189,7 @@ impl Cache {
     /// Reads the local tiers, on a caller's own path.
     pub(crate) async fn read_local(&self, read: &mut Read<'_>) {
         for tier in self.inner.tiers.iter().filter(|tier| tier.is_local()) {
-            if read.missing.is_empty() {
+            if read.is_complete() {
                 return;
             }
             self.read_tier(tier, read, true, |_, _| ()).await;
@@ -173,7 +201,7 @@ impl Cache {
     pub(crate) async fn read_all(&self, read: &mut Read<'_>) -> Vec<Stored> {
         let mut found = Vec::new();
         for (index, tier) in self.inner.tiers.iter().enumerate() {
-            if read.missing.is_empty() {
+            if read.is_complete() {
                 break;
             }
             let count_misses = !tier.is_local();
@@ -194,43 +222,31 @@ impl Cache {
         count_misses: bool,
         mut found: impl FnMut(usize, Value),
     ) {
-        let some: Vec<Key>;
-        let keys = if read.missing.len() == read.keys.len() {
-            read.keys
-        } else {
-            some = read.missing.iter().map(|&row| read.keys[row].clone()).collect();
-            &some
-        };
-        let Some(values) = tier.get_many(keys).await else {
+        let some: Option<Vec<Key>> =
+            read.missing.as_ref().map(|rows| rows.iter().map(|&row| read.keys[row].clone()).collect());
+        let Some(values) = tier.get_many(some.as_deref().unwrap_or(read.keys)).await else {
             return;
         };
-        let before = read.missing.len();
-        let mut values = values.into_iter();
-        let mut vector = Vec::new();
-        let dimension = read.info.model.dimension();
-        let Read { keys, info, rows, missing } = read;
-        missing.retain(|&row| {
-            let miss = match values.next().flatten() {
-                None => Miss::Absent,
-                Some(value) => match value.decode(&keys[row], dimension, &mut vector) {
-                    Err(defect) => Miss::Defect(defect),
-                    Ok(facts) => {
-                        let mut info = (*info).clone();
-                        info.tokens = facts.tokens;
-                        info.truncated = facts.truncated;
-                        info.tier = Some(Arc::clone(&tier.label));
-                        rows.put(row, &vector, info);
-                        found(row, value);
-                        return false;
+        let asked = read.missing.take();
+        let mut missing = Vec::new();
+        let mut hits = 0;
+        for (index, value) in values.into_iter().enumerate() {
+            let row = asked.as_ref().map_or(index, |rows| rows[index]);
+            match value.ok_or(Miss::Absent).and_then(|value| read.take(row, value, tier)) {
+                Ok(value) => {
+                    hits += 1;
+                    found(row, value);
+                }
+                Err(miss) => {
+                    missing.push(row);
+                    if count_misses {
+                        tier.misses.add(miss.as_str(), 1);
                     }
-                },
-            };
-            if count_misses {
-                tier.misses.add(miss.as_str(), 1);
+                }
             }
-            true
-        });
-        tier.hits.add(before - read.missing.len());
+        }
+        read.missing = Some(missing);
+        tier.hits.add(hits);
     }
 
     /// Writes rows to the local tiers.

@@ -189,9 +189,9 @@ async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: C
     let claim = Arc::new(claim);
     let keys = &claim.keys;
     let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-    let mut read = Read { keys, info, rows: &mut rows, missing: (0..keys.len()).collect() };
+    let mut read = Read::new(keys, info, &mut rows);
     let mut to_store = cache.read_all(&mut read).await;
-    let missing = read.missing;
+    let missing = read.into_missing();
     let mut call_error = None;
     if !missing.is_empty() {
         cache.counts().computed.add(missing.len());
@@ -259,9 +259,9 @@ impl<E: Embedder> Embedder for Cached<E> {
         let key = |text: &Arc<str>| Key::new(namespace, request.role(), request.truncation(), text);
         let keys: Vec<Key> = request.texts().iter().map(key).collect();
         let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-        let mut read = Read { keys: &keys, info, rows: &mut rows, missing: (0..keys.len()).collect() };
+        let mut read = Read::new(&keys, info, &mut rows);
         cache.read_local(&mut read).await;
-        let missing = read.missing;
+        let missing = read.into_missing();
         if missing.is_empty() {
             return Ok(rows.build());
         }

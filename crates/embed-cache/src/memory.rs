@@ -17,8 +17,8 @@ use crate::{Key, Namespace, Tier, TierStats, Value};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryConfig {
-    /// Bytes that the entries may take, everything around them included. 64 MiB hold about 38,000 vectors of 384
-    /// numbers.
+    /// Bytes that the entries may take, everything around them included. The default, 64 MiB, holds about 38,000
+    /// vectors of 384 numbers.
     pub max_bytes: u64,
     /// How old an entry may get; `None` for no bound. A key says exactly which numbers it stands for, so an old
     /// entry isn't a wrong one: the bound only lets go of what nobody asks for.

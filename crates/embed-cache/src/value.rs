@@ -48,7 +48,9 @@ pub enum Element {
     /// As they are: what comes out is equal to the bit.
     #[default]
     F32,
-    /// Half the bytes, rounded to 11 significant bits.
+    /// Half the bytes, rounded to 11 significant bits. On 48 vectors of multilingual-e5-small the cosine between a
+    /// vector and what comes out is at least 1 - 2.6e-8 (1 - 2.2e-8 on average), and the cosine between two texts
+    /// moves by at most 2.5e-5: far too little to change which texts are found, and not equal to the bit.
     F16,
 }
 
@@ -57,6 +59,13 @@ pub enum Element {
 pub(crate) struct Facts {
     pub(crate) tokens: Option<TokenCount>,
     pub(crate) truncated: bool,
+}
+
+/// A value whose bytes were checked.
+pub(crate) struct Opened<'a> {
+    pub(crate) facts: Facts,
+    element: Element,
+    numbers: &'a [u8],
 }
 
 /// Why bytes are no value of a key.
@@ -112,8 +121,9 @@ impl Value {
         Self { bytes: bytes.into() }
     }
 
-    /// Takes the vector out into `vector`, in place of what is there.
-    pub(crate) fn decode(&self, key: &Key, dimension: usize, vector: &mut Vec<f32>) -> Result<Facts, Defect> {
+    /// What it says, if these are the bytes of a vector under this key. Whether it is one, who takes the numbers
+    /// out has to check.
+    pub(crate) fn open(&self, key: &Key, dimension: usize) -> Result<Opened<'_>, Defect> {
         let bytes = &*self.bytes;
         if bytes.first() != Some(&SCHEMA) {
             return Err(Defect::Schema);
@@ -133,19 +143,27 @@ impl Value {
         if header[CHECKED..] != checksum(key, bytes).to_le_bytes() {
             return Err(Defect::Checksum);
         }
-        vector.clear();
-        match element {
-            Element::F32 => {
-                vector.extend(numbers.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-            }
-            Element::F16 => {
-                vector.extend(numbers.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
-            }
-        }
-        embed_core::vector::check(vector, dimension).map_err(|_| Defect::Vector)?;
         let tokens = (header[2] & TOKENS != 0)
             .then(|| TokenCount { used: field(8) as usize, total: field(12) as usize });
-        Ok(Facts { tokens, truncated: header[2] & CUT != 0 })
+        Ok(Opened { facts: Facts { tokens, truncated: header[2] & CUT != 0 }, element, numbers })
+    }
+}
+
+impl Opened<'_> {
+    /// Copies the numbers into a slice of their width.
+    pub(crate) fn copy_to(&self, vector: &mut [f32]) {
+        match self.element {
+            Element::F32 => {
+                for (number, bytes) in vector.iter_mut().zip(self.numbers.as_chunks().0) {
+                    *number = f32::from_le_bytes(*bytes);
+                }
+            }
+            Element::F16 => {
+                for (number, bytes) in vector.iter_mut().zip(self.numbers.as_chunks().0) {
+                    *number = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+        }
     }
 }
 
@@ -193,5 +211,45 @@ impl Defect {
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_core::vector::{dot, norm};
+    use embed_core::{Role, Truncation};
+    use embed_testkit::data::e5_small_reference;
+
+    use super::*;
+    use crate::Namespace;
+
+    /// What the documentation of [`Element::F16`] says of it.
+    #[test]
+    fn halves_keep_the_direction_of_real_vectors() {
+        let through_halves = |vector: &[f32]| {
+            let key = Key::new(&Namespace::named("variant"), Role::Query, Truncation::Error, "text");
+            let facts = Facts { tokens: None, truncated: false };
+            let value = Value::encode(&key, vector, facts, Element::F16);
+            let mut out = vec![0.0; vector.len()];
+            value.open(&key, vector.len()).ok().unwrap().copy_to(&mut out);
+            out
+        };
+        let cosine = |a: &[f32], b: &[f32]| dot(a, b) / (norm(a) * norm(b));
+        let rows: Vec<_> = e5_small_reference().into_iter().map(|row| row.embedding).collect();
+        let halves: Vec<_> = rows.iter().map(|row| through_halves(row)).collect();
+        let losses: Vec<_> = rows.iter().zip(&halves).map(|(row, half)| 1.0 - cosine(row, half)).collect();
+        let most = losses.iter().copied().fold(0.0, f64::max);
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let mut moved = 0.0_f64;
+        for (i, a) in rows.iter().enumerate() {
+            for (j, b) in rows.iter().enumerate() {
+                moved = moved.max((cosine(a, b) - cosine(&halves[i], &halves[j])).abs());
+            }
+        }
+        println!(
+            "{} vectors: loss of cosine at most {most:e}, mean {mean:e}; cosines moved by {moved:e}",
+            rows.len()
+        );
+        assert!(most < 2.6e-8 && mean < 2.2e-8 && moved < 2.5e-5, "{most} {mean} {moved}");
     }
 }

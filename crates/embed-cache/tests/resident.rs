@@ -1,7 +1,7 @@
 //! What the memory tier takes, as the operating system sees it. A test binary of its own: nothing else may take
 //! memory in this process.
 
-#![cfg(all(feature = "memory", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs;

@@ -66,8 +66,10 @@ pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisU
 }
 
 /// Waits for the last writes; what couldn't be stored is said on standard error.
-pub(crate) async fn finish(cache: &Cache) {
-    if let Err(error) = cache.flush(LAST_WRITES).await {
+pub(crate) async fn finish(cache: Option<&Cache>) {
+    if let Some(cache) = cache
+        && let Err(error) = cache.flush(LAST_WRITES).await
+    {
         let _ = writeln!(io::stderr(), "embed: {error}");
     }
 }

@@ -46,6 +46,9 @@ struct Cli {
 enum Command {
     Encode(commands::encode::EncodeArgs),
     Compare(commands::compare::CompareArgs),
+    Route(commands::route::RouteArgs),
+    /// Move partitions from one route to another, step by step.
+    Rollout(commands::rollout::RolloutArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -61,9 +64,12 @@ enum Command {
 async fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Command::Encode(args) = &cli.command
-        && let Err(conflict) = args.check()
-    {
+    let checked = match &cli.command {
+        Command::Encode(args) => args.check(),
+        Command::Route(args) => args.check(),
+        _ => Ok(()),
+    };
+    if let Err(conflict) = checked {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     exit::report(run(cli, &matches).await)
@@ -76,12 +82,17 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
         Command::Config(args) => commands::config::run(&args, settings),
         Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
         Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
-        Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
+        Command::Route(args) => commands::route::run(args, &settings?).await,
+        // These two have no setting yet; one that is wrong is an error even so.
+        Command::Rollout(args) => {
+            settings?;
+            commands::rollout::run(args)
+        }
         Command::Models(args) => {
-            // It has no setting yet; a file that can't be read is an error even so.
             settings?;
             commands::models::run(args, home?).await
         }
+        Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,
     }

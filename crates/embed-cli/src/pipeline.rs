@@ -28,7 +28,17 @@ pub(crate) async fn embed_rows(
     rows: Rows,
     embedder: &dyn Embedder,
     (role, truncation): (Role, Truncation),
-    mut each: impl FnMut(&Batch, &EmbedResponse) -> Result<(), Error>,
+    each: impl FnMut(&Batch, &EmbedResponse) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let request = EmbedRequest::new([""; 0], role).with_truncation(truncation);
+    call_rows(rows, async |texts| embedder.embed(request.with_texts(texts)).await, each).await
+}
+
+/// The same for anything that answers the texts of a batch.
+pub(crate) async fn call_rows<T>(
+    rows: Rows,
+    call: impl AsyncFn(Vec<Arc<str>>) -> Result<T, Error>,
+    mut each: impl FnMut(&Batch, &T) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     // Not a task of the runtime, which would wait for it at the end: a reader may never come back from a
@@ -37,17 +47,16 @@ pub(crate) async fn embed_rows(
     let batches = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|batch| (batch, receiver))
     });
-    let embedded = batches.map(|batch| async {
+    let answered = batches.map(|batch| async {
         let batch = batch?;
-        let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::<str>::from);
-        let request = EmbedRequest::new(texts, role).with_truncation(truncation);
-        let response = embedder.embed(request).await?;
-        Ok::<_, Error>((batch, response))
+        let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect();
+        let answer = call(texts).await?;
+        Ok::<_, Error>((batch, answer))
     });
-    let mut embedded = pin!(embedded.buffered(IN_FLIGHT));
-    while let Some(embedded) = embedded.next().await {
-        let (batch, response) = embedded?;
-        each(&batch, &response)?;
+    let mut answered = pin!(answered.buffered(IN_FLIGHT));
+    while let Some(answered) = answered.next().await {
+        let (batch, answer) = answered?;
+        each(&batch, &answer)?;
     }
     Ok(())
 }

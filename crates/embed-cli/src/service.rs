@@ -1,22 +1,26 @@
-//! From settings to an embedder.
+//! From settings to what embeds.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use embed_cache::{Cache, Cached};
-use embed_core::{Embedder, Error, Role, Truncation};
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role, Truncation, Variant,
+    async_trait,
+};
 use embed_e5::assets::DataHome;
-use embed_e5::{E5Config, E5Embedder};
+use embed_e5::{E5Config, E5Embedder, Profile};
 use embed_ollama::OllamaEmbedder;
+use embed_router::{
+    ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
+    Router, RouterConfig,
+};
 
-use crate::cache;
 use crate::settings::Settings;
 
-/// What a command embeds with.
-pub(crate) struct Stack {
-    pub(crate) embedder: Box<dyn Embedder>,
-    cache: Option<Cache>,
-}
-
-/// Who embeds. The names are those of the sections that hold their settings.
+/// Who embeds. The names of those with one model are those of the sections that hold their settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Service {
     /// A model of the E5 family inside this process.
@@ -24,32 +28,138 @@ pub(crate) enum Service {
     E5,
     /// An Ollama server.
     Ollama,
+    /// English by Ollama, all else by E5: rows are of two spaces.
+    Hybrid,
 }
 
-/// The embedder that the settings describe.
-pub(crate) async fn load(settings: &Settings, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
-    Ok(match settings.service {
-        Service::E5 => Box::new(E5Embedder::load(settings.e5.clone().with_home(home)).await?),
-        Service::Ollama => Box::new(OllamaEmbedder::connect(settings.ollama.clone()).await?),
-    })
-}
+impl Settings {
+    /// What embeds.
+    pub(crate) async fn load(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
+        self.load_behind(home, None).await
+    }
 
-/// The same, behind a cache.
-pub(crate) async fn load_cached(settings: &Settings, home: DataHome) -> Result<Stack, Error> {
-    let cache = cache::open(settings).await?;
-    let embedder = load(settings, home).await?;
-    Ok(match &cache {
-        Some(tiers) => Stack { embedder: Box::new(Cached::new(embedder, tiers.clone())), cache },
-        None => Stack { embedder, cache },
-    })
-}
+    /// What embeds, behind the cache if there is one.
+    pub(crate) async fn load_behind(
+        &self,
+        home: DataHome,
+        cache: Option<&Cache>,
+    ) -> Result<Box<dyn Embedder>, Error> {
+        Ok(match (self.service, cache) {
+            (Service::Hybrid, _) => Box::new(self.router(home, cache).await?),
+            _ if self.router.rollout.is_some() => Box::new(self.router(home, cache).await?),
+            (Service::E5, None) => Box::new(self.load_e5(home).await?),
+            (Service::E5, Some(cache)) => Box::new(Cached::new(self.load_e5(home).await?, cache.clone())),
+            (Service::Ollama, None) => Box::new(self.connect_ollama().await?),
+            (Service::Ollama, Some(cache)) => {
+                Box::new(Cached::new(self.connect_ollama().await?, cache.clone()))
+            }
+        })
+    }
 
-impl Stack {
-    /// Waits until the cache has stored what it is to store.
-    pub(crate) async fn finish(&self) {
-        if let Some(cache) = &self.cache {
-            cache::finish(cache).await;
+    /// A router over the routes of the service, which may be one, each behind the cache if there is one.
+    pub(crate) async fn router(&self, home: DataHome, cache: Option<&Cache>) -> Result<Router, Error> {
+        let e5 = async { Ok(route(MULTILINGUAL_ROUTE, self.load_e5(home).await?, cache)) };
+        let ollama = async { Ok(route(ENGLISH_ROUTE, self.connect_ollama().await?, cache)) };
+        self.join(e5, ollama).await
+    }
+
+    /// A router that can say where texts go and not embed them: E5 isn't loaded for it.
+    pub(crate) async fn signpost(&self) -> Result<Router, Error> {
+        let e5 = async { Ok(Route::new(MULTILINGUAL_ROUTE, Described::e5(self.e5.profile))) };
+        let ollama = async { Ok(Route::new(ENGLISH_ROUTE, self.connect_ollama().await?)) };
+        self.join(e5, ollama).await
+    }
+
+    async fn join(
+        &self,
+        e5: impl Future<Output = Result<Route, Error>>,
+        ollama: impl Future<Output = Result<Route, Error>>,
+    ) -> Result<Router, Error> {
+        let (routes, policy) = match self.service {
+            Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
+            Service::Ollama => (vec![reads_english(ollama.await?)], Policy::everything_to(ENGLISH_ROUTE)),
+            Service::Hybrid => {
+                let english = ollama.await.or_else(|reason| match reason.kind() {
+                    ErrorKind::Unavailable | ErrorKind::Timeout => {
+                        Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
+                    }
+                    // It is there, and something else is wrong, which the operator wants to know.
+                    _ => Err(reason),
+                })?;
+                (vec![reads_english(english), e5.await?], Policy::default())
+            }
+        };
+        let mut config = RouterConfig::default().with_policy(policy);
+        if let Some(file) = &self.router.rollout {
+            let state = RolloutFile::new(file).read()?.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")
+                    .with_context("file", file.display())
+            })?;
+            // Who began the rollout was told what another space means.
+            let rollout =
+                RolloutConfig::new(state.from, state.to).with_salt(state.salt).with_cross_space(true);
+            config = config.with_rollout(rollout.with_state_file(file));
         }
+        let router = Router::new(routes, Arc::new(LanguageDetector::new()), config)?;
+        for absence in router.absences() {
+            let stand_in = absence.stand_in.as_deref().unwrap_or("nobody");
+            let (route, reason) = (&absence.route, &absence.reason);
+            // A closed standard error is no reason to fail.
+            let _ =
+                writeln!(io::stderr(), "embed: {stand_in} takes the texts of {route} for this run: {reason}");
+        }
+        Ok(router)
+    }
+
+    async fn connect_ollama(&self) -> Result<OllamaEmbedder, Error> {
+        OllamaEmbedder::connect(self.ollama.clone()).await
+    }
+
+    async fn load_e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
+        E5Embedder::load(self.e5.clone().with_home(home)).await
+    }
+}
+
+fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
+    match cache {
+        Some(cache) => Route::new(name, Cached::new(embedder, cache.clone())),
+        None => Route::new(name, embedder),
+    }
+}
+
+fn reads_english(route: Route) -> Route {
+    route.with_reads(Reads::only(["en"]))
+}
+
+/// A model of which no more than its description is there.
+#[derive(Debug)]
+struct Described(ModelInfo);
+
+impl Described {
+    fn e5(profile: &Profile) -> Self {
+        let variant = Variant::new(profile.space(), [("loaded", "no")]);
+        Self(ModelInfo::builder("e5", profile.name, variant).build())
+    }
+}
+
+#[async_trait]
+impl Embedder for Described {
+    fn model(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn embed(&self, _: EmbedRequest) -> Result<EmbedResponse, Error> {
+        Err(Error::new(ErrorKind::Internal, "this model was described and not loaded"))
+    }
+
+    async fn health(&self) -> Health {
+        Health::ready()
+    }
+}
+
+impl Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
     }
 }
 

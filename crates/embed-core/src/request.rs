@@ -26,6 +26,7 @@ pub struct EmbedRequest {
     truncation: Truncation,
     partition: Option<Arc<str>>,
     deadline: Option<Instant>,
+    route: Option<Arc<str>>,
 }
 
 /// What a text is for. Models with prefixes (E5) give a query and a document of the same words different
@@ -66,6 +67,7 @@ impl EmbedRequest {
             truncation: Truncation::default(),
             partition: None,
             deadline: None,
+            route: None,
         }
     }
 
@@ -88,6 +90,21 @@ impl EmbedRequest {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Asks for one route of a router by its name (`ollama`, `e5`), whatever the texts are. Services that have
+    /// no routes don't look at it.
+    #[must_use]
+    pub fn with_route(mut self, route: impl Into<Arc<str>>) -> Self {
+        self.route = Some(route.into());
+        self
+    }
+
+    /// The same request for no route in particular: what a router sends on, since the name was for it.
+    #[must_use]
+    pub fn without_route(mut self) -> Self {
+        self.route = None;
         self
     }
 
@@ -131,6 +148,12 @@ impl EmbedRequest {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// The route that was asked for.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.route.as_deref()
     }
 }
 
@@ -216,6 +239,21 @@ mod tests {
         let request = EmbedRequest::new(["my secret"], Role::Query).with_partition("tenant-7");
         let debug = format!("{request:?}");
         assert!(debug.contains("bytes: 9") && !debug.contains("secret"), "{debug}");
+    }
+
+    #[test]
+    fn other_texts_keep_the_settings() {
+        let deadline = Instant::now();
+        let request = EmbedRequest::new(["one"], Role::Query)
+            .with_partition("tenant-7")
+            .with_deadline(deadline)
+            .with_route("e5")
+            .with_texts(["two".into(), "three".into()]);
+        assert_eq!(request.texts().len(), 2);
+        assert_eq!(request.partition(), Some("tenant-7"));
+        assert_eq!(request.deadline(), Some(deadline));
+        assert_eq!(request.route(), Some("e5"));
+        assert_eq!(request.without_route().route(), None);
     }
 
     #[test]

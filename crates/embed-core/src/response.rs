@@ -130,6 +130,19 @@ impl EmbedResponse {
         first.map_or(Ok(self), Err)
     }
 
+    /// Names the route that a router took, on every row: in the [`RowInfo`] of a vector, in the context of an
+    /// error. No vector is copied.
+    #[must_use]
+    pub fn with_route(mut self, route: &Arc<str>) -> Self {
+        for row in &mut self.rows {
+            match row {
+                Ok(slot) => slot.info.route = Some(Arc::clone(route)),
+                Err(error) => *error = error.clone().with_context("route", route),
+            }
+        }
+        self
+    }
+
     /// All vectors, row after row, and their width.
     ///
     /// # Errors
@@ -174,6 +187,26 @@ impl ResponseBuilder {
             self.values.extend_from_slice(values);
             Slot { start, info }
         }));
+    }
+
+    /// Sets the row at `index` to the vector that `fill` writes over as many zeros, in its place in the response.
+    /// It saves a copy where the numbers come from elsewhere than a slice.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't a vector of the model. The row is then as it was.
+    pub fn put_with(&mut self, index: usize, info: RowInfo, fill: impl FnOnce(&mut [f32])) -> Result<()> {
+        let start = self.values.len();
+        let dimension = info.model.dimension();
+        self.values.resize(start + dimension, 0.0);
+        let vector = &mut self.values[start..];
+        fill(vector);
+        if let Err(error) = vector::check(vector, dimension) {
+            self.values.truncate(start);
+            return Err(error);
+        }
+        self.rows[index] = Some(Ok(Slot { start, info }));
+        Ok(())
     }
 
     /// Sets the error of the row at `index`.
@@ -382,6 +415,16 @@ mod tests {
         );
         assert_eq!(response.row(3).unwrap().vector(), [0.6, 0.8]);
         assert_eq!(response.into_complete().unwrap_err().kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn a_route_is_named_on_every_row() {
+        let mut builder = EmbedResponse::builder(2, 2);
+        builder.put(0, &[0.6, 0.8], RowInfo::new(model("a", 2)));
+        builder.fail(1, Error::new(ErrorKind::Timeout, "too slow"));
+        let response = builder.build().with_route(&"e5".into());
+        assert_eq!(response.row(0).unwrap().info().route.as_deref(), Some("e5"));
+        assert_eq!(response.row(1).unwrap_err().to_string(), "too slow (route: e5)");
     }
 
     proptest! {

@@ -76,8 +76,7 @@ pub fn check(vector: &[f32], dimension: usize) -> Result<()> {
             .with_context("expected", dimension)
             .with_context("got", vector.len()));
     }
-    // Without an early end this compiles to vector instructions, five times as fast; few vectors are bad.
-    if !vector.iter().fold(true, |all, value| all & value.is_finite()) {
+    if !all_finite(vector) {
         let at = vector.iter().take_while(|value| value.is_finite()).count();
         return Err(Error::new(ErrorKind::Protocol, "the vector has a number that isn't finite")
             .with_context("at", at));
@@ -86,6 +85,17 @@ pub fn check(vector: &[f32], dimension: usize) -> Result<()> {
         return Err(Error::new(ErrorKind::Protocol, "the vector is zero"));
     }
     Ok(())
+}
+
+/// Every vector of every back end and cache goes through here, and nearly all are finite: so there is no early end,
+/// and nothing that a compiler can't turn into vector instructions. It takes a fifth of the time of a search.
+fn all_finite(vector: &[f32]) -> bool {
+    // What isn't finite has all bits of the exponent set. One more carries into the place of the sign.
+    const SIGN: u32 = 1 << 31;
+    const EXPONENT_ONE: u32 = 1 << 23;
+    let carries =
+        vector.iter().fold(0, |carries, number| carries | ((number.to_bits() & !SIGN) + EXPONENT_ONE));
+    carries & SIGN == 0
 }
 
 #[cfg(test)]
@@ -114,6 +124,7 @@ mod tests {
         assert_eq!(check(&[1.0], 2).unwrap_err().kind(), ErrorKind::DimensionMismatch);
         assert_eq!(check(&[1.0, f32::NAN], 2).unwrap_err().kind(), ErrorKind::Protocol);
         assert_eq!(check(&[1.0, f32::INFINITY], 2).unwrap_err().kind(), ErrorKind::Protocol);
+        check(&[f32::MAX, f32::MIN, f32::MIN_POSITIVE, -0.0], 4).unwrap();
         assert_eq!(check(&[0.0, -0.0], 2).unwrap_err().kind(), ErrorKind::Protocol);
         check(&[0.0, 1e-30], 2).unwrap();
     }
@@ -125,6 +136,18 @@ mod tests {
             normalise(&mut vector);
             prop_assert!((norm(&vector) - 1.0).abs() < 1e-5);
             prop_assert!((cosine(&vector, &vector).unwrap() - 1.0).abs() < 1e-6);
+        }
+
+        #[test]
+        fn one_number_that_is_not_finite_is_found(
+            mut vector in prop::collection::vec(any::<f32>(), 1..100),
+            at in any::<prop::sample::Index>(),
+            bad in prop::sample::select(vec![f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+        ) {
+            prop_assert_eq!(all_finite(&vector), vector.iter().all(|number| number.is_finite()));
+            let at = at.index(vector.len());
+            vector[at] = bad;
+            prop_assert!(!all_finite(&vector));
         }
 
         #[test]

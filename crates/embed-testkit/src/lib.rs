@@ -4,6 +4,7 @@ pub mod contract;
 pub mod data;
 pub mod hub;
 pub mod ollama;
+pub mod redis;
 
 mod require;
 mod scripted;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, PrefixScheme, Result, Role,
@@ -10,7 +11,7 @@ use embed_core::{
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// A service of made-up vectors. Clones are the same service.
 ///
@@ -19,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Clone)]
 pub struct Scripted {
     model: ModelInfo,
+    /// What the numbers are made of, beside role and text.
+    seed: Arc<str>,
     script: Arc<Mutex<Script>>,
     /// Whether calls may end.
     gate: Arc<watch::Sender<bool>>,
@@ -29,7 +32,8 @@ pub struct Scripted {
 #[derive(Default)]
 struct Script {
     call_error: Option<Error>,
-    bad_word: Option<(String, Error)>,
+    bad_words: Vec<(String, Error)>,
+    delay: Duration,
     health: Option<Health>,
     seen: HashMap<(Arc<str>, Role), u64>,
 }
@@ -52,6 +56,7 @@ impl Scripted {
     #[must_use]
     pub fn of_model(model: ModelInfo) -> Self {
         Self {
+            seed: model.space().id().into(),
             model,
             script: Arc::default(),
             gate: Arc::new(watch::channel(true).0),
@@ -59,11 +64,17 @@ impl Scripted {
         }
     }
 
+    /// The same numbers as those of another service, under the name of this one's space.
+    #[must_use]
+    pub fn with_numbers_of(mut self, other: &Self) -> Self {
+        self.seed = Arc::clone(&other.seed);
+        self
+    }
+
     /// The vector of a text that isn't too long.
     #[must_use]
     pub fn vector(&self, text: &str, role: Role) -> Vec<f32> {
-        let seed =
-            Sha256::new_with_prefix(self.model.space().id()).chain_update([role as u8]).chain_update(text);
+        let seed = Sha256::new_with_prefix(&*self.seed).chain_update([role as u8]).chain_update(text);
         let seed = seed.finalize();
         let mut numbers: Vec<f32> = (0..self.model.dimension().div_ceil(16) as u64)
             .flat_map(|block| Sha256::new_with_prefix(seed).chain_update(block.to_le_bytes()).finalize())
@@ -81,9 +92,14 @@ impl Scripted {
         self.script().call_error = error;
     }
 
-    /// From now on rows of texts with this word in them fail.
+    /// From now on rows of texts with this word in them fail, too.
     pub fn fail_texts_with(&self, word: &str, error: Error) {
-        self.script().bad_word = Some((word.to_owned(), error));
+        self.script().bad_words.push((word.to_owned(), error));
+    }
+
+    /// How long each call takes from now on, in tokio's time.
+    pub fn set_delay(&self, delay: Duration) {
+        self.script().delay = delay;
     }
 
     /// What it says of itself from now on.
@@ -113,6 +129,13 @@ impl Scripted {
         *self.begun.borrow()
     }
 
+    /// Calls that have begun, and neither ended nor were dropped.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        // Each call waits at the gate through a receiver of its own, which it keeps to its end.
+        self.gate.receiver_count()
+    }
+
     /// How often a text was asked for.
     #[must_use]
     pub fn seen(&self, text: &str, role: Role) -> u64 {
@@ -127,7 +150,7 @@ impl Scripted {
 
     fn row(&self, text: &str, request: &EmbedRequest) -> Result<(Vec<f32>, TokenCount)> {
         let script = self.script();
-        if let Some((_, error)) = script.bad_word.as_ref().filter(|(word, _)| text.contains(word)) {
+        if let Some((_, error)) = script.bad_words.iter().find(|(word, _)| text.contains(word)) {
             return Err(error.clone());
         }
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -175,6 +198,10 @@ impl Embedder for Scripted {
                 }
             }
             None => drop(open.await),
+        }
+        let delay = self.script().delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
         }
         if let Some(error) = self.script().call_error.clone() {
             return Err(error);

@@ -125,6 +125,12 @@ pub(super) fn is_wrong_type(error: &ClientError) -> bool {
     code(error.details()) == Some("WRONGTYPE")
 }
 
+/// Whether the key is at another node than it was sent to.
+pub(super) fn is_redirection(error: &ClientError) -> bool {
+    // The only thing that the client calls so: it may follow no redirections.
+    *error.kind() == Kind::Routing
+}
+
 /// The error of a failure. Of what the server said it keeps the first word only: a server may quote a command,
 /// and with it a password.
 pub(super) fn translated(error: &ClientError) -> Error {
@@ -133,7 +139,11 @@ pub(super) fn translated(error: &ClientError) -> Error {
     let by_code = CODES.iter().find(|(word, _)| Some(*word) == code).map(|(_, meaning)| meaning);
     let by_phrase =
         || PHRASES.iter().find(|(phrase, _)| details.contains(phrase)).map(|(_, meaning)| meaning);
-    let by_kind = by_kind(error.kind());
+    let by_kind = match (error.kind(), code) {
+        // The server said nothing: the connection was given up.
+        (Kind::Unknown, None) => by_kind(&Kind::Canceled),
+        (kind, _) => by_kind(kind),
+    };
     let meaning = by_code.or_else(by_phrase).unwrap_or(&by_kind);
     let mut mapped = Error::new(meaning.kind, meaning.message);
     if meaning.temporary {
@@ -157,9 +167,10 @@ fn by_kind(kind: &Kind) -> Meaning {
             ErrorKind::Unavailable,
             "there is no connection to Redis; see whether it runs, and the URL",
         ),
-        Kind::Routing | Kind::Cluster => {
-            passing(ErrorKind::Unavailable, "a node of the Redis cluster can't be reached")
+        Kind::Routing => {
+            passing(ErrorKind::Unavailable, "the slot of a key is being moved to another Redis node")
         }
+        Kind::Cluster => passing(ErrorKind::Unavailable, "a node of the Redis cluster can't be reached"),
         Kind::Sentinel => passing(
             ErrorKind::Unavailable,
             "the sentinels name no master that can be reached; see whether they run, and sentinelServiceName",

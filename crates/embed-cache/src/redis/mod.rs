@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use embed_core::{Error, ErrorKind, Result, async_trait};
 use fred::bytes::Bytes;
-use fred::clients::Pipeline;
 use fred::error::Error as ClientError;
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface};
 use fred::types::config::Server;
 use fred::types::{ClusterHash, CustomCommand, Expiration, Value as Answer};
-use futures::FutureExt;
+use futures::future::join_all;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -29,12 +28,15 @@ pub use config::RedisConfig;
 pub use url::RedisUrl;
 
 use self::connection::Connections;
-use self::failure::{is_readonly, is_wrong_type, translated};
+use self::failure::{is_readonly, is_redirection, is_wrong_type, translated};
 use self::keyspace::{Keyspace, pattern};
 use crate::{Key, Namespace, Tier, TierStats, Value};
 
 /// How many keys Redis looks at for one page of a `SCAN`: some hundred microseconds of its one thread.
 const PAGE: i64 = 1_000;
+
+/// Commands that are sent in one go. With more, those of others on the same connection would wait for long.
+const AT_ONCE: usize = 512;
 
 /// After a replica refused a write, the connections are made anew at most this often: to do so costs what is being
 /// read at that moment.
@@ -96,20 +98,19 @@ impl RedisTier {
     /// What is wrong: at once if waiting doesn't mend it ([`ErrorKind::Unauthorized`] for a wrong password,
     /// [`ErrorKind::Config`] for a database that isn't there), else when `limit` is over.
     pub async fn ready(&self, limit: Duration) -> Result<()> {
-        let pool = self.connections.pool();
-        // All connections are to the same server: one speaks for the others.
-        let mut failures = pool.next().error_rx();
         let mut last = None;
         let connected = async {
             loop {
+                let client = self.connections.any();
+                let mut failures = client.error_rx();
                 tokio::select! {
                     biased;
-                    connected = pool.wait_for_connect() => match connected {
+                    connected = client.wait_for_connect() => match connected {
                         Ok(()) => return Ok(()),
                         Err(error) => last = Some(translated(&error)),
                     },
                     Ok((failure, _)) = failures.recv() => last = Some(translated(&failure)),
-                    // The client may be connected between its two looks, and would then wait for the next time.
+                    // The client may be connected between its two looks, or may be replaced by another one.
                     () = sleep(READY_LOOK) => {}
                 }
                 if let Some(lasting) = last.take_if(|error| !error.is_temporary()) {
@@ -163,19 +164,14 @@ impl RedisTier {
 
     /// One command for each key, in one go to each node.
     async fn get_from_cluster(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
-        let pipeline = Pipeline::from(self.connections.client());
-        for key in keys {
-            queue(pipeline.get(key))?;
-        }
-        let answers = pipeline.try_all::<Answer>().await;
-        answers
-            .into_iter()
-            .map(|answer| match answer {
-                // As MGET does.
-                Err(error) if is_wrong_type(&error) => Ok(Answer::Null),
-                answer => answer.map_err(|error| self.failed(&error)),
-            })
-            .collect()
+        let client = self.connections.client();
+        let answers = all(keys, |key| client.get::<Answer, _>(key)).await;
+        let one = |answer| match answer {
+            // As MGET does, or on its way to another node.
+            Err(error) if is_wrong_type(&error) || is_redirection(&error) => Ok(Answer::Null),
+            answer => answer.map_err(|error| self.failed(&error)),
+        };
+        answers.into_iter().map(one).collect()
     }
 
     async fn unlink(&self, keys: Vec<Bytes>) -> Result<()> {
@@ -186,14 +182,11 @@ impl RedisTier {
             let removed = self.connections.client().unlink::<Answer, _>(keys).await;
             return removed.map(drop).map_err(|error| self.failed(&error));
         }
-        let pipeline = Pipeline::from(self.connections.client());
-        for key in keys {
-            queue(pipeline.unlink(key))?;
-        }
-        self.all_well(pipeline.try_all().await)
+        let client = self.connections.client();
+        self.all_well(all(keys, |key| client.unlink(key)).await)
     }
 
-    /// The first failure of a pipeline, if there is one.
+    /// The first failure of some commands, if there is one.
     fn all_well(&self, answers: Vec<Result<Answer, ClientError>>) -> Result<()> {
         let sent = answers.len();
         let mut failures = answers.into_iter().filter_map(Result::err);
@@ -207,9 +200,9 @@ impl RedisTier {
     /// The error of a failure; a replica that was asked to write is left for the master of now.
     fn failed(&self, error: &ClientError) -> Error {
         if is_readonly(error) && !self.renewing.swap(true, Ordering::Relaxed) {
-            let (pool, renewing) = (self.connections.pool().clone(), Arc::clone(&self.renewing));
+            let (renewed, renewing) = (self.connections.renew(), Arc::clone(&self.renewing));
             tokio::spawn(async move {
-                Connections::renew(pool).await;
+                renewed.await;
                 sleep(RENEW_PAUSE).await;
                 renewing.store(false, Ordering::Relaxed);
             });
@@ -245,12 +238,12 @@ impl Tier for RedisTier {
     }
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
-        let pipeline = Pipeline::from(self.connections.client());
-        for (key, value) in entries {
+        let client = self.connections.client();
+        let put = |(key, value): &(Key, Value)| {
             let lifetime = Some(Expiration::PX(self.keys.lifetime(key)));
-            queue(pipeline.set(self.keys.of(key), value.as_bytes(), lifetime, None, false))?;
-        }
-        self.all_well(pipeline.try_all().await)
+            client.set(self.keys.of(key), Bytes::copy_from_slice(value.as_bytes()), lifetime, None, false)
+        };
+        self.all_well(all(entries, put).await)
     }
 
     async fn remove(&self, keys: &[Key]) -> Result<()> {
@@ -308,11 +301,23 @@ fn sum(so_far: Option<u64>, more: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Puts a command into a pipeline: that is done at once, and only the whole is sent.
-fn queue(command: impl Future<Output = Result<(), ClientError>>) -> Result<()> {
-    match command.now_or_never() {
-        Some(queued) => queued.map_err(|error| translated(&error)),
-        None => Err(Error::new(ErrorKind::Internal, "the Redis client waits to fill a pipeline")),
+/// Sends a command for each of some items, and waits for all answers.
+async fn all<T, F>(
+    items: impl IntoIterator<Item = T>,
+    command: impl Fn(T) -> F,
+) -> Vec<Result<Answer, ClientError>>
+where
+    F: Future<Output = Result<Answer, ClientError>>,
+{
+    let mut items = items.into_iter();
+    let mut answers = Vec::with_capacity(items.size_hint().0);
+    loop {
+        // The client writes what is sent together in one go, and waits for no answer in between.
+        let together = join_all(items.by_ref().take(AT_ONCE).map(&command)).await;
+        if together.is_empty() {
+            return answers;
+        }
+        answers.extend(together);
     }
 }
 

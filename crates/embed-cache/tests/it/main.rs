@@ -1,6 +1,10 @@
 //! Tests of the crate at its boundary.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking and prints what it measured"
+)]
 
 mod bytes;
 mod contract;
@@ -13,5 +17,11 @@ mod memory_zipf;
 mod model;
 #[cfg(feature = "memory")]
 mod real;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_deployments;
+#[cfg(feature = "redis")]
+mod redis_secrets;
 mod tiers;
 mod variants;

@@ -197,41 +197,34 @@ async fn what_makes_room_is_counted_and_what_is_replaced_is_not() {
 #[test]
 fn threads_get_what_belongs_to_the_key() {
     let tier = MemoryTier::new(MemoryConfig::default().with_max_bytes(40_000)).unwrap();
+    let work = |thread: usize, round: usize| {
+        // Each thread at its own pace through all keys.
+        let first = round * (2 * thread + 1) % KEYS;
+        let numbers = [first, (first + 1) % KEYS];
+        match round % 5 {
+            0 | 1 => {
+                let entries = numbers.map(|number| (key(number), value(number, round)));
+                tier.put_many(&entries).now_or_never().unwrap().unwrap();
+            }
+            2 | 3 => {
+                let found = tier.get_many(&keys(&numbers)).now_or_never().unwrap().unwrap();
+                for (number, found) in numbers.into_iter().zip(found) {
+                    let is_of_key = |found: Value| found.as_bytes().starts_with(&number.to_le_bytes());
+                    assert!(found.is_none_or(is_of_key), "key {number}");
+                }
+            }
+            _ if round % 500 == 499 => {
+                tier.clear(Some(&namespace(thread % 2))).now_or_never().unwrap().unwrap();
+            }
+            _ => tier.remove(&keys(&numbers[..1])).now_or_never().unwrap().unwrap(),
+        }
+        let stats = tier.stats().now_or_never().unwrap().unwrap();
+        assert!(stats.bytes <= stats.limit, "{stats:?}");
+    };
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let tier = &tier;
-            scope.spawn(move || {
-                for round in 0..2000 {
-                    // Each thread at its own pace through all keys.
-                    let number = round * (2 * thread + 1) % KEYS;
-                    let keys = keys(&[number, (number + 1) % KEYS]);
-                    match round % 5 {
-                        0 | 1 => {
-                            let entries: Vec<_> =
-                                keys.iter().cloned().zip([number, (number + 1) % KEYS]).collect();
-                            let entries: Vec<_> =
-                                entries.into_iter().map(|(key, stamp)| (key, value(stamp, round))).collect();
-                            tier.put_many(&entries).now_or_never().unwrap().unwrap();
-                        }
-                        4 if round % 500 == 499 => {
-                            tier.clear(Some(&namespace(thread % 2))).now_or_never().unwrap().unwrap();
-                        }
-                        4 => tier.remove(&keys[..1]).now_or_never().unwrap().unwrap(),
-                        _ => {
-                            let found = tier.get_many(&keys).now_or_never().unwrap().unwrap();
-                            for (found, stamp) in found.into_iter().zip([number, (number + 1) % KEYS]) {
-                                assert!(
-                                    found.is_none_or(|found| found
-                                        .as_bytes()
-                                        .starts_with(&stamp.to_le_bytes()))
-                                );
-                            }
-                        }
-                    }
-                    let stats = tier.stats().now_or_never().unwrap().unwrap();
-                    assert!(stats.bytes <= stats.limit, "{stats:?}");
-                }
-            });
+            let work = &work;
+            scope.spawn(move || (0..2000).for_each(|round| work(thread, round)));
         }
     });
 }

@@ -16,7 +16,7 @@ use crate::input::{Form, Input};
 use crate::meter::Meter;
 use crate::output::print;
 use crate::pipeline::embed_rows;
-use crate::service::{self, max_text_bytes, parse_role, parse_truncation};
+use crate::service::{max_text_bytes, parse_role, parse_truncation};
 use crate::settings::{Settings, flags};
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(args = flags(&["service", "e5", "ollama"]))]
+#[command(args = flags(&["service", "e5", "ollama", "router"]))]
 struct WarmArgs {
     /// Read texts from a file, or from standard input with `-`.
     #[arg(short, long, value_name = "FILE")]
@@ -145,7 +145,7 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
     let rows = input.open(max_text_bytes())?;
     let (tier, url) = redis_tier(settings).await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
-    let embedder = Cached::new(service::load(settings, home).await?, cache.clone());
+    let embedder = Cached::new(settings.load(home).await?, cache.clone());
     let (mut count, mut failed, mut tokens) = (0, 0, 0);
     embed_rows(rows, &embedder, (args.role, args.truncate), |batch, response| {
         count += batch.rows.len() as u64;
@@ -156,13 +156,13 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
         Ok(())
     })
     .await?;
-    finish(&cache).await;
+    finish(Some(&cache)).await;
     let tiers = cache.stats().await.tiers;
     let (hits, stored): (u64, u64) =
         tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));
     let lost: u64 = tiers.iter().flat_map(|tier| tier.unstored.values()).sum();
     let summary = format!(
-        "{count} texts to {url}: {hits} were there, {stored} were stored, {failed} failed, {lost} were computed and not stored\n"
+        "{count} texts, {failed} failed: {hits} vectors were in {url}, {stored} were stored, {lost} were not\n"
     );
     meter.finish("");
     print(&summary)?;

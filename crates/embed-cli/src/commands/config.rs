@@ -23,7 +23,7 @@ enum Command {
     /// Print every setting, its value and who said so. Passwords and tokens are hidden.
     ///
     /// Flags are taken as the other commands take them: `embed config show --service ollama`.
-    #[command(args = flags(&["service", "e5", "ollama", "cache"]))]
+    #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
     Show {
         /// How to write it.
         #[arg(long, value_enum, default_value_t = Format::Table)]

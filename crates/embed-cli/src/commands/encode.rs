@@ -1,18 +1,22 @@
 //! `embed encode`: texts in, vectors out, in order and in bounded memory.
 
+use std::collections::BTreeMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, Role, Truncation};
+use clap::{Args, ValueEnum};
+use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, ErrorKind, Role, Truncation};
 use embed_e5::assets::DataHome;
+use embed_router::{Coverage, Plan};
 
+use crate::cache::{self, finish};
 use crate::exit::Exit;
-use crate::input::{Form, Input};
+use crate::input::{Form, Input, InputRow};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
-use crate::pipeline::{Batch, embed_rows};
-use crate::service::{load_cached, max_text_bytes, parse_role, parse_truncation};
+use crate::pipeline::{Batch, call_rows};
+use crate::service::{max_text_bytes, parse_role, parse_truncation};
 use crate::settings::{Settings, flags};
 
 /// Turn texts into vectors.
@@ -21,7 +25,7 @@ use crate::settings::{Settings, flags};
 /// like, `id`. Rows come out in the order of the input, as they are ready. A row that can't be embedded
 /// becomes an error in its place, the others stand, and the exit code is 1.
 #[derive(Debug, Args)]
-#[command(args = flags(&["service", "e5", "ollama", "cache"]))]
+#[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct EncodeArgs {
     /// The texts; leave them out and use --input for many.
     #[arg(conflicts_with = "input")]
@@ -44,6 +48,20 @@ pub(crate) struct EncodeArgs {
     #[arg(long, default_value = "error", value_parser = parse_truncation)]
     truncate: Truncation,
 
+    /// Write all vectors that a text needs where documents are in several spaces, one row each: to search
+    /// with (query), or to be stored with (document).
+    #[arg(long, value_enum, conflicts_with = "role")]
+    plan: Option<Purpose>,
+
+    /// Which vectors a document gets: `route` is the cheapest, and queries in a language that this model
+    /// doesn't read can't find it; `reachable` has one for each space that a query may ask.
+    #[arg(long, value_enum, requires = "plan", default_value = "reachable")]
+    coverage: Reach,
+
+    /// The collection or tenant that the texts belong to: what a rollout moves as a whole.
+    #[arg(long, value_name = "NAME")]
+    partition: Option<String>,
+
     /// How to write the rows.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
@@ -55,6 +73,18 @@ pub(crate) struct EncodeArgs {
     /// No progress and no summary on standard error.
     #[arg(short, long)]
     quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Purpose {
+    Query,
+    Document,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reach {
+    Route,
+    Reachable,
 }
 
 impl EncodeArgs {
@@ -76,6 +106,15 @@ impl EncodeArgs {
 }
 
 pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+    let role = match args.plan {
+        Some(Purpose::Query) => Role::Query,
+        Some(Purpose::Document) => Role::Document,
+        None => args.role,
+    };
+    let mut request = EmbedRequest::new([""; 0], role).with_truncation(args.truncate);
+    if let Some(partition) = args.partition {
+        request = request.with_partition(partition);
+    }
     let input = match args.input {
         Some(path) => Input::from_flag(&path, args.input_format),
         None => Input::Texts(args.texts),
@@ -83,69 +122,120 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -
     let summary_elsewhere = args.format == Format::Table && args.output.is_none();
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
-    let stack = load_cached(settings, home).await?;
-    let mut output = Output::open(args.format, args.output.as_deref())?;
+    let cache = cache::open(settings).await?;
+    let open = || Sink::open(args.format, args.output.as_deref(), &meter);
+    let sink = if args.plan.is_some() {
+        let router = settings.router(home, cache.as_ref()).await?;
+        let coverage = match args.coverage {
+            Reach::Route => Coverage::Route,
+            Reach::Reachable => Coverage::Reachable,
+        };
+        let mut sink = open()?;
+        let plan = async |texts| router.plan(request.with_texts(texts), coverage).await;
+        call_rows(rows, plan, |batch, plans: &Vec<Plan>| sink.batch(batch, plans.iter().map(vectors)))
+            .await?;
+        sink
+    } else {
+        let embedder = settings.load_behind(home, cache.as_ref()).await?;
+        let mut sink = open()?;
+        let embed = async |texts| embedder.embed(request.with_texts(texts)).await;
+        let each =
+            |batch: &Batch, response: &EmbedResponse| sink.batch(batch, response.rows().map(iter::once));
+        call_rows(rows, embed, each).await?;
+        sink
+    };
+    finish(cache.as_ref()).await;
+    sink.finish()
+}
 
-    let started = Instant::now();
-    let mut totals = Totals::default();
-    let settings = (args.role, args.truncate);
-    embed_rows(rows, &*stack.embedder, settings, |batch, response| {
-        write_rows(&mut output, batch, response, &mut totals)?;
-        output.flush()?;
-        meter.advance(totals.rows, totals.tokens, batch.bytes);
-        Ok(())
-    })
-    .await?;
-    stack.finish().await;
-    let summary = totals.summary(stack.embedder.model(), started.elapsed());
-    output.finish(&summary)?;
-    meter.finish(&summary);
-    Ok(if totals.failed == 0 { Exit::Done } else { Exit::Failures })
+fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>> {
+    plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_ref))
+}
+
+/// Where rows go, and what is known of those that went.
+struct Sink<'a> {
+    output: Output,
+    meter: &'a Meter,
+    started: Instant,
+    totals: Totals,
 }
 
 #[derive(Default)]
 struct Totals {
-    rows: u64,
+    texts: u64,
     failed: u64,
     tokens: u64,
     cached: u64,
+    spaces: BTreeMap<String, usize>,
+}
+
+impl<'a> Sink<'a> {
+    fn open(format: Format, path: Option<&Path>, meter: &'a Meter) -> Result<Self, Error> {
+        let output = Output::open(format, path)?;
+        Ok(Self { output, meter, started: Instant::now(), totals: Totals::default() })
+    }
+
+    /// Writes a batch: for each text, the rows that it got.
+    fn batch<'r, R>(&mut self, batch: &Batch, answers: impl Iterator<Item = R>) -> Result<(), Error>
+    where
+        R: IntoIterator<Item = Result<EmbeddingRef<'r>, &'r Error>>,
+    {
+        let mut answers = answers;
+        for input in &batch.rows {
+            match &input.text {
+                Ok(_) => {
+                    let missing = || Error::new(ErrorKind::Internal, "a row has no answer");
+                    for row in answers.next().ok_or_else(missing)? {
+                        self.row(input, row)?;
+                    }
+                }
+                Err(error) => self.row(input, Err(error))?,
+            }
+            self.totals.texts += 1;
+        }
+        self.output.flush()?;
+        self.meter.advance(self.totals.texts, self.totals.tokens, batch.bytes);
+        Ok(())
+    }
+
+    fn row(&mut self, input: &InputRow, row: Result<EmbeddingRef<'_>, &Error>) -> Result<(), Error> {
+        match row {
+            Ok(embedding) => {
+                let (info, space) = (embedding.info(), embedding.space());
+                self.totals.tokens += info.tokens.map_or(0, |tokens| tokens.used as u64);
+                self.totals.cached += u64::from(info.tier.is_some());
+                if !self.totals.spaces.contains_key(space.id()) {
+                    self.totals.spaces.insert(space.id().to_owned(), space.dimension());
+                }
+            }
+            Err(_) => self.totals.failed += 1,
+        }
+        self.output.write(&OutputRow { index: self.totals.texts, input, row })
+    }
+
+    fn finish(mut self) -> Result<Exit, Error> {
+        let summary = self.totals.summary(self.started.elapsed());
+        self.output.finish(&summary)?;
+        self.meter.finish(&summary);
+        Ok(if self.totals.failed == 0 { Exit::Done } else { Exit::Failures })
+    }
 }
 
 impl Totals {
-    fn summary(&self, model: &ModelInfo, elapsed: Duration) -> String {
-        let Self { rows, failed, tokens, cached } = self;
+    fn summary(&self, elapsed: Duration) -> String {
+        let Self { texts, failed, tokens, cached, spaces } = self;
         let seconds = elapsed.as_secs_f64();
-        let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
-        let cached = if *cached == 0 { String::new() } else { format!(", {cached} from the cache") };
-        format!(
-            "{rows} texts{failed}{cached}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
-            model.dimension(),
-            model.space()
-        )
-    }
-}
-
-fn write_rows(
-    output: &mut Output,
-    batch: &Batch,
-    response: &EmbedResponse,
-    totals: &mut Totals,
-) -> Result<(), Error> {
-    let mut answers = response.rows();
-    for input in &batch.rows {
-        let row = match &input.text {
-            Ok(_) => answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?,
-            Err(error) => Err(error),
-        };
-        match row {
-            Ok(embedding) => {
-                totals.tokens += embedding.info().tokens.map_or(0, |tokens| tokens.used as u64);
-                totals.cached += u64::from(embedding.info().tier.is_some());
-            }
-            Err(_) => totals.failed += 1,
+        let mut summary = format!("{texts} texts");
+        if *failed > 0 {
+            summary += &format!(", {failed} failed");
         }
-        output.write(&OutputRow { index: totals.rows, input, row })?;
-        totals.rows += 1;
+        if *cached > 0 {
+            summary += &format!(", {cached} from the cache");
+        }
+        summary += &format!(", {tokens} tokens in {seconds:.2} s");
+        for (space, dimension) in spaces {
+            summary += &format!("; dimension {dimension}; space {space}");
+        }
+        summary
     }
-    Ok(())
 }

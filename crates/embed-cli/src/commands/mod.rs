@@ -7,3 +7,5 @@ pub(crate) mod doctor;
 pub(crate) mod encode;
 pub(crate) mod models;
 pub(crate) mod ollama;
+pub(crate) mod rollout;
+pub(crate) mod route;

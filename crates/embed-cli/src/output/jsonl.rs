@@ -26,6 +26,8 @@ enum Outcome<'a> {
         space: &'a str,
         service: &'a str,
         model: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        route: Option<&'a str>,
         dimension: usize,
         tokens: Option<usize>,
         truncated: bool,
@@ -51,6 +53,7 @@ impl<W: Write> RowWriter for JsonlWriter<W> {
                     space: info.model.space().id(),
                     service: info.model.service(),
                     model: info.model.name(),
+                    route: info.route.as_deref(),
                     dimension: info.model.dimension(),
                     tokens: info.tokens.map(|tokens| tokens.total),
                     truncated: info.truncated,

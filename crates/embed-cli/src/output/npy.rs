@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
+use embed_core::Space;
+
 use super::{OutputRow, RowWriter};
 
 /// Magic, version and length, then the dictionary: a multiple of 64 as the format asks.
@@ -15,19 +17,19 @@ const HEADER_BYTES: usize = 128;
 pub(super) struct NpyWriter {
     file: BufWriter<File>,
     rows: u64,
-    /// Known from the first good row on.
-    dimension: Option<usize>,
+    /// Known from the first good row on: an array has no room for the names of several.
+    space: Option<Space>,
     /// Failed rows before the first good one, whose width isn't known yet.
     owed: u64,
 }
 
 impl NpyWriter {
     pub(super) fn new(file: File) -> Self {
-        Self { file: BufWriter::new(file), rows: 0, dimension: None, owed: 0 }
+        Self { file: BufWriter::new(file), rows: 0, space: None, owed: 0 }
     }
 
     fn write_header(&mut self) -> io::Result<()> {
-        let dimension = self.dimension.unwrap_or(0);
+        let dimension = self.space.as_ref().map_or(0, Space::dimension);
         let dict =
             format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}", self.rows);
         let mut header = b"\x93NUMPY\x01\x00".to_vec();
@@ -56,19 +58,19 @@ impl NpyWriter {
 impl RowWriter for NpyWriter {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
         self.rows += 1;
-        match (row.row, self.dimension) {
+        match (row.row, &self.space) {
             (Ok(embedding), None) => {
                 let dimension = embedding.vector().len();
-                self.dimension = Some(dimension);
+                self.space = Some(embedding.space().clone());
                 self.write_header()?;
                 self.write_nan_rows(self.owed, dimension)?;
                 self.write_values(embedding.vector().iter())
             }
-            (Ok(embedding), Some(dimension)) if embedding.vector().len() != dimension => {
-                Err(io::Error::other("the rows are of several widths and make no array; use --format jsonl"))
+            (Ok(embedding), Some(space)) if embedding.space() != space => {
+                Err(io::Error::other("the rows are of several spaces and make no array; use --format jsonl"))
             }
             (Ok(embedding), Some(_)) => self.write_values(embedding.vector().iter()),
-            (Err(_), Some(dimension)) => self.write_nan_rows(1, dimension),
+            (Err(_), Some(space)) => self.write_nan_rows(1, space.dimension()),
             (Err(_), None) => {
                 self.owed += 1;
                 Ok(())

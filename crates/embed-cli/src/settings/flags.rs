@@ -76,7 +76,7 @@ pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
             Some(setting) => draft.set(setting, Origin::Flag(flag), &text),
             None => {
                 let keys: Vec<_> = sharing(flag).map(|setting| setting.key).collect();
-                let what = format!("does not say of which service with {service}; set {}", keys.join(" or "));
+                let what = format!("{service} has several models; set {}", keys.join(" or "));
                 draft.problems.push(format!("--{flag}: {what}"));
             }
         }

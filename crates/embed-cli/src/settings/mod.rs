@@ -34,11 +34,19 @@ pub(crate) struct Settings {
     pub(crate) service: Service,
     pub(crate) e5: E5Config,
     pub(crate) ollama: OllamaConfig,
+    pub(crate) router: RouterSettings,
     pub(crate) cache: CacheSettings,
     /// The file that was read, or would be if it were there.
     pub(crate) file: Option<ConfigFile>,
     /// By key; what isn't in it has its default.
     origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The settings of what chooses between models.
+#[derive(Debug, Default)]
+pub(crate) struct RouterSettings {
+    /// The state file of a rollout to follow.
+    pub(crate) rollout: Option<PathBuf>,
 }
 
 /// The settings of the cache.
@@ -171,6 +179,7 @@ impl Default for Settings {
             service: Service::default(),
             e5: E5Config::default(),
             ollama: OllamaConfig::default(),
+            router: RouterSettings::default(),
             cache: CacheSettings {
                 place: Place::default(),
                 config: CacheConfig::default(),

@@ -160,6 +160,22 @@ pub(crate) static TABLE: &[Setting] = &[
     .example("\"the-token\"")
     .secret(),
     Setting::new(
+        "router.rollout",
+        "TMWS_ROUTER_ROLLOUT",
+        "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
+         writes the file.",
+        Kind::Text {
+            what: "the path of a file",
+            set: |settings, path| {
+                settings.router.rollout = Some(path.into());
+                Ok(())
+            },
+            get: |settings| settings.router.rollout.as_ref().map(|path| path.display().to_string()),
+        },
+    )
+    .flag("rollout", "FILE")
+    .example("\"rollout.json\""),
+    Setting::new(
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",

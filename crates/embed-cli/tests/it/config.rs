@@ -97,6 +97,12 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
             [json!(5), json!(20), json!(50)],
         ),
         (
+            "router.rollout",
+            Value::Null,
+            ["\"a.json\"", "b.json", "c.json"],
+            [json!("a.json"), json!("b.json"), json!("c.json")],
+        ),
+        (
             "cache.place",
             json!("auto"),
             ["\"memory\"", "off", "auto"],
@@ -115,6 +121,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
         ("e5.threads", "TMWS_E5_THREADS", "--threads"),
         ("ollama.url", "TMWS_OLLAMA_API_BASE", "--ollama-url"),
         ("ollama.pool_size", "TMWS_OLLAMA_POOL_SIZE", "--ollama-pool"),
+        ("router.rollout", "TMWS_ROUTER_ROLLOUT", "--rollout"),
         ("cache.place", "TMWS_CACHE", "--cache"),
         ("cache.redis_url", "TMWS_REDIS_URL", "--redis-url"),
     ];

@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod bad_setup;
+mod cache;
 mod config;
 mod encode;
 mod models;
 mod ollama;
+mod route;
 mod stream;
 
 use std::ffi::OsStr;

@@ -69,7 +69,7 @@ fn a_bad_value_is_an_error_that_says_where_and_what_is_allowed() {
             "TMWS_EMBEDDING_SERVICE",
             vec!["cloud"],
             vec!["\"cloud\"", "1", "true"],
-            "one of e5, ollama",
+            "one of e5, ollama, hybrid",
         ),
         ("e5.model", "TMWS_E5_MODEL", vec!["bert"], vec!["\"bert\"", "5"], "E5 family"),
         ("e5.precision", "TMWS_E5_PRECISION", vec!["int4"], vec!["\"int4\"", "8"], "one of int8, f32"),
@@ -163,7 +163,7 @@ fn a_bad_value_is_an_error_that_says_where_and_what_is_allowed() {
 fn a_bad_flag_is_wrong_usage() {
     let setup = Setup::new();
     for (flag, value, allowed) in [
-        ("--service", "cloud", "possible values: e5, ollama"),
+        ("--service", "cloud", "possible values: e5, ollama, hybrid"),
         ("--precision", "int4", "possible values: int8, f32"),
         ("--threads", "0", "a whole number from 1 to 1024"),
         ("--ollama-pool", "huge", "high_traffic"),
@@ -178,6 +178,8 @@ fn a_bad_flag_is_wrong_usage() {
     assert!(error.starts_with("--redis-url: cache.redis_url: ") && !error.contains("hush"), "{error}");
     let error = setup.refused(&[], &["encode", "text", "--model", "bert"]);
     assert!(error.starts_with("--model: e5.model: "), "{error}");
+    let error = setup.refused(&[], &["encode", "text", "--service", "hybrid", "--model", "all-minilm"]);
+    assert!(error.starts_with("--model: ") && error.contains("e5.model or ollama.model"), "{error}");
     let error = setup.refused(&[], &["encode", "text", "--cache", "redis"]);
     assert!(error.starts_with("--cache: ") && error.contains("give --redis-url"), "{error}");
 }

@@ -1,0 +1,321 @@
+//! What happens to requests while a real Redis is killed, frozen, filled, emptied, paused, tampered with, demoted, failed
+//! over or resharded under them: every row stays right, no request fails, none waits longer than the budget, and the
+//! tier is used again when it is well.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use embed_cache::{Cache, CacheConfig, Cached, RedisTier, Tier, TierReport};
+use embed_core::{BreakerConfig, EmbedRequest, Embedder, Role};
+use embed_testkit::Scripted;
+use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
+
+use crate::redis::{PATIENCE, config};
+
+/// How long a read of Redis may hold a request up.
+const BUDGET: Duration = Duration::from_millis(25);
+
+/// What else a request may take: the back end, which computes at once, and the checks of this test.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// Callers at once.
+const CALLERS: usize = 4;
+
+/// Texts that are asked for again and again; each request has a few of them and one that is new.
+const TEXTS: usize = 100;
+
+/// Requests that go on until the end of a test.
+struct Traffic {
+    service: Arc<Cached<Scripted>>,
+    shared: Arc<Shared>,
+    callers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    over: AtomicBool,
+    requests: AtomicUsize,
+    /// Rows that came from Redis.
+    hits: AtomicUsize,
+    took: Mutex<Vec<Duration>>,
+    /// How much longer than the budget a wait of that length takes: what the machine's other work costs.
+    late: Mutex<Vec<Duration>>,
+}
+
+impl Traffic {
+    /// Begins, and waits until rows come from Redis.
+    async fn start(url: &str) -> Self {
+        let tier = RedisTier::connect(config(url)).unwrap();
+        tier.ready(PATIENCE).await.unwrap();
+        // Trials come so often that a test needn't wait for them long.
+        let breaker =
+            BreakerConfig::default().with_pauses(Duration::from_millis(100), Duration::from_millis(200));
+        let settings = CacheConfig::default().with_read_budget(BUDGET).with_breaker(breaker);
+        let cache = Cache::new(settings, vec![Arc::new(tier) as Arc<dyn Tier>]).unwrap();
+        let service = Arc::new(Cached::new(Scripted::new("model", 384), cache));
+        let shared = Arc::<Shared>::default();
+        let mut callers: Vec<_> = (0..CALLERS)
+            .map(|caller| tokio::spawn(call_on(caller, Arc::clone(&service), Arc::clone(&shared))))
+            .collect();
+        callers.push(tokio::spawn(wait_on(Arc::clone(&shared))));
+        let traffic = Self { service, shared, callers };
+        traffic.uses_redis().await;
+        traffic
+    }
+
+    /// Waits until so many more requests were answered.
+    async fn requests(&self, more: usize) {
+        let until = self.shared.requests.load(Ordering::Relaxed) + more;
+        self.wait("requests are answered", || self.shared.requests.load(Ordering::Relaxed) >= until).await;
+    }
+
+    /// Waits until many more rows have come from Redis.
+    async fn uses_redis(&self) {
+        let until = self.shared.hits.load(Ordering::Relaxed) + 50;
+        self.wait("rows come from Redis", || self.shared.hits.load(Ordering::Relaxed) >= until).await;
+    }
+
+    /// Waits until a count of the tier is higher than before.
+    async fn counts(&self, what: &str, count: impl Fn(&TierReport) -> u64) {
+        let before = count(&self.report().await);
+        let begin = Instant::now();
+        while count(&self.report().await) <= before {
+            self.goes_on(what, begin);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn report(&self) -> TierReport {
+        self.service.stats().await.tiers.remove(0)
+    }
+
+    async fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !is_so() {
+            self.goes_on(what, begin);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn goes_on(&self, what: &str, begin: Instant) {
+        assert!(!self.callers.iter().any(tokio::task::JoinHandle::is_finished), "a request went wrong");
+        assert!(begin.elapsed() < PATIENCE, "it is not so that {what}");
+    }
+
+    /// Ends it: nothing went wrong, and nobody waited too long.
+    #[expect(clippy::print_stdout, reason = "the figures belong into the test's output")]
+    async fn end(self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        for caller in self.callers {
+            caller.await.unwrap();
+        }
+        let took = std::mem::take(&mut *self.shared.took.lock().unwrap());
+        let late = std::mem::take(&mut *self.shared.late.lock().unwrap());
+        let (requests, waits) = (took.len(), late.len());
+        let (slow, late) = (p99(took), p99(late));
+        println!("p99 of {requests} requests {slow:?}, of {waits} waits {late:?} too late");
+        assert!(slow <= BUDGET + SLACK + late, "p99 is {slow:?}, on a machine that is late by {late:?}");
+    }
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * 99 / 100]
+}
+
+/// Waits again and again for as long as a request may be held up.
+async fn wait_on(shared: Arc<Shared>) {
+    while !shared.over.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        tokio::time::sleep(BUDGET).await;
+        shared.late.lock().unwrap().push(begin.elapsed().saturating_sub(BUDGET));
+    }
+}
+
+/// Asks again and again, and checks every row.
+async fn call_on(caller: usize, service: Arc<Cached<Scripted>>, shared: Arc<Shared>) {
+    let mut pace = tokio::time::interval(Duration::from_millis(2));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for round in 0.. {
+        if shared.over.load(Ordering::Relaxed) {
+            return;
+        }
+        pace.tick().await;
+        let mut texts: Vec<String> =
+            (0..8).map(|i| format!("text {}", (caller * 31 + round * 7 + i) % TEXTS)).collect();
+        texts.push(format!("new text {round} of {caller}"));
+        // Both roles ask for the same texts, whose vectors are others.
+        let role = [Role::Query, Role::Document][round % 2];
+        let request = EmbedRequest::new(texts.iter().map(String::as_str), role);
+        let begin = Instant::now();
+        let response = service.embed(request).await.unwrap();
+        let took = begin.elapsed();
+        assert_eq!(response.len(), texts.len());
+        for (row, text) in response.rows().zip(&texts) {
+            let row = row.unwrap();
+            assert_eq!(row.vector(), service.inner().vector(text, role), "another text's vector");
+            shared.hits.fetch_add(usize::from(row.info().tier.is_some()), Ordering::Relaxed);
+        }
+        shared.took.lock().unwrap().push(took);
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Of a list of reasons.
+fn of(reasons: &BTreeMap<&'static str, u64>, some: &[&str]) -> u64 {
+    some.iter().filter_map(|reason| reasons.get(reason)).sum()
+}
+
+fn missed(some: &[&str]) -> impl Fn(&TierReport) -> u64 {
+    move |report| of(&report.misses, some)
+}
+
+fn unstored(some: &[&str]) -> impl Fn(&TierReport) -> u64 {
+    move |report| of(&report.unstored, some)
+}
+
+async fn server() -> Option<RedisServer> {
+    RedisServer::require(RedisOptions::default()).await
+}
+
+// In each of them: the rig's commands block the thread that gives them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_started_again_empty() {
+    let Some(mut server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    for _ in 0..2 {
+        server.stop();
+        traffic.counts("it is missed", missed(&["unavailable"])).await;
+        traffic.requests(300).await;
+        server.restart().await;
+        traffic.uses_redis().await;
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen() {
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    // For a moment, in which its connections stay, and for longer.
+    for requests in [100, 1000] {
+        server.freeze();
+        traffic.counts("it is too slow", missed(&["timeout"])).await;
+        traffic.requests(requests).await;
+        server.thaw();
+        traffic.uses_redis().await;
+    }
+    assert_eq!(of(&traffic.report().await.misses, &["checksum", "layout", "schema", "dimension"]), 0);
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused() {
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    server.tell("CLIENT PAUSE 1500 ALL");
+    traffic.counts("it is too slow", missed(&["timeout"])).await;
+    traffic.uses_redis().await;
+    // Writes alone wait: reads go on.
+    server.tell("CLIENT PAUSE 1500 WRITE");
+    traffic.requests(100).await;
+    traffic.uses_redis().await;
+    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_and_not_allowed_to_make_room() {
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    server.tell("CONFIG SET maxmemory 100kb");
+    traffic.counts("it is full", unstored(&["overloaded"])).await;
+    // What it has it still gives.
+    traffic.uses_redis().await;
+    server.tell("CONFIG SET maxmemory 0");
+    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_and_making_room() {
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    server.tell("CONFIG SET maxmemory-policy allkeys-lru");
+    let used: u64 = server.info("used_memory").parse().unwrap();
+    server.tell(&format!("CONFIG SET maxmemory {}", used + 100_000));
+    traffic.counts("it throws out", |report| report.holds.map_or(0, |holds| holds.evicted)).await;
+    traffic.requests(500).await;
+    traffic.uses_redis().await;
+    assert_eq!(of(&traffic.report().await.unstored, &["overloaded"]), 0);
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bits_turned_over() {
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    for _ in 0..3 {
+        assert!(server.flip_bits(b"embed:") > 50);
+        traffic.counts("it holds what isn't right", missed(&["checksum"])).await;
+        traffic.uses_redis().await;
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn made_a_replica() {
+    let Some(master) = server().await else { return };
+    let Some(server) = server().await else { return };
+    let traffic = Traffic::start(&server.url()).await;
+    server.tell(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    traffic.counts("it takes no writes", unstored(&["unavailable"])).await;
+    traffic.requests(500).await;
+    server.tell("REPLICAOF NO ONE");
+    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.uses_redis().await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_over() {
+    let Some(mut sentinels) = RedisSentinels::require().await else { return };
+    let traffic = Traffic::start(&sentinels.url()).await;
+    // In order, and by the death of the new master.
+    sentinels.fail_over().await;
+    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.uses_redis().await;
+    assert_eq!(sentinels.master(), Some(1));
+    sentinels.servers[1].stop();
+    traffic.counts("it is missed", missed(&["unavailable"])).await;
+    sentinels.has_another_master(Some(1)).await;
+    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.uses_redis().await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resharded() {
+    let Some(cluster) = RedisCluster::require().await else { return };
+    let traffic = Traffic::start(&cluster.url()).await;
+    // Slots of texts that are asked for all the time, which sooner or later all lie there.
+    traffic.requests(200).await;
+    let keys = cluster.masters.iter().flat_map(RedisServer::keys);
+    let slots: Vec<u16> = keys.step_by(20).take(20).map(|key| cluster.slot(&key)).collect();
+    for slot in slots {
+        let from = RedisCluster::first_owner(slot);
+        let to = (from + 1) % 3;
+        cluster.begin_move(slot, from, to);
+        traffic.requests(10).await;
+        while cluster.move_keys(slot, from, to, 1) > 0 {}
+        traffic.requests(10).await;
+        cluster.end_move(slot, to);
+        traffic.requests(10).await;
+    }
+    traffic.uses_redis().await;
+    traffic.counts("rows are stored", |report| report.stored).await;
+    assert_eq!(of(&traffic.report().await.misses, &["checksum", "layout", "schema", "dimension"]), 0);
+    traffic.end().await;
+}

@@ -1,0 +1,187 @@
+//! The Redis tier against a real cluster, and against a master with sentinels.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use embed_cache::{Namespace, Tier};
+use embed_core::ErrorKind;
+use embed_testkit::redis::{RedisCluster, RedisSentinels};
+
+use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier};
+
+#[tokio::test]
+async fn a_cluster_is_written_read_counted_and_cleared() {
+    let Some(cluster) = RedisCluster::require().await else { return };
+    let tier = tier(&cluster.url()).await;
+    let keys = keys("m[a]", 3000);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    tier.put_many(&entries(&self::keys("n", 300))).await.unwrap();
+    assert_eq!(found(&tier, &keys).await, 3000);
+    for master in &cluster.masters {
+        assert!(master.tell("DBSIZE").number() > 800, "the keys lie at all masters");
+    }
+    let census = tier.census().await.unwrap();
+    assert_eq!((census.variants["m[a]"], census.variants["n"]), (3000, 300));
+    assert_eq!(tier.stats().await.unwrap().entries, Some(3300));
+    tier.remove(&keys[..1000]).await.unwrap();
+    assert_eq!(found(&tier, &keys).await, 2000);
+    tier.clear(Some(&Namespace::named("m[a]"))).await.unwrap();
+    assert_eq!(found(&tier, &keys).await, 0);
+    assert_eq!(tier.stats().await.unwrap().entries, Some(300));
+    tier.clear(None).await.unwrap();
+    assert_eq!(tier.stats().await.unwrap().entries, Some(0));
+}
+
+/// A request to a cluster is written to each master in one go, and no answer is waited for in between.
+#[tokio::test]
+async fn a_request_to_a_cluster_is_one_round_trip() {
+    let Some(cluster) = RedisCluster::require().await else { return };
+    let tier = connected(config(&cluster.url()).with_connect_timeout(Duration::from_secs(60))).await;
+    let keys = keys("m", 300);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    // While one master stands still, the others have carried out all that is theirs.
+    let [frozen, awake @ ..] = &cluster.masters;
+    let before: u64 = awake.iter().map(|master| master.calls("get")).sum();
+    let theirs: i64 = awake.iter().map(|master| master.tell("DBSIZE").number()).sum();
+    frozen.freeze();
+    let read = found(&tier, &keys);
+    tokio::pin!(read);
+    let all_carried_out = async {
+        eventually(async || {
+            let calls: u64 = awake.iter().map(|master| master.calls("get")).sum();
+            match i64::try_from(calls - before) {
+                Ok(carried_out) if carried_out == theirs => Ok(()),
+                _ => Err(embed_core::Error::new(ErrorKind::Internal, "not yet")),
+            }
+        })
+        .await;
+    };
+    tokio::select! {
+        _ = &mut read => panic!("one master stands still"),
+        () = all_carried_out => {}
+    }
+    frozen.thaw();
+    assert_eq!(read.await, 300);
+    assert_eq!(frozen.calls("get"), u64::try_from(300 - theirs).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_moves_while_it_is_read() {
+    let Some(cluster) = RedisCluster::require().await else { return };
+    let tier = Arc::new(tier(&cluster.url()).await);
+    let keys = keys("m", 400);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let readers: Vec<_> = (0..8)
+        .map(|reader: usize| {
+            let (tier, keys) = (Arc::clone(&tier), keys.clone());
+            let (done, reads) = (Arc::clone(&done), Arc::clone(&reads));
+            tokio::spawn(async move {
+                let mut lacking = 0;
+                for at in (reader * 37..).step_by(20) {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let some: Vec<_> = (at..at + 20).map(|i| keys[i % keys.len()].clone()).collect();
+                    // No wrong value, and no failure.
+                    lacking += some.len() - found(&tier, &some).await;
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+                lacking
+            })
+        })
+        .collect();
+    let slots: Vec<u16> = keys[..10].iter().map(|key| cluster.slot(&name(key))).collect();
+    for slot in slots {
+        let from = RedisCluster::first_owner(slot);
+        let to = (from + 1) % 3;
+        cluster.begin_move(slot, from, to);
+        let so_far = reads.load(Ordering::Relaxed);
+        while cluster.move_keys(slot, from, to, 1) > 0 {}
+        // Requests meet the slot while its keys are at the target and it isn't.
+        eventually(async || match reads.load(Ordering::Relaxed) - so_far {
+            0..20 => Err(embed_core::Error::new(ErrorKind::Internal, "not yet")),
+            _ => Ok(()),
+        })
+        .await;
+        cluster.end_move(slot, to);
+    }
+    done.store(true, Ordering::Relaxed);
+    let lacking: usize = futures::future::try_join_all(readers).await.unwrap().into_iter().sum();
+    assert!(lacking > 0, "nobody met a slot on its way");
+    let all_found = async || match found(&tier, &keys).await {
+        400 => Ok(()),
+        _ => Err(embed_core::Error::new(ErrorKind::Internal, "some are missed still")),
+    };
+    eventually(all_found).await;
+    eventually(async || tier.put_many(&entries(&keys)).await).await;
+}
+
+#[tokio::test]
+async fn a_master_of_a_cluster_goes_and_comes_back() {
+    let Some(mut cluster) = RedisCluster::require().await else { return };
+    let tier = tier(&cluster.url()).await;
+    let keys = keys("m", 100);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    cluster.masters[1].freeze();
+    tokio::time::timeout(Duration::from_millis(100), tier.get_many(&keys)).await.unwrap_err();
+    cluster.masters[1].thaw();
+    eventually(async || tier.get_many(&keys).await).await;
+    assert_eq!(found(&tier, &keys).await, 100);
+    cluster.masters[2].stop();
+    let error = tier.get_many(&keys).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    cluster.masters[2].restart().await;
+    eventually(async || tier.get_many(&keys).await).await;
+    eventually(async || tier.put_many(&entries(&keys)).await).await;
+    assert_eq!(found(&tier, &keys).await, 100);
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_master_of_now() {
+    let Some(mut sentinels) = RedisSentinels::require().await else { return };
+    let tier = tier(&sentinels.url()).await;
+    let keys = keys("m", 20);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    assert_eq!(found(&tier, &keys).await, 20);
+    assert_eq!(sentinels.master(), Some(0));
+    // In order: the old master becomes a replica, which takes no writes any more.
+    sentinels.fail_over().await;
+    eventually(async || tier.put_many(&entries(&keys)).await).await;
+    assert_eq!(found(&tier, &keys).await, 20);
+    // By death.
+    let begin = Instant::now();
+    sentinels.servers[1].stop();
+    sentinels.has_another_master(Some(1)).await;
+    let elected = begin.elapsed();
+    eventually(async || tier.put_many(&entries(&keys)).await).await;
+    assert_eq!(found(&tier, &keys).await, 20);
+    // The pauses between tries to connect are at most a second.
+    let used = begin.elapsed() - elected;
+    assert!(used < PATIENCE / 2, "{used:?} after the election");
+}
+
+/// A frozen master whose socket takes nothing any more, so that the client can't even write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_lead_away_from_a_frozen_master_with_a_full_socket() {
+    let Some(sentinels) = RedisSentinels::require().await else { return };
+    let tier = tier(&sentinels.url()).await;
+    let keys = keys("m", 1000);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    sentinels.servers[0].freeze();
+    let large: Vec<_> =
+        keys.iter().map(|key| (key.clone(), embed_cache::Value::from_bytes(vec![0; 32 << 10]))).collect();
+    for _ in 0..2 {
+        tokio::time::timeout(Duration::from_millis(200), tier.put_many(&large)).await.unwrap_err();
+    }
+    sentinels.has_another_master(Some(0)).await;
+    eventually(async || {
+        tokio::time::timeout(Duration::from_millis(200), tier.put_many(&entries(&keys)))
+            .await
+            .unwrap_or_else(|_| Err(embed_core::Error::new(ErrorKind::Timeout, "stuck")))
+    })
+    .await;
+    sentinels.servers[0].thaw();
+    assert_eq!(found(&tier, &keys).await, 1000);
+}

@@ -1,0 +1,109 @@
+//! `embed rollout`: the state file of a rollout, which routers of other processes follow.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use embed_core::{Error, ErrorKind};
+use embed_router::{RolloutConfig, RolloutFile, RolloutState, rollout_place};
+
+use crate::exit::Exit;
+use crate::output::print;
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArgs {
+    /// The state file of the rollout.
+    #[arg(long, value_name = "FILE", global = true, default_value = "rollout.json")]
+    file: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Begin one: write its state file, which `embed encode --rollout FILE` and other routers follow.
+    ///
+    /// A candidate of another space finds nothing in a partition until its documents were embedded anew: see
+    /// `embed migrate`.
+    Start {
+        /// The route that texts leave.
+        #[arg(long)]
+        from: String,
+        /// The route that they go to.
+        #[arg(long)]
+        to: String,
+        /// How many of a hundred partitions move at first.
+        #[arg(long, default_value_t = 0)]
+        percentage: u8,
+        /// Goes into the hash beside the partition: another salt chooses other partitions first.
+        #[arg(long, default_value = "")]
+        salt: String,
+    },
+    /// What moves where, and whether it is stopped.
+    Status {
+        /// The file as it stands, as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move so many of a hundred partitions: 10, then 50, then 100. It lifts a stop.
+    Set {
+        /// From 0 to 100. Who is in at 10 is in at 50.
+        percentage: u8,
+    },
+    /// Move nothing, until a percentage is set.
+    Stop {
+        /// Why, for those who come after.
+        #[arg(long, default_value = "stopped by hand")]
+        reason: String,
+    },
+    /// Whether a partition is in, and from which percentage on.
+    Check {
+        /// The name of the partition: a tenant, a collection.
+        partition: String,
+    },
+}
+
+pub(crate) fn run(args: RolloutArgs) -> Result<Exit, Error> {
+    let file = RolloutFile::new(args.file);
+    let page = match args.command {
+        Command::Start { from, to, percentage, salt } => {
+            let config = RolloutConfig::new(from, to).with_percentage(percentage).with_salt(salt);
+            show(&file.begin(&config)?)
+        }
+        Command::Status { json: true } => serde_json::json!(read(&file)?).to_string() + "\n",
+        Command::Status { json: false } => show(&read(&file)?),
+        Command::Set { percentage } => show(&file.update(|state| state.set_percentage(percentage))?),
+        Command::Stop { reason } => show(&file.update(|state| {
+            state.stop(reason);
+            Ok(())
+        })?),
+        Command::Check { partition } => check(&read(&file)?, &partition),
+    };
+    print(&page)?;
+    Ok(Exit::Done)
+}
+
+fn read(file: &RolloutFile) -> Result<RolloutState, Error> {
+    file.read()?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Config,
+            "there is no rollout; `embed rollout start` begins one, and --file names it",
+        )
+        .with_context("file", file.path().display())
+    })
+}
+
+fn show(state: &RolloutState) -> String {
+    let RolloutState { from, to, percentage, stopped, .. } = state;
+    let stopped = match stopped {
+        Some(stop) => format!("stopped: {} (at {} s after 1970)\n", stop.reason, stop.at),
+        None => String::new(),
+    };
+    format!("{percentage} of 100 partitions move from {from} to {to}\n{stopped}")
+}
+
+fn check(state: &RolloutState, partition: &str) -> String {
+    let place = rollout_place(&state.salt, partition);
+    let verdict = if place < state.share() { "in" } else { "not in" };
+    format!("{verdict}; in from {} of 100 on\n", place + 1)
+}

@@ -1,0 +1,129 @@
+//! `embed route`: where each text would go, and why, without embedding it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use embed_core::{EmbedRequest, Error, Role};
+use embed_router::{Decision, Router};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::input::{Form, Input, InputRow};
+use crate::output::{pad, print};
+use crate::service::max_text_bytes;
+use crate::settings::{Settings, flags};
+
+/// Say where each text would go, and why, without embedding it.
+///
+/// The services are those of `embed encode`; with `--service hybrid`, English goes to Ollama and everything else to
+/// E5. Only Ollama is asked (for the space of its model); the model of E5 is not loaded.
+#[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router"]))]
+pub(crate) struct RouteArgs {
+    /// The texts; leave them out and use --input for many.
+    #[arg(conflicts_with = "input")]
+    texts: Vec<String>,
+
+    /// Read texts from a file, or from standard input with `-`.
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// What a line of the input is; by default the file's name decides.
+    #[arg(long, value_enum, requires = "input")]
+    input_format: Option<Form>,
+
+    /// How to write the decisions.
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// The fields in the order in which they are written; part of the command's contract.
+#[derive(Serialize)]
+struct Line<'a> {
+    index: u64,
+    language: &'a str,
+    confidence: f32,
+    rule: &'a str,
+    service: &'a str,
+    space: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Unread {
+    index: u64,
+    error: String,
+}
+
+const TEXT_COLUMNS: usize = 40;
+
+impl RouteArgs {
+    /// What is wrong with the flags together.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let nothing = self.texts.is_empty() && self.input.is_none();
+        if nothing { Err("there is nothing to route: give texts, or --input FILE") } else { Ok(()) }
+    }
+}
+
+pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
+    let input = match args.input {
+        Some(path) => Input::from_flag(&path, args.input_format),
+        None => Input::Texts(args.texts),
+    };
+    let mut rows = input.open(max_text_bytes())?;
+    let router = settings.signpost().await?;
+    if args.format == Format::Table {
+        print(&format!(
+            "{:<8} {:>10}  {:<16} {:<8} {}\n",
+            "language", "confidence", "rule", "service", "text"
+        ))?;
+    }
+    let (mut index, mut failed) = (0, false);
+    while let Some(row) = rows.next()? {
+        failed |= row.text.is_err();
+        print(&line(&router, index, &row, args.format)?)?;
+        index += 1;
+    }
+    Ok(if failed { Exit::Failures } else { Exit::Done })
+}
+
+fn line(router: &Router, index: u64, row: &InputRow, format: Format) -> Result<String, Error> {
+    let text = match &row.text {
+        Ok(text) => text,
+        Err(error) if format == Format::Table => return Ok(format!("{:<55} {error}\n", "-")),
+        Err(error) => {
+            return Ok(serde_json::json!(Unread { index, error: error.to_string() }).to_string() + "\n");
+        }
+    };
+    let request = EmbedRequest::new([Arc::<str>::from(text.as_str())], Role::Document);
+    let decision = router.decide(&request)?.swap_remove(0);
+    Ok(show(index, text, &decision, format))
+}
+
+fn show(index: u64, text: &str, decision: &Decision, format: Format) -> String {
+    let (language, confidence, rule) = match &decision.detection {
+        Some(found) => (found.language, found.confidence, found.rule),
+        None => ("und", 0.0, "forced"),
+    };
+    let service = &*decision.route;
+    match format {
+        Format::Table => {
+            let text = pad(text, TEXT_COLUMNS);
+            format!("{language:<8} {confidence:>10.2}  {rule:<25} {service:<8} {}\n", text.trim_end())
+        }
+        Format::Jsonl => {
+            let space = decision.space.as_ref().map(|space| space.id());
+            let line = Line { index, language, confidence, rule, service, space };
+            // Words and numbers: there is nothing that could not be written.
+            serde_json::to_string(&line).unwrap_or_default() + "\n"
+        }
+    }
+}

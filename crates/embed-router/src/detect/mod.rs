@@ -1,0 +1,214 @@
+//! Which language a text is in, and by which rule that was found.
+
+mod sample;
+mod script;
+mod words;
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+
+use sample::Sample;
+use script::{Scan, Script};
+use words::Tally;
+
+/// Finds the language of a text. Implementations are deterministic: the same text gives the same answer, in every
+/// process.
+pub trait Detector: Debug + Send + Sync + 'static {
+    /// The language of a text, with how sure that is and why.
+    fn detect(&self, text: &str) -> Detection;
+}
+
+/// What a [`Detector`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Detection {
+    /// What a router decides by.
+    pub kind: Kind,
+    /// The main language, as an ISO 639 code: two letters where there are (`en`, `ja`), else three; `und` if
+    /// unknown. It explains and does not decide: a text whose language is `en` may be of another kind than
+    /// [`Kind::En`], for a word in it that the English model cannot read.
+    pub language: &'static str,
+    /// How sure the language is, from 0 to 1.
+    pub confidence: f32,
+    /// The rule that decided. `docs/detection.md` lists those of [`LanguageDetector`].
+    pub rule: &'static str,
+}
+
+impl Detection {
+    /// A finding of a detector of your own.
+    #[must_use]
+    pub fn new(kind: Kind, language: &'static str, confidence: f32, rule: &'static str) -> Self {
+        Self { kind, language, confidence: confidence.clamp(0.0, 1.0), rule }
+    }
+}
+
+/// What a text is, as far as choosing a model goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// English and nothing else.
+    En,
+    /// Japanese, also with single words of another language in it.
+    Ja,
+    /// English with words of another script in it.
+    Mixed,
+    /// Everything else, and what nobody can tell.
+    Other,
+}
+
+/// The detector that the router has by default: the script decides where it can, then the words.
+///
+/// A text is [`Kind::En`] only if nearly all of its words are English ones and no letter is outside A to Z. When in
+/// doubt it is [`Kind::Other`]: a model of many languages reads English too, while an English model gives a text in
+/// another language a vector that means nothing.
+///
+/// At most 6 KiB of a text are looked at (its beginning, which is what models read, its middle and its end), so
+/// that a megabyte takes no longer than a page. Nothing here fails or blocks; the first detector of a process takes
+/// a few milliseconds to load the words.
+///
+/// ```
+/// use embed_router::{Detector, Kind, LanguageDetector};
+///
+/// let detector = LanguageDetector::new();
+/// assert_eq!(detector.detect("height of Mount Fuji").kind, Kind::En);
+/// assert_eq!(detector.detect("富士山の高さ").kind, Kind::Ja);
+/// assert_eq!(detector.detect("what does 木漏れ日 mean").kind, Kind::Mixed);
+///
+/// let french = detector.detect("la hauteur du mont Fuji et de ses voisins");
+/// assert_eq!((french.kind, french.language), (Kind::Other, "fr"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct LanguageDetector {
+    names: bool,
+}
+
+impl LanguageDetector {
+    /// The detector as the router uses it.
+    #[must_use]
+    pub fn new() -> Self {
+        words::load();
+        Self { names: true }
+    }
+
+    /// Don't ask whatlang for the name of a language in Latin letters that is not English: it is `und` then. The
+    /// kinds stay the same. It saves most of the time that such a text takes.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        self.names = false;
+        self
+    }
+
+    /// The language of a text in Latin letters that is not English. Whatlang's second thoughts are no names.
+    fn name(&self, sample: &Sample<'_>) -> (&'static str, f32) {
+        const LEAST: f64 = 0.5;
+        if !self.names {
+            return UNKNOWN;
+        }
+        match whatlang::detect(sample.beginning()) {
+            Some(info) if info.confidence() >= LEAST => match two_letters(info.lang()) {
+                // The words said no, and they know better.
+                None | Some("en") => UNKNOWN,
+                Some(language) => (language, info.confidence() as f32),
+            },
+            _ => UNKNOWN,
+        }
+    }
+}
+
+impl Default for LanguageDetector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Detector for LanguageDetector {
+    fn detect(&self, text: &str) -> Detection {
+        let Some(sample) = Sample::of(text) else {
+            return Detection::new(Kind::Other, "und", 0.0, "empty");
+        };
+        let scan = Scan::of(&sample);
+        if let Some(script) = scan.main() {
+            return other_script(script, &scan, &sample);
+        }
+        if scan.variants > 0 {
+            return Detection::new(Kind::Other, "und", 0.0, "letter-variant");
+        }
+        let tally = Tally::of(&sample);
+        if scan.diacritics > 0 {
+            let (language, confidence) =
+                if tally.is_english() { ("en", tally.share()) } else { self.name(&sample) };
+            return Detection::new(Kind::Other, language, confidence, "diacritic");
+        }
+        if tally.is_empty() {
+            return Detection::new(Kind::Other, "und", 0.0, "no-words");
+        }
+        if tally.is_english() {
+            let rule = if tally.is_code() { "english-code" } else { "english-words" };
+            return Detection::new(Kind::En, "en", tally.share(), rule);
+        }
+        let (language, confidence) = self.name(&sample);
+        Detection::new(Kind::Other, language, confidence, "not-english")
+    }
+}
+
+const UNKNOWN: (&str, f32) = ("und", 0.0);
+
+/// A text with letters that are not Latin: English around a few of them, or a text in that script.
+fn other_script(script: Script, scan: &Scan, sample: &Sample<'_>) -> Detection {
+    if scan.is_mostly_latin() {
+        let tally = Tally::of(sample);
+        // `GitHub Actions で image を build する` is Japanese for its particles, however many English nouns it has;
+        // grammar must be English where hiragana is.
+        if tally.is_english() && (scan.hiragana == 0 || tally.has_grammar()) {
+            return Detection::new(Kind::Mixed, "en", tally.share(), "english-with-other-script");
+        }
+    }
+    let kind = if script == Script::Kana { Kind::Ja } else { Kind::Other };
+    Detection::new(kind, script.language(), scan.confidence(script), script.rule())
+}
+
+/// The ISO 639-1 code of a language that whatlang tells from others in Latin letters.
+fn two_letters(language: whatlang::Lang) -> Option<&'static str> {
+    use whatlang::Lang;
+    Some(match language {
+        Lang::Afr => "af",
+        Lang::Aka => "ak",
+        Lang::Aze => "az",
+        Lang::Cat => "ca",
+        Lang::Ces => "cs",
+        Lang::Cym => "cy",
+        Lang::Dan => "da",
+        Lang::Deu => "de",
+        Lang::Eng => "en",
+        Lang::Epo => "eo",
+        Lang::Est => "et",
+        Lang::Fin => "fi",
+        Lang::Fra => "fr",
+        Lang::Hrv => "hr",
+        Lang::Hun => "hu",
+        Lang::Ind => "id",
+        Lang::Ita => "it",
+        Lang::Jav => "jv",
+        Lang::Lat => "la",
+        Lang::Lav => "lv",
+        Lang::Lit => "lt",
+        Lang::Nld => "nl",
+        Lang::Nob => "nb",
+        Lang::Pol => "pl",
+        Lang::Por => "pt",
+        Lang::Ron => "ro",
+        Lang::Slk => "sk",
+        Lang::Slv => "sl",
+        Lang::Sna => "sn",
+        Lang::Spa => "es",
+        Lang::Swe => "sv",
+        Lang::Tgl => "tl",
+        Lang::Tuk => "tk",
+        Lang::Tur => "tr",
+        Lang::Uzb => "uz",
+        Lang::Vie => "vi",
+        Lang::Zul => "zu",
+        _ => return None,
+    })
+}

@@ -1,0 +1,83 @@
+//! Which kind of text goes to which route.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use embed_core::{Error, ErrorKind};
+
+use crate::Kind;
+
+/// A table from the kind of a text to the name of a route.
+///
+/// As a word, it is `hybrid`, or the name of the one route that takes everything (`ollama`, `e5`):
+///
+/// ```
+/// use embed_router::{Kind, Policy};
+///
+/// let policy: Policy = "hybrid".parse()?;
+/// assert_eq!(policy.route(Kind::En), "ollama");
+/// assert_eq!(policy.route(Kind::Mixed), "e5");
+/// assert_eq!("e5".parse::<Policy>()?.route(Kind::En), "e5");
+/// # Ok::<(), embed_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    routes: [Arc<str>; KINDS.len()],
+}
+
+/// The route of English under [`Policy::default`].
+pub const ENGLISH_ROUTE: &str = "ollama";
+
+/// The route of everything else under [`Policy::default`].
+pub const MULTILINGUAL_ROUTE: &str = "e5";
+
+impl Policy {
+    /// Everything goes to one route, also text that its model doesn't read: the operator said so. Such rows are
+    /// counted ([`RouterStats::unread`](crate::RouterStats::unread)).
+    #[must_use]
+    pub fn everything_to(route: impl Into<Arc<str>>) -> Self {
+        let route = route.into();
+        Self { routes: KINDS.map(|_| Arc::clone(&route)) }
+    }
+
+    /// English goes to one route, everything else to another.
+    #[must_use]
+    pub fn hybrid(english: impl Into<Arc<str>>, others: impl Into<Arc<str>>) -> Self {
+        Self::everything_to(others).with(Kind::En, english)
+    }
+
+    /// Sets the route of one kind.
+    #[must_use]
+    pub fn with(mut self, kind: Kind, route: impl Into<Arc<str>>) -> Self {
+        self.routes[kind as usize] = route.into();
+        self
+    }
+
+    /// The route of a kind.
+    #[must_use]
+    pub fn route(&self, kind: Kind) -> &str {
+        &self.routes[kind as usize]
+    }
+}
+
+/// All kinds, in the order of their declaration.
+pub(crate) const KINDS: [Kind; 4] = [Kind::En, Kind::Ja, Kind::Mixed, Kind::Other];
+
+/// English to [`ENGLISH_ROUTE`], everything else to [`MULTILINGUAL_ROUTE`].
+impl Default for Policy {
+    fn default() -> Self {
+        Self::hybrid(ENGLISH_ROUTE, MULTILINGUAL_ROUTE)
+    }
+}
+
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        match word.trim() {
+            "" => Err(Error::new(ErrorKind::Config, "a policy is `hybrid` or the name of a route")),
+            "hybrid" => Ok(Self::default()),
+            route => Ok(Self::everything_to(route)),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A rollout while it runs: who moves, how the candidate does, and when it stops.
+
+mod config;
+mod meter;
+mod share;
+mod state;
+mod status;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use embed_core::{Error, Result};
+
+pub use config::{RolloutConfig, ShadowConfig, StopLimits};
+pub use share::rollout_place;
+pub use state::{RolloutFile, RolloutState, Stop};
+pub use status::{Agreement, CallStatus, RolloutStatus, ShadowStatus};
+
+pub(crate) use meter::{Call, Meter};
+
+/// A rollout while it runs, shared by the router and whoever steers it.
+///
+/// A partition that is in moves from the old route to the candidate; a stop moves all of them back, at once and
+/// until a percentage is set. To end a rollout for good, make the candidate the route of the policy.
+#[derive(Debug)]
+pub struct Rollout {
+    config: RolloutConfig,
+    file: Option<RolloutFile>,
+    state: Mutex<Kept>,
+    /// The share of `state`, or [`STOPPED`], to be read without the lock.
+    share: AtomicU8,
+    pub(crate) current: Meter,
+    pub(crate) candidate: Meter,
+}
+
+/// No percentage is so large.
+const STOPPED: u8 = u8::MAX;
+
+#[derive(Debug)]
+struct Kept {
+    state: RolloutState,
+    unsaved: Option<Error>,
+}
+
+impl Rollout {
+    pub(crate) fn new(config: RolloutConfig) -> Result<Self> {
+        config.check()?;
+        let file = config.state_file.clone().map(RolloutFile::new);
+        let first = RolloutState::of(&config);
+        let state = file.as_ref().map_or_else(|| Ok(first.clone()), |file| file.open(first.clone()))?;
+        Ok(Self {
+            share: AtomicU8::new(word(&state)),
+            state: Mutex::new(Kept { state, unsaved: None }),
+            current: Meter::new(config.limits),
+            candidate: Meter::new(config.limits),
+            config,
+            file,
+        })
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &RolloutConfig {
+        &self.config
+    }
+
+    /// Whether a partition is served by the candidate now.
+    #[must_use]
+    pub fn includes(&self, partition: &str) -> bool {
+        let share = self.share.load(Ordering::Relaxed);
+        share != STOPPED && share > 0 && rollout_place(&self.config.salt, partition) < share
+    }
+
+    /// Percentage and stop.
+    #[must_use]
+    pub fn state(&self) -> RolloutState {
+        self.kept().state.clone()
+    }
+
+    /// Whether it is stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.share.load(Ordering::Relaxed) == STOPPED
+    }
+
+    /// Whether the candidate serves anybody now.
+    pub(crate) fn serves(&self) -> bool {
+        !matches!(self.share.load(Ordering::Relaxed), 0 | STOPPED)
+    }
+
+    /// Sets the percentage, here and in the state file, and lifts a stop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) above 100, or if the file can't be written; then nothing
+    /// changes.
+    pub fn set_percentage(&self, percentage: u8) -> Result<()> {
+        let mut kept = self.kept();
+        let state = match &self.file {
+            Some(file) => file.update(|state| state.set_percentage(percentage))?,
+            None => {
+                let mut state = kept.state.clone();
+                state.set_percentage(percentage)?;
+                state
+            }
+        };
+        kept.unsaved = None;
+        self.adopt(&mut kept, state);
+        Ok(())
+    }
+
+    /// Stops it: every partition goes back to the old route from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the state file can't be written; in this process it is
+    /// stopped all the same.
+    pub fn stop(&self, reason: impl Into<String>) -> Result<()> {
+        let reason = reason.into();
+        self.stop_here(&reason);
+        self.save_stop()
+    }
+
+    /// Reads the state file again, for what another process has set since; true if something changed. A stop that
+    /// couldn't be written is written first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the file can't be read; everything stays as it was.
+    pub fn reload(&self) -> Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
+        if self.kept().unsaved.is_some() {
+            self.save_stop()?;
+        }
+        let Some(state) = file.read()? else {
+            return Ok(false);
+        };
+        let mut kept = self.kept();
+        let changed = state != kept.state;
+        if changed {
+            self.adopt(&mut kept, state);
+        }
+        Ok(changed)
+    }
+
+    /// Reads the state file again and again, so that what the command `embed rollout` sets is followed. It never
+    /// ends: spawn it, and abort it with the router. A file that can't be read changes nothing.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future ends it.
+    pub async fn follow(self: Arc<Self>, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let this = Arc::clone(&self);
+            // The file is small, but the disk may be slow. What went wrong is tried again.
+            let _ = tokio::task::spawn_blocking(move || this.reload()).await;
+        }
+    }
+
+    /// Adds a call of the candidate, and stops the rollout if that passes a limit.
+    pub(crate) fn judge(self: &Arc<Self>, call: Call) {
+        self.candidate.add(call);
+        if let Some(reason) = self.candidate.verdict()
+            && self.stop_here(&reason)
+        {
+            let this = Arc::clone(self);
+            // An error is kept in the status; the file is tried again by `reload`.
+            let save = move || drop(this.save_stop());
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(save)),
+                Err(_) => save(),
+            }
+        }
+    }
+
+    /// Whether this call stopped it.
+    fn stop_here(&self, reason: &str) -> bool {
+        let mut kept = self.kept();
+        if kept.state.stopped.is_some() {
+            return false;
+        }
+        let mut state = kept.state.clone();
+        state.stop(reason);
+        self.adopt(&mut kept, state);
+        true
+    }
+
+    fn save_stop(&self) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let Some(stop) = self.state().stopped else {
+            return Ok(());
+        };
+        let saved = file.update(|state| {
+            state.stopped.get_or_insert(stop);
+            Ok(())
+        });
+        let mut kept = self.kept();
+        kept.unsaved = saved.as_ref().err().cloned();
+        saved.map(drop)
+    }
+
+    fn adopt(&self, kept: &mut Kept, state: RolloutState) {
+        if kept.state.stopped.is_some() && state.stopped.is_none() {
+            // It begins anew: the calls that stopped it must not stop it again.
+            self.candidate.forget();
+        }
+        self.share.store(word(&state), Ordering::Relaxed);
+        kept.state = state;
+    }
+
+    pub(crate) fn status(&self, shadow: ShadowStatus) -> RolloutStatus {
+        let kept = self.kept();
+        let RolloutState { from, to, percentage, stopped, .. } = kept.state.clone();
+        let unsaved = kept.unsaved.as_ref().map(ToString::to_string);
+        drop(kept);
+        let (current, candidate) = (self.current.status(), self.candidate.status());
+        RolloutStatus { from, to, percentage, stopped, unsaved, current, candidate, shadow }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn word(state: &RolloutState) -> u8 {
+    if state.stopped.is_some() { STOPPED } else { state.percentage }
+}

@@ -1,0 +1,60 @@
+//! How a router is: as well as its routes.
+
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind, Health, HealthStatus};
+use futures::future::join_all;
+
+use super::{Part, Router, Station};
+
+/// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Router {
+    /// Ready if all routes are, degraded if some are, unavailable if none is. A candidate counts while it serves.
+    pub(super) async fn health_of_routes(&self) -> Health {
+        let counts = |station: &&Station| match &station.part {
+            Some((Part::Candidate, rollout)) => rollout.serves(),
+            _ => true,
+        };
+        let stations: Vec<_> = self.stations.iter().filter(counts).collect();
+        let states = join_all(stations.iter().map(|station| station.health())).await;
+        let names = |wanted: HealthStatus| {
+            let of_status = stations.iter().zip(&states).filter(|(_, health)| health.status() == wanted);
+            of_status.map(|(station, _)| &*station.name).collect::<Vec<_>>()
+        };
+        let (down, degraded) = (names(HealthStatus::Unavailable), names(HealthStatus::Degraded));
+        if down.is_empty() && degraded.is_empty() {
+            return Health::ready();
+        }
+        let mut error = Error::new(ErrorKind::Unavailable, "routes are not well").temporary();
+        for (state, routes) in [("down", &down), ("degraded", &degraded)] {
+            if !routes.is_empty() {
+                error = error.with_context(state, routes.join(", "));
+            }
+        }
+        let worst = states.iter().max_by_key(|health| health.status());
+        if let Some(reason) = worst.and_then(Health::reason) {
+            error = error.with_source(reason.clone());
+        }
+        if down.len() == stations.len() { Health::unavailable(error) } else { Health::degraded(error) }
+    }
+}
+
+impl Station {
+    async fn health(&self) -> Health {
+        let embedder = match self.embedder() {
+            Ok(embedder) => embedder,
+            Err(reason) => return Health::unavailable(reason.clone()),
+        };
+        let health = tokio::time::timeout(PATIENCE, embedder.health()).await.unwrap_or_else(|_| {
+            let message = "the route doesn't say how it is";
+            Health::unavailable(Error::new(ErrorKind::Timeout, message).temporary())
+        });
+        if health.is_available() && self.is_open() {
+            let message = "the route failed too often and is left out until a call has found it well again";
+            return Health::unavailable(Error::new(ErrorKind::Unavailable, message).temporary());
+        }
+        health
+    }
+}

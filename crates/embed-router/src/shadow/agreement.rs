@@ -1,0 +1,104 @@
+//! How far the vectors of two routes agree: by cosine in one space, by neighbours in two.
+
+use std::collections::VecDeque;
+
+use embed_core::{EmbeddingRef, Role, vector};
+
+use crate::rollout::{Agreement, ShadowConfig};
+
+/// What was compared so far, and the recent samples among which neighbours are looked for.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    config: ShadowConfig,
+    cosines: Tally,
+    overlaps: Tally,
+    /// Queries and documents apart: a model with prefixes puts them in different places.
+    recent: [Reference; 2],
+}
+
+/// Pairs of vectors of one text, the oldest first.
+#[derive(Debug, Default)]
+struct Reference(VecDeque<[Vec<f32>; 2]>);
+
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    count: u64,
+    sum: f64,
+    lowest: f64,
+}
+
+impl Comparison {
+    pub(super) fn new(config: ShadowConfig) -> Self {
+        let none = Tally { count: 0, sum: 0.0, lowest: f64::INFINITY };
+        Self { config, cosines: none, overlaps: none, recent: Default::default() }
+    }
+
+    /// Compares what the old route and the candidate made of one text.
+    pub(super) fn add(&mut self, role: Role, current: EmbeddingRef<'_>, candidate: EmbeddingRef<'_>) {
+        if let Ok(cosine) = current.similarity(candidate) {
+            self.cosines.add(f64::from(cosine));
+            return;
+        }
+        let pair = [current, candidate].map(|row| {
+            let mut vector = row.vector().to_vec();
+            // Then the inner product is the cosine, and the order of the neighbours is right.
+            vector::normalise(&mut vector);
+            vector
+        });
+        let reference = &mut self.recent[usize::from(role == Role::Document)];
+        // A few neighbours among as few samples would agree always.
+        if reference.0.len() > self.config.neighbours {
+            self.overlaps.add(reference.overlap(&pair, self.config.neighbours));
+        }
+        if reference.0.len() == self.config.reference {
+            reference.0.pop_front();
+        }
+        reference.0.push_back(pair);
+    }
+
+    pub(super) fn read(&self) -> Option<Agreement> {
+        let Tally { count: texts, lowest, .. } = self.cosines;
+        if texts > 0 {
+            return Some(Agreement::Cosine { texts, mean: self.cosines.mean(), lowest });
+        }
+        (self.overlaps.count > 0).then(|| Agreement::Overlap {
+            texts: self.overlaps.count,
+            mean: self.overlaps.mean(),
+            neighbours: self.config.neighbours,
+        })
+    }
+}
+
+impl Reference {
+    /// The part of the nearest `k` that is the same on both sides.
+    fn overlap(&self, pair: &[Vec<f32>; 2], k: usize) -> f64 {
+        let [left, right] = [0, 1].map(|side| self.nearest(side, &pair[side], k));
+        let same = left.iter().filter(|index| right.contains(index)).count();
+        same as f64 / k as f64
+    }
+
+    fn nearest(&self, side: usize, to: &[f32], k: usize) -> Vec<usize> {
+        let mut near: Vec<_> = self
+            .0
+            .iter()
+            .enumerate()
+            // A vector of another width is of an earlier space of this route, and near nothing.
+            .filter(|(_, pair)| pair[side].len() == to.len())
+            .map(|(index, pair)| (vector::dot(&pair[side], to), index))
+            .collect();
+        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        near.into_iter().take(k).map(|(_, index)| index).collect()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        self.lowest = self.lowest.min(value);
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.count as f64
+    }
+}

@@ -1,0 +1,129 @@
+//! What a router has done so far.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use embed_core::Space;
+use serde::Serialize;
+
+use crate::RolloutStatus;
+
+/// What a router has done since it was built. Counts of calls that were dropped are in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RouterStats {
+    /// The routes, in the order in which the router got them.
+    pub routes: Vec<RouteStats>,
+    /// Texts of requests that named their route.
+    pub forced: u64,
+    /// Texts of pinned partitions.
+    pub pinned: u64,
+    /// Texts that a rollout sent to its candidate.
+    pub moved: u64,
+    /// Texts that were sent to a model that doesn't read their language, because the policy says so.
+    pub unread: u64,
+    /// Rows that another route gave than the one that was chosen.
+    pub failovers: u64,
+    /// Those of them that left their space.
+    pub cross_space: u64,
+    /// The rollout, if there is one.
+    pub rollout: Option<RolloutStatus>,
+}
+
+/// What one route has done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RouteStats {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The id of its space; `None` if it is absent.
+    pub space: Option<String>,
+    /// Whether it may be asked.
+    pub breaker: BreakerState,
+    /// Texts that were sent here by the rule of the detector that decided, `forced` or `pinned`.
+    pub rows_by_rule: BTreeMap<&'static str, u64>,
+    /// Calls of its service.
+    pub calls: u64,
+    /// Calls that failed by its own fault, as a whole or in a row.
+    pub failed_calls: u64,
+    /// Calls that weren't made because its breaker was open.
+    pub refused_calls: u64,
+    /// Times that its breaker opened.
+    pub openings: u64,
+}
+
+/// The state of a route's breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// It is asked.
+    Closed,
+    /// It failed too often, and is left out until a call has found it well again.
+    Open,
+    /// It wasn't there when the router was built.
+    Absent,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) forced: AtomicU64,
+    pub(crate) pinned: AtomicU64,
+    pub(crate) moved: AtomicU64,
+    pub(crate) unread: AtomicU64,
+    pub(crate) failovers: AtomicU64,
+    pub(crate) cross_space: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RouteCounters {
+    pub(crate) calls: AtomicU64,
+    pub(crate) failed_calls: AtomicU64,
+    pub(crate) refused_calls: AtomicU64,
+    pub(crate) openings: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self, routes: Vec<RouteStats>, rollout: Option<RolloutStatus>) -> RouterStats {
+        RouterStats {
+            routes,
+            forced: get(&self.forced),
+            pinned: get(&self.pinned),
+            moved: get(&self.moved),
+            unread: get(&self.unread),
+            failovers: get(&self.failovers),
+            cross_space: get(&self.cross_space),
+            rollout,
+        }
+    }
+}
+
+impl RouteCounters {
+    pub(crate) fn read(
+        &self,
+        name: &Arc<str>,
+        space: Option<&Space>,
+        breaker: BreakerState,
+        rows_by_rule: BTreeMap<&'static str, u64>,
+    ) -> RouteStats {
+        RouteStats {
+            name: Arc::clone(name),
+            space: space.map(|space| space.id().to_owned()),
+            breaker,
+            rows_by_rule,
+            calls: get(&self.calls),
+            failed_calls: get(&self.failed_calls),
+            refused_calls: get(&self.refused_calls),
+            openings: get(&self.openings),
+        }
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+pub(crate) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,15 @@
+//! Tests of the crate at its boundary.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod contract;
+mod detect;
+mod failover;
+mod fusion;
+mod merge;
+mod plans;
+mod real;
+mod rollout;
+mod routing;
+mod shadow;
+mod support;

@@ -1,0 +1,133 @@
+//! A master, its replica, and sentinels that watch them.
+
+use std::fmt::Write;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::resp::talk;
+use super::{RedisOptions, RedisServer, Reply, free_port, until};
+
+/// A master, its replica, and sentinels that agree on which is which.
+#[derive(Debug)]
+pub struct RedisSentinels {
+    /// The two servers; which of them is the master, the sentinels say.
+    pub servers: [RedisServer; 2],
+    sentinels: Vec<(u16, Process)>,
+    _folder: TempDir,
+}
+
+impl RedisSentinels {
+    /// The name by which the sentinels know the master.
+    pub const SERVICE: &str = "cache";
+
+    /// Servers as a test needs them, or `None`, said aloud, where there is no Redis on this machine.
+    ///
+    /// # Panics
+    ///
+    /// If they can't be started, and `CI` or `EMBED_REQUIRE` is set.
+    pub async fn require() -> Option<Self> {
+        crate::require("redis-server and redis-sentinel", Self::start().await)
+    }
+
+    /// Starts two servers and three sentinels, which take a master for gone that is silent for 300 ms.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't.
+    pub async fn start() -> Result<Self, String> {
+        let master = RedisServer::start(RedisOptions::default()).await?;
+        let of_master = RedisOptions::default().with("replicaof", format!("127.0.0.1 {}", master.port()));
+        let replica = RedisServer::start(of_master).await?;
+        until("the replica is in step", || replica.info("master_link_status") == "up").await?;
+        let folder = TempDir::new().map_err(|error| error.to_string())?;
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            let port = free_port()?;
+            let name = Self::SERVICE;
+            let mut lines = format!(
+                "port {port}\nbind 127.0.0.1\nlogfile /dev/null\nsentinel deny-scripts-reconfig yes\n"
+            );
+            let _ = write!(
+                lines,
+                "sentinel monitor {name} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {name} 300\n\
+                 sentinel failover-timeout {name} 2000\nsentinel parallel-syncs {name} 1\n",
+                master.port()
+            );
+            // Sentinels write into their configuration.
+            let file = folder.path().join(format!("{port}.conf"));
+            fs::write(&file, lines).map_err(|error| error.to_string())?;
+            sentinels.push((port, Process::start("redis-sentinel", &[file.display().to_string()])?));
+        }
+        let all = Self { servers: [master, replica], sentinels, _folder: folder };
+        until("the sentinels know each other and the replica", || {
+            all.sentinels.iter().all(|(port, _)| {
+                let master = talk(*port, &[&[b"SENTINEL", b"MASTER", Self::SERVICE.as_bytes()]]);
+                let fact = |name| master.as_ref().ok().and_then(|reply| fact(reply, name));
+                fact("num-other-sentinels").as_deref() == Some("2")
+                    && fact("num-slaves").as_deref() == Some("1")
+            })
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// The URL of the master, whichever it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let [(first, _), others @ ..] = self.sentinels.as_slice() else {
+            panic!("there are no sentinels");
+        };
+        let nodes: String = others.iter().map(|(port, _)| format!("&node=127.0.0.1:{port}")).collect();
+        format!("redis-sentinel://127.0.0.1:{first}/0?sentinelServiceName={}{nodes}", Self::SERVICE)
+    }
+
+    /// Which of the servers all sentinels take for the master.
+    #[must_use]
+    pub fn master(&self) -> Option<usize> {
+        let named: Vec<String> = self.sentinels.iter().map(|(port, _)| master_port(*port)).collect();
+        self.servers.iter().position(|server| named.iter().all(|port| *port == server.port().to_string()))
+    }
+
+    /// Tells the sentinels to make the other server the master, and waits until they have.
+    ///
+    /// # Panics
+    ///
+    /// If they don't.
+    pub async fn fail_over(&self) {
+        let before = self.master();
+        let (port, _) = self.sentinels[0];
+        let told = talk(port, &[&[b"SENTINEL", b"FAILOVER", Self::SERVICE.as_bytes()]]);
+        assert_eq!(told.ok(), Some(Reply::Status("OK".to_owned())));
+        self.has_another_master(before).await;
+        // Until it is told, the old one takes writes, which are lost.
+        let told = || before.is_some_and(|before| self.servers[before].info("role") == "slave");
+        until("the old master is a replica", told).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Waits until the sentinels take the other server for the master.
+    ///
+    /// # Panics
+    ///
+    /// If they don't.
+    pub async fn has_another_master(&self, before: Option<usize>) {
+        let another = || self.master().is_some() && self.master() != before;
+        until("there is another master", another).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+fn master_port(sentinel: u16) -> String {
+    let asked =
+        talk(sentinel, &[&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", RedisSentinels::SERVICE.as_bytes()]]);
+    match asked {
+        Ok(Reply::List(address)) => address.last().map(Reply::text).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+/// A value of a list of names and values.
+fn fact(reply: &Reply, name: &str) -> Option<String> {
+    let Reply::List(facts) = reply else { return None };
+    facts.chunks(2).find(|fact| fact[0].text() == name).map(|fact| fact[1].text())
+}
