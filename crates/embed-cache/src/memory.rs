@@ -40,11 +40,11 @@ pub struct MemoryTier {
     expired: AtomicU64,
 }
 
-/// A value and when it came.
+/// A value and when it is too old.
 #[derive(Debug, Clone)]
 struct Stored {
     value: Value,
-    since: Instant,
+    expires: Option<Instant>,
 }
 
 /// What an entry takes in memory.
@@ -148,26 +148,23 @@ impl MemoryTier {
         Ok(Self { cache, config, largest, evicted, expired: AtomicU64::new(0) })
     }
 
-    /// Now, if it matters.
-    fn now(&self) -> Option<Instant> {
-        self.config.ttl.map(|_| Instant::now())
-    }
-
-    fn is_expired(&self, stored: &Stored, now: Option<Instant>) -> bool {
-        let age = now.map(|now| now.saturating_duration_since(stored.since));
-        self.config.ttl.zip(age).is_some_and(|(ttl, age)| age >= ttl)
-    }
-
     fn get(&self, key: &Key, now: Option<Instant>) -> Option<Value> {
         let stored = self.cache.get(key)?;
-        if !self.is_expired(&stored, now) {
+        if !stored.is_expired(now) {
             return Some(stored.value);
         }
         // Another one may have been stored since.
-        if self.cache.remove_if(key, |stored| self.is_expired(stored, now)).is_some() {
+        if self.cache.remove_if(key, |stored| stored.is_expired(now)).is_some() {
             self.expired.fetch_add(1, Ordering::Relaxed);
         }
         None
+    }
+}
+
+impl Stored {
+    /// `now` is `None` if there is no TTL.
+    fn is_expired(&self, now: Option<Instant>) -> bool {
+        self.expires.zip(now).is_some_and(|(expires, now)| expires <= now)
     }
 }
 
@@ -183,14 +180,15 @@ impl Tier for MemoryTier {
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>> {
         // The clock is read once for all keys: it costs as much as a lookup.
-        let now = self.now();
+        let now = self.config.ttl.map(|_| Instant::now());
         Ok(keys.iter().map(|key| self.get(key, now)).collect())
     }
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
-        let since = Instant::now();
+        // A time that is too far away to be told never comes.
+        let expires = self.config.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         for (key, value) in entries {
-            let stored = Stored { value: value.clone(), since };
+            let stored = Stored { value: value.clone(), expires };
             if Cost.weight(key, &stored) > self.largest {
                 self.cache.remove(key);
             } else {

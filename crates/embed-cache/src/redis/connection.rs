@@ -23,6 +23,9 @@ const LONGEST_PAUSE: u32 = 1_000;
 /// So much is added at random to a pause.
 const PAUSE_JITTER: u32 = 50;
 
+/// The pause before a client that was beyond help is followed by another one.
+const REPLACE_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long a connection may take to end in order.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -144,12 +147,14 @@ async fn keep_up(slots: Arc<[Slot]>, index: usize, patience: Duration, mut alive
                 return;
             }
             // It ends only at what the client takes for fatal, such as a server that is no cluster.
-            _ = &mut connection => sleep(Duration::from_millis(u64::from(PAUSE_JITTER))).await,
+            _ = &mut connection => {}
             // A client that can't write, because a frozen server's socket is full, notices nothing else either.
             () = hangs(&client, patience * 2) => connection.abort(),
         }
-        // What waits in the old one is never answered, and must not be taken for work that the new one has.
+        // What waits in the old one is never answered, and its count of it would mislead it. The new one isn't
+        // connected, so that commands fail at once.
         slots[index].replace();
+        sleep(REPLACE_PAUSE).await;
     }
 }
 

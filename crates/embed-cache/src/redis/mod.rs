@@ -51,6 +51,9 @@ const READY_LOOK: Duration = Duration::from_millis(100);
 /// for the server's return. Connections are made anew for ever, at most a second apart, so that a server that is
 /// back is used again. In a cluster, the connections to all masters count as one.
 ///
+/// Each connection is tried by a `PING` once in [`RedisConfig::connect_timeout`], and made anew if it does nothing for
+/// twice as long.
+///
 /// A call whose future is dropped may still be carried out; its answer is thrown away.
 pub struct RedisTier {
     connections: Connections,

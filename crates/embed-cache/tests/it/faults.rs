@@ -105,7 +105,6 @@ impl Traffic {
     }
 
     /// Ends it: nothing went wrong, and nobody waited too long.
-    #[expect(clippy::print_stdout, reason = "the figures belong into the test's output")]
     async fn end(self) {
         self.shared.over.store(true, Ordering::Relaxed);
         for caller in self.callers {
@@ -116,7 +115,8 @@ impl Traffic {
         let (requests, waits) = (took.len(), late.len());
         let (slow, late) = (p99(took), p99(late));
         println!("p99 of {requests} requests {slow:?}, of {waits} waits {late:?} too late");
-        assert!(slow <= BUDGET + SLACK + late, "p99 is {slow:?}, on a machine that is late by {late:?}");
+        // A request waits for a processor at its start and again when its time is over, at least.
+        assert!(slow <= BUDGET + SLACK + late * 2, "p99 is {slow:?}, on a machine that is late by {late:?}");
     }
 }
 
@@ -233,6 +233,7 @@ async fn full_and_not_allowed_to_make_room() {
     server.tell("CONFIG SET maxmemory 100kb");
     traffic.counts("it is full", unstored(&["overloaded"])).await;
     // What it has it still gives.
+    traffic.requests(300).await;
     traffic.uses_redis().await;
     server.tell("CONFIG SET maxmemory 0");
     traffic.counts("rows are stored again", |report| report.stored).await;
@@ -260,6 +261,7 @@ async fn bits_turned_over() {
     for _ in 0..3 {
         assert!(server.flip_bits(b"embed:") > 50);
         traffic.counts("it holds what isn't right", missed(&["checksum"])).await;
+        traffic.requests(100).await;
         traffic.uses_redis().await;
     }
     traffic.end().await;

@@ -9,6 +9,8 @@
 mod bytes;
 mod contract;
 mod double;
+#[cfg(feature = "redis")]
+mod faults;
 mod flight;
 #[cfg(feature = "memory")]
 mod memory;
