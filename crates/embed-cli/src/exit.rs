@@ -13,7 +13,8 @@ Exit codes: 0 done; 1 some rows failed, or a check found something (the other ro
 names the mend; 4 anything else.
 
 Data goes to standard output, messages and progress to standard error.
-EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library.";
+EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library. `embed config example` prints all
+that a file of settings, or TMWS_* variables, can say.";
 
 /// An end that isn't an error of the whole command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,15 +9,17 @@ mod output;
 mod pipeline;
 mod progress;
 mod service;
-mod variables;
+mod settings;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use embed_core::Error;
 use embed_e5::assets::DataHome;
 
 use crate::exit::Exit;
+use crate::settings::Settings;
 
 /// Text in any language to vectors, on this machine.
 ///
@@ -31,6 +33,11 @@ use crate::exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = "embed", version, verbatim_doc_comment, after_help = exit::HELP)]
 struct Cli {
+    /// The file of settings. Without it the one that TMWS_CONFIG names, then embed/embed.toml in the platform's
+    /// folder for configuration, if it is there.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -50,12 +57,15 @@ enum Command {
     Cache(commands::cache::CacheCommandArgs),
     /// The models of an Ollama server: list, fetch, describe.
     Ollama(commands::ollama::OllamaArgs),
+    /// The settings: what holds and who said so, what is wrong, what there is.
+    Config(commands::config::ConfigArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let checked = match &command {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let checked = match &cli.command {
         Command::Encode(args) => args.check(),
         Command::Route(args) => args.check(),
         Command::Migrate(args) => args.check(),
@@ -64,7 +74,7 @@ async fn main() -> ExitCode {
     if let Err(conflict) = checked {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
-    exit::report(run(command).await)
+    exit::report(run(cli, &matches).await)
 }
 
 async fn run(command: Command) -> Result<Exit, Error> {
@@ -79,5 +89,25 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Models(args) => commands::models::run(args, home).await,
         Command::Cache(args) => commands::cache::run(args, home).await,
         Command::Ollama(args) => commands::ollama::run(args).await,
+async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
+    let settings = Settings::read(cli.config.as_deref(), matches);
+    let home = DataHome::from_env();
+    match cli.command {
+        Command::Config(args) => commands::config::run(&args, settings),
+        Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
+        Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
+        Command::Route(args) => commands::route::run(args, &settings?).await,
+        // These two have no setting yet; one that is wrong is an error even so.
+        Command::Rollout(args) => {
+            settings?;
+            commands::rollout::run(args)
+        }
+        Command::Models(args) => {
+            settings?;
+            commands::models::run(args, home?).await
+        }
+        Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
+        Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
+        Command::Ollama(args) => commands::ollama::run(args, &settings?).await,
     }
 }

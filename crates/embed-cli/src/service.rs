@@ -1,60 +1,30 @@
-//! From flags and variables to what embeds.
+//! From settings to what embeds.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use embed_cache::{Cache, Cached};
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role, Truncation, Variant,
     async_trait,
 };
 use embed_e5::assets::DataHome;
-use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+use embed_e5::{E5Config, E5Embedder, Profile};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{
     ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
     Router, RouterConfig,
 };
 
-use crate::commands::ollama::ServerArgs;
-use crate::variables::variable;
+use crate::settings::Settings;
 
-/// The flags that choose who embeds, shared by the commands.
-#[derive(Debug, Args)]
-pub(crate) struct ServiceArgs {
-    /// Who embeds the texts. Without it TMWS_EMBEDDING_SERVICE, then e5.
-    #[arg(long, value_enum)]
-    service: Option<Service>,
-
-    /// The model; `embed models list` and `embed ollama list` name them. Without it
-    /// multilingual-e5-small, and with Ollama TMWS_OLLAMA_MODEL, then all-minilm.
-    #[arg(long)]
-    model: Option<String>,
-
-    /// In which arithmetic: int8 is fastest, f32 is the reference.
-    #[arg(long, default_value = "int8", value_parser = parse_precision)]
-    precision: Precision,
-
-    /// Threads that embed; as many as there are processors unless you say so.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-
-    /// Follow a rollout: partitions that are in it leave its one route for the other. `embed rollout start`
-    /// writes the file.
-    #[arg(long, value_name = "FILE")]
-    rollout: Option<PathBuf>,
-
-    #[command(flatten)]
-    ollama: ServerArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Who embeds. The names of those with one model are those of the sections that hold their settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Service {
     /// A model of the E5 family inside this process.
+    #[default]
     E5,
     /// An Ollama server.
     Ollama,
@@ -62,20 +32,7 @@ pub(crate) enum Service {
     Hybrid,
 }
 
-impl ServiceArgs {
-    pub(crate) fn service(&self) -> Result<Service, Error> {
-        if let Some(service) = self.service {
-            return Ok(service);
-        }
-        let Some(name) = variable("TMWS_EMBEDDING_SERVICE")? else {
-            return Ok(Service::E5);
-        };
-        Service::from_str(name.trim(), true).map_err(|_| {
-            let what = "TMWS_EMBEDDING_SERVICE is none of e5, ollama, hybrid; set it to one of them";
-            Error::new(ErrorKind::Config, what)
-        })
-    }
-
+impl Settings {
     /// What embeds.
     pub(crate) async fn load(&self, home: DataHome) -> Result<Box<dyn Embedder>, Error> {
         self.load_behind(home, None).await
@@ -87,27 +44,29 @@ impl ServiceArgs {
         home: DataHome,
         cache: Option<&Cache>,
     ) -> Result<Box<dyn Embedder>, Error> {
-        Ok(match (self.service()?, cache) {
+        Ok(match (self.service, cache) {
             (Service::Hybrid, _) => Box::new(self.router(home, cache).await?),
-            _ if self.rollout.is_some() => Box::new(self.router(home, cache).await?),
-            (Service::E5, None) => Box::new(self.e5(home).await?),
-            (Service::E5, Some(cache)) => Box::new(Cached::new(self.e5(home).await?, cache.clone())),
-            (Service::Ollama, None) => Box::new(self.ollama().await?),
-            (Service::Ollama, Some(cache)) => Box::new(Cached::new(self.ollama().await?, cache.clone())),
+            _ if self.router.rollout.is_some() => Box::new(self.router(home, cache).await?),
+            (Service::E5, None) => Box::new(self.load_e5(home).await?),
+            (Service::E5, Some(cache)) => Box::new(Cached::new(self.load_e5(home).await?, cache.clone())),
+            (Service::Ollama, None) => Box::new(self.connect_ollama().await?),
+            (Service::Ollama, Some(cache)) => {
+                Box::new(Cached::new(self.connect_ollama().await?, cache.clone()))
+            }
         })
     }
 
     /// A router over the routes of the service, which may be one, each behind the cache if there is one.
     pub(crate) async fn router(&self, home: DataHome, cache: Option<&Cache>) -> Result<Router, Error> {
-        let e5 = async { Ok(route(MULTILINGUAL_ROUTE, self.e5(home).await?, cache)) };
-        let ollama = async { Ok(route(ENGLISH_ROUTE, self.ollama().await?, cache)) };
+        let e5 = async { Ok(route(MULTILINGUAL_ROUTE, self.load_e5(home).await?, cache)) };
+        let ollama = async { Ok(route(ENGLISH_ROUTE, self.connect_ollama().await?, cache)) };
         self.join(e5, ollama).await
     }
 
     /// A router that can say where texts go and not embed them: E5 isn't loaded for it.
     pub(crate) async fn signpost(&self) -> Result<Router, Error> {
-        let e5 = async { Ok(Route::new(MULTILINGUAL_ROUTE, Described::e5(self.e5_profile()?))) };
-        let ollama = async { Ok(Route::new(ENGLISH_ROUTE, self.ollama().await?)) };
+        let e5 = async { Ok(Route::new(MULTILINGUAL_ROUTE, Described::e5(self.e5.profile))) };
+        let ollama = async { Ok(Route::new(ENGLISH_ROUTE, self.connect_ollama().await?)) };
         self.join(e5, ollama).await
     }
 
@@ -116,16 +75,10 @@ impl ServiceArgs {
         e5: impl Future<Output = Result<Route, Error>>,
         ollama: impl Future<Output = Result<Route, Error>>,
     ) -> Result<Router, Error> {
-        let (routes, policy) = match self.service()? {
+        let (routes, policy) = match self.service {
             Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
             Service::Ollama => (vec![reads_english(ollama.await?)], Policy::everything_to(ENGLISH_ROUTE)),
             Service::Hybrid => {
-                if self.model.is_some() {
-                    return Err(Error::new(
-                        ErrorKind::Config,
-                        "--model names one model and the hybrid service has two; set TMWS_OLLAMA_MODEL for English",
-                    ));
-                }
                 let english = ollama.await.or_else(|reason| match reason.kind() {
                     ErrorKind::Unavailable | ErrorKind::Timeout => {
                         Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
@@ -137,7 +90,7 @@ impl ServiceArgs {
             }
         };
         let mut config = RouterConfig::default().with_policy(policy);
-        if let Some(file) = &self.rollout {
+        if let Some(file) = &self.router.rollout {
             let state = RolloutFile::new(file).read()?.ok_or_else(|| {
                 Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")
                     .with_context("file", file.display())
@@ -158,19 +111,12 @@ impl ServiceArgs {
         Ok(router)
     }
 
-    async fn ollama(&self) -> Result<OllamaEmbedder, Error> {
-        OllamaEmbedder::connect(self.ollama.config(self.model.as_deref())?).await
+    async fn connect_ollama(&self) -> Result<OllamaEmbedder, Error> {
+        OllamaEmbedder::connect(self.ollama.clone()).await
     }
 
-    async fn e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
-        let mut config = E5Config::default().with_home(home).with_precision(self.precision);
-        config = config.with_profile(self.e5_profile()?);
-        config.threads = self.threads;
-        E5Embedder::load(config).await
-    }
-
-    fn e5_profile(&self) -> Result<&'static Profile, Error> {
-        self.model.as_deref().map_or(Ok(E5Config::default().profile), Profile::by_name)
+    async fn load_e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
+        E5Embedder::load(self.e5.clone().with_home(home)).await
     }
 }
 
@@ -220,10 +166,6 @@ impl Display for Described {
 /// The longest text that an embedder with these settings takes, in bytes.
 pub(crate) fn max_text_bytes() -> usize {
     E5Config::default().max_text_bytes
-}
-
-pub(crate) fn parse_precision(name: &str) -> Result<Precision, String> {
-    name.parse().map_err(|error: Error| error.to_string())
 }
 
 pub(crate) fn parse_role(name: &str) -> Result<Role, String> {

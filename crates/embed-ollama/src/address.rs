@@ -31,6 +31,21 @@ pub fn ollama_host(value: &str) -> Result<String, Error> {
     parse(value, "OLLAMA_HOST", BadPort::Default).map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// The base URL that a setting means: read as [`ollama_host`] does, but a port that is none is an error, and `/api` at
+/// the end is taken off.
+///
+/// ```
+/// assert_eq!(embed_ollama::server_url("gpu-3/api")?, "http://gpu-3:11434");
+/// # Ok::<(), embed_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if it is no address. The message has nothing of the value in it.
+pub fn server_url(value: &str) -> Result<String, Error> {
+    base_url(value, "the address").map(|url| url.as_str().trim_end_matches('/').to_owned())
+}
+
 /// The root of a server out of a setting, without `/api` and without a slash at its end, so that a path
 /// can be put behind it and no slash is ever doubled (Ollama answers a doubled one with a redirect that
 /// turns a POST into a GET).
@@ -114,7 +129,6 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 
 fn wrong(field: &str, what: &str) -> Error {
     Error::new(ErrorKind::Config, format!("{field} {what}; an address is like http://127.0.0.1:11434"))
-        .with_context("field", field)
 }
 
 #[cfg(test)]

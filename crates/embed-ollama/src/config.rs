@@ -286,7 +286,7 @@ impl OllamaConfig {
         }
         let mut servers = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
-            let url = base_url(server, "servers")?;
+            let url = base_url(server, "servers").map_err(|error| error.with_context("field", "servers"))?;
             if servers.contains(&url) {
                 return Err(wrong("servers", "names a server twice"));
             }

@@ -7,7 +7,7 @@ use embed_core::{Error, ErrorKind};
 
 use super::RedisUrl;
 
-/// Settings of a [`RedisTier`](super::RedisTier). [`RedisConfig::default`] is the Redis of this machine.
+/// Settings of a [`RedisTier`](super::RedisTier).
 ///
 /// All of it is checked once, by [`RedisTier::connect`](super::RedisTier::connect); an error names the field.
 #[derive(Debug, Clone)]
@@ -33,6 +33,9 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
+    /// What keys begin with unless [`prefix`](Self::prefix) says otherwise.
+    pub const PREFIX: &str = "embed";
+
     /// The default settings for an address.
     #[must_use]
     pub fn new(url: RedisUrl) -> Self {
@@ -41,7 +44,7 @@ impl RedisConfig {
         let connect_timeout = Duration::from_secs(1);
         Self {
             url,
-            prefix: "embed".to_owned(),
+            prefix: Self::PREFIX.to_owned(),
             ttl: Duration::from_secs(3600),
             connect_timeout,
             connections: 1,

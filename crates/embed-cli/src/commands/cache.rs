@@ -5,26 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use embed_cache::{Cache, CacheConfig, Cached, Census, Namespace, RedisTier, Tier, TierStats};
+use embed_cache::{Cache, Cached, Census, Namespace, RedisTier, Tier, TierStats};
 use embed_core::{Error, ErrorKind, Role, Truncation};
 use embed_e5::assets::DataHome;
 use serde::Serialize;
 
-use crate::cache::{RedisArgs, finish};
+use crate::cache::{finish, redis_tier};
 use crate::exit::Exit;
 use crate::input::{Form, Input};
 use crate::meter::Meter;
 use crate::output::print;
 use crate::pipeline::embed_rows;
-use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
+use crate::service::{max_text_bytes, parse_role, parse_truncation};
+use crate::settings::{Settings, flags};
 
 #[derive(Debug, Args)]
+#[command(args = flags(&["cache.redis_url"]))]
 pub(crate) struct CacheCommandArgs {
     #[command(subcommand)]
     command: Command,
-
-    #[command(flatten)]
-    redis: RedisArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +49,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router"]))]
 struct WarmArgs {
     /// Read texts from a file, or from standard input with `-`.
     #[arg(short, long, value_name = "FILE")]
@@ -70,9 +70,6 @@ struct WarmArgs {
     /// No progress and no summary on standard error.
     #[arg(short, long)]
     quiet: bool,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 /// What `embed cache stats` finds.
@@ -84,16 +81,16 @@ struct Found {
     database: TierStats,
 }
 
-pub(crate) async fn run(args: CacheCommandArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: CacheCommandArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     match args.command {
-        Command::Stats { json } => stats(&args.redis, json).await,
-        Command::Clear { variant, .. } => clear(&args.redis, variant).await,
-        Command::Warm(warm) => self::warm(warm, &args.redis, home).await,
+        Command::Stats { json } => stats(settings, json).await,
+        Command::Clear { variant, .. } => clear(settings, variant).await,
+        Command::Warm(args) => warm(args, home, settings).await,
     }
 }
 
-async fn stats(redis: &RedisArgs, json: bool) -> Result<Exit, Error> {
-    let (tier, url) = redis.tier().await?;
+async fn stats(settings: &Settings, json: bool) -> Result<Exit, Error> {
+    let (tier, url) = redis_tier(settings).await?;
     let found = Found { redis: url.to_string(), census: tier.census().await?, database: tier.stats().await? };
     let page = if json { format!("{}\n", serde_json::json!(found)) } else { table(&found) };
     print(&page)?;
@@ -117,8 +114,8 @@ fn table(Found { redis, census, database }: &Found) -> String {
     page
 }
 
-async fn clear(redis: &RedisArgs, variant: Option<String>) -> Result<Exit, Error> {
-    let (tier, url) = redis.tier().await?;
+async fn clear(settings: &Settings, variant: Option<String>) -> Result<Exit, Error> {
+    let (tier, url) = redis_tier(settings).await?;
     let before: u64 = count(&tier, variant.as_deref()).await?;
     if before == 0
         && let Some(variant) = &variant
@@ -142,13 +139,13 @@ async fn count(tier: &RedisTier, variant: Option<&str>) -> Result<u64, Error> {
     })
 }
 
-async fn warm(args: WarmArgs, redis: &RedisArgs, home: DataHome) -> Result<Exit, Error> {
+async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let input = Input::from_flag(&args.input, args.input_format);
     let meter = Meter::new(input.bytes(), args.quiet, true);
     let rows = input.open(max_text_bytes())?;
-    let (tier, url) = redis.tier().await?;
-    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)])?;
-    let embedder = Cached::new(args.service.load(home).await?, cache.clone());
+    let (tier, url) = redis_tier(settings).await?;
+    let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
+    let embedder = Cached::new(settings.load(home).await?, cache.clone());
     let (mut count, mut failed, mut tokens) = (0, 0, 0);
     embed_rows(rows, &embedder, (args.role, args.truncate), |batch, response| {
         count += batch.rows.len() as u64;

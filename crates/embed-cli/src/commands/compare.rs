@@ -8,12 +8,14 @@ use embed_e5::assets::DataHome;
 
 use crate::exit::Exit;
 use crate::output::{pad, print};
-use crate::service::{ServiceArgs, parse_role};
+use crate::service::parse_role;
+use crate::settings::{Settings, flags};
 
 /// Print the cosine matrix of texts.
 ///
 /// Cosines of the E5 family lie between 0.7 and 1.0: what counts is which of them is larger.
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct CompareArgs {
     /// Two texts or more.
     #[arg(required = true, num_args = 2.., value_name = "TEXT")]
@@ -22,15 +24,12 @@ pub(crate) struct CompareArgs {
     /// What the texts are taken for; like with like is what `query` is for in this family.
     #[arg(long, default_value = "query", value_parser = parse_role)]
     role: Role,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 const TEXT_COLUMNS: usize = 44;
 
-pub(crate) async fn run(args: CompareArgs, home: DataHome) -> Result<Exit, Error> {
-    let embedder = args.service.load(home).await?;
+pub(crate) async fn run(args: CompareArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+    let embedder = settings.load(home).await?;
     let texts: Vec<_> = args.texts.iter().map(String::as_str).collect();
     let response = embedder.encode_batch(&texts, args.role).await?;
     let mut page = format!("space {}\n\n", embedder.model().space());

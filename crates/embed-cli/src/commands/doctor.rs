@@ -9,10 +9,11 @@ use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
 use serde::Serialize;
 
-use crate::cache::RedisArgs;
+use crate::cache::redis_tier;
 use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::output::print;
+use crate::settings::Settings;
 
 /// Check the set-up: data folder, runtime library, models, threads, and one text embedded.
 ///
@@ -46,18 +47,16 @@ enum Status {
     Wrong,
 }
 
-pub(crate) async fn run(args: DoctorArgs, home: DataHome) -> Result<Exit, Error> {
-    let profile = &Profile::all()[0];
-    let mut findings = vec![
-        data_folder(&home),
-        threads(),
-        runtime(&home),
-        model(&home, profile, Precision::Int8, Status::Wrong),
-        model(&home, profile, Precision::F32, Status::Absent),
-        one_text(&home).await,
-    ];
-    findings.extend(ollama_servers().await);
-    findings.extend(redis().await);
+pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+    let e5 = settings.e5.clone().with_home(home.clone());
+    let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home)];
+    // Only the precision that is used is needed.
+    let if_absent = |precision| if precision == e5.precision { Status::Wrong } else { Status::Absent };
+    findings
+        .extend(Precision::ALL.map(|precision| model(&home, e5.profile, precision, if_absent(precision))));
+    findings.push(one_text(e5).await);
+    findings.extend(ollama_servers(settings).await);
+    findings.extend(redis(settings).await);
     print(&match args.format {
         Form::Table => table(&findings),
         Form::Jsonl => findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect(),
@@ -76,14 +75,13 @@ impl Finding {
 }
 
 /// A server that nobody named and that isn't there is no fault.
-async fn ollama_servers() -> Vec<Finding> {
-    let named = ollama::is_configured();
-    let reports = ollama::report().await.into_iter();
+async fn ollama_servers(settings: &Settings) -> Vec<Finding> {
+    let reports = ollama::report(&settings.ollama).await.into_iter();
     reports
         .map(|ollama::Report { check, result }| {
             let gone = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
             let mut finding = Finding::of(check, result);
-            if gone && !named {
+            if gone && !settings.names_ollama() {
                 finding.status = Status::Absent;
             }
             finding
@@ -92,13 +90,10 @@ async fn ollama_servers() -> Vec<Finding> {
 }
 
 /// Redis, if one is named: then its absence is a fault.
-async fn redis() -> Option<Finding> {
-    let args = RedisArgs::default();
-    if let Ok(None) = args.url() {
-        return None;
-    }
+async fn redis(settings: &Settings) -> Option<Finding> {
+    settings.cache.redis_url.as_ref()?;
     let answered = async {
-        let (tier, url) = args.tier().await?;
+        let (tier, url) = redis_tier(settings).await?;
         let started = Instant::now();
         tier.ping().await?;
         Ok(format!("{url} answers in {:.1} ms", started.elapsed().as_secs_f64() * 1e3))
@@ -120,8 +115,11 @@ fn data_folder(home: &DataHome) -> Finding {
     Finding { check: "data folder", status, detail }
 }
 
-fn threads() -> Finding {
-    let detail = format!("{} (affinity and CPU quota; --threads changes it)", available_threads());
+fn threads(e5: &E5Config) -> Finding {
+    let detail = match e5.threads {
+        Some(threads) => format!("{threads} (e5.threads)"),
+        None => format!("{} (affinity and CPU quota; --threads changes it)", available_threads()),
+    };
     Finding { check: "threads", status: Status::Ok, detail }
 }
 
@@ -151,10 +149,10 @@ fn model(home: &DataHome, profile: &Profile, precision: Precision, if_absent: St
     finding
 }
 
-async fn one_text(home: &DataHome) -> Finding {
+async fn one_text(config: E5Config) -> Finding {
     let started = Instant::now();
     let embedded = async {
-        let embedder = E5Embedder::load(E5Config::default().with_home(home.clone())).await?;
+        let embedder = E5Embedder::load(config).await?;
         let loaded = started.elapsed();
         let embedding = embedder.encode_query("富士山の高さ").await?;
         Ok(format!(

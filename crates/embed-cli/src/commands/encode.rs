@@ -11,14 +11,15 @@ use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, Er
 use embed_e5::assets::DataHome;
 use embed_router::{Coverage, Plan};
 
-use crate::cache::{CacheArgs, finish};
+use crate::cache::{self, finish};
 use crate::exit::Exit;
 use crate::input::{Form, Input, InputRow};
 use crate::input::{Form, Input, InputRow, is_same_file};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
 use crate::pipeline::{Batch, call_rows};
-use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
+use crate::service::{max_text_bytes, parse_role, parse_truncation};
+use crate::settings::{Settings, flags};
 
 /// Turn texts into vectors.
 ///
@@ -26,6 +27,7 @@ use crate::service::{ServiceArgs, max_text_bytes, parse_role, parse_truncation};
 /// like, `id`. Rows come out in the order of the input, as they are ready. A row that can't be embedded
 /// becomes an error in its place, the others stand, and the exit code is 1.
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct EncodeArgs {
     /// The texts; leave them out and use --input for many.
     #[arg(conflicts_with = "input")]
@@ -77,12 +79,6 @@ pub(crate) struct EncodeArgs {
     /// No progress and no summary on standard error.
     #[arg(short, long)]
     quiet: bool,
-
-    #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,7 +112,7 @@ impl EncodeArgs {
     }
 }
 
-pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let role = match args.plan {
         Some(Purpose::Query) => Role::Query,
         Some(Purpose::Document) => Role::Document,
@@ -133,10 +129,10 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
     let summary_elsewhere = args.format == Format::Table && args.output.is_none();
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
-    let cache = args.cache.open().await?;
+    let cache = cache::open(settings).await?;
     let open = || Sink::open(args.format, args.output.as_deref(), &meter);
     let sink = if args.plan.is_some() {
-        let router = args.service.router(home, cache.as_ref()).await?;
+        let router = settings.router(home, cache.as_ref()).await?;
         let coverage = match args.coverage {
             Reach::Route => Coverage::Route,
             Reach::Reachable => Coverage::Reachable,
@@ -147,7 +143,7 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome) -> Result<Exit, Error>
             .await?;
         sink
     } else {
-        let embedder = args.service.load_behind(home, cache.as_ref()).await?;
+        let embedder = settings.load_behind(home, cache.as_ref()).await?;
         let mut sink = open()?;
         let embed = async |texts| embedder.embed(request.with_texts(texts)).await;
         let each =

@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod compare;
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod encode;
 pub(crate) mod migrate;

@@ -11,13 +11,15 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::input::{Form, Input, InputRow};
 use crate::output::{pad, print};
-use crate::service::{ServiceArgs, max_text_bytes};
+use crate::service::max_text_bytes;
+use crate::settings::{Settings, flags};
 
 /// Say where each text would go, and why, without embedding it.
 ///
 /// The services are those of `embed encode`; with `--service hybrid`, English goes to Ollama and everything else to
 /// E5. Only Ollama is asked (for the space of its model); the model of E5 is not loaded.
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct RouteArgs {
     /// The texts; leave them out and use --input for many.
     #[arg(conflicts_with = "input")]
@@ -34,9 +36,6 @@ pub(crate) struct RouteArgs {
     /// How to write the decisions.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,13 +73,13 @@ impl RouteArgs {
     }
 }
 
-pub(crate) async fn run(args: RouteArgs) -> Result<Exit, Error> {
+pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
     let input = match args.input {
         Some(path) => Input::from_flag(&path, args.input_format),
         None => Input::Texts(args.texts),
     };
     let mut rows = input.open(max_text_bytes())?;
-    let router = args.service.signpost().await?;
+    let router = settings.signpost().await?;
     if args.format == Format::Table {
         print(&format!(
             "{:<8} {:>10}  {:<16} {:<8} {}\n",

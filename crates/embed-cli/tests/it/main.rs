@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_setup;
 mod cache;
+mod config;
 mod encode;
 mod migrate;
 mod models;

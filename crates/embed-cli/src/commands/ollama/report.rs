@@ -6,8 +6,6 @@ use embed_core::{Error, ErrorKind};
 use embed_ollama::{ModelDetails, ModelSummary, OllamaConfig, OllamaModels};
 use indicatif::DecimalBytes;
 
-use super::ServerArgs;
-
 /// A finding for `embed doctor`.
 pub(crate) struct Report {
     pub(crate) check: &'static str,
@@ -49,12 +47,7 @@ pub(super) fn show(name: &str, model: &ModelDetails) -> String {
 }
 
 /// Server, version and profile, model, and whether it is loaded. Nothing is loaded to find that out.
-pub(crate) async fn report() -> Vec<Report> {
-    let args = ServerArgs { ollama_url: Vec::new(), ollama_pool: None };
-    let config = match args.config(None) {
-        Ok(config) => config,
-        Err(error) => return vec![Report { check: "ollama", result: Err(error) }],
-    };
+pub(crate) async fn report(config: &OllamaConfig) -> Vec<Report> {
     let mut reports = Vec::new();
     for server in &config.servers {
         let mut one = config.clone();

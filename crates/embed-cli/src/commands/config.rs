@@ -1,0 +1,171 @@
+//! `embed config`: the settings that hold, whether they are right, and what there is to set.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use embed_core::{Error, ErrorKind};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::exit::Exit;
+use crate::output::print;
+use crate::settings::{ConfigFile, Origin, Problems, Setting, Settings, TABLE, flags};
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every setting, its value and who said so. Passwords and tokens are hidden.
+    ///
+    /// Flags are taken as the other commands take them: `embed config show --service ollama`.
+    #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
+    Show {
+        /// How to write it.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Say all that is wrong with the settings; the exit code is 3 then.
+    Check {
+        /// Check this file alone. Without it, all that a command would read: its file and the variables.
+        file: Option<PathBuf>,
+    },
+    /// Print a file of settings with their defaults, to be filled in.
+    Example,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// As a file of settings.
+    Toml,
+    /// One JSON object.
+    Json,
+}
+
+/// A setting as JSON has it.
+#[derive(Serialize)]
+struct Shown {
+    value: Option<Value>,
+    origin: &'static str,
+    /// The file and the line, the variable, or the flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+}
+
+/// Shows the settings that were read, or what is wrong with them.
+pub(crate) fn run(args: &ConfigArgs, read: Result<Settings, Problems>) -> Result<Exit, Error> {
+    match &args.command {
+        Command::Example => print(&example())?,
+        Command::Show { format } => {
+            let settings = read?;
+            print(&match format {
+                Format::Table => table(&settings),
+                Format::Toml => toml(&settings),
+                Format::Json => format!("{:#}\n", json(&settings)),
+            })?;
+        }
+        Command::Check { file: alone } => {
+            let read = alone.as_deref().map_or(read, Settings::read_file);
+            let settings = read.map_err(|problems| {
+                let all = problems.all();
+                let count =
+                    if all.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", all.len()) };
+                Error::new(ErrorKind::Config, format!("{count}\n  {}", all.join("\n  ")))
+            })?;
+            print(&format!("{}: nothing is wrong\n", file_line(&settings)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The file, and who named it.
+fn file_line(settings: &Settings) -> String {
+    match &settings.file {
+        Some(ConfigFile { path, named_by: Some(by), .. }) => format!("file {} ({by})", path.display()),
+        Some(ConfigFile { path, is_there: true, .. }) => format!("file {}", path.display()),
+        Some(ConfigFile { path, .. }) => format!("no file ({} is not there)", path.display()),
+        None => "no file (there is no home folder; name one with --config)".to_owned(),
+    }
+}
+
+fn table(settings: &Settings) -> String {
+    let rows: Vec<_> = TABLE
+        .iter()
+        .map(|setting| {
+            let value = setting.kind.get(settings).map_or("not set".to_owned(), |value| value.to_string());
+            (setting.key, value, settings.origin(setting).to_string())
+        })
+        .collect();
+    let width = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0);
+    let mut page = format!("{}\n\n", file_line(settings));
+    for (key, value, origin) in rows {
+        // Writing to a string doesn't fail.
+        let _ = writeln!(page, "{key:<18}  {value:<width$}  {origin}");
+    }
+    page
+}
+
+fn toml(settings: &Settings) -> String {
+    let head = format!("# {}\n", file_line(settings));
+    by_section(head, |setting, name| {
+        let origin = settings.origin(setting);
+        match setting.kind.get(settings) {
+            None => format!("# {name} is not set\n"),
+            Some(value) if setting.secret => format!("# {name} = {value}  # hidden; {origin}\n"),
+            Some(value) => format!("{name} = {value}  # {origin}\n"),
+        }
+    })
+}
+
+fn json(settings: &Settings) -> Value {
+    let shown = |setting: &Setting| {
+        let origin = settings.origin(setting);
+        let (kind, at) = match &origin {
+            Origin::Default => ("default", None),
+            Origin::File(..) => ("file", Some(origin.to_string())),
+            Origin::Variable(_) => ("variable", Some(origin.to_string())),
+            Origin::Flag(_) => ("flag", Some(origin.to_string())),
+        };
+        Shown { value: setting.kind.get(settings), origin: kind, at }
+    };
+    let rows: serde_json::Map<_, _> =
+        TABLE.iter().map(|setting| (setting.key.to_owned(), serde_json::json!(shown(setting)))).collect();
+    let file =
+        settings.file.as_ref().filter(|file| file.is_there).map(|file| file.path.display().to_string());
+    serde_json::json!({ "file": file, "settings": rows })
+}
+
+fn example() -> String {
+    let head = "\
+# Settings of the command `embed`. A line that begins with # and a name is the default: take the # away to change it.
+# Variables win over this file, flags over variables. `embed config show` says what holds, `embed config check` what
+# is wrong.
+"
+    .to_owned();
+    let defaults = Settings::default();
+    by_section(head, |setting, name| {
+        let value = setting.kind.get(&defaults).map_or(setting.example.to_owned(), |value| value.to_string());
+        let Setting { help, variable, .. } = setting;
+        format!("\n# {help}\n# Must be {}. Variable {variable}.\n#{name} = {value}\n", setting.kind.allowed())
+    })
+}
+
+/// A page with a heading before the first setting of each section.
+fn by_section(head: String, line: impl Fn(&Setting, &str) -> String) -> String {
+    let (mut page, mut section) = (head, "");
+    for setting in TABLE {
+        let (of, name) = setting.path();
+        if of != section {
+            let _ = write!(page, "\n[{of}]\n");
+            section = of;
+        }
+        page.push_str(&line(setting, name));
+    }
+    page
+}

@@ -1,0 +1,99 @@
+//! Variables: `TMWS_*`, and `OLLAMA_HOST`, which is Ollama's own and is asked last.
+
+use std::collections::BTreeMap;
+use std::env;
+
+use embed_ollama::ollama_host;
+
+use super::table::{Setting, TABLE};
+use super::{Draft, Origin, nearest};
+use crate::cache::Place;
+
+/// Names the file.
+pub(super) const CONFIG: &str = "TMWS_CONFIG";
+
+/// What every variable of the table begins with.
+const PREFIX: &str = "TMWS_";
+
+/// Turned the cache on and off before `TMWS_CACHE` said where it is.
+const CACHE_SWITCH: &str = "TMWS_OLLAMA_CACHE_ENABLED";
+
+/// Names the server for Ollama's own programs.
+const OLLAMA_HOST: &str = "OLLAMA_HOST";
+
+/// The variables that are set to something, by name.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// Takes our variables, without spaces around them. An empty one counts as not set.
+pub(super) fn read(draft: &mut Draft) -> Variables {
+    let ours = env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        (name.starts_with(PREFIX) || name == OLLAMA_HOST).then_some((name, value))
+    });
+    let mut variables = Variables::new();
+    // In the order of their names: that of the environment is anybody's guess.
+    for (name, value) in ours.collect::<BTreeMap<_, _>>() {
+        match value.to_str().map(str::trim) {
+            Some("") => {}
+            Some(value) => {
+                variables.insert(name, value.to_owned());
+            }
+            None => draft.problems.push(format!("{name}: the value is not valid Unicode; set it anew")),
+        }
+    }
+    variables
+}
+
+/// Sets what the variables say, and finds those that nobody knows.
+pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
+    for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
+        if !known().any(|known| known == name) {
+            // What all have in common makes none of them likelier.
+            let rests = known().filter_map(|known| known.strip_prefix(PREFIX));
+            let mend = match nearest(&name[PREFIX.len()..], rests) {
+                Some(rest) => format!("did you mean {PREFIX}{rest}?"),
+                None => "`embed config show` lists them; unset it".to_owned(),
+            };
+            draft.problems.push(format!("{name}: there is no such setting; {mend}"));
+        }
+    }
+    if let Some(value) = variables.get(CACHE_SWITCH) {
+        cache_switch(value, draft);
+    }
+    for setting in TABLE {
+        if let Some(value) = variables.get(setting.variable) {
+            draft.set(setting, Origin::Variable(setting.variable), value);
+        }
+    }
+}
+
+/// Asks `OLLAMA_HOST`, if nobody else has named a server.
+pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
+    if let (Some(url), Some(host)) = (Setting::by_key("ollama.url"), variables.get(OLLAMA_HOST))
+        && !draft.settings.names_ollama()
+    {
+        let origin = Origin::Variable(OLLAMA_HOST);
+        match ollama_host(host) {
+            Ok(host) => draft.set(url, origin, &host),
+            Err(error) => draft.problem(&origin, url.key, error),
+        }
+    }
+}
+
+/// The older switch turns a cache off, and one that is off on. Where it is, others say.
+fn cache_switch(value: &str, draft: &mut Draft) {
+    let place = match value.to_lowercase().as_str() {
+        "false" | "0" | "no" | "off" => "off",
+        "true" | "1" | "yes" | "on" if draft.settings.cache.place == Place::Off => "auto",
+        "true" | "1" | "yes" | "on" => return,
+        _ => return draft.problems.push(format!("{CACHE_SWITCH}: must be true or false")),
+    };
+    if let Some(setting) = Setting::by_key("cache.place") {
+        draft.set(setting, Origin::Variable(CACHE_SWITCH), place);
+    }
+}
+
+/// Every variable that means something.
+fn known() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|setting| setting.variable).chain([CONFIG, CACHE_SWITCH])
+}

@@ -1,0 +1,111 @@
+//! The file: which one, and what it says, line by line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::table::{Setting, TABLE};
+use super::{Draft, Origin, environment, nearest};
+
+/// A file with settings.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    /// Who named it; `None` for the usual place, where it need not be.
+    pub(crate) named_by: Option<&'static str>,
+    /// Whether it is there.
+    pub(crate) is_there: bool,
+}
+
+impl ConfigFile {
+    /// The file that a flag names, else the variable, else the one in the usual place, if this user has a home.
+    pub(super) fn choose(flag: Option<&Path>, variable: Option<&Path>) -> Option<Self> {
+        let named = |path: &Path, by| Self { path: path.to_owned(), named_by: Some(by), is_there: true };
+        if let Some(path) = flag {
+            return Some(named(path, "--config"));
+        }
+        if let Some(path) = variable {
+            return Some(named(path, environment::CONFIG));
+        }
+        let path = etcetera::choose_base_strategy().ok()?.config_dir().join("embed").join("embed.toml");
+        // A folder that this user may not look into has nothing for them.
+        let is_there = path.exists();
+        Some(Self { path, named_by: None, is_there })
+    }
+}
+
+/// Sets what the file says, if there is one.
+pub(super) fn apply(draft: &mut Draft) {
+    let Some(ConfigFile { path, named_by, is_there: true }) = draft.settings.file.clone() else { return };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let by = named_by.map_or(String::new(), |by| format!(", which {by} names,"));
+            let what = format!("{}: the file of settings{by} can't be read: {error}", path.display());
+            return draft.problems.push(what);
+        }
+    };
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    if errors.is_empty() {
+        return Reader { text: &text, path, draft }.table("", table.get_ref());
+    }
+    for error in errors {
+        let at = error.span().map_or(1, |span| line(&text, span.start));
+        // The error's own Display would quote the line, which may hold a password.
+        draft.problems.push(format!("{}:{at}: this is no TOML: {}", path.display(), error.message()));
+    }
+}
+
+/// What is being read, for messages that say where.
+struct Reader<'a> {
+    text: &'a str,
+    path: PathBuf,
+    draft: &'a mut Draft,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, section: &str, table: &DeTable<'_>) {
+        // The map is in the order of the alphabet; messages are better in that of the file.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in entries {
+            let dot = if section.is_empty() { "" } else { "." };
+            let key = format!("{section}{dot}{}", name.get_ref());
+            let origin = Origin::File(self.path.clone(), line(self.text, name.span().start));
+            self.entry(&key, &origin, value);
+        }
+    }
+
+    fn entry(&mut self, key: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) {
+        match (Setting::by_key(key), value.get_ref()) {
+            (Some(setting), value) => match setting.kind.text_of(value) {
+                Ok(text) => self.draft.set(setting, origin.clone(), &text),
+                Err(error) => self.draft.problem(origin, key, error),
+            },
+            // What is in a section that nobody knows is named whole, so that the nearest setting can be.
+            (None, DeValue::Table(table)) if is_section(key) || !table.is_empty() => self.table(key, table),
+            (None, _) if is_section(key) => {
+                self.draft.problem(origin, key, format!("is a section, written [{key}]"));
+            }
+            (None, _) => {
+                let mend = match nearest(key, TABLE.iter().map(|setting| setting.key)) {
+                    Some(known) => format!("did you mean {known}?"),
+                    None => "`embed config example` lists them".to_owned(),
+                };
+                self.draft.problem(origin, key, format!("there is no such setting; {mend}"));
+            }
+        }
+    }
+}
+
+fn is_section(key: &str) -> bool {
+    TABLE.iter().any(|setting| setting.path().0 == key)
+}
+
+/// The line of a place, counted from 1.
+fn line(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}

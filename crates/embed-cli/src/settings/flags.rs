@@ -1,0 +1,84 @@
+//! Flags: made from the table, and read before a command runs.
+
+use clap::builder::{PossibleValuesParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::kind::Kind;
+use super::table::{Setting, TABLE, name};
+use super::{Draft, Origin, Settings};
+
+/// The heading over these flags.
+const HEADING: &str = "Settings (flags win over variables, variables over the file: embed config --help)";
+
+/// The flags of some settings, for `#[command(args = flags(…))]`: those with these keys, and those in these
+/// sections. What is given is in the [`Settings`] that the command gets.
+pub(crate) fn flags(keys: &[&str]) -> Vec<Arg> {
+    let mut flags: Vec<Arg> = Vec::new();
+    for setting in
+        TABLE.iter().filter(|setting| keys.contains(&setting.key) || keys.contains(&setting.path().0))
+    {
+        let Some((flag, value)) = setting.flag else { continue };
+        if !flags.iter().any(|known| known.get_long() == Some(flag)) {
+            flags.push(arg(setting, flag).long(flag).value_name(value).help_heading(HEADING).global(true));
+        }
+    }
+    flags
+}
+
+fn arg(setting: &'static Setting, flag: &str) -> Arg {
+    let sharers: Vec<_> = sharing(flag).collect();
+    let id = sharers.first().map_or(setting.key, |first| first.key);
+    let arg = Arg::new(id).help(sharers.iter().map(|setting| help(setting)).collect::<Vec<_>>().join(" "));
+    match &setting.kind {
+        Kind::Choice { of, .. } => arg.value_parser(PossibleValuesParser::new(of())).ignore_case(true),
+        // clap's messages quote the value; and what a shared flag may be, the service decides.
+        _ if setting.secret || sharers.len() > 1 => arg,
+        Kind::Texts { .. } => arg.action(ArgAction::Append).value_parser(checked(setting)),
+        _ => arg.value_parser(checked(setting)),
+    }
+}
+
+fn help(Setting { help, variable, kind, .. }: &Setting) -> String {
+    match kind.get(&Settings::default()) {
+        Some(default) => format!("{help} [default: {default}; variable: {variable}]"),
+        None => format!("{help} [variable: {variable}]"),
+    }
+}
+
+/// Has clap refuse a bad value, which is then wrong usage.
+fn checked(setting: &'static Setting) -> ValueParser {
+    ValueParser::new(move |text: &str| {
+        setting.kind.set(&mut Settings::default(), text).map(|()| text.to_owned())
+    })
+}
+
+/// The settings that share a flag, which are one for most.
+fn sharing(flag: &str) -> impl Iterator<Item = &'static Setting> {
+    TABLE.iter().filter(move |setting| setting.flag.is_some_and(|(name, _)| name == flag))
+}
+
+/// Sets what the flags of the command say.
+pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
+    let mut matches = matches;
+    while let Some((_, of_command)) = matches.subcommand() {
+        matches = of_command;
+    }
+    for first in TABLE {
+        let Some((flag, _)) = first.flag else { continue };
+        // A flag that is shared has the key of the first of its settings.
+        let Ok(Some(values)) = matches.try_get_many::<String>(first.key) else { continue };
+        let text = values.map(|value| value.trim()).collect::<Vec<_>>().join(",");
+        // The service is the first of the table, so it is known by now.
+        let service = name(draft.settings.service);
+        let mut sharers = sharing(flag);
+        let is_shared = sharing(flag).count() > 1;
+        match sharers.find(|setting| !is_shared || setting.path().0 == service) {
+            Some(setting) => draft.set(setting, Origin::Flag(flag), &text),
+            None => {
+                let keys: Vec<_> = sharing(flag).map(|setting| setting.key).collect();
+                let what = format!("{service} has several models; set {}", keys.join(" or "));
+                draft.problems.push(format!("--{flag}: {what}"));
+            }
+        }
+    }
+}

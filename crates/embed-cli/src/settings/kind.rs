@@ -1,0 +1,132 @@
+//! What a setting can be: how it is read from a text and from TOML, and what its user is told.
+
+use std::time::Duration;
+
+use clap::builder::PossibleValue;
+use embed_core::{Error, ErrorKind};
+use embed_ollama::Preset;
+use serde_json::Value;
+use toml::de::DeValue;
+
+use super::Settings;
+
+/// The largest pool that `embed-ollama` takes.
+const LARGEST_POOL: u64 = 10_000;
+
+/// 100 years, the longest time that Redis is asked to keep anything for.
+const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
+
+/// The type of a setting, and the way to its field.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A text, described by `what`. Its setter may refuse it, with a message that doesn't quote a secret.
+    Text {
+        what: &'static str,
+        set: fn(&mut Settings, &str) -> Result<(), Error>,
+        get: fn(&Settings) -> Option<String>,
+    },
+    /// Several texts, described by `what`; separated by commas outside TOML.
+    Texts {
+        what: &'static str,
+        set: fn(&mut Settings, &[&str]) -> Result<(), Error>,
+        get: fn(&Settings) -> Vec<String>,
+    },
+    /// One of some names.
+    Choice {
+        of: fn() -> Vec<PossibleValue>,
+        set: fn(&mut Settings, &str) -> Result<(), Error>,
+        get: fn(&Settings) -> String,
+    },
+    /// A whole number above zero.
+    Count { most: u64, set: fn(&mut Settings, u64), get: fn(&Settings) -> Option<u64> },
+    /// A number of requests, or the name of a [`Preset`].
+    Pool { set: fn(&mut Settings, u64), get: fn(&Settings) -> u64 },
+    /// Seconds, whole or not.
+    Seconds { least: f64, set: fn(&mut Settings, Duration), get: fn(&Settings) -> Option<Duration> },
+}
+
+impl Kind {
+    /// What is allowed, to stand behind "must be".
+    pub(crate) fn allowed(&self) -> String {
+        match self {
+            Self::Text { what, .. } | Self::Texts { what, .. } => (*what).to_owned(),
+            Self::Choice { of, .. } => {
+                let names: Vec<_> = of().iter().map(|value| value.get_name().to_owned()).collect();
+                format!("one of {}", names.join(", "))
+            }
+            Self::Count { most, .. } => format!("a whole number from 1 to {most}"),
+            Self::Pool { .. } => format!(
+                "a whole number from 1 to {LARGEST_POOL}, or development, staging, production or high_traffic"
+            ),
+            Self::Seconds { least, .. } => format!("a number of seconds from {least} to {LONGEST}"),
+        }
+    }
+
+    /// Sets the field from a text, as variables and flags have it.
+    pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Error> {
+        let refuse = || self.refusal();
+        match self {
+            Self::Text { .. } | Self::Texts { .. } if text.is_empty() => return Err(refuse()),
+            Self::Text { set, .. } => set(settings, text)?,
+            Self::Texts { set, .. } => set(settings, &text.split(',').map(str::trim).collect::<Vec<_>>())?,
+            Self::Choice { of, set, .. } => {
+                let of = of();
+                let value = of.iter().find(|value| value.matches(text, true)).ok_or_else(refuse)?;
+                set(settings, value.get_name())?;
+            }
+            Self::Count { most, set, .. } => set(settings, count(text, *most).ok_or_else(refuse)?),
+            Self::Pool { set, .. } => {
+                let preset = || Preset::by_name(text).ok().map(|preset| preset.pool_size() as u64);
+                set(settings, count(text, LARGEST_POOL).or_else(preset).ok_or_else(refuse)?);
+            }
+            Self::Seconds { least, set, .. } => {
+                let seconds = text.parse().ok().filter(|seconds| (*least..=LONGEST).contains(seconds));
+                set(settings, seconds.map(Duration::from_secs_f64).ok_or_else(refuse)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of a value of a file, if the value has a type of TOML that fits.
+    pub(super) fn text_of(&self, value: &DeValue<'_>) -> Result<String, Error> {
+        let text = match (self, value) {
+            (
+                Self::Text { .. } | Self::Texts { .. } | Self::Choice { .. } | Self::Pool { .. },
+                DeValue::String(text),
+            ) => Some(text.to_string()),
+            (Self::Count { .. } | Self::Pool { .. } | Self::Seconds { .. }, DeValue::Integer(number)) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+            }
+            (Self::Seconds { .. }, DeValue::Float(number)) => Some(number.as_str().to_owned()),
+            (Self::Texts { .. }, DeValue::Array(texts)) => {
+                let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
+                texts.map(|texts| texts.join(","))
+            }
+            _ => None,
+        };
+        text.ok_or_else(|| self.refusal())
+    }
+
+    /// The value as it is shown, which is also a literal of TOML; `None` if there is none.
+    pub(crate) fn get(&self, settings: &Settings) -> Option<Value> {
+        Some(match self {
+            Self::Text { get, .. } => get(settings)?.into(),
+            Self::Texts { get, .. } => get(settings).into(),
+            Self::Choice { get, .. } => get(settings).into(),
+            Self::Count { get, .. } => get(settings)?.into(),
+            Self::Pool { get, .. } => get(settings).into(),
+            Self::Seconds { get, .. } => {
+                let time = get(settings)?;
+                if time.subsec_nanos() == 0 { time.as_secs().into() } else { time.as_secs_f64().into() }
+            }
+        })
+    }
+
+    fn refusal(&self) -> Error {
+        Error::new(ErrorKind::Config, format!("must be {}", self.allowed()))
+    }
+}
+
+fn count(text: &str, most: u64) -> Option<u64> {
+    text.parse().ok().filter(|count| (1..=most).contains(count))
+}

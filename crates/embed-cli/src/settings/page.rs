@@ -1,0 +1,86 @@
+//! `docs/configuration.md`, made from the table, and the test that holds it to that.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::Settings;
+use super::table::{Setting, TABLE};
+
+const HEAD: &str = "\
+# Configuration
+
+Made from the table in `crates/embed-cli/src/settings/table.rs`; to make it anew, run
+`EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page`.
+
+Settings of the command `embed` come from a file, from variables and from flags. A variable wins over the file, a flag
+over both. `embed config show` prints what holds and who said so, `embed config check` all that is wrong, and
+`embed config example` a file to begin with. Passwords and tokens are in none of it.
+
+**The file** is TOML. It is the one that `--config FILE` names, else the one that `TMWS_CONFIG` names, else
+`embed/embed.toml` in the platform's folder for configuration (`$XDG_CONFIG_HOME` or `~/.config` on Linux) if it is
+there. A file that is named and isn't there is an error.
+
+**A variable** that is empty counts as not set. A key that there isn't, a variable that begins with `TMWS_` and that
+there isn't, and a value that can't be are errors of every command (exit code 3), also where something else wins.
+
+**A secret** belongs into the file or a variable: flags are seen by who lists processes.
+
+Other variables: `EMBED_HOME` names the data folder and `ORT_DYLIB_PATH` the ONNX Runtime library. `OLLAMA_HOST` names
+the Ollama server if no setting does. `TMWS_OLLAMA_CACHE_ENABLED` is older than `TMWS_CACHE`, which wins over it: `false`
+turns the cache off, `true` turns one on that the file turns off. `HF_*`, `HTTPS_PROXY` and `NO_PROXY` are read by
+`embed models pull`, which says how.
+";
+
+fn page() -> String {
+    let defaults = Settings::default();
+    let (mut page, mut section) = (HEAD.to_owned(), None);
+    for setting in TABLE {
+        let Setting { key, variable, flag, help, kind, .. } = setting;
+        let of = setting.path().0;
+        if section.replace(of) != Some(of) {
+            let title = if of.is_empty() { "Top level".to_owned() } else { format!("`[{of}]`") };
+            let _ = write!(
+                page,
+                "\n## {title}\n\n| key | variable | flag | default | what |\n|---|---|---|---|---|\n"
+            );
+        }
+        let flag = flag.map_or(String::new(), |(name, value)| format!("`--{name} {value}`"));
+        let default = kind.get(&defaults).map_or("none".to_owned(), |value| format!("`{value}`"));
+        let _ = writeln!(
+            page,
+            "| `{key}` | `{variable}` | {flag} | {default} | {help} Must be {}. |",
+            kind.allowed()
+        );
+    }
+    page.push_str("\n`--model` is that of the service which embeds.\n");
+    page
+}
+
+#[test]
+fn configuration_page_is_what_the_table_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    if std::env::var_os("EMBED_BLESS").is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/configuration.md is not what the table says; run \
+         EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page"
+    );
+}
+
+#[test]
+fn no_name_is_given_twice() {
+    for (at, setting) in TABLE.iter().enumerate() {
+        for other in &TABLE[..at] {
+            assert!(setting.key != other.key && setting.variable != other.variable, "{}", setting.key);
+        }
+        // A default is shown, or an example.
+        assert!(
+            setting.example.is_empty() == setting.kind.get(&Settings::default()).is_some(),
+            "{}",
+            setting.key
+        );
+    }
+}
