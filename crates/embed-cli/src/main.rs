@@ -77,18 +77,6 @@ async fn main() -> ExitCode {
     exit::report(run(cli, &matches).await)
 }
 
-async fn run(command: Command) -> Result<Exit, Error> {
-    let home = DataHome::from_env()?;
-    match command {
-        Command::Encode(args) => commands::encode::run(args, home).await,
-        Command::Compare(args) => commands::compare::run(args, home).await,
-        Command::Route(args) => commands::route::run(args).await,
-        Command::Rollout(args) => commands::rollout::run(args),
-        Command::Migrate(args) => commands::migrate::run(args, home).await,
-        Command::Doctor(args) => commands::doctor::run(args, home).await,
-        Command::Models(args) => commands::models::run(args, home).await,
-        Command::Cache(args) => commands::cache::run(args, home).await,
-        Command::Ollama(args) => commands::ollama::run(args).await,
 async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
     let settings = Settings::read(cli.config.as_deref(), matches);
     let home = DataHome::from_env();
@@ -106,6 +94,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
             settings?;
             commands::models::run(args, home?).await
         }
+        Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,

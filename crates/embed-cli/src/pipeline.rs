@@ -44,22 +44,20 @@ pub(crate) async fn embed_rows(
     rows: Rows,
     embedder: &dyn Embedder,
     (role, truncation): (Role, Truncation),
-    each: impl FnMut(&Batch, &EmbedResponse) -> Result<(), Error>,
+    each: impl FnMut(&Batch<InputRow>, &EmbedResponse) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let request = EmbedRequest::new([""; 0], role).with_truncation(truncation);
     call_rows(rows, async |texts| embedder.embed(request.with_texts(texts)).await, each).await
 }
 
 /// The same for anything that answers the texts of a batch.
-pub(crate) async fn call_rows<T>(
+pub(crate) async fn call_rows<A>(
     rows: Rows,
-    call: impl AsyncFn(Vec<Arc<str>>) -> Result<T, Error>,
-    mut each: impl FnMut(&Batch, &T) -> Result<(), Error>,
-    each: impl FnMut(&Batch<InputRow>, &EmbedResponse) -> Result<(), Error>,
+    call: impl AsyncFn(Vec<Arc<str>>) -> Result<A, Error>,
+    each: impl FnMut(&Batch<InputRow>, &A) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let answer = async |batch: &Batch<InputRow>| {
-        let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::<str>::from);
-        embedder.embed(EmbedRequest::new(texts, role).with_truncation(truncation)).await
+        call(batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect()).await
     };
     in_batches(rows, answer, each).await
 }
@@ -80,8 +78,6 @@ pub(crate) async fn in_batches<S: Source, A>(
     });
     let answered = batches.map(|batch| async {
         let batch = batch?;
-        let texts = batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect();
-        let answer = call(texts).await?;
         let answer = answer(&batch).await?;
         Ok::<_, Error>((batch, answer))
     });

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::iter;
-use std::path::{Path, PathBuf};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,6 @@ use embed_router::{Coverage, Plan};
 
 use crate::cache::{self, finish};
 use crate::exit::Exit;
-use crate::input::{Form, Input, InputRow};
 use crate::input::{Form, Input, InputRow, is_same_file};
 use crate::meter::Meter;
 use crate::output::{Format, Output, OutputRow};
@@ -130,7 +128,9 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -
     let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
     let rows = input.open(max_text_bytes())?;
     let cache = cache::open(settings).await?;
-    let open = || Sink::open(args.format, args.output.as_deref(), &meter);
+    let text_role = args.with_text.then_some(role);
+    let open =
+        || Ok::<_, Error>(Sink::new(Output::open(args.format, args.output.as_deref(), text_role)?, &meter));
     let sink = if args.plan.is_some() {
         let router = settings.router(home, cache.as_ref()).await?;
         let coverage = match args.coverage {
@@ -146,18 +146,15 @@ pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -
         let embedder = settings.load_behind(home, cache.as_ref()).await?;
         let mut sink = open()?;
         let embed = async |texts| embedder.embed(request.with_texts(texts)).await;
-        let each =
-            |batch: &Batch, response: &EmbedResponse| sink.batch(batch, response.rows().map(iter::once));
+        let each = |batch: &Batch<InputRow>, response: &EmbedResponse| {
+            sink.batch(batch, response.rows().map(iter::once))
+        };
         call_rows(rows, embed, each).await?;
         sink
     };
     finish(cache.as_ref()).await;
     sink.finish()
 }
-    let stack = args.service.load_cached(home, &args.cache).await?;
-    let text_role = args.with_text.then_some(args.role);
-    let mut output = Output::open(args.format, args.output.as_deref(), text_role)?;
-
 fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>> {
     plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_ref))
 }
@@ -180,13 +177,12 @@ struct Totals {
 }
 
 impl<'a> Sink<'a> {
-    fn open(format: Format, path: Option<&Path>, meter: &'a Meter) -> Result<Self, Error> {
-        let output = Output::open(format, path)?;
-        Ok(Self { output, meter, started: Instant::now(), totals: Totals::default() })
+    fn new(output: Output, meter: &'a Meter) -> Self {
+        Self { output, meter, started: Instant::now(), totals: Totals::default() }
     }
 
     /// Writes a batch: for each text, the rows that it got.
-    fn batch<'r, R>(&mut self, batch: &Batch, answers: impl Iterator<Item = R>) -> Result<(), Error>
+    fn batch<'r, R>(&mut self, batch: &Batch<InputRow>, answers: impl Iterator<Item = R>) -> Result<(), Error>
     where
         R: IntoIterator<Item = Result<EmbeddingRef<'r>, &'r Error>>,
     {
@@ -238,34 +234,6 @@ impl Totals {
         let mut summary = format!("{texts} texts");
         if *failed > 0 {
             summary += &format!(", {failed} failed");
-        let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
-        let cached = if *cached == 0 { String::new() } else { format!(", {cached} from the cache") };
-        format!(
-            "{rows} texts{failed}{cached}, {tokens} tokens in {seconds:.2} s; dimension {}; space {}",
-            model.dimension(),
-            model.space()
-        )
-    }
-}
-
-fn write_rows(
-    output: &mut Output,
-    batch: &Batch<InputRow>,
-    response: &EmbedResponse,
-    totals: &mut Totals,
-) -> Result<(), Error> {
-    let mut answers = response.rows();
-    for input in &batch.rows {
-        let row = match &input.text {
-            Ok(_) => answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?,
-            Err(error) => Err(error),
-        };
-        match row {
-            Ok(embedding) => {
-                totals.tokens += embedding.info().tokens.map_or(0, |tokens| tokens.used as u64);
-                totals.cached += u64::from(embedding.info().tier.is_some());
-            }
-            Err(_) => totals.failed += 1,
         }
         if *cached > 0 {
             summary += &format!(", {cached} from the cache");

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, Role, Truncation};
+use embed_cache::Cache;
+use embed_core::{EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_e5::assets::DataHome;
 
 use ask::Asker;
@@ -20,13 +21,14 @@ use row::{Fate, Plan, Row};
 use source::{Source, Survey};
 use tally::Tally;
 
-use crate::cache::CacheArgs;
+use crate::cache;
 use crate::exit::Exit;
 use crate::input::is_same_file;
 use crate::meter::Meter;
 use crate::output::print;
 use crate::pipeline::{Batch, in_batches};
-use crate::service::{ServiceArgs, Stack, parse_role, parse_truncation};
+use crate::service::{Service, parse_role, parse_truncation};
+use crate::settings::{Settings, flags};
 
 /// Embed a collection anew with another model.
 ///
@@ -41,6 +43,7 @@ use crate::service::{ServiceArgs, Stack, parse_role, parse_truncation};
 /// A text that the new model can't embed becomes a row with an error and without a vector, and the exit code is 1.
 /// Such rows, and those alone, are tried again when OUTPUT is the input of another migration.
 #[derive(Debug, Args)]
+#[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct MigrateArgs {
     /// The space of the rows to embed anew, as their `space` says it.
     #[arg(long, value_name = "SPACE")]
@@ -85,12 +88,6 @@ pub(crate) struct MigrateArgs {
     /// No progress on standard error and no summary on standard output.
     #[arg(short, long)]
     quiet: bool,
-
-    #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
-    service: ServiceArgs,
 }
 
 impl MigrateArgs {
@@ -144,20 +141,28 @@ impl MigrateArgs {
 /// A migration that has read its input once.
 struct Migration<'a> {
     args: &'a MigrateArgs,
-    stack: &'a Stack,
+    embedder: &'a dyn Embedder,
+    cache: Option<&'a Cache>,
     plan: Plan,
     job: Job,
     to_embed: u64,
 }
 
-pub(crate) async fn run(args: MigrateArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let paths = Paths::of(&args.output);
     paths.check()?;
     if !args.force && !paths.is_begun() {
         paths.check_absent()?;
     }
-    let stack = args.service.load_cached(home, &args.cache).await?;
-    let migration = Migration::prepare(&args, &stack)?;
+    if settings.service == Service::Hybrid {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "a migration ends in one space, and the hybrid service has two; choose one by --service",
+        ));
+    }
+    let cache = cache::open(settings).await?;
+    let embedder = settings.load_behind(home, cache.as_ref()).await?;
+    let migration = Migration::prepare(&args, &*embedder, cache.as_ref())?;
     if !args.restart
         && let Some(tally) = paths.finished(&migration.job, migration.source()?, &migration.shape())?
     {
@@ -170,8 +175,12 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome) -> Result<Exit, Error
 }
 
 impl<'a> Migration<'a> {
-    fn prepare(args: &'a MigrateArgs, stack: &'a Stack) -> Result<Self, Error> {
-        let model = stack.embedder.model();
+    fn prepare(
+        args: &'a MigrateArgs,
+        embedder: &'a dyn Embedder,
+        cache: Option<&'a Cache>,
+    ) -> Result<Self, Error> {
+        let model = embedder.model();
         let plan = args.plan(model)?;
         let survey = Survey::take(&args.input, &plan, args.quiet)?;
         let job = Job {
@@ -181,7 +190,7 @@ impl<'a> Migration<'a> {
             role: args.role,
             truncation: args.truncate,
         };
-        Ok(Self { args, stack, plan, job, to_embed: survey.to_embed })
+        Ok(Self { args, embedder, cache, plan, job, to_embed: survey.to_embed })
     }
 
     fn source(&self) -> Result<Source, Error> {
@@ -189,7 +198,7 @@ impl<'a> Migration<'a> {
     }
 
     fn shape(&self) -> Shape<'_> {
-        Shape::of(self.stack.embedder.model())
+        Shape::of(self.embedder.model())
     }
 
     async fn run(&self, paths: Paths) -> Result<Exit, Error> {
@@ -213,7 +222,7 @@ impl<'a> Migration<'a> {
             stopped = stop_signal() => Err(stopped),
         };
         meter.clear();
-        self.stack.finish().await;
+        cache::finish(self.cache).await;
         let rows = self.job.input.rows;
         done.map_err(|error| error.with_context("rows kept", format!("{} of {rows}", tally.rows())))?;
         if seen.get() != Some(&self.job.input) || tally.rows() != rows {
@@ -232,10 +241,9 @@ impl<'a> Migration<'a> {
     }
 
     fn asker<'m>(&'m self, meter: &'m Meter) -> Asker<'m> {
-        let embedder = &*self.stack.embedder;
         Asker {
-            embedder,
-            space: embedder.model().space(),
+            embedder: self.embedder,
+            space: self.embedder.model().space(),
             truncation: self.args.truncate,
             patience: Duration::from_secs(self.args.patience),
             meter,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::input::{Form, Input, InputRow};
 use crate::output::{pad, print};
+use crate::pipeline::Source;
 use crate::service::max_text_bytes;
 use crate::settings::{Settings, flags};
 
