@@ -32,7 +32,8 @@ pub struct TierReport {
     pub name: &'static str,
     /// Rows that it gave.
     pub hits: u64,
-    /// Rows that it was asked for and didn't give, by [reason](Miss).
+    /// Rows that it was asked for and didn't give, by reason: `absent`, `breaker_open`, the kind of an error (`timeout`
+    /// if its budget was over), or a [`Defect`].
     pub misses: BTreeMap<&'static str, u64>,
     /// Rows that it has stored.
     pub stored: u64,

@@ -94,7 +94,9 @@ impl Scripted {
 
     /// From now on rows of texts with this word in them fail, too.
     pub fn fail_texts_with(&self, word: &str, error: Error) {
-        self.script().bad_words.push((word.to_owned(), error));
+        let mut script = self.script();
+        script.bad_words.retain(|(known, _)| known != word);
+        script.bad_words.push((word.to_owned(), error));
     }
 
     /// How long each call takes from now on, in tokio's time.

@@ -49,10 +49,14 @@ pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
     for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
         if !known().any(|known| known == name) {
             // What all have in common makes none of them likelier.
-            let rests = known().filter_map(|known| known.strip_prefix(PREFIX));
-            let mend = match nearest(&name[PREFIX.len()..], rests) {
+            let rest = &name[PREFIX.len()..];
+            let mend = match nearest(rest, rests()) {
                 Some(rest) => format!("did you mean {PREFIX}{rest}?"),
-                None => "`embed config show` lists them; unset it".to_owned(),
+                None if rests().any(|known| family(known) == family(rest)) => {
+                    "`embed config show` lists them; unset it".to_owned()
+                }
+                // Other programs of the house have variables with this prefix too (`TMWS_DATABASE_URL`).
+                None => continue,
             };
             draft.problems.push(format!("{name}: there is no such setting; {mend}"));
         }
@@ -65,6 +69,16 @@ pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
             draft.set(setting, Origin::Variable(setting.variable), value);
         }
     }
+}
+
+/// The known variables without what all have in common.
+fn rests() -> impl Iterator<Item = &'static str> {
+    known().filter_map(|known| known.strip_prefix(PREFIX))
+}
+
+/// What a variable is about: `OLLAMA`, `CACHE`.
+fn family(rest: &str) -> &str {
+    rest.split('_').next().unwrap_or(rest)
 }
 
 /// Asks `OLLAMA_HOST`, if nobody else has named a server.

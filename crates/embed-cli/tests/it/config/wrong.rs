@@ -52,13 +52,15 @@ fn an_unknown_name_is_an_error_that_names_the_nearest() {
         ("TMWS_OLAMA_MODEL", "did you mean TMWS_OLLAMA_MODEL?"),
         ("TMWS_REDIS_URI", "did you mean TMWS_REDIS_URL?"),
         ("TMWS_CONFG", "did you mean TMWS_CONFIG?"),
-        ("TMWS_SOMETHING_OTHER", "there is no such setting; `embed config"),
+        ("TMWS_CACHE_OF_SOMETHING_OTHER", "there is no such setting; `embed config"),
     ] {
         let error = setup.refused(&[(name, "hush")], &["models", "list"]);
         assert!(error.starts_with(&format!("{name}: ")) && error.contains(nearest), "{error}");
         assert!(!error.contains("hush"), "{error}");
         assert_eq!(setup.run(&[(name, "")], &SHOW).code, Some(0));
     }
+    // Another program's, in the same environment.
+    assert_eq!(setup.run(&[("TMWS_DATABASE_URL", "hush")], &SHOW).code, Some(0));
 }
 
 #[test]
