@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-cli", &["embed-assets", "embed-core", "embed-e5", "embed-ollama"]),
     ("embed-core", &[]),
     ("embed-e5", &["embed-core"]),
+    ("embed-gateway", &["embed-core"]),
     ("embed-metrics", &["embed-core"]),
     ("embed-ollama", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
@@ -28,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-e5", &["axum", "hyper", "reqwest"]),
+    ("embed-gateway", &["fred", "ort", "reqwest", "tokenizers"]),
     ("embed-metrics", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
