@@ -1,0 +1,280 @@
+//! Who is let to the stack, who waits, and who is told to come back later.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use embed_core::{Error, ErrorKind, Retry};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::auth::Caller;
+use crate::config::AdmissionConfig;
+use crate::queue::Queue;
+
+/// The weight of the newest observation in the mean time that a permit is held.
+const NEWEST: f64 = 1.0 / 8.0;
+/// `Retry-After` is in whole seconds, and nobody should stay away for longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The door to the stack: so many pieces of requests at once, so many requests waiting, fair between callers.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    permits: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue<Caller, oneshot::Sender<Turn>>,
+    /// Mean seconds that a permit is held; `None` before the first came back.
+    mean_hold: Option<f64>,
+    accepted: u64,
+    refused: u64,
+}
+
+/// What a waiter is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Granted,
+    Displaced,
+}
+
+/// The right to one call of the stack, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
+    since: Instant,
+}
+
+/// What the door has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &AdmissionConfig) -> Arc<Self> {
+        let state = State {
+            queue: Queue::new(config.concurrency, config.queue),
+            mean_hold: None,
+            accepted: 0,
+            refused: 0,
+        };
+        Arc::new(Self { permits: config.concurrency, state: Mutex::new(state) })
+    }
+
+    /// Lets a new request in, or refuses it: at once if the queue is full or if its turn would come after its
+    /// deadline, later if it is displaced by a caller who has fewer waiting.
+    ///
+    /// Dropping the future leaves the queue.
+    pub(crate) async fn enter(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
+        let place = {
+            let mut state = self.lock();
+            if state.queue.take() {
+                state.accepted += 1;
+                return Ok(self.permit());
+            }
+            let wait = state.expected_wait(state.queue.ahead(caller) + 1, self.permits);
+            let hold = Duration::from_secs_f64(state.mean_hold.unwrap_or_default());
+            if Instant::now() + wait + hold > deadline {
+                state.refused += 1;
+                return Err(overloaded("the request would wait past its deadline", wait));
+            }
+            let (wake, turn) = oneshot::channel();
+            let Some(place) = state.queue.wait(caller, true, wake) else {
+                state.refused += 1;
+                let wait = state.expected_wait(state.queue.waiting(), self.permits);
+                return Err(overloaded("too many requests wait already", wait));
+            };
+            if let Some(displaced) = place.displaced {
+                state.refused += 1;
+                let _ = displaced.send(Turn::Displaced);
+            }
+            Place { admission: self, caller, ticket: place.ticket, turn }
+        };
+        let permit = place.wait(deadline).await?;
+        self.lock().accepted += 1;
+        Ok(permit)
+    }
+
+    /// Lets a further piece of a request in that was let in before: it waits its turn, but is never refused.
+    pub(crate) async fn resume(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
+        let place = {
+            let mut state = self.lock();
+            if state.queue.take() {
+                return Ok(self.permit());
+            }
+            let (wake, turn) = oneshot::channel();
+            let ticket = state.queue.wait(caller, false, wake).map_or(0, |place| place.ticket);
+            Place { admission: self, caller, ticket, turn }
+        };
+        place.wait(deadline).await
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        let state = self.lock();
+        Traffic {
+            in_flight: self.permits - state.queue.free(),
+            waiting: state.queue.waiting(),
+            accepted: state.accepted,
+            refused: state.refused,
+        }
+    }
+
+    fn permit(self: &Arc<Self>) -> Permit {
+        Permit { admission: Arc::clone(self), since: Instant::now() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way, so a poisoned lock holds a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How long the last of so many in front of the door waits.
+    fn expected_wait(&self, ahead: usize, permits: usize) -> Duration {
+        Duration::from_secs_f64(self.mean_hold.unwrap_or_default() * ahead as f64 / permits as f64)
+    }
+
+    fn give_back(&mut self) {
+        while let Some(wake) = self.queue.give_back() {
+            // A waiter that is gone takes itself out under the same lock, so this is its last moment.
+            if wake.send(Turn::Granted).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let held = self.since.elapsed().as_secs_f64();
+        let mut state = self.admission.lock();
+        state.mean_hold = Some(state.mean_hold.map_or(held, |mean| mean + (held - mean) * NEWEST));
+        state.give_back();
+    }
+}
+
+/// A place in the queue, left on drop.
+struct Place<'a> {
+    admission: &'a Arc<Admission>,
+    caller: Caller,
+    ticket: u64,
+    turn: oneshot::Receiver<Turn>,
+}
+
+impl Place<'_> {
+    async fn wait(mut self, deadline: Instant) -> Result<Permit, Error> {
+        match tokio::time::timeout_at(deadline, &mut self.turn).await {
+            Ok(Ok(Turn::Granted)) => Ok(self.admission.permit()),
+            Ok(Ok(Turn::Displaced)) => {
+                Err(Error::new(ErrorKind::RateLimited, "you have more requests waiting than others have")
+                    .with_retry(Retry::Temporary { after: Some(Duration::from_secs(1)) }))
+            }
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "the queue lost a request")),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, "the deadline was over before the request's turn came")
+                    .temporary())
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        // A turn that was granted and never taken goes to the next one.
+        if !state.queue.leave(self.caller, self.ticket) && self.turn.try_recv() == Ok(Turn::Granted) {
+            state.give_back();
+        }
+    }
+}
+
+fn overloaded(message: &str, wait: Duration) -> Error {
+    let after = wait.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+    Error::new(ErrorKind::Overloaded, message).with_retry(Retry::Temporary { after: Some(after) })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn caller(number: u16) -> Caller {
+        Caller::Key(number)
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    fn door(concurrency: usize, queue: usize) -> Arc<Admission> {
+        Admission::new(&AdmissionConfig { concurrency, queue, ..AdmissionConfig::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_goes_away_leaves_nothing_behind() {
+        let door = door(1, 8);
+        let first = door.enter(caller(0), far()).await.unwrap();
+        let mut second = Box::pin(door.enter(caller(1), far()));
+        assert!(second.as_mut().now_or_never().is_none());
+        let mut third = Box::pin(door.enter(caller(2), far()));
+        assert!(third.as_mut().now_or_never().is_none());
+        assert_eq!(door.traffic().waiting, 2);
+        // The second one's turn comes, and it goes away before it takes it.
+        drop(first);
+        drop(second);
+        let permit = third.await.unwrap();
+        assert_eq!((door.traffic().in_flight, door.traffic().waiting), (1, 0));
+        drop(permit);
+        assert_eq!(door.traffic().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_come_too_late_is_refused_at_once() {
+        let door = door(1, 100);
+        let permit = door.enter(caller(0), far()).await.unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        drop(permit);
+        let _held = door.enter(caller(0), far()).await.unwrap();
+        let soon = Instant::now() + Duration::from_secs(15);
+        let error = door.enter(caller(1), soon).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        assert_eq!(error.retry(), Retry::Temporary { after: Some(Duration::from_secs(10)) });
+        assert_eq!(door.traffic().refused, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_in_the_queue_is_a_timeout() {
+        let door = door(1, 8);
+        let _held = door.enter(caller(0), far()).await.unwrap();
+        let error = door.enter(caller(1), Instant::now() + Duration::from_secs(2)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(door.traffic().waiting, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_displaced_and_a_running_request_goes_on() {
+        let door = door(1, 2);
+        let held = door.enter(caller(0), far()).await.unwrap();
+        let mut piece = Box::pin(door.resume(caller(0), far()));
+        assert!(piece.as_mut().now_or_never().is_none());
+        let mut flood: Vec<_> = (0..2).map(|_| Box::pin(door.enter(caller(0), far()))).collect();
+        for waiter in &mut flood {
+            assert!(waiter.as_mut().now_or_never().is_none());
+        }
+        let mut other = Box::pin(door.enter(caller(1), far()));
+        assert!(other.as_mut().now_or_never().is_none());
+        assert_eq!(flood.pop().unwrap().await.unwrap_err().kind(), ErrorKind::RateLimited);
+        drop(held);
+        drop(piece.await.unwrap());
+        drop(other.await.unwrap());
+        drop(flood.pop().unwrap().await.unwrap());
+        assert_eq!(door.traffic(), Traffic { in_flight: 0, waiting: 0, accepted: 3, refused: 1 });
+    }
+}

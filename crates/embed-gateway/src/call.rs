@@ -1,0 +1,291 @@
+//! From a request's texts to its rows: cut into pieces, let in, embedded, checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue};
+use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind, Result, Role, Space, Truncation};
+use futures::stream::{StreamExt, TryStreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::admission::Permit;
+use crate::failure::Failure;
+use crate::front::Context;
+use crate::models::Offer;
+use crate::render;
+use crate::state::State;
+
+/// What a dialect's request comes down to.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) offer: Arc<Offer>,
+    pub(crate) texts: Vec<Arc<str>>,
+    pub(crate) role: Role,
+    pub(crate) truncation: Truncation,
+    /// Numbers that a vector is cut to.
+    pub(crate) dimension: Option<usize>,
+    /// Failed texts are rows of the answer, and not its end.
+    pub(crate) partial: bool,
+    /// The dialect can say of each row which space it is of.
+    pub(crate) rows_say_space: bool,
+    /// The body's share of what all bodies may hold.
+    pub(crate) share: Option<OwnedSemaphorePermit>,
+}
+
+/// The rows, in the order asked, in one response for each piece.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) pieces: Vec<EmbedResponse>,
+    /// Numbers in a vector, at most.
+    pub(crate) dimension: usize,
+    pub(crate) tokens: usize,
+    /// Texts that were cut.
+    pub(crate) truncated: usize,
+    /// From the request's arrival to its first turn.
+    pub(crate) waited: Duration,
+    pub(crate) record: Record,
+    space: Option<HeaderValue>,
+}
+
+/// What the log says of an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) offer: Arc<Offer>,
+    pub(crate) rows: usize,
+    /// Of all texts together.
+    pub(crate) bytes: usize,
+    /// Rows that came out of a cache.
+    pub(crate) hits: usize,
+}
+
+impl Ask {
+    /// A request as most are: for documents, nothing cut, all or nothing.
+    pub(crate) fn new(offer: Arc<Offer>, texts: Vec<Arc<str>>) -> Self {
+        Self {
+            role: offer.entry.role,
+            offer,
+            texts,
+            truncation: Truncation::Error,
+            dimension: None,
+            partial: false,
+            rows_say_space: false,
+            share: None,
+        }
+    }
+}
+
+impl State {
+    /// Embeds the texts of a request.
+    ///
+    /// Dropping the future leaves the queue, gives permits back and drops the calls of the stack.
+    pub(crate) async fn embed(&self, mut ask: Ask, context: &Context) -> Result<Answer, Failure> {
+        let texts = std::mem::take(&mut ask.texts);
+        let rows = texts.len();
+        let bytes = texts.iter().map(|text| text.len()).sum();
+        let single = rows == 1;
+        let pieces = self.pieces(texts, &ask, context);
+        if pieces.is_empty() {
+            return Ok(Answer::collect(&ask, Vec::new(), Record::new(&ask, 0, 0), Duration::ZERO));
+        }
+        let mut first = Some(self.admission.enter(context.caller, context.deadline).await?);
+        let waited = context.started.elapsed();
+        let calls = pieces.into_iter().map(|piece| self.piece(piece, first.take(), &ask, context));
+        let responses: Vec<_> = futures::stream::iter(calls)
+            .buffered(self.config.admission.pieces_at_once)
+            .try_collect()
+            .await
+            .map_err(|failure| if single { failure.without_row() } else { failure })?;
+        let answer = Answer::collect(&ask, responses, Record::new(&ask, rows, bytes), waited);
+        answer.check(&ask)?;
+        Ok(answer)
+    }
+
+    /// The request in pieces that are about as much work each.
+    fn pieces(&self, texts: Vec<Arc<str>>, ask: &Ask, context: &Context) -> Vec<Piece> {
+        let limits = &self.config.admission;
+        let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), ask.role)
+            .with_truncation(ask.truncation)
+            .with_deadline(context.deadline.into_std());
+        if let Some(partition) = &context.partition {
+            template = template.with_partition(Arc::clone(partition));
+        }
+        // WIRE: `ask.offer.entry.route` goes into the request as `with_route`, once `EmbedRequest` has it.
+        let mut pieces = Vec::with_capacity(texts.len().div_ceil(limits.piece_rows));
+        let mut start = 0;
+        let mut bytes = 0;
+        for (index, text) in texts.iter().enumerate() {
+            let full = index - start >= limits.piece_rows || bytes + text.len() > limits.piece_bytes;
+            if full && index > start {
+                let request = template.with_texts(texts[start..index].iter().map(Arc::clone));
+                pieces.push(Piece { request, start });
+                (start, bytes) = (index, 0);
+            }
+            bytes += text.len();
+        }
+        if start < texts.len() {
+            let request = template.with_texts(texts.into_iter().skip(start));
+            pieces.push(Piece { request, start });
+        }
+        pieces
+    }
+
+    async fn piece(
+        &self,
+        piece: Piece,
+        permit: Option<Permit>,
+        ask: &Ask,
+        context: &Context,
+    ) -> Result<EmbedResponse, Failure> {
+        let rows = piece.request.texts().len();
+        let call = async {
+            let _permit = match permit {
+                Some(permit) => permit,
+                None => self.admission.resume(context.caller, context.deadline).await?,
+            };
+            self.stack.embed(piece.request).await
+        };
+        // The stack keeps deadlines, too; this is for a stack that is stuck.
+        let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary())
+        });
+        let response = match answered {
+            Ok(response) if response.len() == rows => response,
+            Ok(response) => {
+                let error = Error::new(ErrorKind::Protocol, "the stack answered another number of rows");
+                return Err(error.with_context("asked", rows).with_context("got", response.len()).into());
+            }
+            Err(error) if ask.partial && !matches!(error.kind(), ErrorKind::Timeout) => failed(rows, &error),
+            Err(error) => return Err(error.into()),
+        };
+        if !ask.partial
+            && let Some((row, error)) = response.errors().next()
+        {
+            return Err(Failure::of_row(error.clone(), piece.start + row));
+        }
+        Ok(response)
+    }
+}
+
+struct Piece {
+    request: EmbedRequest,
+    /// Index of its first text in the request.
+    start: usize,
+}
+
+/// A response in which every row is this error.
+fn failed(rows: usize, error: &Error) -> EmbedResponse {
+    let mut response = EmbedResponse::builder(rows, 0);
+    (0..rows).for_each(|row| response.fail(row, error.clone()));
+    response.build()
+}
+
+impl Failure {
+    /// The failure of one text.
+    pub(crate) fn of_row(error: Error, row: usize) -> Self {
+        Self::from(error).with_row(row)
+    }
+
+    /// The same for a request that has only one text.
+    fn without_row(mut self) -> Self {
+        self.row = None;
+        self
+    }
+}
+
+impl Answer {
+    fn collect(ask: &Ask, pieces: Vec<EmbedResponse>, mut record: Record, waited: Duration) -> Self {
+        let (mut tokens, mut truncated, mut dimension) = (0, 0, 0);
+        for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
+            let info = row.info();
+            tokens += info.tokens.map_or(0, |tokens| tokens.used);
+            truncated += usize::from(info.truncated);
+            dimension = dimension.max(row.vector().len());
+            record.hits += usize::from(info.tier.is_some());
+        }
+        Self {
+            pieces,
+            dimension: ask.dimension.unwrap_or(dimension),
+            tokens,
+            truncated,
+            waited,
+            record,
+            space: None,
+        }
+        .with_space(ask)
+    }
+
+    /// Sets the header that names the space, if the vectors have one together.
+    fn with_space(mut self, ask: &Ask) -> Self {
+        self.space = match ask.dimension {
+            None if !ask.offer.entry.mixed => ask.offer.space_header.clone(),
+            dimension => self.only_space().and_then(|space| {
+                let space = dimension.map_or_else(|| space.clone(), |width| space.with_dimension(width));
+                HeaderValue::from_str(space.id()).ok()
+            }),
+        };
+        self
+    }
+
+    /// The space of all rows, if they have one together.
+    fn only_space(&self) -> Option<&Space> {
+        let mut spaces = self.pieces.iter().flat_map(EmbedResponse::rows).flatten().map(|row| row.space());
+        let first = spaces.next()?;
+        spaces.all(|space| space == first).then_some(first)
+    }
+
+    /// Whether the rows may go out together.
+    fn check(&self, ask: &Ask) -> Result<(), Failure> {
+        let promised = ask.offer.entry.info.space();
+        let mut any = self.rows() == 0;
+        for row in self.pieces.iter().flat_map(EmbedResponse::rows).flatten() {
+            any = true;
+            if !ask.offer.entry.mixed && row.space() != promised {
+                return Err(Error::new(ErrorKind::SpaceMismatch, "the stack answered in another space")
+                    .with_context("promised", promised)
+                    .with_context("got", row.space())
+                    .into());
+            }
+            if ask.dimension.is_some_and(|dimension| dimension > row.vector().len()) {
+                return Err(
+                    Failure::bad_request("a vector hasn't that many dimensions").with_param("dimensions")
+                );
+            }
+        }
+        if ask.offer.entry.mixed
+            && !ask.rows_say_space
+            && any
+            && self.rows() > 1
+            && self.only_space().is_none()
+        {
+            let message = "the texts lie in several vector spaces, which this dialect can't say: name one model, \
+                           or use /v1/embeddings or /embed/plan";
+            return Err(Failure::new(axum::http::StatusCode::BAD_REQUEST, "several_spaces", message));
+        }
+        // A partial answer without any row tells why.
+        match self.pieces.iter().flat_map(EmbedResponse::errors).next() {
+            Some((_, error)) if !any && !is_of_text(error) => Err(error.clone().into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.record.rows
+    }
+
+    /// What the answer says in headers.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        let truncated = (self.truncated > 0).then(|| (render::TRUNCATED, HeaderValue::from(self.truncated)));
+        self.space.clone().map(|space| (render::SPACE, space)).into_iter().chain(truncated)
+    }
+}
+
+/// Whether it is the text's own fault.
+fn is_of_text(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InputTooLong)
+}
+
+impl Record {
+    fn new(ask: &Ask, rows: usize, bytes: usize) -> Self {
+        Self { offer: Arc::clone(&ask.offer), rows, bytes, hits: 0 }
+    }
+}

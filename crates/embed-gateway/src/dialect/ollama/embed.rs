@@ -1,0 +1,214 @@
+//! `/api/embed`, and `/api/embeddings` of old.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use embed_core::{EmbeddingRef, Error, Result, Truncation};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::go;
+use crate::call::{Answer, Ask};
+use crate::dialect::{too_many, unknown_model};
+use crate::failure::{Dialect, Failure, Outcome};
+use crate::front::Context;
+use crate::json::{Fields, Reading, Value};
+use crate::models::{Named, Offer};
+use crate::render::{self, Finish, Shape};
+use crate::state::State;
+
+const EMBED_FIELDS: &[&str] =
+    &["model", "input", "truncate", "dimensions", "keep_alive", "options", "partial"];
+const EMBEDDINGS_FIELDS: &[&str] = &["model", "prompt", "keep_alive", "options"];
+
+/// `POST /api/embed`.
+pub(crate) async fn embed(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let received = state.bodies.read(body).await?;
+    let (model, mut ask) = parse_embed(&received.bytes, &state)?;
+    ask.share = received.share;
+    let finish = Finish { dimension: ask.dimension, normalise: true };
+    let answer = state.embed(ask, &context).await?;
+    let shape = Embeddings::new(model, finish, &answer, context.started);
+    Ok(render::respond(answer, shape))
+}
+
+/// `POST /api/embeddings`: one text, and its vector alone.
+pub(crate) async fn embeddings(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let received = state.bodies.read(body).await?;
+    let mut ask = parse_embeddings(&received.bytes, &state)?;
+    ask.share = received.share;
+    let answer = state.embed(ask, &context).await?;
+    Ok(render::respond(answer, Single))
+}
+
+fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
+    const REQUEST: &str = "EmbedRequest";
+    let limit = state.config.limits.rows;
+    let reading = Reading { known: EMBED_FIELDS, as_go: true, max_texts: limit };
+    let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
+    let model = model_name(&mut fields, REQUEST)?;
+    let truncate = fields.take("truncate").bool();
+    let truncate = truncate.map_err(|kind| go::bad_field(kind, REQUEST, "truncate", "bool"))?;
+    let dimensions = fields.take("dimensions").integer();
+    let dimensions = dimensions.map_err(|kind| go::bad_field(kind, REQUEST, "dimensions", "int"))?;
+    let partial = fields.take("partial").bool();
+    let partial = partial.map_err(|kind| go::bad_field(kind, REQUEST, "partial", "bool"))?;
+    check_options(&mut fields, REQUEST)?;
+    let texts = match fields.take("input") {
+        Value::Null => Vec::new(),
+        // A lone empty string is how a client asks to load a model.
+        Value::Text(text) if text.is_empty() => Vec::new(),
+        Value::Text(text) => vec![text],
+        Value::List(list) if list.odd.is_none() && list.too_many => return Err(too_many(limit)),
+        Value::List(list) if list.odd.is_none() => list.texts,
+        _ => return Err(Failure::bad_request("invalid input type")),
+    };
+    let named = find(state, &model)?;
+    let mut ask = ask_for(named, texts);
+    if truncate == Some(false) {
+        ask.truncation = Truncation::Error;
+    }
+    ask.partial = partial.unwrap_or(false);
+    ask.dimension = cut(dimensions, &ask.offer);
+    Ok((model, ask))
+}
+
+fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failure> {
+    const REQUEST: &str = "EmbeddingRequest";
+    let reading = Reading { known: EMBEDDINGS_FIELDS, as_go: true, max_texts: 0 };
+    let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
+    let model = model_name(&mut fields, REQUEST)?;
+    let prompt = fields.take("prompt").text();
+    let prompt = prompt.map_err(|kind| go::bad_field(kind, REQUEST, "prompt", "string"))?;
+    check_options(&mut fields, REQUEST)?;
+    if model.is_empty() {
+        return Err(Failure::bad_request("model is required"));
+    }
+    Ok(ask_for(find(state, &model)?, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect()))
+}
+
+fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
+    let model =
+        fields.take("model").text().map_err(|kind| go::bad_field(kind, request, "model", "string"))?;
+    Ok(model.unwrap_or_default())
+}
+
+/// `keep_alive` and `options` are read as Ollama reads them, and have no effect.
+fn check_options(fields: &mut Fields, request: &str) -> Result<(), Failure> {
+    go::check_keep_alive(fields.take("keep_alive"))?;
+    match fields.take("options") {
+        Value::Null | Value::Object => Ok(()),
+        other => Err(go::bad_field(other.kind(), request, "options", "map[string]interface {}")),
+    }
+}
+
+fn find(state: &State, model: &str) -> Result<Named, Failure> {
+    let message = |name: &str| format!("model {name:?} not found, try pulling it first");
+    state.catalogue.find(model).ok_or_else(|| unknown_model(message, model))
+}
+
+/// The role is the one of the name, or the model's: this dialect has no field for it.
+fn ask_for(named: Named, texts: Vec<Arc<str>>) -> Ask {
+    let mut ask = Ask::new(named.offer, texts);
+    ask.role = named.role.unwrap_or(ask.role);
+    ask.truncation = Truncation::End;
+    ask
+}
+
+/// As Ollama has it, a dimension that can't be cut to is ignored.
+fn cut(dimensions: Option<i64>, offer: &Offer) -> Option<usize> {
+    let asked = usize::try_from(dimensions?).ok()?;
+    (1..offer.entry.info.dimension()).contains(&asked).then_some(asked)
+}
+
+/// `{"model":…,"embeddings":[[…]],"total_duration":…,"load_duration":…,"prompt_eval_count":…}`; in a partial
+/// answer a failed text is `null`, and `errors` says why.
+struct Embeddings {
+    model: Arc<str>,
+    finish: Finish,
+    started: Instant,
+    /// Nanoseconds until the first turn: Ollama counts waiting in, too.
+    load_duration: u128,
+    tokens: usize,
+    rows: usize,
+    errors: Vec<serde_json::Value>,
+}
+
+impl Embeddings {
+    fn new(model: Arc<str>, finish: Finish, answer: &Answer, started: Instant) -> Self {
+        let (load_duration, tokens) = (answer.waited.as_nanos(), answer.tokens);
+        Self { model, finish, started, load_duration, tokens, rows: 0, errors: Vec::new() }
+    }
+}
+
+impl Shape for Embeddings {
+    fn head(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"model":"#);
+        render::string(out, &self.model);
+        out.extend_from_slice(br#","embeddings":["#);
+    }
+
+    fn row(&mut self, out: &mut Vec<u8>, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
+        if self.rows > 0 {
+            out.push(b',');
+        }
+        self.rows += 1;
+        match row.map_err(Clone::clone).and_then(|row| self.finish.apply(row)) {
+            Ok(values) => render::floats(out, &values),
+            Err(error) => {
+                out.extend_from_slice(b"null");
+                let mut body = Failure::from(error).body(Dialect::Ollama);
+                body["index"] = index.into();
+                self.errors.push(body);
+            }
+        }
+    }
+
+    fn tail(&mut self, out: &mut Vec<u8>) {
+        out.push(b']');
+        // Go leaves numbers out that are zero, so they are absent for no texts.
+        let total = if self.rows == 0 { 0 } else { self.started.elapsed().as_nanos() };
+        let load = if self.rows == 0 { 0 } else { self.load_duration };
+        let counts =
+            [("total_duration", total), ("load_duration", load), ("prompt_eval_count", self.tokens as u128)];
+        for (name, value) in counts.into_iter().filter(|(_, value)| *value > 0) {
+            out.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
+        }
+        if !self.errors.is_empty() {
+            out.extend_from_slice(b",\"errors\":");
+            out.extend_from_slice(json!(self.errors).to_string().as_bytes());
+        }
+        out.push(b'}');
+    }
+}
+
+/// `{"embedding":[…]}`.
+struct Single;
+
+impl Shape for Single {
+    fn head(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"embedding":"#);
+    }
+
+    fn row(&mut self, out: &mut Vec<u8>, _index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
+        render::floats(out, row.map_or(&[], |row| row.vector()));
+    }
+
+    fn tail(&mut self, out: &mut Vec<u8>) {
+        // No text has no row.
+        if out.last() == Some(&b':') {
+            out.extend_from_slice(b"[]");
+        }
+        out.push(b'}');
+    }
+}

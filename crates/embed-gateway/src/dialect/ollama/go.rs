@@ -1,0 +1,94 @@
+//! Go's own words for what it can't decode, which Ollama's clients may look for.
+
+use crate::failure::Failure;
+use crate::json::{BadJson, Kind, Number, Value};
+
+/// A body that isn't what a handler of Ollama decodes into `api.<request>`.
+pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
+    Failure::bad_request(match error {
+        BadJson::Empty => "missing request body".to_owned(),
+        BadJson::Cut => "unexpected EOF".to_owned(),
+        BadJson::TooDeep => "exceeded max depth".to_owned(),
+        // Go would read on, and embed the sign for a character that isn't one: a wrong vector in silence.
+        BadJson::NotUtf8 { .. } => error.to_string(),
+        // Go names the character that it didn't expect, which is a piece of what the caller wrote.
+        BadJson::Syntax { line, column } => format!("invalid JSON at line {line}, column {column}"),
+        BadJson::NotAnObject(kind) => {
+            format!("json: cannot unmarshal {} into Go value of type api.{request}", kind.as_str())
+        }
+    })
+}
+
+/// A field of the wrong kind.
+pub(super) fn bad_field(got: Kind, request: &str, field: &str, go_type: &str) -> Failure {
+    let kind = got.as_str();
+    Failure::bad_request(format!(
+        "json: cannot unmarshal {kind} into Go struct field {request}.{field} of type {go_type}"
+    ))
+}
+
+/// Checks a `keep_alive` as Ollama reads it: seconds, or a duration with units. It has no effect here, since
+/// nothing is unloaded.
+pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
+    match value {
+        Value::Null | Value::Number(Number::Integer(_) | Number::Float(_)) => Ok(()),
+        Value::Text(text) => check_duration(&text).map_err(Failure::bad_request),
+        Value::Bool(_) => Err(Failure::bad_request("Unsupported type: 'bool'")),
+        Value::List(_) => Err(Failure::bad_request("Unsupported type: '[]interface {}'")),
+        Value::Object => Err(Failure::bad_request("Unsupported type: 'map[string]interface {}'")),
+    }
+}
+
+/// Go's `time.ParseDuration`: an optional sign, then numbers with units, such as `1h30m` or `-1.5s`.
+fn check_duration(text: &str) -> Result<(), String> {
+    const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+    // A duration is short; what isn't is no duration, and not repeated.
+    let quoted = if text.len() <= 32 { format!("{text:?}") } else { "\"…\"".to_owned() };
+    let invalid = || format!("time: invalid duration {quoted}");
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(unit_at);
+        if !number.contains(|c: char| c.is_ascii_digit()) || number.matches('.').count() > 1 {
+            return Err(invalid());
+        }
+        let next = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(next);
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {quoted}"));
+        }
+        if !UNITS.contains(&unit) {
+            return Err(format!("time: unknown unit \"{unit}\" in duration {quoted}"));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_go_reads_them() {
+        for good in ["5m", "0", "-1s", "+1.5h", "1h30m", "100ms", ".5s", "1µs"] {
+            check_duration(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        // The words that a server of 0.9.3 answered.
+        for (bad, message) in [
+            ("10", r#"time: missing unit in duration "10""#),
+            ("PT15M", r#"time: invalid duration "PT15M""#),
+            ("", r#"time: invalid duration """#),
+            ("5d", r#"time: unknown unit "d" in duration "5d""#),
+            ("1..5s", r#"time: invalid duration "1..5s""#),
+        ] {
+            assert_eq!(check_duration(bad).unwrap_err(), message);
+        }
+    }
+}

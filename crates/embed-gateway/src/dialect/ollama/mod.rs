@@ -1,0 +1,8 @@
+//! The dialect of Ollama, as a server of 0.9.3 speaks it, with `dimensions` of later ones.
+
+mod embed;
+mod go;
+mod models;
+
+pub(crate) use embed::{embed, embeddings};
+pub(crate) use models::{ps, show, tags, version};

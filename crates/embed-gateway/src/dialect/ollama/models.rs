@@ -1,0 +1,110 @@
+//! What Ollama's clients ask about models and the server.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::response::IntoResponse;
+use embed_core::Pooling;
+use serde_json::{Value as Out, json};
+
+use super::go;
+use crate::dialect::unknown_model;
+use crate::failure::{Failure, Outcome};
+use crate::json::{Fields, Reading};
+use crate::models::Offer;
+use crate::state::State;
+
+/// Nothing is ever unloaded. A server that was told so shows a time as far away as Go can count.
+const FOREVER: Duration = Duration::from_secs(290 * 365 * 24 * 3600);
+
+/// `GET /api/version`.
+pub(crate) async fn version(Shared(state): Shared<Arc<State>>) -> Json<Out> {
+    Json(json!({ "version": state.config.ollama_version }))
+}
+
+/// `GET /api/tags`.
+pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
+    let models = state.catalogue.offers().iter().map(|offer| {
+        let mut card = card(offer);
+        card["modified_at"] = time(offer.modified);
+        card
+    });
+    Json(json!({ "models": models.collect::<Vec<_>>() }))
+}
+
+/// `GET /api/ps`: every model is as good as loaded.
+pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
+    let models = state.catalogue.offers().iter().map(|offer| {
+        let mut card = card(offer);
+        card["expires_at"] = time(SystemTime::now() + FOREVER);
+        card["size_vram"] = 0.into();
+        card["context_length"] = json!(offer.entry.info.max_tokens().unwrap_or(0));
+        card
+    });
+    Json(json!({ "models": models.collect::<Vec<_>>() }))
+}
+
+/// `POST /api/show`.
+pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
+    const REQUEST: &str = "ShowRequest";
+    let received = state.bodies.read(body).await?;
+    let reading = Reading { known: &["model", "name"], as_go: true, max_texts: 0 };
+    let mut fields = Fields::read(&received.bytes, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
+    let mut name = |field| {
+        let text = fields.take(field).text().map_err(|kind| go::bad_field(kind, REQUEST, field, "string"))?;
+        Ok::<_, Failure>(text.filter(|name| !name.is_empty()))
+    };
+    let (model, alias) = (name("model")?, name("name")?);
+    let model = model.or(alias).ok_or_else(|| Failure::bad_request("model is required"))?;
+    let named = state
+        .catalogue
+        .find(&model)
+        .ok_or_else(|| unknown_model(|name| format!("model '{name}' not found"), &model))?;
+    Ok(Json(sheet(&named.offer)).into_response())
+}
+
+fn card(offer: &Offer) -> Out {
+    json!({
+        "name": offer.tagged, "model": offer.tagged, "size": offer.entry.details.size, "digest": offer.digest,
+        "details": details(offer),
+    })
+}
+
+fn details(offer: &Offer) -> Out {
+    let details = &offer.entry.details;
+    json!({
+        "parent_model": "", "format": details.format, "family": details.family(), "families": [details.family()],
+        "parameter_size": details.parameter_size, "quantization_level": details.quantization_level,
+    })
+}
+
+fn sheet(offer: &Offer) -> Out {
+    let info = &offer.entry.info;
+    let family = offer.entry.details.family();
+    // As llama.cpp numbers them.
+    let pooling = match info.space().pooling() {
+        Pooling::Cls => 2,
+        Pooling::LastToken => 3,
+        _ => 1,
+    };
+    let mut model_info = json!({
+        "general.architecture": family,
+        (format!("{family}.embedding_length")): info.dimension(),
+        (format!("{family}.pooling_type")): pooling,
+    });
+    if let Some(tokens) = info.max_tokens() {
+        model_info[format!("{family}.context_length")] = tokens.into();
+    }
+    json!({
+        "modelfile": format!("# {} behind an embed gateway\n", info.variant().id()), "template": "{{ .Prompt }}",
+        "details": details(offer), "model_info": model_info, "capabilities": ["embedding"],
+        "modified_at": time(offer.modified),
+    })
+}
+
+fn time(at: SystemTime) -> Out {
+    humantime::format_rfc3339_nanos(at).to_string().into()
+}

@@ -1,0 +1,278 @@
+//! Why a request isn't answered, and how each dialect says it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use embed_core::{Error, ErrorKind, Retry};
+use serde_json::{Value, json};
+
+use crate::json::BadJson;
+
+/// Whose words a request is answered in; its path says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    OpenAi,
+    Ollama,
+    Tei,
+    Own,
+}
+
+/// Why a request isn't answered. Its message never has a text to embed in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    /// The cause as one word, for clients that branch and for logs.
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The field that is wrong.
+    pub(crate) param: Option<&'static str>,
+    /// The text that is wrong.
+    pub(crate) row: Option<usize>,
+    pub(crate) retry_after: Option<Duration>,
+    /// What stays in the log: it may say more of this machine than a caller should know.
+    pub(crate) cause: Option<Error>,
+}
+
+/// The result of a handler.
+pub(crate) type Outcome = Result<Response, Failure>;
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, row: None, retry_after: None, cause: None }
+    }
+
+    /// The request is wrong.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// The request is more than a limit lets through.
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// What was asked for isn't set up here.
+    pub(crate) fn not_set_up(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not_set_up", message)
+    }
+
+    pub(crate) fn with_param(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    pub(crate) fn with_row(mut self, row: usize) -> Self {
+        self.row = Some(row);
+        self
+    }
+
+    /// The failure in the words of a dialect.
+    pub(crate) fn render(&self, dialect: Dialect) -> Response {
+        let unknown_path = matches!(self.code, "unknown_path" | "wrong_method");
+        let (kind, body) = match dialect {
+            // Gin answers these in plain text, and some clients tell them from a missing model by it.
+            Dialect::Ollama if unknown_path => ("text/plain", self.message.clone()),
+            _ => ("application/json", self.body(dialect).to_string()),
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status(dialect);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if let Some(after) = self.retry_after {
+            // In whole seconds, rounded up: coming back too early costs another refusal.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    /// The status, which TEI chooses otherwise in two cases.
+    fn status(&self, dialect: Dialect) -> StatusCode {
+        match (dialect, self.code) {
+            (Dialect::Tei, "input_too_long" | "invalid_input" | "invalid_request") => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            (Dialect::Tei, "overloaded") => StatusCode::TOO_MANY_REQUESTS,
+            _ => self.status,
+        }
+    }
+
+    /// The error object of a dialect; also what stands for a failed row in a partial answer.
+    pub(crate) fn body(&self, dialect: Dialect) -> Value {
+        match dialect {
+            Dialect::OpenAi => {
+                let mut error = json!({
+                    "message": self.words(), "type": self.openai_type(), "param": self.param,
+                    "code": self.openai_code(),
+                });
+                if let Some(row) = self.row {
+                    error["row"] = row.into();
+                }
+                json!({ "error": error })
+            }
+            Dialect::Ollama => json!({ "error": self.ollama_message() }),
+            Dialect::Tei => json!({ "error": self.words(), "error_type": self.tei_type() }),
+            Dialect::Own => {
+                let mut error = json!({ "code": self.code, "message": self.words() });
+                if let Some(row) = self.row {
+                    error["row"] = row.into();
+                }
+                json!({ "error": error })
+            }
+        }
+    }
+
+    fn openai_type(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+
+    fn openai_code(&self) -> &'static str {
+        match self.code {
+            "unauthorized" => "invalid_api_key",
+            "rate_limited" => "rate_limit_exceeded",
+            "input_too_long" => "context_length_exceeded",
+            code => code,
+        }
+    }
+
+    /// The message, and which text it is about.
+    fn words(&self) -> Cow<'_, str> {
+        self.row.map_or(Cow::Borrowed(&self.message), |row| format!("text {row}: {}", self.message).into())
+    }
+
+    fn ollama_message(&self) -> Cow<'_, str> {
+        match self.code {
+            "input_too_long" if self.row.is_none() => "input length exceeds maximum context length".into(),
+            // Two spaces, as Ollama has it.
+            "overloaded" => "server busy, please try again.  maximum pending requests exceeded".into(),
+            _ => self.words(),
+        }
+    }
+
+    fn tei_type(&self) -> &'static str {
+        match self.status.as_u16() {
+            _ if self.code == "empty" => "Empty",
+            _ if self.code == "overloaded" || self.status == StatusCode::TOO_MANY_REQUESTS => "Overloaded",
+            400..=499 => "Validation",
+            503 => "Unhealthy",
+            _ => "Backend",
+        }
+    }
+}
+
+/// The one table from the kinds of [`Error`] to statuses. What a back end says of itself, and not of the
+/// request, is replaced by a sentence of ours: it may name addresses and paths.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (status, own_words) = match error.kind() {
+            ErrorKind::InvalidInput | ErrorKind::InputTooLong => (StatusCode::BAD_REQUEST, None),
+            ErrorKind::ModelNotFound => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some("the service behind doesn't have the model"))
+            }
+            ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, None),
+            ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, None),
+            ErrorKind::Timeout => {
+                (StatusCode::GATEWAY_TIMEOUT, Some("the deadline was over before the answer"))
+            }
+            ErrorKind::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some("the service behind doesn't answer now"))
+            }
+            ErrorKind::Unauthorized => {
+                (StatusCode::BAD_GATEWAY, Some("the service behind refuses this gateway"))
+            }
+            ErrorKind::Protocol | ErrorKind::DimensionMismatch => {
+                (StatusCode::BAD_GATEWAY, Some("the service behind gave an answer that is no vector"))
+            }
+            ErrorKind::SpaceMismatch => {
+                (StatusCode::BAD_GATEWAY, Some("the service behind answered in another vector space"))
+            }
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, Some("something is wrong here; the log says what")),
+        };
+        let retry_after = match error.retry() {
+            Retry::Temporary { after } if status != StatusCode::GATEWAY_TIMEOUT => {
+                Some(after.unwrap_or(Duration::from_secs(1)))
+            }
+            _ => None,
+        };
+        let message = own_words.map_or_else(|| error.to_string(), str::to_owned);
+        let mut failure = Self::new(status, error.kind().as_str(), message);
+        failure.retry_after = retry_after;
+        failure.cause = Some(error);
+        failure
+    }
+}
+
+impl From<BadJson> for Failure {
+    fn from(error: BadJson) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// The failure travels in the response, and the front, which knows the dialect, words it.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl Dialect {
+    pub(crate) fn of_path(path: &str) -> Self {
+        match path {
+            "/embed" | "/info" | "/health" => Self::Tei,
+            _ if path == "/v1" || path.starts_with("/v1/") => Self::OpenAi,
+            _ if path == "/api" || path.starts_with("/api/") => Self::Ollama,
+            _ => Self::Own,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Ollama => "ollama",
+            Self::Tei => "tei",
+            Self::Own => "own",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_their_statuses() {
+        let retry =
+            |error: Error| error.with_retry(Retry::Temporary { after: Some(Duration::from_millis(1500)) });
+        for (kind, openai, tei) in [
+            (ErrorKind::InvalidInput, 400, 422),
+            (ErrorKind::InputTooLong, 400, 422),
+            (ErrorKind::RateLimited, 429, 429),
+            (ErrorKind::Overloaded, 503, 429),
+            (ErrorKind::Timeout, 504, 504),
+            (ErrorKind::Unavailable, 503, 503),
+            (ErrorKind::Unauthorized, 502, 502),
+            (ErrorKind::SpaceMismatch, 502, 502),
+            (ErrorKind::Internal, 500, 500),
+        ] {
+            let failure = Failure::from(retry(Error::new(kind, "at http://10.0.0.1")));
+            let response = failure.render(Dialect::OpenAi);
+            assert_eq!((response.status().as_u16(), failure.status(Dialect::Tei).as_u16()), (openai, tei));
+            let after = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(after, (kind != ErrorKind::Timeout).then_some("2"), "{kind}");
+            let told = failure.message.contains("10.0.0.1");
+            assert_eq!(told, matches!(openai, 400 | 429) || kind == ErrorKind::Overloaded, "{kind}");
+        }
+    }
+}

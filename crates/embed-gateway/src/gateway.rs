@@ -1,0 +1,245 @@
+//! The gateway: what it is made of, and which path leads where.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Router, http::header};
+use embed_core::{Embedder, Result};
+use tokio::net::TcpListener;
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::config::GatewayConfig;
+use crate::dialect::{ollama, openai, tei};
+use crate::extend::{Explainer, Extensions, Planner, StackStatus};
+use crate::failure::{Dialect, Failure};
+use crate::front::front;
+use crate::serve::{Drained, serve};
+use crate::state::State;
+use crate::{health, own, page};
+
+/// An HTTP service over an [`Embedder`], in the dialects of OpenAI, Ollama and TEI.
+///
+/// It doesn't know how the stack is built. What else it shows (routes, plans, metrics, the state of caches) is
+/// supplied by whoever builds it.
+pub struct Gateway {
+    stack: Arc<dyn Embedder>,
+    config: GatewayConfig,
+    extensions: Extensions,
+}
+
+/// A view into a running gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayWatch(Arc<State>);
+
+/// What a gateway is doing, and has done since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayStats {
+    /// Open connections.
+    pub connections: usize,
+    /// Pieces of requests that are at the stack.
+    pub in_flight: usize,
+    /// Pieces of requests that wait for their turn.
+    pub waiting: usize,
+    /// Requests that were let in.
+    pub accepted: u64,
+    /// Requests that were told to come back later.
+    pub refused: u64,
+    /// Whether shutdown has begun.
+    pub draining: bool,
+}
+
+impl Gateway {
+    /// A gateway over a stack.
+    pub fn new(stack: Arc<dyn Embedder>, config: GatewayConfig) -> Self {
+        Self { stack, config, extensions: Extensions::default() }
+    }
+
+    /// Supplies what `/route` answers.
+    #[must_use]
+    pub fn with_explainer(mut self, explainer: Arc<dyn Explainer>) -> Self {
+        self.extensions.explainer = Some(explainer);
+        self
+    }
+
+    /// Supplies what `/embed/plan` answers.
+    #[must_use]
+    pub fn with_planner(mut self, planner: Arc<dyn Planner>) -> Self {
+        self.extensions.planner = Some(planner);
+        self
+    }
+
+    /// Supplies the state of routes and caches for `/status` and the page. It is called for every look, and must
+    /// not block.
+    #[must_use]
+    pub fn with_status(mut self, status: impl Fn() -> StackStatus + Send + Sync + 'static) -> Self {
+        self.extensions.status = Some(Arc::new(status));
+        self
+    }
+
+    /// Supplies the text of `/metrics`, as Prometheus reads it. It is called for every scrape, and must not block.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.extensions.metrics = Some(Arc::new(metrics));
+        self
+    }
+
+    /// The service as a router, to be served by other means. Timeouts of connections, TLS and the refusal of a
+    /// public address without a key belong to [`serve`](Self::serve).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names.
+    pub fn into_router(self) -> Result<Router> {
+        self.start().map(|(router, _)| router)
+    }
+
+    /// The service as a router, and a view into it.
+    ///
+    /// # Errors
+    ///
+    /// As [`into_router`](Self::into_router).
+    pub fn start(self) -> Result<(Router, GatewayWatch)> {
+        let cors = cors(&self.config);
+        let state = Arc::new(State::new(self.stack, self.config, self.extensions)?);
+        let mut router = Router::new();
+        for (path, _, handler) in table() {
+            router = router.route(path, handler);
+        }
+        let mut router = router
+            .fallback(unknown_path)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(middleware::from_fn_with_state(Arc::clone(&state), front));
+        // Outermost, since a browser asks for leave without a key.
+        if let Some(cors) = cors {
+            router = router.layer(cors);
+        }
+        Ok((router.with_state(Arc::clone(&state)), GatewayWatch(state)))
+    }
+
+    /// Serves a listener until `shutdown` is done, and then drains: readiness goes first, then, after
+    /// [`readiness_delay`](GatewayConfig::readiness_delay), the listener, and then it waits for the requests that
+    /// were accepted, for [`drain_limit`](GatewayConfig::drain_limit) at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names; for an address that
+    /// other machines reach while no API key is asked for; for a certificate that can't be used.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future closes all connections at once.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<Drained> {
+        let (router, GatewayWatch(state)) = self.start()?;
+        serve(router, state, listener, shutdown).await
+    }
+
+    /// What a gateway answers: methods and paths, as `/openapi.json` has them.
+    #[must_use]
+    pub fn routes() -> Vec<(Method, String)> {
+        let routes = table().into_iter();
+        routes.map(|(path, method, _)| (method, path.replace("{*", "{"))).collect()
+    }
+}
+
+impl GatewayWatch {
+    /// What it is doing.
+    #[must_use]
+    pub fn stats(&self) -> GatewayStats {
+        let traffic = self.0.admission.traffic();
+        GatewayStats {
+            connections: self.0.connections.load(Ordering::Relaxed),
+            in_flight: traffic.in_flight,
+            waiting: traffic.waiting,
+            accepted: traffic.accepted,
+            refused: traffic.refused,
+            draining: self.0.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says that it isn't ready any more, as [`Gateway::serve`] does first of all at shutdown.
+    pub fn begin_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Every path with its method. `HEAD` comes with `GET`.
+fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
+    vec![
+        ("/v1/embeddings", Method::POST, post(openai::embeddings)),
+        ("/v1/models", Method::GET, get(openai::models)),
+        ("/v1/models/{*id}", Method::GET, get(openai::model)),
+        ("/api/embed", Method::POST, post(ollama::embed)),
+        ("/api/embeddings", Method::POST, post(ollama::embeddings)),
+        ("/api/tags", Method::GET, get(ollama::tags)),
+        ("/api/show", Method::POST, post(ollama::show)),
+        ("/api/ps", Method::GET, get(ollama::ps)),
+        ("/api/version", Method::GET, get(ollama::version)),
+        ("/embed", Method::POST, post(tei::embed)),
+        ("/info", Method::GET, get(tei::info)),
+        ("/health", Method::GET, get(tei::health)),
+        ("/embed/plan", Method::POST, post(own::plan)),
+        ("/route", Method::POST, post(own::route)),
+        ("/status", Method::GET, get(health::status)),
+        ("/healthz", Method::GET, get(health::alive)),
+        ("/readyz", Method::GET, get(health::ready)),
+        ("/metrics", Method::GET, get(own::metrics)),
+        ("/openapi.json", Method::GET, get(own::openapi)),
+        ("/", Method::GET, get(page::root)),
+    ]
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let message = match Dialect::of_path(request.uri().path()) {
+        Dialect::Ollama => "404 page not found",
+        _ => "there is nothing at this path; GET /openapi.json says what there is",
+    };
+    Failure::new(StatusCode::NOT_FOUND, "unknown_path", message).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let message = match Dialect::of_path(request.uri().path()) {
+        Dialect::Ollama => "405 method not allowed",
+        _ => "this path takes another method; GET /openapi.json says which",
+    };
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).into_response()
+}
+
+/// Leave for web pages of other origins, if there is to be any.
+fn cors(config: &GatewayConfig) -> Option<CorsLayer> {
+    let origins = &config.cors_origins;
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(Any)
+        .expose_headers([crate::render::SPACE, crate::render::TRUNCATED, header::RETRY_AFTER]);
+    Some(if origins.iter().any(|origin| origin == "*") {
+        layer.allow_origin(Any)
+    } else {
+        let listed: Vec<HeaderValue> =
+            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+        layer.allow_origin(listed)
+    })
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("stack", &self.stack)
+            .field("config", &self.config)
+            .field("extensions", &self.extensions)
+            .finish()
+    }
+}

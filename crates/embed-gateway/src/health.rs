@@ -1,0 +1,71 @@
+//! What probes and the page ask: alive, ready, and the state of everything.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::state::State;
+
+/// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it mends nothing else.
+pub(crate) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "alive" }))
+}
+
+/// `GET /readyz`: requests would be answered.
+pub(crate) async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
+    if state.draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "draining" }))).into_response();
+    }
+    let health = state.health().await;
+    let status = if health.is_available() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Why it isn't ready may name addresses, so it is said behind the key, at /status.
+    (status, Json(json!({ "status": health.status().as_str() }))).into_response()
+}
+
+/// Whether requests would be answered.
+pub(crate) async fn is_ready(state: &State) -> bool {
+    !state.draining.load(Ordering::Relaxed) && state.health().await.is_available()
+}
+
+/// `GET /status`: the state of gateway, models, routes and caches.
+pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    let health = state.health().await;
+    let traffic = state.admission.traffic();
+    let stack = state.extensions.status.as_ref().map(|status| status()).unwrap_or_default();
+    let models: Vec<_> = state
+        .catalogue
+        .offers()
+        .iter()
+        .map(|offer| {
+            let info = &offer.entry.info;
+            json!({
+                "name": offer.entry.name, "aliases": offer.entry.aliases, "service": info.service(),
+                "model": info.name(), "space": info.space().id(), "variant": info.variant().id(),
+                "dimensions": info.dimension(), "max_tokens": info.max_tokens(),
+                "role": offer.entry.role, "mixed": offer.entry.mixed,
+            })
+        })
+        .collect();
+    Json(json!({
+        "gateway": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": state.started.elapsed().as_secs(),
+            "draining": state.draining.load(Ordering::Relaxed),
+            "connections": state.connections.load(Ordering::Relaxed),
+            "in_flight": traffic.in_flight, "waiting": traffic.waiting,
+            "accepted": traffic.accepted, "refused": traffic.refused,
+        },
+        "health": {
+            "status": health.status().as_str(),
+            "reason": health.reason().map(ToString::to_string),
+        },
+        "models": models,
+        "routes": stack.routes,
+        "caches": stack.caches,
+    }))
+}

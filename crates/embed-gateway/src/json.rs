@@ -1,0 +1,402 @@
+//! Request bodies as JSON, read leniently in kind and strictly in shape: a field of the wrong kind is a fact that
+//! each dialect words for itself, and no message repeats what the caller wrote.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// The known fields of a body that is a JSON object. Unknown fields are skipped; of a field that comes twice the
+/// last one counts.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    values: Vec<(&'static str, Value)>,
+}
+
+/// A JSON value, down to what a dialect reads: of arrays their strings, of objects nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Arc<str>),
+    List(List),
+    Object,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+/// The strings of an array up to the first element that is something else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct List {
+    pub(crate) texts: Vec<Arc<str>>,
+    /// Index and kind of the first element that is no string.
+    pub(crate) odd: Option<(usize, Kind)>,
+    /// There were more strings than may be.
+    pub(crate) too_many: bool,
+}
+
+/// What kind a JSON value is, in the words that Go uses for them, which are those of JSON but for `bool`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// Why a body can't be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadJson {
+    /// Nothing but white space.
+    Empty,
+    /// It ends too early.
+    Cut,
+    /// Nested deeper than 128 levels.
+    TooDeep,
+    /// Not UTF-8 from this byte on, counted from 0.
+    NotUtf8 { at: usize },
+    /// Whatever else isn't JSON; counted from 1.
+    Syntax { line: usize, column: usize },
+    /// JSON, but no object.
+    NotAnObject(Kind),
+}
+
+/// How a dialect reads an object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) known: &'static [&'static str],
+    /// As Go does it: keys match whatever their case, and what follows the first value isn't looked at.
+    pub(crate) as_go: bool,
+    /// Strings of an array that are kept at most.
+    pub(crate) max_texts: usize,
+}
+
+impl Fields {
+    /// Reads a body.
+    pub(crate) fn read(body: &[u8], reading: Reading) -> Result<Self, BadJson> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(BadJson::Empty);
+        }
+        let body = std::str::from_utf8(body).map_err(|error| BadJson::NotUtf8 { at: error.valid_up_to() })?;
+        let mut json = serde_json::Deserializer::from_str(body);
+        let top = TopSeed(reading).deserialize(&mut json).map_err(|error| BadJson::of(&error))?;
+        if !reading.as_go {
+            json.end().map_err(|error| BadJson::of(&error))?;
+        }
+        match top {
+            Top::Object(fields) => Ok(fields),
+            // For Go `null` is an object without fields.
+            Top::Other(Kind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
+            Top::Other(kind) => Err(BadJson::NotAnObject(kind)),
+        }
+    }
+
+    /// The value of a field, taken out; `Null` if it isn't there.
+    pub(crate) fn take(&mut self, name: &str) -> Value {
+        let at = self.values.iter().rposition(|(known, _)| *known == name);
+        at.map_or(Value::Null, |at| self.values.swap_remove(at).1)
+    }
+}
+
+impl Value {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Null => Kind::Null,
+            Self::Bool(_) => Kind::Bool,
+            Self::Number(_) => Kind::Number,
+            Self::Text(_) => Kind::String,
+            Self::List(_) => Kind::Array,
+            Self::Object => Kind::Object,
+        }
+    }
+
+    /// The text, if it is one; `null` is none.
+    pub(crate) fn text(self) -> Result<Option<Arc<str>>, Kind> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Text(text) => Ok(Some(text)),
+            other => Err(other.kind()),
+        }
+    }
+
+    /// The truth value, if it is one; `null` is none.
+    pub(crate) fn bool(self) -> Result<Option<bool>, Kind> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Bool(value) => Ok(Some(value)),
+            other => Err(other.kind()),
+        }
+    }
+
+    /// The whole number, if it is one; `null` is none.
+    pub(crate) fn integer(self) -> Result<Option<i64>, Kind> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Number(Number::Integer(value)) => Ok(Some(value)),
+            other => Err(other.kind()),
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool => "bool",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Array => "array",
+            Self::Object => "object",
+        }
+    }
+}
+
+impl BadJson {
+    /// Serde's own message may quote the input, so only the place is kept.
+    fn of(error: &serde_json::Error) -> Self {
+        match error.classify() {
+            serde_json::error::Category::Eof => Self::Cut,
+            _ if error.to_string().starts_with("recursion limit exceeded") => Self::TooDeep,
+            _ => Self::Syntax { line: error.line(), column: error.column() },
+        }
+    }
+}
+
+impl fmt::Display for BadJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the body is empty; send a JSON object"),
+            Self::Cut => f.write_str("the body is JSON that ends too early"),
+            Self::TooDeep => f.write_str("the body is JSON that is nested too deep"),
+            Self::NotUtf8 { at } => write!(f, "the body isn't UTF-8: look at byte {at}"),
+            Self::Syntax { line, column } => {
+                write!(f, "the body isn't JSON: look at line {line}, column {column}")
+            }
+            Self::NotAnObject(kind) => write!(f, "the body is a JSON {}, not an object", kind.as_str()),
+        }
+    }
+}
+
+enum Top {
+    Object(Fields),
+    Other(Kind),
+}
+
+struct TopSeed(Reading);
+
+impl<'de> DeserializeSeed<'de> for TopSeed {
+    type Value = Top;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Top, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TopSeed {
+    type Value = Top;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
+        let mut values = Vec::with_capacity(4);
+        while let Some(key) = map.next_key_seed(KeySeed(self.0))? {
+            match key {
+                Some(name) => values.push((name, map.next_value_seed(ValueSeed(self.0.max_texts))?)),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Top::Object(Fields { values }))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Top, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Top::Other(Kind::Array))
+    }
+
+    fn visit_unit<E>(self) -> Result<Top, E> {
+        Ok(Top::Other(Kind::Null))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Top, E> {
+        Ok(Top::Other(Kind::Bool))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Top, E> {
+        Ok(Top::Other(Kind::String))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Top, E> {
+        Ok(Top::Other(Kind::Number))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Top, E> {
+        Ok(Top::Other(Kind::Number))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Top, E> {
+        Ok(Top::Other(Kind::Number))
+    }
+}
+
+/// Finds the known field that a key names, without keeping the key.
+struct KeySeed(Reading);
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Option<&'static str>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Option<&'static str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        let names = |known: &&&str| **known == key || self.0.as_go && known.eq_ignore_ascii_case(key);
+        Ok(self.0.known.iter().find(names).copied())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ValueSeed(usize);
+
+impl<'de> DeserializeSeed<'de> for ValueSeed {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = List::default();
+        // Elements of elements are never kept: token ids are an array of arrays of numbers.
+        while let Some(value) = seq.next_element_seed(Self(0))? {
+            match value {
+                _ if list.odd.is_some() || list.too_many => {}
+                Value::Text(_) if list.texts.len() >= self.0 => list.too_many = true,
+                Value::Text(text) => list.texts.push(text),
+                other => list.odd = Some((list.texts.len(), other.kind())),
+            }
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Object)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(Number::Integer(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        let number = i64::try_from(value).map_or(Number::Float(value as f64), Number::Integer);
+        Ok(Value::Number(number))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        if value.is_finite() { Ok(Value::Number(Number::Float(value))) } else { Err(E::custom("not finite")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &["model", "input"];
+
+    fn read(body: &str, as_go: bool) -> Result<Fields, BadJson> {
+        Fields::read(body.as_bytes(), Reading { known: KNOWN, as_go, max_texts: 3 })
+    }
+
+    #[test]
+    fn fields_are_found_and_the_rest_is_skipped() {
+        let mut fields =
+            read(r#"{"x":{"model":[1]},"model":"a","input":["b","c"],"model":"d"}"#, false).unwrap();
+        assert_eq!(fields.take("model").text().unwrap().as_deref(), Some("d"));
+        let Value::List(list) = fields.take("input") else { panic!("a list") };
+        assert_eq!(list.texts.len(), 2);
+        assert_eq!(fields.take("nothing").kind(), Kind::Null);
+    }
+
+    #[test]
+    fn the_first_odd_element_is_remembered() {
+        for (body, odd) in [
+            (r#"{"input":["a",5]}"#, (1, Kind::Number)),
+            (r#"{"input":[[1,2]]}"#, (0, Kind::Array)),
+            (r#"{"input":["a","b",null,7]}"#, (2, Kind::Null)),
+        ] {
+            let Value::List(list) = read(body, false).unwrap().take("input") else { panic!("a list") };
+            assert_eq!(list.odd, Some(odd), "{body}");
+        }
+        let Value::List(list) = read(r#"{"input":["a","b","c","d"]}"#, false).unwrap().take("input") else {
+            panic!("a list")
+        };
+        assert!(list.too_many && list.texts.len() == 3);
+    }
+
+    #[test]
+    fn keys_and_trailing_bytes_as_go_reads_them() {
+        let mut fields = read(r#"{"MODEL":"a"} and more"#, true).unwrap();
+        assert_eq!(fields.take("model").kind(), Kind::String);
+        assert!(matches!(read(r#"{"MODEL":"a"} and more"#, false), Err(BadJson::Syntax { .. })));
+        assert_eq!(read(r#"{"MODEL":"a"}"#, false).unwrap().take("model").kind(), Kind::Null);
+        assert!(read("null", true).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_input() {
+        let deep = format!(r#"{{"input":{}"#, "[".repeat(100_000));
+        for (body, expected) in [
+            ("", BadJson::Empty),
+            (" \n", BadJson::Empty),
+            (r#"{"model""#, BadJson::Cut),
+            ("[1,[2]]", BadJson::NotAnObject(Kind::Array)),
+            ("null", BadJson::NotAnObject(Kind::Null)),
+            (r#"{"input":NaN}"#, BadJson::Syntax { line: 1, column: 10 }),
+            (&deep, BadJson::TooDeep),
+        ] {
+            assert_eq!(read(body, false).unwrap_err(), expected);
+        }
+        let secret = read(r#"{"model":secret}"#, false).unwrap_err().to_string();
+        assert!(!secret.contains("secret"), "{secret}");
+        let reading = Reading { known: KNOWN, as_go: false, max_texts: 3 };
+        let not_utf8 = Fields::read(b"{\"model\":\"\xff\xfe\"}", reading).unwrap_err();
+        assert_eq!(not_utf8, BadJson::NotUtf8 { at: 10 });
+    }
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+mod admission;
+mod auth;
+mod body;
+mod call;
+mod config;
+mod dialect;
+mod extend;
+mod failure;
+mod front;
+mod gateway;
+mod health;
+mod json;
+mod models;
+mod own;
+mod page;
+mod queue;
+mod render;
+mod serve;
+mod state;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub use auth::ApiKey;
+pub use config::{AdmissionConfig, GatewayConfig, Limits};
+pub use extend::{CacheStatus, Coverage, Explainer, Explanation, Plan, Planner, RouteStatus, StackStatus};
+pub use gateway::{Gateway, GatewayStats, GatewayWatch};
+pub use models::{ModelDetails, ModelEntry};
+pub use serve::Drained;
+#[cfg(feature = "tls")]
+pub use tls::TlsConfig;

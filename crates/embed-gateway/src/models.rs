@@ -1,0 +1,289 @@
+//! The models on offer, and how a caller's name finds one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::http::HeaderValue;
+use embed_core::{ModelInfo, Result, Role};
+use sha2::{Digest, Sha256};
+
+use crate::config::wrong;
+
+/// A model that callers may name.
+///
+/// A name answers in one space, the one of `info`: a vector of another space is an error, since whoever compares
+/// them would get numbers without meaning. Only a model that is [`mixed`](Self::mixed) may answer in several, and
+/// then each row says its own.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ModelEntry {
+    /// The name. As for Ollama, case doesn't matter and a missing tag is `latest`.
+    pub name: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// The model behind it.
+    pub info: ModelInfo,
+    /// What texts are for if the request doesn't say; documents by default.
+    pub role: Role,
+    /// The route that a router takes for it; `None` lets the router choose.
+    pub route: Option<Arc<str>>,
+    /// Whether rows may be of several spaces, as those of a router that chooses by language.
+    pub mixed: bool,
+    /// What Ollama's clients show of a model.
+    pub details: ModelDetails,
+}
+
+/// What Ollama's clients show of a model. Nothing depends on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelDetails {
+    /// The architecture, such as `bert`, which is the default.
+    pub family: Option<String>,
+    /// The format of the file, such as `onnx`.
+    pub format: String,
+    /// The number of parameters in words, such as `118M`.
+    pub parameter_size: String,
+    /// The precision of the weights, such as `Q8_0`.
+    pub quantization_level: String,
+    /// Bytes of the weights.
+    pub size: u64,
+    /// When the model came.
+    pub modified: Option<SystemTime>,
+}
+
+/// A model as it is looked up, with what every answer of it needs.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) entry: ModelEntry,
+    /// The name with its tag.
+    pub(crate) tagged: String,
+    /// What Ollama calls the digest of a manifest: here of the variant, so it changes with the numbers.
+    pub(crate) digest: String,
+    pub(crate) modified: SystemTime,
+    /// The space as a header, if a header can hold it.
+    pub(crate) space_header: Option<HeaderValue>,
+}
+
+/// All offers by name.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    offers: Vec<Arc<Offer>>,
+    /// By name in lower case, tag included.
+    by_name: HashMap<String, Arc<Offer>>,
+}
+
+/// What a name asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) offer: Arc<Offer>,
+    /// The role that the name's suffix says.
+    pub(crate) role: Option<Role>,
+}
+
+impl ModelEntry {
+    /// A model under a name, in one space, for documents unless a request says otherwise.
+    pub fn new(name: impl Into<String>, info: ModelInfo) -> Self {
+        Self {
+            name: name.into(),
+            aliases: Vec::new(),
+            info,
+            role: Role::Document,
+            route: None,
+            mixed: false,
+            details: ModelDetails::default(),
+        }
+    }
+
+    /// Sets further names.
+    #[must_use]
+    pub fn with_aliases<A: Into<String>>(mut self, aliases: impl IntoIterator<Item = A>) -> Self {
+        self.aliases = aliases.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets what texts are for if the request doesn't say.
+    #[must_use]
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// Sets the route that a router takes for it.
+    #[must_use]
+    pub fn with_route(mut self, route: impl Into<Arc<str>>) -> Self {
+        self.route = Some(route.into());
+        self
+    }
+
+    /// Lets rows be of several spaces.
+    #[must_use]
+    pub fn with_mixed_spaces(mut self, mixed: bool) -> Self {
+        self.mixed = mixed;
+        self
+    }
+
+    /// Sets what Ollama's clients show.
+    #[must_use]
+    pub fn with_details(mut self, details: ModelDetails) -> Self {
+        self.details = details;
+        self
+    }
+}
+
+impl ModelDetails {
+    /// Sets architecture and format.
+    #[must_use]
+    pub fn with_family(mut self, family: impl Into<String>, format: impl Into<String>) -> Self {
+        self.family = Some(family.into());
+        self.format = format.into();
+        self
+    }
+
+    /// Sets number of parameters and precision in words, and the bytes of the weights.
+    #[must_use]
+    pub fn with_size(
+        mut self,
+        parameters: impl Into<String>,
+        quantization: impl Into<String>,
+        bytes: u64,
+    ) -> Self {
+        self.parameter_size = parameters.into();
+        self.quantization_level = quantization.into();
+        self.size = bytes;
+        self
+    }
+
+    /// The architecture.
+    pub(crate) fn family(&self) -> &str {
+        self.family.as_deref().unwrap_or("bert")
+    }
+}
+
+impl Catalogue {
+    pub(crate) fn new(models: &[ModelEntry], started: SystemTime) -> Result<Self> {
+        let mut catalogue = Self { offers: Vec::new(), by_name: HashMap::new() };
+        for entry in models {
+            let offer = Arc::new(Offer::new(entry.clone(), started));
+            for name in std::iter::once(&entry.name).chain(&entry.aliases) {
+                if name.trim().is_empty() || name.chars().any(char::is_control) {
+                    return Err(wrong("models", "must have names that can be read"));
+                }
+                if suffix_role(name).is_some() {
+                    let why = format!("has `{name}`, whose end is a role: leave `:query` or `:document` off");
+                    return Err(wrong("models", &why));
+                }
+                if catalogue.by_name.insert(canonical(name), Arc::clone(&offer)).is_some() {
+                    return Err(wrong("models", &format!("has the name `{name}` twice")));
+                }
+            }
+            catalogue.offers.push(offer);
+        }
+        Ok(catalogue)
+    }
+
+    /// The model of a name, as it is or with a role at its end.
+    pub(crate) fn find(&self, name: &str) -> Option<Named> {
+        if let Some(offer) = self.by_name.get(&canonical(name)) {
+            return Some(Named { offer: Arc::clone(offer), role: None });
+        }
+        let (name, role) = suffix_role(name)?;
+        let offer = self.by_name.get(&canonical(name))?;
+        Some(Named { offer: Arc::clone(offer), role: Some(role) })
+    }
+
+    /// The model of requests that can't name one.
+    pub(crate) fn first(&self) -> &Arc<Offer> {
+        &self.offers[0]
+    }
+
+    pub(crate) fn offers(&self) -> &[Arc<Offer>] {
+        &self.offers
+    }
+}
+
+impl Offer {
+    fn new(entry: ModelEntry, started: SystemTime) -> Self {
+        let digest = Sha256::digest(entry.info.variant().id().as_bytes());
+        Self {
+            tagged: with_tag(&entry.name),
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            modified: entry.details.modified.unwrap_or(started),
+            space_header: HeaderValue::from_str(entry.info.space().id()).ok().filter(|_| !entry.mixed),
+            entry,
+        }
+    }
+
+    /// Seconds since 1970 at which the model came.
+    pub(crate) fn created(&self) -> u64 {
+        self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    }
+}
+
+/// A name without the role at its end, and the role.
+fn suffix_role(name: &str) -> Option<(&str, Role)> {
+    let (name, suffix) = name.rsplit_once(':')?;
+    let roles = [("query", Role::Query), ("document", Role::Document), ("passage", Role::Document)];
+    let (_, role) = roles.into_iter().find(|(word, _)| suffix.eq_ignore_ascii_case(word))?;
+    Some((name, role))
+}
+
+/// A name as Ollama compares it: without its own registry, with a tag, in lower case.
+fn canonical(name: &str) -> String {
+    let mut name = name.trim();
+    for default in ["registry.ollama.ai/", "library/"] {
+        name = name.strip_prefix(default).unwrap_or(name);
+    }
+    with_tag(name).to_lowercase()
+}
+
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_core::{Space, Variant};
+
+    use super::*;
+
+    fn entry(name: &str) -> ModelEntry {
+        let variant = Variant::new(Space::builder(name, 4).build(), [("v", "1")]);
+        ModelEntry::new(name, ModelInfo::builder("test", name, variant).build())
+    }
+
+    #[test]
+    fn names_are_found_as_ollama_finds_them() {
+        let models =
+            [entry("all-minilm"), entry("intfloat/e5:small").with_aliases(["text-embedding-3-small"])];
+        let catalogue = Catalogue::new(&models, SystemTime::now()).unwrap();
+        for (name, found, role) in [
+            ("all-minilm", "all-minilm", None),
+            ("ALL-minilm:latest", "all-minilm", None),
+            ("registry.ollama.ai/library/all-minilm", "all-minilm", None),
+            ("all-minilm:query", "all-minilm", Some(Role::Query)),
+            ("all-minilm:latest:Document", "all-minilm", Some(Role::Document)),
+            ("intfloat/e5:small:passage", "intfloat/e5:small", Some(Role::Document)),
+            ("text-embedding-3-small:query", "intfloat/e5:small", Some(Role::Query)),
+        ] {
+            let named = catalogue.find(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!((named.offer.entry.name.as_str(), named.role), (found, role), "{name}");
+        }
+        for unknown in ["", "all-minilm:33m", "intfloat/e5", "minilm", ":query"] {
+            assert!(catalogue.find(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_be_ambiguous_are_refused() {
+        for models in [
+            vec![entry("a"), entry("A:latest")],
+            vec![entry("a").with_aliases(["a"])],
+            vec![entry("a:query")],
+            vec![entry(" ")],
+        ] {
+            assert!(Catalogue::new(&models, SystemTime::now()).is_err(), "{models:?}");
+        }
+    }
+}

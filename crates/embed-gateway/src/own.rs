@@ -1,0 +1,179 @@
+//! What only this gateway answers: plans, decisions of the router, metrics, and its own description.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
+use serde_json::json;
+
+use crate::dialect::{texts, wrong_kind};
+use crate::extend::{Coverage, Plan};
+use crate::failure::{Dialect, Failure, Outcome};
+use crate::front::Context;
+use crate::json::{Fields, Reading, Value};
+use crate::render;
+use crate::state::State;
+
+/// The description of every path, by hand; a test holds it against the paths and the answers.
+const OPENAPI: &str = include_str!("../openapi.json");
+
+const FIELDS: &[&str] = &["input", "role", "coverage", "truncation"];
+
+/// What both requests have.
+struct Form {
+    texts: Vec<Arc<str>>,
+    role: Option<Role>,
+    coverage: Coverage,
+    truncation: Truncation,
+}
+
+/// `POST /route`: where texts would go, and why.
+pub(crate) async fn route(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let explainer = state.extensions.explainer.as_ref();
+    let explainer = explainer.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
+    let received = state.bodies.read(body).await?;
+    let form = Form::read(&received.bytes, &state)?;
+    let role = form.role.unwrap_or(Role::Document);
+    let routes: Vec<_> =
+        form.texts.iter().map(|text| explainer.explain(text, role, context.partition.as_deref())).collect();
+    Ok(Json(json!({ "routes": routes })).into_response())
+}
+
+/// `POST /embed/plan`: the vectors to search with, or to store.
+pub(crate) async fn plan(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let planner = state.extensions.planner.as_ref();
+    let planner = planner.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
+    let received = state.bodies.read(body).await?;
+    let form = Form::read(&received.bytes, &state)?;
+    let role = form.role.ok_or_else(|| {
+        Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
+    })?;
+    let mut out = br#"{"plans":["#.to_vec();
+    let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
+    for (number, texts) in form.texts.chunks(state.config.admission.piece_rows).enumerate() {
+        let _permit = match permit.take() {
+            Some(permit) => permit,
+            None => state.admission.resume(context.caller, context.deadline).await?,
+        };
+        let mut request = EmbedRequest::new(texts.iter().map(Arc::clone), role)
+            .with_truncation(form.truncation)
+            .with_deadline(context.deadline.into_std());
+        if let Some(partition) = &context.partition {
+            request = request.with_partition(Arc::clone(partition));
+        }
+        let planned = tokio::time::timeout_at(context.deadline, planner.plan(request, form.coverage)).await;
+        let plans = planned.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary())
+        })?;
+        if plans.len() != texts.len() {
+            return Err(
+                Error::new(ErrorKind::Protocol, "the planner answered another number of texts").into()
+            );
+        }
+        for (index, plan) in plans.iter().enumerate() {
+            if number + index > 0 {
+                out.push(b',');
+            }
+            write_plan(&mut out, plan);
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+impl Form {
+    fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
+        let limit = state.config.limits.rows;
+        let mut fields = Fields::read(body, Reading { known: FIELDS, as_go: false, max_texts: limit })?;
+        let input = texts(fields.take("input"), "input", limit)?.filter(|texts| !texts.is_empty());
+        let texts = input.ok_or_else(|| {
+            Failure::bad_request("`input` must be a string or an array of at least one string")
+                .with_param("input")
+        })?;
+        let coverage = match word(fields.take("coverage"), "coverage")?.as_deref() {
+            None => Coverage::default(),
+            Some("route") => Coverage::Route,
+            Some("reachable") => Coverage::Reachable,
+            Some(_) => {
+                let message = "`coverage` must be route or reachable";
+                return Err(Failure::bad_request(message).with_param("coverage"));
+            }
+        };
+        Ok(Self {
+            texts,
+            role: parsed(fields.take("role"), "role")?,
+            coverage,
+            truncation: parsed(fields.take("truncation"), "truncation")?.unwrap_or_default(),
+        })
+    }
+}
+
+fn word(value: Value, field: &'static str) -> Result<Option<Arc<str>>, Failure> {
+    value.text().map_err(|kind| wrong_kind(field, "a string", kind))
+}
+
+/// A word of a closed set, whose error names the set and not what came.
+fn parsed<T: std::str::FromStr<Err = Error>>(
+    value: Value,
+    field: &'static str,
+) -> Result<Option<T>, Failure> {
+    let parse = |text: Arc<str>| text.parse().map_err(|error: Error| Failure::bad_request(error.to_string()));
+    word(value, field)?.map(parse).transpose().map_err(|failure| failure.with_param(field))
+}
+
+fn write_plan(out: &mut Vec<u8>, plan: &Plan) {
+    out.extend_from_slice(br#"{"vectors":["#);
+    for (number, vector) in plan.vectors.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        match vector {
+            Ok(vector) => write_vector(out, vector),
+            Err(error) => {
+                let body = Failure::from(error.clone()).body(Dialect::Own);
+                out.extend_from_slice(body.to_string().as_bytes());
+            }
+        }
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn write_vector(out: &mut Vec<u8>, vector: &Embedding) {
+    let info = vector.info();
+    let head = json!({
+        "space": vector.space().id(), "model": info.model.name(), "route": info.route.as_deref(),
+        "truncated": info.truncated,
+    });
+    let head = head.to_string();
+    // The numbers go into the same object.
+    out.extend_from_slice(head.trim_end_matches('}').as_bytes());
+    out.extend_from_slice(br#","embedding":"#);
+    render::floats(out, vector.vector());
+    out.push(b'}');
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Outcome {
+    let metrics = state.extensions.metrics.as_ref();
+    let metrics =
+        metrics.ok_or_else(|| Failure::not_set_up("no exporter of metrics is behind this gateway"))?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, metrics()).into_response())
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}

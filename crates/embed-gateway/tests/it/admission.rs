@@ -1,0 +1,162 @@
+//! Who is let in, who waits, who is refused, and what a hang-up leaves behind.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use embed_gateway::{AdmissionConfig, ApiKey, Gateway, GatewayWatch};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::client::{Reply, config, post, send, until};
+use crate::double::Double;
+
+struct Setup {
+    gate: Arc<Semaphore>,
+    stack: Arc<Double>,
+    router: Router,
+    watch: GatewayWatch,
+}
+
+fn setup(concurrency: usize, queue: usize) -> Setup {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let admission = AdmissionConfig::default().with_bounds(concurrency, queue).with_pieces(4, 1 << 20, 2);
+    let keys = [ApiKey::new("a", "key-a"), ApiKey::new("b", "key-b")];
+    let config = config().with_admission(admission).with_api_keys(keys);
+    let (router, watch) = Gateway::new(Arc::<Double>::clone(&stack), config).start().unwrap();
+    Setup { gate, stack, router, watch }
+}
+
+impl Setup {
+    fn ask(&self, key: &str, path: &str, body: &str) -> JoinHandle<Reply> {
+        let request = Request::post(path).header("x-api-key", key).body(Body::from(body.to_owned())).unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { send(&router, request).await })
+    }
+
+    async fn waiting(&self, count: usize) {
+        until(|| self.watch.stats().waiting == count).await;
+    }
+
+    async fn running(&self, count: usize) {
+        until(|| self.stack.running.load(Ordering::SeqCst) == count).await;
+    }
+}
+
+const EMBED: &str = r#"{"model":"double","input":"x"}"#;
+
+#[tokio::test]
+async fn a_full_queue_is_said_in_each_dialect() {
+    let setup = setup(1, 2);
+    let first = setup.ask("key-a", "/v1/embeddings", EMBED);
+    setup.running(1).await;
+    let waiting: Vec<_> = (0..2).map(|_| setup.ask("key-a", "/v1/embeddings", EMBED)).collect();
+    setup.waiting(2).await;
+    for (path, body, status, text) in [
+        ("/v1/embeddings", EMBED, 503, "too many requests wait already"),
+        ("/api/embed", EMBED, 503, "server busy, please try again.  maximum pending requests exceeded"),
+        ("/embed", r#"{"inputs":"x"}"#, 429, "Overloaded"),
+    ] {
+        let reply = setup.ask("key-a", path, body).await.unwrap().expect(status);
+        assert!(reply.text.contains(text), "{}", reply.text);
+        assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    }
+    assert_eq!(setup.watch.stats().refused, 3);
+    setup.gate.add_permits(3);
+    for answer in waiting.into_iter().chain([first]) {
+        answer.await.unwrap().expect(200);
+    }
+    let stats = setup.watch.stats();
+    assert_eq!((stats.in_flight, stats.waiting, stats.accepted), (0, 0, 3));
+    assert_eq!(setup.stack.peak.load(Ordering::SeqCst), 1, "never more at once than was set");
+}
+
+#[tokio::test]
+async fn callers_take_turns_and_a_flood_gives_way() {
+    let setup = setup(1, 4);
+    let first = setup.ask("key-a", "/embed", r#"{"inputs":"first"}"#);
+    setup.running(1).await;
+    let mut flood: Vec<_> = Vec::new();
+    for number in 1..=4 {
+        flood.push(setup.ask("key-a", "/embed", r#"{"inputs":"x"}"#));
+        setup.waiting(number).await;
+    }
+    let other = setup.ask("key-b", "/embed", r#"{"inputs":"x"}"#);
+    let displaced = flood.pop().unwrap().await.unwrap();
+    displaced.expect(429);
+    // One permit after the first: the caller who waits behind three others is already there.
+    setup.gate.add_permits(3);
+    first.await.unwrap().expect(200);
+    other.await.unwrap().expect(200);
+    assert!(flood.iter().filter(|waiter| !waiter.is_finished()).count() >= 2);
+    setup.gate.add_permits(2);
+    for waiter in flood {
+        waiter.await.unwrap().expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_takes_its_turns_among_others() {
+    let setup = setup(1, 8);
+    // Ten pieces, of which two may be under way.
+    let texts = vec!["x"; 40];
+    let large = setup.ask("key-a", "/embed", &serde_json::json!({ "inputs": texts }).to_string());
+    setup.running(1).await;
+    setup.waiting(1).await;
+    let small = setup.ask("key-b", "/embed", r#"{"inputs":"x"}"#);
+    setup.waiting(2).await;
+    // The first piece, the second one which waited longer, and then the other caller.
+    setup.gate.add_permits(3);
+    small.await.unwrap().expect(200);
+    assert!(!large.is_finished());
+    setup.gate.add_permits(8);
+    large.await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nothing() {
+    let setup = setup(2, 8);
+    let running: Vec<_> = (0..2).map(|_| setup.ask("key-a", "/embed", r#"{"inputs":"x"}"#)).collect();
+    setup.running(2).await;
+    let waiting: Vec<_> = (0..5).map(|_| setup.ask("key-b", "/embed", r#"{"inputs":"x"}"#)).collect();
+    setup.waiting(5).await;
+    for task in running.iter().chain(&waiting) {
+        task.abort();
+    }
+    until(|| setup.watch.stats().in_flight + setup.watch.stats().waiting == 0).await;
+    setup.running(0).await;
+    setup.gate.add_permits(1);
+    setup.ask("key-a", "/embed", r#"{"inputs":"x"}"#).await.unwrap().expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_waiting_and_work() {
+    let setup = setup(1, 8);
+    let ask = |seconds: &str| {
+        let request =
+            Request::post("/v1/embeddings").header("x-api-key", "key-a").header("x-request-timeout", seconds);
+        let request = request.body(Body::from(EMBED)).unwrap();
+        let router = setup.router.clone();
+        tokio::spawn(async move { send(&router, request).await })
+    };
+    let started = tokio::time::Instant::now();
+    let working = ask("2.5");
+    setup.running(1).await;
+    let waiting = ask("1");
+    let reply = waiting.await.unwrap().expect(504);
+    assert_eq!(reply.json()["error"]["code"], "timeout");
+    assert!(started.elapsed() < Duration::from_millis(1100));
+    working.await.unwrap().expect(504);
+    assert!(started.elapsed() < Duration::from_millis(2600));
+    assert_eq!(setup.watch.stats().in_flight, 0);
+}
+
+#[tokio::test]
+async fn the_router_alone_knows_no_peer_and_still_works() {
+    let router = crate::client::router();
+    post(&router, "/embed", r#"{"inputs":"x"}"#).await.expect(200);
+}

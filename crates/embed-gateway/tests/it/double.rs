@@ -1,0 +1,147 @@
+//! A stack whose vectors are a function of role and text, and which can be held up.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Pooling, PrefixScheme,
+    Result, Role, RowInfo, Space, TokenCount, Truncation, Variant, async_trait, vector,
+};
+use tokio::sync::Semaphore;
+
+/// Tokens that the model reads; a word is one, and two are special.
+pub(crate) const MAX_TOKENS: usize = 512;
+pub(crate) const DIMENSION: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Double {
+    info: ModelInfo,
+    /// Where texts with kana go, if it is a router.
+    japanese: Option<ModelInfo>,
+    /// One permit is used up by each call, if there is a gate.
+    gate: Option<Arc<Semaphore>>,
+    health: Mutex<Health>,
+    pub(crate) calls: AtomicUsize,
+    pub(crate) running: AtomicUsize,
+    /// The most that ran at once.
+    pub(crate) peak: AtomicUsize,
+    /// Rows of each call, in the order in which calls began.
+    pub(crate) sizes: Mutex<Vec<usize>>,
+}
+
+pub(crate) fn model(name: &str) -> ModelInfo {
+    let space =
+        Space::builder(name, DIMENSION).prefixes(PrefixScheme::QueryPassage).pooling(Pooling::Mean).build();
+    ModelInfo::builder("double", name, Variant::new(space, [("digest", "d")])).max_tokens(MAX_TOKENS).build()
+}
+
+/// The vector of a text.
+pub(crate) fn vector_of(role: Role, text: &str) -> Vec<f32> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let mut values: Vec<f32> = (0..DIMENSION)
+        .map(|at| (hasher.hash_one((role.as_str(), text, at)) % 2001) as f32 / 1000.0 - 1.0)
+        .collect();
+    vector::normalise(&mut values);
+    values
+}
+
+impl Double {
+    pub(crate) fn new() -> Self {
+        Self {
+            info: model("double"),
+            japanese: None,
+            gate: None,
+            health: Mutex::new(Health::ready()),
+            calls: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            sizes: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A router of two spaces.
+    pub(crate) fn mixed() -> Self {
+        Self { japanese: Some(model("japanese")), ..Self::new() }
+    }
+
+    /// A stack whose calls each wait for a permit.
+    pub(crate) fn gated(gate: &Arc<Semaphore>) -> Self {
+        Self { gate: Some(Arc::clone(gate)), ..Self::new() }
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap() = health;
+    }
+
+    fn row(&self, request: &EmbedRequest, text: &str) -> Result<(Vec<f32>, RowInfo)> {
+        if text.trim().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the text is empty"));
+        }
+        match text {
+            "crash" => return Err(Error::new(ErrorKind::Unavailable, "down at http://10.0.0.9").temporary()),
+            "panic" => panic!("the secret text made it panic"),
+            _ => {}
+        }
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let total = words.len() + 2;
+        let room = MAX_TOKENS - 2;
+        let read = match request.truncation() {
+            _ if total <= MAX_TOKENS => &words[..],
+            Truncation::Error => {
+                return Err(Error::new(ErrorKind::InputTooLong, "the text is longer than the model reads")
+                    .with_context("tokens", total));
+            }
+            Truncation::Start => &words[words.len() - room..],
+            _ => &words[..room],
+        };
+        let kana = text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
+        let info = self.japanese.as_ref().filter(|_| kana).unwrap_or(&self.info);
+        let mut row = RowInfo::new(info.clone());
+        row = row.with_tokens(TokenCount { used: read.len() + 2, total });
+        row.tier = (text == "cached").then(|| "memory".into());
+        let read = if read.len() == words.len() { text.to_owned() } else { read.join(" ") };
+        Ok((vector_of(request.role(), &read), row))
+    }
+}
+
+struct Running<'a>(&'a Double);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Embedder for Double {
+    fn model(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.sizes.lock().unwrap().push(request.texts().len());
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(running, Ordering::SeqCst);
+        let _running = Running(self);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        if request.deadline().is_some_and(|deadline| deadline <= std::time::Instant::now()) {
+            return Err(Error::new(ErrorKind::Timeout, "too late").temporary());
+        }
+        let mut response = EmbedResponse::builder(request.texts().len(), DIMENSION);
+        for (index, text) in request.texts().iter().enumerate() {
+            match self.row(&request, text) {
+                Ok((values, info)) => response.put(index, &values, info),
+                Err(error) => response.fail(index, error),
+            }
+        }
+        Ok(response.build())
+    }
+
+    async fn health(&self) -> Health {
+        self.health.lock().unwrap().clone()
+    }
+}

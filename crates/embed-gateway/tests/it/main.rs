@@ -1,0 +1,23 @@
+//! The gateway at its boundary: requests in, answers out, over a double of a stack whose vectors are a function of
+//! role and text.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod admission;
+mod auth;
+mod client;
+mod contract;
+mod double;
+mod fuzz;
+mod limits;
+mod logs;
+mod ollama;
+mod openai;
+mod openapi;
+mod own;
+mod page;
+mod shutdown;
+mod sockets;
+mod tei;
+#[cfg(feature = "tls")]
+mod tls;

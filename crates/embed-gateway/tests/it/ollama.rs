@@ -1,0 +1,202 @@
+//! The dialect of Ollama, held against what a real server of 0.9.3 answered.
+
+use embed_core::{Role, vector};
+use serde_json::{Value, json};
+
+use crate::client::{get, post, router, send};
+use crate::double::{DIMENSION, vector_of};
+
+use axum::body::Body;
+use axum::http::Request;
+
+fn floats(value: &Value) -> Vec<f32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// Requests, and status and error of a real server of 0.9.3 with `all-minilm` in place of `double`. What it says in
+/// Go's words about a character that it didn't expect is the one thing that is worded otherwise here, since that
+/// character is the caller's.
+const REFUSED: &[(&str, &str, u16, &str)] = &[
+    ("/api/embed", r#"{"model":"double","input":5}"#, 400, "invalid input type"),
+    ("/api/embed", r#"{"model":"double","input":[1,2]}"#, 400, "invalid input type"),
+    ("/api/embed", r#"{"model":"double","input":["a",null]}"#, 400, "invalid input type"),
+    ("/api/embed", r#"{"model":"double","input":{"a":1}}"#, 400, "invalid input type"),
+    ("/api/embed", r#"{"model":"double","input":true}"#, 400, "invalid input type"),
+    ("/api/embed", r#"{"model":"nope","input":"x"}"#, 404, r#"model "nope" not found, try pulling it first"#),
+    (
+        "/api/embed",
+        r#"{"model":"no pe\"q\u00e9","input":"x"}"#,
+        404,
+        r#"model "no pe\"qé" not found, try pulling it first"#,
+    ),
+    ("/api/embed", r#"{"input":"x"}"#, 404, r#"model "" not found, try pulling it first"#),
+    ("/api/embed", r#"{"model":"","input":"x"}"#, 404, r#"model "" not found, try pulling it first"#),
+    ("/api/embed", "null", 404, r#"model "" not found, try pulling it first"#),
+    ("/api/embed", "{} trailing", 404, r#"model "" not found, try pulling it first"#),
+    (
+        "/api/embed",
+        r#"{"model":5,"input":"x"}"#,
+        400,
+        "json: cannot unmarshal number into Go struct field EmbedRequest.model of type string",
+    ),
+    (
+        "/api/embed",
+        r#"{"model":"double","input":"x","truncate":"yes"}"#,
+        400,
+        "json: cannot unmarshal string into Go struct field EmbedRequest.truncate of type bool",
+    ),
+    (
+        "/api/embed",
+        r#"{"model":"double","input":"x","options":5}"#,
+        400,
+        "json: cannot unmarshal number into Go struct field EmbedRequest.options of type map[string]interface {}",
+    ),
+    (
+        "/api/embed",
+        r#"{"model":"double","input":"x","keep_alive":"10"}"#,
+        400,
+        r#"time: missing unit in duration "10""#,
+    ),
+    ("/api/embed", r#"{"model":"double","input":"x","keep_alive":true}"#, 400, "Unsupported type: 'bool'"),
+    (
+        "/api/embed",
+        r#"{"model":"double","input":"x","keep_alive":"PT15M"}"#,
+        400,
+        r#"time: invalid duration "PT15M""#,
+    ),
+    ("/api/embed", r#"{"model":"double","input":"x""#, 400, "unexpected EOF"),
+    ("/api/embed", r#"{"model""#, 400, "unexpected EOF"),
+    ("/api/embed", "", 400, "missing request body"),
+    ("/api/embed", "   ", 400, "missing request body"),
+    ("/api/embed", "[1]", 400, "json: cannot unmarshal array into Go value of type api.EmbedRequest"),
+    ("/api/embed", "\"x\"", 400, "json: cannot unmarshal string into Go value of type api.EmbedRequest"),
+    ("/api/embed", "5", 400, "json: cannot unmarshal number into Go value of type api.EmbedRequest"),
+    (
+        "/api/embeddings",
+        r#"{"model":"nope","prompt":"x"}"#,
+        404,
+        r#"model "nope" not found, try pulling it first"#,
+    ),
+    ("/api/embeddings", r#"{"prompt":"x"}"#, 400, "model is required"),
+    (
+        "/api/embeddings",
+        r#"{"model":"double","prompt":["x"]}"#,
+        400,
+        "json: cannot unmarshal array into Go struct field EmbeddingRequest.prompt of type string",
+    ),
+    ("/api/embeddings", "", 400, "missing request body"),
+    ("/api/show", r#"{"model":"nope"}"#, 404, "model 'nope' not found"),
+    ("/api/show", "{}", 400, "model is required"),
+    ("/api/show", "", 400, "missing request body"),
+];
+
+#[tokio::test]
+async fn what_a_real_server_refuses_is_refused_in_its_words() {
+    let router = router();
+    for (path, body, status, error) in REFUSED {
+        let reply = post(&router, path, *body).await.expect(*status);
+        assert_eq!(reply.json(), json!({ "error": error }), "{path} {body}");
+        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
+    }
+    let long = json!({ "model": "double", "input": "word ".repeat(2000), "truncate": false }).to_string();
+    let error = post(&router, "/api/embed", long).await.expect(400).json();
+    assert_eq!(error["error"], "input length exceeds maximum context length");
+    for (method, path, status, text) in [
+        ("GET", "/api/embed", 405, "405 method not allowed"),
+        ("GET", "/api/nothing", 404, "404 page not found"),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let reply = send(&router, request).await.expect(status);
+        assert_eq!((reply.text.as_str(), reply.header("content-type")), (text, Some("text/plain")));
+    }
+}
+
+#[tokio::test]
+async fn no_texts_load_the_model_and_give_no_rows() {
+    for body in [
+        r#"{"model":"double","input":""}"#,
+        r#"{"model":"double","input":[]}"#,
+        r#"{"model":"double"}"#,
+        r#"{"model":"double","input":null}"#,
+    ] {
+        let reply = post(&router(), "/api/embed", body).await.expect(200);
+        assert_eq!(reply.text, r#"{"model":"double","embeddings":[]}"#, "{body}");
+    }
+    for body in [r#"{"model":"double","prompt":""}"#, r#"{"model":"double","input":"x"}"#] {
+        let reply = post(&router(), "/api/embeddings", body).await.expect(200);
+        assert_eq!(reply.text, r#"{"embedding":[]}"#, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn texts_get_vectors_durations_and_a_count() {
+    for body in [
+        r#"{"model":"double:latest","input":["why is the sky blue?","b"]}"#,
+        r#"{"MODEL":"double:latest","Input":["why is the sky blue?","b"]} trailing"#,
+        r#"{"model":"double:latest","input":["why is the sky blue?","b"],"truncate":null,"keep_alive":"5m",
+            "options":{"num_ctx":8192},"unknown":[{}]}"#,
+    ] {
+        let reply = post(&router(), "/api/embed", body).await.expect(200);
+        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
+        let answer = reply.json();
+        let mut fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["embeddings", "load_duration", "model", "prompt_eval_count", "total_duration"]);
+        assert_eq!(answer["model"], "double:latest");
+        assert_eq!(answer["prompt_eval_count"], 7 + 3);
+        assert!(answer["total_duration"].as_u64() >= answer["load_duration"].as_u64());
+        assert_eq!(floats(&answer["embeddings"][0]), vector_of(Role::Document, "why is the sky blue?"));
+        assert_eq!(floats(&answer["embeddings"][1]), vector_of(Role::Document, "b"));
+    }
+    let one =
+        post(&router(), "/api/embeddings", r#"{"model":"DOUBLE:query","prompt":"x"}"#).await.expect(200);
+    assert_eq!(floats(&one.json()["embedding"]), vector_of(Role::Query, "x"));
+}
+
+#[tokio::test]
+async fn long_texts_are_cut_by_default_and_dimensions_as_later_servers_do() {
+    let long = json!({ "model": "double", "input": "word ".repeat(2000) }).to_string();
+    let reply = post(&router(), "/api/embed", long).await.expect(200);
+    assert_eq!(reply.header("x-embed-truncated"), Some("1"));
+    assert_eq!(reply.json()["prompt_eval_count"], 512);
+    for (dimensions, length) in [(4, 4), (0, DIMENSION), (-1, DIMENSION), (5000, DIMENSION)] {
+        let body = json!({ "model": "double", "input": "x", "dimensions": dimensions }).to_string();
+        let answer = post(&router(), "/api/embed", body).await.expect(200).json();
+        let vector = floats(&answer["embeddings"][0]);
+        assert_eq!(vector.len(), length, "{dimensions}");
+        assert!((vector::norm(&vector) - 1.0).abs() < 1e-6);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_text_fails_the_request_unless_a_partial_answer_is_asked_for() {
+    let body = r#"{"model":"double","input":["a",""]}"#;
+    let error = post(&router(), "/api/embed", body).await.expect(400).json();
+    assert_eq!(error["error"], "text 1: the text is empty");
+    let body = r#"{"model":"double","input":["a",""],"partial":true}"#;
+    let answer = post(&router(), "/api/embed", body).await.expect(200).json();
+    assert_eq!(floats(&answer["embeddings"][0]), vector_of(Role::Document, "a"));
+    assert_eq!(answer["embeddings"][1], Value::Null);
+    assert_eq!(answer["errors"], json!([{ "index": 1, "error": "the text is empty" }]));
+}
+
+#[tokio::test]
+async fn models_and_server_are_described() {
+    let router = router();
+    assert_eq!(get(&router, "/api/version").await.expect(200).text, r#"{"version":"0.9.3"}"#);
+    let tags = get(&router, "/api/tags").await.expect(200).json();
+    let model = &tags["models"][0];
+    assert_eq!((&model["name"], &model["model"]), (&json!("double:latest"), &json!("double:latest")));
+    assert_eq!(model["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(model["details"]["families"], json!(["bert"]));
+    let ps = get(&router, "/api/ps").await.expect(200).json();
+    assert_eq!(ps["models"][0]["digest"], model["digest"]);
+    assert!(ps["models"][0]["expires_at"].as_str().unwrap() > "2100");
+    for body in [r#"{"model":"double"}"#, r#"{"name":"double:query"}"#] {
+        let show = post(&router, "/api/show", body).await.expect(200).json();
+        assert_eq!(show["capabilities"], json!(["embedding"]));
+        assert_eq!(show["model_info"]["bert.embedding_length"], DIMENSION);
+        assert_eq!(show["model_info"]["bert.context_length"], 512);
+        assert_eq!(show["model_info"]["bert.pooling_type"], 1);
+    }
+}

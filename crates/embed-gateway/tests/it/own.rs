@@ -1,0 +1,156 @@
+//! Plans, decisions, status, metrics, probes.
+
+use std::sync::Arc;
+
+use embed_core::{EmbedRequest, EmbedderExt, Error, ErrorKind, Health, Result, Role, async_trait};
+use embed_gateway::{
+    CacheStatus, Coverage, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus, StackStatus,
+};
+use serde_json::json;
+
+use crate::client::{config, get, over, post, router};
+use crate::double::{Double, vector_of};
+
+#[derive(Debug)]
+struct Kana;
+
+impl Explainer for Kana {
+    fn explain(&self, text: &str, _role: Role, partition: Option<&str>) -> Explanation {
+        assert_eq!(partition, None);
+        let japanese = text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
+        if japanese {
+            Explanation::new("ja", 1.0, "kana").with_route("e5", "japanese")
+        } else {
+            Explanation::new("en", 0.9, "latin").with_route("ollama", "double")
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Twice;
+
+#[async_trait]
+impl Planner for Twice {
+    async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>> {
+        let mut plans = Vec::new();
+        for text in request.texts() {
+            let first = Double::new().encode(text, request.role()).await;
+            let second = Err(Error::new(ErrorKind::Unavailable, "down at http://10.0.0.9"));
+            plans.push(Plan::new(match coverage {
+                Coverage::Route => vec![first],
+                _ => vec![first, second],
+            }));
+        }
+        Ok(plans)
+    }
+}
+
+#[tokio::test]
+async fn decisions_are_explained() {
+    let gateway = Gateway::new(Arc::new(Double::new()), config()).with_explainer(Arc::new(Kana));
+    let router = gateway.into_router().unwrap();
+    let answer = post(&router, "/route", r#"{"input":["hello","こんにちは"]}"#).await.expect(200).json();
+    assert_eq!(
+        answer["routes"][1],
+        json!({ "language": "ja", "confidence": 1.0, "rule": "kana", "route": "e5", "space": "japanese" })
+    );
+    assert_eq!(answer["routes"][0]["route"], "ollama");
+    post(&crate::client::router(), "/route", r#"{"input":"x"}"#).await.expect(501);
+}
+
+#[tokio::test]
+async fn plans_have_a_vector_for_each_space() {
+    let gateway = Gateway::new(Arc::new(Double::new()), config()).with_planner(Arc::new(Twice));
+    let router = gateway.into_router().unwrap();
+    let body = r#"{"input":["a","b"],"role":"document","coverage":"route"}"#;
+    let answer = post(&router, "/embed/plan", body).await.expect(200).json();
+    let vector = &answer["plans"][1]["vectors"][0];
+    assert_eq!(vector["space"], "double/mean/query-passage/l2/16");
+    assert_eq!(
+        serde_json::from_value::<Vec<f32>>(vector["embedding"].clone()).unwrap(),
+        vector_of(Role::Document, "b")
+    );
+    let reply = post(&router, "/embed/plan", r#"{"input":"a","role":"query"}"#).await.expect(200);
+    assert_eq!(reply.json()["plans"][0]["vectors"][1]["error"]["code"], "unavailable");
+    assert!(!reply.text.contains("10.0.0.9"));
+    for bad in [
+        r#"{"input":"a"}"#,
+        r#"{"input":"a","role":"poem"}"#,
+        r#"{"input":"a","role":"query","coverage":""}"#,
+    ] {
+        let error = post(&router, "/embed/plan", bad).await.expect(400).json();
+        assert_eq!(error["error"]["code"], "invalid_request", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn status_tells_what_was_supplied() {
+    let gateway = Gateway::new(Arc::new(Double::new()), config()).with_status(|| {
+        let route =
+            RouteStatus::new("e5", "double", "s", "degraded").with_reason("a worker is being replaced");
+        let cache = CacheStatus::new("memory", "ready").with_counts(3, 1).with_bytes(4096);
+        StackStatus::new(vec![route], vec![cache])
+    });
+    let (router, watch) = gateway.start().unwrap();
+    post(&router, "/embed", r#"{"inputs":"x"}"#).await.expect(200);
+    let status = get(&router, "/status").await.expect(200).json();
+    assert_eq!(status["gateway"]["accepted"], 1);
+    assert_eq!(status["models"][0]["name"], "double");
+    assert_eq!(status["models"][0]["role"], "document");
+    assert_eq!(status["routes"][0]["reason"], "a worker is being replaced");
+    assert_eq!(status["caches"][0]["hits"], 3);
+    assert_eq!(status["health"], json!({ "status": "ready", "reason": null }));
+    assert_eq!((watch.stats().accepted, watch.stats().in_flight), (1, 0));
+}
+
+#[tokio::test]
+async fn metrics_are_rendered_by_whom_was_supplied() {
+    let gateway = Gateway::new(Arc::new(Double::new()), config()).with_metrics(|| "up 1\n".to_owned());
+    let reply = get(&gateway.into_router().unwrap(), "/metrics").await.expect(200);
+    assert_eq!(reply.text, "up 1\n");
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    get(&router(), "/metrics").await.expect(501);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_tell_life_from_readiness() {
+    let stack = Arc::new(Double::new());
+    let (router, watch) = Gateway::new(Arc::<Double>::clone(&stack), config()).start().unwrap();
+    get(&router, "/healthz").await.expect(200);
+    assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready");
+    stack.set_health(Health::degraded(Error::new(ErrorKind::Unavailable, "one of two")));
+    assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready", "it lasts a second");
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "degraded");
+    stack.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "at http://10.0.0.9")));
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    let reply = get(&router, "/readyz").await.expect(503);
+    assert_eq!(reply.text, r#"{"status":"unavailable"}"#, "probes have no key, so they learn no more");
+    get(&router, "/healthz").await.expect(200);
+    watch.begin_draining();
+    let reply = get(&router, "/readyz").await.expect(503);
+    assert_eq!(
+        (reply.json()["status"].as_str(), reply.header("connection")),
+        (Some("draining"), Some("close"))
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_over_or_made() {
+    use axum::body::Body;
+    use axum::http::Request;
+    let router = over(Double::new(), config());
+    let ask = |id: Option<&str>| {
+        let mut request = Request::get("/healthz");
+        if let Some(id) = id {
+            request = request.header("x-request-id", id);
+        }
+        request.body(Body::empty()).unwrap()
+    };
+    let reply = crate::client::send(&router, ask(Some("abc-123"))).await;
+    assert_eq!(reply.header("x-request-id"), Some("abc-123"));
+    let first = crate::client::send(&router, ask(None)).await.header("x-request-id").unwrap().to_owned();
+    let second = crate::client::send(&router, ask(Some(&"x".repeat(500)))).await;
+    assert_ne!(second.header("x-request-id"), Some(first.as_str()));
+    assert!(second.header("x-request-id").unwrap().len() < 64);
+}

@@ -1,0 +1,82 @@
+//! The end: readiness first, then the listener, and every accepted request is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::client::{Server, config, raw_post, read_reply, until};
+use crate::double::Double;
+
+const EMBED: &str = r#"{"model":"double","input":"x"}"#;
+const READY: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+#[tokio::test]
+async fn accepted_requests_end_and_readiness_goes_first() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let config = config().with_drain(Duration::from_millis(500), Duration::from_secs(30));
+    let mut server = Server::start(Arc::<Double>::clone(&stack), config).await;
+    let mut working = server.connect().await;
+    working.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+    until(|| stack.running.load(Ordering::SeqCst) == 1).await;
+    let mut probe = server.connect().await;
+    probe.write_all(READY).await.unwrap();
+    assert!(read_reply(&mut probe).await.0.starts_with("http/1.1 200"));
+
+    server.stop();
+    // The listener is still open, so that balancers see it: a new connection learns that it isn't ready.
+    loop {
+        let mut probe = server.connect().await;
+        probe.write_all(READY).await.unwrap();
+        let (head, body) = read_reply(&mut probe).await;
+        if head.starts_with("http/1.1 503") {
+            assert!(body.contains("draining") && head.contains("connection: close"), "{head}{body}");
+            break;
+        }
+    }
+    let mut late = server.connect().await;
+    late.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+    until(|| stack.running.load(Ordering::SeqCst) == 2).await;
+
+    let address = server.address;
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(2);
+    for stream in [&mut working, &mut late] {
+        let (head, body) = read_reply(stream).await;
+        assert!(head.starts_with("http/1.1 200") && body.contains("embeddings"), "{head}{body}");
+    }
+    assert_eq!(server.ended().await.cut, 0);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_cut_off() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let config = config().with_drain(Duration::ZERO, Duration::from_millis(200));
+    let mut server = Server::start(Arc::<Double>::clone(&stack), config).await;
+    let mut working = server.connect().await;
+    working.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+    until(|| stack.running.load(Ordering::SeqCst) == 1).await;
+    server.stop();
+    assert_eq!(server.ended().await.cut, 1);
+    until(|| stack.running.load(Ordering::SeqCst) == 0).await;
+    assert_eq!(read_reply(&mut working).await.0, "");
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_the_end_up() {
+    let mut server = Server::start(Arc::new(Double::new()), config()).await;
+    let mut idle = server.connect().await;
+    idle.write_all(READY).await.unwrap();
+    read_reply(&mut idle).await;
+    let _silent = server.connect().await;
+    server.stop();
+    let ended = tokio::time::timeout(Duration::from_secs(10), server.ended()).await.expect("it ends at once");
+    assert_eq!(ended.cut, 0);
+}

@@ -1,0 +1,141 @@
+//! What only a socket shows: slow and broken clients, garbage, hang-ups.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use embed_gateway::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+
+use crate::client::{Server, config, raw_post, read_reply, talk, until};
+use crate::double::Double;
+
+const EMBED: &str = r#"{"model":"double","input":"x"}"#;
+
+/// Real time, since real sockets don't follow a paused clock: short, and nothing is measured but that it ends.
+fn hasty() -> Limits {
+    let short = Duration::from_millis(200);
+    Limits::default().with_timeouts(short, short, short)
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_pipelined_requests_are_answered_in_order() {
+    let server = Server::start(Arc::new(Double::new()), config()).await;
+    let mut stream = server.connect().await;
+    let both = raw_post("/api/embed", EMBED) + &raw_post("/v1/embeddings", EMBED);
+    stream.write_all(both.as_bytes()).await.unwrap();
+    let (head, body) = read_reply(&mut stream).await;
+    assert!(head.starts_with("http/1.1 200") && body.contains("embeddings"), "{head}");
+    let (head, body) = read_reply(&mut stream).await;
+    assert!(head.starts_with("http/1.1 200") && body.contains("\"object\":\"list\""), "{head}");
+}
+
+#[tokio::test]
+async fn garbage_after_a_request_is_400_and_the_end() {
+    let server = Server::start(Arc::new(Double::new()), config()).await;
+    let mut stream = server.connect().await;
+    let bytes = raw_post("/api/embed", EMBED) + "\u{1}\u{2} this is no HTTP\r\n\r\n";
+    let answer = talk(&mut stream, bytes.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("HTTP/1.1 400"), "{answer}");
+    assert!(!answer.contains("no HTTP"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_is_431() {
+    let server = Server::start(Arc::new(Double::new()), config()).await;
+    let many = (0..200).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
+    let large = format!("x-large: {}\r\n", "a".repeat(100_000));
+    for flood in [many, large] {
+        let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n");
+        let answer = talk(&mut server.connect().await, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer:.80}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut_off() {
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(hasty())).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /api/embed HTTP/1.1\r\nhost: loc").await.unwrap();
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    read.await.expect("the connection is closed").ok();
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_408() {
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(hasty())).await;
+    let mut stream = server.connect().await;
+    let head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), read_reply(&mut stream)).await.unwrap();
+    assert!(answer.0.starts_with("http/1.1 408"), "{}", answer.0);
+    assert!(answer.1.contains("invalid_request_error"), "{}", answer.1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_answered_while_it_is_still_being_written() {
+    let limits = Limits::default().with_bytes(1 << 20, 8 << 20);
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let mut stream = server.connect().await;
+    let body = format!(r#"{{"model":"double","input":"{}"}}"#, "x".repeat(10 << 20));
+    stream.write_all(raw_post("/v1/embeddings", &body).as_bytes()).await.expect("the gateway reads on");
+    let (head, body) = read_reply(&mut stream).await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+    assert!(body.contains("larger than 1048576 bytes"), "{body}");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_cancels_its_work() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let server = Server::start(Arc::<Double>::clone(&stack), config()).await;
+    let mut stream = server.connect().await;
+    stream.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+    until(|| stack.running.load(Ordering::SeqCst) == 1).await;
+    drop(stream);
+    until(|| stack.running.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_for_their_turn() {
+    let limits = Limits::default().with_connections(2);
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(ask).await.unwrap();
+        read_reply(&mut stream).await;
+        open.push(stream);
+    }
+    let mut third = server.connect().await;
+    third.write_all(ask).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(100), third.read_u8()).await;
+    assert!(early.is_err(), "it waits");
+    open.pop();
+    assert!(read_reply(&mut third).await.0.starts_with("http/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_let_go() {
+    let long = Duration::from_secs(30);
+    let limits = Limits::default().with_timeouts(long, long, Duration::from_millis(200));
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let mut stream = server.connect().await;
+    // An answer that no socket's buffer holds.
+    let body = serde_json::json!({ "model": "double", "input": vec!["x"; 20_000] }).to_string();
+    stream.write_all(raw_post("/v1/embeddings", &body).as_bytes()).await.unwrap();
+    let mut other = server.connect().await;
+    loop {
+        let request = b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        other.write_all(request).await.unwrap();
+        let (_, status) = read_reply(&mut other).await;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        if status["gateway"]["accepted"] == 1 && status["gateway"]["connections"] == 1 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What an HTTP gateway records as it happens: requests, and who waits for a turn.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{Counter, Gauge};
+
+use crate::names::{self, CANCELLED};
+use crate::registry::{Registry, Samples};
+
+/// The series of a gateway, found once. Cheap to clone.
+#[derive(Clone)]
+pub struct GatewayMetrics {
+    series: Arc<GatewaySeries>,
+}
+
+struct GatewaySeries {
+    dialects: Vec<Dialect>,
+    queue_depth: Gauge,
+    queue_wait: Samples,
+}
+
+struct Dialect {
+    name: &'static str,
+    in_flight: Gauge,
+    latency: Samples,
+    statuses: Vec<(&'static str, Counter)>,
+}
+
+/// An HTTP request that goes on. Dropping it counts it as `cancelled`: its client hung up, or its handler panicked.
+#[must_use = "a request that is dropped counts as cancelled"]
+pub struct GatewayRequest {
+    gateway: GatewayMetrics,
+    dialect: usize,
+    started: Instant,
+    status: Option<u16>,
+}
+
+/// A place in the queue. Dropping it leaves the queue, to be served or because the caller gave up.
+#[must_use = "the place is given up when this is dropped"]
+pub struct QueuePlace {
+    gateway: GatewayMetrics,
+    since: Instant,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
+        let [dialects, statuses] =
+            [0, 1].map(|at| names::GATEWAY_REQUESTS.labels[at].values.fixed().iter().copied());
+        let dialects = dialects
+            .map(|name| Dialect {
+                name,
+                in_flight: registry.gauge(&names::GATEWAY_IN_FLIGHT, &[name]),
+                latency: registry.samples(&names::GATEWAY_LATENCY, &[name]),
+                statuses: statuses
+                    .clone()
+                    .map(|status| (status, registry.counter(&names::GATEWAY_REQUESTS, &[name, status])))
+                    .collect(),
+            })
+            .collect();
+        let series = GatewaySeries {
+            dialects,
+            queue_depth: registry.gauge(&names::QUEUE_DEPTH, &[]),
+            queue_wait: registry.samples(&names::QUEUE_WAIT, &[]),
+        };
+        Self { series: Arc::new(series) }
+    }
+
+    /// A request in a dialect (`openai`, `ollama`, `tei`, `native`) begins.
+    pub fn request(&self, dialect: &str) -> GatewayRequest {
+        let dialects = &self.series.dialects;
+        let known = dialects.iter().position(|known| known.name == dialect);
+        // `other` is the last of its set.
+        let dialect = known.unwrap_or(dialects.len() - 1);
+        dialects[dialect].in_flight.increment(1.0);
+        GatewayRequest { gateway: self.clone(), dialect, started: Instant::now(), status: None }
+    }
+
+    /// A request begins to wait for its turn.
+    pub fn wait(&self) -> QueuePlace {
+        self.series.queue_depth.increment(1.0);
+        QueuePlace { gateway: self.clone(), since: Instant::now() }
+    }
+}
+
+impl GatewayRequest {
+    /// It was answered with an HTTP status. What was being sent until now belongs to its time.
+    pub fn answered(mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for GatewayRequest {
+    fn drop(&mut self) {
+        let dialect = &self.gateway.series.dialects[self.dialect];
+        dialect.in_flight.decrement(1.0);
+        match self.status {
+            Some(status) => {
+                dialect.latency.record(self.started.elapsed().as_secs_f64());
+                dialect.count(&status.to_string(), &format!("{}xx", status / 100));
+            }
+            None => dialect.count(CANCELLED, CANCELLED),
+        }
+    }
+}
+
+impl Drop for QueuePlace {
+    fn drop(&mut self) {
+        let series = &self.gateway.series;
+        series.queue_depth.decrement(1.0);
+        series.queue_wait.record(self.since.elapsed().as_secs_f64());
+    }
+}
+
+impl Dialect {
+    /// Counts a status under its own name, else under that of its class. What is no status is our fault.
+    fn count(&self, status: &str, class: &str) {
+        let find = |wanted: &str| self.statuses.iter().find(|(name, _)| *name == wanted);
+        if let Some((_, counter)) = find(status).or_else(|| find(class)).or_else(|| find("5xx")) {
+            counter.increment(1);
+        }
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),+) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+opaque_debug!(GatewayMetrics, GatewayRequest, QueuePlace);

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+pub mod names;
+
+mod config;
+mod figures;
+mod gateway;
+mod metered;
+mod metrics;
+mod page;
+mod registry;
+
+pub use config::MetricsConfig;
+pub use figures::{
+    BreakerFigures, BreakerState, ByReason, CacheFigures, E5Figures, OllamaFigures, RolloutFigures,
+    RouteFigures, RouterFigures, SideFigures, TierFigures,
+};
+pub use gateway::{GatewayMetrics, GatewayRequest, QueuePlace};
+pub use metered::Metered;
+pub use metrics::Metrics;
+pub use page::render as metrics_page;

@@ -1,0 +1,262 @@
+//! Every series of the table, registered once with the exporter, and found by its closed labels.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use embed_core::{Error, ErrorKind, Result};
+use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::MetricsConfig;
+use crate::names::{self, FORCED, Kind, Label, Metric, OTHER, PINNED, Values};
+
+/// Samples of histograms lie in a list until somebody renders, and for ever if nobody does. So after this many they
+/// are sorted into their buckets by whoever brings the last one. That takes it a good tenth of a millisecond, and
+/// the list a few hundred kilobytes at most.
+const SAMPLES_HELD: u32 = 4096;
+
+/// One version holds for the whole workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The exporter and what is registered with it.
+pub(crate) struct Registry {
+    pub(crate) recorder: Arc<PrometheusRecorder>,
+    exporter: PrometheusHandle,
+    config: MetricsConfig,
+    /// By the metric's name without prefix.
+    families: HashMap<&'static str, Vec<Series>>,
+    samples: AtomicU32,
+}
+
+struct Series {
+    labels: Vec<String>,
+    handle: Handle,
+}
+
+#[derive(Clone)]
+enum Handle {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+/// A histogram whose samples never pile up.
+pub(crate) struct Samples {
+    histogram: Histogram,
+    registry: Arc<Registry>,
+}
+
+/// Figures that were read elsewhere, added up by series: what isn't in a label's set is `other`, so that two
+/// figures may meet in one series.
+pub(crate) struct Snapshot<'r> {
+    registry: &'r Registry,
+    counts: BTreeMap<(&'static str, usize), u64>,
+    levels: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Registry {
+    pub(crate) fn new(config: MetricsConfig) -> Result<Self> {
+        config.check()?;
+        let mut builder = PrometheusBuilder::new();
+        for metric in names::all() {
+            if let Kind::Histogram(buckets) = metric.kind {
+                let name = Matcher::Full(full_name(&config, metric));
+                builder = builder.set_buckets_for_metric(name, buckets.bounds).map_err(|error| {
+                    Error::new(ErrorKind::Internal, "the exporter refuses a table of buckets")
+                        .with_context("metric", metric.name)
+                        .with_source(error)
+                })?;
+            }
+        }
+        let recorder = builder.build_recorder();
+        let families =
+            names::all().map(|metric| (metric.name, register(&recorder, &config, metric))).collect();
+        let exporter = recorder.handle();
+        Ok(Self { recorder: Arc::new(recorder), exporter, config, families, samples: AtomicU32::new(0) })
+    }
+
+    /// Version and revision, as the labels of the metric that shows them.
+    pub(crate) fn build(&self) -> [&str; 2] {
+        [VERSION, &self.config.revision]
+    }
+
+    /// Services and models that series exist for, `other` included.
+    pub(crate) fn models(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.families[names::EMBEDDING_REQUESTS.name].iter().filter_map(|series| {
+            match series.labels.as_slice() {
+                [service, model] => Some((service.as_str(), model.as_str())),
+                _ => None,
+            }
+        })
+    }
+
+    pub(crate) fn render(&self) -> String {
+        self.exporter.render()
+    }
+
+    pub(crate) fn counter(&self, metric: &Metric, labels: &[&str]) -> Counter {
+        match self.handle(metric, labels) {
+            Some(Handle::Counter(counter)) => counter.clone(),
+            _ => unreachable_in_the_table(metric, Counter::noop()),
+        }
+    }
+
+    pub(crate) fn gauge(&self, metric: &Metric, labels: &[&str]) -> Gauge {
+        match self.handle(metric, labels) {
+            Some(Handle::Gauge(gauge)) => gauge.clone(),
+            _ => unreachable_in_the_table(metric, Gauge::noop()),
+        }
+    }
+
+    pub(crate) fn samples(self: &Arc<Self>, metric: &Metric, labels: &[&str]) -> Samples {
+        let histogram = match self.handle(metric, labels) {
+            Some(Handle::Histogram(histogram)) => histogram.clone(),
+            _ => unreachable_in_the_table(metric, Histogram::noop()),
+        };
+        Samples { histogram, registry: Arc::clone(self) }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { registry: self, counts: BTreeMap::new(), levels: BTreeMap::new() }
+    }
+
+    fn handle(&self, metric: &Metric, labels: &[&str]) -> Option<&Handle> {
+        let at = self.find(metric, labels)?;
+        Some(&self.families.get(metric.name)?[at].handle)
+    }
+
+    /// Where in its family the series of these labels is, once each label is in its set.
+    fn find(&self, metric: &Metric, labels: &[&str]) -> Option<usize> {
+        debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
+        let mut known = Vec::with_capacity(labels.len());
+        for (label, value) in metric.labels.iter().zip(labels) {
+            let set = values(&self.config, label, known.last().copied());
+            known.push(if set.contains(value) { *value } else { OTHER });
+        }
+        self.families.get(metric.name)?.iter().position(|series| series.labels == known)
+    }
+}
+
+impl Samples {
+    pub(crate) fn record(&self, sample: f64) {
+        self.histogram.record(sample);
+        let before = self.registry.samples.fetch_add(1, Ordering::Relaxed);
+        if before % SAMPLES_HELD == SAMPLES_HELD - 1 {
+            self.registry.exporter.run_upkeep();
+        }
+    }
+}
+
+impl Snapshot<'_> {
+    /// Adds to what a counter has counted since the start.
+    pub(crate) fn count(&mut self, metric: &Metric, labels: &[&str], count: u64) {
+        if let Some((name, at)) = self.find(metric, labels) {
+            *self.counts.entry((name, at)).or_default() += count;
+        }
+    }
+
+    /// Adds to the level of a gauge. The metric's gauges that aren't named in this snapshot are set to 0.
+    pub(crate) fn level(&mut self, metric: &Metric, labels: &[&str], level: f64) {
+        if let Some((name, at)) = self.find(metric, labels) {
+            let series = self.registry.families[name].len();
+            self.levels.entry(name).or_insert_with(|| vec![0.0; series])[at] += level;
+        }
+    }
+
+    /// Shows everything.
+    pub(crate) fn show(self) {
+        for ((name, at), count) in self.counts {
+            match &self.registry.families[name][at].handle {
+                Handle::Counter(counter) => counter.absolute(count),
+                Handle::Gauge(_) | Handle::Histogram(_) => {}
+            }
+        }
+        for (name, levels) in self.levels {
+            for (series, level) in self.registry.families[name].iter().zip(levels) {
+                if let Handle::Gauge(gauge) = &series.handle {
+                    gauge.set(level);
+                }
+            }
+        }
+    }
+
+    fn find(&self, metric: &Metric, labels: &[&str]) -> Option<(&'static str, usize)> {
+        let (name, _) = self.registry.families.get_key_value(metric.name)?;
+        Some((name, self.registry.find(metric, labels)?))
+    }
+}
+
+fn full_name(config: &MetricsConfig, metric: &Metric) -> String {
+    format!("{}_{}", config.prefix, metric.name)
+}
+
+fn register(recorder: &PrometheusRecorder, config: &MetricsConfig, metric: &Metric) -> Vec<Series> {
+    static METADATA: Metadata<'static> = Metadata::new("embed_metrics", Level::INFO, None);
+    let name = full_name(config, metric);
+    let (described, help) = (name.clone().into(), metric.help.into());
+    match metric.kind {
+        Kind::Counter => recorder.describe_counter(described, None, help),
+        Kind::Gauge => recorder.describe_gauge(described, None, help),
+        Kind::Histogram(_) => recorder.describe_histogram(described, None, help),
+    }
+    let mut rows = vec![Vec::new()];
+    for label in metric.labels {
+        rows = rows
+            .into_iter()
+            .flat_map(|row: Vec<&str>| {
+                let set = values(config, label, row.last().copied());
+                set.into_iter().map(move |value| [row.as_slice(), &[value]].concat())
+            })
+            .collect();
+    }
+    rows.into_iter()
+        .map(|row| {
+            let pairs = metric.labels.iter().zip(&row);
+            let labels: Vec<_> =
+                pairs.map(|(label, value)| metrics::Label::new(label.name, (*value).to_owned())).collect();
+            let key = Key::from_parts(name.clone(), labels);
+            let handle = match metric.kind {
+                Kind::Counter => Handle::Counter(recorder.register_counter(&key, &METADATA)),
+                Kind::Gauge => Handle::Gauge(recorder.register_gauge(&key, &METADATA)),
+                Kind::Histogram(_) => Handle::Histogram(recorder.register_histogram(&key, &METADATA)),
+            };
+            Series { labels: row.into_iter().map(ToOwned::to_owned).collect(), handle }
+        })
+        .collect()
+}
+
+/// What a label may say, each once; `before` is the label before it.
+fn values<'c>(config: &'c MetricsConfig, label: &Label, before: Option<&str>) -> Vec<&'c str> {
+    fn open<'c>(names: impl IntoIterator<Item = &'c String>) -> Vec<&'c str> {
+        let mut values = Vec::new();
+        for name in names.into_iter().map(String::as_str) {
+            if !values.contains(&name) && name != OTHER {
+                values.push(name);
+            }
+        }
+        values.push(OTHER);
+        values
+    }
+    match label.values {
+        Values::Fixed(values) => values.to_vec(),
+        Values::Services => open(config.models.iter().map(|(service, _)| service)),
+        Values::Models => {
+            let here = config.models.iter().filter(|(service, _)| before == Some(service));
+            open(here.map(|(_, model)| model))
+        }
+        Values::Routes => open(&config.routes),
+        Values::Rules => [FORCED, PINNED].into_iter().chain(open(&config.rules)).collect(),
+        Values::Tiers => open(&config.tiers),
+        Values::Parts => open(&config.parts),
+        Values::Version => vec![VERSION],
+        Values::Revision => vec![config.revision.as_str()],
+    }
+}
+
+/// A metric was asked for as another kind than its own, or with a value that a fixed set lacks: a fault of this
+/// crate, which must not take a service down.
+fn unreachable_in_the_table<T>(metric: &Metric, nothing: T) -> T {
+    debug_assert!(false, "{} isn't asked for as the table has it", metric.name);
+    nothing
+}

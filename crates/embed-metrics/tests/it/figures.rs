@@ -1,0 +1,89 @@
+//! Figures of others, taken over.
+
+use std::time::Duration;
+
+use embed_metrics::{
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, OllamaFigures, RolloutFigures, RouterFigures,
+    TierFigures,
+};
+
+use crate::{Page, metrics};
+
+#[test]
+fn counters_follow_what_was_counted() {
+    let metrics = metrics();
+    for requests in [3, 5] {
+        metrics.observe_ollama(&OllamaFigures { pool_size: 10, requests, ..OllamaFigures::default() });
+        assert_eq!(Page::of(&metrics).get("ollama_requests_total", ""), requests as f64);
+    }
+    assert_eq!(Page::of(&metrics).get("ollama_pool_size", ""), 10.0);
+}
+
+#[test]
+fn what_meets_in_one_series_is_added_up() {
+    let metrics = metrics();
+    let tier = |tier, hits, bytes| TierFigures {
+        tier,
+        hits,
+        bytes: Some(bytes),
+        misses: vec![("absent", 2), ("gremlins", 3), ("moths", 4)],
+        ..TierFigures::default()
+    };
+    let tiers = vec![tier("memory", 7, 100), tier("disk", 1, 10), tier("tape", 2, 20)];
+    metrics.observe_cache(&CacheFigures { tiers, joined: 6, ..CacheFigures::default() });
+    let page = Page::of(&metrics);
+    assert_eq!(page.get("cache_hits_total", r#"tier="memory""#), 7.0);
+    assert_eq!(page.get("cache_hits_total", r#"tier="other""#), 3.0);
+    assert_eq!(page.get("cache_bytes", r#"tier="other""#), 30.0);
+    assert_eq!(page.get("cache_misses_total", r#"tier="memory",reason="absent""#), 2.0);
+    assert_eq!(page.get("cache_misses_total", r#"tier="memory",reason="other""#), 7.0);
+    assert_eq!(page.get("cache_joined_total", ""), 6.0);
+}
+
+#[test]
+fn a_breaker_is_in_one_state() {
+    let metrics = metrics();
+    let is = |part, state| BreakerFigures { part, state, openings: 1 };
+    let shown =
+        |state: &str| Page::of(&metrics).get("breakers", &format!(r#"part="route_ollama",state="{state}""#));
+    metrics.observe_breakers(&[
+        is("route_ollama", BreakerState::Open),
+        is("route_ollama", BreakerState::Closed),
+        is("tier_redis", BreakerState::Closed),
+    ]);
+    assert_eq!([shown("open"), shown("closed")], [1.0, 1.0]);
+    metrics.observe_breakers(&[
+        is("route_ollama", BreakerState::Closed),
+        is("route_ollama", BreakerState::Closed),
+    ]);
+    assert_eq!([shown("open"), shown("closed")], [0.0, 2.0], "one that is gone from the list is gone");
+    assert_eq!(Page::of(&metrics).get("breaker_openings_total", r#"part="route_ollama""#), 2.0);
+}
+
+#[test]
+fn a_rollout_shows_both_sides() {
+    let metrics = metrics();
+    metrics.observe_router(&RouterFigures::default());
+    let mut rollout =
+        RolloutFigures { share: 0.1, stopped: true, cosine: Some((0.99, 0.8)), ..Default::default() };
+    rollout.candidate.calls = 10;
+    rollout.candidate.failed = 4;
+    rollout.candidate.percentiles = [1, 2, 3].map(Duration::from_secs);
+    metrics.observe_router(&RouterFigures { rollout: Some(rollout), ..RouterFigures::default() });
+    let page = Page::of(&metrics);
+    assert_eq!(page.get("rollout_share_ratio", ""), 0.1);
+    assert_eq!(page.get("rollout_stopped", ""), 1.0);
+    assert_eq!(page.get("rollout_calls", r#"side="candidate",result="answered""#), 6.0);
+    assert_eq!(page.get("rollout_text_seconds", r#"side="candidate",percentile="p95""#), 2.0);
+    assert_eq!(page.get("shadow_cosine", r#"of="lowest""#), 0.8);
+}
+
+#[test]
+fn padding_is_a_share_of_what_ran() {
+    let metrics = metrics();
+    let figures = E5Figures { threads: 2, prefixed_texts: 1, tokens: 300, padding: 100 };
+    metrics.observe_e5(&figures);
+    assert_eq!(Page::of(&metrics).get("e5_padding_ratio", ""), 0.25);
+    metrics.observe_e5(&E5Figures { padding: 0, ..figures });
+    assert_eq!(Page::of(&metrics).get("e5_padding_ratio", ""), 0.0);
+}

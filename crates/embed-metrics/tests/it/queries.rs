@@ -1,0 +1,239 @@
+//! The queries of the dashboard and of the rules, and that they ask for what the table has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use embed_metrics::names::{self, Kind, Values};
+use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
+use serde_json::Value;
+
+/// A query, and where it stands.
+pub(crate) struct Query {
+    pub(crate) name: String,
+    pub(crate) expr: String,
+    /// It is true when something is wrong, so a healthy service gives it nothing.
+    pub(crate) alert: bool,
+}
+
+/// A file of the docs.
+pub(crate) fn docs(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(path)
+}
+
+/// Every query of dashboard and rules, with Grafana's variables filled in as Grafana does for "all".
+pub(crate) fn all() -> Vec<Query> {
+    let dashboard = dashboard();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let name = format!("panel {} {}", panel["title"], target["refId"]);
+            queries.push(Query { name, expr: filled_in(target["expr"].as_str().unwrap()), alert: false });
+        }
+    }
+    let rules: Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(docs("prometheus/alerts.yml")).unwrap()).unwrap();
+    for rule in
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap())
+    {
+        let (kind, name) =
+            ["alert", "record"].into_iter().find_map(|kind| Some((kind, rule[kind].as_str()?))).unwrap();
+        let expr = rule["expr"].as_str().unwrap().to_owned();
+        queries.push(Query { name: format!("{kind} {name}"), expr, alert: kind == "alert" });
+    }
+    queries
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&fs::read_to_string(docs("grafana/embed.json")).unwrap()).unwrap()
+}
+
+fn filled_in(query: &str) -> String {
+    let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$service", ".*");
+    assert!(!query.contains('$'), "a variable that this test doesn't know: {query}");
+    query
+}
+
+/// What an alert looks at: its sides without the comparison that makes it one.
+pub(crate) fn looked_at(expr: &Expr) -> Vec<String> {
+    match expr {
+        Expr::Paren(paren) => looked_at(&paren.expr),
+        Expr::Binary(binary) if binary.op.is_comparison_operator() => looked_at(&binary.lhs),
+        Expr::Binary(binary) if binary.op.is_set_operator() => {
+            [looked_at(&binary.lhs), looked_at(&binary.rhs)].concat()
+        }
+        Expr::Call(call) if call.func.name == "absent" => {
+            call.args.args.iter().map(ToString::to_string).collect()
+        }
+        other => vec![other.to_string()],
+    }
+}
+
+#[test]
+fn every_query_asks_for_what_there_is() {
+    let recorded: BTreeSet<_> =
+        all().iter().filter_map(|query| Some(query.name.strip_prefix("record ")?.to_owned())).collect();
+    let mut asked = BTreeSet::new();
+    for Query { name, expr, .. } in all() {
+        let parsed = parser::parse(&expr).unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &parsed, &recorded, &mut asked);
+    }
+    let all: BTreeSet<_> = names::all().map(|metric| metric.name.to_owned()).collect();
+    let forgotten: Vec<_> = all.difference(&asked).collect();
+    // What the other panels show as well: truncations of back ends are those of callers, less the cached ones.
+    assert_eq!(
+        forgotten,
+        ["backend_requests_total", "backend_truncations_total"],
+        "metrics that nobody looks at"
+    );
+}
+
+/// Checks each selector, and that what is grouped by is there.
+fn check(name: &str, expr: &Expr, recorded: &BTreeSet<String>, asked: &mut BTreeSet<String>) {
+    let mut inner = |expr: &Expr| check(name, expr, recorded, asked);
+    match expr {
+        Expr::Aggregate(aggregate) => {
+            inner(&aggregate.expr);
+            if let Some(LabelModifier::Include(labels)) = &aggregate.modifier {
+                let there = labels_of(&aggregate.expr);
+                for label in &labels.labels {
+                    assert!(
+                        there.contains(label.as_str()),
+                        "{name} groups by {label}, which nothing inside has"
+                    );
+                }
+            }
+        }
+        Expr::Unary(unary) => inner(&unary.expr),
+        Expr::Binary(binary) => {
+            inner(&binary.lhs);
+            inner(&binary.rhs);
+        }
+        Expr::Paren(paren) => inner(&paren.expr),
+        Expr::Subquery(subquery) => inner(&subquery.expr),
+        Expr::Call(call) => call.args.args.iter().for_each(|arg| inner(arg)),
+        Expr::MatrixSelector(matrix) => check_selector(name, &matrix.vs, recorded, asked),
+        Expr::VectorSelector(selector) => check_selector(name, selector, recorded, asked),
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
+        Expr::Extension(_) => panic!("{name} has what Prometheus doesn't know"),
+    }
+}
+
+fn check_selector(
+    name: &str,
+    selector: &VectorSelector,
+    recorded: &BTreeSet<String>,
+    asked: &mut BTreeSet<String>,
+) {
+    let metric = selector.name.as_deref().unwrap_or_else(|| panic!("{name} has a selector without a name"));
+    if recorded.contains(metric) {
+        return;
+    }
+    let labels =
+        labels_of_metric(metric).unwrap_or_else(|| panic!("{name} asks for {metric}, which isn't there"));
+    for Matcher { name: label, op, value } in &selector.matchers.matchers {
+        let values =
+            labels.get(label.as_str()).unwrap_or_else(|| panic!("{name}: {metric} has no label {label}"));
+        let Some(Values::Fixed(values)) = values else { continue };
+        let wanted: Vec<&str> = match op {
+            MatchOp::Equal | MatchOp::NotEqual => vec![value],
+            MatchOp::Re(_) | MatchOp::NotRe(_) if value == ".*" => vec![],
+            MatchOp::Re(_) | MatchOp::NotRe(_) => value.split('|').collect(),
+        };
+        for value in wanted {
+            assert!(values.contains(&value), "{name}: {label} of {metric} is never {value}");
+        }
+    }
+    asked.insert(base_name(metric).to_owned());
+}
+
+/// Labels of everything inside, and those that Prometheus adds.
+fn labels_of(expr: &Expr) -> BTreeSet<String> {
+    match expr {
+        Expr::Aggregate(aggregate) => match &aggregate.modifier {
+            Some(LabelModifier::Include(labels)) => labels.labels.iter().cloned().collect(),
+            _ => BTreeSet::new(),
+        },
+        Expr::Unary(unary) => labels_of(&unary.expr),
+        Expr::Binary(binary) => labels_of(&binary.lhs),
+        Expr::Paren(paren) => labels_of(&paren.expr),
+        Expr::Subquery(subquery) => labels_of(&subquery.expr),
+        Expr::Call(call) => call.args.args.iter().flat_map(|arg| labels_of(arg)).collect(),
+        Expr::MatrixSelector(matrix) => selector_labels(&matrix.vs),
+        Expr::VectorSelector(selector) => selector_labels(selector),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn selector_labels(selector: &VectorSelector) -> BTreeSet<String> {
+    let labels = selector.name.as_deref().and_then(labels_of_metric).unwrap_or_default();
+    labels.into_keys().map(ToOwned::to_owned).collect()
+}
+
+/// The labels of a series and their sets; `None` for those that a scrape adds or buckets have.
+fn labels_of_metric(name: &str) -> Option<BTreeMap<&'static str, Option<Values>>> {
+    let base = base_name(name);
+    let metric = names::all().find(|metric| metric.name == base)?;
+    let in_buckets = matches!(metric.kind, Kind::Histogram(_));
+    // A histogram has no series of its bare name, and nothing else has buckets.
+    if in_buckets == name.ends_with(base) {
+        return None;
+    }
+    let mut labels: BTreeMap<_, _> =
+        metric.labels.iter().map(|label| (label.name, Some(label.values))).collect();
+    labels.insert("instance", None);
+    if name.ends_with("_bucket") {
+        labels.insert("le", None);
+    }
+    Some(labels)
+}
+
+/// The name in the table.
+fn base_name(series: &str) -> &str {
+    let name = series.strip_prefix("tmws_").unwrap_or_default();
+    ["_bucket", "_sum", "_count"]
+        .into_iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .filter(|base| names::all().any(|metric| metric.name == *base))
+        .unwrap_or(name)
+}
+
+#[test]
+fn alerts_say_what_to_do() {
+    let rules: Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(docs("prometheus/alerts.yml")).unwrap()).unwrap();
+    let tests = fs::read_to_string(docs("prometheus/alerts_test.yml")).unwrap();
+    let rules =
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    for rule in rules.filter(|rule| rule["alert"].is_string()) {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(["page", "ticket", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        assert!(
+            rule["annotations"]["summary"].is_string() && rule["annotations"]["description"].is_string(),
+            "{name}"
+        );
+        assert!(tests.contains(&format!("alertname: {name}\n")), "{name} has no test in alerts_test.yml");
+    }
+}
+
+#[test]
+fn panels_stand_side_by_side() {
+    let dashboard = dashboard();
+    let mut ids = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()));
+        let at = |field: &str| panel["gridPos"][field].as_u64().unwrap();
+        for x in at("x")..at("x") + at("w") {
+            assert!(x < 24);
+            for y in at("y")..at("y") + at("h") {
+                assert!(taken.insert((x, y)), "{} stands on another panel", panel["title"]);
+            }
+        }
+        if panel["type"] != "row" {
+            assert!(!panel["description"].as_str().unwrap().is_empty(), "{}", panel["title"]);
+            assert_eq!(panel["datasource"]["uid"], "${datasource}");
+        }
+    }
+}
