@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use embed_testkit::ollama::OllamaDouble;
+use embed_testkit::ollama::{Fault, OllamaDouble};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -94,16 +93,23 @@ impl Collection {
         run
     }
 
-    /// The requests that a start takes before the first row.
-    fn requests_to_start(&self) -> usize {
+    /// The requests that a start takes before the first row, and how many of them embed something.
+    fn requests_to_start(&self) -> (usize, usize) {
         let other = Self::new("");
         other.migrate();
-        other.double.requests().len()
+        (other.double.requests().len(), other.double.requests_for("/api/embed").len())
+    }
+
+    /// Lets this go wrong with requests for rows, once so many were answered.
+    fn fail_after(&self, requests: usize, faults: impl IntoIterator<Item = Fault>) {
+        let (_, first) = self.requests_to_start();
+        self.double.fail(vec![Fault::None; first + requests]);
+        self.double.fail(faults);
     }
 
     /// Starts, and waits until so many requests for rows have come.
     fn start_until(&self, requests: usize) -> Child {
-        let before = self.double.requests().len() + self.requests_to_start();
+        let before = self.double.requests().len() + self.requests_to_start().0;
         let child = self.command(&[]).spawn().unwrap();
         self.runtime.block_on(self.double.reached(before + requests));
         child
@@ -302,10 +308,8 @@ fn two_hundred_thousand_rows_take_no_more_memory_than_a_thousand() {
     let peak = |rows: usize| {
         let there = format!("{{\"space\":\"{TARGET}\",\"text\":\"{}\"}}\n", "word ".repeat(20)).repeat(rows);
         let collection = Collection::new(&(there + &old_rows(1)));
-        let child = collection.start_until(0);
-        collection.double.change(|script| script.embed_time = Duration::from_secs(600));
-        let requests = collection.double.requests().len();
-        collection.runtime.block_on(collection.double.reached(requests + 1));
+        collection.fail_after(0, [Fault::Silence]);
+        let child = collection.start_until(1);
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         kill(child);
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

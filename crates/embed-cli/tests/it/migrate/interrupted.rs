@@ -99,6 +99,7 @@ fn a_back_end_that_goes_leaves_what_is_done_to_go_on_with() {
     collection.migrate();
     let whole = collection.written();
     fs::remove_file(collection.output()).unwrap();
+    collection.double.change(|script| script.embed_time = Duration::from_millis(1));
     let child = collection.start_until(20);
     let port = collection.double.port();
     drop(std::mem::replace(
@@ -119,11 +120,9 @@ fn a_back_end_that_goes_leaves_what_is_done_to_go_on_with() {
 #[test]
 fn a_model_that_is_gone_is_no_error_of_each_row() {
     let collection = Collection::new(&old_rows(2000));
-    collection.double.change(|script| script.embed_time = Duration::from_millis(1));
-    let child = collection.start_until(5);
-    let missing = || Fault::Error(404, "model \"all-minilm\" not found, try pulling it first".to_owned());
-    collection.double.fail((0..100).map(|_| missing()));
-    let run = wait(child);
+    let missing = Fault::Error(404, "model \"all-minilm\" not found, try pulling it first".to_owned());
+    collection.fail_after(5, vec![missing; 100]);
+    let run = collection.run(&[]);
     assert_eq!((run.code, run.out.as_str()), (Some(3), ""), "{run:?}");
     assert!(run.error().contains("ollama pull all-minilm"), "{}", run.err);
     collection.double.heal();
@@ -164,7 +163,7 @@ fn twenty_thousand_rows_and_ten_kills_give_the_output_of_an_uninterrupted_run() 
     let mut kept = 0;
     for kill_number in 0..10_u64 {
         // Fewer than there are requests in all, so that each run is killed before it ends.
-        let requests = 1 + random.hash_one(kill_number) % 50;
+        let requests = 1 + random.hash_one(kill_number) % 45;
         kill(collection.start_until(requests as usize));
         let rows = fs::read(collection.partial()).unwrap().iter().filter(|&&byte| byte == b'\n').count();
         assert!(rows >= kept, "{kept} rows were there and {rows} are left");
