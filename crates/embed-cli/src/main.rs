@@ -10,13 +10,15 @@ mod pipeline;
 mod progress;
 mod service;
 mod settings;
+mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use embed_core::Error;
+use embed_core::{Error, ErrorKind};
 use embed_e5::assets::DataHome;
+use tokio::runtime::Builder;
 
 use crate::exit::Exit;
 use crate::settings::Settings;
@@ -50,6 +52,7 @@ enum Command {
     /// Move partitions from one route to another, step by step.
     Rollout(commands::rollout::RolloutArgs),
     Migrate(commands::migrate::MigrateArgs),
+    Serve(commands::serve::ServeArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -61,8 +64,7 @@ enum Command {
     Config(commands::config::ConfigArgs),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let checked = match &cli.command {
@@ -74,7 +76,15 @@ async fn main() -> ExitCode {
     if let Err(conflict) = checked {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
-    exit::report(run(cli, &matches).await)
+    let mut runtime = match &cli.command {
+        Command::Serve(_) => Builder::new_multi_thread(),
+        // One thread waits; what embeds has threads of its own.
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build().map_err(|error| {
+        Error::new(ErrorKind::Internal, "the system gives no threads or no events").with_source(error)
+    });
+    exit::report(runtime.and_then(|runtime| runtime.block_on(run(cli, &matches))))
 }
 
 async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
@@ -95,6 +105,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
             commands::models::run(args, home?).await
         }
         Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
+        Command::Serve(args) => commands::serve::run(args, home?, &settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,

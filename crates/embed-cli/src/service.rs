@@ -70,7 +70,8 @@ impl Settings {
         self.join(e5, ollama).await
     }
 
-    async fn join(
+    /// A router over what the service needs of two routes.
+    pub(crate) async fn join(
         &self,
         e5: impl Future<Output = Result<Route, Error>>,
         ollama: impl Future<Output = Result<Route, Error>>,
@@ -111,11 +112,11 @@ impl Settings {
         Ok(router)
     }
 
-    async fn connect_ollama(&self) -> Result<OllamaEmbedder, Error> {
+    pub(crate) async fn connect_ollama(&self) -> Result<OllamaEmbedder, Error> {
         OllamaEmbedder::connect(self.ollama.clone()).await
     }
 
-    async fn load_e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
+    pub(crate) async fn load_e5(&self, home: DataHome) -> Result<E5Embedder, Error> {
         E5Embedder::load(self.e5.clone().with_home(home)).await
     }
 }

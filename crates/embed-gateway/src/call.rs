@@ -109,7 +109,9 @@ impl State {
         if let Some(partition) = &context.partition {
             template = template.with_partition(Arc::clone(partition));
         }
-        // WIRE: `ask.offer.entry.route` goes into the request as `with_route`, once `EmbedRequest` has it.
+        if let Some(route) = &ask.offer.entry.route {
+            template = template.with_route(Arc::clone(route));
+        }
         let mut pieces = Vec::with_capacity(texts.len().div_ceil(limits.piece_rows));
         let mut start = 0;
         let mut bytes = 0;

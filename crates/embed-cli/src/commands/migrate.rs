@@ -6,7 +6,6 @@ mod row;
 mod source;
 mod tally;
 
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use crate::output::print;
 use crate::pipeline::{Batch, in_batches};
 use crate::service::{Service, parse_role, parse_truncation};
 use crate::settings::{Settings, flags};
+use crate::signals::wait_for_signal;
 
 /// Embed a collection anew with another model.
 ///
@@ -272,7 +272,6 @@ fn lines(batch: &Batch<Row>, response: &EmbedResponse, tally: &mut Tally) -> Res
     Ok(lines)
 }
 
-/// Waits until somebody asks the process to end.
 async fn stop_signal() -> Error {
     let stopped = match wait_for_signal().await {
         Ok(()) => Error::new(ErrorKind::Unavailable, "stopped by a signal; the same command goes on"),
@@ -281,20 +280,4 @@ async fn stop_signal() -> Error {
         }
     };
     stopped.temporary()
-}
-
-#[cfg(unix)]
-async fn wait_for_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        stopped = tokio::signal::ctrl_c() => stopped,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
 }

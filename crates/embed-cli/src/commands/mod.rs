@@ -10,3 +10,4 @@ pub(crate) mod models;
 pub(crate) mod ollama;
 pub(crate) mod rollout;
 pub(crate) mod route;
+pub(crate) mod serve;

@@ -5,6 +5,7 @@ use std::env;
 
 use embed_ollama::ollama_host;
 
+use super::kind::switch;
 use super::table::{Setting, TABLE};
 use super::{Draft, Origin, nearest};
 use crate::cache::Place;
@@ -96,11 +97,11 @@ pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
 
 /// The older switch turns a cache off, and one that is off on. Where it is, others say.
 fn cache_switch(value: &str, draft: &mut Draft) {
-    let place = match value.to_lowercase().as_str() {
-        "false" | "0" | "no" | "off" => "off",
-        "true" | "1" | "yes" | "on" if draft.settings.cache.place == Place::Off => "auto",
-        "true" | "1" | "yes" | "on" => return,
-        _ => return draft.problems.push(format!("{CACHE_SWITCH}: must be true or false")),
+    let place = match switch(value) {
+        Some(false) => "off",
+        Some(true) if draft.settings.cache.place == Place::Off => "auto",
+        Some(true) => return,
+        None => return draft.problems.push(format!("{CACHE_SWITCH}: must be true or false")),
     };
     if let Some(setting) = Setting::by_key("cache.place") {
         draft.set(setting, Origin::Variable(CACHE_SWITCH), place);

@@ -1,5 +1,6 @@
 //! What a setting can be: how it is read from a text and from TOML, and what its user is told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValue;
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
         set: fn(&mut Settings, &str) -> Result<(), Error>,
         get: fn(&Settings) -> Option<String>,
     },
+    /// The path of a file.
+    Path { set: fn(&mut Settings, PathBuf), get: fn(&Settings) -> Option<&PathBuf> },
     /// Several texts, described by `what`; separated by commas outside TOML.
     Texts {
         what: &'static str,
@@ -41,6 +44,8 @@ pub(crate) enum Kind {
     Count { most: u64, set: fn(&mut Settings, u64), get: fn(&Settings) -> Option<u64> },
     /// A number of requests, or the name of a [`Preset`].
     Pool { set: fn(&mut Settings, u64), get: fn(&Settings) -> u64 },
+    /// On or off.
+    Switch { set: fn(&mut Settings, bool), get: fn(&Settings) -> bool },
     /// Seconds, whole or not.
     Seconds { least: f64, set: fn(&mut Settings, Duration), get: fn(&Settings) -> Option<Duration> },
 }
@@ -50,6 +55,7 @@ impl Kind {
     pub(crate) fn allowed(&self) -> String {
         match self {
             Self::Text { what, .. } | Self::Texts { what, .. } => (*what).to_owned(),
+            Self::Path { .. } => "the path of a file".to_owned(),
             Self::Choice { of, .. } => {
                 let names: Vec<_> = of().iter().map(|value| value.get_name().to_owned()).collect();
                 format!("one of {}", names.join(", "))
@@ -58,6 +64,7 @@ impl Kind {
             Self::Pool { .. } => format!(
                 "a whole number from 1 to {LARGEST_POOL}, or development, staging, production or high_traffic"
             ),
+            Self::Switch { .. } => "true or false".to_owned(),
             Self::Seconds { least, .. } => format!("a number of seconds from {least} to {LONGEST}"),
         }
     }
@@ -66,8 +73,11 @@ impl Kind {
     pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Error> {
         let refuse = || self.refusal();
         match self {
-            Self::Text { .. } | Self::Texts { .. } if text.is_empty() => return Err(refuse()),
+            Self::Text { .. } | Self::Texts { .. } | Self::Path { .. } if text.is_empty() => {
+                return Err(refuse());
+            }
             Self::Text { set, .. } => set(settings, text)?,
+            Self::Path { set, .. } => set(settings, text.into()),
             Self::Texts { set, .. } => set(settings, &text.split(',').map(str::trim).collect::<Vec<_>>())?,
             Self::Choice { of, set, .. } => {
                 let of = of();
@@ -79,6 +89,7 @@ impl Kind {
                 let preset = || Preset::by_name(text).ok().map(|preset| preset.pool_size() as u64);
                 set(settings, count(text, LARGEST_POOL).or_else(preset).ok_or_else(refuse)?);
             }
+            Self::Switch { set, .. } => set(settings, switch(text).ok_or_else(refuse)?),
             Self::Seconds { least, set, .. } => {
                 let seconds = text.parse().ok().filter(|seconds| (*least..=LONGEST).contains(seconds));
                 set(settings, seconds.map(Duration::from_secs_f64).ok_or_else(refuse)?);
@@ -91,12 +102,17 @@ impl Kind {
     pub(super) fn text_of(&self, value: &DeValue<'_>) -> Result<String, Error> {
         let text = match (self, value) {
             (
-                Self::Text { .. } | Self::Texts { .. } | Self::Choice { .. } | Self::Pool { .. },
+                Self::Text { .. }
+                | Self::Texts { .. }
+                | Self::Path { .. }
+                | Self::Choice { .. }
+                | Self::Pool { .. },
                 DeValue::String(text),
             ) => Some(text.to_string()),
             (Self::Count { .. } | Self::Pool { .. } | Self::Seconds { .. }, DeValue::Integer(number)) => {
                 i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
             }
+            (Self::Switch { .. }, DeValue::Boolean(on)) => Some(on.to_string()),
             (Self::Seconds { .. }, DeValue::Float(number)) => Some(number.as_str().to_owned()),
             (Self::Texts { .. }, DeValue::Array(texts)) => {
                 let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
@@ -111,10 +127,12 @@ impl Kind {
     pub(crate) fn get(&self, settings: &Settings) -> Option<Value> {
         Some(match self {
             Self::Text { get, .. } => get(settings)?.into(),
+            Self::Path { get, .. } => get(settings)?.display().to_string().into(),
             Self::Texts { get, .. } => get(settings).into(),
             Self::Choice { get, .. } => get(settings).into(),
             Self::Count { get, .. } => get(settings)?.into(),
             Self::Pool { get, .. } => get(settings).into(),
+            Self::Switch { get, .. } => get(settings).into(),
             Self::Seconds { get, .. } => {
                 let time = get(settings)?;
                 if time.subsec_nanos() == 0 { time.as_secs().into() } else { time.as_secs_f64().into() }
@@ -129,4 +147,13 @@ impl Kind {
 
 fn count(text: &str, most: u64) -> Option<u64> {
     text.parse().ok().filter(|count| (1..=most).contains(count))
+}
+
+/// On or off, in the words that variables have for it.
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }

@@ -13,12 +13,14 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
+use clap::{ArgMatches, ValueEnum};
 use embed_cache::{CacheConfig, MemoryConfig, RedisConfig, RedisUrl};
 use embed_core::{Error, ErrorKind};
 use embed_e5::E5Config;
+use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
 use crate::cache::Place;
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) ollama: OllamaConfig,
     pub(crate) router: RouterSettings,
     pub(crate) cache: CacheSettings,
+    pub(crate) gateway: GatewaySettings,
+    pub(crate) log: LogSettings,
     /// The file that was read, or would be if it were there.
     pub(crate) file: Option<ConfigFile>,
     /// By key; what isn't in it has its default.
@@ -58,6 +62,35 @@ pub(crate) struct CacheSettings {
     pub(crate) memory: MemoryConfig,
     pub(crate) redis_url: Option<RedisUrl>,
     pub(crate) redis_prefix: String,
+}
+
+/// The settings of `embed serve`.
+#[derive(Debug)]
+pub(crate) struct GatewaySettings {
+    pub(crate) listen: SocketAddr,
+    /// Without models, which the service decides.
+    pub(crate) config: GatewayConfig,
+    /// A file with further API keys.
+    pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+/// What `embed serve` says of itself on standard error.
+#[derive(Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// A JSON object a line.
+    Json,
 }
 
 /// Who said what a setting is.
@@ -187,6 +220,14 @@ impl Default for Settings {
                 redis_url: None,
                 redis_prefix: RedisConfig::PREFIX.to_owned(),
             },
+            gateway: GatewaySettings {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                config: GatewayConfig::new([]),
+                api_key_file: None,
+                tls_certificate: None,
+                tls_key: None,
+            },
+            log: LogSettings { filter: "info,embed_metrics=warn".to_owned(), format: LogFormat::default() },
             file: None,
             origins: BTreeMap::new(),
         }

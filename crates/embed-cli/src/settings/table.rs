@@ -7,8 +7,10 @@ use clap::builder::PossibleValue;
 use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
 use embed_e5::{Precision, Profile};
+use embed_gateway::ApiKey;
 use embed_ollama::{Secret, server_url};
 
+use super::LogFormat;
 use super::kind::Kind;
 use crate::cache::Place;
 use crate::service::Service;
@@ -164,13 +166,9 @@ pub(crate) static TABLE: &[Setting] = &[
         "TMWS_ROUTER_ROLLOUT",
         "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
          writes the file.",
-        Kind::Text {
-            what: "the path of a file",
-            set: |settings, path| {
-                settings.router.rollout = Some(path.into());
-                Ok(())
-            },
-            get: |settings| settings.router.rollout.as_ref().map(|path| path.display().to_string()),
+        Kind::Path {
+            set: |settings, path| settings.router.rollout = Some(path),
+            get: |settings| settings.router.rollout.as_ref(),
         },
     )
     .flag("rollout", "FILE")
@@ -261,6 +259,192 @@ pub(crate) static TABLE: &[Setting] = &[
                 Ok(())
             },
             get: |settings| Some(settings.cache.redis_prefix.clone()),
+        },
+    ),
+    Setting::new(
+        "gateway.listen",
+        "TMWS_GATEWAY_LISTEN",
+        "The address that `embed serve` listens at; port 0 is any free one.",
+        Kind::Text {
+            what: "an address and a port such as 127.0.0.1:8080",
+            set: |settings, address| {
+                let what = "must be an address and a port such as 127.0.0.1:8080";
+                settings.gateway.listen = address.parse().map_err(|_| Error::new(ErrorKind::Config, what))?;
+                Ok(())
+            },
+            get: |settings| Some(settings.gateway.listen.to_string()),
+        },
+    )
+    .flag("listen", "ADDRESS"),
+    Setting::new(
+        "gateway.api_keys",
+        "TMWS_GATEWAY_API_KEYS",
+        "Keys that let callers in, separated by commas. Without any, everybody may call, and only from this machine.",
+        Kind::Texts {
+            what: "a key, or a list of them",
+            set: |settings, keys| {
+                let keys = keys.iter().enumerate();
+                settings.gateway.config.api_keys =
+                    keys.map(|(index, key)| ApiKey::new(format!("key-{}", index + 1), key)).collect();
+                Ok(())
+            },
+            get: |settings| settings.gateway.config.api_keys.iter().map(|_| HIDDEN.to_owned()).collect(),
+        },
+    )
+    .example("[\"a-long-secret\"]")
+    .secret(),
+    Setting::new(
+        "gateway.api_key_file",
+        "TMWS_GATEWAY_API_KEY_FILE",
+        "A file with further keys, one a line.",
+        Kind::Path {
+            set: |settings, path| settings.gateway.api_key_file = Some(path),
+            get: |settings| settings.gateway.api_key_file.as_ref(),
+        },
+    )
+    .example("\"/run/secrets/api-keys\""),
+    Setting::new(
+        "gateway.public_without_key",
+        "TMWS_GATEWAY_PUBLIC_WITHOUT_KEY",
+        "Listen at an address that other machines reach although no key is asked for.",
+        Kind::Switch {
+            set: |settings, on| settings.gateway.config.allow_public_without_key = on,
+            get: |settings| settings.gateway.config.allow_public_without_key,
+        },
+    ),
+    Setting::new(
+        "gateway.cors_origins",
+        "TMWS_GATEWAY_CORS_ORIGINS",
+        "Origins of web pages that may call, or *.",
+        Kind::Texts {
+            what: "an origin such as https://app.example.org, or a list of them",
+            set: |settings, origins| {
+                settings.gateway.config.cors_origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+                Ok(())
+            },
+            get: |settings| settings.gateway.config.cors_origins.clone(),
+        },
+    )
+    .example("[\"https://app.example.org\"]"),
+    Setting::new(
+        "gateway.tls_certificate",
+        "TMWS_GATEWAY_TLS_CERTIFICATE",
+        "The certificate for TLS in the process, in PEM; goes with tls_key.",
+        Kind::Path {
+            set: |settings, path| settings.gateway.tls_certificate = Some(path),
+            get: |settings| settings.gateway.tls_certificate.as_ref(),
+        },
+    )
+    .example("\"/etc/embed/tls.crt\""),
+    Setting::new(
+        "gateway.tls_key",
+        "TMWS_GATEWAY_TLS_KEY",
+        "The private key of the certificate, in PEM.",
+        Kind::Path { set: |settings, path| settings.gateway.tls_key = Some(path), get: |settings| settings.gateway.tls_key.as_ref() },
+    )
+    .example("\"/etc/embed/tls.key\""),
+    Setting::new(
+        "gateway.concurrency",
+        "TMWS_GATEWAY_CONCURRENCY",
+        "Pieces of requests that are embedded at once.",
+        Kind::Count {
+            most: 65_536,
+            set: |settings, count| settings.gateway.config.admission.concurrency = count as usize,
+            get: |settings| Some(settings.gateway.config.admission.concurrency as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.queue",
+        "TMWS_GATEWAY_QUEUE",
+        "Requests that may wait for their turn; one more is told to come back later.",
+        Kind::Count {
+            most: 1 << 20,
+            set: |settings, count| settings.gateway.config.admission.queue = count as usize,
+            get: |settings| Some(settings.gateway.config.admission.queue as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.max_rows",
+        "TMWS_GATEWAY_MAX_ROWS",
+        "The most texts of a request.",
+        Kind::Count {
+            most: 1 << 30,
+            set: |settings, count| settings.gateway.config.limits.rows = count as usize,
+            get: |settings| Some(settings.gateway.config.limits.rows as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.max_body_bytes",
+        "TMWS_GATEWAY_MAX_BODY_BYTES",
+        "The largest body of a request.",
+        Kind::Count {
+            most: 1 << 32,
+            set: |settings, count| {
+                let limits = &mut settings.gateway.config.limits;
+                limits.body_bytes = count as usize;
+                limits.held_bytes = limits.held_bytes.max(limits.body_bytes);
+            },
+            get: |settings| Some(settings.gateway.config.limits.body_bytes as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.deadline",
+        "TMWS_GATEWAY_DEADLINE",
+        "Seconds after which a request is given up that names no deadline.",
+        Kind::Seconds {
+            least: 0.001,
+            set: |settings, deadline| {
+                let config = &mut settings.gateway.config;
+                config.deadline = deadline;
+                config.longest_deadline = config.longest_deadline.max(deadline);
+            },
+            get: |settings| Some(settings.gateway.config.deadline),
+        },
+    ),
+    Setting::new(
+        "gateway.readiness_delay",
+        "TMWS_GATEWAY_READINESS_DELAY",
+        "Seconds between saying that it isn't ready any more and closing the door, for balancers to notice.",
+        Kind::Seconds {
+            least: 0.0,
+            set: |settings, delay| settings.gateway.config.readiness_delay = delay,
+            get: |settings| Some(settings.gateway.config.readiness_delay),
+        },
+    ),
+    Setting::new(
+        "gateway.drain_limit",
+        "TMWS_GATEWAY_DRAIN_LIMIT",
+        "Seconds that accepted requests may take to end when the process is told to.",
+        Kind::Seconds {
+            least: 0.0,
+            set: |settings, limit| settings.gateway.config.drain_limit = limit,
+            get: |settings| Some(settings.gateway.config.drain_limit),
+        },
+    ),
+    Setting::new(
+        "log.filter",
+        "TMWS_LOG",
+        "What `embed serve` says on standard error: error, warn, info, debug or trace, also for single parts \
+               (info,embed_gateway=debug).",
+        Kind::Text {
+            what: "a filter such as info",
+            set: |settings, filter| {
+                tracing_subscriber::EnvFilter::try_new(filter)
+                    .map_err(|_| Error::new(ErrorKind::Config, "must be a filter such as info or info,embed_gateway=debug"))?;
+                filter.clone_into(&mut settings.log.filter);
+                Ok(())
+            },
+            get: |settings| Some(settings.log.filter.clone()),
+        },
+    ),
+    Setting::new(
+        "log.format",
+        "TMWS_LOG_FORMAT",
+        "How it says it: for people, or a JSON object a line.",
+        Kind::Choice {
+            of: names::<LogFormat>,
+            set: |settings, name| choose(name, &mut settings.log.format),
+            get: |settings| name(settings.log.format),
         },
     ),
 ];

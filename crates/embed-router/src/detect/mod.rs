@@ -91,6 +91,21 @@ impl LanguageDetector {
         Self { names: true }
     }
 
+    /// Every rule by which it decides: the closed set of [`Detection::rule`].
+    pub fn rules() -> impl Iterator<Item = &'static str> {
+        const WORDS: [&str; 8] = [
+            "empty",
+            "english-with-other-script",
+            "letter-variant",
+            "diacritic",
+            "no-words",
+            "english-code",
+            "english-words",
+            "not-english",
+        ];
+        WORDS.into_iter().chain(script::rules())
+    }
+
     /// Don't ask whatlang for the name of a language in Latin letters that is not English: it is `und` then. The
     /// kinds stay the same. It saves most of the time that such a text takes.
     #[must_use]

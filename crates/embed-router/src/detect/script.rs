@@ -40,6 +40,12 @@ impl Script {
     }
 }
 
+/// The rules of all scripts.
+pub(super) fn rules() -> impl Iterator<Item = &'static str> {
+    let named = [Script::Kana, Script::Han, Script::Hangul, Script::Unlisted].map(Script::rule);
+    named.into_iter().chain(OTHERS.iter().map(|other| other.rule))
+}
+
 /// How many letters of which scripts a text has.
 #[derive(Debug, Default)]
 pub(super) struct Scan {

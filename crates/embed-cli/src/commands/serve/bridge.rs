@@ -1,0 +1,285 @@
+//! From what the pieces of the stack say of themselves to what the gateway shows: routes and plans, state, metrics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use embed_cache::{CacheStats, TierReport};
+use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
+use embed_gateway::{CacheStatus, Coverage, Explainer, Explanation, Plan, Planner, RouteStatus, StackStatus};
+use embed_metrics::{
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, OllamaFigures, RolloutFigures, RouteFigures,
+    RouterFigures, SideFigures, TierFigures,
+};
+use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
+use tokio::task::JoinHandle;
+use tokio::time;
+
+use super::stack::ServedStack;
+
+/// How often tiers and services are asked how they are; a scrape or a look in between sees the last answer.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Says where texts go.
+#[derive(Debug)]
+pub(super) struct Explains(pub(super) Arc<Router>);
+
+impl Explainer for Explains {
+    fn explain(&self, text: &str, role: Role, partition: Option<&str>) -> Explanation {
+        let mut request = EmbedRequest::new([text], role);
+        if let Some(partition) = partition {
+            request = request.with_partition(partition);
+        }
+        let decision = self.0.decide(&request).ok().and_then(|mut decisions| decisions.pop());
+        let Some(decision) = decision else {
+            return Explanation::new("und", 0.0, "none");
+        };
+        let explanation = match decision.detection {
+            Some(found) => Explanation::new(found.language, found.confidence, found.rule),
+            None => Explanation::new("und", 0.0, "pinned"),
+        };
+        let space = decision.space.as_ref().map_or("", |space| space.id());
+        explanation.with_route(&*decision.route, space)
+    }
+}
+
+/// Makes plans.
+#[derive(Debug)]
+pub(super) struct Plans(pub(super) Arc<Router>);
+
+#[async_trait]
+impl Planner for Plans {
+    async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>, Error> {
+        let coverage = match coverage {
+            Coverage::Route => embed_router::Coverage::Route,
+            Coverage::Reachable => embed_router::Coverage::Reachable,
+        };
+        let plans = self.0.plan(request, coverage).await?;
+        Ok(plans
+            .into_iter()
+            .map(|plan| Plan::new(plan.items.into_iter().map(|item| item.outcome).collect()))
+            .collect())
+    }
+}
+
+/// Looks at the stack again and again, so that nobody who asks has to wait.
+pub(super) struct Watch {
+    stack: Arc<ServedStack>,
+    seen: Arc<Mutex<CacheStats>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub(super) fn start(stack: &Arc<ServedStack>) -> Self {
+        let seen = Arc::<Mutex<CacheStats>>::default();
+        let task = tokio::spawn(look(Arc::clone(stack), Arc::clone(&seen)));
+        Self { stack: Arc::clone(stack), seen, task }
+    }
+
+    /// The state of routes and tiers.
+    pub(super) fn status(&self) -> impl Fn() -> StackStatus + Send + Sync + 'static {
+        let (stack, seen) = (Arc::clone(&self.stack), Arc::clone(&self.seen));
+        move || {
+            let routes = stack.router.stats().routes;
+            let routes = routes.iter().map(|route| {
+                let state = match route.breaker {
+                    embed_router::BreakerState::Closed => "ready",
+                    _ => "unavailable",
+                };
+                let space = route.space.as_deref().unwrap_or_default();
+                let status =
+                    RouteStatus::new(&*route.name, space.split('/').next().unwrap_or_default(), space, state);
+                match route.breaker {
+                    embed_router::BreakerState::Absent => {
+                        status.with_reason("it wasn't there when the gateway began")
+                    }
+                    embed_router::BreakerState::Open => status.with_reason("its last calls failed"),
+                    _ => status,
+                }
+            });
+            let tiers = lock(&seen);
+            let caches = tiers.tiers.iter().map(|tier| {
+                let state = if tier.is_open { "unavailable" } else { "ready" };
+                let status =
+                    CacheStatus::new(tier.name, state).with_counts(tier.hits, tier.misses.values().sum());
+                let bytes = tier.holds.and_then(|holds| holds.bytes);
+                bytes.map_or(status.clone(), |bytes| status.with_bytes(bytes))
+            });
+            StackStatus::new(routes.collect(), caches.collect())
+        }
+    }
+
+    /// The metrics, as Prometheus reads them.
+    pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let (stack, seen) = (Arc::clone(&self.stack), Arc::clone(&self.seen));
+        move || {
+            let cache = lock(&seen).clone();
+            observe(&stack, &cache);
+            stack.metrics.render()
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(seen: &Mutex<CacheStats>) -> std::sync::MutexGuard<'_, CacheStats> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn look(stack: Arc<ServedStack>, seen: Arc<Mutex<CacheStats>>) {
+    let mut ticks = time::interval(LOOK);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(cache) = &stack.cache {
+            let stats = cache.stats().await;
+            *lock(&seen) = stats;
+        }
+        // The health of a back end is recorded by the meter around it when it is asked.
+        stack.router.health().await;
+        if let Some(rollout) = stack.router.rollout()
+            && let Err(error) = rollout.reload()
+        {
+            tracing::warn!(%error, "the state of the rollout can't be read");
+        }
+    }
+}
+
+/// Hands everything that was counted over to the metrics.
+fn observe(stack: &ServedStack, cache: &CacheStats) {
+    let metrics = &stack.metrics;
+    let router = stack.router.stats();
+    metrics.observe_cache(&CacheFigures {
+        tiers: cache.tiers.iter().map(tier).collect(),
+        computed: cache.computed,
+        joined: cache.joined,
+        unfit: cache.unfit,
+    });
+    metrics.observe_router(&of_router(&router));
+    metrics.observe_breakers(&breakers(&router, cache));
+    if let Some(ollama) = &stack.ollama {
+        metrics.observe_ollama(&of_ollama(stack.ollama_pool, ollama.stats()));
+    }
+    if let Some(e5) = &stack.e5 {
+        let stats = e5.stats();
+        metrics.observe_e5(&E5Figures {
+            threads: stack.e5_threads,
+            prefixed_texts: stats.prefixed_texts,
+            tokens: stats.tokens,
+            padding: 0,
+        });
+    }
+}
+
+fn tier(report: &TierReport) -> TierFigures<'_> {
+    let holds = report.holds.unwrap_or_default();
+    TierFigures {
+        tier: report.name,
+        hits: report.hits,
+        misses: report.misses.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        stored: report.stored,
+        unstored: report.unstored.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        entries: holds.entries,
+        bytes: holds.bytes,
+        limit: holds.limit,
+        evicted: holds.evicted,
+        expired: holds.expired,
+    }
+}
+
+fn of_router(stats: &RouterStats) -> RouterFigures<'_> {
+    RouterFigures {
+        routes: stats
+            .routes
+            .iter()
+            .map(|route| RouteFigures {
+                route: &route.name,
+                texts: route.rows_by_rule.iter().map(|(rule, rows)| (*rule, *rows)).collect(),
+                calls: route.calls,
+                failed_calls: route.failed_calls,
+                refused_calls: route.refused_calls,
+            })
+            .collect(),
+        unread: stats.unread,
+        failovers_same_space: stats.failovers,
+        failovers_other_space: stats.cross_space,
+        rollout: stats.rollout.as_ref().map(|rollout| of_rollout(rollout, stats.moved)),
+    }
+}
+
+fn of_rollout(status: &RolloutStatus, moved: u64) -> RolloutFigures {
+    let agreement = status.shadow.agreement;
+    let (compared, cosine, overlap) = match agreement {
+        Some(Agreement::Cosine { texts, mean, lowest }) => (texts, Some((mean, lowest)), None),
+        Some(Agreement::Overlap { texts, mean, .. }) => (texts, None, Some(mean)),
+        _ => (0, None, None),
+    };
+    RolloutFigures {
+        share: f64::from(status.percentage) / 100.0,
+        stopped: status.stopped.is_some(),
+        moved,
+        current: side(&status.current),
+        candidate: side(&status.candidate),
+        sampled: status.shadow.sampled,
+        dropped: status.shadow.dropped,
+        compared,
+        cosine,
+        overlap,
+    }
+}
+
+fn side(calls: &CallStatus) -> SideFigures {
+    SideFigures {
+        calls: calls.calls,
+        failed: calls.failed,
+        error_ratio: calls.error_rate,
+        percentiles: [calls.p50_ms, calls.p95_ms, calls.p99_ms]
+            .map(|ms| Duration::from_secs_f64(ms.max(0.0) / 1e3)),
+    }
+}
+
+fn breakers<'a>(router: &'a RouterStats, cache: &'a CacheStats) -> Vec<BreakerFigures<'a>> {
+    let routes = router.routes.iter().map(|route| BreakerFigures {
+        part: &route.name,
+        state: match route.breaker {
+            embed_router::BreakerState::Closed => BreakerState::Closed,
+            embed_router::BreakerState::Absent => BreakerState::Absent,
+            _ => BreakerState::Open,
+        },
+        openings: route.openings,
+    });
+    let tiers = cache.tiers.iter().map(|tier| BreakerFigures {
+        part: tier.name,
+        state: if tier.is_open { BreakerState::Open } else { BreakerState::Closed },
+        openings: 0,
+    });
+    routes.chain(tiers).collect()
+}
+
+fn of_ollama(pool_size: u64, stats: embed_ollama::OllamaStats) -> OllamaFigures {
+    OllamaFigures {
+        pool_size,
+        requests: stats.requests,
+        loads: stats.loads,
+        long_waits: stats.long_waits,
+        retries_connection: stats.retries_connection,
+        retries_crash: stats.retries_crash,
+        retries_busy: stats.retries_busy,
+        retries_rows: stats.retries_rows,
+        retries_other: stats.retries_other,
+        bisections: stats.bisections,
+        duplicates: stats.duplicates,
+        failed_texts: stats.failed_texts,
+        bad_rows: stats.bad_rows,
+        shared_vectors: stats.shared_vectors,
+        identity_checks: stats.identity_checks,
+        refused_servers: stats.refused_servers,
+        new_variants: stats.new_variants,
+        ejections: stats.ejections,
+        returns: stats.returns,
+        unknown_versions: stats.unknown_versions,
+    }
+}
