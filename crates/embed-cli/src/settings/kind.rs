@@ -128,7 +128,7 @@ impl Kind {
         Some(match self {
             Self::Text { get, .. } => get(settings)?.into(),
             Self::Path { get, .. } => get(settings)?.display().to_string().into(),
-            Self::Texts { get, .. } => get(settings).into(),
+            Self::Texts { get, .. } => Some(get(settings)).filter(|texts| !texts.is_empty())?.into(),
             Self::Choice { get, .. } => get(settings).into(),
             Self::Count { get, .. } => get(settings)?.into(),
             Self::Pool { get, .. } => get(settings).into(),
