@@ -1,5 +1,6 @@
 //! Who is let to the stack, who waits, and who is told to come back later.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::config::AdmissionConfig;
+use crate::extend::Observer;
 use crate::queue::Queue;
 
 /// The weight of the newest observation in the mean time that a permit is held.
@@ -20,6 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Admission {
     permits: usize,
+    observer: Option<Arc<dyn Observer>>,
     state: Mutex<State>,
 }
 
@@ -56,14 +59,14 @@ pub(crate) struct Traffic {
 }
 
 impl Admission {
-    pub(crate) fn new(config: &AdmissionConfig) -> Arc<Self> {
+    pub(crate) fn new(config: &AdmissionConfig, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
         let state = State {
             queue: Queue::new(config.concurrency, config.queue),
             mean_hold: None,
             accepted: 0,
             refused: 0,
         };
-        Arc::new(Self { permits: config.concurrency, state: Mutex::new(state) })
+        Arc::new(Self { permits: config.concurrency, observer, state: Mutex::new(state) })
     }
 
     /// Lets a new request in, or refuses it: at once if the queue is full or if its turn would come after its
@@ -93,7 +96,7 @@ impl Admission {
                 state.refused += 1;
                 let _ = displaced.send(Turn::Displaced);
             }
-            Place { admission: self, caller, ticket: place.ticket, turn }
+            Place::new(self, caller, place.ticket, turn)
         };
         let permit = place.wait(deadline).await?;
         self.lock().accepted += 1;
@@ -109,7 +112,7 @@ impl Admission {
             }
             let (wake, turn) = oneshot::channel();
             let ticket = state.queue.wait(caller, false, wake).map_or(0, |place| place.ticket);
-            Place { admission: self, caller, ticket, turn }
+            Place::new(self, caller, ticket, turn)
         };
         place.wait(deadline).await
     }
@@ -165,9 +168,20 @@ struct Place<'a> {
     caller: Caller,
     ticket: u64,
     turn: oneshot::Receiver<Turn>,
+    _observed: Option<Box<dyn Any + Send>>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn new(
+        admission: &'a Arc<Admission>,
+        caller: Caller,
+        ticket: u64,
+        turn: oneshot::Receiver<Turn>,
+    ) -> Self {
+        let observed = admission.observer.as_ref().map(|observer| observer.wait());
+        Self { admission, caller, ticket, turn, _observed: observed }
+    }
+
     async fn wait(mut self, deadline: Instant) -> Result<Permit, Error> {
         match tokio::time::timeout_at(deadline, &mut self.turn).await {
             Ok(Ok(Turn::Granted)) => Ok(self.admission.permit()),
@@ -214,7 +228,7 @@ mod tests {
     }
 
     fn door(concurrency: usize, queue: usize) -> Arc<Admission> {
-        Admission::new(&AdmissionConfig { concurrency, queue, ..AdmissionConfig::default() })
+        Admission::new(&AdmissionConfig { concurrency, queue, ..AdmissionConfig::default() }, None)
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind, Result, Role, Space, Truncation};
-use futures::stream::{StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admission::Permit;
@@ -83,18 +83,21 @@ impl State {
         let rows = texts.len();
         let bytes = texts.iter().map(|text| text.len()).sum();
         let single = rows == 1;
-        let pieces = self.pieces(texts, &ask, context);
-        if pieces.is_empty() {
+        let mut pieces = self.pieces(texts, &ask, context);
+        let Some(last) = pieces.pop() else {
             return Ok(Answer::collect(&ask, Vec::new(), Record::new(&ask, 0, 0), Duration::ZERO));
-        }
-        let mut first = Some(self.admission.enter(context.caller, context.deadline).await?);
+        };
+        let mut permit = Some(self.admission.enter(context.caller, context.deadline).await?);
         let waited = context.started.elapsed();
-        let calls = pieces.into_iter().map(|piece| self.piece(piece, first.take(), &ask, context));
-        let responses: Vec<_> = futures::stream::iter(calls)
-            .buffered(self.config.admission.pieces_at_once)
-            .try_collect()
-            .await
-            .map_err(|failure| if single { failure.without_row() } else { failure })?;
+        let responses = if pieces.is_empty() {
+            // Most requests are one piece, and need no machinery for several.
+            self.piece(last, permit, &ask, context).await.map(|response| vec![response])
+        } else {
+            pieces.push(last);
+            let calls = pieces.into_iter().map(|piece| self.piece(piece, permit.take(), &ask, context));
+            stream::iter(calls).buffered(self.config.admission.pieces_at_once).try_collect().await
+        };
+        let responses = responses.map_err(|failure| if single { failure.without_row() } else { failure })?;
         let answer = Answer::collect(&ask, responses, Record::new(&ask, rows, bytes), waited);
         answer.check(&ask)?;
         Ok(answer)

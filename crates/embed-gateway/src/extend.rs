@@ -1,6 +1,7 @@
 //! What a gateway shows beside vectors, and who supplies it: the router explains and plans, the exporter renders
 //! metrics, the stack tells its state. All of it is optional.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,22 @@ pub struct Explanation {
     pub route: String,
     /// The id of the space in which the vector will lie.
     pub space: String,
+}
+
+/// Hears of requests as they happen, to count them.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// A request begins, in a dialect: `openai`, `ollama`, `tei` or `native`.
+    fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest>;
+
+    /// A piece of a request begins to wait for its turn. What this gives is dropped when the wait is over, because
+    /// the turn came or because the caller gave up.
+    fn wait(&self) -> Box<dyn Any + Send>;
+}
+
+/// A request that goes on. It is dropped without an answer if its client hung up.
+pub trait ObservedRequest: Send {
+    /// It was answered with this status.
+    fn answered(self: Box<Self>, status: u16);
 }
 
 /// Makes the vectors with which a text is searched or stored, when models read different languages.
@@ -118,6 +135,7 @@ pub(crate) struct Extensions {
     pub(crate) planner: Option<Arc<dyn Planner>>,
     pub(crate) status: Option<StatusSource>,
     pub(crate) metrics: Option<MetricsSource>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Explanation {
@@ -211,6 +229,7 @@ impl fmt::Debug for Extensions {
             .field("planner", &self.planner)
             .field("status", &self.status.is_some())
             .field("metrics", &self.metrics.is_some())
+            .field("observer", &self.observer)
             .finish()
     }
 }

@@ -242,7 +242,7 @@ impl Dialect {
             Self::OpenAi => "openai",
             Self::Ollama => "ollama",
             Self::Tei => "tei",
-            Self::Own => "own",
+            Self::Own => "native",
         }
     }
 }

@@ -81,6 +81,7 @@ pub(crate) async fn front(
     let started = Instant::now();
     let id = state.ids.of(request.headers());
     let dialect = Dialect::of_path(request.uri().path());
+    let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
     let log = Log { dialect, id: &id, started, answered: false };
 
     let mut response = match Context::of(&state, &request, started) {
@@ -97,6 +98,9 @@ pub(crate) async fn front(
         response = failure.render(dialect);
     }
     log.answered(&response, failure.as_ref());
+    if let Some(observed) = observed {
+        observed.answered(response.status().as_u16());
+    }
     let headers = response.headers_mut();
     if dialect == Dialect::Ollama && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

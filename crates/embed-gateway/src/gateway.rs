@@ -16,7 +16,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use crate::config::GatewayConfig;
 use crate::dialect::{ollama, openai, tei};
-use crate::extend::{Explainer, Extensions, Planner, StackStatus};
+use crate::extend::{Explainer, Extensions, Observer, Planner, StackStatus};
 use crate::failure::{Dialect, Failure};
 use crate::front::front;
 use crate::serve::{Drained, serve};
@@ -72,6 +72,13 @@ impl Gateway {
     #[must_use]
     pub fn with_planner(mut self, planner: Arc<dyn Planner>) -> Self {
         self.extensions.planner = Some(planner);
+        self
+    }
+
+    /// Supplies who hears of requests as they happen.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.extensions.observer = Some(observer);
         self
     }
 

@@ -24,7 +24,10 @@ mod tls;
 
 pub use auth::ApiKey;
 pub use config::{AdmissionConfig, GatewayConfig, Limits};
-pub use extend::{CacheStatus, Coverage, Explainer, Explanation, Plan, Planner, RouteStatus, StackStatus};
+pub use extend::{
+    CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
+    StackStatus,
+};
 pub use gateway::{Gateway, GatewayStats, GatewayWatch};
 pub use models::{ModelDetails, ModelEntry};
 pub use serve::Drained;

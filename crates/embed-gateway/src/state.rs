@@ -48,7 +48,7 @@ impl State {
         config.check()?;
         Ok(Self {
             catalogue: Catalogue::new(&config.models, SystemTime::now())?,
-            admission: Admission::new(&config.admission),
+            admission: Admission::new(&config.admission, extensions.observer.clone()),
             bodies: Bodies::new(&config.limits),
             ids: RequestIds::new(),
             started: Instant::now(),

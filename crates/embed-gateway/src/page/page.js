@@ -114,7 +114,7 @@
         }
         const value = cosine(a.row.embedding, b.row.embedding);
         const [low, high] = range.get(a.row.space) || [0, 1];
-        const part = high > low ? (Math.min(value, high) - low) / (high - low) : 1;
+        const part = high > low ? (Math.min(value, high) - low) / (high - low) : value;
         line.append(make("td", value.toFixed(2), "number c" + Math.max(0, Math.min(9, Math.floor(part * 10)))));
       }
       body.append(line);

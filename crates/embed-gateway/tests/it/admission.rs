@@ -1,13 +1,13 @@
 //! Who is let in, who waits, who is refused, and what a hang-up leaves behind.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use embed_gateway::{AdmissionConfig, ApiKey, Gateway, GatewayWatch};
+use embed_gateway::{AdmissionConfig, ApiKey, Gateway, GatewayWatch, ObservedRequest, Observer};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -153,6 +153,67 @@ async fn a_deadline_ends_waiting_and_work() {
     working.await.unwrap().expect(504);
     assert!(started.elapsed() < Duration::from_millis(2600));
     assert_eq!(setup.watch.stats().in_flight, 0);
+}
+
+/// Counts what it hears.
+#[derive(Debug, Default, Clone)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+struct Ends(Heard, &'static str);
+
+impl Heard {
+    fn say(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.say(self.1);
+    }
+}
+
+impl ObservedRequest for Ends {
+    fn answered(self: Box<Self>, status: u16) {
+        self.0.say(status.to_string());
+    }
+}
+
+impl Observer for Heard {
+    fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest> {
+        self.say(dialect);
+        Box::new(Ends(self.clone(), "request ends"))
+    }
+
+    fn wait(&self) -> Box<dyn std::any::Any + Send> {
+        self.say("wait");
+        Box::new(Ends(self.clone(), "wait ends"))
+    }
+}
+
+#[tokio::test]
+async fn an_observer_hears_of_requests_and_waits() {
+    let heard = Heard::default();
+    let gate = Arc::new(Semaphore::new(0));
+    let admission = AdmissionConfig::default().with_bounds(1, 1);
+    let gateway = Gateway::new(Arc::new(Double::gated(&gate)), config().with_admission(admission));
+    let (router, watch) = gateway.with_observer(Arc::new(heard.clone())).start().unwrap();
+    let ask = || {
+        tokio::spawn({
+            let router = router.clone();
+            async move { post(&router, "/api/embed", EMBED).await }
+        })
+    };
+    let first = ask();
+    until(|| watch.stats().in_flight == 1).await;
+    let second = ask();
+    until(|| watch.stats().waiting == 1).await;
+    second.abort();
+    until(|| watch.stats().waiting == 0).await;
+    gate.add_permits(1);
+    first.await.unwrap().expect(200);
+    let expected = ["ollama", "ollama", "wait", "wait ends", "request ends", "200", "request ends"];
+    assert_eq!(*heard.0.lock().unwrap(), expected);
 }
 
 #[tokio::test]

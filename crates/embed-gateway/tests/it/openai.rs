@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use embed_core::{EmbedRequest, Embedder, Role, vector};
-use embed_gateway::{GatewayConfig, ModelEntry};
+use embed_gateway::{AdmissionConfig, GatewayConfig, ModelEntry};
 use serde_json::{Value, json};
 
 use crate::client::{Reply, config, get, over, post, router};
@@ -152,24 +152,28 @@ async fn long_texts_are_cut_only_when_asked_and_counted() {
     assert_eq!(answer["data"][1]["space"], "double/mean/query-passage/l2/16");
 }
 
+/// One piece at the stack after the other.
+fn one_by_one() -> axum::Router {
+    over(Double::new(), config().with_admission(AdmissionConfig::default().with_pieces(64, 1 << 20, 1)))
+}
+
 #[tokio::test]
 async fn a_request_of_any_size_is_cut_into_pieces_and_keeps_its_order() {
     let texts: Vec<String> = (0..1000).map(|number| format!("text {number}")).collect();
     let stack = std::sync::Arc::new(Double::new());
     let router = over(std::sync::Arc::clone(&stack), config());
     let body = json!({ "model": "double", "input": texts }).to_string();
-    let answer = post(&router, "/v1/embeddings", body).await.expect(200).json();
+    let answer = post(&router, "/v1/embeddings", body.clone()).await.expect(200).json();
     for (index, text) in texts.iter().enumerate() {
         assert_eq!(answer["data"][index]["index"], index);
         assert_eq!(floats(&answer["data"][index]["embedding"]), vector_of(Role::Document, text));
     }
-    let sizes = stack.sizes.lock().unwrap();
+    assert_eq!(post(&one_by_one(), "/v1/embeddings", body).await.expect(200).json()["data"], answer["data"]);
+    let sizes = std::mem::take(&mut *stack.sizes.lock().unwrap());
     assert!(sizes.iter().all(|size| *size <= 64) && sizes.len() == 16, "{sizes:?}");
 
     let long = "x".repeat(200 << 10);
     let body = json!({ "model": "double", "input": [long, long, "a", "b"], "truncation": "end" }).to_string();
-    drop(sizes);
-    stack.sizes.lock().unwrap().clear();
     post(&router, "/v1/embeddings", body).await.expect(200);
     assert_eq!(*stack.sizes.lock().unwrap(), [1, 3], "pieces are bounded by their bytes, too");
 }
