@@ -49,7 +49,8 @@ pub(crate) async fn run(_: ServeArgs, home: DataHome, settings: &Settings) -> Re
         .with_explainer(Arc::new(bridge::Explains(Arc::clone(&stack.router))))
         .with_planner(Arc::new(bridge::Plans(Arc::clone(&stack.router))))
         .with_status(watch.status())
-        .with_metrics(watch.metrics());
+        .with_metrics(watch.metrics())
+        .with_observer(Arc::new(bridge::Observes(stack.metrics.gateway())));
     let address = listener.local_addr().unwrap_or(address);
     print(&format!("serving {scheme}://{address} ({})\n", stack.router))?;
     let shutdown = async {

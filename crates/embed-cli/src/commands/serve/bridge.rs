@@ -1,14 +1,18 @@
 //! From what the pieces of the stack say of themselves to what the gateway shows: routes and plans, state, metrics.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use embed_cache::{CacheStats, TierReport};
 use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
-use embed_gateway::{CacheStatus, Coverage, Explainer, Explanation, Plan, Planner, RouteStatus, StackStatus};
+use embed_gateway::{
+    CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
+    StackStatus,
+};
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, OllamaFigures, RolloutFigures, RouteFigures,
-    RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayMetrics, GatewayRequest, OllamaFigures,
+    RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
 use tokio::task::JoinHandle;
@@ -58,6 +62,28 @@ impl Planner for Plans {
             .into_iter()
             .map(|plan| Plan::new(plan.items.into_iter().map(|item| item.outcome).collect()))
             .collect())
+    }
+}
+
+/// Counts requests and those that wait.
+#[derive(Debug)]
+pub(super) struct Observes(pub(super) GatewayMetrics);
+
+impl Observer for Observes {
+    fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest> {
+        Box::new(Observed(self.0.request(dialect)))
+    }
+
+    fn wait(&self) -> Box<dyn Any + Send> {
+        Box::new(self.0.wait())
+    }
+}
+
+struct Observed(GatewayRequest);
+
+impl ObservedRequest for Observed {
+    fn answered(self: Box<Self>, status: u16) {
+        self.0.answered(status);
     }
 }
 
