@@ -15,7 +15,19 @@ use crate::workspace::Workspace;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-assets", &["embed-core", "embed-e5"]),
     ("embed-cache", &["embed-core"]),
-    ("embed-cli", &["embed-assets", "embed-cache", "embed-core", "embed-e5", "embed-gateway", "embed-metrics", "embed-ollama", "embed-router"]),
+    (
+        "embed-cli",
+        &[
+            "embed-assets",
+            "embed-cache",
+            "embed-core",
+            "embed-e5",
+            "embed-gateway",
+            "embed-metrics",
+            "embed-ollama",
+            "embed-router",
+        ],
+    ),
     ("embed-core", &[]),
     ("embed-e5", &["embed-core"]),
     ("embed-gateway", &["embed-core"]),
