@@ -113,12 +113,12 @@ async fn load(address: SocketAddr, request: &Arc<[u8]>, count: u64) -> Duration 
     started.elapsed().mul_f64(count as f64 / (each * CONNECTIONS as u64) as f64)
 }
 
-fn runtime() -> Runtime {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+fn runtime(name: &str) -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build().unwrap()
 }
 
 fn over_sockets(criterion: &mut Criterion) {
-    let (servers, clients) = (runtime(), runtime());
+    let (servers, clients) = (runtime("servers"), runtime("clients"));
     let listen = || servers.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let listener = listen();
     let gateway = listener.local_addr().unwrap();
