@@ -14,7 +14,7 @@ use crate::setup::seconds;
 use crate::shell::{Cmd, is_on};
 use crate::test::{self, Counts};
 use crate::workspace::Workspace;
-use crate::{bench, edges, readme, setup, tidy};
+use crate::{bench, deploy, edges, readme, setup, tidy};
 
 /// The feature of embed-e5 whose build fetches a library from a host that is no package registry.
 const DOWNLOADS: &str = "download-binaries";
@@ -60,6 +60,11 @@ const STEPS: &[Step] = &[
         name: "quickstart",
         about: "from an empty data folder to vectors, and again offline",
         run: quickstart,
+    },
+    Step {
+        name: "deploy",
+        about: "the files in deploy/, by rules and by the tools of their makers",
+        run: check_deploy,
     },
     Step { name: "test", about: "all tests, with the real model", run: tests },
     Step { name: "benches", about: "each benchmark runs once", run: benches },
@@ -236,6 +241,10 @@ fn quickstart(run: &mut Run<'_>) -> Result<String> {
     let start = Instant::now();
     setup::quickstart(run.workspace, &vars).context("the second run must not fetch anything")?;
     Ok(format!("first {}, again {} offline", seconds(first), seconds(start.elapsed())))
+}
+
+fn check_deploy(run: &mut Run<'_>) -> Result<String> {
+    deploy::run(run.workspace)
 }
 
 fn tests(run: &mut Run<'_>) -> Result<String> {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod deploy;
 mod edges;
 mod package;
 mod readme;

