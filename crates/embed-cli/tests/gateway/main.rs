@@ -5,6 +5,7 @@
 
 mod clients;
 mod http;
+mod ollama;
 mod openapi;
 mod outage;
 mod page;
