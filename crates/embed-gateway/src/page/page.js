@@ -151,6 +151,7 @@
       say(error.message, true);
     } finally {
       at("go").disabled = false;
+      look();
     }
   });
   at("texts").addEventListener("keydown", (event) => {

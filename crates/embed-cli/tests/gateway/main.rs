@@ -1,0 +1,14 @@
+//! `embed serve` as those meet it who call it: the official clients, a browser, a real Ollama beside it, a fuzzer, and
+//! the signals that end it or what it stands on.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod clients;
+mod http;
+mod ollama;
+mod openapi;
+mod outage;
+mod page;
+mod serving;
+mod shutdown;
+mod tools;

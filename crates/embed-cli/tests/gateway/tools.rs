@@ -1,0 +1,133 @@
+//! What the tests call that isn't Rust: Python's and JavaScript's clients, a fuzzer, a browser. Each list of packages
+//! is installed once below the target folder, and again when the list changes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The scripts and the lists.
+pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/clients");
+
+type Found = Result<PathBuf, String>;
+
+/// Python with the clients; `None`, said aloud, where it can't be had.
+pub(crate) fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Found> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| environment("clients")).clone();
+    embed_testkit::require("Python with the clients", python)
+}
+
+/// The command `schemathesis`; `None`, said aloud, where it can't be had.
+pub(crate) fn schemathesis() -> Option<PathBuf> {
+    let python = environment("schemathesis").map(|python| python.with_file_name("schemathesis"));
+    embed_testkit::require("schemathesis", python)
+}
+
+/// A folder with the scripts in JavaScript and what they use; `None`, said aloud, where it can't be had.
+pub(crate) fn javascript() -> Option<PathBuf> {
+    static JAVASCRIPT: OnceLock<Found> = OnceLock::new();
+    let folder = JAVASCRIPT.get_or_init(modules).clone();
+    embed_testkit::require("Node.js 20 with the clients", folder)
+}
+
+/// A Chromium; `None`, said aloud, where there is none.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&folders)
+        .flat_map(|folder| ["chromium", "chromium-browser", "google-chrome"].map(|name| folder.join(name)));
+    let found =
+        found.find(|path| path.is_file()).ok_or("there is none on the PATH; Debian has it in `chromium`");
+    embed_testkit::require("Chromium", found)
+}
+
+/// Runs a program to its end, which is forced after some minutes, and fails with what it said unless it is content.
+pub(crate) fn run(command: &mut Command, what: &str) -> String {
+    finish(command, what).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn finish(command: &mut Command, what: &str) -> Result<String, String> {
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after=5", "300"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    let output = limited.output().map_err(|error| format!("{what}: {error}"))?;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(said) } else { Err(format!("{what}: {}\n{said}", output.status)) }
+}
+
+/// A virtual environment with the packages of a list; its interpreter.
+fn environment(list: &str) -> Found {
+    let wanted = format!("{CLIENTS}/{list}.txt");
+    installed(list, &[&wanted], |folder| {
+        let python = folder.join("venv/bin/python");
+        finish(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")), "python3 -m venv")?;
+        let mut pip = Command::new(&python);
+        // The list is complete, so nothing is to be worked out, and nothing is built.
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]);
+        pip.args(["--only-binary=:all:", "--requirement", &wanted]);
+        finish(&mut pip, "pip install")
+    })
+    .map(|folder| folder.join("venv/bin/python"))
+}
+
+/// The JavaScript packages, with the scripts beside them, where they find them.
+fn modules() -> Found {
+    let lists = ["package.json", "package-lock.json"].map(|name| format!("{CLIENTS}/{name}"));
+    let folder = installed("javascript", &[&lists[0], &lists[1]], |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+        finish(&mut npm, "npm ci")
+    })?;
+    for script in ["clients.mjs", "page.mjs"] {
+        fs::copy(Path::new(CLIENTS).join(script), folder.join(script)).map_err(|error| error.to_string())?;
+    }
+    Ok(folder)
+}
+
+/// A folder below the target folder in which something was installed by lists, copies of which say so.
+fn installed(name: &str, lists: &[&str], install: impl FnOnce(&Path) -> Result<String, String>) -> Found {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = root.join(format!("gateway-{name}"));
+    let attempt = || -> std::io::Result<Result<String, String>> {
+        // Another run of the tests may be at it.
+        let lock = File::create(root.join(format!("gateway-{name}.lock")))?;
+        lock.lock()?;
+        let copy_of = |list: &str| folder.join(Path::new(list).file_name().unwrap_or_default());
+        let done = folder.join("done");
+        let same = |list: &&str| fs::read(list).ok() == fs::read(copy_of(list)).ok();
+        if done.exists() && lists.iter().all(same) {
+            return Ok(Ok(String::new()));
+        }
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        for list in lists {
+            fs::copy(list, copy_of(list))?;
+        }
+        let result = install(&folder);
+        if result.is_ok() {
+            File::create(done)?;
+        }
+        Ok(result)
+    };
+    attempt().map_err(|error| error.to_string())??;
+    Ok(folder)
+}
