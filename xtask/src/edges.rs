@@ -51,7 +51,15 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
 
-/// Runs both checks and prints every breach.
+/// What must not be in the tree of a crate with some of its features only: whoever turns off what they don't need
+/// must not get it all the same.
+const LEAN: &[(&str, &str, &[&str])] = &[
+    ("embed-cache", "memory", &["fred", "rustls", "url"]),
+    ("embed-cache", "redis", &["quick_cache", "rustls"]),
+    ("embed-cache", "memory,redis-rustls", &["aws-lc-rs", "native-tls", "openssl"]),
+];
+
+/// Runs all checks and prints every breach.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let actual: Vec<(&str, &[String])> =
         workspace.members.iter().map(|member| (member.name.as_str(), member.edges.as_slice())).collect();
@@ -61,16 +69,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             findings.push(format!("`{name}` is no crate of the workspace: take it out of MUST_NOT_KNOW"));
             continue;
         }
-        let tree = Cmd::cargo(&workspace.root)
-            .args(["tree", "--package", name, "--edges=normal", "--all-features", "--target=all"])
-            .args(["--prefix=none", "--format={p}"])
-            .read()?;
-        findings.extend(known(&tree, banned).into_iter().map(|found| {
-            format!(
-                "`{name}` must not know `{found}`, but its tree holds it; `cargo tree -p {name} -e normal \
-                 --all-features --target all -i {found}` shows by which way"
-            )
-        }));
+        findings.extend(banned_in(workspace, name, &["--all-features"], banned)?);
+    }
+    for (name, features, banned) in LEAN {
+        let features = ["--no-default-features", "--features", features];
+        findings.extend(banned_in(workspace, name, &features, banned)?);
     }
     if findings.is_empty() {
         let edges: usize = actual.iter().map(|(_, edges)| edges.len()).sum();
@@ -81,6 +84,23 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         println!("edges: {finding}");
     }
     bail!("{} breaches of the edges between crates; the tables are in xtask/src/edges.rs", findings.len())
+}
+
+/// Which banned crates are in the tree of a crate with some features, as a sentence each.
+fn banned_in(workspace: &Workspace, name: &str, features: &[&str], banned: &[&str]) -> Result<Vec<String>> {
+    let tree = Cmd::cargo(&workspace.root)
+        .args(["tree", "--package", name, "--edges=normal", "--target=all"])
+        .args(features)
+        .args(["--prefix=none", "--format={p}"])
+        .read()?;
+    let features = features.join(" ");
+    let sentence = |found: &str| {
+        format!(
+            "`{name}` must not know `{found}`, but its tree holds it; `cargo tree -p {name} -e normal {features} \
+             --target all -i {found}` shows by which way"
+        )
+    };
+    Ok(known(&tree, banned).into_iter().map(sentence).collect())
 }
 
 /// Every difference between the edges that are and the edges that may be, as a sentence each.

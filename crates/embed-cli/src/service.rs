@@ -15,7 +15,7 @@ use embed_e5::{E5Config, E5Embedder, Profile};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{
     ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
-    Router, RouterConfig,
+    Router, RouterConfig, ShadowConfig,
 };
 
 use crate::settings::Settings;
@@ -90,7 +90,8 @@ impl Settings {
                 (vec![reads_english(english), e5.await?], Policy::default())
             }
         };
-        let mut config = RouterConfig::default().with_policy(policy);
+        let mut config =
+            RouterConfig::default().with_policy(policy).with_cross_space(self.router.cross_space);
         if let Some(file) = &self.router.rollout {
             let state = RolloutFile::new(file).read()?.ok_or_else(|| {
                 Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")
@@ -99,7 +100,9 @@ impl Settings {
             // Who began the rollout was told what another space means.
             let rollout =
                 RolloutConfig::new(state.from, state.to).with_salt(state.salt).with_cross_space(true);
-            config = config.with_rollout(rollout.with_state_file(file));
+            let share = self.router.shadow_percent.unwrap_or(0) as f64 / 100.0;
+            let shadow = ShadowConfig::default().with_share(share);
+            config = config.with_rollout(rollout.with_state_file(file).with_shadow(shadow));
         }
         let router = Router::new(routes, Arc::new(LanguageDetector::new()), config)?;
         for absence in router.absences() {

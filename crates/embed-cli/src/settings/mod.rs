@@ -51,6 +51,10 @@ pub(crate) struct Settings {
 pub(crate) struct RouterSettings {
     /// The state file of a rollout to follow.
     pub(crate) rollout: Option<PathBuf>,
+    /// How many of a hundred calls the candidate of the rollout is tried with.
+    pub(crate) shadow_percent: Option<u64>,
+    /// Whether a text may leave its space when that fails.
+    pub(crate) cross_space: bool,
 }
 
 /// The settings of the cache.

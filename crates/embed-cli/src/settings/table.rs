@@ -174,6 +174,28 @@ pub(crate) static TABLE: &[Setting] = &[
     .flag("rollout", "FILE")
     .example("\"rollout.json\""),
     Setting::new(
+        "router.shadow_percent",
+        "TMWS_ROUTER_SHADOW_PERCENT",
+        "How many of a hundred calls of the old route the candidate of the rollout is tried with, beside the \
+         caller's path.",
+        Kind::Count {
+            most: 100,
+            set: |settings, percent| settings.router.shadow_percent = Some(percent),
+            get: |settings| settings.router.shadow_percent,
+        },
+    )
+    .example("10"),
+    Setting::new(
+        "router.cross_space",
+        "TMWS_ROUTER_CROSS_SPACE",
+        "Whether a text may go to a model of another space when every route of its own fails. Its vector then finds \
+         nothing among those of the space that it left.",
+        Kind::Switch {
+            set: |settings, on| settings.router.cross_space = on,
+            get: |settings| settings.router.cross_space,
+        },
+    ),
+    Setting::new(
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
