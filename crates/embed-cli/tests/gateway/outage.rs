@@ -50,6 +50,8 @@ async fn readiness_and_metrics_tell_the_truth_about_outages() {
     assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
     assert!(!refused.text().contains("127.0.0.1"), "the address of the back end is told: {}", refused.text());
     assert!(metric(url, "tmws_embedding_errors_total", &[]).await > failed);
+    let refusals = ["dialect=\"openai\"", "status=\"503\""];
+    assert!(metric(url, "tmws_gateway_requests_total", &refusals).await > 0.0);
 
     ollama.up().unwrap();
     until("it is ready again", async || get(url, "/readyz").await.status == 200).await;
@@ -58,7 +60,11 @@ async fn readiness_and_metrics_tell_the_truth_about_outages() {
     load.answers(20).await;
     load.end().await;
     // The load is over, and no place at the stack is still taken.
-    until("nothing is in flight", async || metric(url, "tmws_embedding_in_flight", &[]).await == 0.0).await;
+    for gauge in ["tmws_embedding_in_flight", "tmws_backend_in_flight"] {
+        until("nothing is in flight", async || metric(url, gauge, &[]).await == 0.0).await;
+    }
+    let openai = ["dialect=\"openai\""];
+    until("no request goes on", async || metric(url, "tmws_gateway_in_flight", &openai).await == 0.0).await;
 }
 
 async fn embed(url: &str, text: &str) -> Reply {
