@@ -6,7 +6,8 @@ use std::env;
 use embed_ollama::ollama_host;
 
 use super::kind::switch;
-use super::table::{Setting, TABLE};
+use super::setting::Setting;
+use super::table::TABLE;
 use super::{Draft, Origin, nearest};
 use crate::cache::Place;
 

@@ -7,7 +7,8 @@ use etcetera::BaseStrategy;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::table::{Setting, TABLE};
+use super::setting::Setting;
+use super::table::TABLE;
 use super::{Draft, Origin, environment, nearest};
 
 /// A file with settings.

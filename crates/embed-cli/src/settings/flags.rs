@@ -4,7 +4,8 @@ use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::kind::Kind;
-use super::table::{Setting, TABLE, name};
+use super::setting::{Setting, name};
+use super::table::TABLE;
 use super::{Draft, Origin, Settings};
 
 /// The heading over these flags.

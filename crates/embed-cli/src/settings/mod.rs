@@ -9,6 +9,7 @@ mod flags;
 mod kind;
 #[cfg(test)]
 mod page;
+mod setting;
 mod table;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,8 @@ use crate::service::Service;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::flags;
-pub(crate) use table::{Setting, TABLE};
+pub(crate) use setting::Setting;
+pub(crate) use table::TABLE;
 
 /// Every setting with its effective value, and where the values come from.
 #[derive(Debug)]

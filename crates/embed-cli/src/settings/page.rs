@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Settings;
-use super::table::{Setting, TABLE};
+use super::setting::Setting;
+use super::table::TABLE;
 
 const HEAD: &str = "\
 # Configuration

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
@@ -12,29 +11,9 @@ use embed_ollama::{Secret, server_url};
 
 use super::LogFormat;
 use super::kind::Kind;
+use super::setting::{HIDDEN, Setting, choose, name, names};
 use crate::cache::Place;
 use crate::service::Service;
-
-/// What is shown in place of a secret.
-pub(crate) const HIDDEN: &str = "***";
-
-/// A setting: its names, its type, and the way to its value.
-pub(crate) struct Setting {
-    /// Its path in the file: `section.name`, or a name alone.
-    pub(crate) key: &'static str,
-    /// The environment variable.
-    pub(crate) variable: &'static str,
-    /// The flag, without its dashes, and what its value is called. Settings of several sections may share a flag:
-    /// it is then the one of the service that embeds.
-    pub(crate) flag: Option<(&'static str, &'static str)>,
-    /// What it is for, in sentences.
-    pub(crate) help: &'static str,
-    /// A value as TOML has it, for a setting that has none by default.
-    pub(crate) example: &'static str,
-    /// Whether its value is kept out of messages. Its `get` hides what must not be seen.
-    pub(crate) secret: bool,
-    pub(crate) kind: Kind,
-}
 
 /// Every setting, by section.
 pub(crate) static TABLE: &[Setting] = &[
@@ -470,47 +449,3 @@ pub(crate) static TABLE: &[Setting] = &[
         },
     ),
 ];
-
-impl Setting {
-    const fn new(key: &'static str, variable: &'static str, help: &'static str, kind: Kind) -> Self {
-        Self { key, variable, flag: None, help, example: "", secret: false, kind }
-    }
-
-    const fn flag(mut self, name: &'static str, value: &'static str) -> Self {
-        self.flag = Some((name, value));
-        self
-    }
-
-    const fn example(mut self, example: &'static str) -> Self {
-        self.example = example;
-        self
-    }
-
-    const fn secret(mut self) -> Self {
-        self.secret = true;
-        self
-    }
-
-    /// The setting of a key.
-    pub(super) fn by_key(key: &str) -> Option<&'static Self> {
-        TABLE.iter().find(|setting| setting.key == key)
-    }
-
-    /// The section of the file, which is empty for the top level, and the name in it.
-    pub(crate) fn path(&self) -> (&'static str, &'static str) {
-        self.key.split_once('.').unwrap_or(("", self.key))
-    }
-}
-
-fn names<T: ValueEnum>() -> Vec<PossibleValue> {
-    T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
-}
-
-pub(super) fn name<T: ValueEnum>(value: T) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-fn choose<T: ValueEnum>(name: &str, field: &mut T) -> Result<(), Error> {
-    *field = T::from_str(name, true).map_err(|reason| Error::new(ErrorKind::Config, reason))?;
-    Ok(())
-}
