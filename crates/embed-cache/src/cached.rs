@@ -16,6 +16,7 @@ use tokio::time;
 
 use crate::cache::{Read, Stored};
 use crate::flight::{Claim, Flights, Landed, Place, Ticket};
+use crate::guard::now;
 use crate::value::{Facts, Value};
 use crate::{Cache, CacheStats, Key, Namespace};
 
@@ -172,7 +173,7 @@ async fn arrive(ticket: &Ticket, deadline: Option<Instant>) -> Option<Arc<Landed
 
 /// Whether a row wasn't had because the caller who asked for it first had less time than this one.
 fn gave_up_early(landed: &Landed, row: usize, deadline: Option<Instant>) -> bool {
-    let now = time::Instant::now().into_std();
+    let now = now();
     let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
     let is_late = |error: &Error| error.kind() == ErrorKind::Timeout;
     is_over(landed.deadline) && !is_over(deadline) && landed.response.row(row).is_err_and(is_late)

@@ -164,7 +164,7 @@ async fn within<T>(budget: Duration, call: impl Future<Output = Result<T>>) -> R
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "a cache tier didn't answer in its time")))
 }
 
-/// The time of the runtime, which a test may have stopped, as a breaker takes it.
-fn now() -> Instant {
+/// The time of the runtime, which a test may have stopped, as breakers and deadlines take it.
+pub(crate) fn now() -> Instant {
     time::Instant::now().into_std()
 }
