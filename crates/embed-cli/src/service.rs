@@ -7,15 +7,15 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use embed_cache::{Cache, Cached};
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role, Truncation, Variant,
-    async_trait,
+    BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role,
+    Truncation, Variant, async_trait,
 };
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Profile};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{
-    ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
-    Router, RouterConfig, ShadowConfig,
+    ENGLISH_ROUTE, Guard, Guarded, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig,
+    RolloutFile, Route, Router, RouterConfig, ShadowConfig,
 };
 
 use crate::settings::Settings;
@@ -124,11 +124,15 @@ impl Settings {
     }
 }
 
-fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
-    match cache {
-        Some(cache) => Route::new(name, Cached::new(embedder, cache.clone())),
-        None => Route::new(name, embedder),
-    }
+pub(crate) fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
+    // Behind the cache, which has answers while the back end is down.
+    let guard = Guard::new(BreakerConfig::default(), None);
+    let guarded = Guarded::new(embedder, guard.clone());
+    let route = match cache {
+        Some(cache) => Route::new(name, Cached::new(guarded, cache.clone())),
+        None => Route::new(name, guarded),
+    };
+    route.with_guard(guard)
 }
 
 fn reads_english(route: Route) -> Route {

@@ -3,6 +3,7 @@
 mod config;
 mod detect;
 mod fusion;
+mod guard;
 mod pins;
 mod policy;
 mod rollout;
@@ -14,6 +15,7 @@ mod stats;
 pub use config::RouterConfig;
 pub use detect::{Detection, Detector, Kind, LanguageDetector};
 pub use fusion::{Fused, RECIPROCAL_RANK_CONSTANT, fuse};
+pub use guard::{Guard, Guarded};
 pub use pins::PinBook;
 pub use policy::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE, Policy};
 pub use rollout::{

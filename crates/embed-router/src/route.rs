@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use embed_core::{BreakerConfig, Embedder, Error};
 
-use crate::{Detection, Kind};
+use crate::{Detection, Guard, Kind};
 
 /// One way that a text may go: a service under a name.
 ///
@@ -20,6 +20,7 @@ pub struct Route {
     pub(crate) reads: Reads,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) stand_in: Option<Arc<str>>,
 }
 
@@ -63,7 +64,15 @@ impl Route {
     }
 
     fn with_service(name: Arc<str>, service: Service) -> Self {
-        Self { name, service, reads: Reads::Everything, breaker: None, timeout: None, stand_in: None }
+        Self {
+            name,
+            service,
+            reads: Reads::Everything,
+            breaker: None,
+            timeout: None,
+            guard: None,
+            stand_in: None,
+        }
     }
 
     /// Sets what the model reads.
@@ -85,6 +94,15 @@ impl Route {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Says that a [`Guarded`](crate::Guarded) inside of the service stands behind this guard, so that the router puts
+    /// none around it, and what a cache has is served while the back end is down. It replaces
+    /// [`with_breaker`](Self::with_breaker) and [`with_timeout`](Self::with_timeout), which belong to the guard then.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
         self
     }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::RolloutStatus;
 
-/// What a router has done since it was built. Counts of calls that were dropped are in it.
+/// What a router has done since it was built. A call that was dropped is in the counts of texts and not in those of
+/// calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RouterStats {
@@ -47,7 +48,8 @@ pub struct RouteStats {
     pub calls: u64,
     /// Calls that failed by its own fault, as a whole or in a row.
     pub failed_calls: u64,
-    /// Calls that weren't made because its breaker was open.
+    /// Calls that weren't made because its breaker was open. Where the breaker stands behind a cache, calls of which
+    /// the cache had a part are among them.
     pub refused_calls: u64,
     /// Times that its breaker opened.
     pub openings: u64,
@@ -81,7 +83,6 @@ pub(crate) struct RouteCounters {
     pub(crate) calls: AtomicU64,
     pub(crate) failed_calls: AtomicU64,
     pub(crate) refused_calls: AtomicU64,
-    pub(crate) openings: AtomicU64,
 }
 
 impl Counters {
@@ -105,6 +106,7 @@ impl RouteCounters {
         name: &Arc<str>,
         space: Option<&Space>,
         breaker: BreakerState,
+        openings: u64,
         rows_by_rule: BTreeMap<&'static str, u64>,
     ) -> RouteStats {
         RouteStats {
@@ -115,7 +117,7 @@ impl RouteCounters {
             calls: get(&self.calls),
             failed_calls: get(&self.failed_calls),
             refused_calls: get(&self.refused_calls),
-            openings: get(&self.openings),
+            openings,
         }
     }
 }

@@ -48,6 +48,7 @@ async fn readiness_and_metrics_tell_the_truth_about_outages() {
     let refused = embed(url, &load.new_text()).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+    assert_eq!(embed(url, KNOWN).await.status, 200, "what the cache has is served");
     assert!(!refused.text().contains("127.0.0.1"), "the address of the back end is told: {}", refused.text());
     assert!(metric(url, "tmws_embedding_errors_total", &[]).await > failed);
     let refusals = ["dialect=\"openai\"", "status=\"503\""];

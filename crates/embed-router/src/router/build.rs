@@ -82,6 +82,10 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
             return Err(Error::new(ErrorKind::Config, "two routes have one name; give each its own")
                 .with_context("name", &route.name));
         }
+        if route.guard.is_some() && (route.breaker.is_some() || route.timeout.is_some()) {
+            let message = "a route with a guard has its breaker and its timeout there; set them on the guard";
+            return Err(Error::new(ErrorKind::Config, message).with_context("name", &route.name));
+        }
         if let Service::Absent(reason) = &route.service {
             let (route, stand_in) = (Arc::clone(&route.name), route.stand_in.clone());
             absences.push(Absence { route, stand_in, reason: reason.clone() });

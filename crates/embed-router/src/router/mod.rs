@@ -26,8 +26,6 @@ pub use build::Absence;
 pub use choose::{DecidedBy, Decision};
 pub use plan::{Coverage, Plan, PlanItem};
 
-pub(crate) use station::is_of_route;
-
 use choose::{Choice, Choices};
 use serve::{Job, Served};
 use station::{Part, Station};

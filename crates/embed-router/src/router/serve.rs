@@ -7,7 +7,7 @@ use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, Re
 
 use super::Router;
 use super::choose::Choice;
-use super::station::{is_of_route, now};
+use crate::guard::{is_of_route, now};
 
 /// Texts that go to one route.
 #[derive(Debug)]

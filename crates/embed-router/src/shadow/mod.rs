@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use crate::guard::is_of_route;
 use crate::rollout::{Call, Rollout, ShadowConfig, ShadowStatus};
-use crate::router::is_of_route;
 use agreement::Comparison;
 
 /// The caller's end. Dropping it ends the worker, once the samples at the candidate are done or timed out.

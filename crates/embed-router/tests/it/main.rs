@@ -6,6 +6,7 @@ mod contract;
 mod detect;
 mod failover;
 mod fusion;
+mod guard;
 mod merge;
 mod plans;
 mod real;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use embed_cache::{Cache, Cached};
+use embed_cache::Cache;
 use embed_core::{Embedder, Error};
 use embed_e5::E5Embedder;
 use embed_e5::assets::DataHome;
@@ -13,10 +13,10 @@ use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, Router};
 
 use crate::cache;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::settings::Settings;
 
-/// `Router(route → Cached(Metered(back end)))`, and handles to its pieces.
+/// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
     pub(super) router: Arc<Router>,
     pub(super) cache: Option<Cache>,
@@ -95,11 +95,7 @@ fn route<E>(name: &str, embedder: &Arc<E>, metrics: &Metrics, cache: Option<&Cac
 where
     E: Embedder + std::fmt::Display,
 {
-    let metered = Metered::backend(Arc::clone(embedder), metrics);
-    match cache {
-        Some(cache) => Route::new(name, Cached::new(metered, cache.clone())),
-        None => Route::new(name, metered),
-    }
+    service::route(name, Metered::backend(Arc::clone(embedder), metrics), cache)
 }
 
 fn metrics_config(settings: &Settings) -> MetricsConfig {

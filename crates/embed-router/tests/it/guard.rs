@@ -1,0 +1,143 @@
+//! A guard behind the cache of a route: what is known is served while the back end is down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use embed_core::{
+    BreakerConfig, EmbedRequest, EmbedResponse, Embedder, ErrorKind, Health, ModelInfo, Result, Retry, Role,
+    RowInfo, async_trait,
+};
+use embed_router::{BreakerState, Guard, Guarded, Route, Router};
+use embed_testkit::Scripted;
+use tokio::time::Instant;
+
+use crate::support::{Letters, all_to, documents, down, outcomes};
+
+const KNOWN: &str = "known words";
+
+/// Has one text, as a cache would, and asks for all others.
+#[derive(Debug)]
+struct Knows {
+    inner: Guarded<Scripted>,
+    vector: Vec<f32>,
+}
+
+#[async_trait]
+impl Embedder for Knows {
+    fn model(&self) -> &ModelInfo {
+        self.inner.model()
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        let texts = request.texts().to_vec();
+        let others = request.with_texts(texts.iter().filter(|text| &***text != KNOWN).cloned());
+        let answer = if others.texts().is_empty() { None } else { Some(self.inner.embed(others).await) };
+        let mut rows = EmbedResponse::builder(texts.len(), self.model().dimension());
+        let mut other = 0;
+        for (index, text) in texts.iter().enumerate() {
+            if &**text == KNOWN {
+                rows.put(index, &self.vector, RowInfo::new(self.model().clone()));
+                continue;
+            }
+            match answer.as_ref().unwrap() {
+                Ok(response) => rows.put_row(index, response.row(other)),
+                Err(error) => rows.fail(index, error.clone()),
+            }
+            other += 1;
+        }
+        Ok(rows.build())
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
+    }
+}
+
+struct Rig {
+    double: Scripted,
+    router: Router,
+}
+
+fn rig(failures: u32) -> Rig {
+    let double = Scripted::new("e5", 8);
+    let guard = Guard::new(BreakerConfig::default().with_failures(failures), None);
+    let inner = Guarded::new(double.clone(), guard.clone());
+    let knows = Knows { inner, vector: double.vector(KNOWN, Role::Document) };
+    let route = Route::shared("e5", Arc::new(knows)).with_guard(guard);
+    Rig { double, router: Router::new([route], Arc::new(Letters), all_to("e5")).unwrap() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_served_while_the_back_end_is_down() {
+    let Rig { double, router } = rig(2);
+    double.fail_calls(Some(down()));
+    for _ in 0..5 {
+        let response = router.embed(documents(&[KNOWN, "new words"])).await.unwrap();
+        assert_eq!(outcomes(&response), ["e5", "unavailable"]);
+    }
+    assert_eq!(double.calls(), 2, "an open breaker asks nobody");
+    let route = &router.stats().routes[0];
+    assert_eq!((route.breaker, route.openings), (BreakerState::Open, 1));
+    assert_eq!((route.calls, route.failed_calls, route.refused_calls), (2, 2, 3));
+    assert!(!router.health().await.is_available());
+    let refused = router.embed(documents(&["new words"])).await.unwrap();
+    let error = refused.row(0).unwrap_err();
+    assert!(matches!(error.retry(), Retry::Temporary { after: Some(_) }), "{error:?}");
+
+    double.fail_calls(None);
+    assert_eq!(outcomes(&router.embed(documents(&[KNOWN])).await.unwrap()), ["e5"]);
+    assert_eq!(router.stats().routes[0].breaker, BreakerState::Open, "a hit says nothing of the back end");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(outcomes(&router.embed(documents(&["new words"])).await.unwrap()), ["e5"]);
+    assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
+    assert!(router.health().await.is_available());
+}
+
+/// A cache drops a call that nobody waits for any more, and that would hide a back end that hangs.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_late_counts() {
+    for (patience, expected) in [(100, false), (2000, true)] {
+        let guard = Guard::new(BreakerConfig::default().with_failures(1), None);
+        let guarded = Guarded::new(Hangs(Scripted::new("e5", 8)), guard.clone());
+        let deadline = Instant::now() + Duration::from_millis(patience);
+        let call = guarded.embed(documents(&["words"]).with_deadline(deadline.into_std()));
+        assert!(tokio::time::timeout_at(deadline, call).await.is_err());
+        assert_eq!(guard.is_open(), expected, "after {patience} ms");
+    }
+}
+
+/// Cares for no deadline.
+#[derive(Debug)]
+struct Hangs(Scripted);
+
+#[async_trait]
+impl Embedder for Hangs {
+    fn model(&self) -> &ModelInfo {
+        self.0.model()
+    }
+
+    async fn embed(&self, _: EmbedRequest) -> Result<EmbedResponse> {
+        std::future::pending().await
+    }
+
+    async fn health(&self) -> Health {
+        Health::ready()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_has_the_timeout() {
+    let double = Scripted::new("e5", 8);
+    let timeout = Duration::from_millis(500);
+    let guard = Guard::new(BreakerConfig::default().with_failures(1), Some(timeout));
+    let guarded = Guarded::new(double.clone(), guard.clone());
+    double.hold();
+    let began = Instant::now();
+    assert_eq!(guarded.embed(documents(&["words"])).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!((began.elapsed(), guard.is_open(), guard.openings()), (timeout, true, 1));
+
+    let route = Route::shared("e5", Arc::new(guarded)).with_guard(guard).with_timeout(timeout);
+    let error = Router::new([route], Arc::new(Letters), all_to("e5")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("guard"), "{error}");
+}
