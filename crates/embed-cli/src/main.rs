@@ -53,6 +53,7 @@ enum Command {
     Rollout(commands::rollout::RolloutArgs),
     Migrate(commands::migrate::MigrateArgs),
     Serve(commands::serve::ServeArgs),
+    Bench(commands::bench::BenchArgs),
     Doctor(commands::doctor::DoctorArgs),
     /// List, fetch, check and carry around the model files and the runtime library.
     Models(commands::models::ModelsArgs),
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     let mut runtime = match &cli.command {
-        Command::Serve(_) => Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Bench(_) => Builder::new_multi_thread(),
         // One thread waits; what embeds has threads of its own.
         _ => Builder::new_current_thread(),
     };
@@ -106,6 +107,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
         }
         Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
         Command::Serve(args) => commands::serve::run(args, home?, &settings?).await,
+        Command::Bench(args) => commands::bench::run(args, home?, settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,

@@ -29,7 +29,7 @@ use crate::service::Service;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::flags;
-pub(crate) use setting::Setting;
+pub(crate) use setting::{Setting, name};
 pub(crate) use table::TABLE;
 
 /// Every setting with its effective value, and where the values come from.

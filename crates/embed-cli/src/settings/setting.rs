@@ -68,7 +68,7 @@ pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
     T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
 }
 
-pub(super) fn name<T: ValueEnum>(value: T) -> String {
+pub(crate) fn name<T: ValueEnum>(value: T) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_setup;
+mod bench;
 mod cache;
 mod config;
 mod encode;

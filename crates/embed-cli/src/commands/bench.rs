@@ -1,0 +1,143 @@
+//! `embed bench`: how fast a stack or a gateway is, as those who tune it want to know.
+
+mod load;
+mod report;
+mod texts;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use embed_core::{EmbedRequest, Error, Role};
+use embed_e5::assets::DataHome;
+use embed_ollama::Preset;
+
+use self::load::Load;
+use self::texts::Texts;
+use crate::cache;
+use crate::exit::Exit;
+use crate::output::print;
+use crate::service::{Service, max_text_bytes, parse_role};
+use crate::settings::{Settings, flags, name};
+
+/// Measure how fast a service answers.
+///
+/// Callers embed one request after the other for a while; latency, throughput, failures and the share that
+/// the cache had are counted. Each caller waits for its answer before it asks again, so a service that is
+/// slow is asked less: raise --concurrency until the throughput no longer grows. Texts repeat as words of a
+/// language do (Zipf's law), so that a cache has something to find; `--cache off` measures without it.
+///
+///   embed bench --service e5 --concurrency 16 --duration 30
+///   embed bench --service ollama --pool production --batch 32
+///   embed bench --url http://127.0.0.1:8080 --remote-model multilingual-e5-small
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, args = flags(&["service", "e5", "ollama", "router", "cache"]))]
+pub(crate) struct BenchArgs {
+    /// Callers at the same time.
+    #[arg(short, long, default_value = "8", value_name = "N", value_parser = at_least_one())]
+    concurrency: NonZeroUsize,
+
+    /// How long to measure, in seconds.
+    #[arg(short, long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    duration: Duration,
+
+    /// How long to run before, uncounted: models are loaded and caches filled.
+    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    warm_up: Duration,
+
+    /// Texts in a request.
+    #[arg(short, long, default_value = "1", value_name = "N", value_parser = at_least_one())]
+    batch: NonZeroUsize,
+
+    /// A running gateway (or Ollama server) to ask, in the place of a stack in this process.
+    #[arg(long, value_name = "URL", conflicts_with = "service")]
+    url: Option<String>,
+
+    /// The model to ask there.
+    #[arg(long, value_name = "NAME", requires = "url", default_value = "multilingual-e5-small")]
+    remote_model: String,
+
+    /// Connections to Ollama or the gateway: a number, or development (5), staging (10), production (20) or
+    /// high_traffic (50).
+    #[arg(long, value_name = "N", conflicts_with = "ollama.pool_size", value_parser = pool)]
+    pool: Option<usize>,
+
+    /// Lines to take texts from; sentences in English and Japanese, if nothing is given.
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+
+    /// How many different texts there are. Numbers are appended where the lines are too few.
+    #[arg(long, default_value = "10000", value_name = "N", value_parser = at_least_one())]
+    distinct: NonZeroUsize,
+
+    /// How unequally they are asked: 0 asks all alike, 1 is usual for queries.
+    #[arg(long, default_value = "1", value_name = "EXPONENT", value_parser = exponent)]
+    zipf: f64,
+
+    /// What the texts are for.
+    #[arg(long, default_value = "query", value_parser = parse_role)]
+    role: Role,
+
+    /// Print one JSON object in the place of the table.
+    #[arg(long)]
+    json: bool,
+
+    /// No live view on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings) -> Result<Exit, Error> {
+    if let Some(url) = &args.url {
+        settings.service = Service::Ollama;
+        settings.ollama.servers = vec![url.clone()];
+        settings.ollama.model = args.remote_model;
+        // What is asked is the gateway and its cache, not one in front of it.
+        settings.cache.place = cache::Place::Off;
+    }
+    if let Some(pool) = args.pool {
+        settings.ollama.pool_size = pool;
+    }
+    let texts = Texts::new(args.input.as_deref(), args.distinct, args.zipf, max_text_bytes())?;
+    let cache = cache::open(&settings).await?;
+    let embedder = settings.load_behind(home, cache.as_ref()).await?;
+    let load = Load {
+        embedder: embedder.into(),
+        texts,
+        callers: args.concurrency.get(),
+        batch: args.batch.get(),
+        request: EmbedRequest::new([""; 0], args.role),
+        warm_up: args.warm_up,
+        duration: args.duration,
+        quiet: args.quiet,
+    };
+    let measured = load.run().await?;
+    cache::finish(cache.as_ref()).await;
+    let service = if args.url.is_some() { report::REMOTE.to_owned() } else { name(settings.service) };
+    let report = report::Report::new(&service, &load, &measured, cache.is_some());
+    print(&if args.json { report.json() } else { report.table() })?;
+    Ok(if measured.is_whole() { Exit::Done } else { Exit::Failures })
+}
+
+fn at_least_one() -> impl TypedValueParser<Value = NonZeroUsize> {
+    RangedU64ValueParser::<u32>::new()
+        .range(1..=10_000_000)
+        .map(|count| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim_end_matches('s').parse().map_err(|_| "give seconds, such as 10 or 0.5")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "give seconds, such as 10 or 0.5".to_owned())
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    let exponent = text.parse().ok().filter(|exponent| (0.0..=10.0).contains(exponent));
+    exponent.ok_or_else(|| "give a number from 0 to 10".to_owned())
+}
+
+fn pool(text: &str) -> Result<usize, String> {
+    let preset = || Preset::by_name(text).map(|preset| preset.pool_size());
+    text.parse().ok().map_or_else(preset, Ok).map_err(|error| error.to_string())
+}
