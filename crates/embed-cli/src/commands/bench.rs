@@ -24,10 +24,11 @@ use crate::settings::{Settings, flags, name};
 
 /// Measure how fast a service answers.
 ///
-/// Callers embed one request after the other for a while; latency, throughput, failures and the share that
-/// the cache had are counted. Each caller waits for its answer before it asks again, so a service that is
-/// slow is asked less: raise --concurrency until the throughput no longer grows. Texts repeat as words of a
-/// language do (Zipf's law), so that a cache has something to find; `--cache off` measures without it.
+/// Callers embed one request after the other for a while; latency, throughput, failures and the
+/// share that the cache had are counted. Each caller waits for its answer before it asks again, so
+/// a service that is slow is asked less: raise --concurrency until the throughput no longer grows.
+/// Texts repeat as words of a language do (Zipf's law), so that a cache has something to find;
+/// `--cache off` measures without it.
 ///
 ///   embed bench --service e5 --concurrency 16 --duration 30
 ///   embed bench --service ollama --pool production --batch 32
