@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use crate::http::{Connection, get, metric, request, until};
 use crate::serving::{Serving, has_e5};
 
-const REQUESTS: usize = 10_000;
+/// In each of two rounds.
+const REQUESTS: usize = 5_000;
 const CALLERS: usize = 48;
 
 /// What the process may have taken on top after a round that is like the one before. The allocator gives pages back
-/// late; what a request leaves behind ten thousand times would be more: 1 KiB each is 10 MiB.
+/// late; what a request leaves behind five thousand times would be more: 2 KiB each are 10 MiB.
 const GROWTH_KIB: u64 = 8 << 10;
 
 /// Gauges that are zero when nobody asks for anything.
@@ -82,9 +83,9 @@ async fn call(url: String, round: usize, next: Arc<AtomicUsize>) -> usize {
         if number >= REQUESTS {
             return served;
         }
-        // A tenth of them asks for what isn't in the cache, and so takes its time.
+        // A twentieth of them asks for what isn't in the cache, and so takes its time.
         let text =
-            if number % 10 == 0 { format!("text {number} of round {round}") } else { "known".to_owned() };
+            if number % 20 == 0 { format!("text {number} of round {round}") } else { "known".to_owned() };
         if number % 3 == 0 {
             hang_up(&url, number, &text).await;
             continue;
@@ -102,7 +103,7 @@ async fn hang_up(url: &str, number: usize, text: &str) {
     let random = |of: &str, below: usize| (hash((number, of)) % below as u64) as usize;
     let reads = number % 9 == 6;
     // Some answers are larger than the buffers of sockets, so that the gateway is in the middle of it, too.
-    let rows = if reads && number % 4 == 0 { 256 } else { 1 };
+    let rows = if reads && number % 4 == 0 { 128 } else { 1 };
     let body = body(text, rows);
     let head =
         format!("POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
