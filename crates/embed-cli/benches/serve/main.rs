@@ -69,7 +69,9 @@ fn main() {
     }
     let effort = Effort::from_args();
     let runtime = Runtime::new().unwrap();
-    let serving = Serving::start(&["--service", "e5", "--precision", "int8"], &[]);
+    // It logs as it does for people, a line for each request into a file.
+    let serving =
+        Serving::start(&["--service", "e5", "--precision", "int8"], &[("TMWS_LOG_FORMAT", "human")]);
     cached(&runtime, &serving, &effort);
     uncached(&runtime, serving.url(), &effort);
 }

@@ -430,8 +430,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Kind::Text {
             what: "a filter such as info",
             set: |settings, filter| {
-                filter
-                    .parse::<tracing_subscriber::filter::Targets>()
+                tracing_subscriber::EnvFilter::try_new(filter)
                     .map_err(|_| Error::new(ErrorKind::Config, "must be a filter such as info or info,embed_gateway=debug"))?;
                 filter.clone_into(&mut settings.log.filter);
                 Ok(())
