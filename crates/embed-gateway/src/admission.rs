@@ -13,8 +13,11 @@ use crate::config::AdmissionConfig;
 use crate::extend::Observer;
 use crate::queue::Queue;
 
-/// The weight of the newest observation in the mean time that a permit is held.
-const NEWEST: f64 = 1.0 / 8.0;
+/// How many times all permits have come back until an observation of how fast they do so has lost most of its weight:
+/// one round is too short, since calls that began together end together.
+const ROUNDS: usize = 2;
+/// What is expected to take this long may take longer: other work on the machine, larger texts before it.
+const MARGIN: f64 = 1.25;
 /// `Retry-After` is in whole seconds, and nobody should stay away for longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -29,10 +32,23 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 struct State {
     queue: Queue<Caller, oneshot::Sender<Turn>>,
-    /// Mean seconds that a permit is held; `None` before the first came back.
-    mean_hold: Option<f64>,
+    pace: Pace,
     accepted: u64,
     refused: u64,
+}
+
+/// How fast permits come back while none is free: what the stack can do at most, whether its calls go side by side or
+/// one after the other. How long a call takes would not tell that: a stack with a queue of its own takes the longer,
+/// the more calls it has.
+#[derive(Debug)]
+struct Pace {
+    /// Mean seconds from one permit that comes back to the next.
+    interval: f64,
+    /// Observations, up to those that the mean is made of.
+    seen: usize,
+    most: usize,
+    /// When the last one came back, or was taken, if none has been free since.
+    since: Option<Instant>,
 }
 
 /// What a waiter is told.
@@ -42,11 +58,12 @@ enum Turn {
     Displaced,
 }
 
-/// The right to one call of the stack, given back on drop.
+/// The right to one call of the stack, given back on drop; [`done`](Self::done) says that it wasn't given up.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    since: Instant,
+    /// The call came to its end; it wasn't given up.
+    done: bool,
 }
 
 /// What the door has seen.
@@ -62,7 +79,7 @@ impl Admission {
     pub(crate) fn new(config: &AdmissionConfig, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
         let state = State {
             queue: Queue::new(config.concurrency, config.queue),
-            mean_hold: None,
+            pace: Pace { interval: 0.0, seen: 0, most: ROUNDS * config.concurrency, since: None },
             accepted: 0,
             refused: 0,
         };
@@ -76,20 +93,21 @@ impl Admission {
     pub(crate) async fn enter(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
         let place = {
             let mut state = self.lock();
-            if state.queue.take() {
+            if state.take() {
                 state.accepted += 1;
                 return Ok(self.permit());
             }
-            let wait = state.expected_wait(state.queue.ahead(caller) + 1, self.permits);
-            let hold = Duration::from_secs_f64(state.mean_hold.unwrap_or_default());
-            if Instant::now() + wait + hold > deadline {
+            let turn = state.queue.ahead(caller) + 1;
+            let wait = state.pace.of(turn);
+            // Its own call is done when as many more have come back as are at the stack.
+            if Instant::now() + state.pace.of(turn + self.permits).mul_f64(MARGIN) > deadline {
                 state.refused += 1;
                 return Err(overloaded("the request would wait past its deadline", wait));
             }
             let (wake, turn) = oneshot::channel();
             let Some(place) = state.queue.wait(caller, true, wake) else {
                 state.refused += 1;
-                let wait = state.expected_wait(state.queue.waiting(), self.permits);
+                let wait = state.pace.of(state.queue.waiting());
                 return Err(overloaded("too many requests wait already", wait));
             };
             if let Some(displaced) = place.displaced {
@@ -107,7 +125,7 @@ impl Admission {
     pub(crate) async fn resume(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
         let place = {
             let mut state = self.lock();
-            if state.queue.take() {
+            if state.take() {
                 return Ok(self.permit());
             }
             let (wake, turn) = oneshot::channel();
@@ -128,7 +146,7 @@ impl Admission {
     }
 
     fn permit(self: &Arc<Self>) -> Permit {
-        Permit { admission: Arc::clone(self), since: Instant::now() }
+        Permit { admission: Arc::clone(self), done: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -138,27 +156,56 @@ impl Admission {
 }
 
 impl State {
-    /// How long the last of so many in front of the door waits.
-    fn expected_wait(&self, ahead: usize, permits: usize) -> Duration {
-        Duration::from_secs_f64(self.mean_hold.unwrap_or_default() * ahead as f64 / permits as f64)
+    /// Takes a permit if one is free.
+    fn take(&mut self) -> bool {
+        let taken = self.queue.take();
+        if taken && self.queue.free() == 0 {
+            self.pace.since = Some(Instant::now());
+        }
+        taken
     }
 
-    fn give_back(&mut self) {
+    /// Calls that were given up come back at once and say nothing of the pace. If they counted, a stack that is too
+    /// slow for its callers would seem to be fast.
+    fn give_back(&mut self, done: bool) {
+        if done {
+            self.pace.came_back();
+        }
         while let Some(wake) = self.queue.give_back() {
             // A waiter that is gone takes itself out under the same lock, so this is its last moment.
             if wake.send(Turn::Granted).is_ok() {
                 return;
             }
         }
+        self.pace.since = None;
+    }
+}
+
+impl Pace {
+    /// How long it takes until so many permits have come back; nothing as long as that isn't known.
+    fn of(&self, permits: usize) -> Duration {
+        Duration::from_secs_f64(self.interval * permits as f64)
+    }
+
+    fn came_back(&mut self) {
+        let Some(since) = self.since else { return };
+        let now = Instant::now();
+        self.since = Some(now);
+        self.seen = self.most.min(self.seen + 1);
+        self.interval += ((now - since).as_secs_f64() - self.interval) / self.seen as f64;
+    }
+}
+
+impl Permit {
+    /// Gives it back after a call that came to its end.
+    pub(crate) fn done(mut self) {
+        self.done = true;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let held = self.since.elapsed().as_secs_f64();
-        let mut state = self.admission.lock();
-        state.mean_hold = Some(state.mean_hold.map_or(held, |mean| mean + (held - mean) * NEWEST));
-        state.give_back();
+        self.admission.lock().give_back(self.done);
     }
 }
 
@@ -203,7 +250,7 @@ impl Drop for Place<'_> {
         let mut state = self.admission.lock();
         // A turn that was granted and never taken goes to the next one.
         if !state.queue.leave(self.caller, self.ticket) && self.turn.try_recv() == Ok(Turn::Granted) {
-            state.give_back();
+            state.give_back(false);
         }
     }
 }
@@ -215,6 +262,8 @@ fn overloaded(message: &str, wait: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use futures::FutureExt;
 
     use super::*;
@@ -254,13 +303,37 @@ mod tests {
         let door = door(1, 100);
         let permit = door.enter(caller(0), far()).await.unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
-        drop(permit);
+        permit.done();
         let _held = door.enter(caller(0), far()).await.unwrap();
         let soon = Instant::now() + Duration::from_secs(15);
         let error = door.enter(caller(1), soon).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
         assert_eq!(error.retry(), Retry::Temporary { after: Some(Duration::from_secs(10)) });
         assert_eq!(door.traffic().refused, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_of_a_stack_with_a_queue_of_its_own_is_known() {
+        // Four permits, and a stack that does one call after the other, each in a second.
+        let door = door(4, 100);
+        let mut held: VecDeque<_> = VecDeque::new();
+        for _ in 0..4 {
+            held.push_back(door.enter(caller(0), far()).await.unwrap());
+        }
+        for _ in 0..8 {
+            let mut next = Box::pin(door.enter(caller(0), far()));
+            assert!(next.as_mut().now_or_never().is_none());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            held.pop_front().unwrap().done();
+            held.push_back(next.await.unwrap());
+        }
+        // The fifth in line is done after five seconds at the door and four at the stack, with a margin 11.25 s.
+        let enter = |seconds: f64| door.enter(caller(0), Instant::now() + Duration::from_secs_f64(seconds));
+        let mut line: Vec<_> = (0..4).map(|_| Box::pin(enter(60.0))).collect();
+        line.iter_mut().for_each(|waiter| assert!(waiter.as_mut().now_or_never().is_none()));
+        let error = enter(11.2).await.unwrap_err();
+        assert_eq!(error.retry(), Retry::Temporary { after: Some(Duration::from_secs(5)) });
+        assert!(Box::pin(enter(11.3)).now_or_never().is_none(), "it waits");
     }
 
     #[tokio::test(start_paused = true)]

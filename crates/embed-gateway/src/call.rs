@@ -143,11 +143,13 @@ impl State {
     ) -> Result<EmbedResponse, Failure> {
         let rows = piece.request.texts().len();
         let call = async {
-            let _permit = match permit {
+            let permit = match permit {
                 Some(permit) => permit,
                 None => self.admission.resume(context.caller, context.deadline).await?,
             };
-            self.stack.embed(piece.request).await
+            let response = self.stack.embed(piece.request).await?;
+            permit.done();
+            Ok(response)
         };
         // The stack keeps deadlines, too; this is for a stack that is stuck.
         let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| {

@@ -4,10 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod clients;
+mod hangups;
 mod http;
 mod ollama;
 mod openapi;
 mod outage;
+mod overload;
 mod page;
 mod serving;
 mod shutdown;

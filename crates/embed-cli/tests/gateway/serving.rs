@@ -71,6 +71,13 @@ impl Serving {
         self.folder.path().join(name)
     }
 
+    /// What of its memory is in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim_end_matches("kB").trim().parse().unwrap()
+    }
+
     /// Tells it to end, as a service manager does.
     pub(crate) fn terminate(&self) {
         let told = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();

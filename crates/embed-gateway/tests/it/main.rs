@@ -14,6 +14,7 @@ mod logs;
 mod ollama;
 mod openai;
 mod openapi;
+mod overload;
 mod own;
 mod page;
 mod shutdown;

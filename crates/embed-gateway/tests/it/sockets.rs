@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use embed_gateway::Limits;
+use embed_gateway::{AdmissionConfig, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
@@ -97,6 +97,32 @@ async fn a_client_that_hangs_up_cancels_its_work() {
     until(|| stack.running.load(Ordering::SeqCst) == 1).await;
     drop(stream);
     until(|| stack.running.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn hang_ups_give_back_connections_permits_and_memory_for_bodies() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    // Of each there is so little that what two hundred requests leave behind would be missed.
+    let limits = Limits::default().with_bytes(64 << 10, 64 << 10).with_connections(1);
+    let admission = AdmissionConfig::default().with_bounds(1, 1);
+    let config = config().with_limits(limits).with_admission(admission);
+    let server = Server::start(Arc::<Double>::clone(&stack), config).await;
+    let request = raw_post("/api/embed", EMBED);
+    for number in 0..200 {
+        let mut stream = server.connect().await;
+        // While the stack works, or before the body ends.
+        let is_whole = number % 2 == 0;
+        let end = request.len() - usize::from(!is_whole);
+        stream.write_all(&request.as_bytes()[..end]).await.unwrap();
+        if is_whole {
+            until(|| stack.running.load(Ordering::SeqCst) == 1).await;
+        }
+    }
+    gate.add_permits(1);
+    let mut stream = server.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(read_reply(&mut stream).await.0.starts_with("http/1.1 200"));
 }
 
 #[tokio::test]
