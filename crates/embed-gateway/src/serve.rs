@@ -1,12 +1,13 @@
 //! The listener: connections with bounds on everything, and an end that loses no accepted request.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use embed_core::{Error, ErrorKind, Result};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -155,6 +156,12 @@ impl Door {
         self.http(stream, peer, watcher).await;
     }
 
+    /// Whether idle connections would soon keep new callers out, who then aren't even refused.
+    fn is_nearly_full(&self) -> bool {
+        let most = self.state.config.limits.connections;
+        self.state.connections.load(Ordering::Relaxed) > most - most / 8
+    }
+
     async fn http<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -164,7 +171,14 @@ impl Door {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             // A router is always ready, and its clone is one pointer.
-            router.clone().call(request)
+            let answer = router.clone().call(request);
+            async move {
+                let mut answer = answer.await?;
+                if self.is_nearly_full() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

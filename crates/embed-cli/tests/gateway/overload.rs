@@ -145,7 +145,10 @@ async fn overload(serving: &Serving, rate: f64, duration: Duration) -> (Seen, u6
                 let reply = connection.send(asking()).await.unwrap();
                 let time = began.elapsed().as_secs_f64() * 1e3;
                 seen.lock().unwrap().add(&reply, time);
-                idle.lock().unwrap().push(connection);
+                // A server with many connections closes those that are done.
+                if reply.header("connection") != "close" {
+                    idle.lock().unwrap().push(connection);
+                }
             });
         }
         while requests.try_join_next().is_some_and(|done| done.is_ok()) {}

@@ -145,6 +145,21 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
     assert!(read_reply(&mut third).await.0.starts_with("http/1.1 200"));
 }
 
+/// Idle connections would keep new callers out, who then aren't even refused.
+#[tokio::test]
+async fn when_there_are_many_connections_they_end_with_their_answer() {
+    let limits = Limits::default().with_connections(8);
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let mut open = Vec::new();
+    for count in 1..=20 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let head = read_reply(&mut stream).await.0;
+        assert_eq!(head.contains("connection: close"), count > 7, "{count}: {head}");
+        open.push(stream);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_takes_no_answer_is_let_go() {
     let long = Duration::from_secs(30);
