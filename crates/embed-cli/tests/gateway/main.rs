@@ -5,6 +5,7 @@
 
 mod clients;
 mod http;
+mod metrics;
 mod ollama;
 mod openapi;
 mod outage;
