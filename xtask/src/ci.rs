@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
     Step { name: "doc", about: "the documentation, warnings denied", run: doc },
     Step { name: "features", about: "each feature alone compiles", run: features },
+    Step { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
     Step {
         name: "quickstart",
         about: "from an empty data folder to vectors, and again offline",
@@ -228,6 +229,17 @@ fn features(run: &mut Run<'_>) -> Result<String> {
     }
     cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
+}
+
+/// A workspace of its own, so nothing above has seen it. Its target folder is beside the others.
+fn fuzz(run: &mut Run<'_>) -> Result<String> {
+    let target = run.workspace.target.join("fuzz");
+    run.cargo()
+        .args(["check", "--locked", "--manifest-path", "crates/embed-gateway/fuzz/Cargo.toml"])
+        .envs([("CARGO_TARGET_DIR", target)])
+        .run()
+        .context("libfuzzer-sys needs a C++ compiler; `.ci/run --tools-only` installs one")?;
+    Ok(String::new())
 }
 
 fn quickstart(run: &mut Run<'_>) -> Result<String> {
