@@ -68,6 +68,7 @@ const STEPS: &[Step] = &[
         run: check_deploy,
     },
     Step { name: "test", about: "all tests, with the real model", run: tests },
+    Step { name: "otlp", about: "traces arrive at a collector", run: otlp },
     Step { name: "benches", about: "each benchmark runs once", run: benches },
     Step { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
@@ -262,6 +263,13 @@ fn check_deploy(run: &mut Run<'_>) -> Result<String> {
 fn tests(run: &mut Run<'_>) -> Result<String> {
     test::run_counted(run.workspace, &run.vars, &mut run.counts)?;
     Ok(format!("{} passed", run.counts.passed))
+}
+
+/// The binary that is shipped has no traces, and is the one that the step before has tested.
+fn otlp(run: &mut Run<'_>) -> Result<String> {
+    let args = ["test", "--workspace", "--features", "embed-cli/otlp", "--test", "gateway", "traces"];
+    run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
+    Ok(String::new())
 }
 
 fn benches(run: &mut Run<'_>) -> Result<String> {

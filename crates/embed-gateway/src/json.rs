@@ -21,7 +21,7 @@ pub(crate) enum Value {
     Number(Number),
     Text(Arc<str>),
     List(List),
-    Object(Vec<(&'static str, Value)>),
+    Object(Vec<(&'static str, Self)>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

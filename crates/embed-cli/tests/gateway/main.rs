@@ -13,3 +13,4 @@ mod page;
 mod serving;
 mod shutdown;
 mod tools;
+mod traces;

@@ -97,7 +97,10 @@ pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failur
     }
     let named = find(state, &model)?;
     go::check_options(&options)?;
-    Ok(ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect()))
+    let mut ask = ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect());
+    // What is too long goes to the runner as it is, and that keeps the end.
+    ask.truncation = Truncation::Start;
+    Ok(ask)
 }
 
 fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
