@@ -177,6 +177,15 @@ async fn differ_as_they_should(both: &Both<'_>) {
     let again = ask(both.gateway, request("POST", EMBED, with_long(told))).await.unwrap();
     assert_eq!(again.json()["embeddings"], ours.json()["embeddings"]);
 
+    // The older path keeps the end of a text.
+    let (head, cut) = (vectors(&ours.json()), r#"{"model":"all-minilm","prompt":"LONG"}"#);
+    let (real, ours) = both.ask("POST", EMBEDDINGS, cut).await;
+    assert_eq!((real.status.as_u16(), ours.status.as_u16()), (200, 200));
+    let (real, ours) = (vectors(&real.json()), vectors(&ours.json()));
+    let (same, other) =
+        (vector::cosine(&ours[0], &real[0]).unwrap(), vector::cosine(&head[0], &real[0]).unwrap());
+    assert!(same >= 0.99 && same > other, "cosine {same} to its end, {other} to its beginning");
+
     // The gateway tells of a model what clients ask for, and that is the same.
     for body in [r#"{"model":"all-minilm"}"#, r#"{"name":"all-minilm:latest"}"#] {
         let (real, ours) = both.ask("POST", "/api/show", body).await;
