@@ -38,7 +38,7 @@ mod sent {
         request
     }
 
-    async fn start(ollama: &OllamaDouble, collector: &str) -> Serving {
+    fn start(ollama: &OllamaDouble, collector: &str) -> Serving {
         let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url()), ("TMWS_OTLP_ENDPOINT", collector)];
         Serving::start(&["--service", "ollama"], &variables)
     }
@@ -56,7 +56,7 @@ mod sent {
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", take)).await });
 
         let ollama = OllamaDouble::start("0.9.3").await;
-        let mut serving = start(&ollama, &collector).await;
+        let mut serving = start(&ollama, &collector);
         let too_long = "confidential ".repeat(600);
         for (id, text, status) in [
             ("the-first", "confidential", 200),
@@ -105,7 +105,7 @@ mod sent {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let collector = format!("http://{}", silent.local_addr().unwrap());
         let ollama = OllamaDouble::start("0.9.3").await;
-        let mut serving = start(&ollama, &collector).await;
+        let mut serving = start(&ollama, &collector);
         let mut connection = Connection::open(serving.url()).await.unwrap();
         for number in 0..MANY {
             let reply = connection.send(embedding(&number.to_string(), "a text")).await.unwrap();
