@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
     Step { name: "doc", about: "the documentation, warnings denied", run: doc },
     Step { name: "features", about: "each feature alone compiles", run: features },
+    Step { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
     Step {
         name: "quickstart",
         about: "from an empty data folder to vectors, and again offline",
@@ -67,6 +68,7 @@ const STEPS: &[Step] = &[
         run: check_deploy,
     },
     Step { name: "test", about: "all tests, with the real model", run: tests },
+    Step { name: "otlp", about: "traces arrive at a collector", run: otlp },
     Step { name: "benches", about: "each benchmark runs once", run: benches },
     Step { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
@@ -230,6 +232,17 @@ fn features(run: &mut Run<'_>) -> Result<String> {
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
 }
 
+/// A workspace of its own, so nothing above has seen it. Its target folder is beside the others.
+fn fuzz(run: &mut Run<'_>) -> Result<String> {
+    let target = run.workspace.target.join("fuzz");
+    run.cargo()
+        .args(["check", "--locked", "--manifest-path", "crates/embed-gateway/fuzz/Cargo.toml"])
+        .envs([("CARGO_TARGET_DIR", target)])
+        .run()
+        .context("libfuzzer-sys needs a C++ compiler; `.ci/run --tools-only` installs one")?;
+    Ok(String::new())
+}
+
 fn quickstart(run: &mut Run<'_>) -> Result<String> {
     let start = Instant::now();
     setup::quickstart(run.workspace, &run.vars)?;
@@ -250,6 +263,13 @@ fn check_deploy(run: &mut Run<'_>) -> Result<String> {
 fn tests(run: &mut Run<'_>) -> Result<String> {
     test::run_counted(run.workspace, &run.vars, &mut run.counts)?;
     Ok(format!("{} passed", run.counts.passed))
+}
+
+/// The binary that is shipped has no traces, and is the one that the step before has tested.
+fn otlp(run: &mut Run<'_>) -> Result<String> {
+    let args = ["test", "--workspace", "--features", "embed-cli/otlp", "--test", "gateway", "traces"];
+    run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
+    Ok(String::new())
 }
 
 fn benches(run: &mut Run<'_>) -> Result<String> {

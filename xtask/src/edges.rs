@@ -57,6 +57,8 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cache", "memory", &["fred", "rustls", "url"]),
     ("embed-cache", "redis", &["quick_cache", "rustls"]),
     ("embed-cache", "memory,redis-rustls", &["aws-lc-rs", "native-tls", "openssl"]),
+    ("embed-cli", "", &["opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
+    ("embed-cli", "otlp", &["aws-lc-rs", "native-tls", "openssl", "tonic"]),
 ];
 
 /// Runs all checks and prints every breach.

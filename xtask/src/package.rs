@@ -15,7 +15,12 @@ const DOCUMENTS: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHAN
 
 /// Builds the release binary and writes `target/package/embed-<version>-<target>.tar.gz`.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let binary = setup::build(workspace)?;
+    // Only here: a program that knows its commit is compiled anew with each one. Without git it knows none.
+    let revision = Cmd::new("git", &workspace.root).args(["rev-parse", "--short=12", "HEAD"]).read();
+    let binary = setup::build_with(
+        workspace,
+        &[("EMBED_REVISION".to_owned(), revision.unwrap_or_default().trim().into())],
+    )?;
     let version = &workspace.member("embed-cli")?.version;
     let rustc = Cmd::new("rustc", &workspace.root).args(["-vV"]).read()?;
     let target = host(&rustc).context("`rustc -vV` names no host")?;

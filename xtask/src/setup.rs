@@ -80,9 +80,15 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
 
 /// Builds the release binary and gives back where cargo put it.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    build_with(workspace, &[])
+}
+
+/// The same with variables for the compiler.
+pub(crate) fn build_with(workspace: &Workspace, vars: &Vars<'_>) -> Result<PathBuf> {
     let messages = Cmd::cargo(&workspace.root)
         .args(["build", "--release", "--package=embed-cli", "--bin=embed"])
         .args(["--message-format=json-render-diagnostics"])
+        .envs(vars.iter().map(|(name, value)| (name, value)))
         .announced()
         .read()?;
     executable(&messages).context("cargo built no executable `embed`")

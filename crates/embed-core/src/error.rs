@@ -134,6 +134,12 @@ impl Error {
         matches!(self.inner.retry, Retry::Temporary { .. })
     }
 
+    /// What went wrong in one sentence, without the facts that were added.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
     /// The facts that were added, first to last.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.inner.context.iter().map(|(name, value)| (*name, value.as_str()))
@@ -213,6 +219,7 @@ mod tests {
             .with_context("bytes", 12)
             .with_source(std::io::Error::other("hidden"));
         assert_eq!(error.to_string(), "the model file is corrupt (file: model.onnx, bytes: 12)");
+        assert_eq!(error.message(), "the model file is corrupt");
         assert_eq!(StdError::source(&error).unwrap().to_string(), "hidden");
     }
 

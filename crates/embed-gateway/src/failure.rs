@@ -36,6 +36,9 @@ pub(crate) struct Failure {
     pub(crate) cause: Option<Error>,
 }
 
+/// When to come back, where nobody knows better.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
 /// The result of a handler.
 pub(crate) type Outcome = Result<Response, Failure>;
 
@@ -78,9 +81,12 @@ impl Failure {
             _ => ("application/json", self.body(dialect).to_string()),
         };
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status(dialect);
+        let status = self.status(dialect);
+        *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        if let Some(after) = self.retry_after {
+        // Tries that are used up here are not used up for the caller.
+        let refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if let Some(after) = self.retry_after.or(refused.then_some(SOON)) {
             // In whole seconds, rounded up: coming back too early costs another refusal.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -200,16 +206,25 @@ impl From<Error> for Failure {
         };
         let retry_after = match error.retry() {
             Retry::Temporary { after } if status != StatusCode::GATEWAY_TIMEOUT => {
-                Some(after.unwrap_or(Duration::from_secs(1)))
+                Some(after.unwrap_or(SOON))
             }
             _ => None,
         };
-        let message = own_words.map_or_else(|| error.to_string(), str::to_owned);
+        let message = own_words.map_or_else(|| told(&error), str::to_owned);
         let mut failure = Self::new(status, error.kind().as_str(), message);
         failure.retry_after = retry_after;
         failure.cause = Some(error);
         failure
     }
+}
+
+/// What a caller is told of an error: its message, and of its facts the numbers, which are about the text. Names are
+/// those of routes, servers and files, and mean nothing outside.
+fn told(error: &Error) -> String {
+    let numbers = error.context().filter(|(_, value)| value.parse::<f64>().is_ok());
+    let facts: Vec<_> = numbers.map(|(name, value)| format!("{name}: {value}")).collect();
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+    format!("{}{facts}", error.message())
 }
 
 impl From<BadJson> for Failure {
@@ -250,6 +265,29 @@ impl Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_is_told_numbers_and_no_names() {
+        let error = Error::new(ErrorKind::InputTooLong, "the text is too long")
+            .with_context("tokens", 612)
+            .with_context("server", "http://10.0.0.1")
+            .with_context("route", "ollama");
+        assert_eq!(Failure::from(error).message, "the text is too long (tokens: 612)");
+    }
+
+    #[test]
+    fn whoever_is_refused_is_told_when_to_come_back() {
+        for error in [
+            Error::new(ErrorKind::Unavailable, "gone").with_retry(Retry::Exhausted),
+            Error::new(ErrorKind::ModelNotFound, "no such model"),
+            Error::new(ErrorKind::RateLimited, "too often"),
+        ] {
+            let response = Failure::from(error).render(Dialect::Ollama);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1", "{}", response.status());
+        }
+        let wrong = Failure::bad_request("wrong").render(Dialect::OpenAi);
+        assert!(!wrong.headers().contains_key(header::RETRY_AFTER));
+    }
 
     #[test]
     fn kinds_have_their_statuses() {

@@ -16,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use embed_core::Error;
 use futures::FutureExt;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Level, Span};
 
 use crate::auth::{Caller, Peer, is_local_host, key_of};
 use crate::call::Record;
@@ -29,6 +30,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 /// The collection or tenant that the texts belong to.
 const PARTITION: HeaderName = HeaderName::from_static("x-embed-partition");
+
+/// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log
+/// that shows spans more than their lines.
+const FIGURES: &str = "embed_gateway::figures";
 
 const JSON: &str = "application/json";
 
@@ -82,14 +87,15 @@ pub(crate) async fn front(
     let id = state.ids.of(request.headers());
     let dialect = Dialect::of_path(request.uri().path());
     let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
-    let log = Log { dialect, id: &id, started, answered: false };
+    let mut log = Log { dialect, id: &id, started, answered: false, span: Span::none() };
+    log.span = log.begin();
 
     let mut response = match Context::of(&state, &request, started) {
         Err(failure) => failure.into_response(),
         Ok(context) => {
             request.extensions_mut().insert(context);
-            let span = tracing::info_span!("request", request_id = log.id(), dialect = dialect.as_str());
-            let handled = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
+            let handled =
+                AssertUnwindSafe(next.run(request)).catch_unwind().instrument(log.span.clone()).await;
             handled.unwrap_or_else(|panic| panicked(panic).into_response())
         }
     };
@@ -168,9 +174,28 @@ struct Log<'a> {
     id: &'a HeaderValue,
     started: Instant,
     answered: bool,
+    span: Span,
 }
 
 impl Log<'_> {
+    /// What everything that happens for the request happens in.
+    fn begin(&self) -> Span {
+        tracing::info_span!(
+            "request",
+            request_id = self.id(),
+            dialect = self.dialect.as_str(),
+            status = Empty,
+            latency_ms = Empty,
+            code = Empty,
+            service = Empty,
+            model = Empty,
+            space = Empty,
+            rows = Empty,
+            text_bytes = Empty,
+            cache_hits = Empty,
+        )
+    }
+
     fn id(&self) -> &str {
         self.id.to_str().unwrap_or("-")
     }
@@ -179,8 +204,24 @@ impl Log<'_> {
         self.answered = true;
         let (request_id, dialect, status) = (self.id(), self.dialect.as_str(), response.status().as_u16());
         let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
+        let wanted = tracing::enabled!(target: FIGURES, Level::DEBUG);
+        if wanted {
+            let code = failure.map(|failure| failure.code);
+            tracing::record_all!(self.span, status = status, latency_ms = latency_ms, code = code);
+        }
         if let Some(record) = response.extensions().get::<Record>() {
             let info = &record.offer.entry.info;
+            if wanted {
+                tracing::record_all!(
+                    self.span,
+                    service = info.service(),
+                    model = record.offer.entry.name,
+                    space = info.space().id(),
+                    rows = record.rows,
+                    text_bytes = record.bytes,
+                    cache_hits = record.hits,
+                );
+            }
             tracing::info!(
                 request_id,
                 dialect,

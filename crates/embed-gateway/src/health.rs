@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::failure::SOON;
 use crate::state::State;
 
 /// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it mends nothing else.
@@ -19,12 +20,17 @@ pub(crate) async fn alive() -> Json<Value> {
 /// `GET /readyz`: requests would be answered.
 pub(crate) async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
     if state.draining.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "draining" }))).into_response();
+        return unready("draining");
     }
     let health = state.health().await;
-    let status = if health.is_available() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Why it isn't ready may name addresses, so it is said behind the key, at /status.
-    (status, Json(json!({ "status": health.status().as_str() }))).into_response()
+    let status = health.status().as_str();
+    if health.is_available() { Json(json!({ "status": status })).into_response() } else { unready(status) }
+}
+
+fn unready(status: &str) -> Response {
+    let after = [(header::RETRY_AFTER, SOON.as_secs())];
+    (StatusCode::SERVICE_UNAVAILABLE, after, Json(json!({ "status": status }))).into_response()
 }
 
 /// Whether requests would be answered.

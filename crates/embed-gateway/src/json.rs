@@ -13,7 +13,7 @@ pub(crate) struct Fields {
     values: Vec<(&'static str, Value)>,
 }
 
-/// A JSON value, down to what a dialect reads: of arrays their strings, of objects nothing.
+/// A JSON value, down to what a dialect reads: of arrays their strings, of objects the members that it knows.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Null,
@@ -21,7 +21,7 @@ pub(crate) enum Value {
     Number(Number),
     Text(Arc<str>),
     List(List),
-    Object,
+    Object(Vec<(&'static str, Self)>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +72,8 @@ pub(crate) enum BadJson {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     pub(crate) known: &'static [&'static str],
+    /// Members that are kept of an object in a field.
+    pub(crate) members: &'static [&'static str],
     /// As Go does it: keys match whatever their case, and what follows the first value isn't looked at.
     pub(crate) as_go: bool,
     /// Strings of an array that are kept at most.
@@ -100,7 +102,7 @@ impl Fields {
 
     /// The value of a field, taken out; `Null` if it isn't there.
     pub(crate) fn take(&mut self, name: &str) -> Value {
-        let at = self.values.iter().rposition(|(known, _)| *known == name);
+        let at = self.values.iter().position(|(known, _)| *known == name);
         at.map_or(Value::Null, |at| self.values.swap_remove(at).1)
     }
 }
@@ -113,7 +115,7 @@ impl Value {
             Self::Number(_) => Kind::Number,
             Self::Text(_) => Kind::String,
             Self::List(_) => Kind::Array,
-            Self::Object => Kind::Object,
+            Self::Object(_) => Kind::Object,
         }
     }
 
@@ -208,9 +210,12 @@ impl<'de> Visitor<'de> for TopSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
         let mut values = Vec::with_capacity(4);
-        while let Some(key) = map.next_key_seed(KeySeed(self.0))? {
+        while let Some(key) = map.next_key_seed(KeySeed { known: self.0.known, as_go: self.0.as_go })? {
             match key {
-                Some(name) => values.push((name, map.next_value_seed(ValueSeed(self.0.max_texts))?)),
+                Some(name) => {
+                    let seed = ValueSeed { max_texts: self.0.max_texts, members: self.0.members };
+                    put(&mut values, name, map.next_value_seed(seed)?);
+                }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -247,8 +252,19 @@ impl<'de> Visitor<'de> for TopSeed {
     }
 }
 
+/// Sets a field; of one that comes twice the last value counts.
+fn put(values: &mut Vec<(&'static str, Value)>, name: &'static str, value: Value) {
+    match values.iter_mut().find(|(known, _)| *known == name) {
+        Some(earlier) => earlier.1 = value,
+        None => values.push((name, value)),
+    }
+}
+
 /// Finds the known field that a key names, without keeping the key.
-struct KeySeed(Reading);
+struct KeySeed {
+    known: &'static [&'static str],
+    as_go: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = Option<&'static str>;
@@ -266,13 +282,16 @@ impl Visitor<'_> for KeySeed {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        let names = |known: &&&str| **known == key || self.0.as_go && known.eq_ignore_ascii_case(key);
-        Ok(self.0.known.iter().find(names).copied())
+        let names = |known: &&&str| **known == key || self.as_go && known.eq_ignore_ascii_case(key);
+        Ok(self.known.iter().find(names).copied())
     }
 }
 
 #[derive(Clone, Copy)]
-struct ValueSeed(usize);
+struct ValueSeed {
+    max_texts: usize,
+    members: &'static [&'static str],
+}
 
 impl<'de> DeserializeSeed<'de> for ValueSeed {
     type Value = Value;
@@ -295,21 +314,33 @@ impl<'de> Visitor<'de> for ValueSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = List::default();
+        let mut index = 0;
         // Elements of elements are never kept: token ids are an array of arrays of numbers.
-        while let Some(value) = seq.next_element_seed(Self(0))? {
+        while let Some(value) = seq.next_element_seed(Self { max_texts: 0, members: &[] })? {
             match value {
-                _ if list.odd.is_some() || list.too_many => {}
-                Value::Text(_) if list.texts.len() >= self.0 => list.too_many = true,
+                _ if list.odd.is_some() => {}
+                Value::Text(_) if list.texts.len() >= self.max_texts => list.too_many = true,
                 Value::Text(text) => list.texts.push(text),
-                other => list.odd = Some((list.texts.len(), other.kind())),
+                odd => list.odd = Some((index, odd.kind())),
             }
+            index += 1;
         }
         Ok(Value::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Object)
+        let mut values = Vec::new();
+        // Go knows the names in an object of any kind by their very letters.
+        while let Some(key) = map.next_key_seed(KeySeed { known: self.members, as_go: false })? {
+            match key {
+                Some(name) => {
+                    let seed = Self { max_texts: 0, members: &[] };
+                    put(&mut values, name, map.next_value_seed(seed)?);
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Value::Object(values))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -341,13 +372,14 @@ mod tests {
     const KNOWN: &[&str] = &["model", "input"];
 
     fn read(body: &str, as_go: bool) -> Result<Fields, BadJson> {
-        Fields::read(body.as_bytes(), Reading { known: KNOWN, as_go, max_texts: 3 })
+        Fields::read(body.as_bytes(), Reading { known: KNOWN, members: &[], as_go, max_texts: 3 })
     }
 
     #[test]
     fn fields_are_found_and_the_rest_is_skipped() {
         let mut fields =
-            read(r#"{"x":{"model":[1]},"model":"a","input":["b","c"],"model":"d"}"#, false).unwrap();
+            read(r#"{"x":{"model":[1]},"model":"a","input":"e","input":["b","c"],"model":"d"}"#, false)
+                .unwrap();
         assert_eq!(fields.take("model").text().unwrap().as_deref(), Some("d"));
         let Value::List(list) = fields.take("input") else { panic!("a list") };
         assert_eq!(list.texts.len(), 2);
@@ -395,7 +427,7 @@ mod tests {
         }
         let secret = read(r#"{"model":secret}"#, false).unwrap_err().to_string();
         assert!(!secret.contains("secret"), "{secret}");
-        let reading = Reading { known: KNOWN, as_go: false, max_texts: 3 };
+        let reading = Reading { known: KNOWN, members: &[], as_go: false, max_texts: 3 };
         let not_utf8 = Fields::read(b"{\"model\":\"\xff\xfe\"}", reading).unwrap_err();
         assert_eq!(not_utf8, BadJson::NotUtf8 { at: 10 });
     }

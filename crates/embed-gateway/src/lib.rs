@@ -9,6 +9,9 @@ mod dialect;
 mod extend;
 mod failure;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod health;
 mod json;

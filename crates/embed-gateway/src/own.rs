@@ -24,8 +24,8 @@ const OPENAPI: &str = include_str!("../openapi.json");
 const FIELDS: &[&str] = &["input", "role", "coverage", "truncation"];
 
 /// What both requests have.
-struct Form {
-    texts: Vec<Arc<str>>,
+pub(crate) struct Form {
+    pub(crate) texts: Vec<Arc<str>>,
     role: Option<Role>,
     coverage: Coverage,
     truncation: Truncation,
@@ -94,9 +94,10 @@ pub(crate) async fn plan(
 }
 
 impl Form {
-    fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
+    pub(crate) fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
         let limit = state.config.limits.rows;
-        let mut fields = Fields::read(body, Reading { known: FIELDS, as_go: false, max_texts: limit })?;
+        let mut fields =
+            Fields::read(body, Reading { known: FIELDS, members: &[], as_go: false, max_texts: limit })?;
         let input = texts(fields.take("input"), "input", limit)?.filter(|texts| !texts.is_empty());
         let texts = input.ok_or_else(|| {
             Failure::bad_request("`input` must be a string or an array of at least one string")

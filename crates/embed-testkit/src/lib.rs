@@ -4,6 +4,8 @@ pub mod contract;
 pub mod data;
 pub mod hub;
 pub mod ollama;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 pub mod redis;
 
 mod require;

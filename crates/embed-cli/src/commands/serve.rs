@@ -3,6 +3,8 @@
 mod bridge;
 mod log;
 mod stack;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use std::sync::Arc;
 
@@ -31,7 +33,13 @@ use crate::signals::wait_for_signal;
 pub(crate) struct ServeArgs {}
 
 pub(crate) async fn run(_: ServeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
-    log::start(&settings.log);
+    let log = log::start(&settings.log)?;
+    let served = serve(home, settings).await;
+    log.finish().await;
+    served
+}
+
+async fn serve(home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     // Settings that can't work are said before a model is loaded.
     let mut config = config(&settings.gateway)?;
     let address = settings.gateway.listen;

@@ -87,6 +87,8 @@ pub(crate) struct GatewaySettings {
 pub(crate) struct LogSettings {
     pub(crate) filter: String,
     pub(crate) format: LogFormat,
+    /// Where traces are sent.
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 /// How a line of the log is written.
@@ -233,7 +235,11 @@ impl Default for Settings {
                 tls_certificate: None,
                 tls_key: None,
             },
-            log: LogSettings { filter: "info,embed_metrics=warn".to_owned(), format: LogFormat::default() },
+            log: LogSettings {
+                filter: "info,embed_metrics=warn".to_owned(),
+                format: LogFormat::default(),
+                otlp_endpoint: None,
+            },
             file: None,
             origins: BTreeMap::new(),
         }

@@ -448,4 +448,23 @@ pub(crate) static TABLE: &[Setting] = &[
             get: |settings| name(settings.log.format),
         },
     ),
+    Setting::new(
+        "log.otlp_endpoint",
+        "TMWS_OTLP_ENDPOINT",
+        "A collector that `embed serve` sends traces to, as OTLP over HTTP to `/v1/traces` there. Only a build with the \
+         feature `otlp` has it; the variables OTEL_* set the rest.",
+        Kind::Text {
+            what: "an address such as http://localhost:4318",
+            set: |settings, address| {
+                if !cfg!(feature = "otlp") {
+                    let mend = "this program was built without traces; build it with `cargo build --features otlp`, or leave this out";
+                    return Err(Error::new(ErrorKind::Config, mend));
+                }
+                settings.log.otlp_endpoint = Some(server_url(address)?);
+                Ok(())
+            },
+            get: |settings| settings.log.otlp_endpoint.clone(),
+        },
+    )
+    .example("\"http://localhost:4318\""),
 ];

@@ -6,6 +6,7 @@
 mod clients;
 mod hangups;
 mod http;
+mod metrics;
 mod ollama;
 mod openapi;
 mod outage;
@@ -14,3 +15,4 @@ mod page;
 mod serving;
 mod shutdown;
 mod tools;
+mod traces;

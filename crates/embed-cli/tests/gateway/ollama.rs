@@ -49,6 +49,13 @@ const ALIKE: &[(&str, &str)] = &[
     (EMBED, r#"{"model":"all-minilm","input":"a river","keep_alive":[1]}"#),
     (EMBED, r#"{"model":"all-minilm","input":"a river","options":{}}"#),
     (EMBED, r#"{"model":"all-minilm","input":"a river","options":5}"#),
+    (
+        EMBED,
+        r#"{"model":"all-minilm","input":"a river","options":{"num_thread":1.7,"seed":null,"stop":["a"]}}"#,
+    ),
+    (EMBED, r#"{"model":"all-minilm","input":"a river","options":{"low_vram":"x","TOP_K":"8"}}"#),
+    (EMBED, r#"{"model":"nobody","input":"a river","options":{"num_ctx":"8"}}"#),
+    (EMBED, r#"{"model":"all-minilm","input":5,"options":{"num_ctx":"8"}}"#),
     (EMBED, ""),
     (EMBED, " "),
     (EMBED, "{"),
@@ -92,6 +99,19 @@ const ASKED_ALIKE: &[(&str, &str)] = &[
     ("GET", "/api"),
 ];
 
+/// Options whose values are of the wrong kind.
+const WRONG_OPTIONS: &[&str] = &[
+    r#""num_ctx":"8""#,
+    r#""num_keep":true"#,
+    r#""top_k":{}"#,
+    r#""temperature":"hot""#,
+    r#""top_p":[]"#,
+    r#""repeat_penalty":"x""#,
+    r#""use_mmap":1"#,
+    r#""stop":"a""#,
+    r#""stop":["a",1]"#,
+];
+
 /// What is answered otherwise: statuses of Ollama and of the gateway, and why.
 const OTHERWISE: &[(&str, &str, u16, u16, &str)] = &[
     (EMBED, r#"{"model":"all-minilm","input":["a river",""]}"#, 200, 400, "an empty text has no meaning"),
@@ -102,13 +122,6 @@ const OTHERWISE: &[(&str, &str, u16, u16, &str)] = &[
         200,
         400,
         "since 0.11.11 it is read",
-    ),
-    (
-        EMBED,
-        r#"{"model":"all-minilm","input":"a river","options":{"num_ctx":"8"}}"#,
-        500,
-        200,
-        "options are of Ollama's runners",
     ),
     (EMBED, r#"{"model":"all-minilm","input":"a \ud800 river"}"#, 200, 400, "it isn't what the caller wrote"),
 ];
@@ -138,6 +151,16 @@ async fn differ_as_they_should(both: &Both<'_>) {
     // Go's word for a syntax error is a piece of what the caller wrote.
     let (real, ours) = both.ask("POST", EMBED, "nonsense").await;
     assert_eq!((real.status, shape(&real.json())), (ours.status, shape(&ours.json())));
+
+    // The words are the same, but a caller's mistake is none of the server's.
+    for option in WRONG_OPTIONS {
+        for (path, text) in [(EMBED, "input"), (EMBEDDINGS, "prompt")] {
+            let body = format!(r#"{{"model":"all-minilm","{text}":"a river","options":{{{option}}}}}"#);
+            let (real, ours) = both.ask("POST", path, &body).await;
+            assert_eq!((real.status.as_u16(), ours.status.as_u16()), (500, 400), "{body}");
+            assert_eq!(ours.json(), real.json(), "{body}");
+        }
+    }
 
     // Since 0.11.11 vectors are cut; before, the number was ignored.
     let (real, ours) =
@@ -169,6 +192,15 @@ async fn differ_as_they_should(both: &Both<'_>) {
     let told = r#"{"model":"all-minilm","input":"LONG","truncate":true}"#;
     let again = ask(both.gateway, request("POST", EMBED, with_long(told))).await.unwrap();
     assert_eq!(again.json()["embeddings"], ours.json()["embeddings"]);
+
+    // The older path keeps the end of a text.
+    let (head, cut) = (vectors(&ours.json()), r#"{"model":"all-minilm","prompt":"LONG"}"#);
+    let (real, ours) = both.ask("POST", EMBEDDINGS, cut).await;
+    assert_eq!((real.status.as_u16(), ours.status.as_u16()), (200, 200));
+    let (real, ours) = (vectors(&real.json()), vectors(&ours.json()));
+    let (same, other) =
+        (vector::cosine(&ours[0], &real[0]).unwrap(), vector::cosine(&head[0], &real[0]).unwrap());
+    assert!(same >= 0.99 && same > other, "cosine {same} to its end, {other} to its beginning");
 
     // The gateway tells of a model what clients ask for, and that is the same.
     for body in [r#"{"model":"all-minilm"}"#, r#"{"name":"all-minilm:latest"}"#] {

@@ -49,16 +49,17 @@ pub(crate) async fn embeddings(
 
 /// How the caller wants the answer.
 #[derive(Debug)]
-struct Form {
+pub(crate) struct Form {
     /// The name that was asked for, which the answer repeats.
     model: Arc<str>,
     base64: bool,
     details: bool,
 }
 
-fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> {
     let limit = state.config.limits.rows;
-    let mut fields = Fields::read(body, Reading { known: FIELDS, as_go: false, max_texts: limit })?;
+    let mut fields =
+        Fields::read(body, Reading { known: FIELDS, members: &[], as_go: false, max_texts: limit })?;
     let model = fields.take("model").text().map_err(|kind| wrong_kind("model", "a string", kind))?;
     let model = model.filter(|model| !model.is_empty()).ok_or_else(|| {
         Failure::bad_request("you must provide a model parameter; GET /v1/models names them")

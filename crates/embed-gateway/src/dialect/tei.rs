@@ -33,9 +33,10 @@ pub(crate) async fn embed(
     Ok(render::respond(answer, Rows { finish, rows: 0 }))
 }
 
-fn parse(body: &[u8], state: &State) -> Result<(Ask, Finish), Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Finish), Failure> {
     let limit = state.config.limits.rows;
-    let mut fields = Fields::read(body, Reading { known: FIELDS, as_go: false, max_texts: limit })?;
+    let mut fields =
+        Fields::read(body, Reading { known: FIELDS, members: &[], as_go: false, max_texts: limit })?;
     let inputs = texts(fields.take("inputs"), "inputs", limit)?.ok_or_else(|| {
         Failure::bad_request("`inputs` must be a string or an array of strings").with_param("inputs")
     })?;

@@ -58,6 +58,9 @@
     return dot / Math.sqrt(aa * bb);
   };
 
+  /** Two decimals; what rounds to nothing has no sign. */
+  const shown = (value) => (Math.round(value * 100) / 100 + 0).toFixed(2);
+
   const showRows = (texts, rows, routes) => {
     const whole = at("rows");
     whole.replaceChildren(head(["#", "Text", "Language", "Rule", "Route", "Model", "Space", "Tokens", "From"]));
@@ -97,6 +100,12 @@
         range.set(a.row.space, [Math.min(low, value), Math.max(high, value)]);
       }
     }
+    // The ends of the scale in numbers, for each space its own.
+    at("scales").replaceChildren(...[...range].map(([space, [low, high]]) => {
+      const scale = make("li");
+      scale.append(make("span", shown(low) + " "), make("span", "", "ramp"), make("span", " " + shown(high) + ": " + space));
+      return scale;
+    }));
     const whole = at("heat");
     whole.replaceChildren(make("caption", "Cosine of each pair of texts"), head(["Text", ...good.map(({ index }) => index + 1)]));
     const body = make("tbody");
@@ -113,9 +122,15 @@
           continue;
         }
         const value = cosine(a.row.embedding, b.row.embedding);
-        const [low, high] = range.get(a.row.space) || [0, 1];
-        const part = high > low ? (Math.min(value, high) - low) / (high - low) : value;
-        line.append(make("td", value.toFixed(2), "number c" + Math.max(0, Math.min(9, Math.floor(part * 10)))));
+        // That a text is like itself says nothing, so it has no colour.
+        if (a.index === b.index) {
+          line.append(make("td", shown(value), "number same"));
+          continue;
+        }
+        const [low, high] = range.get(a.row.space);
+        const part = high > low ? (value - low) / (high - low) : value;
+        const colour = "number c" + Math.max(0, Math.min(9, Math.floor(part * 10)));
+        line.append(make("td", shown(value), value === high ? colour + " best" : colour));
       }
       body.append(line);
     }
@@ -177,7 +192,7 @@
       make("p", "Version " + gateway.version + ", up " + gateway.uptime_seconds + " s. " + gateway.connections + " connections, " +
         gateway.in_flight + " at work, " + gateway.waiting + " waiting, " + gateway.accepted + " accepted, " + gateway.refused + " refused."),
       table(["Model", "Also", "Service", "Space", "Numbers", "Reads tokens"], status.models.map((model) =>
-        [model.name, model.aliases.join(", "), model.service, model.mixed ? "several" : model.space, model.dimensions, model.max_tokens]), "Models"),
+        [model.name, model.aliases.join(", "), model.mixed ? "by language" : model.service, model.mixed ? "several" : model.space, model.dimensions, model.max_tokens]), "Models"),
     ];
     if (status.routes.length) {
       parts.push(table(["Route", "Model", "Space", "State", "Why"], status.routes.map((route) =>

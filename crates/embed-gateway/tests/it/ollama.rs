@@ -53,6 +53,18 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ),
     (
         "/api/embed",
+        r#"{"model":"double","input":"x","options":{"unknown":"x","seed":null,"num_ctx":"8"}}"#,
+        400,
+        r#"option "num_ctx" must be of type integer"#,
+    ),
+    (
+        "/api/embeddings",
+        r#"{"model":"double","prompt":"x","options":{"stop":["a",5]}}"#,
+        400,
+        r#"option "stop" must be of an array of strings"#,
+    ),
+    (
+        "/api/embed",
         r#"{"model":"double","input":"x","keep_alive":"10"}"#,
         400,
         r#"time: missing unit in duration "10""#,

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use embed_testkit::require;
+use embed_testkit::{prometheus, require};
 
-use crate::{load, metrics, queries};
+use crate::{load, metrics};
 
 fn promtool(args: &[&str], directory: &Path, input: &str) -> Option<Output> {
     let mut command = Command::new("promtool");
@@ -39,7 +39,7 @@ async fn the_output_is_as_prometheus_wants_it() {
 
 #[test]
 fn the_rules_are_right() {
-    let directory = queries::docs("prometheus");
+    let directory = prometheus::docs("prometheus");
     for args in [&["check", "rules", "alerts.yml"][..], &["test", "rules", "alerts_test.yml"]] {
         let Some(output) = promtool(args, &directory, "") else { return };
         let said = String::from_utf8_lossy(&output.stdout);

@@ -2,80 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 
 use embed_metrics::names::{self, Kind, Values};
+use embed_testkit::prometheus::{Query, dashboard, docs, queries, rules};
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
-use serde_json::Value;
-
-/// A query, and where it stands.
-pub(crate) struct Query {
-    pub(crate) name: String,
-    pub(crate) expr: String,
-    /// It is true when something is wrong, so a healthy service gives it nothing.
-    pub(crate) alert: bool,
-}
-
-/// A file of the docs.
-pub(crate) fn docs(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(path)
-}
-
-/// Every query of dashboard and rules, with Grafana's variables filled in as Grafana does for "all".
-pub(crate) fn all() -> Vec<Query> {
-    let dashboard = dashboard();
-    let mut queries = Vec::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            let name = format!("panel {} {}", panel["title"], target["refId"]);
-            queries.push(Query { name, expr: filled_in(target["expr"].as_str().unwrap()), alert: false });
-        }
-    }
-    let rules: Value =
-        serde_yaml_ng::from_str(&fs::read_to_string(docs("prometheus/alerts.yml")).unwrap()).unwrap();
-    for rule in
-        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap())
-    {
-        let (kind, name) =
-            ["alert", "record"].into_iter().find_map(|kind| Some((kind, rule[kind].as_str()?))).unwrap();
-        let expr = rule["expr"].as_str().unwrap().to_owned();
-        queries.push(Query { name: format!("{kind} {name}"), expr, alert: kind == "alert" });
-    }
-    queries
-}
-
-fn dashboard() -> Value {
-    serde_json::from_str(&fs::read_to_string(docs("grafana/embed.json")).unwrap()).unwrap()
-}
-
-fn filled_in(query: &str) -> String {
-    let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$service", ".*");
-    assert!(!query.contains('$'), "a variable that this test doesn't know: {query}");
-    query
-}
-
-/// What an alert looks at: its sides without the comparison that makes it one.
-pub(crate) fn looked_at(expr: &Expr) -> Vec<String> {
-    match expr {
-        Expr::Paren(paren) => looked_at(&paren.expr),
-        Expr::Binary(binary) if binary.op.is_comparison_operator() => looked_at(&binary.lhs),
-        Expr::Binary(binary) if binary.op.is_set_operator() => {
-            [looked_at(&binary.lhs), looked_at(&binary.rhs)].concat()
-        }
-        Expr::Call(call) if call.func.name == "absent" => {
-            call.args.args.iter().map(ToString::to_string).collect()
-        }
-        other => vec![other.to_string()],
-    }
-}
 
 #[test]
 fn every_query_asks_for_what_there_is() {
     let recorded: BTreeSet<_> =
-        all().iter().filter_map(|query| Some(query.name.strip_prefix("record ")?.to_owned())).collect();
+        queries().iter().filter_map(|query| Some(query.name.strip_prefix("record ")?.to_owned())).collect();
     let mut asked = BTreeSet::new();
-    for Query { name, expr, .. } in all() {
+    for Query { name, expr, .. } in queries() {
         let parsed = parser::parse(&expr).unwrap_or_else(|error| panic!("{name}: {error}"));
         check(&name, &parsed, &recorded, &mut asked);
     }
@@ -201,12 +139,8 @@ fn base_name(series: &str) -> &str {
 
 #[test]
 fn alerts_say_what_to_do() {
-    let rules: Value =
-        serde_yaml_ng::from_str(&fs::read_to_string(docs("prometheus/alerts.yml")).unwrap()).unwrap();
     let tests = fs::read_to_string(docs("prometheus/alerts_test.yml")).unwrap();
-    let rules =
-        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
-    for rule in rules.filter(|rule| rule["alert"].is_string()) {
+    for rule in rules().into_iter().filter(|rule| rule["alert"].is_string()) {
         let name = rule["alert"].as_str().unwrap();
         assert!(["page", "ticket", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
         assert!(

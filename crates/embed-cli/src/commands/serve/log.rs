@@ -1,20 +1,52 @@
-//! The log of `embed serve`, on standard error.
+//! What `embed serve` says of itself: the log on standard error, and traces where they are asked for.
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use embed_core::Error;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+#[cfg(feature = "otlp")]
+use super::traces::Traces;
 use crate::settings::{LogFormat, LogSettings};
 
-/// Begins to log what is said through `tracing`. Texts of users are in no event.
-pub(super) fn start(settings: &LogSettings) {
+/// What was begun, to be ended last of all.
+#[derive(Debug)]
+pub(super) struct Log {
+    #[cfg(feature = "otlp")]
+    traces: Option<Traces>,
+}
+
+/// Begins to log what is said through `tracing`. Texts of users are in no event and in no span.
+pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     // The setting was checked when it was read.
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = fmt().with_env_filter(filter).with_writer(io::stderr);
-    // Another subscriber in the process would be a fault of this program, and no reason not to serve.
-    let _ = match settings.format {
-        LogFormat::Human => log.with_ansi(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match settings.format {
+        LogFormat::Human => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+    #[cfg(feature = "otlp")]
+    let traces = settings.otlp_endpoint.as_deref().map(Traces::to).transpose()?;
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(traces.as_ref().map(Traces::layer));
+    // Another subscriber in the process would be a fault of this program, and no reason not to serve.
+    let _ = subscriber.try_init();
+    Ok(Log {
+        #[cfg(feature = "otlp")]
+        traces,
+    })
+}
+
+impl Log {
+    /// Sends what is left of the traces.
+    #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_async, reason = "there is nothing to wait for"))]
+    pub(super) async fn finish(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = self.traces {
+            traces.finish().await;
+        }
+    }
 }

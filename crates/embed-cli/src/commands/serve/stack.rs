@@ -115,5 +115,9 @@ fn metrics_config(settings: &Settings) -> MetricsConfig {
     for (service, model) in models {
         config = config.with_model(service, model);
     }
+    // Set where releases are made. A build script that asks git would make the program anew at each commit.
+    if let Some(revision) = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty()) {
+        config = config.with_revision(revision);
+    }
     config
 }

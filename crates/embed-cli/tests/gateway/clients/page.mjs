@@ -83,6 +83,12 @@ async function look(colorScheme) {
   assert.deepEqual([cells[0][3].value, cells[0][3].label], ["", "two spaces"]);
   assert.ok(Number(cells[3][4].value) > Number(cells[3][5].value), "rice is closer to rice than to the stock market");
   assert.notEqual(cells[3][4].colour, cells[3][5].colour);
+  assert.notEqual(cells[3][3].colour, cells[3][4].colour, "a text with itself isn't the best pair");
+  assert.equal(await page.locator("#heat .best").count(), 4, "the best pair of each space, both ways");
+  assert.ok(cells.flat().every((cell) => cell.value !== "-0.00"));
+  const scales = await page.locator("#scales li").allInnerTexts();
+  assert.equal(scales.length, 2, "a legend for each space");
+  assert.ok(scales.every((scale) => /^-?\d\.\d\d .*\d\.\d\d: .*\//s.test(scale)), scales.join("; "));
   await accessible(page, "with results");
   await page.screenshot({ path: screenshot.replace(".png", `-${colorScheme}.png`), fullPage: true });
 

@@ -51,10 +51,10 @@ pub(crate) async fn embeddings(
     Ok(render::respond(answer, Single))
 }
 
-fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
+pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
     const REQUEST: &str = "EmbedRequest";
     let limit = state.config.limits.rows;
-    let reading = Reading { known: EMBED_FIELDS, as_go: true, max_texts: limit };
+    let reading = Reading { known: EMBED_FIELDS, members: go::OPTIONS, as_go: true, max_texts: limit };
     let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let model = model_name(&mut fields, REQUEST)?;
     let truncate = fields.take("truncate").bool();
@@ -63,7 +63,7 @@ fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
     let dimensions = dimensions.map_err(|kind| go::bad_field(kind, REQUEST, "dimensions", "int"))?;
     let partial = fields.take("partial").bool();
     let partial = partial.map_err(|kind| go::bad_field(kind, REQUEST, "partial", "bool"))?;
-    check_options(&mut fields, REQUEST)?;
+    let options = options(&mut fields, REQUEST)?;
     let texts = match fields.take("input") {
         Value::Null => Vec::new(),
         // A lone empty string is how a client asks to load a model.
@@ -74,6 +74,7 @@ fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
         _ => return Err(Failure::bad_request("invalid input type")),
     };
     let named = find(state, &model)?;
+    go::check_options(&options)?;
     let mut ask = ask_for(named, texts);
     if truncate == Some(false) {
         ask.truncation = Truncation::Error;
@@ -83,18 +84,23 @@ fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
     Ok((model, ask))
 }
 
-fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failure> {
+pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failure> {
     const REQUEST: &str = "EmbeddingRequest";
-    let reading = Reading { known: EMBEDDINGS_FIELDS, as_go: true, max_texts: 0 };
+    let reading = Reading { known: EMBEDDINGS_FIELDS, members: go::OPTIONS, as_go: true, max_texts: 0 };
     let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let model = model_name(&mut fields, REQUEST)?;
     let prompt = fields.take("prompt").text();
     let prompt = prompt.map_err(|kind| go::bad_field(kind, REQUEST, "prompt", "string"))?;
-    check_options(&mut fields, REQUEST)?;
+    let options = options(&mut fields, REQUEST)?;
     if model.is_empty() {
         return Err(Failure::bad_request("model is required"));
     }
-    Ok(ask_for(find(state, &model)?, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect()))
+    let named = find(state, &model)?;
+    go::check_options(&options)?;
+    let mut ask = ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect());
+    // What is too long goes to the runner as it is, and that keeps the end.
+    ask.truncation = Truncation::Start;
+    Ok(ask)
 }
 
 fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
@@ -103,11 +109,13 @@ fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
     Ok(model.unwrap_or_default())
 }
 
-/// `keep_alive` and `options` are read as Ollama reads them, and have no effect.
-fn check_options(fields: &mut Fields, request: &str) -> Result<(), Failure> {
+/// `keep_alive` and `options` are read as Ollama reads them, and have no effect. What is in the options is looked at
+/// when the model is found.
+fn options(fields: &mut Fields, request: &str) -> Result<Vec<(&'static str, Value)>, Failure> {
     go::check_keep_alive(fields.take("keep_alive"))?;
     match fields.take("options") {
-        Value::Null | Value::Object => Ok(()),
+        Value::Null => Ok(Vec::new()),
+        Value::Object(options) => Ok(options),
         other => Err(go::bad_field(other.kind(), request, "options", "map[string]interface {}")),
     }
 }

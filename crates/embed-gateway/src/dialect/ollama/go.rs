@@ -35,8 +35,56 @@ pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
         Value::Text(text) => check_duration(&text).map_err(Failure::bad_request),
         Value::Bool(_) => Err(Failure::bad_request("Unsupported type: 'bool'")),
         Value::List(_) => Err(Failure::bad_request("Unsupported type: '[]interface {}'")),
-        Value::Object => Err(Failure::bad_request("Unsupported type: 'map[string]interface {}'")),
+        Value::Object(_) => Err(Failure::bad_request("Unsupported type: 'map[string]interface {}'")),
     }
+}
+
+/// The options that a server of 0.9.3 knows. Others it doesn't look at.
+pub(super) const OPTIONS: &[&str] = &[
+    "num_keep",
+    "seed",
+    "num_predict",
+    "top_k",
+    "repeat_last_n",
+    "num_ctx",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "num_thread",
+    "use_mmap",
+    "stop",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "temperature",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+];
+
+/// Checks the values of options as Ollama does before it hands them to a runner. They have no effect here, and its
+/// status of 500 for a caller's mistake isn't followed.
+pub(super) fn check_options(options: &[(&'static str, Value)]) -> Result<(), Failure> {
+    for (name, value) in options {
+        let number = matches!(value, Value::Number(_));
+        let wanted = match (*name, value) {
+            (_, Value::Null) => continue,
+            ("use_mmap", value) if !matches!(value, Value::Bool(_)) => "of type boolean",
+            ("stop", Value::List(list)) if list.odd.is_some() => "of an array of strings",
+            ("stop", value) if !matches!(value, Value::List(_)) => "of type array",
+            ("use_mmap" | "stop", _) => continue,
+            // Of a number that isn't whole the fraction is cut off where a whole one is wanted.
+            _ if number => continue,
+            (name, _) if is_float(name) => "of type float32",
+            _ => "of type integer",
+        };
+        return Err(Failure::bad_request(format!("option \"{name}\" must be {wanted}")));
+    }
+    Ok(())
+}
+
+fn is_float(option: &str) -> bool {
+    option == "temperature" || option.ends_with("_p") || option.ends_with("_penalty")
 }
 
 /// Go's `time.ParseDuration`: an optional sign, then numbers with units, such as `1h30m` or `-1.5s`.

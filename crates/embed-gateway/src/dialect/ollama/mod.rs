@@ -5,4 +5,6 @@ mod go;
 mod models;
 
 pub(crate) use embed::{embed, embeddings};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use embed::{parse_embed, parse_embeddings};
 pub(crate) use models::{ps, show, tags, version};

@@ -51,7 +51,7 @@ pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
     const REQUEST: &str = "ShowRequest";
     let received = state.bodies.read(body).await?;
-    let reading = Reading { known: &["model", "name"], as_go: true, max_texts: 0 };
+    let reading = Reading { known: &["model", "name"], members: &[], as_go: true, max_texts: 0 };
     let mut fields = Fields::read(&received.bytes, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let mut name = |field| {
         let text = fields.take(field).text().map_err(|kind| go::bad_field(kind, REQUEST, field, "string"))?;

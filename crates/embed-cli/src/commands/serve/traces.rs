@@ -1,0 +1,68 @@
+//! Traces of `embed serve`, sent to a collector over OTLP.
+
+use std::env;
+
+use embed_core::{Error, ErrorKind};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What a trace shows whatever the log does: each request with its figures, and the calls of the stack inside of it.
+const SHOWN: [(&str, Level); 2] = [("embed_gateway", Level::DEBUG), ("embed_metrics", Level::DEBUG)];
+
+/// Names the service, as for every program that speaks OTLP.
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+
+/// Sends spans in batches, from a thread of its own. Its queue is bounded: what a collector that is slow or gone
+/// doesn't take is dropped, and no request waits for it.
+#[derive(Debug)]
+pub(super) struct Traces(SdkTracerProvider);
+
+impl Traces {
+    /// Traces to the collector at this address. That it isn't there is no error, now or later.
+    pub(super) fn to(endpoint: &str) -> Result<Self, Error> {
+        // reqwest comes without cryptography of its own; a second call finds the one that is there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{endpoint}/v1/traces"))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Config, "log.otlp_endpoint can't be used").with_source(error)
+            })?;
+        let mut resource =
+            Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+        if env::var_os(SERVICE_NAME).is_none_or(|name| name.is_empty()) {
+            resource = resource.with_service_name("embed");
+        }
+        let provider =
+            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
+        Ok(Self(provider.build()))
+    }
+
+    /// What takes spans from `tracing`.
+    pub(super) fn layer<S: Subscriber + for<'span> LookupSpan<'span>>(&self) -> impl Layer<S> + use<S> {
+        // Places in the source and threads say nothing of a request.
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer("embed"))
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(Targets::new().with_targets(SHOWN))
+    }
+
+    /// Sends what is left; a collector that doesn't take it is waited for some seconds at most.
+    pub(super) async fn finish(self) {
+        // It blocks, and its own client must not be dropped among tasks.
+        let sent = tokio::task::spawn_blocking(move || self.0.shutdown()).await;
+        if let Ok(Err(error)) = sent {
+            tracing::warn!(%error, "the last traces weren't sent");
+        }
+    }
+}

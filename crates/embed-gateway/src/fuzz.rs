@@ -1,0 +1,161 @@
+//! What a fuzzer calls: each dialect's parser of bodies, and what must hold of whatever it lets through or refuses.
+//!
+//! It is compiled for the targets in `fuzz/` (feature `fuzzing`) and for the test below, which feeds their seeds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use embed_core::{Embedder, Result};
+use serde_json::Value as Json;
+
+use crate::call::Ask;
+use crate::config::GatewayConfig;
+use crate::dialect::{ollama, openai, tei};
+use crate::extend::Extensions;
+use crate::failure::{Dialect, Failure};
+use crate::models::ModelEntry;
+use crate::own;
+use crate::state::State;
+
+/// The name that the seeds ask for.
+const MODEL: &str = "m";
+/// Few, so that a short body can hold too many.
+const MOST_TEXTS: usize = 16;
+
+/// The parsers of a gateway that serves nobody.
+pub struct Parsers(State);
+
+impl Parsers {
+    /// The parsers of a gateway over this stack, which is never called.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gateway::start`](crate::Gateway::start).
+    pub fn new(stack: Arc<dyn Embedder>) -> Result<Self> {
+        let mut config = GatewayConfig::new([ModelEntry::new(MODEL, stack.model().clone())]);
+        config.limits.rows = MOST_TEXTS;
+        State::new(stack, config, Extensions::default()).map(Self)
+    }
+
+    /// `POST /v1/embeddings`.
+    ///
+    /// # Panics
+    ///
+    /// As the others here: if something doesn't hold that must.
+    pub fn openai(&self, body: &[u8]) {
+        let parsed = openai::parse(body, &self.0).map(|(ask, _)| ask);
+        self.check(Dialect::OpenAi, &parsed);
+        self.agrees_with_serde(body, "input", parsed.as_ref().map(|ask| &*ask.texts));
+        let plain = |body: &Json| body["model"] == MODEL && body["input"].as_str().is_some();
+        if is_request_of(body, &["model", "input"], plain) {
+            assert!(parsed.is_ok(), "a plain request is refused");
+        }
+    }
+
+    /// `POST /api/embed` and `POST /api/embeddings`.
+    pub fn ollama(&self, body: &[u8]) {
+        let embed = ollama::parse_embed(body, &self.0).map(|(_, ask)| ask);
+        self.check(Dialect::Ollama, &embed);
+        let plain = |body: &Json| body["model"] == MODEL && body["input"].as_str().is_some();
+        if is_request_of(body, &["model", "input"], plain) {
+            assert!(embed.is_ok(), "a plain request is refused");
+        }
+        let embeddings = ollama::parse_embeddings(body, &self.0);
+        self.check(Dialect::Ollama, &embeddings);
+        assert!(embeddings.map_or(0, |ask| ask.texts.len()) <= 1, "a prompt is one text");
+    }
+
+    /// `POST /embed`.
+    pub fn tei(&self, body: &[u8]) {
+        let parsed = tei::parse(body, &self.0).map(|(ask, _)| ask);
+        self.check(Dialect::Tei, &parsed);
+        self.agrees_with_serde(body, "inputs", parsed.as_ref().map(|ask| &*ask.texts));
+        if is_request_of(body, &["inputs"], |body| body["inputs"].as_str().is_some()) {
+            assert!(parsed.is_ok(), "a plain request is refused");
+        }
+    }
+
+    /// `POST /route` and `POST /embed/plan`.
+    pub fn own(&self, body: &[u8]) {
+        let parsed = own::Form::read(body, &self.0).map(|form| form.texts);
+        if let Err(failure) = &parsed {
+            refused(Dialect::Own, failure);
+        }
+        self.agrees_with_serde(body, "input", parsed.as_deref());
+    }
+
+    /// What holds of every dialect.
+    fn check(&self, dialect: Dialect, parsed: &Result<Ask, Failure>) {
+        match parsed {
+            Ok(ask) => {
+                let width = ask.offer.entry.info.dimension();
+                assert!(ask.texts.len() <= MOST_TEXTS, "{} texts", ask.texts.len());
+                assert!(ask.dimension.is_none_or(|dimension| (1..=width).contains(&dimension)));
+            }
+            Err(failure) => refused(dialect, failure),
+        }
+    }
+
+    /// The texts are those that another reader of JSON sees. What it can't read, such as a number beyond all bounds,
+    /// may stand in a field that nobody looks at.
+    fn agrees_with_serde<E>(&self, body: &[u8], field: &str, texts: Result<&[Arc<str>], E>) {
+        let (Ok(texts), Ok(json)) = (texts, serde_json::from_slice::<Json>(body)) else { return };
+        let seen: Vec<&str> = match &json[field] {
+            Json::String(text) => vec![text],
+            Json::Array(texts) => texts.iter().filter_map(Json::as_str).collect(),
+            other => panic!("{field} was read out of {other}"),
+        };
+        assert!(texts.iter().map(|text| &**text).eq(seen), "other texts than were sent");
+    }
+}
+
+/// A refusal is the caller's fault, and its words are the dialect's.
+fn refused(dialect: Dialect, failure: &Failure) {
+    let response = failure.render(dialect);
+    assert!(response.status().is_client_error(), "{} for a bad body", response.status());
+    assert!(!failure.message.is_empty() && failure.message.len() < 1000, "{} bytes", failure.message.len());
+}
+
+/// Whether a body has these fields, no others, and is as `plain` says.
+fn is_request_of(body: &[u8], fields: &[&str], plain: impl FnOnce(&Json) -> bool) -> bool {
+    let Ok(json) = serde_json::from_slice::<Json>(body) else { return false };
+    json.as_object().is_some_and(|object| object.keys().eq(fields)) && plain(&json)
+}
+
+impl fmt::Debug for Parsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parsers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use embed_testkit::Scripted;
+
+    use super::*;
+
+    /// The seeds of a target, and what a fuzzer has found with it.
+    fn feed(target: &str, parse: fn(&Parsers, &[u8])) {
+        let parsers = Parsers::new(Arc::new(Scripted::new(MODEL, 16))).unwrap();
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let seeds: Vec<_> = fs::read_dir(seeds).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!seeds.is_empty(), "{target} has no seeds");
+        for seed in seeds {
+            let body = fs::read(&seed).unwrap();
+            parse(&parsers, &body);
+            // What is cut off anywhere is no reason to fail either.
+            (0..body.len()).for_each(|end| parse(&parsers, &body[..end]));
+        }
+    }
+
+    #[test]
+    fn the_seeds_of_the_fuzzer_hold() {
+        feed("openai", Parsers::openai);
+        feed("ollama", Parsers::ollama);
+        feed("tei", Parsers::tei);
+        feed("own", Parsers::own);
+    }
+}
