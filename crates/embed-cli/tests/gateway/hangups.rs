@@ -84,9 +84,12 @@ async fn call(url: String, round: usize, next: Arc<AtomicUsize>) -> usize {
             return served;
         }
         // A twentieth of them asks for what isn't in the cache, and so takes its time.
-        let text =
-            if number % 20 == 0 { format!("text {number} of round {round}") } else { "known".to_owned() };
-        if number % 3 == 0 {
+        let text = if number.is_multiple_of(20) {
+            format!("text {number} of round {round}")
+        } else {
+            "known".to_owned()
+        };
+        if number.is_multiple_of(3) {
             hang_up(&url, number, &text).await;
             continue;
         }
@@ -103,12 +106,12 @@ async fn hang_up(url: &str, number: usize, text: &str) {
     let random = |of: &str, below: usize| (hash((number, of)) % below as u64) as usize;
     let reads = number % 9 == 6;
     // Some answers are larger than the buffers of sockets, so that the gateway is in the middle of it, too.
-    let rows = if reads && number % 4 == 0 { 128 } else { 1 };
+    let rows = if reads && number.is_multiple_of(4) { 128 } else { 1 };
     let body = body(text, rows);
     let head =
         format!("POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
     let bytes = head + &body;
-    let end = if number % 9 == 0 { 1 + random("end", bytes.len() - 1) } else { bytes.len() };
+    let end = if number.is_multiple_of(9) { 1 + random("end", bytes.len() - 1) } else { bytes.len() };
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
     let mut stream = socket.connect(url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
