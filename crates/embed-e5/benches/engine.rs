@@ -149,10 +149,10 @@ fn throughput(c: &mut Criterion) {
             return;
         };
         let cores = available_threads().get();
-        let mut group = c.benchmark_group(format!("tokens/{precision}"));
+        let mut group = c.benchmark_group(format!("e5/engine, {precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
         group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
-        group.bench_function(BenchmarkId::from_parameter("engine"), |b| b.iter(|| black_box(bench.engine())));
+        group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| b.iter(|| black_box(bench.engine())));
         let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
         let mut longest_first: Vec<_> = bench.sequences.iter().collect();
         longest_first.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
@@ -172,10 +172,10 @@ fn latency(c: &mut Criterion) {
     let Some(bench) = Bench::new(Precision::Int8) else {
         return;
     };
-    let mut group = c.benchmark_group("short query");
+    let mut group = c.benchmark_group("e5/short query, one at a time");
     let Bench { runtime, e5, .. } = &bench;
 
-    group.bench_function(BenchmarkId::from_parameter("engine"), |b| {
+    group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| {
         b.iter(|| black_box(runtime.block_on(e5.encode_query(QUERY)).unwrap()));
     });
     let tokenizer = Tokenizer::from_file(&bench.files.tokenizer).unwrap();
