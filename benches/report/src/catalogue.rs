@@ -73,7 +73,7 @@ pub const AREAS: &[Area] = &[
         title: "Detection of languages",
         about: "What it costs to find out in which language a text is. Shorter is better; the line at 1 is the \
                 baseline, on the same text.",
-        prefixes: &["detection/"],
+        prefixes: &["detection/", "detect/"],
         family: Some(Family { prefix: "detection/", title: "Cost beside whatlang = 1" }),
     },
     Area {

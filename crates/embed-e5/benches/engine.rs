@@ -74,7 +74,9 @@ fn texts() -> Vec<String> {
     let all = mixed_texts(2400);
     let english = all.iter().filter(english);
     let japanese = all.iter().filter(japanese);
-    english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(160).collect()
+    // A quick run takes a seventh of them.
+    let count = if std::env::var_os("EMBED_BENCH_QUICK").is_some() { 24 } else { 160 };
+    english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(count).collect()
 }
 
 fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
@@ -152,7 +154,9 @@ fn throughput(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("e5/engine, {precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
         group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
-        group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| b.iter(|| black_box(bench.engine())));
+        group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| {
+            b.iter(|| black_box(bench.engine()))
+        });
         let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
         let mut longest_first: Vec<_> = bench.sequences.iter().collect();
         longest_first.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
