@@ -13,7 +13,8 @@ use embed_core::{EmbedRequest, Embedder, Role};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_testkit::data::udhr_in;
 use embed_testkit::figures;
-use embed_testkit::ollama::{OllamaDouble, RealServer, rig};
+use embed_testkit::ollama::OllamaDouble;
+use embed_testkit::ollama::rig::{self, RealServer};
 use serde_json::json;
 
 use common::bare_client;
