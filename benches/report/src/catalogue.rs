@@ -362,6 +362,8 @@ pub fn area(suite: &str) -> &'static Area {
 #[must_use]
 pub fn title(suite: &str) -> String {
     let rest = suite.split_once('/').map_or(suite, |(_, rest)| rest);
+    // Programs write `query-p50`, criterion's groups are whole words.
+    let rest = if rest.contains(' ') { rest.to_owned() } else { rest.replace('-', " ") };
     let mut letters = rest.chars();
     // Names of programs that are words of a language keep their letters: none of ours begins a suite.
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()

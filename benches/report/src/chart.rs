@@ -83,7 +83,7 @@ impl Palette {
         let Self { page, text, faint, line, ours, rival, rival_edge, limit } = self;
         format!(
             ".plot{{font-family:Inter,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}}.plot text{{fill:{text}}}\
-             .plot .page{{fill:{page}}}.plot .faint{{fill:{faint}}}.plot .axis{{stroke:{line};fill:none}}\
+             .plot .value{{stroke:{page};stroke-width:3px;paint-order:stroke}}.plot .page{{fill:{page}}}.plot .faint{{fill:{faint}}}.plot .axis{{stroke:{line};fill:none}}\
              .plot .one{{stroke:{faint};fill:none}}.plot .ours{{fill:{ours};stroke:{ours}}}\
              .plot .rival{{fill:{rival};stroke:{rival_edge}}}.plot .limit{{stroke:{limit}}}\
              .plot .hatch{{stroke:{limit};fill:none}}.plot .spread{{stroke:{text};fill:none}}"
@@ -92,7 +92,7 @@ impl Palette {
 }
 
 impl Chart {
-    /// The contenders of one suite.
+    /// The contenders of one suite. The title may be empty, where one stands above.
     #[must_use]
     pub fn of_suite(suite: &Suite, title: String) -> Self {
         let bars =
@@ -145,7 +145,7 @@ impl Chart {
     fn draw(&self, name: &str, css: Option<&str>) -> Markup {
         let dense = self.bars.len() > 14;
         let (thick, step) = if dense { (14.0, 21.0) } else { (22.0, 34.0) };
-        let top = 64.0;
+        let top = if self.title.is_empty() { 38.0 } else { 64.0 };
         let bottom = top + step * self.bars.len() as f64;
         let height = bottom + 34.0;
         let names = self.bars.iter().map(|bar| bar.name_width()).fold(0.0, f64::max).min(NAMES);
@@ -157,7 +157,7 @@ impl Chart {
             self.bars.iter().map(|bar| bar.value.median).fold(if self.one { 1.0 } else { 0.0 }, f64::max);
         let reach = self.bars.iter().map(|bar| bar.value.high).fold(longest, f64::max).min(1.25 * longest);
         let x = |value: f64| left + if reach > 0.0 { room * value.min(reach) / reach } else { 0.0 };
-        let label = format!("{}. {}.", self.title, self.hint);
+        let label = format!("{} {}", self.title, self.hint);
         html! {
             svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox={ "0 0 " (px(WIDTH)) " " (px(height)) }
                 width=(px(WIDTH)) height=(px(height)) role="img" aria-label=(label) {
@@ -169,8 +169,15 @@ impl Chart {
                     }
                 }
                 rect class="page" width=(px(WIDTH)) height=(px(height)) {}
-                text x=(MARGIN) y="26" font-size="16" font-weight="600" { (self.title) }
-                text class="faint" x=(MARGIN) y="46" font-size="12" { (fit(&self.hint, 12.0, WIDTH - 2.0 * MARGIN)) }
+                @if !self.title.is_empty() {
+                    text x=(MARGIN) y="26" font-size="16" font-weight="600" { (self.title) }
+                }
+                text class="faint" x=(MARGIN) y=(px(top - 18.0)) font-size="12" { (fit(&self.hint, 12.0, WIDTH - 2.0 * MARGIN)) }
+                // Below the bars, whose words have an edge of the page's colour.
+                @if self.one {
+                    path class="one" stroke-dasharray="5 3" stroke-width="1.5"
+                        d={ "M" (px(x(1.0))) " " (px(top - 8.0)) "V" (px(bottom)) } {}
+                }
                 @for (index, bar) in self.bars.iter().enumerate() {
                     @let y = top + step * index as f64;
                     @let base = y + thick / 2.0 + 4.5;
@@ -186,7 +193,7 @@ impl Chart {
                                     "M" (px(x(bar.value.low))) " " (px(middle - 4.0)) "v8"
                                     "M" (px(x(bar.value.high))) " " (px(middle - 4.0)) "v8" } {}
                         }
-                        text x=(px(x(bar.value.median.max(bar.value.high)) + 8.0)) y=(px(base)) font-size=(LETTERS)
+                        text class="value" x=(px(x(bar.value.median.max(bar.value.high)) + 8.0)) y=(px(base)) font-size=(LETTERS)
                             font-weight=(bar.weight()) {
                             (bar.shown) " "
                             tspan class=[bar.ratio_class()] font-weight="600" dx="3" { (bar.ratio) }
@@ -194,10 +201,6 @@ impl Chart {
                     }
                 }
                 path class="axis" d={ "M" (px(left)) " " (px(top - 6.0)) "V" (px(bottom)) } {}
-                @if self.one {
-                    path class="one" stroke-dasharray="5 3" stroke-width="1.5"
-                        d={ "M" (px(x(1.0))) " " (px(top - 8.0)) "V" (px(bottom)) } {}
-                }
                 (self.legend(name, bottom + 20.0))
             }
         }
@@ -261,7 +264,8 @@ impl Bar {
     }
 
     fn name_width(&self) -> f64 {
-        font::width(&self.name, LETTERS, self.role == Role::Ours)
+        // As wide as if it were bold: so it is cut, too.
+        font::width(&self.name, LETTERS, true)
     }
 
     fn words_width(&self) -> f64 {

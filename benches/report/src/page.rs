@@ -78,20 +78,21 @@ pub fn headline_title(suite: &Suite) -> String {
 
 fn lead(suite: &Suite) -> Option<String> {
     let ours = suite.best(Role::Ours)?;
-    let value = suite.unit.show(ours.value.median);
-    let against = |other: &Measured| {
+    let against = |other: &Measured, word: &str| {
         let (own, other_value) = (ours.value.median, other.value.median);
         let ratio = if suite.better == Better::Higher { own / other_value } else { other_value / own };
-        format!("{} of {}", times(ratio), other.name)
+        format!("{} {}{word}", times(ratio), other.name)
     };
-    let mut others: Vec<&Measured> = suite.best(Role::Rival).into_iter().collect();
-    others.extend(suite.baseline().filter(|baseline| {
-        baseline.role == Role::Rival && others.iter().all(|other| other.name != baseline.name)
-    }));
-    others.extend(suite.best(Role::Limit));
-    let parts: Vec<String> = others.into_iter().map(against).collect();
-    let tail = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    Some(format!("{}: {value}{tail}.", ours.name))
+    let rival = suite.best(Role::Rival);
+    let mut parts = Vec::new();
+    if let Some(baseline) = suite.baseline().filter(|base| rival.is_some_and(|rival| rival.name != base.name))
+    {
+        parts.push(against(baseline, ""));
+    }
+    parts.extend(rival.map(|rival| against(rival, " (the best rival)")));
+    parts.extend(suite.best(Role::Limit).map(|limit| against(limit, " (the limit)")));
+    let tail = if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) };
+    Some(format!("{}: {}{tail}.", ours.name, suite.unit.show(ours.value.median)))
 }
 
 fn in_area(suite: &Suite, area: &Area) -> bool {
@@ -124,7 +125,7 @@ fn summary(report: &Report) -> Markup {
             @for problem in &report.problems { p { span.missed { "✗" } " " (problem) } }
             @if !report.skipped.is_empty() {
                 details {
-                    summary { (report.skipped.len()) " parts were not measured" }
+                    summary { "not measured: " (report.skipped.len()) }
                     ul {
                         @for skipped in &report.skipped {
                             li {
@@ -155,9 +156,9 @@ fn chapter(report: &Report, area: &Area, suites: &[&Suite]) -> Markup {
                 article id=(anchor(suite)) {
                     h3 { (suite.title()) }
                     @if let Some(group) = catalogue::group(&suite.id) { @if !group.about.is_empty() { p { (group.about) } } }
-                    // The one at the top is not drawn twice.
-                    @if headline(report).is_none_or(|(top, _)| top.id != suite.id) {
-                        div.wide { (Chart::of_suite(suite, suite.title()).inline(&anchor(suite))) }
+                    // The one at the top is not drawn twice, and cosines would all be as long as each other.
+                    @if suite.unit.divides() && headline(report).is_none_or(|(top, _)| top.id != suite.id) {
+                        div.wide { (Chart::of_suite(suite, String::new()).inline(&anchor(suite))) }
                     }
                     (table(&[suite], false))
                 }
@@ -166,13 +167,18 @@ fn chapter(report: &Report, area: &Area, suites: &[&Suite]) -> Markup {
     }
 }
 
-/// One row for each figure. The suites share the columns, and name themselves where they are several.
+/// One row for each figure, and below it what was promised about it. The suites share the columns, and name themselves
+/// where they are several.
 fn table(suites: &[&Suite], named: bool) -> Markup {
     let figures = || suites.iter().flat_map(|suite| suite.figures.iter());
     let extras: BTreeSet<&str> =
         figures().flat_map(|figure| figure.extra.keys().map(String::as_str)).collect();
-    let promised = figures().any(|figure| !figure.promises.is_empty());
     let compared = figures().any(|figure| figure.ratio.is_some());
+    let columns = 3 + extras.len() + if compared { 2 } else { 0 };
+    let rows = |suite: &Suite| {
+        let promised = suite.figures.iter().filter(|figure| !figure.promises.is_empty());
+        suite.figures.len() + promised.count()
+    };
     html! {
         div.wide {
             table {
@@ -184,7 +190,6 @@ fn table(suites: &[&Suite], named: bool) -> Markup {
                         th.number { "spread" }
                         @if compared { th.number { "× baseline" } th.number { "spread" } }
                         @for extra in &extras { th.number { (name_of_extra(extra)) } }
-                        @if promised { th { "promised" } }
                     }
                 }
                 @for suite in suites {
@@ -192,9 +197,14 @@ fn table(suites: &[&Suite], named: bool) -> Markup {
                         @for (index, figure) in suite.figures.iter().enumerate() {
                             tr class=(role_class(figure.role)) {
                                 @if named && index == 0 {
-                                    th scope="rowgroup" rowspan=(suite.figures.len()) { (suite.title()) }
+                                    th scope="rowgroup" rowspan=(rows(suite)) { (suite.title()) }
                                 }
-                                (row(suite, figure, &extras, compared, promised))
+                                (row(suite, figure, &extras, compared))
+                            }
+                            @if !figure.promises.is_empty() {
+                                tr.promises {
+                                    td colspan=(columns) { @for promise in &figure.promises { (judged(promise)) } }
+                                }
                             }
                         }
                     }
@@ -204,20 +214,21 @@ fn table(suites: &[&Suite], named: bool) -> Markup {
     }
 }
 
-fn row(suite: &Suite, figure: &Measured, extras: &BTreeSet<&str>, compared: bool, promised: bool) -> Markup {
+fn row(suite: &Suite, figure: &Measured, extras: &BTreeSet<&str>, compared: bool) -> Markup {
     let show = |value: f64| suite.unit.show(value);
     html! {
         td.name {
-            span.mark title=(role_word(figure.role)) { (role_mark(figure.role)) } " " (figure.name)
+            span.mark role="img" title=(role_word(figure.role)) aria-label=(role_word(figure.role)) {}
+            (figure.name)
             @if let Some(note) = &figure.note { small { (note) } }
         }
         td.number.strong { (show(figure.value.median)) }
-        td.number.faint title={ (figure.rounds) " rounds" } { (show(figure.value.low)) " – " (show(figure.value.high)) }
+        td.number.faint title={ (figure.rounds) " rounds" } { (range(&show(figure.value.low), &show(figure.value.high))) }
         @if compared {
             @match &figure.ratio {
                 Some(ratio) => {
                     td.number.strong { (times(ratio.median)) }
-                    td.number.faint { (times(ratio.low)) " – " (times(ratio.high)) }
+                    td.number.faint { (range(&times(ratio.low), &times(ratio.high))) }
                 }
                 None => { td.number.faint { @if figure.baseline { "baseline" } } td {} }
             }
@@ -225,7 +236,14 @@ fn row(suite: &Suite, figure: &Measured, extras: &BTreeSet<&str>, compared: bool
         @for extra in extras {
             td.number { @if let Some(value) = figure.extra.get(*extra) { (unit_of_extra(extra).show(*value)) } }
         }
-        @if promised { td { @for promise in &figure.promises { (judged(promise)) } } }
+    }
+}
+
+/// From one value to another; a unit that both have is written once.
+fn range(low: &str, high: &str) -> String {
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} – {high}"),
+        _ => format!("{low} – {high}"),
     }
 }
 
@@ -288,13 +306,5 @@ fn role_word(role: Role) -> &'static str {
         Role::Ours => "of this workspace",
         Role::Rival => "what one could take instead",
         Role::Limit => "a limit",
-    }
-}
-
-fn role_mark(role: Role) -> &'static str {
-    match role {
-        Role::Ours => "■",
-        Role::Rival => "□",
-        Role::Limit => "▨",
     }
 }

@@ -25,7 +25,8 @@ pub fn summary(report: &Report) -> String {
             .filter(|suite| ratio(suite).is_some())
             .min_by(|a, b| ratio(a).unwrap_or(f64::NAN).total_cmp(&ratio(b).unwrap_or(f64::NAN)));
         if let Some(worst) = worst {
-            table.add_row(row(worst, format!("{} (worst of {})", worst.id, family.len()), &family));
+            let many = if family.len() > 1 { format!(" (worst of {})", family.len()) } else { String::new() };
+            table.add_row(row(worst, worst.id.clone() + &many, &family));
         }
         for suite in single {
             table.add_row(row(suite, suite.id.clone(), &[suite]));

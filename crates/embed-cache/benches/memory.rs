@@ -242,7 +242,7 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("clock", |bencher| bencher.iter(tokio::time::Instant::now));
     let vector: Vec<_> = (0..DIMENSION).map(|i| i as f32).collect();
     group.bench_function("check of a vector", |bencher| {
-        bencher.iter(|| embed_core::vector::check(black_box(&vector), DIMENSION));
+        bencher.iter(|| embed_core::vector::check(black_box(&vector), DIMENSION).unwrap());
     });
 }
 

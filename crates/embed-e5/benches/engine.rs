@@ -59,7 +59,9 @@ impl Bench {
 
     fn engine(&self) -> f32 {
         let response = self.runtime.block_on(self.e5.embed(self.request.clone())).unwrap();
-        response.into_complete().unwrap().row(0).unwrap().vector()[0]
+        let response = response.into_complete().unwrap();
+        assert_eq!(response.len(), self.sequences.len());
+        response.row(0).unwrap().vector()[0]
     }
 
     fn session(&self, threads: usize) -> Session {
@@ -105,7 +107,9 @@ fn run(session: &mut Session, ids: &[i64], rows: usize) -> f32 {
     let shape = [rows, ids.len() / rows];
     let input = TensorRef::from_array_view((shape, ids)).unwrap();
     let outputs = session.run(ort::inputs![input]).unwrap();
-    outputs[0].try_extract_tensor::<f32>().unwrap().1[0]
+    let first = outputs[0].try_extract_tensor::<f32>().unwrap().1[0];
+    assert!(first.is_finite() && first != 0.0, "a run gave no vector");
+    first
 }
 
 /// What most programs do: one session with all cores, batches of 32 as the texts come, padded.

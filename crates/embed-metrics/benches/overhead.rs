@@ -73,6 +73,7 @@ fn overhead(c: &mut Criterion) {
         group.bench_function("Metered, for a back end", |b| b.iter(|| call(&backend, &request)));
         group.finish();
     }
+    assert!(metrics.render().contains("tmws_embedding_requests_total"), "what is rendered are figures");
     c.bench_function("metrics/render", |b| b.iter(|| black_box(metrics.render())));
 }
 

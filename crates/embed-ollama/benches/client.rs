@@ -24,6 +24,9 @@ fn one_call(criterion: &mut Criterion) {
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
         let client =
             clients.block_on(OllamaEmbedder::connect(OllamaConfig::new("all-minilm", double.url()))).unwrap();
+        // What is measured are answers, not errors.
+        let response = clients.block_on(client.embed(request.clone())).unwrap().into_complete().unwrap();
+        assert_eq!((response.len(), response.row(0).unwrap().vector().len()), (rows, 384));
         group.bench_function("embed-ollama", |bencher| {
             bencher.iter(|| {
                 let response = clients.block_on(client.embed(request.clone())).unwrap();
@@ -40,6 +43,7 @@ fn one_call(criterion: &mut Criterion) {
                 let bytes = clients.block_on(async {
                     let request = bare.post(&url).header("content-type", "application/json");
                     let response = request.body(body.to_string()).send().await.unwrap();
+                    assert!(response.status().is_success());
                     response.bytes().await.unwrap()
                 });
                 black_box(bytes.len())

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use embed_router::{Detector, LanguageDetector};
+use embed_router::{Detector, Kind, LanguageDetector};
 use embed_testkit::data;
 
 /// So many characters of the Declaration in a language, over and over.
@@ -41,6 +41,9 @@ fn detection(criterion: &mut Criterion) {
     for (name, text) in &texts {
         let mut group = criterion.benchmark_group(format!("detection/{name}"));
         group.throughput(Throughput::Bytes(text.len() as u64));
+        // Both come to an answer, and ours to the right kind of text.
+        assert_eq!(detector.detect(text).kind == Kind::En, name.starts_with("English"), "{name}");
+        assert!(whatlang::detect(text).is_some(), "{name}");
         group.bench_function("embed-router", |bencher| bencher.iter(|| detector.detect(black_box(text))));
         group.bench_function("whatlang", |bencher| bencher.iter(|| whatlang::detect(black_box(text))));
         group.finish();

@@ -137,7 +137,11 @@ fn batches(criterion: &mut Criterion) {
     for (name, embedder, texts) in cases {
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(embedder.embed(request.clone())).unwrap().len()));
+            bencher.iter(|| {
+                black_box(
+                    runtime.block_on(embedder.embed(request.clone())).unwrap().into_complete().unwrap().len(),
+                )
+            });
         });
     }
     group.finish();
@@ -165,7 +169,11 @@ fn trials(criterion: &mut Criterion) {
         let router = Router::new(routes, Arc::new(FirstByte), config).unwrap();
         let request = EmbedRequest::new(["database query optimization"], Role::Query);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(router.embed(request.clone())).unwrap().len()));
+            bencher.iter(|| {
+                black_box(
+                    runtime.block_on(router.embed(request.clone())).unwrap().into_complete().unwrap().len(),
+                )
+            });
         });
     }
     group.finish();
