@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Where to write the report as a page; its plots go beside it, into the folder `plots`.
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.html")]
     html: PathBuf,
+    /// Build the benchmarks with another profile of cargo's, such as `dev`, to see that all of it works.
+    #[arg(long, value_name = "PROFILE", default_value = "bench")]
+    profile: String,
     /// Write table and picture into README.md, too.
     #[arg(long)]
     readme: bool,
@@ -76,14 +79,14 @@ enum After {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match &options.command {
         Some(After::Compare { before, after }) => {
-            let report = targets::build_binary(workspace, REPORT)?;
+            let report = targets::build_binary(workspace, REPORT, targets::RELEASE)?;
             // A path is of the folder that the command was typed in.
             Cmd::new(report, Path::new("."))
                 .args(["compare".as_ref(), before.as_os_str(), after.as_os_str()])
                 .run()
         }
         Some(After::Readme { report }) => {
-            write_readme(workspace, &targets::build_binary(workspace, REPORT)?, report)
+            write_readme(workspace, &targets::build_binary(workspace, REPORT, targets::RELEASE)?, report)
         }
         None => measure(workspace, options),
     }
@@ -102,8 +105,8 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
         return Ok(());
     }
     let embed = setup::run(workspace, Precision::All, &[])?;
-    let built = selection.build(workspace)?;
-    let report = targets::build_binary(workspace, REPORT)?;
+    let built = selection.build(workspace, &options.profile)?;
+    let report = targets::build_binary(workspace, REPORT, &options.profile)?;
 
     let folder = workspace.target.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", workspace.shown(&folder)))?;

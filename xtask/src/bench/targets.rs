@@ -91,7 +91,7 @@ impl Selection {
     }
 
     /// Lets cargo build it, in one call for all, so that no dependency is compiled twice.
-    pub(crate) fn build(&self, workspace: &Workspace) -> Result<Vec<Built>> {
+    pub(crate) fn build(&self, workspace: &Workspace, profile: &str) -> Result<Vec<Built>> {
         let (rivals, benches): (Vec<_>, Vec<_>) =
             self.targets.iter().partition(|target| target.package == RIVALS);
         let mut built = Vec::new();
@@ -99,6 +99,7 @@ impl Selection {
             let flags = benches.iter().map(|target| format!("--bench={}", target.name));
             let lines = Cmd::cargo(&workspace.root)
                 .args(["bench", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+                .args(["--profile", profile])
                 .args(FEATURES)
                 .args(flags)
                 .announced()
@@ -117,7 +118,7 @@ impl Selection {
             }
         }
         if !rivals.is_empty() {
-            let executable = build_binary(workspace, RIVALS)?;
+            let executable = build_binary(workspace, RIVALS, profile)?;
             let parts: Vec<String> = rivals.iter().map(|target| target.name.clone()).collect();
             built.push(Built {
                 executable,
@@ -142,10 +143,13 @@ impl Built {
     }
 }
 
-/// A program of the workspace that has the name of its crate, as cargo builds it for release.
-pub(crate) fn build_binary(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+/// The profile of programs that are no benchmarks themselves.
+pub(crate) const RELEASE: &str = "release";
+
+/// A program of the workspace that has the name of its crate.
+pub(crate) fn build_binary(workspace: &Workspace, name: &str, profile: &str) -> Result<PathBuf> {
     let lines = Cmd::cargo(&workspace.root)
-        .args(["build", "--release", "--package", name, "--bin", name])
+        .args(["build", "--profile", profile, "--package", name, "--bin", name])
         .args(["--message-format=json-render-diagnostics"])
         .announced()
         .read()?;

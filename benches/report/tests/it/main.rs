@@ -1,5 +1,7 @@
 //! The report made of a committed sample: what a run writes, from the lines and files of the programs to the page.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod page;
 mod program;
 
