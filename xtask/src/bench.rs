@@ -1,21 +1,222 @@
-//! `bench`: every benchmark, measured with the real model and, where there is one, a real Ollama server.
+//! `bench`: every benchmark, measured with the parts it needs, and one report of all.
+//!
+//! `targets` says what there is to measure and builds it. The report is made by the crate `embed-report`, so that its
+//! dependencies don't slow the other commands down.
 
-use anyhow::Result;
+mod targets;
 
-use crate::setup::{self, Precision, Vars};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+use self::targets::{Built, RIVALS, Selection};
+use crate::setup::{self, Precision, Vars, seconds};
 use crate::shell::Cmd;
 use crate::test;
 use crate::workspace::Workspace;
 
-/// Measures. `names` are criterion's filters, each a regular expression.
-pub(crate) fn run(workspace: &Workspace, names: &[String], criterion_args: &[String]) -> Result<()> {
-    setup::run(workspace, Precision::All, &[])?;
-    // The benchmark targets alone: the test harness of the library would refuse criterion's arguments.
-    let mut cmd = Cmd::cargo(&workspace.root).args(["bench", "--workspace", "--bench=*", "--"]);
-    if !names.is_empty() {
-        cmd = cmd.args([names.join("|")]);
+/// What makes the report.
+const REPORT: &str = "embed-report";
+
+/// What the benchmarks of criterion are called with in a quick run: a tenth of the usual time for each.
+const QUICK: &[&str] =
+    &["--warm-up-time=0.1", "--measurement-time=0.4", "--sample-size=10", "--nresamples=1000"];
+
+/// What to measure, and where to write the report.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Option<After>,
+    /// Measure only these: an area such as `cache`, a benchmark such as `redis`, or both as `cache/redis`.
+    names: Vec<String>,
+    /// Say what there is to measure, and measure nothing.
+    #[arg(long)]
+    list: bool,
+    /// Rough figures of everything within three minutes, building not counted.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the report as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
+    json: PathBuf,
+    /// Where to write the report as a page; its plots go beside it, into the folder `plots`.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/report.html")]
+    html: PathBuf,
+    /// Build the benchmarks with another profile of cargo's, such as `dev`, to see that all of it works.
+    #[arg(long, value_name = "PROFILE", default_value = "bench")]
+    profile: String,
+    /// Write table and picture into README.md, too.
+    #[arg(long)]
+    readme: bool,
+    /// Passed to criterion, such as `--save-baseline main`, or a part of a benchmark's name.
+    #[arg(last = true)]
+    criterion_args: Vec<String>,
+}
+
+/// What is done with reports that are there.
+#[derive(Debug, Subcommand)]
+enum After {
+    /// Say what got slower or faster beyond noise between two reports; exit code 1 if something got slower.
+    Compare {
+        /// The earlier report, as JSON.
+        before: PathBuf,
+        /// The later one.
+        after: PathBuf,
+    },
+    /// Write table and picture of a report into README.md.
+    Readme {
+        /// The report, as JSON.
+        #[arg(default_value = "target/bench/report.json")]
+        report: PathBuf,
+    },
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    match &options.command {
+        Some(After::Compare { before, after }) => {
+            let report = targets::build_binary(workspace, REPORT, targets::RELEASE)?;
+            // A path is of the folder that the command was typed in.
+            Cmd::new(report, Path::new("."))
+                .args(["compare".as_ref(), before.as_os_str(), after.as_os_str()])
+                .run()
+        }
+        Some(After::Readme { report }) => {
+            write_readme(workspace, &targets::build_binary(workspace, REPORT, targets::RELEASE)?, report)
+        }
+        None => measure(workspace, options),
     }
-    cmd.args(criterion_args).envs(test::variables(&workspace.root)).run()
+}
+
+fn write_readme(workspace: &Workspace, program: &Path, report: &Path) -> Result<()> {
+    let root = workspace.root.as_os_str();
+    let args = ["readme".as_ref(), report.as_os_str(), "--root".as_ref(), root];
+    Cmd::new(program, Path::new(".")).args(args).run()
+}
+
+fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
+    let selection = Selection::new(workspace, &options.names)?;
+    if options.list {
+        selection.names().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let embed = setup::run(workspace, Precision::All, &[])?;
+    let built = selection.build(workspace, &options.profile)?;
+    let report = targets::build_binary(workspace, REPORT, &options.profile)?;
+
+    let folder = workspace.target.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", workspace.shown(&folder)))?;
+    let figures = folder.join("figures.jsonl");
+    fs::write(&figures, "").with_context(|| format!("cannot empty {}", workspace.shown(&figures)))?;
+    let criterion = workspace.target.join("criterion");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
+    let mut vars: Vec<(&str, OsString)> = test::ollama_rig(&workspace.root).into_iter().collect();
+    vars.push(("EMBED_BENCH_OUT", figures.clone().into()));
+    vars.push(("CRITERION_HOME", criterion.clone().into()));
+    if options.quick {
+        vars.push(("EMBED_BENCH_QUICK", "1".into()));
+    }
+
+    let start = Instant::now();
+    let mut notes = Notes::default();
+    notes.runtime(&embed, &workspace.root);
+    for target in &built {
+        let begin = Instant::now();
+        println!("\n== {}", target.name());
+        let result = command(target, options)
+            .envs(vars.iter().map(|(name, value)| (name, value)))
+            .run_noting(|line| {
+                // What `embed_testkit::require` says.
+                if let Some((part, why)) =
+                    line.strip_prefix("SKIPPED, for lack of ").and_then(|rest| rest.split_once(": "))
+                {
+                    notes.say("--skipped", format!("{part} ({})={why}", target.name()));
+                }
+            });
+        if let Err(error) = result {
+            println!("{error:#}");
+            notes.say("--problem", format!("{} failed: {error:#}", target.name()));
+            notes.failed.push(target.name());
+        }
+        println!("== {} took {}", target.name(), seconds(begin.elapsed()));
+    }
+    if workspace.member(RIVALS).is_err() {
+        notes.say("--skipped", format!("rivals=the workspace has no crate `{RIVALS}`"));
+    }
+    println!("\nmeasured everything in {}\n", seconds(start.elapsed()));
+
+    let typed = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let mut build = Cmd::new(&report, Path::new("."))
+        .args(["build".as_ref(), "--figures".as_ref(), figures.as_os_str()])
+        .args(["--criterion".as_ref(), criterion.as_os_str(), "--root".as_ref(), workspace.root.as_os_str()])
+        .args([
+            "--since".to_owned(),
+            since.to_string(),
+            "--command".to_owned(),
+            format!("cargo xtask {typed}"),
+        ])
+        .args(["--json".as_ref(), options.json.as_os_str(), "--html".as_ref(), options.html.as_os_str()])
+        .args(["--plots".as_ref(), options.html.with_file_name("plots").as_os_str()])
+        .args(&notes.arguments);
+    if options.quick {
+        build = build.args(["--quick"]);
+    }
+    build.quietly().run()?;
+    if options.readme {
+        write_readme(workspace, &report, &options.json)?;
+    }
+    if !notes.failed.is_empty() {
+        bail!("these benchmarks failed, and the report lacks them: {}", notes.failed.join(", "));
+    }
+    Ok(())
+}
+
+/// How one program is started.
+fn command(target: &Built, options: &Options) -> Cmd {
+    let cmd = Cmd::new(&target.executable, &target.folder);
+    if target.is_rivals() {
+        let quick = options.quick.then_some("--quick");
+        return cmd.args(&target.parts).args(quick);
+    }
+    // So cargo tells a benchmark that it isn't a test.
+    let cmd = cmd.args(["--bench", "--noplot"]);
+    let cmd = if options.quick { cmd.args(QUICK) } else { cmd };
+    cmd.args(&options.criterion_args)
+}
+
+/// What the report is told beside figures.
+#[derive(Debug, Default)]
+struct Notes {
+    arguments: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Notes {
+    fn say(&mut self, flag: &str, text: impl Into<String>) {
+        let text = text.into();
+        if !self.arguments.contains(&text) {
+            self.arguments.extend([flag.to_owned(), text]);
+        }
+    }
+
+    /// Which ONNX Runtime is measured: what `embed doctor` says.
+    fn runtime(&mut self, embed: &Path, root: &Path) {
+        // It ends with 1 if something else is wrong, which is not the report's business.
+        let line = Cmd::new(embed, root).args(["doctor", "--format=jsonl"]).read_anyway().unwrap_or_default();
+        let findings = line.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        for finding in findings.filter(|finding| finding["check"] == "runtime") {
+            if let Some((_, build)) = finding["detail"].as_str().and_then(|detail| detail.split_once(": ")) {
+                self.say(
+                    "--version",
+                    format!("ONNX Runtime={}", build.trim_start_matches("ORT Build Info: ")),
+                );
+            }
+        }
+    }
 }
 
 /// Lets every benchmark run once, as a test: one that no longer compiles or works is found in CI.
@@ -29,6 +230,7 @@ pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usi
     // dependencies than the tests did, and compile them once more.
     Cmd::cargo(&workspace.root)
         .args(["test", "--workspace", "--bench=*"])
+        .args(targets::FEATURES)
         .envs(vars.iter().map(|(name, value)| (name, value)))
         .envs(test::variables(&workspace.root))
         .run()?;

@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-gateway", &["embed-core"]),
     ("embed-metrics", &["embed-core"]),
     ("embed-ollama", &["embed-core"]),
+    ("embed-report", &[]),
     ("embed-router", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
     ("xtask", &[]),

@@ -62,14 +62,8 @@ enum Command {
     Edges,
     /// Check the rules of the tree that no compiler checks.
     Tidy,
-    /// Run the benchmarks of embed-e5 with the real model.
-    Bench {
-        /// Run only benchmarks whose names match one of these.
-        names: Vec<String>,
-        /// Passed to criterion, such as `--save-baseline main`.
-        #[arg(last = true)]
-        criterion_args: Vec<String>,
-    },
+    /// Run the benchmarks, and write one report: target/bench/report.html, JSON, plots.
+    Bench(bench::Options),
     /// Build the release binary and pack it with licences and checksums into target/package.
     Package,
 }
@@ -96,7 +90,7 @@ fn run(command: Command) -> Result<()> {
         Command::Ci(options) => ci::run(&workspace, &options),
         Command::Edges => edges::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
-        Command::Bench { names, criterion_args } => bench::run(&workspace, &names, &criterion_args),
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Package => package::run(&workspace),
     }
 }
@@ -109,6 +103,15 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_benchmark_is_named_and_reports_are_compared() {
+        for words in
+            [&["cache", "--quick"][..], &["compare", "a.json", "b.json"], &["readme"], &["redis", "--", "-n"]]
+        {
+            Cli::try_parse_from(["xtask", "bench"].iter().chain(words)).unwrap();
+        }
     }
 
     #[test]

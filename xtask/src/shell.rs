@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -97,7 +97,7 @@ impl Cmd {
     }
 
     /// Runs it, shows its standard output as it comes, and hands every line to `see`.
-    pub(crate) fn run_watched(mut self, mut see: impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn run_watched(mut self, see: impl FnMut(&str)) -> Result<()> {
         self.show();
         let mut child = self
             .command
@@ -105,21 +105,52 @@ impl Cmd {
             .spawn()
             .with_context(|| format!("cannot start `{}`", self.shown))?;
         let pipe = child.stdout.take().context("the pipe to the child is gone")?;
-        let mut reader = BufReader::new(pipe);
-        let mut line = Vec::new();
-        // Bytes, not lines of text: a test may print what is no UTF-8.
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            print!("{text}");
-            see(text.trim_end());
-            line.clear();
-        }
+        watch(pipe, |line| print!("{line}"), see)?;
         check(child.wait()?, &self.shown)
+    }
+
+    /// Runs it, shows what it writes to its standard error as it comes, and hands every line of that to `see`.
+    pub(crate) fn run_noting(mut self, see: impl FnMut(&str)) -> Result<()> {
+        self.show();
+        let mut child = self
+            .command
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.shown))?;
+        let pipe = child.stderr.take().context("the pipe to the child is gone")?;
+        watch(pipe, |line| eprint!("{line}"), see)?;
+        check(child.wait()?, &self.shown)
+    }
+
+    /// Runs it and gives back what it wrote to its standard output, however it ended.
+    pub(crate) fn read_anyway(mut self) -> Result<String> {
+        let output = self.command.output().with_context(|| format!("cannot start `{}`", self.shown))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Names only the program when it is shown: for arguments that nobody wants to read.
+    pub(crate) fn quietly(mut self) -> Self {
+        let program = self.shown.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        self.shown = program + " …";
+        self
     }
 
     fn show(&self) {
         println!("$ {}", self.shown);
     }
+}
+
+/// Reads to the end, line by line: bytes, since a test may print what is no UTF-8.
+fn watch(pipe: impl Read, echo: impl Fn(&str), mut see: impl FnMut(&str)) -> Result<()> {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        echo(&text);
+        see(text.trim_end());
+        line.clear();
+    }
+    Ok(())
 }
 
 fn check(status: ExitStatus, shown: &str) -> Result<()> {
@@ -155,6 +186,15 @@ mod tests {
     fn a_program_that_is_not_there_is_named() {
         let error = Cmd::new("no-such-program-here", Path::new(".")).run().unwrap_err();
         assert_eq!(error.to_string(), "cannot start `no-such-program-here`");
+    }
+
+    #[test]
+    fn noted_errors_arrive_line_by_line() {
+        let mut lines = Vec::new();
+        let cmd = Cmd::shell("printf 'one\\ntwo' >&2; exit 4", Path::new("."));
+        let error = cmd.run_noting(|line| lines.push(line.to_owned())).unwrap_err().to_string();
+        assert!(error.ends_with("exit code 4"), "{error}");
+        assert_eq!(lines, ["one", "two"]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
 
 /// The script that starts real Ollama servers, where it lies beside the repository. Without it the tests
 /// against them skip, and say so; with it they fail if no server comes up.
-fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
+pub(crate) fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
     const RIG: &str = "EMBED_OLLAMA_RIG";
     let addresses = ["EMBED_OLLAMA_0_5_4", "EMBED_OLLAMA_0_9_3"];
     if std::env::var_os(RIG).is_some() || addresses.iter().all(|name| std::env::var_os(name).is_some()) {

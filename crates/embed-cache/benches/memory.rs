@@ -111,8 +111,8 @@ fn stores(entries: &[(Key, Value)]) -> Vec<(&'static str, Box<dyn Store>)> {
         moka.insert(key.clone(), value.clone());
     }
     vec![
-        ("tier", Box::new(tier)),
-        ("tier without TTL", Box::new(forever)),
+        ("embed-cache tier", Box::new(tier)),
+        ("embed-cache tier without TTL", Box::new(forever)),
         ("quick_cache", Box::new(quick)),
         ("moka", Box::new(moka)),
     ]
@@ -123,7 +123,7 @@ fn hits(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
     for rows in [1, 32] {
-        let mut group = criterion.benchmark_group(format!("lookup of {rows}"));
+        let mut group = criterion.benchmark_group(format!("cache/lookup of {rows}"));
         for (name, store) in stores(&entries) {
             let mut parts = keys.chunks_exact(rows).cycle();
             group.bench_function(name, |bencher| {
@@ -135,7 +135,7 @@ fn hits(criterion: &mut Criterion) {
             });
         }
         drop(group);
-        let mut group = criterion.benchmark_group(format!("hit of {rows}"));
+        let mut group = criterion.benchmark_group(format!("cache/hit of {rows}"));
         for (name, store) in stores(&entries) {
             let mut numbers = Vec::with_capacity(rows * DIMENSION);
             let mut parts = keys.chunks_exact(rows).cycle();
@@ -154,7 +154,7 @@ fn hits(criterion: &mut Criterion) {
 fn threads(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
-    let mut group = criterion.benchmark_group("hit of 1, two threads");
+    let mut group = criterion.benchmark_group("cache/hit of 1, two threads");
     for (name, store) in stores(&entries) {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|rounds| {
@@ -194,13 +194,13 @@ fn requests(criterion: &mut Criterion) {
         by_hand.insert(Sha256::digest(text.as_bytes()).into(), value);
     }
     for rows in [1, 32] {
-        let mut group = criterion.benchmark_group(format!("request of {rows}"));
+        let mut group = criterion.benchmark_group(format!("cache/request of {rows}"));
         let requests: Vec<_> = texts
             .chunks_exact(rows)
             .map(|texts| EmbedRequest::new(texts.iter().cloned(), Role::Query))
             .collect();
         let mut next = requests.iter().cycle();
-        group.bench_function("Cached", |bencher| {
+        group.bench_function("embed-cache Cached", |bencher| {
             bencher.iter(|| {
                 let response = cached.embed(next.next().unwrap().clone()).now_or_never().unwrap().unwrap();
                 black_box(response.row(rows - 1).unwrap().vector()[0])
@@ -223,7 +223,7 @@ fn requests(criterion: &mut Criterion) {
 
 /// What a hit is made of.
 fn parts(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("part");
+    let mut group = criterion.benchmark_group("cache/parts of a hit");
     let namespace = Namespace::named("all-minilm;dim=384;weights=0123456789abcdef");
     for length in [16, 100, 1000] {
         let text = "x".repeat(length);
@@ -242,7 +242,7 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("clock", |bencher| bencher.iter(tokio::time::Instant::now));
     let vector: Vec<_> = (0..DIMENSION).map(|i| i as f32).collect();
     group.bench_function("check of a vector", |bencher| {
-        bencher.iter(|| embed_core::vector::check(black_box(&vector), DIMENSION));
+        bencher.iter(|| embed_core::vector::check(black_box(&vector), DIMENSION).unwrap());
     });
 }
 

@@ -126,8 +126,6 @@ fn over_sockets(criterion: &mut Criterion) {
     let config = GatewayConfig::new([ModelEntry::new("hit", stack.info.clone())]);
     servers.spawn(Gateway::new(Arc::new(stack), config).serve(listener, std::future::pending()));
 
-    let mut group = criterion.benchmark_group("cached single texts, 64 connections");
-    group.throughput(Throughput::Elements(1));
     for (name, path, body) in [
         (
             "openai base64",
@@ -154,13 +152,15 @@ fn over_sockets(criterion: &mut Criterion) {
         };
         let router = Router::new().route(path, post(handler));
         servers.spawn(async move { axum::serve(listener, router).await });
-        for (who, address) in [("gateway", gateway), ("bare axum", bare)] {
-            group.bench_function(format!("{name}, {who}"), |bencher| {
+        let mut group = criterion.benchmark_group(format!("gateway/cached text, {name}"));
+        group.throughput(Throughput::Elements(1));
+        for (who, address) in [("embed-gateway", gateway), ("bare axum", bare)] {
+            group.bench_function(who, |bencher| {
                 bencher.iter_custom(|count| clients.block_on(load(address, &request, count)));
             });
         }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(benches, over_sockets);

@@ -63,17 +63,18 @@ fn overhead(c: &mut Criterion) {
     let metrics = metrics();
     for texts in [1, 32] {
         let request = EmbedRequest::new(vec!["富士山の高さ"; texts], Role::Query);
-        let mut group = c.benchmark_group(format!("metered/{texts}"));
+        let mut group = c.benchmark_group(format!("metrics/call of {texts}"));
         group.throughput(Throughput::Elements(1));
         let bare = Ready::new(texts);
-        group.bench_function("bare", |b| b.iter(|| call(&bare, &request)));
+        group.bench_function("bare service", |b| b.iter(|| call(&bare, &request)));
         let callers = Metered::new(Ready::new(texts), &metrics);
-        group.bench_function("callers", |b| b.iter(|| call(&callers, &request)));
+        group.bench_function("Metered, for callers", |b| b.iter(|| call(&callers, &request)));
         let backend = Metered::backend(Ready::new(texts), &metrics);
-        group.bench_function("backend", |b| b.iter(|| call(&backend, &request)));
+        group.bench_function("Metered, for a back end", |b| b.iter(|| call(&backend, &request)));
         group.finish();
     }
-    c.bench_function("render", |b| b.iter(|| black_box(metrics.render())));
+    assert!(metrics.render().contains("tmws_embedding_requests_total"), "what is rendered are figures");
+    c.bench_function("metrics/render", |b| b.iter(|| black_box(metrics.render())));
 }
 
 criterion_group!(benches, overhead);

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use embed_router::{Detector, LanguageDetector};
+use embed_router::{Detector, Kind, LanguageDetector};
 use embed_testkit::data;
 
 /// So many characters of the Declaration in a language, over and over.
@@ -33,15 +33,18 @@ fn detection(criterion: &mut Criterion) {
         ("Russian", "ru"),
         ("Thai", "th"),
     ] {
-        for chars in [1_000, 2_000, 1_000_000] {
-            texts.push((format!("{name}, {chars} characters"), passage(language, chars)));
+        for (chars, shown) in [(1_000, "1,000"), (2_000, "2,000"), (1_000_000, "a million")] {
+            texts.push((format!("{name}, {shown} characters"), passage(language, chars)));
         }
     }
     let detector = LanguageDetector::new();
     for (name, text) in &texts {
-        let mut group = criterion.benchmark_group(name.as_str());
+        let mut group = criterion.benchmark_group(format!("detection/{name}"));
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function("detector", |bencher| bencher.iter(|| detector.detect(black_box(text))));
+        // Both come to an answer, and ours to the right kind of text.
+        assert_eq!(detector.detect(text).kind == Kind::En, name.starts_with("English"), "{name}");
+        assert!(whatlang::detect(text).is_some(), "{name}");
+        group.bench_function("embed-router", |bencher| bencher.iter(|| detector.detect(black_box(text))));
         group.bench_function("whatlang", |bencher| bencher.iter(|| whatlang::detect(black_box(text))));
         group.finish();
     }

@@ -83,7 +83,7 @@ fn runtime() -> Runtime {
 
 fn one_text(criterion: &mut Criterion) {
     let runtime = runtime();
-    let mut group = criterion.benchmark_group("router, one text");
+    let mut group = criterion.benchmark_group("router/one text");
     let mut measure = |name: &str, embedder: &dyn Embedder, request: EmbedRequest| {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -122,7 +122,7 @@ fn one_text(criterion: &mut Criterion) {
 
 fn batches(criterion: &mut Criterion) {
     let runtime = runtime();
-    let mut group = criterion.benchmark_group("router, 300 texts");
+    let mut group = criterion.benchmark_group("router/300 texts");
     let english: Vec<String> = (0..300).map(|row| format!("text number {row}")).collect();
     let mixed: Vec<String> = (0..300)
         .map(|row| if row % 2 == 0 { format!("text {row}") } else { format!("文章 {row}") })
@@ -137,7 +137,11 @@ fn batches(criterion: &mut Criterion) {
     for (name, embedder, texts) in cases {
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(embedder.embed(request.clone())).unwrap().len()));
+            bencher.iter(|| {
+                black_box(
+                    runtime.block_on(embedder.embed(request.clone())).unwrap().into_complete().unwrap().len(),
+                )
+            });
         });
     }
     group.finish();
@@ -147,7 +151,7 @@ fn batches(criterion: &mut Criterion) {
 /// this is about everything else.
 fn trials(criterion: &mut Criterion) {
     let runtime = runtime();
-    let mut group = criterion.benchmark_group("router, a server of 5 ms");
+    let mut group = criterion.benchmark_group("router/a server of 5 ms");
     let (quick, hanging) = (Duration::from_millis(5), Duration::from_secs(3600));
     for (name, share, candidate) in [
         ("no trials", 0.0, quick),
@@ -165,7 +169,11 @@ fn trials(criterion: &mut Criterion) {
         let router = Router::new(routes, Arc::new(FirstByte), config).unwrap();
         let request = EmbedRequest::new(["database query optimization"], Role::Query);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(router.embed(request.clone())).unwrap().len()));
+            bencher.iter(|| {
+                black_box(
+                    runtime.block_on(router.embed(request.clone())).unwrap().into_complete().unwrap().len(),
+                )
+            });
         });
     }
     group.finish();

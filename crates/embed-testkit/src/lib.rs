@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub mod data;
+pub mod figures;
 pub mod hub;
 pub mod ollama;
 #[cfg(feature = "prometheus")]
