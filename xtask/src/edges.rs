@@ -33,6 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-gateway", &["embed-core"]),
     ("embed-metrics", &["embed-core"]),
     ("embed-ollama", &["embed-core"]),
+    ("embed-rivals", &["embed-core", "embed-e5", "embed-ollama", "embed-rivals-worker", "embed-testkit"]),
+    ("embed-rivals-worker", &[]),
     ("embed-router", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
     ("xtask", &[]),

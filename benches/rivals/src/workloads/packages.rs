@@ -34,7 +34,7 @@ pub(super) struct Pages {
 impl Pages {
     /// Fetches what isn't in `cache` yet. Whatever version is there stays.
     pub(super) fn fetch(cache: &Path) -> Result<Self> {
-        fs::create_dir_all(cache)?;
+        fs::create_dir_all(cache.join("unpacked"))?;
         let mut sources = Vec::new();
         for package in PACKAGES {
             let archive = match archive(cache, package)? {
