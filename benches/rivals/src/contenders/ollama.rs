@@ -55,7 +55,12 @@ impl Direct {
         struct Body {
             embeddings: Vec<Vec<f32>>,
         }
-        let body = json!({ "model": MODEL, "input": [text], "options": { "num_ctx": 512 } }).to_string();
+        let mut body = json!({ "model": MODEL, "input": [text], "options": { "num_ctx": 512 } });
+        if self.kind == Kind::Limit {
+            // Or the server tokenises each text once more, to see whether it is too long.
+            body["truncate"] = json!(false);
+        }
+        let body = body.to_string();
         let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
         let response = request.send().await?.error_for_status()?;
         let bytes = response.bytes().await?;

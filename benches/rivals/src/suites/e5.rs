@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use embed_e5::Precision;
 use embed_rivals_worker::{Order, Texts};
 
@@ -23,7 +23,7 @@ const INT8_LIMIT: &str = "int8 matrix products";
 /// What ratios are against, in this order, whichever was measured.
 const BASELINES: [&str; 3] = [FASTEMBED_BEST, FASTEMBED, OURS];
 
-type Cosines = BTreeMap<String, (f64, f64)>;
+pub(super) type Cosines = BTreeMap<String, (f64, f64)>;
 
 /// Everything that is measured with E5.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 80, 2), &bench.run)?;
     let mut field = enter(bench, report)?;
     tune(bench, report, &mut field, Workload::Tuning, 128)?;
-    let cosines = cosines(bench, report, &mut field, &mixed)?;
+    let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
     throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
     fidelity(report, &cosines, size.rounds())?;
 
@@ -148,11 +148,17 @@ fn tune(
     Ok(())
 }
 
-/// How near the rows of each contender are to ours in f32: the smallest cosine, and the mean.
-fn cosines(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken) -> Result<Cosines> {
+/// How near the rows of each contender are to those of `reference`: the smallest cosine, and the mean.
+pub(super) fn cosines(
+    bench: &Bench,
+    report: &mut Report,
+    field: &mut Field,
+    (suite, taken): (&str, &Taken),
+    reference: &str,
+) -> Result<Cosines> {
     let file = |name: &str| bench.run.join(format!("{}.f32", name.replace(' ', "-")));
     let order = |entrant: &Entrant| Order::Vectors { texts: texts(taken), out: file(&entrant.name) };
-    let answers = field.each(report, SUITE, embeds, order)?;
+    let answers = field.each(report, suite, embeds, order)?;
     let read = |name: &str| -> Result<Vec<f32>> {
         let bytes = fs::read(file(name))?;
         let rows: Vec<f32> =
@@ -165,17 +171,14 @@ fn cosines(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken)
         );
         Ok(rows)
     };
-    if !answers.iter().any(|(name, _)| name == OURS_F32) {
-        return Err(anyhow!("without the f32 model there is no reference"))
-            .context("`cargo xtask setup --all`");
-    }
-    let reference = read(OURS_F32)?;
+    ensure!(answers.iter().any(|(name, _)| name == reference), "{reference} gave no rows to compare with");
+    let reference = read(reference)?;
     let mut cosines = Cosines::new();
     for (name, _) in &answers {
         let of_rows: Vec<f64> = match read(name) {
             Ok(rows) => rows.chunks(DIMENSION).zip(reference.chunks(DIMENSION)).map(cosine).collect(),
             Err(error) => {
-                report.skipped(SUITE, name, &format!("{error:#}"))?;
+                report.skipped(suite, name, &format!("{error:#}"))?;
                 field.entrants.retain(|entrant| entrant.name != *name);
                 continue;
             }

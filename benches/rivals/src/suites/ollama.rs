@@ -7,7 +7,7 @@ use embed_rivals_worker::{Order, Texts};
 use embed_testkit::ollama::rig::{RIG_VARIABLE, RealServer};
 
 use super::Field;
-use super::e5::{figure, percentiles};
+use super::e5::{cosines, figure, percentiles};
 use crate::bench::Bench;
 use crate::report::{Party, Report, Target, Unit, percentile};
 use crate::workloads::Workload;
@@ -50,9 +50,14 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 
     let taken = bench.workloads.take(Workload::English, bench.size.pick(200, 40, 2), &bench.run)?;
     let texts = Texts { texts: taken.path.clone(), role: taken.role };
+    // Servers of this version can mix up texts that they work on at once: the unlimited client shows it.
+    let cosines = cosines(bench, report, &mut field, (SUITE, &taken), SEQUENTIAL)?;
     let runs = field.race(report, SUITE, bench.size.rounds(), |_| true, &Order::Batch(texts))?;
     let figures = runs.iter().map(|run| {
         let mut figure = figure(run, run.seconds().map(|seconds| taken.texts as f64 / seconds).collect());
+        if let Some((least, mean)) = cosines.get(&figure.name) {
+            figure.extra.extend([("cosine_min", *least), ("cosine_mean", *mean)]);
+        }
         if figure.name == OURS {
             figure.targets = vec![Target::at_least(LIMIT, 0.97)];
         }
