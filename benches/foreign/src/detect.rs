@@ -66,12 +66,22 @@ fn detectors() -> Vec<(&'static str, Detect)> {
     let lingua = LanguageDetectorBuilder::from_all_languages().with_preloaded_language_models().build();
     vec![
         ("embed-router", Box::new(move |text| Some(ours.detect(text).language.to_owned()))),
-        ("whatlang", Box::new(|text| whatlang::detect_lang(text).map(|lang| two_letters(lang.code()).to_owned()))),
-        ("whichlang", Box::new(|text| Some(two_letters(whichlang::detect_language(text).three_letter_code()).to_owned()))),
+        (
+            "whatlang",
+            Box::new(|text| whatlang::detect_lang(text).map(|lang| two_letters(lang.code()).to_owned())),
+        ),
+        (
+            "whichlang",
+            Box::new(|text| {
+                Some(two_letters(whichlang::detect_language(text).three_letter_code()).to_owned())
+            }),
+        ),
         (
             "lingua",
             Box::new(move |text| {
-                lingua.detect_language_of(text).map(|language| language.iso_code_639_1().to_string().to_lowercase())
+                lingua
+                    .detect_language_of(text)
+                    .map(|language| language.iso_code_639_1().to_string().to_lowercase())
             }),
         ),
     ]

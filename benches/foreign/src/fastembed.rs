@@ -106,7 +106,9 @@ impl Contender for Best {
         };
         thread::scope(|scope| {
             let threads: Vec<_> = self.models.iter().map(|model| scope.spawn(|| work(model))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
         })?;
         Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

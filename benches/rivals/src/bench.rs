@@ -77,9 +77,10 @@ impl Bench {
         let cache = target.join("bench");
         let home = DataHome::from_env()?;
         let files = model_files(&home, Precision::Int8)?;
-        let workloads = Workloads::open(&cache.join("workloads"), &files.tokenizer, size == Size::Full)?;
         let run = cache.join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&run).with_context(|| format!("can't make {}", run.display()))?;
+        let (shared, private) = (cache.join("workloads"), run.join("workloads"));
+        let workloads = Workloads::open(&shared, &private, &files.tokenizer, size == Size::Full)?;
         let (python, foreign) = (OnceCell::new(), OnceCell::new());
         Ok(Self { size, home, workloads, run, cache, root, python, foreign })
     }

@@ -23,7 +23,7 @@ use packages::{Pages, Source, hex};
 
 const SEED: u64 = 7;
 /// Raised whenever the choice of texts changes: files of another recipe are made anew.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 const MAX_TOKENS: usize = 512;
 
 /// A workload, by the name of its file.
@@ -118,16 +118,22 @@ pub(crate) struct Workloads {
 }
 
 impl Workloads {
-    /// Takes the files in `folder` if they are whole, else makes them. `fetch` allows for the packages to be
-    /// downloaded; without them the texts are articles of the Declaration of Human Rights.
-    pub(crate) fn open(folder: &Path, tokenizer: &Path, fetch: bool) -> Result<Self> {
+    /// Takes the files in `folder` if they are whole, else makes them. Unless packages may be fetched they are made
+    /// in `private`, of packages that were fetched before; without any the texts are articles of the Declaration of
+    /// Human Rights.
+    pub(crate) fn open(folder: &Path, private: &Path, tokenizer: &Path, fetch: bool) -> Result<Self> {
         let tokenizer_sha256 = hex(&Sha256::digest(fs::read(tokenizer)?));
         let found = read_manifest(folder)
             .filter(|manifest| manifest.recipe == RECIPE && manifest.tokenizer_sha256 == tokenizer_sha256)
             .filter(|manifest| manifest.manual_pages || !fetch);
-        let manifest = match found {
-            Some(manifest) => manifest,
-            None => make(folder, tokenizer, tokenizer_sha256, fetch)?,
+        let packages = folder.join("packages");
+        let (folder, manifest) = match found {
+            Some(manifest) => (folder, manifest),
+            None => {
+                let folder = if fetch { folder } else { private };
+                let pages = Pages::open(&packages, fetch);
+                (folder, make(folder, pages, tokenizer, tokenizer_sha256)?)
+            }
         };
         let files: Vec<&str> = manifest.sources.iter().map(|source| &*source.file).collect();
         Ok(Self { folder: folder.to_owned(), source: files.join(", ") })
@@ -169,10 +175,8 @@ fn read_manifest(folder: &Path) -> Option<Manifest> {
     manifest.files.iter().all(whole).then_some(manifest)
 }
 
-fn make(folder: &Path, tokenizer: &Path, tokenizer_sha256: String, fetch: bool) -> Result<Manifest> {
+fn make(folder: &Path, pages: Result<Pages>, tokenizer: &Path, tokenizer_sha256: String) -> Result<Manifest> {
     fs::create_dir_all(folder)?;
-    let pages =
-        if fetch { Pages::fetch(&folder.join("packages")) } else { Err(anyhow!("nothing is fetched now")) };
     let (pages, manual_pages) = match pages {
         Ok(pages) => (pages, true),
         Err(error) => {
@@ -256,7 +260,7 @@ fn choose(pages: &Pages, tokenizer: &Tokenizer) -> Result<Vec<(Workload, Vec<Tex
     let tuning = paragraphs(few.unwrap_or(128) / 2)?;
     let calibration = paragraphs(few.unwrap_or(80) / 2)?;
     let mut only_english = english.take(400, &passage.0, &(18..=480))?;
-    if only_english.is_empty() {
+    if few.is_some() {
         only_english = mixed.iter().filter(|text| text.language == "en").cloned().collect();
     }
     let mut titles = (Shuffled::titles(&pages.english, false), Shuffled::titles(&pages.japanese, true));
@@ -329,7 +333,9 @@ impl Shuffled {
 
 fn is_in(text: &str, japanese: bool) -> bool {
     let kana = text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
-    if japanese { kana } else { text.is_ascii() && text.contains(' ') }
+    // A dash or a name may be of another script.
+    let foreign = text.chars().filter(|c| !c.is_ascii()).count();
+    if japanese { kana } else { !kana && foreign * 50 < text.len() && text.contains(' ') }
 }
 
 fn hash(text: &str) -> u64 {

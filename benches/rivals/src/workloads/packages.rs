@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,17 +32,21 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Fetches what isn't in `cache` yet. Whatever version is there stays.
-    pub(super) fn fetch(cache: &Path) -> Result<Self> {
-        fs::create_dir_all(cache.join("unpacked"))?;
+    /// Reads the packages in `cache`. One that isn't there is downloaded, if `fetch` allows it; whatever version is
+    /// there stays.
+    pub(super) fn open(cache: &Path, fetch: bool) -> Result<Self> {
+        if fetch {
+            fs::create_dir_all(cache.join("unpacked"))?;
+        }
         let mut sources = Vec::new();
         for package in PACKAGES {
             let archive = match archive(cache, package)? {
                 Some(archive) => archive,
-                None => download(cache, package)?,
+                None if fetch => download(cache, package)?,
+                None => bail!("{package} was not fetched yet"),
             };
             let unpacked = cache.join("unpacked").join(package);
-            if !unpacked.is_dir() {
+            if fetch && !unpacked.is_dir() {
                 run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked))?;
             }
             sources.push(Source {
@@ -63,7 +67,7 @@ impl Pages {
 
 fn archive(cache: &Path, package: &str) -> Result<Option<PathBuf>> {
     let prefix = format!("{package}_");
-    for entry in fs::read_dir(cache)? {
+    for entry in fs::read_dir(cache).with_context(|| format!("can't list {}", cache.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(&prefix) && name.ends_with(".deb") {
