@@ -34,6 +34,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-metrics", &["embed-core"]),
     ("embed-ollama", &["embed-core"]),
     ("embed-report", &[]),
+    ("embed-rivals", &["embed-core", "embed-e5", "embed-ollama", "embed-rivals-worker", "embed-testkit"]),
+    ("embed-rivals-worker", &[]),
     ("embed-router", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
     ("xtask", &[]),

@@ -1,0 +1,158 @@
+//! `fastembed`: as its documentation shows it, and as well as its settings allow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use embed_rivals_worker::{Contender, Role};
+use fastembed::{InitOptionsUserDefined, Pooling, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
+use serde_json::json;
+
+type Rows = Vec<Vec<f32>>;
+
+/// One model on all cores, batches of 256 texts as they come.
+pub(crate) struct Default(Mutex<TextEmbedding>);
+
+impl Default {
+    pub(crate) fn load(model: &Path, tokenizer: &Path) -> Result<Self> {
+        Ok(Self(Mutex::new(load(model, tokenizer, None)?)))
+    }
+}
+
+impl Contender for Default {
+    fn setting(&self) -> String {
+        "batches of 256 as they come, all cores".to_owned()
+    }
+
+    fn embed(&self, texts: &[String], role: Role) -> Result<Rows> {
+        // `embed` takes the model by `&mut`: callers take turns.
+        let mut model = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(model.embed(prefixed(texts, role), None)?)
+    }
+}
+
+/// Texts sorted by length, the batch size that is fastest, and one model on all cores or a single-threaded model
+/// for each core, whichever is faster.
+pub(crate) struct Best {
+    paths: (PathBuf, PathBuf),
+    models: Vec<Mutex<TextEmbedding>>,
+    batch: usize,
+}
+
+impl Best {
+    pub(crate) fn load(model: &Path, tokenizer: &Path) -> Result<Self> {
+        let mut best = Self { paths: (model.to_owned(), tokenizer.to_owned()), models: Vec::new(), batch: 8 };
+        best.models = best.single_threaded()?;
+        Ok(best)
+    }
+
+    fn single_threaded(&self) -> Result<Vec<Mutex<TextEmbedding>>> {
+        let cores = thread::available_parallelism()?.get();
+        (0..cores).map(|_| Ok(Mutex::new(load(&self.paths.0, &self.paths.1, Some(1))?))).collect()
+    }
+
+    fn try_batches(&mut self, texts: &[String], role: Role) -> Result<(f64, usize)> {
+        let mut best = (f64::INFINITY, self.batch);
+        for batch in [1, 2, 4, 8, 16, 32] {
+            self.batch = batch;
+            self.embed(texts, role)?;
+            let began = Instant::now();
+            self.embed(texts, role)?;
+            let seconds = began.elapsed().as_secs_f64();
+            if seconds < best.0 {
+                best = (seconds, batch);
+            }
+        }
+        Ok(best)
+    }
+}
+
+impl Contender for Best {
+    fn setting(&self) -> String {
+        let models = match self.models.len() {
+            1 => "one model on all cores".to_owned(),
+            models => format!("{models} models of one thread"),
+        };
+        format!("sorted, batches of {}, {models}", self.batch)
+    }
+
+    fn embed(&self, texts: &[String], role: Role) -> Result<Rows> {
+        if let [text] = texts {
+            let free = self.models.iter().find_map(|model| model.try_lock().ok());
+            // Nobody is free: whoever comes first is as good as any other.
+            let at = text.len() % self.models.len();
+            let mut model =
+                free.unwrap_or_else(|| self.models[at].lock().unwrap_or_else(PoisonError::into_inner));
+            return Ok(model.embed(prefixed(texts, role), Some(1))?);
+        }
+        let prefixed = prefixed(texts, role);
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(prefixed[i].len()));
+        let batches = Mutex::new(order.chunks(self.batch));
+        let rows = Mutex::new(vec![Vec::new(); texts.len()]);
+        let work = |model: &Mutex<TextEmbedding>| -> Result<()> {
+            let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(batch) = next else { return Ok(()) };
+                let of_batch: Vec<&str> = batch.iter().map(|&i| prefixed[i].as_str()).collect();
+                let vectors = model.embed(of_batch, Some(batch.len()))?;
+                let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
+                batch.iter().zip(vectors).for_each(|(&i, vector)| rows[i] = vector);
+            }
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = self.models.iter().map(|model| scope.spawn(|| work(model))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })?;
+        Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tune(&mut self, texts: &[String], role: Role) -> Result<()> {
+        self.models = vec![Mutex::new(load(&self.paths.0, &self.paths.1, None)?)];
+        let one = self.try_batches(texts, role)?;
+        self.models = self.single_threaded()?;
+        let many = self.try_batches(texts, role)?;
+        if one.0 < many.0 {
+            self.models = vec![Mutex::new(load(&self.paths.0, &self.paths.1, None)?)];
+        }
+        self.batch = if one.0 < many.0 { one.1 } else { many.1 };
+        Ok(())
+    }
+}
+
+/// Loads the model, embeds one text, and ends: what a command-line tool on top of it would do.
+pub(crate) fn first_vector(model: &Path, tokenizer: &Path, text: &str) -> Result<()> {
+    let rows = Default::load(model, tokenizer)?.embed(&[text.to_owned()], Role::Query)?;
+    println!("{}", serde_json::to_string(&rows)?);
+    Ok(())
+}
+
+fn load(model: &Path, tokenizer: &Path, threads: Option<usize>) -> Result<TextEmbedding> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    // What lies beside the tokenizer on the hub; fastembed wants the files, and these fields of them.
+    let tokenizer_files = TokenizerFiles {
+        tokenizer_file: read(tokenizer)?,
+        config_file: serde_json::to_vec(&json!({ "pad_token_id": 1 }))?,
+        special_tokens_map_file: serde_json::to_vec(&json!({
+            "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>",
+            "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>",
+        }))?,
+        tokenizer_config_file: serde_json::to_vec(&json!({
+            "model_max_length": 512, "pad_token": "<pad>", "tokenizer_class": "XLMRobertaTokenizer",
+        }))?,
+    };
+    let model = UserDefinedEmbeddingModel::new(read(model)?, tokenizer_files).with_pooling(Pooling::Mean);
+    let mut options = InitOptionsUserDefined::new().with_max_length(512);
+    options.intra_threads = threads;
+    Ok(TextEmbedding::try_new_from_user_defined(model, options)?)
+}
+
+fn prefixed(texts: &[String], role: Role) -> Vec<String> {
+    texts.iter().map(|text| format!("{}{text}", role.prefix())).collect()
+}

