@@ -47,6 +47,9 @@ pub enum Precision {
     Int8,
     /// Single precision throughout.
     F32,
+    /// Single precision in standard operators alone, for a compiler that takes the products in bfloat16: the
+    /// OpenVINO execution provider.
+    Bf16,
 }
 
 impl Precision {
@@ -55,6 +58,7 @@ impl Precision {
         match self {
             Self::Int8 => "int8",
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
         }
     }
 }

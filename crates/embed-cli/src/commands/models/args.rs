@@ -128,6 +128,8 @@ pub(super) enum PrecisionChoice {
     #[default]
     Int8,
     F32,
+    #[cfg(feature = "openvino")]
+    Bf16,
     All,
 }
 
@@ -144,6 +146,8 @@ impl PrecisionChoice {
         match self {
             Self::Int8 => &[Precision::Int8],
             Self::F32 => &[Precision::F32],
+            #[cfg(feature = "openvino")]
+            Self::Bf16 => &[Precision::Bf16],
             Self::All => &Precision::ALL,
         }
     }
