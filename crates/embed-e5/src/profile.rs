@@ -64,9 +64,9 @@ pub enum Precision {
     Int8,
     /// 32-bit floating point: reference grade.
     F32,
-    /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.4 to 1.8 times the speed
-    /// of [`F32`](Self::F32) where the processor has such products (AVX512-BF16, AMX). ONNX Runtime must
-    /// be a build with the OpenVINO execution provider.
+    /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.6 times the speed of
+    /// [`F32`](Self::F32) where the processor has such products (AVX512-BF16, AMX). ONNX Runtime must be a
+    /// build with the OpenVINO execution provider.
     #[cfg(feature = "openvino")]
     Bf16,
 }

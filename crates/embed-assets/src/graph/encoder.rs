@@ -14,7 +14,7 @@
 //!   saves 25 MB of memory for each session. The `If` between the two costs 1 %.
 //! - For OpenVINO (bf16) attention and GELU are standard operators, and the word table is f32: where its
 //!   compiler unpacks the 4-bit one, the cosine falls to 0.9987. One text at a time it then takes 0.55 of the
-//!   time of f32 where lengths repeat and 0.7 where they don't.
+//!   time of f32 where lengths repeat and 0.62 where they don't.
 //! - The 4-bit word table is unpacked by ten small nodes in a third of the time of
 //!   `GatherBlockQuantized`, and its scales stay in half precision.
 
