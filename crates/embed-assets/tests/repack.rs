@@ -256,7 +256,7 @@ fn impossible_numbers_are_errors() {
 fn the_same_weights_give_the_same_bytes() {
     let (weights, _) = tiny();
     let table = smoothing(&weights);
-    for precision in [Precision::Int8, Precision::F32, Precision::Bf16] {
+    for precision in [Precision::Int8, Precision::F32, Precision::Mixed, Precision::Bf16] {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let options = options(precision, Some(&table));
         assert_eq!(write(&weights, &options, first.path()), write(&weights, &options, second.path()));
@@ -367,7 +367,7 @@ fn both_kinds_of_hub_files_are_read() {
         let weights = safetensors::parse(hub_file(prefix), &config(kind)).unwrap();
         assert_eq!(weights.shape.first_position, first);
         let folder = tempfile::tempdir().unwrap();
-        for precision in [Precision::Int8, Precision::F32, Precision::Bf16] {
+        for precision in [Precision::Int8, Precision::F32, Precision::Mixed, Precision::Bf16] {
             write(&weights, &options(precision, None), folder.path());
         }
     }

@@ -78,7 +78,7 @@ impl OrtEncoder {
         match precision {
             #[cfg(feature = "openvino")]
             Precision::Bf16 => builder = with_openvino(builder)?,
-            Precision::Int8 | Precision::F32 => {}
+            Precision::Int8 | Precision::F32 | Precision::Mixed => {}
         }
         builder
             .commit_from_file(model)

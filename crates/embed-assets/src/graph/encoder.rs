@@ -71,7 +71,10 @@ impl<'a, W: Write> Network<'a, W> {
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let smoothing = match self.options.precision {
                 Precision::Int8 => self.options.smoothing.and_then(|table| table.layers.get(index)),
-                Precision::F32 | Precision::Bf16 => None,
+                Precision::Mixed if 3 * index < 2 * self.shape.layers => {
+                    self.options.smoothing.and_then(|table| table.layers.get(index))
+                }
+                Precision::Mixed | Precision::F32 | Precision::Bf16 => None,
             };
             state = self.layer(&state, layer, smoothing)?;
         }
@@ -133,16 +136,16 @@ impl<'a, W: Write> Network<'a, W> {
         }
         let dims = [self.shape.vocabulary, self.shape.hidden];
         match (self.options.precision, table.format()) {
-            (Precision::F32, Format::F16) => {
+            (Precision::F32 | Precision::Mixed, Format::F16) => {
                 let table = self.graph.streamed(ElementType::F16, &dims, table.stored_rows())?;
                 let rows = self.graph.node("Gather", [&table, ids], &[]);
                 Ok(self.cast_to_f32(&rows))
             }
-            (Precision::F32 | Precision::Bf16, Format::F32) => {
+            (Precision::F32 | Precision::Mixed | Precision::Bf16, Format::F32) => {
                 let table = self.graph.streamed(ElementType::F32, &dims, table.stored_rows())?;
                 Ok(self.graph.node("Gather", [&table, ids], &[]))
             }
-            (Precision::F32, Format::Bf16 | Format::Q4) | (Precision::Bf16, _) => {
+            (Precision::F32 | Precision::Mixed, Format::Bf16 | Format::Q4) | (Precision::Bf16, _) => {
                 let mut row = vec![0.0; self.shape.hidden];
                 let rows = (0..self.shape.vocabulary).map(|index| {
                     table.read_row(index, &mut row);
@@ -301,14 +304,18 @@ impl<'a, W: Write> Network<'a, W> {
         let middle = self.linear(&input, &wide)?;
         let middle = match self.options.precision {
             Precision::Bf16 => self.graph.node("Gelu", [&middle], &[]),
-            Precision::Int8 | Precision::F32 => self.graph.contrib("Gelu", [&middle], &[]),
+            Precision::Int8 | Precision::Mixed | Precision::F32 => self.graph.contrib("Gelu", [&middle], &[]),
         };
-        Ok((self.linear(&middle, &narrow)?, residual))
+        let output = match smoothing {
+            Some(_) => self.quantised(&middle, &narrow)?,
+            None => self.linear(&middle, &narrow)?,
+        };
+        Ok((output, residual))
     }
 
     /// Divides each channel by its factor and multiplies its weights by it.
     fn smooth(&mut self, input: &str, dense: &mut Dense, exponents: Option<&[i8]>) -> io::Result<Value> {
-        let Some(exponents) = exponents else {
+        let Some(exponents) = exponents.filter(|_| self.options.precision == Precision::Int8) else {
             return Ok(input.to_owned());
         };
         dense.scale_inputs(exponents);
@@ -319,17 +326,19 @@ impl<'a, W: Write> Network<'a, W> {
 
     fn linear(&mut self, input: &str, dense: &Dense) -> io::Result<Value> {
         match self.options.precision {
-            Precision::F32 | Precision::Bf16 => self.gemm(input, dense),
-            Precision::Int8 => {
-                let (bytes, scales) = dense.quantise();
-                let matrix = self.graph.constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
-                let scales = self.graph.f32s(&[scales.len()], &scales)?;
-                let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
-                // The empty input is the zero point of the weights: they are symmetric.
-                let inputs = [input, &matrix, &scales, "", &bias];
-                Ok(self.graph.contrib("DynamicQuantizeMatMul", inputs, &[]))
-            }
+            Precision::Int8 => self.quantised(input, dense),
+            Precision::F32 | Precision::Mixed | Precision::Bf16 => self.gemm(input, dense),
         }
+    }
+
+    fn quantised(&mut self, input: &str, dense: &Dense) -> io::Result<Value> {
+        let (bytes, scales) = dense.quantise();
+        let matrix = self.graph.constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
+        let scales = self.graph.f32s(&[scales.len()], &scales)?;
+        let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
+        // The empty input is the zero point of the weights: they are symmetric.
+        let inputs = [input, &matrix, &scales, "", &bias];
+        Ok(self.graph.contrib("DynamicQuantizeMatMul", inputs, &[]))
     }
 
     fn gemm(&mut self, input: &str, dense: &Dense) -> io::Result<Value> {

@@ -31,6 +31,14 @@ async fn f32_equals_the_reference() {
     assert!(smallest >= 0.9999, "smallest cosine {smallest}");
 }
 
+#[tokio::test]
+async fn mixed_equals_the_reference() {
+    let Some((smallest, _)) = cosines(Precision::Mixed).await else {
+        return;
+    };
+    assert!(smallest >= 0.9999, "smallest cosine {smallest}");
+}
+
 #[cfg(feature = "openvino")]
 #[tokio::test]
 async fn bf16_equals_the_reference() {
