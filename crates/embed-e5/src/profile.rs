@@ -65,7 +65,7 @@ pub enum Precision {
     /// 32-bit floating point: reference grade.
     F32,
     /// As [`F32`](Self::F32), but with eight-bit products where they cost least accuracy: cosine to it of 0.9999
-    /// or more at 1.14 times its speed. The same as `F32` for models that were not calibrated, all but
+    /// or more on written text at 1.14 times its speed. The same as `F32` for models that were not calibrated, all but
     /// multilingual-e5-small.
     Mixed,
     /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.6 times the speed of
