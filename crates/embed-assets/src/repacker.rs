@@ -52,6 +52,9 @@ impl Repack for Repacker {
         let (precision, smoothing) = match precision {
             Precision::Int8 => (graph::Precision::Int8, Smoothing::of_model(profile.name)?),
             Precision::F32 => (graph::Precision::F32, None),
+            Precision::Mixed => (graph::Precision::Mixed, Smoothing::of_model(profile.name)?),
+            #[cfg(feature = "openvino")]
+            Precision::Bf16 => (graph::Precision::Bf16, None),
             other => {
                 let what = format!("this version has no writer for the precision {other}");
                 return Err(Error::new(ErrorKind::Internal, what));

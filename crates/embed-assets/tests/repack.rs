@@ -256,7 +256,7 @@ fn impossible_numbers_are_errors() {
 fn the_same_weights_give_the_same_bytes() {
     let (weights, _) = tiny();
     let table = smoothing(&weights);
-    for precision in [Precision::Int8, Precision::F32] {
+    for precision in [Precision::Int8, Precision::F32, Precision::Mixed, Precision::Bf16] {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let options = options(precision, Some(&table));
         assert_eq!(write(&weights, &options, first.path()), write(&weights, &options, second.path()));
@@ -278,6 +278,19 @@ fn precisions_and_smoothing_differ_and_the_model_knows_its_data() {
         assert!(model.windows(64).any(|window| window == digest.as_bytes()));
         assert!(model.len() < 200_000);
     }
+}
+
+#[test]
+fn a_model_in_bf16_has_no_operators_of_onnx_runtime_alone() {
+    let (weights, _) = tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let names = |precision| {
+        let (model, _) = write(&weights, &options(precision, None), folder.path());
+        ["FusedMatMul", "MultiHeadAttention"]
+            .map(|name| model.windows(name.len()).any(|w| w == name.as_bytes()))
+    };
+    assert_eq!(names(Precision::F32), [true, true]);
+    assert_eq!(names(Precision::Bf16), [false, false]);
 }
 
 #[test]
@@ -354,7 +367,7 @@ fn both_kinds_of_hub_files_are_read() {
         let weights = safetensors::parse(hub_file(prefix), &config(kind)).unwrap();
         assert_eq!(weights.shape.first_position, first);
         let folder = tempfile::tempdir().unwrap();
-        for precision in [Precision::Int8, Precision::F32] {
+        for precision in [Precision::Int8, Precision::F32, Precision::Mixed, Precision::Bf16] {
             write(&weights, &options(precision, None), folder.path());
         }
     }

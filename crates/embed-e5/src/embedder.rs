@@ -73,6 +73,7 @@ impl E5Embedder {
             environment,
             model: found.files.model.clone(),
             dimension: config.profile.dimension,
+            precision: config.precision,
             tokenizer: OnceLock::new(),
             counters: Counters::default(),
         });

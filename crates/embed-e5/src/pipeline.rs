@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use embed_core::{Error, ErrorKind, Role, Truncation, vector};
 use ort::environment::Environment;
 
+use crate::Precision;
 use crate::engine::{EncodeText, Encoder, RowOutput};
 use crate::session::OrtEncoder;
 use crate::tokenizer::{TextTokenizer, TokenisedText, starts_with_prefix};
@@ -16,6 +17,7 @@ pub(crate) struct Pipeline {
     pub(crate) environment: Environment,
     pub(crate) model: PathBuf,
     pub(crate) dimension: usize,
+    pub(crate) precision: Precision,
     /// Set before the first text comes.
     pub(crate) tokenizer: OnceLock<TextTokenizer>,
     pub(crate) counters: Counters,
@@ -67,7 +69,7 @@ impl Counters {
 
 impl EncodeText for Pipeline {
     fn open(&self) -> Result<Box<dyn Encoder>, Error> {
-        Ok(Box::new(OrtEncoder::open(&self.environment, &self.model, self.dimension)?))
+        Ok(Box::new(OrtEncoder::open(&self.environment, &self.model, self.dimension, self.precision)?))
     }
 
     fn encode_text(

@@ -5,9 +5,12 @@ use std::path::Path;
 use embed_core::{Error, ErrorKind};
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
+#[cfg(feature = "openvino")]
+use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorRef};
 
+use crate::Precision;
 use crate::engine::Encoder;
 use crate::runtime::runtime_error;
 
@@ -31,8 +34,13 @@ enum Input {
 }
 
 impl OrtEncoder {
-    pub(crate) fn open(environment: &Environment, model: &Path, dimension: usize) -> Result<Self, Error> {
-        let session = Self::session(environment, model).map_err(|error| {
+    pub(crate) fn open(
+        environment: &Environment,
+        model: &Path,
+        dimension: usize,
+        precision: Precision,
+    ) -> Result<Self, Error> {
+        let session = Self::session(environment, model, precision).map_err(|error| {
             error.with_context("file", model.display()).with_context("mend", "embed models verify")
         })?;
         let inputs = session
@@ -52,7 +60,7 @@ impl OrtEncoder {
         Ok(Self { session, inputs, dimension })
     }
 
-    fn session(environment: &Environment, model: &Path) -> Result<Session, Error> {
+    fn session(environment: &Environment, model: &Path, precision: Precision) -> Result<Session, Error> {
         let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
         let mut builder = Session::builder(environment)
             .map_err(|error| runtime_error("ONNX Runtime gives no session", error))?
@@ -66,6 +74,11 @@ impl OrtEncoder {
             .map_err(refused)?;
         if products_saturate() {
             builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
+        }
+        match precision {
+            #[cfg(feature = "openvino")]
+            Precision::Bf16 => builder = with_openvino(builder)?,
+            Precision::Int8 | Precision::F32 | Precision::Mixed => {}
         }
         builder
             .commit_from_file(model)
@@ -92,6 +105,25 @@ impl Encoder for OrtEncoder {
         let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
         mean_over_tokens(shape, values, ids.len(), self.dimension)
     }
+}
+
+/// Lets OpenVINO compile the graph, with products of bfloat16 numbers, for one thread.
+#[cfg(feature = "openvino")]
+fn with_openvino(builder: SessionBuilder) -> Result<SessionBuilder, Error> {
+    use ort::ep::{ArbitrarilyConfigurableExecutionProvider as _, OpenVINO};
+
+    // OpenVINO would pin the thread of every session to the same processor.
+    let options = r#"{"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": false}}"#;
+    let provider = OpenVINO::default().with_device_type("CPU").with_arbitrary_config("load_config", options);
+    builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|error| {
+        Error::new(
+            ErrorKind::Config,
+            "this ONNX Runtime has no OpenVINO execution provider, which bf16 needs; let ORT_DYLIB_PATH \
+             name the library of the PyPI wheel onnxruntime-openvino, or choose f32",
+        )
+        .with_source(std::io::Error::other(error.to_string()))
+    })
 }
 
 /// Whether this processor adds products of 8-bit numbers in 16 bits, which overflow: x86 without VNNI. ONNX

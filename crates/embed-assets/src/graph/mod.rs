@@ -47,6 +47,12 @@ pub enum Precision {
     Int8,
     /// Single precision throughout.
     F32,
+    /// Single precision, but for the products that lose least in 8 bits: the second one of the feed-forward
+    /// part in the first two thirds of the layers, where a smoothing table names its outlier channels.
+    Mixed,
+    /// Single precision in standard operators alone, for a compiler that takes the products in bfloat16: the
+    /// OpenVINO execution provider.
+    Bf16,
 }
 
 impl Precision {
@@ -55,6 +61,8 @@ impl Precision {
         match self {
             Self::Int8 => "int8",
             Self::F32 => "f32",
+            Self::Mixed => "mixed",
+            Self::Bf16 => "bf16",
         }
     }
 }

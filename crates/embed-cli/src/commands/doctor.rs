@@ -136,6 +136,9 @@ fn runtime(home: &DataHome) -> Finding {
 fn model(home: &DataHome, profile: &Profile, precision: Precision, if_absent: Status) -> Finding {
     let check = match precision {
         Precision::F32 => "model f32",
+        Precision::Mixed => "model mixed",
+        #[cfg(feature = "openvino")]
+        Precision::Bf16 => "model bf16",
         _ => "model int8",
     };
     let mut finding = Finding::of(

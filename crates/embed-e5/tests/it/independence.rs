@@ -68,3 +68,14 @@ async fn int8_vectors_are_independent_of_their_neighbours() {
 async fn f32_vectors_are_independent_of_their_neighbours() {
     is_independent(Precision::F32).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mixed_vectors_are_independent_of_their_neighbours() {
+    is_independent(Precision::Mixed).await;
+}
+
+#[cfg(feature = "openvino")]
+#[tokio::test(flavor = "multi_thread")]
+async fn bf16_vectors_are_independent_of_their_neighbours() {
+    is_independent(Precision::Bf16).await;
+}

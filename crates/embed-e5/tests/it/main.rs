@@ -18,7 +18,8 @@ use embed_e5::{E5Config, E5Embedder, Precision};
 
 /// The model in a precision, loaded once; `None` if it isn't on this machine, which is said aloud.
 fn model(precision: Precision) -> Option<Arc<E5Embedder>> {
-    static MODELS: [OnceLock<Result<Arc<E5Embedder>, Error>>; 2] = [const { OnceLock::new() }; 2];
+    static MODELS: [OnceLock<Result<Arc<E5Embedder>, Error>>; Precision::ALL.len()] =
+        [const { OnceLock::new() }; Precision::ALL.len()];
     let loaded = MODELS[precision as usize].get_or_init(|| {
         E5Embedder::load_blocking(E5Config::default().with_precision(precision)).map(Arc::new)
     });

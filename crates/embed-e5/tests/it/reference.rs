@@ -32,6 +32,23 @@ async fn f32_equals_the_reference() {
 }
 
 #[tokio::test]
+async fn mixed_equals_the_reference() {
+    let Some((smallest, _)) = cosines(Precision::Mixed).await else {
+        return;
+    };
+    assert!(smallest >= 0.9999, "smallest cosine {smallest}");
+}
+
+#[cfg(feature = "openvino")]
+#[tokio::test]
+async fn bf16_equals_the_reference() {
+    let Some((smallest, _)) = cosines(Precision::Bf16).await else {
+        return;
+    };
+    assert!(smallest >= 0.9999, "smallest cosine {smallest}");
+}
+
+#[tokio::test]
 async fn int8_is_close_to_the_reference() {
     let Some((smallest, mean)) = cosines(Precision::Int8).await else {
         return;

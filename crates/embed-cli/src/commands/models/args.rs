@@ -128,6 +128,9 @@ pub(super) enum PrecisionChoice {
     #[default]
     Int8,
     F32,
+    Mixed,
+    #[cfg(feature = "openvino")]
+    Bf16,
     All,
 }
 
@@ -144,6 +147,9 @@ impl PrecisionChoice {
         match self {
             Self::Int8 => &[Precision::Int8],
             Self::F32 => &[Precision::F32],
+            Self::Mixed => &[Precision::Mixed],
+            #[cfg(feature = "openvino")]
+            Self::Bf16 => &[Precision::Bf16],
             Self::All => &Precision::ALL,
         }
     }
