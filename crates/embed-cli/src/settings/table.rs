@@ -45,7 +45,7 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting::new(
         "e5.precision",
         "TMWS_E5_PRECISION",
-        "In which arithmetic: int8 is fastest, f32 is the reference.",
+        "In which arithmetic: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
         Kind::Choice {
             of: || Precision::ALL.map(|precision| PossibleValue::new(precision.as_str())).into(),
             set: |settings, name| {
