@@ -16,8 +16,9 @@ use crate::queue::Queue;
 /// How many times all permits have come back until an observation of how fast they do so has lost most of its weight:
 /// one round is too short, since calls that began together end together.
 const ROUNDS: usize = 2;
-/// What is expected to take this long may take longer: other work on the machine, larger texts before it.
-const MARGIN: f64 = 1.25;
+/// What is expected to take this long may take longer: other work on the machine, which refusing is too, or larger
+/// texts before it. Measured at ten times the capacity on two cores, calls took up to 1.5 times as long as expected.
+const MARGIN: f64 = 1.6;
 /// `Retry-After` is in whole seconds, and nobody should stay away for longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -327,13 +328,13 @@ mod tests {
             held.pop_front().unwrap().done();
             held.push_back(next.await.unwrap());
         }
-        // The fifth in line is done after five seconds at the door and four at the stack, with a margin 11.25 s.
+        // The fifth in line is done after five seconds at the door and four at the stack, with the margin 14.4 s.
         let enter = |seconds: f64| door.enter(caller(0), Instant::now() + Duration::from_secs_f64(seconds));
         let mut line: Vec<_> = (0..4).map(|_| Box::pin(enter(60.0))).collect();
         line.iter_mut().for_each(|waiter| assert!(waiter.as_mut().now_or_never().is_none()));
-        let error = enter(11.2).await.unwrap_err();
+        let error = enter(14.3).await.unwrap_err();
         assert_eq!(error.retry(), Retry::Temporary { after: Some(Duration::from_secs(5)) });
-        assert!(Box::pin(enter(11.3)).now_or_never().is_none(), "it waits");
+        assert!(Box::pin(enter(14.5)).now_or_never().is_none(), "it waits");
     }
 
     #[tokio::test(start_paused = true)]
