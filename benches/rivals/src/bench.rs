@@ -34,7 +34,7 @@ impl Size {
 
     /// Times that each contender is measured.
     pub(crate) fn rounds(self) -> usize {
-        self.pick(5, 2, 1)
+        self.pick(3, 2, 1)
     }
 }
 
