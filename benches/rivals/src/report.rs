@@ -155,11 +155,11 @@ impl Report {
         #[derive(Serialize)]
         struct Skipped<'a> {
             suite: &'a str,
-            name: &'a str,
             skipped: &'a str,
+            why: &'a str,
         }
         eprintln!("SKIPPED, {suite}: {name}: {reason}");
-        self.line(&Skipped { suite, name, skipped: reason })
+        self.line(&Skipped { suite, skipped: name, why: reason })
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
