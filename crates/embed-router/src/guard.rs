@@ -219,6 +219,14 @@ pub(crate) fn is_of_route(error: &Error) -> bool {
     }
 }
 
+/// Whether an answer has such an error, as a whole or in a row.
+pub(crate) fn has(answer: &Result<EmbedResponse>, such: fn(&Error) -> bool) -> bool {
+    match answer {
+        Ok(response) => response.errors().any(|(_, error)| such(error)),
+        Err(error) => such(error),
+    }
+}
+
 /// Whether a call wasn't made because a guard's breaker is open.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     error.context().any(|fact| fact == REFUSED)

@@ -1,12 +1,6 @@
 //! What was measured, as the report reads it: JSON lines in the file that `EMBED_BENCH_OUT` names.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-
 use serde_json::{Map, Value, json};
-
-/// The variable that names the file.
-const OUT: &str = "EMBED_BENCH_OUT";
 
 /// The samples of one contender in one suite, one for each round.
 #[derive(Debug)]
@@ -72,7 +66,7 @@ impl Figure {
 /// Prints the figures of a suite, its baseline first, and hands them to the report.
 pub(crate) fn report(figures: &[&Figure], note: &str) {
     let baseline = figures[0];
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for figure in figures {
         let pairs = figure.samples.iter().zip(&baseline.samples);
         let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
@@ -89,12 +83,9 @@ pub(crate) fn report(figures: &[&Figure], note: &str) {
         for (name, values) in &figure.extra {
             println!("{:<28} {:<44} {:>10.2} {name}", "", "", median(values));
         }
-        lines += &format!("{}\n", figure.line(note));
+        lines.push(figure.line(note));
     }
-    if let Some(path) = std::env::var_os(OUT) {
-        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-        file.write_all(lines.as_bytes()).unwrap();
-    }
+    embed_testkit::figures::append(&lines).unwrap();
 }
 
 fn median(values: &[f64]) -> f64 {

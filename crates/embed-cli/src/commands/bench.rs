@@ -12,7 +12,6 @@ use clap::Args;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use embed_core::{EmbedRequest, Error, Role};
 use embed_e5::assets::DataHome;
-use embed_ollama::Preset;
 
 use self::load::Load;
 use self::texts::Texts;
@@ -34,7 +33,11 @@ use crate::settings::{Settings, flags, name};
 ///   embed bench --service ollama --pool production --batch 32
 ///   embed bench --url http://127.0.0.1:8080 --remote-model multilingual-e5-small
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, args = flags(&["service", "e5", "ollama", "router", "cache"]))]
+#[command(
+    verbatim_doc_comment,
+    args = flags(&["service", "e5", "ollama", "router", "cache"]),
+    mut_arg("ollama.pool_size", |pool| pool.visible_alias("pool")),
+)]
 pub(crate) struct BenchArgs {
     /// Callers at the same time.
     #[arg(short, long, default_value = "8", value_name = "N", value_parser = at_least_one())]
@@ -59,11 +62,6 @@ pub(crate) struct BenchArgs {
     /// The model to ask there.
     #[arg(long, value_name = "NAME", requires = "url", default_value = "multilingual-e5-small")]
     remote_model: String,
-
-    /// Connections to Ollama or the gateway: a number, or development (5), staging (10), production (20) or
-    /// high_traffic (50).
-    #[arg(long, value_name = "N", conflicts_with = "ollama.pool_size", value_parser = pool)]
-    pool: Option<usize>,
 
     /// Lines to take texts from; sentences in English and Japanese, if nothing is given.
     #[arg(short, long, value_name = "FILE")]
@@ -97,9 +95,6 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
         settings.ollama.model = args.remote_model;
         // What is asked is the gateway and its cache, not one in front of it.
         settings.cache.place = cache::Place::Off;
-    }
-    if let Some(pool) = args.pool {
-        settings.ollama.pool_size = pool;
     }
     let texts = Texts::new(args.input.as_deref(), args.distinct, args.zipf, max_text_bytes())?;
     let cache = cache::open(&settings).await?;
@@ -136,9 +131,4 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn exponent(text: &str) -> Result<f64, String> {
     let exponent = text.parse().ok().filter(|exponent| (0.0..=10.0).contains(exponent));
     exponent.ok_or_else(|| "give a number from 0 to 10".to_owned())
-}
-
-fn pool(text: &str) -> Result<usize, String> {
-    let preset = || Preset::by_name(text).map(|preset| preset.pool_size());
-    text.parse().ok().map_or_else(preset, Ok).map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use embed_core::{
     BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Result, Space,
 };
 
-use crate::guard::{Guard, is_of_route, is_refusal, now};
+use crate::guard::{Guard, has, is_of_route, is_refusal, now};
 use crate::rollout::{Call, Rollout};
 use crate::route::{Reads, Route, Service};
 use crate::stats::{BreakerState, RouteCounters, RouteStats, add};
@@ -93,7 +93,7 @@ impl Station {
         if let Some((part, rollout)) = &self.part {
             let time =
                 now().saturating_duration_since(began) / u32::try_from(texts).unwrap_or(u32::MAX).max(1);
-            let call = Call { time, failed: is_failed(&answer) };
+            let call = Call { time, failed: has(&answer, is_of_route) };
             match part {
                 Part::Candidate => rollout.judge(call),
                 Part::Current => rollout.current.add(call),
@@ -120,12 +120,13 @@ impl Station {
                 .with_context("texts", texts)
                 .with_context("rows", response.len()))
         });
-        if is_refused(&answer) {
+        // The call, or what a cache didn't have of it, wasn't made.
+        if has(&answer, is_refusal) {
             add(&self.counters.refused_calls, 1);
             return answer;
         }
         add(&self.counters.calls, 1);
-        if is_failed(&answer) {
+        if has(&answer, is_of_route) {
             add(&self.counters.failed_calls, 1);
         }
         answer
@@ -145,20 +146,5 @@ impl Station {
         };
         let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.counters.read(&self.name, self.space(), breaker, self.guard.openings(), rules)
-    }
-}
-
-fn is_failed(answer: &Result<EmbedResponse>) -> bool {
-    match answer {
-        Ok(response) => response.errors().any(|(_, error)| is_of_route(error)),
-        Err(error) => is_of_route(error),
-    }
-}
-
-/// Whether a breaker kept the call, or what a cache didn't have of it, from being made.
-fn is_refused(answer: &Result<EmbedResponse>) -> bool {
-    match answer {
-        Ok(response) => response.errors().any(|(_, error)| is_refusal(error)),
-        Err(error) => is_refusal(error),
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::guard::is_of_route;
+use crate::guard::{has, is_of_route};
 use crate::rollout::{Call, Rollout, ShadowConfig, ShadowStatus};
 use agreement::Comparison;
 
@@ -152,11 +152,7 @@ impl Trial {
             .with_deadline((began + config.timeout).into_std());
         let answer = timeout(config.timeout, self.candidate.embed(request)).await;
         let time = began.elapsed() / sample.texts.len() as u32;
-        let failed = match &answer {
-            Err(_) => true,
-            Ok(Err(error)) => is_of_route(error),
-            Ok(Ok(response)) => response.errors().any(|(_, error)| is_of_route(error)),
-        };
+        let failed = answer.as_ref().map_or(true, |answer| has(answer, is_of_route));
         self.rollout.judge(Call { time, failed });
         let Ok(Ok(response)) = answer else {
             return;

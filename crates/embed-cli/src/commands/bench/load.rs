@@ -71,11 +71,7 @@ impl Load {
         }
         meter.clear();
         let elapsed = Instant::now().saturating_duration_since(begin);
-        let mut measured = Measured::new();
-        for counts in &counts {
-            measured.add(&lock(counts));
-        }
-        measured.elapsed = elapsed;
+        let measured = Measured { elapsed, ..Measured::of_all(&counts) };
         if measured.requests == 0 {
             return Err(Error::new(ErrorKind::Timeout, "no request was counted; run it for longer"));
         }
@@ -110,10 +106,7 @@ impl Load {
             meter.show(0, "warming up".to_owned());
             return;
         }
-        let mut so_far = Measured::new();
-        for counts in counts {
-            so_far.add(&lock(counts));
-        }
+        let so_far = Measured::of_all(counts);
         let elapsed = now.saturating_duration_since(begin).as_secs_f64();
         let message = format!(
             "{:.0} texts/s, p50 {:.2} ms, p99 {:.2} ms, {:.0} % from the cache, {} failed, {:.0} s left",
@@ -142,6 +135,15 @@ impl Measured {
             failed: BTreeMap::new(),
             elapsed: Duration::ZERO,
         }
+    }
+
+    /// What all callers have counted.
+    fn of_all(counts: &[Mutex<Self>]) -> Self {
+        let mut sum = Self::new();
+        for counts in counts {
+            sum.add(&lock(counts));
+        }
+        sum
     }
 
     fn count(&mut self, answer: &Result<EmbedResponse>, time: Duration, batch: u64) {
