@@ -15,7 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `Display` gives the message and its context, not the source; print the chain of
 /// [`source`](std::error::Error::source) for the rest.
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct Error {
     inner: Arc<Inner>,
 }
@@ -66,7 +67,7 @@ pub enum Retry {
     Exhausted,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -143,18 +144,6 @@ impl Error {
     /// The facts that were added, first to last.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.inner.context.iter().map(|(name, value)| (*name, value.as_str()))
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.inner, f)
     }
 }
 
