@@ -69,15 +69,16 @@ impl E5Embedder {
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
         let found = FoundFiles::find(&home, config.profile, config.precision)?;
         let environment = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?.environment()?;
+        let threads = config.threads.unwrap_or_else(available_threads);
         let pipeline = Arc::new(Pipeline {
             environment,
             model: found.files.model.clone(),
             dimension: config.profile.dimension,
             precision: config.precision,
+            threads,
             tokenizer: OnceLock::new(),
             counters: Counters::default(),
         });
-        let threads = config.threads.unwrap_or_else(available_threads);
         // The tokenizer takes as long as all the rest, so it loads beside it. Nothing is loaded unchecked.
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {

@@ -1,5 +1,6 @@
 //! From a text to its vector: tokenise, run each window, mean, normalise.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +13,18 @@ use crate::engine::{EncodeText, Encoder, RowOutput};
 use crate::session::OrtEncoder;
 use crate::tokenizer::{TextTokenizer, TokenisedText, starts_with_prefix};
 
+/// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
+/// and each further one has to be waited for after every product.
+const MOST_WIDE_THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
 /// What the threads of one embedder share.
 pub(crate) struct Pipeline {
     pub(crate) environment: Environment,
     pub(crate) model: PathBuf,
     pub(crate) dimension: usize,
     pub(crate) precision: Precision,
+    /// Threads of a model that runs on several.
+    pub(crate) threads: NonZeroUsize,
     /// Set before the first text comes.
     pub(crate) tokenizer: OnceLock<TextTokenizer>,
     pub(crate) counters: Counters,
@@ -67,9 +74,27 @@ impl Counters {
     }
 }
 
+impl Pipeline {
+    fn encoder(&self, threads: NonZeroUsize) -> Result<Box<dyn Encoder>, Error> {
+        let (model, dimension) = (&self.model, self.dimension);
+        Ok(Box::new(OrtEncoder::open(&self.environment, model, dimension, self.precision, threads)?))
+    }
+}
+
 impl EncodeText for Pipeline {
     fn open(&self) -> Result<Box<dyn Encoder>, Error> {
-        Ok(Box::new(OrtEncoder::open(&self.environment, &self.model, self.dimension, self.precision)?))
+        self.encoder(NonZeroUsize::MIN)
+    }
+
+    fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>> {
+        match self.precision {
+            // OpenVINO has threads of its own.
+            #[cfg(feature = "openvino")]
+            Precision::Bf16 => None,
+            Precision::Int8 | Precision::F32 | Precision::Mixed => {
+                Some(self.encoder(self.threads.min(MOST_WIDE_THREADS)))
+            }
+        }
     }
 
     fn encode_text(

@@ -1,5 +1,6 @@
 //! One ONNX Runtime session and the shape of the model behind it.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
@@ -14,7 +15,7 @@ use crate::Precision;
 use crate::engine::Encoder;
 use crate::runtime::runtime_error;
 
-/// A single-threaded session that embeds one text a run.
+/// A session that embeds one text a run, on one thread or more; the vector is the same to the bit.
 ///
 /// It takes the graphs that this project writes (output `pooled`) and the usual exports of the family
 /// (inputs `attention_mask` and `token_type_ids` too, output `last_hidden_state`), whose mean it takes here.
@@ -39,8 +40,9 @@ impl OrtEncoder {
         model: &Path,
         dimension: usize,
         precision: Precision,
+        threads: NonZeroUsize,
     ) -> Result<Self, Error> {
-        let session = Self::session(environment, model, precision).map_err(|error| {
+        let session = Self::session(environment, model, precision, threads).map_err(|error| {
             error.with_context("file", model.display()).with_context("mend", "embed models verify")
         })?;
         let inputs = session
@@ -60,14 +62,22 @@ impl OrtEncoder {
         Ok(Self { session, inputs, dimension })
     }
 
-    fn session(environment: &Environment, model: &Path, precision: Precision) -> Result<Session, Error> {
+    fn session(
+        environment: &Environment,
+        model: &Path,
+        precision: Precision,
+        threads: NonZeroUsize,
+    ) -> Result<Session, Error> {
         let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
         let mut builder = Session::builder(environment)
             .map_err(|error| runtime_error("ONNX Runtime gives no session", error))?
             // The graph is written in the form that runs fastest, so there is nothing left to fuse.
             .with_optimization_level(GraphOptimizationLevel::Level2)
             .map_err(refused)?
-            .with_intra_threads(1)
+            .with_intra_threads(threads.get())
+            .map_err(refused)?
+            // Else the other threads keep their cores busy for a while after each text.
+            .with_config_entry("session.force_spinning_stop", "1")
             .map_err(refused)?
             // Every text has its own length, so a plan of the memory of the last run is of no use.
             .with_memory_pattern(false)

@@ -4,6 +4,9 @@
 //! vector, and a batch of unequal lengths costs more in padding than it gains. What a batch is good for
 //! elsewhere, keeping every core busy, the threads do here.
 //!
+//! A text that comes alone, while no thread has anything to do, runs on all cores at once, in a model that is there
+//! for this: its vector is the same to the bit.
+//!
 //! Calls take turns: a worker takes the next text of the call that waited longest, so that a single query
 //! isn't stuck behind a batch of ten thousand. Within a call the long texts go first, so that no thread
 //! is left with a long one at the end.
@@ -23,6 +26,7 @@ use embed_core::{EmbedRequest, Error, ErrorKind};
 
 pub(crate) use call::{Call, RowOutput};
 use queue::Queue;
+use worker::Wide;
 pub(crate) use worker::{EncodeText, Encoder};
 
 /// The threads and their queue. Dropping it ends the threads: each finishes the run it is in.
@@ -45,13 +49,15 @@ impl Engine {
         encoder: Arc<dyn EncodeText>,
     ) -> Result<Self, Error> {
         let queue = Arc::new(Queue::new(max_waiting_calls, threads.get()));
+        let wide = Arc::new(Wide::default());
         let (report, reports) = std::sync::mpsc::channel();
         let mut engine = Self { queue, threads: Vec::with_capacity(threads.get()) };
         for number in 0..threads.get() {
-            let (queue, encoder, report) = (Arc::clone(&engine.queue), Arc::clone(&encoder), report.clone());
+            let (queue, wide) = (Arc::clone(&engine.queue), Arc::clone(&wide));
+            let (encoder, report) = (Arc::clone(&encoder), report.clone());
             let thread = thread::Builder::new()
                 .name(format!("embed-e5-{number}"))
-                .spawn(move || worker::run(number, &queue, encoder.as_ref(), &report))
+                .spawn(move || worker::run(number, &queue, &wide, encoder.as_ref(), &report))
                 .map_err(|error| {
                     Error::new(ErrorKind::Unavailable, "the system gives no thread for the engine")
                         .with_source(error)

@@ -64,22 +64,28 @@ impl Queue {
     }
 
     /// Waits for a call with work left and sends it to the end of the line; `None` when the queue is
-    /// closed.
-    pub(crate) fn next(&self, worker: usize) -> Option<Arc<Call>> {
+    /// closed. Says whether the call is one text and all that there is to do.
+    pub(crate) fn next(&self, worker: usize) -> Option<(Arc<Call>, bool)> {
         let mut state = self.state();
         loop {
             if state.closed {
                 return None;
             }
             if let Some(call) = state.calls.pop_front() {
+                let others_sleep = state.asleep.len() + 1 == self.bells.len();
+                let alone = others_sleep && state.calls.is_empty() && call.len() == 1;
                 state.calls.push_back(Arc::clone(&call));
-                return Some(call);
+                return Some((call, alone));
             }
             state.asleep.push(worker);
             while state.asleep.contains(&worker) {
                 state = self.bells[worker].wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.bells.len()
     }
 
     pub(crate) fn close(&self) {

@@ -42,6 +42,10 @@ impl EncodeText for Script {
         Ok(Box::new(NoModel))
     }
 
+    fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>> {
+        None
+    }
+
     fn encode_text(
         &self,
         encoder: &mut dyn Encoder,

@@ -2,14 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use embed_core::{Error, ErrorKind, Role, Truncation};
 
 use super::queue::Queue;
 use super::{Call, RowOutput};
 
-/// A model that one thread owns.
-pub(crate) trait Encoder {
+/// A model that one thread uses at a time.
+pub(crate) trait Encoder: Send {
     /// The mean of the token vectors of one sequence of ids, special tokens included.
     fn encode(&mut self, ids: &[i64]) -> Result<Vec<f32>, Error>;
 }
@@ -18,6 +19,9 @@ pub(crate) trait Encoder {
 pub(crate) trait EncodeText: Send + Sync {
     /// A new model for a thread.
     fn open(&self) -> Result<Box<dyn Encoder>, Error>;
+
+    /// A new model that runs on all threads and gives the same vectors to the bit; `None` if there is no such.
+    fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>>;
 
     /// Embeds one text. `cancelled` is asked between runs.
     fn encode_text(
@@ -30,8 +34,38 @@ pub(crate) trait EncodeText: Send + Sync {
     ) -> Result<RowOutput, Error>;
 }
 
+/// The model on all threads, for a text that comes alone: whoever has it uses every core. It is opened after the
+/// threads' own, so that nobody waits for it, and is missing where it can't be.
+#[derive(Default)]
+pub(crate) struct Wide(Mutex<Option<Box<dyn Encoder>>>);
+
+impl Wide {
+    /// The model, if it is there and nobody uses it.
+    fn take(&self) -> Option<MutexGuard<'_, Option<Box<dyn Encoder>>>> {
+        let guard = match self.0.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        guard.is_some().then_some(guard)
+    }
+
+    fn open(&self, shared: &dyn EncodeText) {
+        let wide = catch_unwind(AssertUnwindSafe(|| shared.open_wide())).ok().flatten();
+        if let (Some(Ok(wide)), Ok(mut guard)) = (wide, self.0.try_lock()) {
+            *guard = Some(wide);
+        }
+    }
+}
+
 /// The life of a thread. The first encoder's success or failure is reported once.
-pub(crate) fn run(number: usize, queue: &Queue, shared: &dyn EncodeText, report: &Sender<Result<(), Error>>) {
+pub(crate) fn run(
+    number: usize,
+    queue: &Queue,
+    wide: &Wide,
+    shared: &dyn EncodeText,
+    report: &Sender<Result<(), Error>>,
+) {
     let mut encoder = match open(shared) {
         Ok(encoder) => {
             let _ = report.send(Ok(()));
@@ -42,16 +76,21 @@ pub(crate) fn run(number: usize, queue: &Queue, shared: &dyn EncodeText, report:
             return;
         }
     };
-    while let Some(call) = queue.next(number) {
-        embed_next(queue, shared, &call, &mut encoder);
+    if number == 0 && queue.workers() > 1 {
+        wide.open(shared);
+    }
+    while let Some((call, alone)) = queue.next(number) {
+        let wide = if alone { wide.take() } else { None };
+        embed_next(queue, shared, &call, &mut encoder, wide);
     }
 }
 
 fn embed_next(
     queue: &Queue,
     shared: &dyn EncodeText,
-    call: &std::sync::Arc<Call>,
-    encoder: &mut Option<Box<dyn Encoder>>,
+    call: &Arc<Call>,
+    own: &mut Option<Box<dyn Encoder>>,
+    mut wide: Option<MutexGuard<'_, Option<Box<dyn Encoder>>>>,
 ) {
     let Some((task, last)) = call.next_task() else {
         queue.remove(call);
@@ -63,6 +102,8 @@ fn embed_next(
     if task.is_cancelled() {
         return;
     }
+    let is_wide = wide.is_some();
+    let encoder = wide.as_deref_mut().unwrap_or(own);
     if encoder.is_none() {
         match open(shared) {
             Ok(new) => {
@@ -81,9 +122,12 @@ fn embed_next(
     match row {
         Ok(row) => task.answer(row),
         Err(_) => {
-            // What the panic left behind can't be trusted; the next text gets a new model.
+            // What the panic left behind can't be trusted. The next text gets a new model; the one on all threads
+            // is gone for good, since the threads do without it.
             *encoder = None;
-            queue.worker_broke();
+            if !is_wide {
+                queue.worker_broke();
+            }
             task.answer(Err(died()));
         }
     }
