@@ -23,6 +23,12 @@ use tokio::runtime::Builder;
 use crate::exit::Exit;
 use crate::settings::Settings;
 
+/// Events of sockets that one thread takes before it works on them. If the system stops that thread meanwhile, all of
+/// them wait for some milliseconds, so few at a time keep the slowest answers near the others: with tokio's own 1024,
+/// p99 was six to seven times p50 where cached answers were asked for over 64 connections, with 8 it was twice p50, at
+/// the same rate.
+const EVENTS_AT_ONCE: usize = 8;
+
 /// Text in any language to vectors, on this machine.
 ///
 /// A first look:
@@ -82,7 +88,7 @@ fn main() -> ExitCode {
         // One thread waits; what embeds has threads of its own.
         _ => Builder::new_current_thread(),
     };
-    let runtime = runtime.enable_all().build().map_err(|error| {
+    let runtime = runtime.max_io_events_per_tick(EVENTS_AT_ONCE).enable_all().build().map_err(|error| {
         Error::new(ErrorKind::Internal, "the system gives no threads or no events").with_source(error)
     });
     exit::report(runtime.and_then(|runtime| runtime.block_on(run(cli, &matches))))

@@ -1,8 +1,9 @@
 //! `embed serve` under load, in a process of its own: answers out of the cache, asked for by `wrk`, beside a bare axum
 //! handler that returns the same bytes; and texts that no cache holds, beside the engine without a gateway.
 //!
-//! `cargo bench -p embed-cli --bench serve`; the model must be in the data folder (`embed models pull`). As a test it
-//! is tiny and checks the answers.
+//! `cargo bench -p embed-cli --bench serve`; the model must be in the data folder (`embed models pull`). A word at the
+//! end takes only the suites with it in their names: `… -- gateway/cached`, `… -- ollama`. As a test it is tiny and
+//! checks the answers.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
@@ -36,6 +37,7 @@ use figures::{Figure, report};
 use http::{Connection, Reply, ask, request};
 use serving::{Serving, has_e5};
 
+const UNCACHED: &str = "gateway/uncached-e5";
 const CONNECTIONS: usize = 64;
 const MODEL: &str = "multilingual-e5-small";
 const TEXT: &str = "a text of a few words, as queries are";
@@ -49,17 +51,24 @@ struct Effort {
     texts: usize,
     /// It only has to be seen that all of it works.
     is_test: bool,
+    /// What the names of the suites must have in them.
+    filter: String,
 }
 
 impl Effort {
     fn from_args() -> Self {
         let has = |name: &str| std::env::args().any(|argument| argument == name);
+        let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
         // `cargo bench` says so, `cargo test` doesn't; `--test` and `--quick` are criterion's words.
         if !has("--bench") || has("--test") {
-            return Self { rounds: 1, seconds: 1, texts: 8, is_test: true };
+            return Self { rounds: 1, seconds: 1, texts: 8, is_test: true, filter };
         }
         let (rounds, seconds, texts) = if has("--quick") { (2, 2, 160) } else { (7, 4, 480) };
-        Self { rounds, seconds, texts, is_test: false }
+        Self { rounds, seconds, texts, is_test: false, filter }
+    }
+
+    fn wants(&self, suite: &str) -> bool {
+        suite.contains(&self.filter)
     }
 }
 
@@ -73,7 +82,9 @@ fn main() {
     let serving =
         Serving::start(&["--service", "e5", "--precision", "int8"], &[("TMWS_LOG_FORMAT", "human")]);
     cached(&runtime, &serving, &effort);
-    uncached(&runtime, serving.url(), &effort);
+    if effort.wants(UNCACHED) {
+        uncached(&runtime, serving.url(), &effort);
+    }
 }
 
 /// One text that is in the cache, again and again, over 64 connections.
@@ -87,7 +98,7 @@ fn cached(runtime: &Runtime, serving: &Serving, effort: &Effort) {
         ),
         ("gateway/cached-ollama", "/api/embed", json!({ "model": MODEL, "input": TEXT })),
     ];
-    for (suite, path, body) in asked {
+    for (suite, path, body) in asked.into_iter().filter(|(suite, ..)| effort.wants(suite)) {
         let body = body.to_string();
         let url = |server: &str| format!("{server}{path}");
         let post = |server: &str| runtime.block_on(ask(server, request("POST", path, body.clone()))).unwrap();
@@ -150,7 +161,7 @@ async fn bare(path: &str, bytes: Bytes) -> String {
 fn uncached(runtime: &Runtime, url: &str, effort: &Effort) {
     let config = E5Config::default().with_precision(Precision::Int8);
     let engine = E5Embedder::load_blocking(config).unwrap();
-    let mut whole = Figure::baseline("gateway/uncached-e5", "the engine, one call", "texts/s");
+    let mut whole = Figure::baseline(UNCACHED, "the engine, one call", "texts/s");
     let mut single = Figure::against(&whole, "the engine, 64 calls at once", None);
     let mut ours = Figure::against(&whole, "embed serve, 64 connections", Some(0.95));
     for round in 0..effort.rounds {

@@ -1,6 +1,7 @@
 //! `embed serve`: the gateway over the stack that the settings describe.
 
 mod bridge;
+mod lines;
 mod log;
 mod stack;
 #[cfg(feature = "otlp")]
