@@ -17,6 +17,8 @@ struct Script {
     entered: Mutex<Sender<()>>,
     release: Mutex<Receiver<()>>,
     noted: Mutex<Vec<String>>,
+    /// What is opened as the model on all threads, if anything.
+    wide: Mutex<Option<Box<dyn Encoder>>>,
 }
 
 /// The test's ends of the script's channels.
@@ -26,11 +28,26 @@ struct Hand {
     release: Sender<()>,
 }
 
-struct NoModel;
+/// A model of a thread's own.
+struct Own;
 
-impl Encoder for NoModel {
+impl Encoder for Own {
     fn encode(&mut self, _ids: &[i64]) -> Result<Vec<f32>, Error> {
         Ok(vec![1.0])
+    }
+}
+
+/// The model on all threads: it notes each use, and panics if it is told so.
+struct OnAll {
+    uses: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl Encoder for OnAll {
+    fn encode(&mut self, _ids: &[i64]) -> Result<Vec<f32>, Error> {
+        self.uses.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics, "as the test says");
+        Ok(vec![2.0])
     }
 }
 
@@ -39,11 +56,11 @@ impl EncodeText for Script {
         if self.opened.fetch_add(1, Ordering::SeqCst) >= self.opens.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Config, "no model"));
         }
-        Ok(Box::new(NoModel))
+        Ok(Box::new(Own))
     }
 
     fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>> {
-        None
+        self.wide.lock().unwrap().take().map(Ok)
     }
 
     fn encode_text(
@@ -68,6 +85,15 @@ impl EncodeText for Script {
 }
 
 fn engine(threads: usize, max_waiting_calls: usize, opens: usize) -> (Result<Engine, Error>, Hand) {
+    engine_with(threads, max_waiting_calls, opens, None)
+}
+
+fn engine_with(
+    threads: usize,
+    max_waiting_calls: usize,
+    opens: usize,
+    wide: Option<Box<dyn Encoder>>,
+) -> (Result<Engine, Error>, Hand) {
     let (entered_sender, entered) = channel();
     let (release, release_receiver) = channel();
     let script = Arc::new(Script {
@@ -76,6 +102,7 @@ fn engine(threads: usize, max_waiting_calls: usize, opens: usize) -> (Result<Eng
         entered: Mutex::new(entered_sender),
         release: Mutex::new(release_receiver),
         noted: Mutex::default(),
+        wide: Mutex::new(wide),
     });
     let threads = NonZeroUsize::new(threads).unwrap();
     let engine = Engine::start(threads, max_waiting_calls, Arc::clone(&script) as _);
@@ -181,4 +208,56 @@ fn a_full_queue_is_overloaded_and_empties() {
 fn a_call_without_texts_is_done() {
     let (engine, _hand) = engine(1, 8, 99);
     assert!(wait_for(submit(&engine.unwrap(), &[]).unwrap()).is_empty());
+}
+
+/// Two threads, and a model on both that counts how often it is used.
+fn wide_engine(panics: bool) -> (Engine, Hand, Arc<AtomicUsize>) {
+    let uses = Arc::new(AtomicUsize::new(0));
+    let wide = OnAll { uses: Arc::clone(&uses), panics };
+    let (engine, hand) = engine_with(2, 8, 99, Some(Box::new(wide)));
+    (engine.unwrap(), hand, uses)
+}
+
+/// Embeds texts one after the other until the model on all threads was used: it opens after the others.
+fn until_wide(engine: &Engine, uses: &AtomicUsize) -> Result<RowOutput, Error> {
+    loop {
+        let row = wait_for(submit(engine, &["alone"]).unwrap()).remove(0);
+        if uses.load(Ordering::SeqCst) > 0 {
+            return row;
+        }
+    }
+}
+
+#[test]
+fn a_text_alone_runs_on_all_threads_and_others_on_their_own() {
+    let (engine, hand, uses) = wide_engine(false);
+    assert_eq!(until_wide(&engine, &uses).unwrap().vector, [2.0]);
+
+    let before = uses.load(Ordering::SeqCst);
+    let rows = wait_for(submit(&engine, &["a", "b", "c"]).unwrap());
+    assert!(
+        rows.iter().all(|row| row.as_ref().unwrap().vector == [1.0]),
+        "a batch keeps all cores busy itself"
+    );
+    let running = submit(&engine, &["wait", "wait"]).unwrap();
+    hand.entered.recv().unwrap();
+    hand.entered.recv().unwrap();
+    let beside = submit(&engine, &["beside them"]).unwrap();
+    hand.release.send(()).unwrap();
+    assert_eq!(wait_for(beside)[0].as_ref().unwrap().vector, [1.0], "another thread was still at work");
+    hand.release.send(()).unwrap();
+    wait_for(running);
+    assert_eq!(uses.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn the_threads_do_without_the_model_on_all_of_them_once_it_panicked() {
+    let (engine, hand, uses) = wide_engine(true);
+    let error = until_wide(&engine, &uses).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(engine.broken_workers(), (0, 2));
+    for _ in 0..3 {
+        assert_eq!(wait_for(submit(&engine, &["alone"]).unwrap())[0].as_ref().unwrap().vector, [1.0]);
+    }
+    assert_eq!((uses.load(Ordering::SeqCst), hand.script.opened.load(Ordering::SeqCst)), (1, 2));
 }
