@@ -5,6 +5,7 @@
 mod bench;
 mod contenders;
 mod report;
+mod search;
 mod suites;
 mod worker;
 mod workloads;
@@ -36,6 +37,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Installs, builds and exports what the rivals need, and measures nothing.
+    Prepare,
     /// Runs a contender; the driver starts it.
     #[command(hide = true)]
     Worker {
@@ -54,12 +57,19 @@ enum Suite {
     Detect,
     /// Clients of a real Ollama server.
     Ollama,
+    /// Clients of Redis.
+    Redis,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    if let Some(Command::Worker { arguments }) = cli.command {
-        return contenders::run(&arguments);
+    match cli.command {
+        Some(Command::Worker { arguments }) => return contenders::run(&arguments),
+        Some(Command::Prepare) => {
+            Bench::open(Size::Full)?.prepare();
+            return Ok(());
+        }
+        None => {}
     }
     let size = match (cli.quick, cli.tiny) {
         (_, true) => Size::Tiny,
@@ -76,6 +86,7 @@ fn main() -> Result<()> {
                 Suite::Start => suites::start::run(&bench, &mut report)?,
                 Suite::Detect => suites::detect::run(&bench, &mut report)?,
                 Suite::Ollama => suites::ollama::run(&bench, &mut report)?,
+                Suite::Redis => suites::redis::run(&bench, &mut report)?,
             }
         }
     }
