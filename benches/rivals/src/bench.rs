@@ -100,15 +100,6 @@ impl Bench {
         (0..self.size.rounds()).take_while(move |&round| round == 0 || has_time())
     }
 
-    /// Makes ready what is installed, built or exported once, so that no measurement waits for it.
-    pub(crate) fn prepare(&self) {
-        for (what, made) in [("Python", self.python().map(drop)), ("Rust", self.foreign().map(drop))] {
-            if let Err(error) = made {
-                eprintln!("the rivals in {what} can't be had: {error:#}");
-            }
-        }
-    }
-
     /// The best settings that were found with these versions, models, texts and processors.
     pub(crate) fn settings(&self) -> Result<&RefCell<Settings>> {
         if let Some(settings) = self.settings.get() {
@@ -243,7 +234,7 @@ fn processor() -> String {
     name.unwrap_or_default().trim_start_matches([' ', '\t', ':']).to_owned()
 }
 
-const NOT_NOW: &str = "`embed-rivals` without `--quick` does that";
+const NOT_NOW: &str = "`embed-rivals prepare` does that";
 
 fn model_files(home: &DataHome, precision: Precision) -> Result<ModelFiles> {
     Ok(ModelFiles::open(home, &Profile::all()[0], precision)?)

@@ -32,7 +32,7 @@ pub(super) type Cosines = BTreeMap<String, (f64, f64)>;
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let size = bench.size;
     let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 48, 2), &bench.run)?;
-    let mut field = enter(bench, report)?;
+    let mut field = enter(bench, report, |_| true)?;
     tune(bench, report, &mut field, Workload::Tuning)?;
     let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
     throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
@@ -50,12 +50,33 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())
 }
 
-/// Starts everybody. A quick run leaves out who is never the fastest.
-fn enter(bench: &Bench, report: &mut Report) -> Result<Field> {
+/// Makes ready whoever is measured, and looks for the settings that aren't known.
+pub(crate) fn prepare(bench: &Bench, report: &mut Report) -> Result<()> {
+    let settings = bench.settings()?;
+    let lacks = |name: &str| {
+        let known = |workload: Workload| settings.borrow().get(workload.name(), name).is_some();
+        has_choices(name) && !(known(Workload::Tuning) && known(Workload::Long))
+    };
+    let mut field = enter(bench, report, lacks)?;
+    tune(bench, report, &mut field, Workload::Tuning)?;
+    tune(bench, report, &mut field, Workload::Long)
+}
+
+/// Who has settings to choose from: known before it is started.
+fn has_choices(name: &str) -> bool {
+    name.ends_with(", best") || ["onnxruntime", "OpenVINO"].iter().any(|library| name.starts_with(library))
+}
+
+/// Starts everybody that `who` picks. A quick run leaves out who is never the fastest.
+fn enter(bench: &Bench, report: &mut Report, who: impl Fn(&str) -> bool) -> Result<Field> {
     let mut field = Field::default();
     let all = bench.size != Size::Quick;
     let mut add = |name: &str, party, quick: bool, command: &dyn Fn() -> Result<Command>| {
-        if all || quick { field.enter(report, SUITE, (name, party), command()) } else { Ok(()) }
+        if (all || quick) && who(name) {
+            field.enter(report, SUITE, (name, party), command())
+        } else {
+            Ok(())
+        }
     };
     let tokenizer = bench.tokenizer()?;
     add(OURS_MIXED, Party::Ours, true, &|| bench.own_worker(&["e5", "mixed"]))?;
