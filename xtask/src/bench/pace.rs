@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-/// What a quick run takes at most, its report included.
-const QUICK: Duration = Duration::from_secs(180);
-
 /// What criterion does with each function in a quick run. 10 is the smallest number of samples that it takes.
 const QUICK_CRITERION: &[&str] =
     &["--warm-up-time=0.1", "--measurement-time=0.3", "--sample-size=10", "--nresamples=1000"];
@@ -76,6 +73,9 @@ pub(super) fn criterion<'a>(part: &str, quick: bool, said: &'a [String]) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a quick run takes at most, its report included.
+    const QUICK: Duration = Duration::from_secs(180);
 
     #[test]
     fn the_shares_leave_time_for_the_report() {
