@@ -1,8 +1,9 @@
 //! `bench`: every benchmark, measured with the parts it needs, and one report of all.
 //!
-//! `targets` says what there is to measure and builds it. The report is made by the crate `embed-report`, so that its
+//! `targets` says what there is to measure and builds it, `pace` how long it may take. The report is made by the crate `embed-report`, so that its
 //! dependencies don't slow the other commands down.
 
+mod pace;
 mod targets;
 
 use std::ffi::OsString;
@@ -21,10 +22,6 @@ use crate::workspace::Workspace;
 
 /// What makes the report.
 const REPORT: &str = "embed-report";
-
-/// What the benchmarks of criterion are called with in a quick run: a tenth of the usual time for each.
-const QUICK: &[&str] =
-    &["--warm-up-time=0.1", "--measurement-time=0.4", "--sample-size=10", "--nresamples=1000"];
 
 /// What to measure, and where to write the report.
 #[derive(Debug, Args)]
@@ -117,8 +114,10 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut vars: Vec<(&str, OsString)> = test::ollama_rig(&workspace.root).into_iter().collect();
     vars.push(("EMBED_BENCH_OUT", figures.clone().into()));
     vars.push(("CRITERION_HOME", criterion.clone().into()));
-    if options.quick {
-        vars.push(("EMBED_BENCH_QUICK", "1".into()));
+    if let Some(rivals) = built.iter().find(|target| target.part.is_some()) {
+        // What is built, installed, exported and searched for once; what can't be had is skipped later, with the reason.
+        let parts = built.iter().filter_map(|target| target.part.as_ref());
+        Cmd::new(&rivals.executable, &rivals.folder).args(["prepare"]).args(parts).run()?;
     }
 
     let start = Instant::now();
@@ -127,8 +126,11 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     for target in &built {
         let begin = Instant::now();
         println!("\n== {}", target.name());
+        let share = options.quick.then(|| pace::quick_share(&target.name()));
         let result = command(target, options)
             .envs(vars.iter().map(|(name, value)| (name, value)))
+            // Each program chooses for itself what it can do in that time.
+            .envs(share.map(|share| ("EMBED_BENCH_QUICK", share.as_secs().to_string())))
             .run_noting(|line| {
                 // What `embed_testkit::require` says.
                 if let Some((part, why)) =
@@ -142,7 +144,8 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
             notes.say("--problem", format!("{} failed: {error:#}", target.name()));
             notes.failed.push(target.name());
         }
-        println!("== {} took {}", target.name(), seconds(begin.elapsed()));
+        let of = share.map(|share| format!(", its share is {}", seconds(share))).unwrap_or_default();
+        println!("== {} took {}{of}", target.name(), seconds(begin.elapsed()));
     }
     if workspace.member(RIVALS).is_err() {
         notes.say("--skipped", format!("rivals=the workspace has no crate `{RIVALS}`"));
@@ -178,14 +181,13 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
 /// How one program is started.
 fn command(target: &Built, options: &Options) -> Cmd {
     let cmd = Cmd::new(&target.executable, &target.folder);
-    if target.is_rivals() {
+    if let Some(part) = &target.part {
         let quick = options.quick.then_some("--quick");
-        return cmd.args(&target.parts).args(quick);
+        return cmd.args([part]).args(quick);
     }
     // So cargo tells a benchmark that it isn't a test.
     let cmd = cmd.args(["--bench", "--noplot"]);
-    let cmd = if options.quick { cmd.args(QUICK) } else { cmd };
-    cmd.args(&options.criterion_args)
+    cmd.args(pace::criterion(&target.name(), options.quick, &options.criterion_args))
 }
 
 /// What the report is told beside figures.

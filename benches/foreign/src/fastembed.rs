@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use embed_rivals_worker::{Contender, Role};
@@ -39,12 +38,15 @@ impl Contender for Default {
 pub(crate) struct Best {
     paths: (PathBuf, PathBuf),
     models: Vec<Mutex<TextEmbedding>>,
+    /// Which models these are.
+    chosen: &'static str,
     batch: usize,
 }
 
 impl Best {
     pub(crate) fn load(model: &Path, tokenizer: &Path) -> Result<Self> {
-        let mut best = Self { paths: (model.to_owned(), tokenizer.to_owned()), models: Vec::new(), batch: 8 };
+        let paths = (model.to_owned(), tokenizer.to_owned());
+        let mut best = Self { paths, models: Vec::new(), chosen: EACH, batch: 8 };
         best.models = best.single_threaded()?;
         Ok(best)
     }
@@ -53,22 +55,13 @@ impl Best {
         let cores = thread::available_parallelism()?.get();
         (0..cores).map(|_| Ok(Mutex::new(load(&self.paths.0, &self.paths.1, Some(1))?))).collect()
     }
-
-    fn try_batches(&mut self, texts: &[String], role: Role) -> Result<(f64, usize)> {
-        let mut best = (f64::INFINITY, self.batch);
-        for batch in [1, 2, 4, 8, 16, 32] {
-            self.batch = batch;
-            self.embed(texts, role)?;
-            let began = Instant::now();
-            self.embed(texts, role)?;
-            let seconds = began.elapsed().as_secs_f64();
-            if seconds < best.0 {
-                best = (seconds, batch);
-            }
-        }
-        Ok(best)
-    }
 }
+
+/// Texts of a batch, to choose from.
+const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// What a choice calls a model on all cores, and one for each.
+const ONE: &str = "one model";
+const EACH: &str = "a model a core";
 
 impl Contender for Best {
     fn setting(&self) -> String {
@@ -113,15 +106,22 @@ impl Contender for Best {
         Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tune(&mut self, texts: &[String], role: Role) -> Result<()> {
-        self.models = vec![Mutex::new(load(&self.paths.0, &self.paths.1, None)?)];
-        let one = self.try_batches(texts, role)?;
-        self.models = self.single_threaded()?;
-        let many = self.try_batches(texts, role)?;
-        if one.0 < many.0 {
-            self.models = vec![Mutex::new(load(&self.paths.0, &self.paths.1, None)?)];
+    fn choices(&self) -> Vec<String> {
+        // Those of the same models beside each other, or they would be loaded again and again.
+        let all = [ONE, EACH].into_iter().flat_map(|models| BATCHES.map(|batch| (models, batch)));
+        all.map(|(models, batch)| format!("{models}, {batch}")).collect()
+    }
+
+    fn choose(&mut self, choice: &str) -> Result<()> {
+        let (models, batch) = choice.split_once(", ").context("a choice has two parts")?;
+        self.batch = batch.parse()?;
+        if models != self.chosen {
+            self.models.clear();
+            (self.chosen, self.models) = match models {
+                ONE => (ONE, vec![Mutex::new(load(&self.paths.0, &self.paths.1, None)?)]),
+                _ => (EACH, self.single_threaded()?),
+            };
         }
-        self.batch = if one.0 < many.0 { one.1 } else { many.1 };
         Ok(())
     }
 }

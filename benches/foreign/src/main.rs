@@ -3,6 +3,7 @@
 mod detect;
 mod fastembed;
 mod ollama;
+mod redis;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ fn main() -> Result<()> {
             fastembed::first_vector(&PathBuf::from(model), &PathBuf::from(tokenizer), text)
         }
         ["ollama-rs", url] => serve(|| ollama::OllamaRs::connect(url)),
+        ["redis", url, rounds, calls] => redis::run(url, rounds.parse()?, calls.parse()?),
         ["detect", texts, rounds] => detect::run(&PathBuf::from(texts), rounds.parse()?),
         _ => bail!("no such worker: {arguments:?}"),
     }

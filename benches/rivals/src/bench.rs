@@ -1,22 +1,27 @@
 //! What every suite needs: places, sizes, and the parts that rivals are made of.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
+use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary, available_threads};
+use embed_testkit::figures;
+use sha2::{Digest, Sha256};
 
-use crate::workloads::{Workload, Workloads};
+use crate::search::Settings;
+use crate::workloads::{Workload, Workloads, hex};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     /// For a report.
     Full,
-    /// For a look: fewer texts, two rounds, no search for best settings, nothing installed.
+    /// For a look: fewer texts, two rounds, no search for best settings but those that were found before, nothing
+    /// installed.
     Quick,
     /// For a test: two texts, once.
     Tiny,
@@ -49,6 +54,9 @@ pub(crate) struct Bench {
     cache: PathBuf,
     /// The root of the repository.
     pub(crate) root: PathBuf,
+    /// When the share of a quick run is used up.
+    end: Option<Instant>,
+    settings: OnceCell<RefCell<Settings>>,
     python: OnceCell<std::result::Result<Python, String>>,
     foreign: OnceCell<std::result::Result<PathBuf, String>>,
 }
@@ -81,8 +89,39 @@ impl Bench {
         fs::create_dir_all(&run).with_context(|| format!("can't make {}", run.display()))?;
         let (shared, private) = (cache.join("workloads"), run.join("workloads"));
         let workloads = Workloads::open(&shared, &private, &files.tokenizer, size == Size::Full)?;
-        let (python, foreign) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { size, home, workloads, run, cache, root, python, foreign })
+        let end = figures::quick_share().filter(|_| size == Size::Quick).map(|share| Instant::now() + share);
+        let (python, foreign, settings) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(Self { size, home, workloads, run, cache, root, end, settings, python, foreign })
+    }
+
+    /// The numbers of the rounds. Once the share of a quick run is used up, one more is the last.
+    pub(crate) fn rounds(&self) -> impl Iterator<Item = usize> {
+        let has_time = || self.end.is_none_or(|end| Instant::now() < end);
+        (0..self.size.rounds()).take_while(move |&round| round == 0 || has_time())
+    }
+
+    /// The best settings that were found with these versions, models, texts and processors.
+    pub(crate) fn settings(&self) -> Result<&RefCell<Settings>> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let benches = self.root.join("benches");
+        let mut stamp = Sha256::new();
+        for file in [
+            benches.join("rivals/requirements.txt"),
+            benches.join("rivals/python/contenders.py"),
+            benches.join("rivals/python/export.py"),
+            benches.join("foreign/Cargo.lock"),
+            benches.join("foreign/src/fastembed.rs"),
+            self.workloads.path(Workload::Tuning),
+            self.workloads.path(Workload::Long),
+            self.model(Precision::F32)?.with_file_name("manifest.json"),
+        ] {
+            stamp.update(fs::read(&file).with_context(|| format!("can't read {}", file.display()))?);
+        }
+        stamp.update(format!("{} threads of {}", available_threads(), processor()));
+        let settings = Settings::open(&self.cache.join("settings.json"), hex(&stamp.finalize()));
+        Ok(self.settings.get_or_init(|| RefCell::new(settings)))
     }
 
     pub(crate) fn tokenizer(&self) -> Result<PathBuf> {
@@ -188,7 +227,14 @@ impl Drop for Bench {
     }
 }
 
-const NOT_NOW: &str = "`embed-rivals` without `--quick` does that";
+/// The name of the processor, where the system tells.
+fn processor() -> String {
+    let lines = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = lines.lines().find_map(|line| line.strip_prefix("model name"));
+    name.unwrap_or_default().trim_start_matches([' ', '\t', ':']).to_owned()
+}
+
+const NOT_NOW: &str = "`embed-rivals prepare` does that";
 
 fn model_files(home: &DataHome, precision: Precision) -> Result<ModelFiles> {
     Ok(ModelFiles::open(home, &Profile::all()[0], precision)?)

@@ -5,6 +5,7 @@
 mod bench;
 mod contenders;
 mod report;
+mod search;
 mod suites;
 mod worker;
 mod workloads;
@@ -26,7 +27,7 @@ struct Cli {
     command: Option<Command>,
     /// What to measure; everything if none is named.
     suites: Vec<Suite>,
-    /// Few texts, two rounds, only the rivals that matter, and nothing is installed.
+    /// Few texts, two rounds, only the rivals that matter; nothing is installed, and nobody looks for settings.
     #[arg(long)]
     quick: bool,
     /// Two texts, one round: whether everything works, as the tests do.
@@ -36,6 +37,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Installs, builds and exports what the rivals need, and looks for their best settings. What is done already
+    /// isn't done again.
+    Prepare {
+        /// For what; for everything if nothing is named.
+        suites: Vec<Suite>,
+    },
     /// Runs a contender; the driver starts it.
     #[command(hide = true)]
     Worker {
@@ -54,12 +61,16 @@ enum Suite {
     Detect,
     /// Clients of a real Ollama server.
     Ollama,
+    /// Clients of Redis.
+    Redis,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    if let Some(Command::Worker { arguments }) = cli.command {
-        return contenders::run(&arguments);
+    match cli.command {
+        Some(Command::Worker { arguments }) => return contenders::run(&arguments),
+        Some(Command::Prepare { suites }) => return prepare(&suites),
+        None => {}
     }
     let size = match (cli.quick, cli.tiny) {
         (_, true) => Size::Tiny,
@@ -76,11 +87,24 @@ fn main() -> Result<()> {
                 Suite::Start => suites::start::run(&bench, &mut report)?,
                 Suite::Detect => suites::detect::run(&bench, &mut report)?,
                 Suite::Ollama => suites::ollama::run(&bench, &mut report)?,
+                Suite::Redis => suites::redis::run(&bench, &mut report)?,
             }
         }
     }
     println!("\nload of the machine: {}", load());
     Ok(())
+}
+
+fn prepare(suites: &[Suite]) -> Result<()> {
+    let bench = Bench::open(Size::Full)?;
+    let wanted = |suite| suites.is_empty() || suites.contains(&suite);
+    let python = (wanted(Suite::E5) || wanted(Suite::Start)).then(|| bench.python().map(drop));
+    for (language, made) in [("Python", python), ("Rust", Some(bench.foreign().map(drop)))] {
+        if let Some(Err(error)) = made {
+            eprintln!("the rivals in {language} can't be had: {error:#}");
+        }
+    }
+    if wanted(Suite::E5) { suites::e5::prepare(&bench, &mut Report::open()?) } else { Ok(()) }
 }
 
 /// What else runs here makes figures worse, and a reader should know.

@@ -14,6 +14,8 @@ pub(crate) struct Worker {
     output: BufReader<ChildStdout>,
     /// How the contender runs, in its own words.
     pub(crate) setting: String,
+    /// What it can be told to choose from.
+    pub(crate) choices: Vec<String>,
 }
 
 impl Worker {
@@ -25,8 +27,9 @@ impl Worker {
             command.spawn().with_context(|| format!("can't start {}", command.get_program().display()))?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("the worker has no output")?);
-        let mut worker = Self { child, input, output, setting: String::new() };
-        worker.setting = worker.read()?.setting.unwrap_or_default();
+        let mut worker = Self { child, input, output, setting: String::new(), choices: Vec::new() };
+        let ready = worker.read()?;
+        (worker.setting, worker.choices) = (ready.setting.unwrap_or_default(), ready.choices);
         Ok(worker)
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Something that turns texts into vectors, in the setting that it was made with or has found.
@@ -22,13 +22,18 @@ pub trait Contender: Sync {
     /// Whatever hinders it; nothing is measured then.
     fn embed(&self, texts: &[String], role: Role) -> Result<Vec<Vec<f32>>>;
 
-    /// Looks for its best setting for such texts. Most have one setting and keep it.
+    /// The settings to choose from, in words of its own. Most have one setting and keep it.
+    fn choices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Takes one of its [`choices`](Self::choices).
     ///
     /// # Errors
     ///
-    /// As [`embed`](Self::embed).
-    fn tune(&mut self, _texts: &[String], _role: Role) -> Result<()> {
-        Ok(())
+    /// If there is no such choice, or whatever else hinders it.
+    fn choose(&mut self, choice: &str) -> Result<()> {
+        bail!("there is no choice `{choice}`")
     }
 }
 
@@ -58,8 +63,11 @@ impl Role {
 #[serde(tag = "op", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Order {
-    /// Look for the best setting.
-    Tune(Texts),
+    /// Take a setting.
+    Choose {
+        /// One of those that the first answer named.
+        choice: String,
+    },
     /// All texts at once.
     Batch(Texts),
     /// One text a call.
@@ -96,6 +104,9 @@ pub struct Answer {
     /// How the contender runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setting: Option<String>,
+    /// What it can be told to choose from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// How long the order took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -117,7 +128,8 @@ pub fn serve<C: Contender>(make: impl FnOnce() -> Result<C>) -> Result<()> {
         Ok(contender) => contender,
         Err(error) => return tell(&Answer { error: Some(format!("{error:#}")), ..Answer::default() }),
     };
-    tell(&Answer { setting: Some(contender.setting()), ..Answer::default() })?;
+    let (setting, choices) = (Some(contender.setting()), contender.choices());
+    tell(&Answer { setting, choices, ..Answer::default() })?;
     for line in io::stdin().lock().lines() {
         let order = serde_json::from_str(&line?).context("the driver sent no order");
         let answer = order.and_then(|order| carry_out(&mut contender, &order));
@@ -164,8 +176,8 @@ fn tell(answer: &Answer) -> Result<()> {
 fn carry_out<C: Contender>(contender: &mut C, order: &Order) -> Result<Answer> {
     let mut answer = Answer::default();
     match order {
-        Order::Tune(from) => {
-            contender.tune(&read_texts(&from.texts)?, from.role)?;
+        Order::Choose { choice } => {
+            contender.choose(choice)?;
             answer.setting = Some(contender.setting());
         }
         Order::Batch(from) => {

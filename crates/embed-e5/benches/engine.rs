@@ -17,6 +17,7 @@ use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, prefix};
 use embed_testkit::data::mixed_texts;
+use embed_testkit::figures::quick_share;
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
@@ -76,8 +77,7 @@ fn texts() -> Vec<String> {
     let all = mixed_texts(2400);
     let english = all.iter().filter(english);
     let japanese = all.iter().filter(japanese);
-    // A quick run takes a seventh of them.
-    let count = if std::env::var_os("EMBED_BENCH_QUICK").is_some() { 24 } else { 160 };
+    let count = if quick_share().is_some() { 12 } else { 160 };
     english.zip(japanese).flat_map(|(a, b)| [a.clone(), b.clone()]).take(count).collect()
 }
 
@@ -150,14 +150,16 @@ fn session_per_core(sessions: &mut [Session], longest_first: &[&Vec<i64>]) -> f3
 }
 
 fn throughput(c: &mut Criterion) {
-    for precision in Precision::ALL {
+    // A quick run hasn't the time to load all: those of the rivals say something of each.
+    let precisions = if quick_share().is_some() { &[Precision::Int8] } else { Precision::ALL.as_slice() };
+    for &precision in precisions {
         let Some(bench) = Bench::new(precision) else {
             return;
         };
         let cores = available_threads().get();
         let mut group = c.benchmark_group(format!("e5/engine, {precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
-        group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
+        group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(500));
         group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| {
             b.iter(|| black_box(bench.engine()))
         });

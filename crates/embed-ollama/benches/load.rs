@@ -32,10 +32,10 @@ impl Effort {
         // Only `cargo bench` says so; `cargo test` runs it to see that it works.
         if !std::env::args().any(|argument| argument == "--bench") {
             Self { texts: 4, queries: 2, rounds: 1, calls: 200 }
-        } else if std::env::var_os("EMBED_BENCH_QUICK").is_some() {
-            Self { texts: 30, queries: 30, rounds: 2, calls: 5_000 }
+        } else if figures::quick_share().is_some() {
+            Self { texts: 16, queries: 30, rounds: 2, calls: 2_000 }
         } else {
-            Self { texts: 300, queries: 300, rounds: 5, calls: 100_000 }
+            Self { texts: 150, queries: 200, rounds: 5, calls: 100_000 }
         }
     }
 }

@@ -12,13 +12,14 @@ use crate::workspace::Workspace;
 pub(crate) const RIVALS: &str = "embed-rivals";
 
 /// What `embed-rivals` can be asked for.
-const RIVAL_PARTS: &[&str] = &["e5", "start", "detect", "ollama"];
+const RIVAL_PARTS: &[&str] = &["e5", "start", "detect", "ollama", "redis"];
 
 /// A benchmark that needs a feature is silently left out by cargo if that feature is off.
 pub(crate) const FEATURES: &[&str] = &["--features=embed-cache/redis"];
 
 /// Areas of the report that don't follow from the name of a crate: what is measured for them.
 const AREAS: &[(&str, &[&str])] = &[
+    ("cache", &["rivals/redis"]),
     ("detection", &["router/detect", "rivals/detect"]),
     ("e5", &["rivals/e5", "rivals/start"]),
     ("gateway", &["cli/serve"]),
@@ -45,8 +46,8 @@ pub(crate) struct Built {
     pub(crate) executable: PathBuf,
     /// Where it is started: cargo starts benchmarks in the folder of their crate.
     pub(crate) folder: PathBuf,
-    /// What the rivals are asked for.
-    pub(crate) parts: Vec<String>,
+    /// What the rivals are asked for; each part runs by itself.
+    pub(crate) part: Option<String>,
     name: String,
 }
 
@@ -114,18 +115,17 @@ impl Selection {
                 let (_, _, executable) =
                     one.with_context(|| format!("cargo built no program for {}", target.shown()))?;
                 let (executable, folder) = (executable.clone(), folder.clone());
-                built.push(Built { executable, folder, parts: Vec::new(), name: target.shown() });
+                built.push(Built { executable, folder, part: None, name: target.shown() });
             }
         }
         if !rivals.is_empty() {
             let executable = build_binary(workspace, RIVALS, profile)?;
-            let parts: Vec<String> = rivals.iter().map(|target| target.name.clone()).collect();
-            built.push(Built {
-                executable,
+            built.extend(rivals.into_iter().map(|target| Built {
+                executable: executable.clone(),
                 folder: workspace.root.clone(),
-                parts,
-                name: "rivals".to_owned(),
-            });
+                part: Some(target.name.clone()),
+                name: target.shown(),
+            }));
         }
         Ok(built)
     }
@@ -135,11 +135,6 @@ impl Built {
     /// The name by which it was chosen.
     pub(crate) fn name(&self) -> String {
         self.name.clone()
-    }
-
-    /// Whether it is the program that measures rivals.
-    pub(crate) fn is_rivals(&self) -> bool {
-        !self.parts.is_empty()
     }
 }
 
@@ -205,14 +200,14 @@ mod tests {
 
     #[test]
     fn a_name_is_an_area_a_crate_or_a_benchmark() {
-        check(&["cache"], &["cache/memory", "cache/redis"]);
-        check(&["redis"], &["cache/redis"]);
+        check(&["cache"], &["cache/memory", "cache/redis", "rivals/redis"]);
+        check(&["redis"], &["cache/redis", "rivals/redis"]);
         check(&["load"], &["gateway/load", "ollama/load"]);
         check(&["gateway/load"], &["gateway/load"]);
         check(&["detection"], &["router/detect", "rivals/detect"]);
         check(&["ollama"], &["ollama/client", "ollama/load", "rivals/ollama"]);
-        check(&["embed-router", "redis"], &["cache/redis", "router/detect", "router/router"]);
-        assert_eq!(Selection::new(&workspace(), &[]).unwrap().names().count(), 11);
+        check(&["embed-router", "redis"], &["cache/redis", "router/detect", "router/router", "rivals/redis"]);
+        assert_eq!(Selection::new(&workspace(), &[]).unwrap().names().count(), 12);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use embed_rivals_worker::serve;
 
+pub(crate) use self::ollama::server_version;
+
 /// Runs as a worker until the driver closes the pipe.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -40,14 +40,8 @@ impl Direct {
             "limit" => Kind::Limit,
             other => bail!("there is no client called {other}"),
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let client = Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { runtime, client, url: format!("{}/api/embed", url.trim_end_matches('/')), kind })
+        Ok(Self { runtime, client: client()?, url: format!("{}/api/embed", url.trim_end_matches('/')), kind })
     }
 
     async fn request(&self, text: &str) -> Result<Vec<f32>> {
@@ -70,6 +64,30 @@ impl Direct {
         let body: Body = serde_json::from_slice(&bytes)?;
         body.embeddings.into_iter().next().context("the server gave no row")
     }
+}
+
+fn client() -> Result<Client> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
+}
+
+/// What a server says of its version.
+pub(crate) fn server_version(url: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        version: String,
+    }
+    let url = format!("{}/api/version", url.trim_end_matches('/'));
+    let ask = async {
+        client()?.get(&url).send().await?.error_for_status()?.bytes().await.map_err(anyhow::Error::from)
+    };
+    let bytes = Builder::new_current_thread().enable_all().build()?.block_on(ask);
+    let bytes = bytes.with_context(|| format!("{url} doesn't answer"))?;
+    Ok(serde_json::from_slice::<Body>(&bytes)?.version)
 }
 
 impl Contender for Direct {

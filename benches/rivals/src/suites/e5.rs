@@ -8,9 +8,10 @@ use anyhow::{Result, bail, ensure};
 use embed_e5::Precision;
 use embed_rivals_worker::{Order, Texts};
 
-use super::{Entrant, Field, Run};
+use super::{Entrant, Field, Run, WarmUp};
 use crate::bench::{Bench, Size};
 use crate::report::{Figure, Party, Report, Target, Unit, median, percentile};
+use crate::search::search;
 use crate::workloads::{Taken, Workload};
 
 const SUITE: &str = "e5/paragraphs";
@@ -30,31 +31,52 @@ pub(super) type Cosines = BTreeMap<String, (f64, f64)>;
 /// Everything that is measured with E5.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let size = bench.size;
-    let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 80, 2), &bench.run)?;
-    let mut field = enter(bench, report)?;
-    tune(bench, report, &mut field, Workload::Tuning, 128)?;
+    let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 48, 2), &bench.run)?;
+    let mut field = enter(bench, report, |_| true)?;
+    tune(bench, report, &mut field, Workload::Tuning)?;
     let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
     throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
     fidelity(report, &cosines, size.rounds())?;
 
-    let queries = bench.workloads.take(Workload::Queries, size.pick(200, 40, 2), &bench.run)?;
+    let queries = bench.workloads.take(Workload::Queries, size.pick(200, 32, 2), &bench.run)?;
     latency(bench, report, &mut field, &queries)?;
     callers(bench, report, &mut field, &queries)?;
     if size == Size::Full {
-        let english = bench.workloads.take(Workload::English, 400, &bench.run)?;
+        let english = bench.workloads.take(Workload::English, 100, &bench.run)?;
         throughput(bench, report, &mut field, ("e5/paragraphs-english", &english), &Cosines::new())?;
-        tune(bench, report, &mut field, Workload::Long, 8)?;
     }
-    let long = bench.workloads.take(Workload::Long, size.pick(16, 4, 2), &bench.run)?;
+    tune(bench, report, &mut field, Workload::Long)?;
+    let long = bench.workloads.take(Workload::Long, size.pick(16, 3, 2), &bench.run)?;
     throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())
 }
 
-/// Starts everybody. A quick run leaves out who is never the fastest.
-fn enter(bench: &Bench, report: &mut Report) -> Result<Field> {
+/// Makes ready whoever is measured, and looks for the settings that aren't known.
+pub(crate) fn prepare(bench: &Bench, report: &mut Report) -> Result<()> {
+    let settings = bench.settings()?;
+    let lacks = |name: &str| {
+        let known = |workload: Workload| settings.borrow().get(workload.name(), name).is_some();
+        has_choices(name) && !(known(Workload::Tuning) && known(Workload::Long))
+    };
+    let mut field = enter(bench, report, lacks)?;
+    tune(bench, report, &mut field, Workload::Tuning)?;
+    tune(bench, report, &mut field, Workload::Long)
+}
+
+/// Who has settings to choose from: known before it is started.
+fn has_choices(name: &str) -> bool {
+    name.ends_with(", best") || ["onnxruntime", "OpenVINO"].iter().any(|library| name.starts_with(library))
+}
+
+/// Starts everybody that `who` picks. A quick run leaves out who is never the fastest.
+fn enter(bench: &Bench, report: &mut Report, who: impl Fn(&str) -> bool) -> Result<Field> {
     let mut field = Field::default();
     let all = bench.size != Size::Quick;
     let mut add = |name: &str, party, quick: bool, command: &dyn Fn() -> Result<Command>| {
-        if all || quick { field.enter(report, SUITE, (name, party), command()) } else { Ok(()) }
+        if (all || quick) && who(name) {
+            field.enter(report, SUITE, (name, party), command())
+        } else {
+            Ok(())
+        }
     };
     let tokenizer = bench.tokenizer()?;
     add(OURS_MIXED, Party::Ours, true, &|| bench.own_worker(&["e5", "mixed"]))?;
@@ -132,22 +154,44 @@ fn texts(taken: &Taken) -> Texts {
     Texts { texts: taken.path.clone(), role: taken.role }
 }
 
-/// Lets rivals look for their best setting, on texts that are not measured.
-fn tune(
-    bench: &Bench,
-    report: &mut Report,
-    field: &mut Field,
-    workload: Workload,
-    count: usize,
-) -> Result<()> {
-    if bench.size != Size::Full {
-        return Ok(());
+/// Gives each contender the best of its settings for such texts, on ones that are not measured. What was found once
+/// holds until versions or machine change; only a full run looks for what isn't known.
+fn tune(bench: &Bench, report: &mut Report, field: &mut Field, workload: Workload) -> Result<()> {
+    let counts: &[usize] = match (bench.size, workload) {
+        // Whether it works at all.
+        (Size::Tiny, _) => &[2],
+        (_, Workload::Long) => &[4, 8],
+        _ => &[32, 96],
+    };
+    let rungs: Vec<Taken> = counts
+        .iter()
+        .map(|&count| bench.workloads.take_last(workload, count, &bench.run))
+        .collect::<Result<_>>()?;
+    let mut out = Vec::new();
+    for entrant in field.entrants.iter_mut().filter(|entrant| !entrant.worker.choices.is_empty()) {
+        let known = bench.settings()?.borrow().get(workload.name(), &entrant.name).map(str::to_owned);
+        let found = match known {
+            Some(choice) if bench.size != Size::Tiny => {
+                entrant.worker.order(&Order::Choose { choice }).map(|_| true)
+            }
+            _ if bench.size == Size::Quick => Ok(false),
+            _ => search(&mut entrant.worker, &rungs).and_then(|choice| {
+                if bench.size == Size::Full {
+                    bench.settings()?.borrow_mut().put(workload.name(), &entrant.name, &choice)?;
+                }
+                Ok(true)
+            }),
+        };
+        match found {
+            Ok(found) => entrant.searched = found,
+            Err(error) => {
+                report.skipped(SUITE, &entrant.name, &format!("{error:#}"))?;
+                out.push(entrant.name.clone());
+            }
+        }
+        eprintln!("{}: {}", entrant.name, entrant.setting());
     }
-    let taken = bench.workloads.take(workload, count, &bench.run)?;
-    let tuned = field.each(report, SUITE, embeds, |_| Order::Tune(texts(&taken)))?;
-    for (name, answer) in tuned {
-        eprintln!("{name}: {}", answer.setting.unwrap_or_default());
-    }
+    field.entrants.retain(|entrant| !out.contains(&entrant.name));
     Ok(())
 }
 
@@ -204,8 +248,10 @@ fn throughput(
     (suite, taken): (&str, &Taken),
     cosines: &Cosines,
 ) -> Result<()> {
-    let rounds = bench.size.rounds();
-    let runs = field.race(report, suite, rounds, |_| true, &Order::Batch(texts(taken)))?;
+    // Where there are cosines, everybody has embedded these texts.
+    let warm_up = if cosines.is_empty() { WarmUp::Needed } else { WarmUp::Done };
+    let order = Order::Batch(texts(taken));
+    let runs = field.race((bench, report), (suite, warm_up), |_| true, &order)?;
     let figures = runs.iter().map(|run| {
         let mut figure = figure(run, run.seconds().map(|seconds| taken.tokens as f64 / seconds).collect());
         if let Some((least, mean)) = cosines.get(&run.entrant.name) {
@@ -272,7 +318,7 @@ fn party(name: &str) -> Party {
 fn latency(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken) -> Result<()> {
     let suite = "e5/query-p50";
     let order = Order::Calls { texts: texts(taken), callers: 1 };
-    let runs = field.race(report, suite, bench.size.rounds(), embeds, &order)?;
+    let runs = field.race((bench, report), (suite, WarmUp::Needed), embeds, &order)?;
     let figures = runs.iter().map(|run| {
         let samples = run.answers.iter().map(|answer| median(&answer.latencies_ms)).collect();
         let mut figure = figure(run, samples);
@@ -290,7 +336,8 @@ fn latency(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken)
 fn callers(bench: &Bench, report: &mut Report, field: &mut Field, taken: &Taken) -> Result<()> {
     let suite = "e5/query-16-callers";
     let order = Order::Calls { texts: texts(taken), callers: 16 };
-    let runs = field.race(report, suite, bench.size.rounds(), embeds, &order)?;
+    // They are the queries of the suite before.
+    let runs = field.race((bench, report), (suite, WarmUp::Done), embeds, &order)?;
     let figures = runs.iter().map(|run| {
         let mut figure = figure(run, run.seconds().map(|seconds| taken.texts as f64 / seconds).collect());
         figure.extra.extend(percentiles(run));
@@ -311,7 +358,7 @@ pub(super) fn percentiles(run: &Run<'_>) -> [(&'static str, f64); 3] {
 
 pub(super) fn figure(run: &Run<'_>, samples: Vec<f64>) -> Figure {
     let mut figure = Figure::new(&run.entrant.name, run.entrant.party, samples);
-    figure.note.clone_from(&run.entrant.worker.setting);
+    figure.note = run.entrant.setting();
     figure.extra.extend(run.entrant.worker.peak_mb().map(|peak| ("peak_mb", peak)));
     figure
 }

@@ -3,6 +3,7 @@
 pub(crate) mod detect;
 pub(crate) mod e5;
 pub(crate) mod ollama;
+pub(crate) mod redis;
 pub(crate) mod start;
 
 use std::process::Command;
@@ -10,6 +11,7 @@ use std::process::Command;
 use anyhow::Result;
 use embed_rivals_worker::{Answer, Order};
 
+use crate::bench::Bench;
 use crate::report::{Party, Report};
 use crate::worker::Worker;
 
@@ -23,6 +25,16 @@ struct Entrant {
     name: String,
     party: Party,
     worker: Worker,
+    /// Whether it runs in the best setting that it has.
+    searched: bool,
+}
+
+/// Whether a race begins with a round that doesn't count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WarmUp {
+    Needed,
+    /// All have had the same texts before, in the same way.
+    Done,
 }
 
 /// What a contender answered, round by round.
@@ -48,7 +60,9 @@ impl Field {
         command: Result<Command>,
     ) -> Result<()> {
         match command.and_then(Worker::start) {
-            Ok(worker) => self.entrants.push(Entrant { name: name.to_owned(), party, worker }),
+            Ok(worker) => {
+                self.entrants.push(Entrant { name: name.to_owned(), party, worker, searched: false });
+            }
             Err(error) => report.skipped(suite, name, &format!("{error:#}"))?,
         }
         Ok(())
@@ -78,18 +92,19 @@ impl Field {
         Ok(answers)
     }
 
-    /// One round to warm up, then so many that count. In each, everybody has their turn.
+    /// One round to warm up, unless these texts are no news, then those that count. In each, everybody has their turn.
     fn race(
         &mut self,
-        report: &mut Report,
-        suite: &str,
-        rounds: usize,
+        (bench, report): (&Bench, &mut Report),
+        (suite, warm_up): (&str, WarmUp),
         who: impl Fn(&Entrant) -> bool,
         order: &Order,
     ) -> Result<Vec<Run<'_>>> {
-        self.each(report, suite, &who, |_| order.clone())?;
+        if warm_up == WarmUp::Needed {
+            self.each(report, suite, &who, |_| order.clone())?;
+        }
         let mut all = Vec::new();
-        for _ in 0..rounds {
+        for _ in bench.rounds() {
             all.extend(self.each(report, suite, &who, |_| order.clone())?);
         }
         let run = |entrant| {
@@ -103,5 +118,15 @@ impl Field {
 impl Entrant {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How it runs, for the report.
+    fn setting(&self) -> String {
+        let choices = self.worker.choices.len();
+        match (choices, self.searched) {
+            (0, _) => self.worker.setting.clone(),
+            (_, true) => format!("{}: best of {choices} settings", self.worker.setting),
+            (_, false) => format!("{}: not searched for", self.worker.setting),
+        }
     }
 }

@@ -3,58 +3,96 @@
 use std::process::Command;
 
 use anyhow::Result;
+use embed_e5::available_threads;
 use embed_rivals_worker::{Order, Texts};
 use embed_testkit::ollama::rig::{RIG_VARIABLE, RealServer};
 
-use super::Field;
 use super::e5::{cosines, figure, percentiles};
+use super::{Field, Run, WarmUp};
 use crate::bench::Bench;
-use crate::report::{Party, Report, Target, Unit, percentile};
+use crate::contenders;
+use crate::report::{Figure, Party, Report, Target, Unit, percentile};
 use crate::workloads::Workload;
 
 const SUITE: &str = "ollama/texts";
+const OWN: &str = "ollama/your-server";
+const TWO: &str = "ollama/two-servers";
+/// Of the rig: the last one that could mix up texts that it works on at once.
 const VERSION: &str = "0.5.4";
+const HOST_VARIABLE: &str = "OLLAMA_HOST";
 const OURS: &str = "embed-ollama";
 const LIMIT: &str = "the server itself";
 const SEQUENTIAL: &str = "reqwest, sequential";
+const ONE_SERVER: &str = "embed-ollama, one server";
 
-/// Measures against the server of the rig, or the one that `OLLAMA_HOST` names.
+/// Measures against servers of the rig, and beside them against the one that `OLLAMA_HOST` names.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    let servers = match servers(bench) {
-        Ok(servers) => servers,
-        Err(reason) => return report.skipped(SUITE, "every client of Ollama", &reason),
+    if let Some(host) = set(HOST_VARIABLE)
+        && let Err(error) = own_server(bench, report, &host)
+    {
+        // A server of the user's may be of any kind, and lack the model.
+        report.skipped(OWN, "the server that OLLAMA_HOST names", &format!("{error:#}"))?;
+    }
+    if set(RIG_VARIABLE).is_none() {
+        return report.skipped(SUITE, "every client of Ollama", &format!("{RIG_VARIABLE} names no rig"));
+    }
+    let servers = [(); 2].map(|()| RealServer::start(VERSION));
+    let [Ok(first), Ok(second)] = &servers else {
+        let reason = servers.iter().find_map(|server| server.as_ref().err()).cloned().unwrap_or_default();
+        return report.skipped(SUITE, "every client of Ollama", &reason);
     };
-    let Some(url) = servers.urls.first() else { return Ok(()) };
+    let version = contenders::server_version(first.url())?;
+    let mut field = enter(bench, report, SUITE, first.url())?;
+    throughput(bench, report, &mut field, (SUITE, &version))?;
+    latency(bench, report, &mut field, &version)?;
+    drop(field);
+    two_servers(bench, report, [first.url(), second.url()], &version)
+}
+
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Texts through a server of whoever measures, whatever its version.
+fn own_server(bench: &Bench, report: &mut Report, host: &str) -> Result<()> {
+    let url = embed_ollama::ollama_host(host)?;
+    let version = contenders::server_version(&url)?;
+    let mut field = enter(bench, report, OWN, &url)?;
+    // One request at a time is what 0.5.4 does best; a later one can do more.
+    field.entrants.retain(|entrant| entrant.party != Party::Limit);
+    throughput(bench, report, &mut field, (OWN, &version))
+}
+
+fn enter(bench: &Bench, report: &mut Report, suite: &str, url: &str) -> Result<Field> {
     let mut field = Field::default();
     let direct = |kind| bench.own_worker(&["ollama-direct", kind, url]);
-    field.enter(report, SUITE, (OURS, Party::Ours), bench.own_worker(&["ollama", url]))?;
-    field.enter(report, SUITE, (LIMIT, Party::Limit), direct("limit"))?;
-    field.enter(report, SUITE, (SEQUENTIAL, Party::Rival), direct("sequential"))?;
-    field.enter(report, SUITE, ("reqwest, unlimited", Party::Rival), direct("unlimited"))?;
+    field.enter(report, suite, (OURS, Party::Ours), bench.own_worker(&["ollama", url]))?;
+    field.enter(report, suite, (LIMIT, Party::Limit), direct("limit"))?;
+    field.enter(report, suite, (SEQUENTIAL, Party::Rival), direct("sequential"))?;
+    field.enter(report, suite, ("reqwest, unlimited", Party::Rival), direct("unlimited"))?;
     let foreign = bench.foreign().map(|program| {
         let mut command = Command::new(program);
         command.args(["ollama-rs", url]);
         command
     });
-    field.enter(report, SUITE, ("ollama-rs", Party::Rival), foreign)?;
-    if servers.urls.len() > 1 {
-        let arguments: Vec<&str> =
-            ["ollama"].into_iter().chain(servers.urls.iter().map(String::as_str)).collect();
-        field.enter(
-            report,
-            SUITE,
-            ("embed-ollama, two servers", Party::Ours),
-            bench.own_worker(&arguments),
-        )?;
-    }
+    field.enter(report, suite, ("ollama-rs", Party::Rival), foreign)?;
+    Ok(field)
+}
 
-    let taken = bench.workloads.take(Workload::English, bench.size.pick(200, 40, 2), &bench.run)?;
-    let texts = Texts { texts: taken.path.clone(), role: taken.role };
+/// Texts a second, all handed over at once.
+fn throughput(
+    bench: &Bench,
+    report: &mut Report,
+    field: &mut Field,
+    (suite, version): (&str, &str),
+) -> Result<()> {
+    let taken = bench.workloads.take(Workload::English, bench.size.pick(100, 16, 2), &bench.run)?;
     // Servers of this version can mix up texts that they work on at once: the unlimited client shows it.
-    let cosines = cosines(bench, report, &mut field, (SUITE, &taken), SEQUENTIAL)?;
-    let runs = field.race(report, SUITE, bench.size.rounds(), |_| true, &Order::Batch(texts))?;
+    let cosines = cosines(bench, report, field, (suite, &taken), SEQUENTIAL)?;
+    let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
+    let runs = field.race((bench, report), (suite, WarmUp::Done), |_| true, &order)?;
     let figures = runs.iter().map(|run| {
-        let mut figure = figure(run, run.seconds().map(|seconds| taken.texts as f64 / seconds).collect());
+        let mut figure = texts_a_second(run, taken.texts, version);
         if let Some((least, mean)) = cosines.get(&figure.name) {
             figure.extra.extend([("cosine_min", *least), ("cosine_mean", *mean)]);
         }
@@ -64,46 +102,56 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         figure
     });
     let figures = figures.collect();
-    report.suite(SUITE, Unit::higher("texts/s"), &[SEQUENTIAL], figures)?;
+    report.suite(suite, Unit::higher("texts/s"), &[SEQUENTIAL], figures)
+}
 
+/// Short texts, one at a time.
+fn latency(bench: &Bench, report: &mut Report, field: &mut Field, version: &str) -> Result<()> {
     let suite = "ollama/query-p95";
     let taken = bench.workloads.take(Workload::Queries, bench.size.pick(200, 40, 2), &bench.run)?;
     let order = Order::Calls { texts: Texts { texts: taken.path.clone(), role: taken.role }, callers: 1 };
-    let one_server = |entrant: &super::Entrant| !entrant.name.contains("two servers");
-    let runs = field.race(report, suite, bench.size.rounds(), one_server, &order)?;
+    let runs = field.race((bench, report), (suite, WarmUp::Needed), |_| true, &order)?;
+    let rounds = runs.iter().map(|run| run.answers.len()).max().unwrap_or(1);
     let figures = runs.iter().map(|run| {
         let p95 = |answer: &embed_rivals_worker::Answer| percentile(&answer.latencies_ms, 0.95);
-        let mut figure = figure(run, run.answers.iter().map(p95).collect());
+        let mut figure = of_server(run, run.answers.iter().map(p95).collect(), version);
         figure.extra.extend(percentiles(run));
         if figure.name == OURS {
             figure.targets = vec![Target::at_most("promised", 1.0)];
         }
         figure
     });
-    let promised = crate::report::Figure::new("promised", Party::Limit, vec![50.0; bench.size.rounds()]);
+    let promised = Figure::new("promised", Party::Limit, vec![50.0; rounds]);
     let figures = figures.chain([promised]).collect();
     report.suite(suite, Unit::lower("ms"), &[SEQUENTIAL], figures)
 }
 
-/// Servers that are up, and end with this if it started them.
-struct Servers {
-    urls: Vec<String>,
-    _started: Vec<RealServer>,
+/// What a second server adds. Both are on this machine: where one keeps all processors busy, it is little.
+fn two_servers(bench: &Bench, report: &mut Report, urls: [&str; 2], version: &str) -> Result<()> {
+    let mut field = Field::default();
+    field.enter(report, TWO, (ONE_SERVER, Party::Ours), bench.own_worker(&["ollama", urls[0]]))?;
+    let both = bench.own_worker(&["ollama", urls[0], urls[1]]);
+    field.enter(report, TWO, ("embed-ollama, two servers", Party::Ours), both)?;
+    let taken = bench.workloads.take(Workload::English, bench.size.pick(100, 32, 4), &bench.run)?;
+    let cosines = cosines(bench, report, &mut field, (TWO, &taken), ONE_SERVER)?;
+    let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
+    let runs = field.race((bench, report), (TWO, WarmUp::Done), |_| true, &order)?;
+    let figures = runs.iter().map(|run| {
+        let mut figure = texts_a_second(run, taken.texts, version);
+        figure.note = format!("{}, on this machine's {} threads", figure.note, available_threads());
+        figure.extra.extend(cosines.get(&figure.name).map(|(least, _)| ("cosine_min", *least)));
+        figure
+    });
+    let figures = figures.collect();
+    report.suite(TWO, Unit::higher("texts/s"), &[ONE_SERVER], figures)
 }
 
-fn servers(bench: &Bench) -> Result<Servers, String> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if set(RIG_VARIABLE).is_some() {
-        let count = bench.size.pick(2, 2, 1);
-        let started: Vec<_> = (0..count).map(|_| RealServer::start(VERSION)).collect::<Result<_, _>>()?;
-        return Ok(Servers {
-            urls: started.iter().map(|server| server.url().to_owned()).collect(),
-            _started: started,
-        });
-    }
-    match set("OLLAMA_HOST") {
-        Some(host) if host.contains("://") => Ok(Servers { urls: vec![host], _started: Vec::new() }),
-        Some(host) => Ok(Servers { urls: vec![format!("http://{host}")], _started: Vec::new() }),
-        None => Err(format!("neither {RIG_VARIABLE} nor OLLAMA_HOST says where a server is")),
-    }
+fn texts_a_second(run: &Run<'_>, texts: usize, version: &str) -> Figure {
+    of_server(run, run.seconds().map(|seconds| texts as f64 / seconds).collect(), version)
+}
+
+fn of_server(run: &Run<'_>, samples: Vec<f64>, version: &str) -> Figure {
+    let mut figure = figure(run, samples);
+    figure.note = format!("{}; Ollama {version}", figure.note);
+    figure
 }

@@ -34,7 +34,9 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             Err(error) => report.skipped(time, name, &format!("{error:#}"))?,
         }
     }
-    for _ in 0..bench.size.rounds() {
+    let mut rounds = 0;
+    for _ in bench.rounds() {
+        rounds += 1;
         for (_, _, command, seconds, peaks) in &mut ready {
             let (second, peak) = first_vector(command)?;
             seconds.push(second);
@@ -44,7 +46,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     // The graph and the constants beside it.
     let bytes = int8.metadata()?.len() + int8.with_file_name("model.onnx_data").metadata()?.len();
     let allowed = bytes as f64 / 1e6 * 1.5 + 150.0;
-    let same = |number: f64| vec![number; bench.size.rounds()];
+    let same = |number: f64| vec![number; rounds];
     let mut times = vec![Figure::new(PROMISED, Party::Limit, same(0.5))];
     let mut memories = vec![Figure::new(PROMISED, Party::Limit, same(allowed))];
     for (name, party, _, seconds, peaks) in ready {

@@ -19,7 +19,8 @@ use tokenizers::Tokenizer;
 use twox_hash::XxHash3_64;
 
 use manpages::Piece;
-use packages::{Pages, Source, hex};
+pub(crate) use packages::hex;
+use packages::{Pages, Source};
 
 const SEED: u64 = 7;
 /// Raised whenever the choice of texts changes: files of another recipe are made anew.
@@ -141,20 +142,35 @@ impl Workloads {
 
     /// The first `count` texts of a workload, in a file of their own in `folder`; the tokens of all of them.
     pub(crate) fn take(&self, workload: Workload, count: usize, folder: &Path) -> Result<Taken> {
+        let texts = self.texts(workload)?;
+        keep(&texts[..count.min(texts.len())], workload, folder.join(format!("{}.jsonl", workload.name())))
+    }
+
+    /// The last ones of a workload: not those that [`take`](Self::take) gives, as long as there are enough.
+    pub(crate) fn take_last(&self, workload: Workload, count: usize, folder: &Path) -> Result<Taken> {
+        let texts = self.texts(workload)?;
+        let path = folder.join(format!("{}-last-{count}.jsonl", workload.name()));
+        keep(&texts[texts.len().saturating_sub(count)..], workload, path)
+    }
+
+    fn texts(&self, workload: Workload) -> Result<Vec<Text>> {
         let whole = self.path(workload);
         let texts = read(&whole)?;
         ensure!(!texts.is_empty(), "{} has no texts", whole.display());
-        let texts = &texts[..count.min(texts.len())];
-        let path = folder.join(format!("{}.jsonl", workload.name()));
-        write(&path, texts)?;
-        let tokens = texts.iter().map(|text| text.tokens).sum();
-        Ok(Taken { path, role: workload.role(), texts: texts.len(), tokens })
+        Ok(texts)
     }
 
     /// The whole file of a workload.
     pub(crate) fn path(&self, workload: Workload) -> PathBuf {
         self.folder.join(format!("{}.jsonl", workload.name()))
     }
+}
+
+/// Writes texts into a file of their own.
+fn keep(texts: &[Text], workload: Workload, path: PathBuf) -> Result<Taken> {
+    write(&path, texts)?;
+    let tokens = texts.iter().map(|text| text.tokens).sum();
+    Ok(Taken { path, role: workload.role(), texts: texts.len(), tokens })
 }
 
 /// Texts that one suite measures.

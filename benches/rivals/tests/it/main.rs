@@ -85,6 +85,19 @@ fn detectors_find_languages() {
 #[test]
 fn clients_of_ollama_are_measured() {
     let Some(lines) = run("ollama") else { return };
-    check(&lines, "ollama/texts");
-    check(&lines, "ollama/query-p95");
+    for suite in ["ollama/texts", "ollama/query-p95", "ollama/two-servers"] {
+        check(&lines, suite);
+    }
+    // One server or two, the vectors are the same.
+    for figure in of_suite(&lines, "ollama/two-servers") {
+        assert!(figure["extra"]["cosine_min"].as_f64().unwrap() > 0.9999, "{figure}");
+        assert!(figure["note"].as_str().unwrap().contains("Ollama 0."), "{figure}");
+    }
+}
+
+#[test]
+fn clients_of_redis_read_the_same_rows() {
+    // Each of them counts the bytes that it got.
+    let Some(lines) = run("redis") else { return };
+    check(&lines, "cache/redis-clients");
 }

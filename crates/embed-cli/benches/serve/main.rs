@@ -27,6 +27,7 @@ use axum::routing::post;
 use embed_core::{EmbedRequest, Embedder, Role, Truncation};
 use embed_e5::{E5Config, E5Embedder, Precision};
 use embed_testkit::data::mixed_texts;
+use embed_testkit::figures::quick_share;
 use futures::future::join_all;
 use hyper::body::Bytes;
 use serde_json::json;
@@ -59,11 +60,11 @@ impl Effort {
     fn from_args() -> Self {
         let has = |name: &str| std::env::args().any(|argument| argument == name);
         let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-        // `cargo bench` says so, `cargo test` doesn't; `--test` and `--quick` are criterion's words.
+        // `cargo bench` says so, `cargo test` doesn't; `--test` is criterion's word.
         if !has("--bench") || has("--test") {
             return Self { rounds: 1, seconds: 1, texts: 8, is_test: true, filter };
         }
-        let (rounds, seconds, texts) = if has("--quick") { (2, 2, 160) } else { (7, 4, 480) };
+        let (rounds, seconds, texts) = if quick_share().is_some() { (2, 1, 80) } else { (5, 3, 480) };
         Self { rounds, seconds, texts, is_test: false, filter }
     }
 

@@ -81,7 +81,8 @@ async fn the_server_is_killed_and_restarted() {
         return;
     };
     // How long the restart takes is the machine's business: what is tested is what comes after it.
-    let config = OllamaConfig { tries: 20, ..OllamaConfig::new("all-minilm", server.url()) };
+    let mut config = OllamaConfig::new("all-minilm", server.url());
+    config.tries = 20;
     let client = Arc::new(connect(config).await);
     let server = Arc::new(server);
     let target = Arc::clone(&server);

@@ -1,0 +1,121 @@
+//! Which setting of a contender is its best: looked for on texts that are not measured, and remembered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use embed_rivals_worker::{Order, Texts};
+use serde::{Deserialize, Serialize};
+
+use crate::worker::Worker;
+use crate::workloads::Taken;
+
+/// One of so many choices goes on to more texts.
+const KEPT: usize = 3;
+
+/// What was found, in a file of `target/bench`. It holds for these versions on this machine, and else is forgotten.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    /// Of versions, models and machine.
+    stamp: String,
+    /// By workload and contender.
+    found: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Reads what was found under the same stamp.
+    pub(crate) fn open(path: &Path, stamp: String) -> Self {
+        let read = || serde_json::from_slice::<File>(&fs::read(path).ok()?).ok();
+        let file = read().filter(|file| file.stamp == stamp);
+        let file = file.unwrap_or_else(|| File { stamp, found: BTreeMap::new() });
+        Self { path: path.to_owned(), file }
+    }
+
+    /// What was found for a contender and such texts.
+    pub(crate) fn get(&self, texts: &str, contender: &str) -> Option<&str> {
+        self.file.found.get(&key(texts, contender)).map(String::as_str)
+    }
+
+    /// Remembers it.
+    pub(crate) fn put(&mut self, texts: &str, contender: &str, choice: &str) -> Result<()> {
+        self.file.found.insert(key(texts, contender), choice.to_owned());
+        fs::write(&self.path, serde_json::to_vec_pretty(&self.file)?)
+            .with_context(|| format!("can't write {}", self.path.display()))
+    }
+}
+
+fn key(texts: &str, contender: &str) -> String {
+    format!("{texts}: {contender}")
+}
+
+/// Tries all choices of a contender on the first texts, the best third of them on the next, and so on; the best one
+/// is in use afterwards.
+pub(crate) fn search(worker: &mut Worker, rungs: &[Taken]) -> Result<String> {
+    let choices = worker.choices.clone();
+    let try_one = |choice: &str, taken: &Taken| {
+        worker.order(&Order::Choose { choice: choice.to_owned() })?;
+        let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
+        // The first time some make kernels for these lengths, which is no part of their speed.
+        worker.order(&order)?;
+        worker.order(&order)?.seconds.context("no time was taken")
+    };
+    let best = halve(choices, rungs, try_one)?;
+    worker.order(&Order::Choose { choice: best.clone() })?;
+    Ok(best)
+}
+
+fn halve<T>(
+    mut choices: Vec<String>,
+    rungs: &[T],
+    mut seconds: impl FnMut(&str, &T) -> Result<f64>,
+) -> Result<String> {
+    for (at, rung) in rungs.iter().enumerate() {
+        let mut times = Vec::new();
+        for choice in &choices {
+            times.push((seconds(choice, rung)?, choice.clone()));
+        }
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let last = at + 1 == rungs.len();
+        times.truncate(if last { 1 } else { times.len().div_ceil(KEPT).max(2) });
+        // In their old order: neighbours share what is costly to change.
+        choices.retain(|choice| times.iter().any(|(_, kept)| kept == choice));
+    }
+    ensure!(choices.len() == 1, "{} choices are left", choices.len());
+    Ok(choices.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_choice_is_found_with_few_trials_of_many_texts() {
+        let choices: Vec<String> = (1..=12).map(|number: i32| number.to_string()).collect();
+        let mut tried = BTreeMap::new();
+        // On few texts its neighbour looks a little better.
+        let seconds = |choice: &str, texts: &usize| {
+            *tried.entry(*texts).or_insert(0) += 1;
+            let far = (choice.parse::<f64>()? - 7.0).abs();
+            Ok(if *texts < 10 && choice == "8" { -1.0 } else { far })
+        };
+        assert_eq!(halve(choices, &[4, 40], seconds).unwrap(), "7");
+        assert_eq!(tried, BTreeMap::from([(4, 12), (40, 4)]));
+    }
+
+    #[test]
+    fn what_was_found_is_remembered_for_the_same_versions_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.json");
+        Settings::open(&path, "one".to_owned()).put("tuning", "OpenVINO", "16").unwrap();
+        assert_eq!(Settings::open(&path, "one".to_owned()).get("tuning", "OpenVINO"), Some("16"));
+        assert_eq!(Settings::open(&path, "one".to_owned()).get("passages", "OpenVINO"), None);
+        assert_eq!(Settings::open(&path, "two".to_owned()).get("tuning", "OpenVINO"), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! How long everything may take. A quick run gives each part its share of three minutes; the part knows it, and what of
+//! it is measured then is chosen here.
+
+use std::time::Duration;
+
+/// What criterion does with each function in a quick run. 10 is the smallest number of samples that it takes.
+const QUICK_CRITERION: &[&str] =
+    &["--warm-up-time=0.1", "--measurement-time=0.3", "--sample-size=10", "--nresamples=1000"];
+
+/// And in a whole one: a third of what it takes by itself, since there are some 150 functions.
+const WHOLE_CRITERION: &[&str] = &["--warm-up-time=0.5", "--measurement-time=2"];
+
+/// What a part may do in a quick run.
+#[derive(Debug)]
+struct Share {
+    part: &'static str,
+    seconds: u64,
+    /// Which functions criterion takes, as a regular expression over `group/function`; none stands for all.
+    only: Option<&'static str>,
+}
+
+const fn all(part: &'static str, seconds: u64) -> Share {
+    Share { part, seconds, only: None }
+}
+
+const fn only(part: &'static str, seconds: u64, functions: &'static str) -> Share {
+    Share { part, seconds, only: Some(functions) }
+}
+
+/// What is left out is another size of what is in.
+const SHARES: &[Share] = &[
+    only("cache/memory", 14, "cache/(lookup of 1|hit of 1|hit of 32|request of 1)/"),
+    only("cache/redis", 6, "cache/redis, (32 rows|32 rows written|64 callers of 32 rows/[18] connections)"),
+    all("cli/serve", 22),
+    all("e5/engine", 10),
+    all("gateway/load", 8),
+    all("metrics/overhead", 5),
+    all("ollama/client", 4),
+    all("ollama/load", 9),
+    only("router/detect", 9, "detection/(.* query|(English|French|Japanese|Thai), 2,000 characters)/"),
+    only("router/router", 7, "router/(one text|300 texts|a server of 5 ms/(no trials|trials of every call))"),
+    all("rivals/e5", 56),
+    all("rivals/start", 8),
+    all("rivals/detect", 2),
+    all("rivals/ollama", 15),
+    all("rivals/redis", 2),
+];
+
+/// The share of a part that nobody has thought of.
+const OTHER: Share = all("", 5);
+
+fn share(part: &str) -> &'static Share {
+    SHARES.iter().find(|share| share.part == part).unwrap_or(&OTHER)
+}
+
+/// How long a part may take in a quick run.
+pub(super) fn quick_share(part: &str) -> Duration {
+    Duration::from_secs(share(part).seconds)
+}
+
+/// What criterion is told about a part. It takes no option twice and only one choice of functions: what a person says
+/// goes before.
+pub(super) fn criterion<'a>(part: &str, quick: bool, said: &'a [String]) -> Vec<&'a str> {
+    let pace: &[&str] = match (quick, said) {
+        (true, _) => QUICK_CRITERION,
+        (false, []) => WHOLE_CRITERION,
+        (false, _) => &[],
+    };
+    let only = share(part).only.filter(|_| quick && said.is_empty());
+    pace.iter().copied().chain(only).chain(said.iter().map(String::as_str)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a quick run takes at most, its report included.
+    const QUICK: Duration = Duration::from_secs(180);
+
+    #[test]
+    fn the_shares_leave_time_for_the_report() {
+        let shares: Duration = SHARES.iter().map(|share| quick_share(share.part)).sum();
+        assert!(shares <= QUICK - Duration::from_secs(3), "{shares:?}");
+    }
+
+    #[test]
+    fn a_quick_run_measures_the_functions_that_were_chosen() {
+        let chosen = share("router/detect").only.unwrap();
+        assert_eq!(criterion("router/detect", true, &[]).last(), Some(&chosen));
+        assert_eq!(criterion("gateway/load", true, &[]), QUICK_CRITERION);
+        assert_eq!(criterion("router/detect", false, &[]), WHOLE_CRITERION);
+        let said = ["Thai".to_owned()];
+        assert_eq!(criterion("router/detect", false, &said), ["Thai"]);
+        assert!(!criterion("router/detect", true, &said).contains(&chosen));
+    }
+}
