@@ -283,10 +283,10 @@ const GROUPS: &[Group] = &[
     },
     Group {
         pattern: "gateway/cached text, *",
-        about: "",
+        about: "Client and server share one process and its threads; what is promised is judged by `embed serve`.",
         baseline: Some("bare axum"),
         rate: Some(Unit::Requests),
-        rules: &[Rule { name: "embed-gateway", against: Some("bare axum"), at_least: Some(0.6), ..RULE }],
+        ..GROUP
     },
     Group {
         pattern: "metrics/call of *",

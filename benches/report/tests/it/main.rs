@@ -50,7 +50,6 @@ fn times_of_criterion_become_throughputs_where_the_catalogue_says_so() {
     );
     let ours = &suite.figures[1];
     assert!((ours.ratio.unwrap().median - 0.8).abs() < 1e-9);
-    assert!(ours.promises[0].met && ours.promises[0].text.contains("at least ×0.60 of bare axum"));
 }
 
 #[test]

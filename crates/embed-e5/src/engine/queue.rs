@@ -22,13 +22,20 @@ struct State {
     /// Workers that sleep, the last to fall asleep on top. It is the next to be woken: its weights are still
     /// in the processor's cache, where those of two sessions have no room.
     asleep: Vec<usize>,
+    /// Workers that have a text.
+    running: usize,
     closed: bool,
 }
 
 impl Queue {
     pub(crate) fn new(max_calls: usize, workers: usize) -> Self {
         Self {
-            state: Mutex::new(State { calls: VecDeque::new(), asleep: Vec::new(), closed: false }),
+            state: Mutex::new(State {
+                calls: VecDeque::new(),
+                asleep: Vec::new(),
+                running: 0,
+                closed: false,
+            }),
             bells: (0..workers).map(|_| Condvar::new()).collect(),
             max_calls,
             broken: AtomicUsize::new(0),
@@ -64,7 +71,8 @@ impl Queue {
     }
 
     /// Waits for a call with work left and sends it to the end of the line; `None` when the queue is
-    /// closed. Says whether the call is one text and all that there is to do.
+    /// closed. Says whether the call is one text and all that there is to do. The worker must say when it has
+    /// [finished](Self::finished).
     pub(crate) fn next(&self, worker: usize) -> Option<(Arc<Call>, bool)> {
         let mut state = self.state();
         loop {
@@ -72,9 +80,9 @@ impl Queue {
                 return None;
             }
             if let Some(call) = state.calls.pop_front() {
-                let others_sleep = state.asleep.len() + 1 == self.bells.len();
-                let alone = others_sleep && state.calls.is_empty() && call.len() == 1;
+                let alone = state.running == 0 && state.calls.is_empty() && call.len() == 1;
                 state.calls.push_back(Arc::clone(&call));
+                state.running += 1;
                 return Some((call, alone));
             }
             state.asleep.push(worker);
@@ -82,6 +90,12 @@ impl Queue {
                 state = self.bells[worker].wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// A worker has no text any more: said before its answer is given, since the caller's next text may come before
+    /// the worker is asleep.
+    pub(crate) fn finished(&self) {
+        self.state().running -= 1;
     }
 
     pub(crate) fn workers(&self) -> usize {

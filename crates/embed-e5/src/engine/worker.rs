@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use embed_core::{Error, ErrorKind, Role, Truncation};
 
+use super::call::Task;
 use super::queue::Queue;
 use super::{Call, RowOutput};
 
@@ -81,26 +82,31 @@ pub(crate) fn run(
     }
     while let Some((call, alone)) = queue.next(number) {
         let wide = if alone { wide.take() } else { None };
-        embed_next(queue, shared, &call, &mut encoder, wide);
+        let answer = embed_next(queue, shared, &call, &mut encoder, wide);
+        queue.finished();
+        if let Some((task, row)) = answer {
+            task.answer(row);
+        }
     }
 }
 
-fn embed_next(
+/// The next text of the call and its row; nothing if there is none that anybody waits for.
+fn embed_next<'a>(
     queue: &Queue,
     shared: &dyn EncodeText,
-    call: &Arc<Call>,
+    call: &'a Arc<Call>,
     own: &mut Option<Box<dyn Encoder>>,
     mut wide: Option<MutexGuard<'_, Option<Box<dyn Encoder>>>>,
-) {
+) -> Option<(Task<'a>, Result<RowOutput, Error>)> {
     let Some((task, last)) = call.next_task() else {
         queue.remove(call);
-        return;
+        return None;
     };
     if last {
         queue.remove(call);
     }
     if task.is_cancelled() {
-        return;
+        return None;
     }
     let is_wide = wide.is_some();
     let encoder = wide.as_deref_mut().unwrap_or(own);
@@ -110,27 +116,23 @@ fn embed_next(
                 *encoder = Some(new);
                 queue.worker_was_mended();
             }
-            Err(error) => return task.answer(Err(error)),
+            Err(error) => return Some((task, Err(error))),
         }
     }
-    let Some(model) = encoder.as_deref_mut() else {
-        return;
-    };
+    let model = encoder.as_deref_mut()?;
     let row = catch_unwind(AssertUnwindSafe(|| {
         shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| task.is_cancelled())
     }));
-    match row {
-        Ok(row) => task.answer(row),
-        Err(_) => {
-            // What the panic left behind can't be trusted. The next text gets a new model; the one on all threads
-            // is gone for good, since the threads do without it.
-            *encoder = None;
-            if !is_wide {
-                queue.worker_broke();
-            }
-            task.answer(Err(died()));
+    let row = row.unwrap_or_else(|_| {
+        // What the panic left behind can't be trusted. The next text gets a new model; the one on all threads is gone
+        // for good, since the threads do without it.
+        *encoder = None;
+        if !is_wide {
+            queue.worker_broke();
         }
-    }
+        Err(died())
+    });
+    Some((task, row))
 }
 
 fn open(shared: &dyn EncodeText) -> Result<Box<dyn Encoder>, Error> {
