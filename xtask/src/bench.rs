@@ -1,7 +1,7 @@
 //! `bench`: every benchmark, measured with the parts it needs, and one report of all.
 //!
-//! `targets` says what there is to measure and builds it, `pace` how long it may take. The report is made by the crate `embed-report`, so that its
-//! dependencies don't slow the other commands down.
+//! `targets` says what there is to measure and builds it, `pace` how long it may take. The report is made by the crate
+//! `embed-report`, so that its dependencies don't slow the other commands down.
 
 mod pace;
 mod targets;
@@ -228,6 +228,10 @@ pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usi
         println!("benches: the workspace has none");
         return Ok(0);
     }
+    // The rivals' own lock file knows our crates' dependencies, and a run builds by it as it stands.
+    Cmd::cargo(&workspace.root)
+        .args(["update", "--workspace", "--locked", "--manifest-path", "benches/foreign/Cargo.toml"])
+        .run()?;
     // The whole workspace in one call: by package, cargo would choose other features for the
     // dependencies than the tests did, and compile them once more.
     Cmd::cargo(&workspace.root)
