@@ -239,7 +239,10 @@ fn fuzz(run: &mut Run<'_>) -> Result<String> {
         .args(["check", "--locked", "--manifest-path", "crates/embed-gateway/fuzz/Cargo.toml"])
         .envs([("CARGO_TARGET_DIR", target)])
         .run()
-        .context("libfuzzer-sys needs a C++ compiler; `.ci/run --tools-only` installs one")?;
+        .context(
+            "libfuzzer-sys needs a C++ compiler, which `.ci/run --tools-only` installs; an old lock file is \
+             mended by `cargo update --workspace --manifest-path crates/embed-gateway/fuzz/Cargo.toml`",
+        )?;
     Ok(String::new())
 }
 
