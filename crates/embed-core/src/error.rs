@@ -15,8 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `Display` gives the message and its context, not the source; print the chain of
 /// [`source`](std::error::Error::source) for the rest.
-#[derive(Clone, thiserror::Error)]
-#[error(transparent)]
+#[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
 }
@@ -67,7 +66,7 @@ pub enum Retry {
     Exhausted,
 }
 
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -147,6 +146,19 @@ impl Error {
     }
 }
 
+// By hand: `thiserror` would give the `Arc` around the source, which can't be taken for what it holds.
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
 impl fmt::Display for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -209,7 +221,8 @@ mod tests {
             .with_source(std::io::Error::other("hidden"));
         assert_eq!(error.to_string(), "the model file is corrupt (file: model.onnx, bytes: 12)");
         assert_eq!(error.message(), "the model file is corrupt");
-        assert_eq!(StdError::source(&error).unwrap().to_string(), "hidden");
+        let source = StdError::source(&error).unwrap();
+        assert_eq!(source.downcast_ref::<std::io::Error>().unwrap().to_string(), "hidden");
     }
 
     #[test]
