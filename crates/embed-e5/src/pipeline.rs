@@ -86,13 +86,13 @@ impl EncodeText for Pipeline {
         self.encoder(NonZeroUsize::MIN)
     }
 
-    fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>> {
+    fn open_wide(&self) -> Option<Box<dyn Encoder>> {
         match self.precision {
             // OpenVINO has threads of its own.
             #[cfg(feature = "openvino")]
             Precision::Bf16 => None,
             Precision::Int8 | Precision::F32 | Precision::Mixed => {
-                Some(self.encoder(self.threads.min(MOST_WIDE_THREADS)))
+                self.encoder(self.threads.min(MOST_WIDE_THREADS)).ok()
             }
         }
     }

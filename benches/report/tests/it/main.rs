@@ -53,6 +53,15 @@ fn times_of_criterion_become_throughputs_where_the_catalogue_says_so() {
 }
 
 #[test]
+fn what_criterion_measured_is_held_against_the_promises_of_the_catalogue() {
+    let report = sample();
+    let figures = &report.suite("detection/English query").unwrap().figures;
+    let ours = figures.iter().find(|figure| figure.name == "embed-router").unwrap();
+    let [promise] = &ours.promises[..] else { panic!("{:?}", ours.promises) };
+    assert!(promise.met && promise.text.contains("of whatlang"), "{promise:?}");
+}
+
+#[test]
 fn what_criterion_measured_before_the_run_is_left_out() {
     let figures = criterion::read(&sample_folder().join("criterion"), SystemTime::now()).unwrap();
     assert!(figures.is_empty());

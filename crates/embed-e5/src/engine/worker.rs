@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use embed_core::{Error, ErrorKind, Role, Truncation};
 
@@ -21,8 +21,9 @@ pub(crate) trait EncodeText: Send + Sync {
     /// A new model for a thread.
     fn open(&self) -> Result<Box<dyn Encoder>, Error>;
 
-    /// A new model that runs on all threads and gives the same vectors to the bit; `None` if there is no such.
-    fn open_wide(&self) -> Option<Result<Box<dyn Encoder>, Error>>;
+    /// A new model that runs on all threads and gives the same vectors to the bit; `None` where there is no
+    /// such, or it can't be opened.
+    fn open_wide(&self) -> Option<Box<dyn Encoder>>;
 
     /// Embeds one text. `cancelled` is asked between runs.
     fn encode_text(
@@ -43,19 +44,13 @@ pub(crate) struct Wide(Mutex<Option<Box<dyn Encoder>>>);
 impl Wide {
     /// The model, if it is there and nobody uses it.
     fn take(&self) -> Option<MutexGuard<'_, Option<Box<dyn Encoder>>>> {
-        let guard = match self.0.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        guard.is_some().then_some(guard)
+        self.0.try_lock().ok().filter(|wide| wide.is_some())
     }
 
     fn open(&self, shared: &dyn EncodeText) {
         let wide = catch_unwind(AssertUnwindSafe(|| shared.open_wide())).ok().flatten();
-        if let (Some(Ok(wide)), Ok(mut guard)) = (wide, self.0.try_lock()) {
-            *guard = Some(wide);
-        }
+        // Waits for a thread that looks just now whether there is one.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wide;
     }
 }
 

@@ -14,7 +14,7 @@ const GATHERED: Duration = Duration::from_millis(10);
 /// Bytes that wait at most, about six thousand lines; then whoever adds one writes them all, and waits for it.
 const MOST: usize = 1 << 20;
 
-/// Where lines are written to. Cheap to clone; all clones are one place.
+/// Where lines are written to.
 ///
 /// Warnings and errors are written at once, with all that was said before them.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Lines<W> {
 
 /// Writes what is left when it is dropped; what is said later is written at once.
 #[derive(Debug)]
-pub(super) struct LastLines<W: Write>(Lines<W>);
+pub(super) struct LastLines<W: Write>(Arc<Shared<W>>);
 
 #[derive(Debug)]
 struct Shared<W> {
@@ -73,8 +73,7 @@ impl<W: Write + Send + 'static> Lines<W> {
                 let _ = tokio::task::spawn_blocking(move || writing.write_out()).await;
             }
         });
-        let lines = Self { shared };
-        (lines.clone(), LastLines(lines))
+        (Self { shared: Arc::clone(&shared) }, LastLines(shared))
     }
 }
 
@@ -107,16 +106,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<W> Clone for Lines<W> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
 impl<W: Write> Drop for LastLines<W> {
     fn drop(&mut self) {
-        lock(&self.0.shared.waiting).at_once = true;
-        self.0.shared.write_out();
+        lock(&self.0.waiting).at_once = true;
+        self.0.write_out();
     }
 }
 
