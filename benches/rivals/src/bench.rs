@@ -201,7 +201,9 @@ impl Bench {
             let mut command = Command::new(cargo);
             command.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
             // The target folder of who runs us is none of its business.
-            run(command.arg("--target-dir").arg(&target).env_remove("CARGO_TARGET_DIR"))?;
+            command.arg("--target-dir").arg(&target).env_remove("CARGO_TARGET_DIR");
+            // Else a quick run would measure the program of an earlier build.
+            run(&mut command).inspect_err(|_| drop(fs::remove_file(&program)))?;
         }
         ensure!(program.is_file(), "not built: {NOT_NOW}");
         Ok(program)

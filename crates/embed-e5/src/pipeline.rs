@@ -97,32 +97,62 @@ impl EncodeText for Pipeline {
         }
     }
 
-    fn encode_text(
-        &self,
-        encoder: &mut dyn Encoder,
-        text: &str,
-        role: Role,
-        truncation: Truncation,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<RowOutput, Error> {
+    fn tokenise(&self, text: &str, role: Role, truncation: Truncation) -> Result<TokenisedText, Error> {
         let tokenizer = self
             .tokenizer
             .get()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded"))?;
-        let tokenised = tokenizer.tokenise(text, role, truncation)?;
-        let mut sum = vec![0.0_f64; self.dimension];
-        for window in &tokenised.windows {
-            if cancelled() {
-                return Err(Error::new(ErrorKind::Timeout, "the caller went away"));
+        tokenizer.tokenise(text, role, truncation)
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut dyn Encoder,
+        texts: &[(&str, &TokenisedText)],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<RowOutput>, Error> {
+        if cancelled() {
+            return Err(went_away());
+        }
+        let sums = match texts {
+            [(_, text)] if text.windows.len() > 1 => vec![self.sum_of_windows(encoder, text, cancelled)?],
+            _ => {
+                let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
+                encoder.encode(&ids)?
             }
-            let mean = encoder.encode(&window.ids)?;
-            for (sum, value) in sum.iter_mut().zip(mean) {
-                *sum += f64::from(value) * window.weight as f64;
+        };
+        let row = |(mut vector, &(text, tokenised)): (Vec<f32>, &(&str, &TokenisedText))| {
+            vector::normalise(&mut vector);
+            self.counters.count(text, tokenised);
+            RowOutput { vector, tokens: tokenised.tokens }
+        };
+        Ok(sums.into_iter().zip(texts).map(row).collect())
+    }
+}
+
+impl Pipeline {
+    /// The means of the windows of a text, each as often as it has tokens.
+    fn sum_of_windows(
+        &self,
+        encoder: &mut dyn Encoder,
+        text: &TokenisedText,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<f32>, Error> {
+        let mut sum = vec![0.0_f64; self.dimension];
+        for window in &text.windows {
+            if cancelled() {
+                return Err(went_away());
+            }
+            for mean in encoder.encode(&[&window.ids])? {
+                for (sum, value) in sum.iter_mut().zip(mean) {
+                    *sum += f64::from(value) * window.weight as f64;
+                }
             }
         }
-        let mut vector: Vec<_> = sum.into_iter().map(|value| value as f32).collect();
-        vector::normalise(&mut vector);
-        self.counters.count(text, &tokenised);
-        Ok(RowOutput { vector, tokens: tokenised.tokens })
+        Ok(sum.into_iter().map(|value| value as f32).collect())
     }
+}
+
+fn went_away() -> Error {
+    Error::new(ErrorKind::Timeout, "the caller went away")
 }

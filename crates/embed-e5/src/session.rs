@@ -1,5 +1,6 @@
 //! One ONNX Runtime session and the shape of the model behind it.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -12,10 +13,11 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorRef};
 
 use crate::Precision;
+use crate::assets::INDEPENDENT_ROWS;
 use crate::engine::Encoder;
 use crate::runtime::runtime_error;
 
-/// A session that embeds one text a run, on one thread or more; the vector is the same to the bit.
+/// A session, on one thread or more; the vectors are the same to the bit.
 ///
 /// It takes the graphs that this project writes (output `pooled`) and the usual exports of the family
 /// (inputs `attention_mask` and `token_type_ids` too, output `last_hidden_state`), whose mean it takes here.
@@ -23,6 +25,7 @@ pub(crate) struct OrtEncoder {
     session: Session,
     inputs: Vec<Input>,
     dimension: usize,
+    rows_are_independent: bool,
 }
 
 /// What is fed for each token.
@@ -59,7 +62,9 @@ impl OrtEncoder {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { session, inputs, dimension })
+        let says = |key| session.metadata().ok().and_then(|metadata| metadata.custom(key));
+        let rows_are_independent = says(INDEPENDENT_ROWS).is_some();
+        Ok(Self { session, inputs, dimension, rows_are_independent })
     }
 
     fn session(
@@ -97,9 +102,14 @@ impl OrtEncoder {
 }
 
 impl Encoder for OrtEncoder {
-    fn encode(&mut self, ids: &[i64]) -> Result<Vec<f32>, Error> {
+    fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error> {
         let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
-        let shape = [1, ids.len()];
+        let together = match texts {
+            [text] => Cow::Borrowed(*text),
+            _ => Cow::Owned(texts.concat()),
+        };
+        let ids: &[i64] = &together;
+        let shape = [texts.len(), ids.len() / texts.len().max(1)];
         let constant = |value| Tensor::from_array((shape, vec![value; ids.len()])).map(Into::into);
         let inputs = self
             .inputs
@@ -112,8 +122,12 @@ impl Encoder for OrtEncoder {
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
-        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        mean_over_tokens(shape, values, ids.len(), self.dimension)
+        let (dims, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        means_over_tokens(dims, values, shape, self.dimension)
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        self.rows_are_independent
     }
 }
 
@@ -149,26 +163,34 @@ fn products_saturate() -> bool {
     }
 }
 
-/// The mean over the tokens, from either form of output.
-fn mean_over_tokens(
-    shape: &[i64],
+/// The mean over the tokens of each text, from either form of output.
+fn means_over_tokens(
+    dims: &[i64],
     values: &[f32],
-    tokens: usize,
+    [texts, tokens]: [usize; 2],
     dimension: usize,
-) -> Result<Vec<f32>, Error> {
-    match *shape {
-        [1, width] if width == dimension as i64 => Ok(values.to_vec()),
-        [1, rows, width] if rows == tokens as i64 && width == dimension as i64 => {
-            let mut mean = vec![0.0; dimension];
-            for row in values.chunks_exact(dimension) {
-                for (sum, value) in mean.iter_mut().zip(row) {
-                    *sum += value / tokens as f32;
+) -> Result<Vec<Vec<f32>>, Error> {
+    let [of_texts, of_tokens, of_numbers] = [texts, tokens, dimension].map(|size| i64::try_from(size).ok());
+    match *dims {
+        [rows, width] if Some(rows) == of_texts && Some(width) == of_numbers => {
+            Ok(values.chunks_exact(dimension).map(<[f32]>::to_vec).collect())
+        }
+        [rows, places, width]
+            if Some(rows) == of_texts && Some(places) == of_tokens && Some(width) == of_numbers =>
+        {
+            let mean = |states: &[f32]| {
+                let mut mean = vec![0.0; dimension];
+                for state in states.chunks_exact(dimension) {
+                    for (sum, value) in mean.iter_mut().zip(state) {
+                        *sum += value / tokens as f32;
+                    }
                 }
-            }
-            Ok(mean)
+                mean
+            };
+            Ok(values.chunks_exact(tokens * dimension).map(mean).collect())
         }
         _ => Err(Error::new(ErrorKind::DimensionMismatch, "the model gives another shape than its profile")
             .with_context("expected width", dimension)
-            .with_context("got", format!("{shape:?}"))),
+            .with_context("got", format!("{dims:?}"))),
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         throughput(bench, report, &mut field, ("e5/paragraphs-english", &english), &Cosines::new())?;
     }
     tune(bench, report, &mut field, Workload::Long)?;
-    let long = bench.workloads.take(Workload::Long, size.pick(16, 3, 2), &bench.run)?;
+    let long = bench.workloads.take(Workload::Long, size.pick(16, 4, 2), &bench.run)?;
     throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())
 }
 

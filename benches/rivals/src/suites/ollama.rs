@@ -21,7 +21,7 @@ const TWO: &str = "ollama/two-servers";
 const VERSION: &str = "0.5.4";
 const HOST_VARIABLE: &str = "OLLAMA_HOST";
 const OURS: &str = "embed-ollama";
-const LIMIT: &str = "the server itself";
+const LIMIT: &str = "one request at a time, kept connection";
 const SEQUENTIAL: &str = "reqwest, sequential";
 const ONE_SERVER: &str = "embed-ollama, one server";
 

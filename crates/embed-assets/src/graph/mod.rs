@@ -2,8 +2,9 @@
 //!
 //! The input is `input_ids` (i64, `[batch, sequence]`), the output `pooled` (f32, `[batch, hidden]`): the mean
 //! over all tokens of a text, not yet divided by its norm. There is no attention mask: a text runs alone, or
-//! with others of exactly as many tokens. In 8 bits the scale of an activation is taken over the whole batch,
-//! so there only a text that runs alone has a vector of its own.
+//! with others of exactly as many tokens. Its vector is the same to the bit either way, and the model says so
+//! ([`INDEPENDENT_ROWS`]), but for 8-bit products without ranges in a smoothing table: there the scale of an
+//! activation is taken over the whole batch.
 //! Beside `model.onnx` lies `model.onnx_data` with all large constants; the model holds the SHA-256 of it,
 //! so a digest of the model is one of the weights too. The same weights and options give the same bytes on
 //! every machine.
@@ -20,9 +21,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
+use embed_e5::assets::INDEPENDENT_ROWS;
 use prost::Message as _;
 
-pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
+pub use smooth::{LayerMaxima, LayerRanges, LayerSmoothing, OUTLIERS, Range, STRENGTH, Smoothing};
 
 use crate::weights::EncoderWeights;
 use encoder::Network;
@@ -78,6 +80,18 @@ pub struct GraphOptions<'a> {
     pub profile: &'a str,
     /// Where the weights come from, for its metadata.
     pub source: &'a str,
+}
+
+impl GraphOptions<'_> {
+    /// Whether each text of a batch gets the vector that it has alone.
+    fn rows_are_independent(&self) -> bool {
+        match self.precision {
+            Precision::Int8 => self.smoothing.is_some_and(Smoothing::has_ranges),
+            Precision::F32 => true,
+            // Mixed has products with a scale for each run; OpenVINO compiles a graph for each shape.
+            Precision::Mixed | Precision::Bf16 => false,
+        }
+    }
 }
 
 /// The files that were written.
@@ -152,18 +166,22 @@ fn write_data(
         domain: Some(domain.to_owned()),
         version: Some(version),
     };
+    let mut metadata = vec![
+        StringStringEntryProto::new("embed.format", MODEL_FORMAT),
+        StringStringEntryProto::new("embed.precision", options.precision.as_str()),
+        StringStringEntryProto::new("embed.source", options.source),
+        StringStringEntryProto::new("embed.profile", options.profile),
+        StringStringEntryProto::new("embed.data_sha256", digest),
+    ];
+    if options.rows_are_independent() {
+        metadata.push(StringStringEntryProto::new(INDEPENDENT_ROWS, "true"));
+    }
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: Some(PRODUCER.to_owned()),
         graph: Some(graph),
         opset_import: vec![set("", OPSET), set(CONTRIB, CONTRIB_OPSET)],
-        metadata_props: vec![
-            StringStringEntryProto::new("embed.format", MODEL_FORMAT),
-            StringStringEntryProto::new("embed.precision", options.precision.as_str()),
-            StringStringEntryProto::new("embed.source", options.source),
-            StringStringEntryProto::new("embed.profile", options.profile),
-            StringStringEntryProto::new("embed.data_sha256", digest),
-        ],
+        metadata_props: metadata,
     })
 }
 

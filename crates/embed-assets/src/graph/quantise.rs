@@ -1,5 +1,6 @@
 //! Weights in fewer bits: 8-bit matrices with one scale for each output, and the forms of the word table.
 
+use super::smooth::Range;
 use crate::weights::{Format, Linear, Matrix, Q4_BLOCK_VALUES};
 
 /// The largest value of a symmetric 8-bit weight. −128 stays unused, so that a weight and its negative are
@@ -134,6 +135,12 @@ pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, 
 fn scale_of(largest: f32) -> f32 {
     let scale = largest / LARGEST;
     if scale.is_normal() { scale } else { 1.0 }
+}
+
+/// The scale of an activation in this range, and the 8-bit number that stands for zero.
+pub(super) fn scale_and_zero(range: Range) -> (f32, u8) {
+    let scale = (range.high - range.low) / f32::from(u8::MAX);
+    (scale, (-range.low / scale).round_ties_even() as u8)
 }
 
 /// The nearest 8-bit weight, as the byte that stands for it.

@@ -1,8 +1,8 @@
-//! Worker threads, each with a model of its own, fed one text at a time.
+//! Worker threads, each with a model of its own.
 //!
-//! A text runs alone: with activations quantised on the fly, padding or a neighbour would change its
-//! vector, and a batch of unequal lengths costs more in padding than it gains. What a batch is good for
-//! elsewhere, keeping every core busy, the threads do here.
+//! Nothing is padded: a text runs alone or with others of exactly as many tokens, whoever asked for them, and only if
+//! the model says that its vector is the same to the bit either way. Keeping every core busy, which a batch is good
+//! for elsewhere, the threads do here; a shared run is for short texts, whose products are too small alone.
 //!
 //! A text that comes alone, while no thread has anything to do, runs on all cores at once, in a model that is there
 //! for this: its vector is the same to the bit.

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use embed_core::{EmbedRequest, ErrorKind, Role, TokenCount, Truncation};
 
 use super::*;
+use crate::tokenizer::{TokenisedText, Window};
 
 /// An encoder that does what the text says: `panic` panics, `wait` waits for the test, everything else is
-/// noted.
+/// noted. A text has as many tokens as bytes, and they are its ids.
 struct Script {
     opened: AtomicUsize,
     /// Models that open before the next ones fail.
@@ -19,6 +20,8 @@ struct Script {
     noted: Mutex<Vec<String>>,
     /// What is opened as the model on all threads, if anything.
     wide: Mutex<Option<Box<dyn Encoder>>>,
+    /// Whether texts of equal length may share a run.
+    share: bool,
 }
 
 /// The test's ends of the script's channels.
@@ -29,11 +32,17 @@ struct Hand {
 }
 
 /// A model of a thread's own.
-struct Own;
+struct Own {
+    share: bool,
+}
 
 impl Encoder for Own {
-    fn encode(&mut self, _ids: &[i64]) -> Result<Vec<f32>, Error> {
-        Ok(vec![1.0])
+    fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error> {
+        Ok(vec![vec![1.0]; texts.len()])
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        self.share
     }
 }
 
@@ -44,10 +53,14 @@ struct OnAll {
 }
 
 impl Encoder for OnAll {
-    fn encode(&mut self, _ids: &[i64]) -> Result<Vec<f32>, Error> {
+    fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error> {
         self.uses.fetch_add(1, Ordering::SeqCst);
         assert!(!self.panics, "as the test says");
-        Ok(vec![2.0])
+        Ok(vec![vec![2.0]; texts.len()])
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        true
     }
 }
 
@@ -56,36 +69,54 @@ impl EncodeText for Script {
         if self.opened.fetch_add(1, Ordering::SeqCst) >= self.opens.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Config, "no model"));
         }
-        Ok(Box::new(Own))
+        Ok(Box::new(Own { share: self.share }))
     }
 
     fn open_wide(&self) -> Option<Box<dyn Encoder>> {
         self.wide.lock().unwrap().take()
     }
 
-    fn encode_text(
+    fn tokenise(&self, text: &str, _role: Role, _truncation: Truncation) -> Result<TokenisedText, Error> {
+        if text == "no token" {
+            return Err(Error::new(ErrorKind::InvalidInput, "as the script says"));
+        }
+        let ids = text.bytes().map(i64::from).collect();
+        let tokens = TokenCount { used: text.len(), total: text.len() };
+        Ok(TokenisedText { windows: vec![Window { ids, weight: 1 }], tokens })
+    }
+
+    fn encode(
         &self,
         encoder: &mut dyn Encoder,
-        text: &str,
-        _role: Role,
-        _truncation: Truncation,
+        texts: &[(&str, &TokenisedText)],
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<RowOutput, Error> {
-        assert!(text != "panic", "as the script says");
-        if text.starts_with("wait") {
+    ) -> Result<Vec<RowOutput>, Error> {
+        let names: Vec<_> = texts.iter().map(|(text, _)| *text).collect();
+        assert!(!names.contains(&"panic"), "as the script says");
+        if names.iter().any(|text| text.starts_with("wait")) {
             self.entered.lock().unwrap().send(()).unwrap();
             self.release.lock().unwrap().recv().unwrap();
         }
         if !cancelled() {
-            self.noted.lock().unwrap().push(text.to_owned());
+            self.noted.lock().unwrap().push(names.join("+"));
         }
-        let vector = encoder.encode(&[])?;
-        Ok(RowOutput { vector, tokens: TokenCount { used: text.len(), total: text.len() } })
+        let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
+        let row = |(vector, (_, text)): (Vec<f32>, &(&str, &TokenisedText))| RowOutput {
+            vector,
+            tokens: text.tokens,
+        };
+        Ok(encoder.encode(&ids)?.into_iter().zip(texts).map(row).collect())
     }
 }
 
 fn engine(threads: usize, max_waiting_calls: usize, opens: usize) -> (Result<Engine, Error>, Hand) {
-    engine_with(threads, max_waiting_calls, opens, None)
+    engine_with(threads, max_waiting_calls, opens, None, false)
+}
+
+/// An engine whose texts share runs.
+fn sharing(threads: usize) -> (Engine, Hand) {
+    let (engine, hand) = engine_with(threads, 8, 99, None, true);
+    (engine.unwrap(), hand)
 }
 
 fn engine_with(
@@ -93,6 +124,7 @@ fn engine_with(
     max_waiting_calls: usize,
     opens: usize,
     wide: Option<Box<dyn Encoder>>,
+    share: bool,
 ) -> (Result<Engine, Error>, Hand) {
     let (entered_sender, entered) = channel();
     let (release, release_receiver) = channel();
@@ -103,6 +135,7 @@ fn engine_with(
         release: Mutex::new(release_receiver),
         noted: Mutex::default(),
         wide: Mutex::new(wide),
+        share,
     });
     let threads = NonZeroUsize::new(threads).unwrap();
     let engine = Engine::start(threads, max_waiting_calls, Arc::clone(&script) as _);
@@ -190,6 +223,71 @@ fn long_texts_go_first_and_rows_keep_their_places() {
     assert_eq!(lengths, [1, 4, 2]);
 }
 
+/// The runs after the one that the test held up.
+fn later(hand: &Hand) -> Vec<String> {
+    hand.script.noted.lock().unwrap().split_off(1)
+}
+
+#[test]
+fn texts_of_equal_length_share_a_run_whoever_asked_for_them() {
+    let (engine, hand) = sharing(1);
+    let first = submit(&engine, &["wait for the others"]).unwrap();
+    hand.entered.recv().unwrap();
+    let calls = [
+        submit(&engine, &["aa", "b", "cc"]).unwrap(),
+        submit(&engine, &["dd"]).unwrap(),
+        submit(&engine, &["e", "no token"]).unwrap(),
+    ];
+    hand.release.send(()).unwrap();
+    wait_for(first);
+    let [of_three, of_one, of_two] = calls.map(wait_for);
+    assert_eq!(later(&hand), ["aa+cc+dd", "e+b"]);
+    let lengths: Vec<_> = of_three.iter().map(|row| row.as_ref().unwrap().tokens.used).collect();
+    assert_eq!(lengths, [2, 1, 2], "rows keep their places");
+    assert_eq!(of_one[0].as_ref().unwrap().tokens.used, 2);
+    assert_eq!(of_two[1].as_ref().unwrap_err().kind(), ErrorKind::InvalidInput);
+    of_two[0].as_ref().unwrap();
+}
+
+/// The sizes of the runs in which two threads embed the text so many times.
+fn runs_of(text: &str, times: usize) -> Vec<usize> {
+    let (engine, hand) = sharing(2);
+    let first = submit(&engine, &["wait", "wait"]).unwrap();
+    // Two texts on two threads: each has one.
+    hand.entered.recv().unwrap();
+    hand.entered.recv().unwrap();
+    let call = submit(&engine, &vec![text; times]).unwrap();
+    hand.release.send(()).unwrap();
+    hand.release.send(()).unwrap();
+    wait_for(first);
+    wait_for(call);
+    let noted = hand.script.noted.lock().unwrap();
+    noted.iter().filter(|run| run.starts_with(text)).map(|run| run.split('+').count()).collect()
+}
+
+#[test]
+fn a_run_is_short_and_leaves_the_other_threads_their_share() {
+    assert_eq!(runs_of(&"x".repeat(80), 8), [2, 2, 2, 1, 1], "192 tokens, then the share");
+    assert_eq!(runs_of("y", 4), [2, 1, 1], "half of what waits, for each of two");
+}
+
+#[test]
+fn a_text_that_panics_spoils_no_other_of_its_run() {
+    let (engine, hand) = sharing(1);
+    let first = submit(&engine, &["wait for the others"]).unwrap();
+    hand.entered.recv().unwrap();
+    let call = submit(&engine, &["12345", "panic", "abcde"]).unwrap();
+    hand.release.send(()).unwrap();
+    wait_for(first);
+    let rows = wait_for(call);
+    assert_eq!(rows[1].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+    for good in [&rows[0], &rows[2]] {
+        good.as_ref().unwrap();
+    }
+    assert_eq!(later(&hand), ["12345", "abcde"], "each alone");
+    assert_eq!(hand.script.opened.load(Ordering::SeqCst), 3, "the model was opened after each panic");
+}
+
 #[test]
 fn a_full_queue_is_overloaded_and_empties() {
     let (engine, hand) = engine(1, 1, 99);
@@ -218,7 +316,7 @@ fn a_call_without_texts_is_done() {
 fn wide_engine(panics: bool) -> (Engine, Hand, Arc<AtomicUsize>) {
     let uses = Arc::new(AtomicUsize::new(0));
     let wide = OnAll { uses: Arc::clone(&uses), panics };
-    let (engine, hand) = engine_with(2, 8, 99, Some(Box::new(wide)));
+    let (engine, hand) = engine_with(2, 8, 99, Some(Box::new(wide)), true);
     (engine.unwrap(), hand, uses)
 }
 

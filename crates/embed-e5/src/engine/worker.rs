@@ -2,18 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use embed_core::{Error, ErrorKind, Role, Truncation};
 
+use super::RowOutput;
 use super::call::Task;
 use super::queue::Queue;
-use super::{Call, RowOutput};
+use crate::tokenizer::TokenisedText;
 
 /// A model that one thread uses at a time.
 pub(crate) trait Encoder: Send {
-    /// The mean of the token vectors of one sequence of ids, special tokens included.
-    fn encode(&mut self, ids: &[i64]) -> Result<Vec<f32>, Error>;
+    /// The means of the token vectors of sequences of equally many ids, special tokens included.
+    fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Whether a text has the same vector with others in its run as it has alone. If not, it always runs alone.
+    fn rows_are_independent(&self) -> bool;
 }
 
 /// What the threads share: how to get a model, and how to embed a text with it.
@@ -25,15 +29,17 @@ pub(crate) trait EncodeText: Send + Sync {
     /// such, or it can't be opened.
     fn open_wide(&self) -> Option<Box<dyn Encoder>>;
 
-    /// Embeds one text. `cancelled` is asked between runs.
-    fn encode_text(
+    /// The tokens of a text.
+    fn tokenise(&self, text: &str, role: Role, truncation: Truncation) -> Result<TokenisedText, Error>;
+
+    /// Embeds one text, or several of one window each and equally many tokens, in one run. `cancelled` is asked between
+    /// runs.
+    fn encode(
         &self,
         encoder: &mut dyn Encoder,
-        text: &str,
-        role: Role,
-        truncation: Truncation,
+        texts: &[(&str, &TokenisedText)],
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<RowOutput, Error>;
+    ) -> Result<Vec<RowOutput>, Error>;
 }
 
 /// The model on all threads, for a text that comes alone: whoever has it uses every core. It is opened after the
@@ -75,66 +81,91 @@ pub(crate) fn run(
     if number == 0 && queue.workers() > 1 {
         wide.open(shared);
     }
-    while let Some((call, alone)) = queue.next(number) {
-        let wide = if alone { wide.take() } else { None };
-        let answer = embed_next(queue, shared, &call, &mut encoder, wide);
+    loop {
+        let share = encoder.as_ref().is_some_and(|model| model.rows_are_independent()).then_some(shared);
+        let Some(run) = queue.next(number, share) else { return };
+        let tasks: Vec<_> = run.tasks.into_iter().filter(|task| !task.is_cancelled()).collect();
+        let rows = match if run.alone { wide.take() } else { None } {
+            Some(mut wide) => encode(shared, tasks, &mut wide, || ()),
+            None => encode_own(queue, shared, tasks, &mut encoder),
+        };
         queue.finished();
-        if let Some((task, row)) = answer {
-            task.answer(row);
-        }
+        rows.into_iter().for_each(|(task, row)| task.answer(row));
     }
 }
 
-/// The next text of the call and its row; nothing if there is none that anybody waits for.
-fn embed_next<'a>(
+/// Texts with their rows.
+type Answers = Vec<(Task, Result<RowOutput, Error>)>;
+
+/// The rows of the texts, by the thread's own model, which is opened anew if it broke.
+fn encode_own(
     queue: &Queue,
     shared: &dyn EncodeText,
-    call: &'a Arc<Call>,
+    tasks: Vec<Task>,
     own: &mut Option<Box<dyn Encoder>>,
-    mut wide: Option<MutexGuard<'_, Option<Box<dyn Encoder>>>>,
-) -> Option<(Task<'a>, Result<RowOutput, Error>)> {
-    let Some((task, last)) = call.next_task() else {
-        queue.remove(call);
-        return None;
-    };
-    if last {
-        queue.remove(call);
-    }
-    if task.is_cancelled() {
-        return None;
-    }
-    let is_wide = wide.is_some();
-    let encoder = wide.as_deref_mut().unwrap_or(own);
-    if encoder.is_none() {
+) -> Answers {
+    if own.is_none() {
         match open(shared) {
             Ok(new) => {
-                *encoder = Some(new);
+                *own = Some(new);
                 queue.worker_was_mended();
             }
-            Err(error) => return Some((task, Err(error))),
+            Err(error) => return tasks.into_iter().map(|task| (task, Err(error.clone()))).collect(),
         }
     }
-    let model = encoder.as_deref_mut()?;
-    let row = catch_unwind(AssertUnwindSafe(|| {
-        shared.encode_text(model, task.text(), task.role(), task.truncation(), &|| task.is_cancelled())
-    }));
-    let row = row.unwrap_or_else(|_| {
-        // What the panic left behind can't be trusted. The next text gets a new model; the one on all threads is gone
-        // for good, since the threads do without it.
-        *encoder = None;
-        if !is_wide {
-            queue.worker_broke();
-        }
+    let together = tasks.len();
+    let answers = encode(shared, tasks, own, || queue.worker_broke());
+    if together < 2 || answers.iter().all(|(_, row)| row.is_ok()) {
+        return answers;
+    }
+    // One of them may have spoilt it for the others.
+    answers.into_iter().flat_map(|(task, _)| encode_own(queue, shared, vec![task], own)).collect()
+}
+
+/// The rows of the texts by this model, which is gone after a panic: what that left behind can't be trusted.
+fn encode(
+    shared: &dyn EncodeText,
+    mut tasks: Vec<Task>,
+    model: &mut Option<Box<dyn Encoder>>,
+    broke: impl FnOnce(),
+) -> Answers {
+    let Some(encoder) = model.as_deref_mut() else {
+        return tasks.into_iter().map(|task| (task, Err(died()))).collect();
+    };
+    let rows = catch_unwind(AssertUnwindSafe(|| encode_together(shared, &mut tasks, encoder)));
+    let rows = rows.unwrap_or_else(|_| {
+        *model = None;
+        broke();
         Err(died())
     });
-    Some((task, row))
+    match rows {
+        Ok(rows) => tasks.into_iter().zip(rows.into_iter().map(Ok)).collect(),
+        Err(error) => tasks.into_iter().map(|task| (task, Err(error.clone()))).collect(),
+    }
+}
+
+fn encode_together(
+    shared: &dyn EncodeText,
+    tasks: &mut [Task],
+    encoder: &mut dyn Encoder,
+) -> Result<Vec<RowOutput>, Error> {
+    for task in tasks.iter_mut() {
+        task.tokenise(shared)?;
+    }
+    let texts: Vec<_> =
+        tasks.iter().filter_map(|task| Some((task.text(), task.tokenised.as_ref()?))).collect();
+    let rows = shared.encode(encoder, &texts, &|| tasks.iter().all(Task::is_cancelled))?;
+    if rows.len() == tasks.len() {
+        return Ok(rows);
+    }
+    Err(Error::new(ErrorKind::Internal, "a run gave another number of rows than it has texts"))
 }
 
 fn open(shared: &dyn EncodeText) -> Result<Box<dyn Encoder>, Error> {
     catch_unwind(AssertUnwindSafe(|| shared.open())).unwrap_or_else(|_| Err(died()))
 }
 
-fn died() -> Error {
+pub(super) fn died() -> Error {
     Error::new(ErrorKind::Unavailable, "a worker of the engine panicked on this text and is being replaced")
         .temporary()
 }

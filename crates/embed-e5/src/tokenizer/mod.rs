@@ -67,6 +67,21 @@ pub(crate) struct Window {
     pub(crate) weight: usize,
 }
 
+impl TokenisedText {
+    /// The ids, if one run takes them all.
+    pub(crate) fn only_window(&self) -> Option<&[i64]> {
+        match &*self.windows {
+            [window] => Some(&window.ids),
+            _ => None,
+        }
+    }
+
+    /// Whether one run of so many tokens takes them all.
+    pub(crate) fn only_window_of(&self, tokens: usize) -> bool {
+        self.only_window().is_some_and(|ids| ids.len() == tokens)
+    }
+}
+
 impl TextTokenizer {
     pub(crate) fn open(path: &Path, max_tokens: usize, max_text_bytes: usize) -> Result<Self, Error> {
         let broken = |what: &str| {
