@@ -193,7 +193,7 @@ pub struct E5Figures {
     pub prefixed_texts: u64,
     /// Tokens that went through the model, without padding.
     pub tokens: u64,
-    /// Tokens of padding that went with them: 0 for an engine that runs each text alone.
+    /// Tokens of padding that went with them: 0 for an engine that pads nothing.
     pub padding: u64,
 }
 

@@ -397,7 +397,7 @@ catalogue! {
         E5_PREFIXED = counter("e5_prefixed_texts_total", "texts", &[],
             "Texts that already began with query: or passage:, a sign that a caller adds prefixes by hand");
         E5_PADDING = gauge("e5_padding_ratio", "ratio", &[],
-            "Share of the tokens run that were padding; 0 as long as the engine runs each text alone");
+            "Share of the tokens run that were padding; 0, since the engine pads nothing");
     }
 
     "Gateway and process":

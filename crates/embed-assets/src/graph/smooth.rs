@@ -1,8 +1,8 @@
 //! Where the activations of a model are large: what the 8-bit graph must know to stay accurate.
 //!
 //! An 8-bit product quantises a whole matrix of activations with one scale. The table fixes it by the range that
-//! texts reach: from text to text it differs by no more than 1.1 to 1.8 times, and with a fixed scale a text has
-//! the same vector whatever texts are in its run. What lies beyond the range counts as the end of it. Without
+//! texts reach, which differs little from text to text (data/README.md), and with a fixed scale a text has the
+//! same vector whatever texts are in its run. What lies beyond the range counts as the end of it. Without
 //! ranges the scale is taken of each run.
 //!
 //! One channel that is ten times as large as the others costs the others three of their eight bits. This family has

@@ -126,7 +126,7 @@ impl Queue {
     }
 
     fn choose(&self, share: Option<&dyn EncodeText>) -> Option<Run> {
-        let ahead = if share.is_some() { CALLS_AHEAD } else { usize::MAX };
+        let ahead = if share.is_some() { CALLS_AHEAD } else { 1 };
         let calls: Vec<_> = self.state().calls.iter().take(ahead).map(Arc::clone).collect();
         if let Some(shared) = share {
             let mut room = TOKENS_AT_A_TIME;
