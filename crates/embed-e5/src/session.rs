@@ -170,27 +170,23 @@ fn means_over_tokens(
     [texts, tokens]: [usize; 2],
     dimension: usize,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    let [of_texts, of_tokens, of_numbers] = [texts, tokens, dimension].map(|size| i64::try_from(size).ok());
-    match *dims {
-        [rows, width] if Some(rows) == of_texts && Some(width) == of_numbers => {
-            Ok(values.chunks_exact(dimension).map(<[f32]>::to_vec).collect())
-        }
-        [rows, places, width]
-            if Some(rows) == of_texts && Some(places) == of_tokens && Some(width) == of_numbers =>
-        {
-            let mean = |states: &[f32]| {
-                let mut mean = vec![0.0; dimension];
-                for state in states.chunks_exact(dimension) {
-                    for (sum, value) in mean.iter_mut().zip(state) {
-                        *sum += value / tokens as f32;
-                    }
-                }
-                mean
-            };
-            Ok(values.chunks_exact(tokens * dimension).map(mean).collect())
-        }
-        _ => Err(Error::new(ErrorKind::DimensionMismatch, "the model gives another shape than its profile")
-            .with_context("expected width", dimension)
-            .with_context("got", format!("{dims:?}"))),
+    let sizes: Vec<_> = dims.iter().filter_map(|&size| usize::try_from(size).ok()).collect();
+    if sizes == [texts, dimension] {
+        return Ok(values.chunks_exact(dimension).map(<[f32]>::to_vec).collect());
     }
+    if sizes == [texts, tokens, dimension] {
+        let mean = |states: &[f32]| {
+            let mut mean = vec![0.0; dimension];
+            for state in states.chunks_exact(dimension) {
+                for (sum, value) in mean.iter_mut().zip(state) {
+                    *sum += value / tokens as f32;
+                }
+            }
+            mean
+        };
+        return Ok(values.chunks_exact(tokens * dimension).map(mean).collect());
+    }
+    Err(Error::new(ErrorKind::DimensionMismatch, "the model gives another shape than its profile")
+        .with_context("expected width", dimension)
+        .with_context("got", format!("{dims:?}")))
 }

@@ -43,6 +43,9 @@ pub(super) struct Network<'a, W: Write> {
     options: &'a GraphOptions<'a>,
     /// The sizes of the input: tokens of each text, texts.
     sizes: Value,
+    /// The sizes of queries, keys and values side by side: head by head, and as rows.
+    joint_by_head: Value,
+    joint_rows: Value,
     /// Whether the texts have few tokens.
     short: Value,
 }
@@ -61,6 +64,8 @@ impl<'a, W: Write> Network<'a, W> {
             shape: weights.shape,
             options,
             sizes: Value::new(),
+            joint_by_head: Value::new(),
+            joint_rows: Value::new(),
             short: Value::new(),
         }
     }
@@ -91,6 +96,8 @@ impl<'a, W: Write> Network<'a, W> {
         let flat = self.graph.i64s(&[-1])?;
         let ids = self.graph.node("Reshape", [&turned, &flat], &[]);
         self.sizes = self.graph.node("Shape", [&turned], &[]);
+        self.joint_by_head = self.dims_by_place(&[3 * self.shape.heads, self.shape.head_width()])?;
+        self.joint_rows = self.dims_by_place(&[3 * self.shape.hidden])?;
         self.short = self.is_short()?;
         let words = self.words(&ids)?;
         let words = self.by_place(&words, &[self.shape.hidden])?;
@@ -228,8 +235,7 @@ impl<'a, W: Write> Network<'a, W> {
         }
         let flat = self.graph.i64s(&[-1, to_i64(self.shape.hidden)])?;
         let condition = self.short.clone();
-        let by_head = self.dims_by_place(&[3 * heads, width])?;
-        let by_text = self.dims_by_place(&[3 * self.shape.hidden])?;
+        let (by_head, as_rows) = (self.joint_by_head.clone(), self.joint_rows.clone());
         self.graph.choose(
             &condition,
             |graph| {
@@ -246,7 +252,7 @@ impl<'a, W: Write> Network<'a, W> {
                 Ok(graph.node("Reshape", [&context, &flat], &[]))
             },
             |graph| {
-                let joint = graph.node("Reshape", [&joint, &by_text], &[]);
+                let joint = graph.node("Reshape", [&joint, &as_rows], &[]);
                 let joint = swap_first(graph, &joint, 3);
                 let [query, key, value] = graph.split::<3>(&joint, 2);
                 let attributes = [

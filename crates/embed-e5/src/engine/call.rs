@@ -192,12 +192,11 @@ impl Task {
     }
 
     /// Tokenises the text if that wasn't done ahead.
-    pub(crate) fn tokenise(&mut self, shared: &dyn EncodeText) -> Result<&TokenisedText, Error> {
-        let text = match self.tokenised.take() {
-            Some(text) => text,
-            None => self.call.tokenise(self.place, shared)?,
-        };
-        Ok(self.tokenised.insert(text))
+    pub(crate) fn tokenise(&mut self, shared: &dyn EncodeText) -> Result<(), Error> {
+        if self.tokenised.is_none() {
+            self.tokenised = Some(self.call.tokenise(self.place, shared)?);
+        }
+        Ok(())
     }
 
     /// Whether nobody waits for the answer any more.

@@ -85,7 +85,9 @@ pub(crate) fn run(
         let share = encoder.as_ref().is_some_and(|model| model.rows_are_independent()).then_some(shared);
         let Some(run) = queue.next(number, share) else { return };
         let tasks: Vec<_> = run.tasks.into_iter().filter(|task| !task.is_cancelled()).collect();
-        let rows = match if run.alone { wide.take() } else { None } {
+        let wide = if run.alone { wide.take() } else { None };
+        let rows = match wide {
+            // If it panics it is gone for good: the threads do without it.
             Some(mut wide) => encode(shared, tasks, &mut wide, || ()),
             None => encode_own(queue, shared, tasks, &mut encoder),
         };
@@ -110,7 +112,7 @@ fn encode_own(
                 *own = Some(new);
                 queue.worker_was_mended();
             }
-            Err(error) => return tasks.into_iter().map(|task| (task, Err(error.clone()))).collect(),
+            Err(error) => return all_failed(tasks, &error),
         }
     }
     let together = tasks.len();
@@ -130,7 +132,7 @@ fn encode(
     broke: impl FnOnce(),
 ) -> Answers {
     let Some(encoder) = model.as_deref_mut() else {
-        return tasks.into_iter().map(|task| (task, Err(died()))).collect();
+        return all_failed(tasks, &died());
     };
     let rows = catch_unwind(AssertUnwindSafe(|| encode_together(shared, &mut tasks, encoder)));
     let rows = rows.unwrap_or_else(|_| {
@@ -140,8 +142,12 @@ fn encode(
     });
     match rows {
         Ok(rows) => tasks.into_iter().zip(rows.into_iter().map(Ok)).collect(),
-        Err(error) => tasks.into_iter().map(|task| (task, Err(error.clone()))).collect(),
+        Err(error) => all_failed(tasks, &error),
     }
+}
+
+fn all_failed(tasks: Vec<Task>, error: &Error) -> Answers {
+    tasks.into_iter().map(|task| (task, Err(error.clone()))).collect()
 }
 
 fn encode_together(
