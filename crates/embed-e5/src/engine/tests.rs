@@ -249,7 +249,8 @@ fn texts_of_equal_length_share_a_run_whoever_asked_for_them() {
     of_two[0].as_ref().unwrap();
 }
 
-/// The sizes of the runs in which two threads embed the text so many times.
+/// The sizes of the runs in which two threads embed the text so many times, the largest first: they are chosen one
+/// after the other and shrink, but the threads end them in any order.
 fn runs_of(text: &str, times: usize) -> Vec<usize> {
     let (engine, hand) = sharing(2);
     let first = submit(&engine, &["wait", "wait"]).unwrap();
@@ -262,7 +263,10 @@ fn runs_of(text: &str, times: usize) -> Vec<usize> {
     wait_for(first);
     wait_for(call);
     let noted = hand.script.noted.lock().unwrap();
-    noted.iter().filter(|run| run.starts_with(text)).map(|run| run.split('+').count()).collect()
+    let of_text = noted.iter().filter(|run| run.starts_with(text));
+    let mut sizes: Vec<_> = of_text.map(|run| run.split('+').count()).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes
 }
 
 #[test]
