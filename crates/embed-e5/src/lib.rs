@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod assets;
+pub mod operators;
 
 mod config;
 mod embedder;

@@ -1,6 +1,5 @@
 //! One ONNX Runtime session and the shape of the model behind it.
 
-use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -10,27 +9,33 @@ use ort::session::builder::GraphOptimizationLevel;
 #[cfg(feature = "openvino")]
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Tensor, TensorRef};
+use ort::value::Tensor;
 
 use crate::Precision;
-use crate::assets::INDEPENDENT_ROWS;
+use crate::assets::{LENGTHS, POSITIONS};
 use crate::engine::Encoder;
+use crate::operators;
 use crate::runtime::runtime_error;
 
 /// A session, on one thread or more; the vectors are the same to the bit.
 ///
-/// It takes the graphs that this project writes (output `pooled`) and the usual exports of the family
-/// (inputs `attention_mask` and `token_type_ids` too, output `last_hidden_state`), whose mean it takes here.
+/// It takes the graphs that this project writes, over the tokens of all texts in a row (inputs [`POSITIONS`] and
+/// [`LENGTHS`], output `pooled`), and the usual exports of the family over one text (inputs `attention_mask` and
+/// `token_type_ids`, output `last_hidden_state`), whose mean it takes here.
 pub(crate) struct OrtEncoder {
     session: Session,
     inputs: Vec<Input>,
     dimension: usize,
-    rows_are_independent: bool,
 }
 
 /// What is fed for each token.
+#[derive(PartialEq, Eq)]
 enum Input {
     Ids,
+    /// Its place in its text.
+    Positions,
+    /// For each text and not for each token: how many it has.
+    Lengths,
     /// One: nothing is padded, so every token counts.
     Mask,
     /// Zero: there is one segment.
@@ -53,6 +58,8 @@ impl OrtEncoder {
             .iter()
             .map(|input| match input.name() {
                 "input_ids" => Ok(Input::Ids),
+                POSITIONS => Ok(Input::Positions),
+                LENGTHS => Ok(Input::Lengths),
                 "attention_mask" => Ok(Input::Mask),
                 "token_type_ids" => Ok(Input::Types),
                 other => {
@@ -62,9 +69,7 @@ impl OrtEncoder {
                 }
             })
             .collect::<Result<_, _>>()?;
-        let says = |key| session.metadata().ok().and_then(|metadata| metadata.custom(key));
-        let rows_are_independent = says(INDEPENDENT_ROWS).is_some();
-        Ok(Self { session, inputs, dimension, rows_are_independent })
+        Ok(Self { session, inputs, dimension })
     }
 
     fn session(
@@ -87,9 +92,9 @@ impl OrtEncoder {
             // Every text has its own length, so a plan of the memory of the last run is of no use.
             .with_memory_pattern(false)
             .map_err(refused)?;
-        if products_saturate() {
-            builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
-        }
+        let domain = operators::domain(threads.get())
+            .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))?;
+        builder = builder.with_operators(domain).map_err(refused)?;
         match precision {
             #[cfg(feature = "openvino")]
             Precision::Bf16 => builder = with_openvino(builder)?,
@@ -104,30 +109,30 @@ impl OrtEncoder {
 impl Encoder for OrtEncoder {
     fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error> {
         let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
-        let together = match texts {
-            [text] => Cow::Borrowed(*text),
-            _ => Cow::Owned(texts.concat()),
-        };
-        let ids: &[i64] = &together;
-        let shape = [texts.len(), ids.len() / texts.len().max(1)];
-        let constant = |value| Tensor::from_array((shape, vec![value; ids.len()])).map(Into::into);
+        let ids = texts.concat();
+        let positions = || texts.iter().flat_map(|text| (0_i64..).take(text.len())).collect();
+        let lengths = || texts.iter().map(|text| i64::try_from(text.len()).unwrap_or(i64::MAX)).collect();
+        // The usual exports take a batch, here of one text.
+        let shape = if self.shares_runs() { vec![ids.len()] } else { vec![texts.len(), ids.len()] };
         let inputs = self
             .inputs
             .iter()
             .map(|input| match input {
-                Input::Ids => TensorRef::from_array_view((shape, ids)).map(SessionInputValue::from),
-                Input::Mask => constant(1_i64),
-                Input::Types => constant(0_i64),
+                Input::Ids => tensor(&shape, ids.clone()),
+                Input::Positions => tensor(&shape, positions()),
+                Input::Lengths => tensor(&[texts.len()], lengths()),
+                Input::Mask => tensor(&shape, vec![1; ids.len()]),
+                Input::Types => tensor(&shape, vec![0; ids.len()]),
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
         let (dims, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        means_over_tokens(dims, values, shape, self.dimension)
+        means_over_tokens(dims, values, [texts.len(), ids.len()], self.dimension)
     }
 
-    fn rows_are_independent(&self) -> bool {
-        self.rows_are_independent
+    fn shares_runs(&self) -> bool {
+        self.inputs.contains(&Input::Lengths)
     }
 }
 
@@ -150,17 +155,9 @@ fn with_openvino(builder: SessionBuilder) -> Result<SessionBuilder, Error> {
     })
 }
 
-/// Whether this processor adds products of 8-bit numbers in 16 bits, which overflow: x86 without VNNI. ONNX
-/// Runtime then takes a slower way that doesn't. Elsewhere the same setting would cost half the speed.
-fn products_saturate() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        !std::arch::is_x86_feature_detected!("avx512vnni") && !std::arch::is_x86_feature_detected!("avxvnni")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+/// Whole numbers as an input.
+fn tensor(shape: &[usize], values: Vec<i64>) -> Result<SessionInputValue<'static>, ort::Error> {
+    Tensor::from_array((shape.to_vec(), values)).map(Into::into)
 }
 
 /// The mean over the tokens of each text, from either form of output.

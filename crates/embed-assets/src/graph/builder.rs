@@ -6,13 +6,14 @@
 
 use std::io::{self, Write};
 
+use embed_e5::operators::DOMAIN as OWN_DOMAIN;
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
-    ATTRIBUTE_FLOAT, ATTRIBUTE_GRAPH, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_STRING, AttributeProto,
-    CONTRIB, EXTERNAL, ElementType, GraphProto, NodeProto, StringStringEntryProto, TensorProto,
-    TensorTypeProto, TypeProto, ValueInfoProto,
+    ATTRIBUTE_FLOAT, ATTRIBUTE_FLOATS, ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, EXTERNAL, ElementType,
+    GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
+use crate::weights::Matrix;
 
 /// Constants from this size on go to the data file.
 const EXTERNAL_FROM: usize = 1024;
@@ -28,8 +29,7 @@ pub(super) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
     Float(f32),
-    Text(&'static str),
-    Graph(GraphProto),
+    Floats(Vec<f32>),
 }
 
 /// A graph in the making.
@@ -64,17 +64,18 @@ impl<W: Write> GraphBuilder<W> {
         inputs: [&str; N],
         attributes: &[(&str, Attribute)],
     ) -> Value {
-        self.put(op, "", &inputs, 1, attributes).swap_remove(0)
+        self.put(op, "", &inputs, &[true], attributes).swap_remove(0)
     }
 
-    /// A node of ONNX Runtime's own operators with one output. An empty input is one that is left out.
-    pub(super) fn contrib<const N: usize>(
+    /// A node of the operators of `embed-e5`. Outputs that aren't wanted have an empty name.
+    pub(super) fn own(
         &mut self,
         op: &str,
-        inputs: [&str; N],
+        inputs: &[&str],
+        wanted: &[bool],
         attributes: &[(&str, Attribute)],
-    ) -> Value {
-        self.put(op, CONTRIB, &inputs, 1, attributes).swap_remove(0)
+    ) -> Vec<Value> {
+        self.put(op, OWN_DOMAIN, inputs, wanted, attributes)
     }
 
     /// Cuts a value into equal parts.
@@ -83,38 +84,8 @@ impl<W: Write> GraphBuilder<W> {
             ("axis", Attribute::Int(axis)),
             ("num_outputs", Attribute::Int(N.try_into().unwrap_or(i64::MAX))),
         ];
-        let mut outputs = self.put("Split", "", &[value], N, &attributes).into_iter();
+        let mut outputs = self.put("Split", "", &[value], &[true; N], &attributes).into_iter();
         std::array::from_fn(|_| outputs.next().unwrap_or_default())
-    }
-
-    /// A value that one of two ways gives, by whether the condition holds. Constants of either way belong to
-    /// the whole graph.
-    pub(super) fn choose(
-        &mut self,
-        condition: &str,
-        then: impl FnOnce(&mut Self) -> io::Result<Value>,
-        otherwise: impl FnOnce(&mut Self) -> io::Result<Value>,
-    ) -> io::Result<Value> {
-        let around = std::mem::take(&mut self.nodes);
-        let then = then(self).map(|value| self.branch(value));
-        let otherwise = otherwise(self).map(|value| self.branch(value));
-        self.nodes = around;
-        let attributes =
-            [("then_branch", Attribute::Graph(then?)), ("else_branch", Attribute::Graph(otherwise?))];
-        Ok(self.node("If", [condition], &attributes))
-    }
-
-    /// The nodes since the last one as a graph of their own.
-    fn branch(&mut self, value: Value) -> GraphProto {
-        let tensor_type = TensorTypeProto { elem_type: Some(ElementType::F32 as i32), shape: None };
-        let output =
-            ValueInfoProto { name: Some(value), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) };
-        GraphProto {
-            node: std::mem::take(&mut self.nodes),
-            name: Some(self.fresh("branch")),
-            output: vec![output],
-            ..GraphProto::default()
-        }
     }
 
     fn put(
@@ -122,11 +93,12 @@ impl<W: Write> GraphBuilder<W> {
         op: &str,
         domain: &str,
         inputs: &[&str],
-        outputs: usize,
+        wanted: &[bool],
         attributes: &[(&str, Attribute)],
     ) -> Vec<Value> {
         let name = self.fresh(op);
-        let outputs: Vec<Value> = (0..outputs).map(|output| format!("{name}.{output}")).collect();
+        let output = |(output, &wanted)| if wanted { format!("{name}.{output}") } else { Value::new() };
+        let outputs: Vec<Value> = wanted.iter().enumerate().map(output).collect();
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: outputs.clone(),
@@ -155,6 +127,23 @@ impl<W: Write> GraphBuilder<W> {
     pub(super) fn f32s(&mut self, dims: &[usize], values: &[f32]) -> io::Result<Value> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(ElementType::F32, dims, &bytes)
+    }
+
+    /// A table in f32, row after row.
+    pub(super) fn f32_rows(&mut self, table: &Matrix) -> io::Result<Value> {
+        let dims = [table.rows(), table.columns()];
+        let mut row = vec![0.0; table.columns()];
+        let rows = (0..table.rows()).map(|index| {
+            table.read_row(index, &mut row);
+            row.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
+        });
+        self.streamed(ElementType::F32, &dims, rows)
+    }
+
+    /// A value as f32.
+    pub(super) fn cast_to_f32(&mut self, value: &str) -> Value {
+        let to = Attribute::Int(ElementType::F32 as i64);
+        self.node("Cast", [value], &[("to", to)])
     }
 
     /// A constant of i64 numbers: sizes, axes, bounds.
@@ -229,14 +218,14 @@ impl<W: Write> GraphBuilder<W> {
     pub(super) fn finish(
         self,
         name: &str,
-        input: ValueInfoProto,
+        inputs: Vec<ValueInfoProto>,
         output: ValueInfoProto,
     ) -> (GraphProto, W, String) {
         let graph = GraphProto {
             node: self.nodes,
             name: Some(name.to_owned()),
             initializer: self.constants,
-            input: vec![input],
+            input: inputs,
             output: vec![output],
         };
         let digest = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -259,14 +248,15 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
             attribute.f = Some(*value);
             ATTRIBUTE_FLOAT
         }
-        Attribute::Graph(value) => {
-            attribute.g = Some(value.clone());
-            ATTRIBUTE_GRAPH
-        }
-        Attribute::Text(value) => {
-            attribute.s = Some(value.as_bytes().to_vec());
-            ATTRIBUTE_STRING
+        Attribute::Floats(values) => {
+            attribute.floats.clone_from(values);
+            ATTRIBUTE_FLOATS
         }
     });
     attribute
+}
+
+/// A size, as the attributes of ONNX have them.
+pub(super) fn to_i64(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -1,39 +1,32 @@
-//! The network: an encoder of the BERT family in the operators that ONNX Runtime runs fastest on a CPU.
+//! The network: an encoder of the BERT family as matrix products and the operators of
+//! [`embed_e5::operators`], which do everything between two products in one pass.
 //!
-//! Every choice was measured with ONNX Runtime 1.32 on one core, at 10 to 512 tokens:
+//! The tokens of all texts are the rows of two-dimensional matrices: nothing is padded, and only attention and the
+//! mean know which rows belong together. So texts of any lengths share a run, and the vector of a text is the same to
+//! the bit whatever else is in it: products and everything else go row by row.
 //!
-//! - The tokens of all texts are the rows of two-dimensional matrices: only attention knows which belong
-//!   together. The first tokens of all texts come first, then the second ones, so that several texts are read
-//!   in place as one is, by the same nodes.
-//! - One product gives queries, keys and values. With a table of ranges an 8-bit product takes its input at a
-//!   fixed scale, so that texts may share a run: 16 of 12 tokens take 0.55 of the time that they take one
-//!   after the other, 3 of 64 take 0.87. Without one, `DynamicQuantizeMatMul` takes the scale of each run.
-//! - 8-bit weights are signed: unsigned ones take twice the time where the processor has VNNI.
-//! - `LayerNormalization` after `Add` takes a sixth of the time of the fused `SkipLayerNormalization`.
-//! - Attention over up to 320 tokens is two `FusedMatMul`, which read heads in place, around a `Softmax`: 4 %
-//!   faster over a whole text than `MultiHeadAttention`, which copies them. Over more tokens the weights of
-//!   all heads leave the caches; `MultiHeadAttention` takes them in blocks, is 8 % faster at 512 tokens, and
-//!   saves 25 MB of memory for each session. The `If` between the two costs 1 %.
-//! - For OpenVINO (bf16) attention and GELU are standard operators, and the word table is f32: where its
-//!   compiler unpacks the 4-bit one, the cosine falls to 0.9987. One text at a time it then takes 0.55 of the
-//!   time of f32 where lengths repeat and 0.62 where they don't.
-//! - The 4-bit word table is unpacked by ten small nodes in a third of the time of
-//!   `GatherBlockQuantized`, and its scales stay in half precision.
+//! What was chosen, and why:
+//!
+//! - One product gives queries, keys and values; the scale of attention is a part of the queries.
+//! - Biases and scales are left to the reader of a product, which looks at each number anyway.
+//! - An 8-bit product takes rows that have a scale and a lowest value each. A scale for each run would tie texts
+//!   together, and one that is fixed beforehand would have to be wide enough for every text.
+//! - 8-bit weights are whole numbers from −64 to 64, seven bits and a half. Processors without VNNI add two
+//!   products at a time in 16 bits, which 64 can't overflow and 127 can; the file is the same for all of them, and
+//!   so are the numbers. `data/README.md` says what it costs.
 
 use std::io::{self, Write};
 
-use super::builder::{Attribute, GraphBuilder, Value};
+use embed_e5::operators::{
+    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, GELU,
+    HEADS, INTEGER, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+};
+
+use super::builder::{Attribute, GraphBuilder, Value, to_i64};
 use super::onnx::ElementType;
-use super::quantise::{Dense, NIBBLE_BYTES, power_of_two, q4_rows, rows_in_8_bits, scale_and_zero};
-use super::smooth::Range;
-use super::{GraphOptions, LayerSmoothing, Precision};
-use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm, Q4_BLOCK_VALUES};
-
-/// What a nibble of zero stands for, times minus one.
-const NIBBLE_MIDDLE: f32 = 8.0;
-
-/// The number of tokens up to which attention holds the weights of all heads at once.
-const SHORT: i64 = 320;
+use super::quantise::{Dense, power_of_two, rows_in_8_bits};
+use super::{GraphOptions, LENGTHS, LayerSmoothing, POSITIONS, Precision};
+use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
 
 /// A network while it is written.
 pub(super) struct Network<'a, W: Write> {
@@ -41,13 +34,53 @@ pub(super) struct Network<'a, W: Write> {
     weights: &'a EncoderWeights,
     shape: EncoderShape,
     options: &'a GraphOptions<'a>,
-    /// The sizes of the input: tokens of each text, texts.
-    sizes: Value,
-    /// The sizes of queries, keys and values side by side: head by head, and as rows.
-    joint_by_head: Value,
-    joint_rows: Value,
-    /// Whether the texts have few tokens.
-    short: Value,
+}
+
+/// The arithmetic of a matrix product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arithmetic {
+    Single,
+    Integer,
+}
+
+/// Rows as a product takes them.
+enum Rows {
+    Single(Value),
+    /// The bytes, and the scales of the rows.
+    Quantised(Value, Value),
+}
+
+/// What a product gives: the inputs and attributes of whichever operator reads it.
+struct Product {
+    inputs: Vec<Value>,
+    attributes: Vec<(&'static str, Attribute)>,
+    arithmetic: Arithmetic,
+}
+
+/// The state of all tokens.
+struct State {
+    value: Value,
+    /// The state plus channels that were computed apart, else the state.
+    residual: Value,
+    rows: Rows,
+}
+
+/// What a normalisation is to give beside the state.
+struct Wanted {
+    arithmetic: Arithmetic,
+    factors: Option<Vec<f32>>,
+    /// The weights into and out of channels that are computed apart.
+    apart: Option<(Dense, Dense)>,
+}
+
+/// The 8-bit parts of a layer.
+#[derive(Clone, Copy)]
+struct LayerPlan<'a> {
+    smoothing: Option<&'a LayerSmoothing>,
+    /// Of all products but the last one.
+    most: Arithmetic,
+    /// Of the second product of the feed-forward part.
+    last: Arithmetic,
 }
 
 impl<'a, W: Write> Network<'a, W> {
@@ -58,340 +91,242 @@ impl<'a, W: Write> Network<'a, W> {
         data: W,
         data_name: String,
     ) -> Self {
-        Self {
-            graph: GraphBuilder::new(data, data_name),
-            weights,
-            shape: weights.shape,
-            options,
-            sizes: Value::new(),
-            joint_by_head: Value::new(),
-            joint_rows: Value::new(),
-            short: Value::new(),
-        }
+        Self { graph: GraphBuilder::new(data, data_name), weights, shape: weights.shape, options }
     }
 
     /// Writes every node from the input to the output.
     pub(super) fn write(mut self) -> io::Result<GraphBuilder<W>> {
+        let weights = self.weights;
         let mut state = self.embeddings()?;
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            let smoothing = match self.options.precision {
-                Precision::Int8 => self.options.smoothing.and_then(|table| table.layers.get(index)),
-                Precision::Mixed if 3 * index < 2 * self.shape.layers => {
-                    self.options.smoothing.and_then(|table| table.layers.get(index))
-                }
-                Precision::Mixed | Precision::F32 | Precision::Bf16 => None,
-            };
-            state = self.layer(&state, layer, smoothing)?;
+        for (index, layer) in weights.layers.iter().enumerate() {
+            state = self.layer(state, layer, index)?;
         }
-        let by_place = self.by_place(&state, &[self.shape.hidden])?;
-        let places = self.graph.i64s(&[0])?;
-        let mean = self.graph.node("ReduceMean", [&by_place, &places], &[("keepdims", Attribute::Int(0))]);
-        self.graph.output(&mean, "pooled");
+        let width = [(WIDTH, Attribute::Int(to_i64(self.shape.hidden)))];
+        let means = self.graph.own(TEXT_MEAN, &[&state.value, LENGTHS], &[true], &width).swap_remove(0);
+        self.graph.output(&means, "pooled");
         Ok(self.graph)
     }
 
-    /// Word plus position plus type, normalised: `[tokens, hidden]`, place after place.
-    fn embeddings(&mut self) -> io::Result<Value> {
-        let turned = swap_first(&mut self.graph, "input_ids", 2);
-        let flat = self.graph.i64s(&[-1])?;
-        let ids = self.graph.node("Reshape", [&turned, &flat], &[]);
-        self.sizes = self.graph.node("Shape", [&turned], &[]);
-        self.joint_by_head = self.dims_by_place(&[3 * self.shape.heads, self.shape.head_width()])?;
-        self.joint_rows = self.dims_by_place(&[3 * self.shape.hidden])?;
-        self.short = self.is_short()?;
-        let words = self.words(&ids)?;
-        let words = self.by_place(&words, &[self.shape.hidden])?;
-        let positions = self.positions()?;
-        let state = self.add_norm(&words, &positions, &self.weights.embeddings.norm)?;
-        self.rows(&state, self.shape.hidden)
+    fn plan(&self, index: usize) -> LayerPlan<'a> {
+        let smoothing = self.options.smoothing.and_then(|table| table.layers.get(index));
+        let (most, last) = match self.options.precision {
+            Precision::Int8 => (Arithmetic::Integer, Arithmetic::Integer),
+            Precision::Mixed if 3 * index < 2 * self.shape.layers && smoothing.is_some() => {
+                (Arithmetic::Single, Arithmetic::Integer)
+            }
+            Precision::Mixed | Precision::F32 | Precision::Bf16 => (Arithmetic::Single, Arithmetic::Single),
+        };
+        LayerPlan { smoothing: smoothing.filter(|_| last == Arithmetic::Integer), most, last }
     }
 
-    /// Whether texts have few tokens: what the faster form of attention is for.
-    fn is_short(&mut self) -> io::Result<Value> {
-        let tokens = self.graph.node("Shape", ["input_ids"], &[("start", Attribute::Int(1))]);
-        let bound = self.graph.i64s(&[SHORT])?;
-        Ok(self.graph.node("LessOrEqual", [&tokens, &bound], &[]))
-    }
-
-    /// The rows of all tokens as `[tokens of a text, texts, …]`, the last dimensions as they are given.
-    fn by_place(&mut self, rows: &str, inner: &[usize]) -> io::Result<Value> {
-        let dims = self.dims_by_place(inner)?;
-        Ok(self.graph.node("Reshape", [rows, &dims], &[]))
-    }
-
-    fn dims_by_place(&mut self, inner: &[usize]) -> io::Result<Value> {
-        let inner: Vec<i64> = inner.iter().copied().map(to_i64).collect();
-        let inner = self.graph.i64s(&inner)?;
-        Ok(self.graph.node("Concat", [&self.sizes, &inner], &[("axis", Attribute::Int(0))]))
+    /// Word plus position plus type, normalised.
+    fn embeddings(&mut self) -> io::Result<State> {
+        let words = self.words()?;
+        let table = self.position_table()?;
+        let positions = self.graph.node("Gather", [&table, POSITIONS], &[]);
+        let product = Product {
+            inputs: vec![words],
+            attributes: vec![(BIAS, Attribute::Floats(vec![0.0; self.shape.hidden]))],
+            arithmetic: Arithmetic::Single,
+        };
+        let weights = self.weights;
+        let wanted = self.before_attention(0);
+        self.add_norm(product, &positions, &weights.embeddings.norm, wanted)
     }
 
     /// The rows of the word table: to the bit as they came, but for dense tables in an 8-bit model.
-    fn words(&mut self, ids: &str) -> io::Result<Value> {
+    fn words(&mut self) -> io::Result<Value> {
         let table = &self.weights.embeddings.word;
-        if self.options.precision != Precision::Bf16
-            && let Some((scales, nibbles)) = q4_rows(table)
-        {
-            let blocks = self.shape.hidden / Q4_BLOCK_VALUES;
-            let scale_dims = [self.shape.vocabulary, blocks, 1];
-            let scales = self.graph.streamed(ElementType::F16, &scale_dims, scales)?;
-            let nibble_dims = [self.shape.vocabulary, blocks, NIBBLE_BYTES];
-            let nibbles = self.graph.streamed(ElementType::U8, &nibble_dims, nibbles)?;
-            return self.unpack(ids, &scales, &nibbles);
-        }
-        let dims = [self.shape.vocabulary, self.shape.hidden];
+        let (rows, hidden) = (self.shape.vocabulary, self.shape.hidden);
+        let ids = "input_ids";
         match (self.options.precision, table.format()) {
-            (Precision::F32 | Precision::Mixed, Format::F16) => {
-                let table = self.graph.streamed(ElementType::F16, &dims, table.stored_rows())?;
-                let rows = self.graph.node("Gather", [&table, ids], &[]);
-                Ok(self.cast_to_f32(&rows))
-            }
-            (Precision::F32 | Precision::Mixed | Precision::Bf16, Format::F32) => {
-                let table = self.graph.streamed(ElementType::F32, &dims, table.stored_rows())?;
-                Ok(self.graph.node("Gather", [&table, ids], &[]))
-            }
-            (Precision::F32 | Precision::Mixed, Format::Bf16 | Format::Q4) | (Precision::Bf16, _) => {
-                let mut row = vec![0.0; self.shape.hidden];
-                let rows = (0..self.shape.vocabulary).map(|index| {
-                    table.read_row(index, &mut row);
-                    row.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
-                });
-                let values = self.graph.streamed(ElementType::F32, &dims, rows)?;
-                Ok(self.graph.node("Gather", [&values, ids], &[]))
+            (_, Format::Q4) => {
+                let bytes = table.row_bytes();
+                let table = self.graph.streamed(ElementType::U8, &[rows, bytes], table.stored_rows())?;
+                let width = [(WIDTH, Attribute::Int(to_i64(hidden)))];
+                Ok(self.graph.own(UNPACK_ROWS, &[ids, &table], &[true], &width).swap_remove(0))
             }
             (Precision::Int8, _) => {
                 let (bytes, scales) = rows_in_8_bits(table);
-                let bytes = self.graph.streamed(ElementType::I8, &dims, bytes)?;
+                let bytes = self.graph.streamed(ElementType::I8, &[rows, hidden], bytes)?;
                 let scales = self.graph.f32s(&[scales.len(), 1], &scales)?;
                 let rows = self.graph.node("Gather", [&bytes, ids], &[]);
-                let rows = self.cast_to_f32(&rows);
+                let rows = self.graph.cast_to_f32(&rows);
                 let scales = self.graph.node("Gather", [&scales, ids], &[]);
                 Ok(self.graph.node("Mul", [&rows, &scales], &[]))
+            }
+            (_, Format::F16) => {
+                let table = self.graph.streamed(ElementType::F16, &[rows, hidden], table.stored_rows())?;
+                let rows = self.graph.node("Gather", [&table, ids], &[]);
+                Ok(self.graph.cast_to_f32(&rows))
+            }
+            (_, Format::F32 | Format::Bf16) => {
+                let table = self.graph.f32_rows(table)?;
+                Ok(self.graph.node("Gather", [&table, ids], &[]))
             }
         }
     }
 
-    /// Rows of 4-bit blocks. In a block the low halves of the bytes come first, then the high ones.
-    fn unpack(&mut self, ids: &str, scales: &str, nibbles: &str) -> io::Result<Value> {
-        let graph = &mut self.graph;
-        let bytes = graph.node("Gather", [nibbles, ids], &[]);
-        let mask = graph.constant(ElementType::U8, &[], &[15])?;
-        let low = graph.node("BitwiseAnd", [&bytes, &mask], &[]);
-        let half = graph.constant(ElementType::U8, &[], &[4])?;
-        let high = graph.node("BitShift", [&bytes, &half], &[("direction", Attribute::Text("RIGHT"))]);
-        let values = graph.node("Concat", [&low, &high], &[("axis", Attribute::Int(2))]);
-        let values = self.cast_to_f32(&values);
-        let middle = self.graph.f32s(&[], &[NIBBLE_MIDDLE])?;
-        let values = self.graph.node("Sub", [&values, &middle], &[]);
-        let scales = self.graph.node("Gather", [scales, ids], &[]);
-        let scales = self.cast_to_f32(&scales);
-        let rows = self.graph.node("Mul", [&values, &scales], &[]);
-        self.rows(&rows, self.shape.hidden)
-    }
-
-    /// The first rows of the position table, one for each token of a text; the row of token type 0 is in each.
-    fn positions(&mut self) -> io::Result<Value> {
-        let tables = &self.weights.embeddings;
+    /// The rows of the position table from the first position on, with the row of token type 0 in each.
+    fn position_table(&mut self) -> io::Result<Value> {
         let hidden = self.shape.hidden;
-        let mut token_type = vec![0.0; hidden];
-        tables.token_type.read_row(0, &mut token_type);
-        // Rows before the first position belong to padding, of which there is none.
-        let mut values = tables.position.to_f32().split_off(self.shape.first_position * hidden);
-        for row in values.chunks_exact_mut(hidden) {
-            row.iter_mut().zip(&token_type).for_each(|(value, of_type)| *value += of_type);
-        }
-        let table = self.graph.f32s(&[values.len() / hidden, 1, hidden], &values)?;
-        let first = self.graph.i64s(&[0])?;
-        let tokens = self.graph.node("Shape", ["input_ids"], &[("start", Attribute::Int(1))]);
-        Ok(self.graph.node("Slice", [&table, &first, &tokens], &[]))
+        let values = self.weights.position_rows();
+        self.graph.f32s(&[values.len() / hidden, hidden], &values)
     }
 
-    fn layer(&mut self, state: &str, layer: &Layer, smoothing: Option<&LayerSmoothing>) -> io::Result<Value> {
-        let context = self.attention(state, layer, smoothing)?;
-        let ranges = smoothing.and_then(|layer| layer.ranges);
+    fn layer(&mut self, state: State, layer: &Layer, index: usize) -> io::Result<State> {
+        let plan = self.plan(index);
+        let context = self.attention(&state.rows, layer, plan)?;
         let dense = Dense::side_by_side(&[(&layer.attention_output, 1.0)]);
-        let output = self.linear(&context, &dense, ranges.map(|ranges| ranges.context))?;
-        let state = self.add_norm(&output, state, &layer.attention_norm)?;
-        let (output, residual) = self.feed_forward(&state, layer, smoothing)?;
-        self.add_norm(&output, &residual, &layer.output_norm)
+        let output = self.linear(&context, &dense)?;
+        let (wide, narrow, apart) = self.feed_forward(layer, plan);
+        let wanted = Wanted {
+            arithmetic: plan.most,
+            factors: self.factors(plan.smoothing.map(|layer| &*layer.feed_forward)),
+            apart,
+        };
+        let state = self.add_norm(output, &state.residual, &layer.attention_norm, wanted)?;
+        let middle = self.linear(&state.rows, &wide)?;
+        let middle = self.gelu(middle, plan.last);
+        let output = self.linear(&middle, &narrow)?;
+        let wanted = self.before_attention(index + 1);
+        self.add_norm(output, &state.residual, &layer.output_norm, wanted)
     }
 
-    /// What each head gathers from all tokens: `[tokens, hidden]`.
-    fn attention(
-        &mut self,
-        state: &str,
-        layer: &Layer,
-        smoothing: Option<&LayerSmoothing>,
-    ) -> io::Result<Value> {
-        let (heads, width) = (self.shape.heads, self.shape.head_width());
-        // The scale of attention is part of the queries; 8-bit weights have a scale for each column anyway.
-        let scale = 1.0 / (width as f32).sqrt();
+    /// What the attention of a layer takes; of the layer behind the last one, nothing.
+    fn before_attention(&self, index: usize) -> Wanted {
+        let plan = self.plan(index);
+        if index >= self.shape.layers {
+            return Wanted { arithmetic: Arithmetic::Single, factors: None, apart: None };
+        }
+        let factors = self.factors(plan.smoothing.map(|layer| &*layer.attention));
+        Wanted { arithmetic: plan.most, factors, apart: None }
+    }
+
+    /// What each head gathers from all tokens of its text.
+    fn attention(&mut self, rows: &Rows, layer: &Layer, plan: LayerPlan<'_>) -> io::Result<Rows> {
+        // The weights of attention are powers of two.
+        let scale = std::f32::consts::LOG2_E / (self.shape.head_width() as f32).sqrt();
         let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
         let mut dense = Dense::side_by_side(&parts);
-        let state = self.smooth(state, &mut dense, smoothing.map(|layer| &*layer.attention))?;
-        let ranges = smoothing.and_then(|layer| layer.ranges);
-        let joint = self.linear(&state, &dense, ranges.map(|ranges| ranges.attention))?;
-        if self.options.precision == Precision::Bf16 {
-            return self.plain_attention(&joint);
-        }
-        let flat = self.graph.i64s(&[-1, to_i64(self.shape.hidden)])?;
-        let condition = self.short.clone();
-        let (by_head, as_rows) = (self.joint_by_head.clone(), self.joint_rows.clone());
-        self.graph.choose(
-            &condition,
-            |graph| {
-                let joint = graph.node("Reshape", [&joint, &by_head], &[]);
-                let [query, key, value] = graph.split::<3>(&joint, 2);
-                // `transBatch` takes texts and heads as the batch although the tokens come before them.
-                let on = || Attribute::Int(1);
-                let turned = [("transBatchA", on()), ("transBatchB", on()), ("transB", on())];
-                let scores = graph.contrib("FusedMatMul", [&query, &key], &turned);
-                let weights = graph.node("Softmax", [&scores], &[("axis", Attribute::Int(-1))]);
-                let context = graph.contrib("FusedMatMul", [&weights, &value], &[("transBatchB", on())]);
-                let order = Attribute::Ints(vec![2, 0, 1, 3]);
-                let context = graph.node("Transpose", [&context], &[("perm", order)]);
-                Ok(graph.node("Reshape", [&context, &flat], &[]))
-            },
-            |graph| {
-                let joint = graph.node("Reshape", [&joint, &as_rows], &[]);
-                let joint = swap_first(graph, &joint, 3);
-                let [query, key, value] = graph.split::<3>(&joint, 2);
-                let attributes = [
-                    ("num_heads", Attribute::Int(to_i64(heads))),
-                    // The queries hold it already.
-                    ("scale", Attribute::Float(1.0)),
-                ];
-                let context = graph.contrib("MultiHeadAttention", [&query, &key, &value], &attributes);
-                let context = swap_first(graph, &context, 3);
-                Ok(graph.node("Reshape", [&context, &flat], &[]))
-            },
-        )
+        self.smooth(&mut dense, plan.smoothing.map(|layer| &*layer.attention));
+        let joint = self.linear(rows, &dense)?;
+        let heads = (HEADS, Attribute::Int(to_i64(self.shape.heads)));
+        Ok(self.reader(ATTENTION, joint, &[LENGTHS], vec![heads], plan.most))
     }
 
-    /// Attention in standard operators.
-    fn plain_attention(&mut self, joint: &str) -> io::Result<Value> {
-        let dims = self.dims_by_place(&[self.shape.heads, self.shape.head_width()])?;
-        let parts = self.graph.split::<3>(joint, 1);
-        let turns = [[1, 2, 0, 3], [1, 2, 3, 0], [1, 2, 0, 3]];
-        let [query, key, value] = std::array::from_fn(|part| {
-            let heads = self.graph.node("Reshape", [&parts[part], &dims], &[]);
-            self.graph.node("Transpose", [&heads], &[("perm", Attribute::Ints(turns[part].to_vec()))])
-        });
-        let scores = self.graph.node("MatMul", [&query, &key], &[]);
-        let weights = self.graph.node("Softmax", [&scores], &[("axis", Attribute::Int(-1))]);
-        let context = self.graph.node("MatMul", [&weights, &value], &[]);
-        let context =
-            self.graph.node("Transpose", [&context], &[("perm", Attribute::Ints(vec![2, 0, 1, 3]))]);
-        self.rows(&context, self.shape.hidden)
+    fn gelu(&mut self, product: Product, next: Arithmetic) -> Rows {
+        self.reader(GELU, product, &[], Vec::new(), next)
     }
 
-    /// The feed-forward part, and what is to be added to it: the state, or, where outlier channels are set
-    /// apart, the state plus their share, which one `Gemm` computes.
-    fn feed_forward(
+    /// An operator that reads a product and gives rows for the next one.
+    fn reader(
         &mut self,
-        state: &str,
-        layer: &Layer,
-        smoothing: Option<&LayerSmoothing>,
-    ) -> io::Result<(Value, Value)> {
+        name: &str,
+        product: Product,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, Attribute)>,
+        next: Arithmetic,
+    ) -> Rows {
+        let name = product.operator(name);
+        let inputs: Vec<&str> = product.inputs.iter().map(String::as_str).chain(inputs.iter().copied()).collect();
+        let attributes: Vec<_> = product.attributes.into_iter().chain(attributes).collect();
+        let quantised = next == Arithmetic::Integer;
+        let outputs = self.graph.own(&name, &inputs, &[!quantised, quantised, quantised], &attributes);
+        let [single, bytes, scales] = outputs.try_into().unwrap_or_default();
+        if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(single) }
+    }
+
+    /// The two products of the feed-forward part, and the channels between them that are computed apart.
+    fn feed_forward(&self, layer: &Layer, plan: LayerPlan<'_>) -> (Dense, Dense, Option<(Dense, Dense)>) {
         let mut wide = Dense::side_by_side(&[(&layer.feed_forward_in, 1.0)]);
         let mut narrow = Dense::side_by_side(&[(&layer.feed_forward_out, 1.0)]);
-        let mut residual = state.to_owned();
-        if let Some(layer) = smoothing.filter(|layer| !layer.outliers.is_empty()) {
+        let mut apart = None;
+        if let Some(layer) = plan.smoothing.filter(|layer| !layer.outliers.is_empty()) {
             let mut drop = vec![false; self.shape.feed_forward];
             layer.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
             let (apart_in, apart_out);
             (wide, apart_in) = wide.part_outputs(&drop);
             (narrow, apart_out) = narrow.part_inputs(&drop);
-            let middle = self.gemm(state, &apart_in)?;
-            let middle = self.graph.contrib("Gelu", [&middle], &[]);
-            let matrix = self.graph.f32s(&[apart_out.inputs, apart_out.outputs], &apart_out.values)?;
-            residual = self.graph.node("Gemm", [&middle, &matrix, state], &[]);
+            apart = Some((apart_in, apart_out));
         }
-        let input = self.smooth(state, &mut wide, smoothing.map(|layer| &*layer.feed_forward))?;
-        let ranges = smoothing.and_then(|layer| layer.ranges);
-        let middle = self.linear(&input, &wide, ranges.map(|ranges| ranges.feed_forward))?;
-        let middle = match self.options.precision {
-            Precision::Bf16 => self.graph.node("Gelu", [&middle], &[]),
-            Precision::Int8 | Precision::Mixed | Precision::F32 => self.graph.contrib("Gelu", [&middle], &[]),
-        };
-        let output = match smoothing {
-            // The scale of each run: with a fixed one the worst cosine is 0.9998.
-            Some(_) if self.options.precision == Precision::Mixed => {
-                self.quantised(&middle, &narrow, None)?
+        self.smooth(&mut wide, plan.smoothing.map(|layer| &*layer.feed_forward));
+        (wide, narrow, apart)
+    }
+
+    /// Multiplies the weights of each channel by its factor.
+    fn smooth(&self, dense: &mut Dense, exponents: Option<&[i8]>) {
+        if let Some(exponents) = exponents.filter(|_| self.options.precision == Precision::Int8) {
+            dense.scale_inputs(exponents);
+        }
+    }
+
+    /// What each channel is multiplied by before it is quantised: the inverse of its factor.
+    fn factors(&self, exponents: Option<&[i8]>) -> Option<Vec<f32>> {
+        let exponents = exponents.filter(|_| self.options.precision == Precision::Int8)?;
+        Some(exponents.iter().map(|&exponent| power_of_two(-exponent)).collect())
+    }
+
+    /// A product of rows, in the arithmetic that they are in.
+    fn linear(&mut self, rows: &Rows, dense: &Dense) -> io::Result<Product> {
+        let dims = [dense.inputs, dense.outputs];
+        let bias = (BIAS, Attribute::Floats(dense.bias.clone()));
+        match rows {
+            Rows::Single(rows) => {
+                let matrix = self.graph.f32s(&dims, &dense.values)?;
+                let product = self.graph.node("MatMul", [rows, &matrix], &[]);
+                Ok(Product { inputs: vec![product], attributes: vec![bias], arithmetic: Arithmetic::Single })
             }
-            _ => self.linear(&middle, &narrow, ranges.map(|ranges| ranges.middle))?,
-        };
-        Ok((output, residual))
-    }
-
-    /// Divides each channel by its factor and multiplies its weights by it.
-    fn smooth(&mut self, input: &str, dense: &mut Dense, exponents: Option<&[i8]>) -> io::Result<Value> {
-        let Some(exponents) = exponents.filter(|_| self.options.precision == Precision::Int8) else {
-            return Ok(input.to_owned());
-        };
-        dense.scale_inputs(exponents);
-        let inverse: Vec<f32> = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
-        let inverse = self.graph.f32s(&[inverse.len()], &inverse)?;
-        Ok(self.graph.node("Mul", [input, &inverse], &[]))
-    }
-
-    fn linear(&mut self, input: &str, dense: &Dense, range: Option<Range>) -> io::Result<Value> {
-        match self.options.precision {
-            Precision::Int8 => self.quantised(input, dense, range),
-            Precision::F32 | Precision::Mixed | Precision::Bf16 => self.gemm(input, dense),
+            Rows::Quantised(bytes, scales) => {
+                let quantised = dense.quantise();
+                let matrix = self.graph.constant(ElementType::I8, &dims, &quantised.bytes)?;
+                let product = self.graph.node("MatMulInteger", [bytes, &matrix], &[]);
+                let scales_of_columns = (COLUMN_SCALES, Attribute::Floats(quantised.scales));
+                let sums = (COLUMN_SUMS, Attribute::Floats(quantised.sums));
+                Ok(Product {
+                    inputs: vec![product, scales.clone()],
+                    attributes: vec![bias, scales_of_columns, sums],
+                    arithmetic: Arithmetic::Integer,
+                })
+            }
         }
     }
 
-    /// An 8-bit product. What lies outside of the range counts as its end.
-    fn quantised(&mut self, input: &str, dense: &Dense, range: Option<Range>) -> io::Result<Value> {
-        let (bytes, scales) = dense.quantise();
-        let matrix = self.graph.constant(ElementType::I8, &[dense.inputs, dense.outputs], &bytes)?;
-        let scales = self.graph.f32s(&[scales.len()], &scales)?;
-        let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
-        // The empty input is the zero point of the weights: they are symmetric.
-        let Some((scale, zero)) = range.map(scale_and_zero) else {
-            let inputs = [input, &matrix, &scales, "", &bias];
-            return Ok(self.graph.contrib("DynamicQuantizeMatMul", inputs, &[]));
-        };
-        let scale = self.graph.f32s(&[], &[scale])?;
-        let zero = self.graph.constant(ElementType::U8, &[], &[zero])?;
-        let input = self.graph.node("QuantizeLinear", [input, &scale, &zero], &[]);
-        let inputs = [&input, &matrix, &scale, &scales, &zero, "", &bias];
-        Ok(self.graph.contrib("MatMulIntegerToFloat", inputs, &[]))
-    }
-
-    fn gemm(&mut self, input: &str, dense: &Dense) -> io::Result<Value> {
-        let matrix = self.graph.f32s(&[dense.inputs, dense.outputs], &dense.values)?;
-        let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
-        Ok(self.graph.node("Gemm", [input, &matrix, &bias], &[]))
-    }
-
-    fn add_norm(&mut self, left: &str, right: &str, norm: &Norm) -> io::Result<Value> {
-        let sum = self.graph.node("Add", [left, right], &[]);
-        let scale = self.graph.f32s(&[norm.scale.len()], &norm.scale)?;
-        let bias = self.graph.f32s(&[norm.bias.len()], &norm.bias)?;
-        let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.shape.epsilon))];
-        Ok(self.graph.node("LayerNormalization", [&sum, &scale, &bias], &attributes))
-    }
-
-    /// One row for each token.
-    fn rows(&mut self, value: &str, width: usize) -> io::Result<Value> {
-        let dims = self.graph.i64s(&[-1, to_i64(width)])?;
-        Ok(self.graph.node("Reshape", [value, &dims], &[]))
-    }
-
-    fn cast_to_f32(&mut self, value: &str) -> Value {
-        let to = Attribute::Int(ElementType::F32 as i64);
-        self.graph.node("Cast", [value], &[("to", to)])
+    fn add_norm(
+        &mut self,
+        product: Product,
+        residual: &str,
+        norm: &Norm,
+        wanted: Wanted,
+    ) -> io::Result<State> {
+        let name = product.operator(ADD_NORM);
+        let inputs: Vec<&str> = product.inputs.iter().map(String::as_str).chain([residual]).collect();
+        let mut attributes = product.attributes;
+        attributes.push((NORM_SCALE, Attribute::Floats(norm.scale.clone())));
+        attributes.push((NORM_BIAS, Attribute::Floats(norm.bias.clone())));
+        attributes.push((EPSILON, Attribute::Float(self.shape.epsilon)));
+        attributes.extend(wanted.factors.map(|factors| (FACTORS, Attribute::Floats(factors))));
+        let has_apart = wanted.apart.is_some();
+        if let Some((into, out)) = wanted.apart {
+            attributes.push((APART_INTO, Attribute::Floats(into.by_output())));
+            attributes.push((APART_BIAS, Attribute::Floats(into.bias)));
+            attributes.push((APART_OUT, Attribute::Floats(out.values)));
+        }
+        let quantised = wanted.arithmetic == Arithmetic::Integer;
+        let outputs = self.graph.own(&name, &inputs, &[true, has_apart, quantised, quantised], &attributes);
+        let [value, sum, bytes, scales] = outputs.try_into().unwrap_or_default();
+        let rows = if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(value.clone()) };
+        let residual = if has_apart { sum } else { value.clone() };
+        Ok(State { value, residual, rows })
     }
 }
 
-/// The first two of so many dimensions in each other's place.
-fn swap_first<W: Write>(graph: &mut GraphBuilder<W>, value: &str, dimensions: i64) -> Value {
-    let order = [1, 0].into_iter().chain(2..dimensions).collect();
-    graph.node("Transpose", [value], &[("perm", Attribute::Ints(order))])
-}
-
-/// A size, as the attributes of ONNX have them.
-fn to_i64(size: usize) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
+impl Product {
+    /// The form of an operator that reads this kind of product.
+    fn operator(&self, name: &str) -> String {
+        match self.arithmetic {
+            Arithmetic::Single => name.to_owned(),
+            Arithmetic::Integer => format!("{name}{INTEGER}"),
+        }
+    }
 }

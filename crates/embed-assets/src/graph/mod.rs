@@ -1,10 +1,13 @@
 //! Writes an encoder of the BERT family as an ONNX model for ONNX Runtime.
 //!
-//! The input is `input_ids` (i64, `[batch, sequence]`), the output `pooled` (f32, `[batch, hidden]`): the mean
-//! over all tokens of a text, not yet divided by its norm. There is no attention mask: a text runs alone, or
-//! with others of exactly as many tokens. Its vector is the same to the bit either way, and the model says so
-//! ([`INDEPENDENT_ROWS`]), but for 8-bit products without ranges in a smoothing table: there the scale of an
-//! activation is taken over the whole batch.
+//! Inputs are `input_ids` (i64, `[tokens]`), the tokens of all texts one after the other, [`POSITIONS`] (i64, `[tokens]`),
+//! the place of each in its text, and [`LENGTHS`] (i64, `[texts]`), how many tokens each text has. The output is `pooled`
+//! (f32, `[texts, hidden]`): the mean over all tokens of a text, not yet divided by its norm. Nothing is padded, and the
+//! vector of a text is the same to the bit whatever texts are in its run.
+//!
+//! Such a model needs the operators of [`embed_e5::operators`]. In bf16 it has standard ones alone, for OpenVINO; its
+//! input is `input_ids` (i64, `[batch, sequence]`), and each text runs alone.
+//!
 //! Beside `model.onnx` lies `model.onnx_data` with all large constants; the model holds the SHA-256 of it,
 //! so a digest of the model is one of the weights too. The same weights and options give the same bytes on
 //! every machine.
@@ -12,6 +15,7 @@
 mod builder;
 mod encoder;
 mod onnx;
+mod plain;
 mod quantise;
 mod smooth;
 
@@ -21,15 +25,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::INDEPENDENT_ROWS;
+use embed_e5::operators;
 use prost::Message as _;
 
-pub use smooth::{LayerMaxima, LayerRanges, LayerSmoothing, OUTLIERS, Range, STRENGTH, Smoothing};
+pub use embed_e5::assets::{LENGTHS, POSITIONS};
+pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
 
 use crate::weights::EncoderWeights;
+use builder::GraphBuilder;
 use encoder::Network;
+use plain::PlainNetwork;
 use onnx::{
-    CONTRIB, CONTRIB_OPSET, DimensionProto, ElementType, IR_VERSION, ModelProto, OPSET, OperatorSetIdProto,
+    DimensionProto, ElementType, IR_VERSION, ModelProto, OPSET, OperatorSetIdProto,
     StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
@@ -37,7 +44,7 @@ use onnx::{
 pub const DATA_SUFFIX: &str = "_data";
 
 /// The version of what the engine relies on: names, shapes and meaning of input and output.
-pub const MODEL_FORMAT: &str = "1";
+pub const MODEL_FORMAT: &str = "2";
 
 /// The program that a model file says it is from.
 const PRODUCER: &str = "embed";
@@ -45,7 +52,7 @@ const PRODUCER: &str = "embed";
 /// The kind of arithmetic in the linear parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// 8-bit weights, and activations that are quantised as they come.
+    /// 8-bit weights, and activations that are quantised row by row as they come.
     Int8,
     /// Single precision throughout.
     F32,
@@ -80,18 +87,6 @@ pub struct GraphOptions<'a> {
     pub profile: &'a str,
     /// Where the weights come from, for its metadata.
     pub source: &'a str,
-}
-
-impl GraphOptions<'_> {
-    /// Whether each text of a batch gets the vector that it has alone.
-    fn rows_are_independent(&self) -> bool {
-        match self.precision {
-            Precision::Int8 => self.smoothing.is_some_and(Smoothing::has_ranges),
-            Precision::F32 => true,
-            // Mixed has products with a scale for each run; OpenVINO compiles a graph for each shape.
-            Precision::Mixed | Precision::Bf16 => false,
-        }
-    }
 }
 
 /// The files that were written.
@@ -156,31 +151,44 @@ fn write_data(
     name: String,
 ) -> io::Result<ModelProto> {
     let data = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let graph = Network::new(weights, options, data, name).write()?;
-    let input = value_info("input_ids", ElementType::I64, &[named("batch"), named("sequence")]);
+    let own = options.precision != Precision::Bf16;
+    let graph: GraphBuilder<_> = if own {
+        Network::new(weights, options, data, name).write()?
+    } else {
+        PlainNetwork::new(weights, data, name).write()?
+    };
+    let ids = |dims: &[DimensionProto]| value_info("input_ids", ElementType::I64, dims);
+    let inputs = if own {
+        let others = [(POSITIONS, "tokens"), (LENGTHS, "batch")];
+        let others = others.map(|(name, size)| value_info(name, ElementType::I64, &[named(size)]));
+        [ids(&[named("tokens")])].into_iter().chain(others).collect()
+    } else {
+        vec![ids(&[named("batch"), named("sequence")])]
+    };
     let width = i64::try_from(weights.shape.hidden).map_err(io::Error::other)?;
     let output = value_info("pooled", ElementType::F32, &[named("batch"), fixed(width)]);
-    let (graph, data, digest) = graph.finish(options.profile, input, output);
+    let (graph, data, digest) = graph.finish(options.profile, inputs, output);
     data.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     let set = |domain: &str, version| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),
     };
-    let mut metadata = vec![
+    let metadata = vec![
         StringStringEntryProto::new("embed.format", MODEL_FORMAT),
         StringStringEntryProto::new("embed.precision", options.precision.as_str()),
         StringStringEntryProto::new("embed.source", options.source),
         StringStringEntryProto::new("embed.profile", options.profile),
         StringStringEntryProto::new("embed.data_sha256", digest),
     ];
-    if options.rows_are_independent() {
-        metadata.push(StringStringEntryProto::new(INDEPENDENT_ROWS, "true"));
+    let mut opset_import = vec![set("", OPSET)];
+    if own {
+        opset_import.push(set(operators::DOMAIN, operators::VERSION));
     }
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: Some(PRODUCER.to_owned()),
         graph: Some(graph),
-        opset_import: vec![set("", OPSET), set(CONTRIB, CONTRIB_OPSET)],
+        opset_import,
         metadata_props: metadata,
     })
 }

@@ -7,10 +7,6 @@
 pub(super) const IR_VERSION: i64 = 10;
 /// The operator set of the standard operators.
 pub(super) const OPSET: i64 = 21;
-/// The domain of ONNX Runtime's own operators, and its only version.
-pub(super) const CONTRIB: &str = "com.microsoft";
-pub(super) const CONTRIB_OPSET: i64 = 1;
-
 /// `TensorProto.DataType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ElementType {
@@ -26,8 +22,7 @@ pub(super) const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType`.
 pub(super) const ATTRIBUTE_FLOAT: i32 = 1;
 pub(super) const ATTRIBUTE_INT: i32 = 2;
-pub(super) const ATTRIBUTE_STRING: i32 = 3;
-pub(super) const ATTRIBUTE_GRAPH: i32 = 5;
+pub(super) const ATTRIBUTE_FLOATS: i32 = 6;
 pub(super) const ATTRIBUTE_INTS: i32 = 7;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -104,10 +99,8 @@ pub(super) struct AttributeProto {
     pub(super) f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub(super) i: Option<i64>,
-    #[prost(bytes = "vec", optional, tag = "4")]
-    pub(super) s: Option<Vec<u8>>,
-    #[prost(message, optional, tag = "6")]
-    pub(super) g: Option<GraphProto>,
+    #[prost(float, repeated, tag = "7")]
+    pub(super) floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(super) ints: Vec<i64>,
     #[prost(int32, optional, tag = "20")]

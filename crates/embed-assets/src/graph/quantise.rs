@@ -1,11 +1,14 @@
 //! Weights in fewer bits: 8-bit matrices with one scale for each output, and the forms of the word table.
 
-use super::smooth::Range;
-use crate::weights::{Format, Linear, Matrix, Q4_BLOCK_VALUES};
+use crate::weights::{Linear, Matrix};
 
-/// The largest value of a symmetric 8-bit weight. −128 stays unused, so that a weight and its negative are
-/// equally exact.
+/// The largest value of a symmetric 8-bit number. −128 stays unused, so that a number and its negative are equally
+/// exact.
 const LARGEST: f32 = 127.0;
+
+/// The largest weight of a product: two products with the largest activation, 255, still fit 16 bits, in which
+/// processors without VNNI add them.
+const LARGEST_WEIGHT: f32 = 64.0;
 
 /// A dense matrix in the order that ONNX multiplies by: one row for each input.
 pub(super) struct Dense {
@@ -70,8 +73,8 @@ impl Dense {
         (part(false, self.bias.clone()), part(true, Vec::new()))
     }
 
-    /// Symmetric 8-bit weights and the scale of each output.
-    pub(super) fn quantise(&self) -> (Vec<u8>, Vec<f32>) {
+    /// Symmetric 8-bit weights with a scale for each output.
+    pub(super) fn quantise(&self) -> Quantised {
         let mut scales = vec![0.0_f32; self.outputs];
         for row in self.values.chunks_exact(self.outputs) {
             for (largest, value) in scales.iter_mut().zip(row) {
@@ -79,12 +82,35 @@ impl Dense {
             }
         }
         for scale in &mut scales {
-            *scale = scale_of(*scale);
+            *scale = scale_of(*scale, LARGEST_WEIGHT);
         }
-        let rows = self.values.chunks_exact(self.outputs);
-        let bytes = rows.flat_map(|row| row.iter().zip(&scales).map(|(&value, &scale)| to_i8(value, scale)));
-        (bytes.collect(), scales)
+        let mut sums = vec![0_i32; self.outputs];
+        let mut bytes = Vec::with_capacity(self.values.len());
+        for row in self.values.chunks_exact(self.outputs) {
+            for ((value, scale), sum) in row.iter().zip(&scales).zip(&mut sums) {
+                let nearest = to_i8(*value, *scale, LARGEST_WEIGHT);
+                *sum += i32::from(nearest);
+                bytes.push(nearest.cast_unsigned());
+            }
+        }
+        let sums = sums.iter().zip(&scales).map(|(&sum, scale)| sum as f32 * scale).collect();
+        Quantised { bytes, scales, sums }
     }
+
+    /// The values output after output.
+    pub(super) fn by_output(&self) -> Vec<f32> {
+        let column = |output| self.values.iter().skip(output).step_by(self.outputs).copied();
+        (0..self.outputs).flat_map(column).collect()
+    }
+}
+
+/// A matrix in 8 bits.
+pub(super) struct Quantised {
+    pub(super) bytes: Vec<u8>,
+    /// Of each output.
+    pub(super) scales: Vec<f32>,
+    /// The sum of the weights of each output, times its scale.
+    pub(super) sums: Vec<f32>,
 }
 
 /// Two to the power of an exponent.
@@ -95,24 +121,6 @@ pub(super) fn power_of_two(exponent: i8) -> f32 {
     (0..exponent.unsigned_abs()).fold(1.0, |product, _| product * base)
 }
 
-/// The 4-bit blocks of a row as the graph reads them: the scales in half precision, and the nibbles, whose
-/// bytes are those of the file. Both are copied, so the table is the file's to the bit.
-pub(super) fn q4_rows(
-    table: &Matrix,
-) -> Option<(impl Iterator<Item = Vec<u8>>, impl Iterator<Item = Vec<u8>>)> {
-    (table.format() == Format::Q4).then(|| {
-        let blocks =
-            || table.stored_rows().map(|row| row.as_chunks::<{ crate::weights::Q4_BLOCK_BYTES }>().0);
-        (
-            blocks().map(|row| row.iter().flat_map(|block| block[..2].iter().copied()).collect()),
-            blocks().map(|row| row.iter().flat_map(|block| block[2..].iter().copied()).collect()),
-        )
-    })
-}
-
-/// Bytes of nibbles in a block.
-pub(super) const NIBBLE_BYTES: usize = Q4_BLOCK_VALUES / 2;
-
 /// The rows of a table in 8 bits, and the scale of each: a token's word weighs as much in the sum of the
 /// embeddings as its own largest number, so a scale for each row loses least.
 pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, Vec<f32>) {
@@ -120,31 +128,24 @@ pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, 
     let scales: Vec<f32> = (0..table.rows())
         .map(|index| {
             table.read_row(index, &mut row);
-            scale_of(row.iter().fold(0.0, |largest, value| value.abs().max(largest)))
+            scale_of(row.iter().fold(0.0, |largest, value| value.abs().max(largest)), LARGEST)
         })
         .collect();
     let of_rows = scales.clone();
     let bytes = of_rows.into_iter().enumerate().map(move |(index, scale)| {
         table.read_row(index, &mut row);
-        row.iter().map(|&value| to_i8(value, scale)).collect()
+        row.iter().map(|&value| to_i8(value, scale, LARGEST).cast_unsigned()).collect()
     });
     (bytes, scales)
 }
 
-/// The scale that maps the largest magnitude to the largest 8-bit weight. All zeros are zeros at any scale.
-fn scale_of(largest: f32) -> f32 {
-    let scale = largest / LARGEST;
+/// The scale that maps the largest magnitude to this number. All zeros are zeros at any scale.
+fn scale_of(magnitude: f32, largest: f32) -> f32 {
+    let scale = magnitude / largest;
     if scale.is_normal() { scale } else { 1.0 }
 }
 
-/// The scale of an activation in this range, and the 8-bit number that stands for zero.
-pub(super) fn scale_and_zero(range: Range) -> (f32, u8) {
-    let scale = (range.high - range.low) / f32::from(u8::MAX);
-    (scale, (-range.low / scale).round_ties_even() as u8)
-}
-
-/// The nearest 8-bit weight, as the byte that stands for it.
-fn to_i8(value: f32, scale: f32) -> u8 {
-    let nearest = (value / scale).round_ties_even().clamp(-LARGEST, LARGEST);
-    (nearest as i8).cast_unsigned()
+/// The nearest 8-bit number that isn't larger than `largest`.
+fn to_i8(value: f32, scale: f32, largest: f32) -> i8 {
+    (value / scale).round_ties_even().clamp(-largest, largest) as i8
 }

@@ -1,9 +1,6 @@
 //! Where the activations of a model are large: what the 8-bit graph must know to stay accurate.
 //!
-//! An 8-bit product quantises a whole matrix of activations with one scale. The table fixes it by the range that
-//! texts reach, which differs little from text to text (data/README.md), and with a fixed scale a text has the
-//! same vector whatever texts are in its run. What lies beyond the range counts as the end of it. Without
-//! ranges the scale is taken of each run.
+//! An 8-bit product quantises a row of activations with one scale.
 //!
 //! One channel that is ten times as large as the others costs the others three of their eight bits. This family has
 //! such channels at three of the four products of a layer, and two remedies keep them from harm:
@@ -44,7 +41,7 @@ const TABLES: [(&str, &str); 1] =
     [("multilingual-e5-small", include_str!("../../data/multilingual-e5-small.smoothing"))];
 
 /// The first line of a table.
-const HEADER: &str = "smoothing 2";
+const HEADER: &str = "smoothing 3";
 
 /// What to do at each layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,31 +59,6 @@ pub struct LayerSmoothing {
     pub feed_forward: Vec<i8>,
     /// Channels inside the feed-forward part that are computed in float32, in ascending order.
     pub outliers: Vec<u16>,
-    /// Between what numbers the inputs of its products lie, after they were divided and without the outliers; if
-    /// that was measured.
-    pub ranges: Option<LayerRanges>,
-}
-
-/// The ranges of what the four products of a layer take.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LayerRanges {
-    /// Of the input of attention.
-    pub attention: Range,
-    /// Of what attention gathers.
-    pub context: Range,
-    /// Of the input of the feed-forward part.
-    pub feed_forward: Range,
-    /// Of the middle of the feed-forward part, after GELU.
-    pub middle: Range,
-}
-
-/// The numbers between two, zero among them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Range {
-    /// The least; never above zero.
-    pub low: f32,
-    /// The largest; never below zero.
-    pub high: f32,
 }
 
 /// The largest magnitudes that the channels of one layer reached over the texts of a calibration.
@@ -111,8 +83,7 @@ impl Smoothing {
         table.map(|(_, text)| Self::parse(text)).transpose()
     }
 
-    /// Makes a table from what a calibration measured. It has no ranges yet: they are those of the divided
-    /// activations, so they can be measured only with it.
+    /// Makes a table from what a calibration measured.
     ///
     /// # Errors
     ///
@@ -125,7 +96,6 @@ impl Smoothing {
             attention: exponents(&maxima.attention, &[&layer.query, &layer.key, &layer.value]),
             feed_forward: exponents(&maxima.feed_forward, &[&layer.feed_forward_in]),
             outliers: largest_channels(&maxima.middle),
-            ranges: None,
         });
         let smoothing = Self { layers: layers.collect() };
         smoothing.check(&weights.shape)?;
@@ -144,7 +114,6 @@ impl Smoothing {
                 && layer.outliers.len() < shape.feed_forward
                 && layer.outliers.is_sorted_by(|left, right| left < right)
                 && layer.outliers.last().is_none_or(|&last| usize::from(last) < shape.feed_forward)
-                && layer.ranges.iter().flat_map(LayerRanges::in_order).all(Range::is_usable)
         };
         if self.layers.len() == shape.layers && self.layers.iter().all(fits) {
             return Ok(());
@@ -152,12 +121,7 @@ impl Smoothing {
         Err(unfit("the smoothing table belongs to another model").with_context("layers", self.layers.len()))
     }
 
-    /// Whether every layer has ranges.
-    pub fn has_ranges(&self) -> bool {
-        self.layers.iter().all(|layer| layer.ranges.is_some())
-    }
-
-    /// Reads a table: the header, then four lines for each layer, each a word and its numbers. Lines that
+    /// Reads a table: the header, then three lines for each layer, each a word and its numbers. Lines that
     /// begin with `#` are comments.
     ///
     /// # Errors
@@ -174,7 +138,6 @@ impl Smoothing {
                 attention: numbers(Some(line), "attention")?,
                 feed_forward: numbers(lines.next(), "feed_forward")?,
                 outliers: numbers(lines.next(), "outliers")?,
-                ranges: LayerRanges::from_numbers(&numbers(lines.next(), "ranges")?)?,
             });
         }
         Ok(Self { layers })
@@ -187,37 +150,8 @@ impl Smoothing {
             line(&mut text, "attention", &layer.attention);
             line(&mut text, "feed_forward", &layer.feed_forward);
             line(&mut text, "outliers", &layer.outliers);
-            let ranges = layer.ranges.iter().flat_map(LayerRanges::in_order);
-            let ends: Vec<f32> = ranges.flat_map(|range| [range.low, range.high]).collect();
-            line(&mut text, "ranges", &ends);
         }
         text
-    }
-}
-
-impl LayerRanges {
-    /// In the order of the table.
-    fn in_order(&self) -> [Range; 4] {
-        [self.attention, self.context, self.feed_forward, self.middle]
-    }
-
-    fn from_numbers(numbers: &[f32]) -> Result<Option<Self>, Error> {
-        let ranges: Vec<_> = numbers.as_chunks().0.iter().map(|&[low, high]| Range { low, high }).collect();
-        match *ranges {
-            [] if numbers.is_empty() => Ok(None),
-            [attention, context, feed_forward, middle] if numbers.len() == 8 => {
-                Ok(Some(Self { attention, context, feed_forward, middle }))
-            }
-            _ => Err(unfit("a line of ranges has neither the ends of four nor none")),
-        }
-    }
-}
-
-impl Range {
-    /// Whether zero lies in it, and its parts can be told apart.
-    fn is_usable(self) -> bool {
-        let width = self.high - self.low;
-        self.low <= 0.0 && self.high >= 0.0 && width.is_finite() && (width / f32::from(u8::MAX)).is_normal()
     }
 }
 

@@ -144,6 +144,11 @@ impl Matrix {
         self.format
     }
 
+    /// Bytes of a stored row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
     /// The stored bytes of each row, in order.
     pub fn stored_rows(&self) -> impl Iterator<Item = &[u8]> {
         self.stored().chunks_exact(self.row_bytes)

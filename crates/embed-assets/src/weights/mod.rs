@@ -157,6 +157,19 @@ pub struct EncoderWeights {
 }
 
 impl EncoderWeights {
+    /// The rows of the position table from the first position on, with the row of token type 0 in each. Rows before
+    /// it belong to padding, of which there is none.
+    pub fn position_rows(&self) -> Vec<f32> {
+        let (tables, hidden) = (&self.embeddings, self.shape.hidden);
+        let mut token_type = vec![0.0; hidden];
+        tables.token_type.read_row(0, &mut token_type);
+        let mut values = tables.position.to_f32().split_off(self.shape.first_position * hidden);
+        for row in values.chunks_exact_mut(hidden) {
+            row.iter_mut().zip(&token_type).for_each(|(value, of_type)| *value += of_type);
+        }
+        values
+    }
+
     /// Checks that every tensor has the size that the shape says, so that no later step can fail on it.
     ///
     /// # Errors

@@ -15,4 +15,4 @@ mod model_files;
 pub use home::DataHome;
 pub use manifest::{FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Source, sha256_file};
 pub(crate) use model_files::FoundFiles;
-pub use model_files::{INDEPENDENT_ROWS, MODEL_FILE, ModelFiles, TOKENIZER_FILE};
+pub use model_files::{LENGTHS, MODEL_FILE, ModelFiles, POSITIONS, TOKENIZER_FILE};

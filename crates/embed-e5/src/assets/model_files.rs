@@ -13,9 +13,11 @@ pub const MODEL_FILE: &str = "model.onnx";
 /// The file name of the tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// The entry of a model's metadata that is there if the vector of a text doesn't depend on the other texts of a
-/// batch, so that texts of equally many tokens may share a run.
-pub const INDEPENDENT_ROWS: &str = "embed.independent_rows";
+/// The input of a model that says which token of its text each token is. Texts of any lengths share a run of such a model.
+pub const POSITIONS: &str = "position_ids";
+
+/// The input of a model that says how many tokens each text has.
+pub const LENGTHS: &str = "lengths";
 
 /// The files of one model, whole and unchanged since they were put there.
 #[derive(Debug, Clone)]

@@ -12,11 +12,9 @@ use tokio::sync::oneshot;
 use super::worker::{EncodeText, died};
 use crate::tokenizer::TokenisedText;
 
-/// A text of more bytes is not tokenised ahead: it has hardly fewer than a hundred tokens, and would share its run
-/// with nobody.
+/// A text of more bytes is not tokenised ahead: it has hardly fewer than a hundred tokens, and fills a run by itself.
 const MAX_BYTES_AHEAD: usize = 1024;
-/// Tokens of a call that lie ready: enough for some dozens of paragraphs, among which there are several of equal
-/// length.
+/// Tokens of a call that lie ready: enough for a dozen of runs.
 const TOKENS_AHEAD: usize = 4096;
 
 /// What a worker makes of one text.
@@ -94,7 +92,7 @@ impl Call {
         if self.is_cancelled() { 0 } else { waiting.ready.len() + waiting.raw.len() }
     }
 
-    /// Tokenises short texts, so that those of equal length can be found; at most as many tokens as there is room
+    /// Tokenises short texts, so that those that fit a run can be found; at most as many tokens as there is room
     /// for, and the one text that fills it. A text that can't be tokenised has its answer then.
     pub(crate) fn look_ahead(&self, shared: &dyn EncodeText, room: &mut usize) {
         let mut waiting = self.waiting();
@@ -133,13 +131,14 @@ impl Call {
         Some(Task { call: Arc::clone(self), place, tokenised })
     }
 
-    /// A text that lies ready and has this many tokens.
-    pub(crate) fn next_task_of(self: &Arc<Self>, tokens: usize) -> Option<Task> {
+    /// A text that lies ready and has no more tokens than there is room for: the longest such.
+    pub(crate) fn next_task_within(self: &Arc<Self>, room: usize) -> Option<Task> {
         let mut waiting = self.waiting();
         if self.is_cancelled() {
             return None;
         }
-        let index = waiting.ready.iter().position(|(_, text)| text.only_window_of(tokens))?;
+        let fits = |text: &TokenisedText| text.only_window().is_some_and(|ids| ids.len() <= room);
+        let index = waiting.ready.iter().position(|(_, text)| fits(text))?;
         let (place, text) = waiting.ready.remove(index)?;
         Some(Task { call: Arc::clone(self), place, tokenised: Some(text) })
     }

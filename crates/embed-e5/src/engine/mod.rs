@@ -1,8 +1,8 @@
 //! Worker threads, each with a model of its own.
 //!
-//! Nothing is padded: a text runs alone or with others of exactly as many tokens, whoever asked for them, and only if
-//! the model says that its vector is the same to the bit either way. Keeping every core busy, which a batch is good
-//! for elsewhere, the threads do here; a shared run is for short texts, whose products are too small alone.
+//! Nothing is padded: a model takes the tokens of several texts one after the other, and the vector of a text is the same
+//! to the bit whatever else is in its run. Keeping every core busy, which a batch is good for elsewhere, the threads do
+//! here; a shared run is for short texts, whose products are too small alone.
 //!
 //! A text that comes alone, while no thread has anything to do, runs on all cores at once, in a model that is there
 //! for this: its vector is the same to the bit.

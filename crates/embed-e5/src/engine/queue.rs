@@ -11,12 +11,12 @@ use super::Call;
 use super::call::Task;
 use super::worker::EncodeText;
 
-/// Tokens from which on a run gains nothing by one more text. Measured with e5-small on two cores of a Zen 5: texts of
-/// 12 tokens reach 12k tokens/s one by one, 21k at 8 in a run, 22k at 16; texts of 64 go from 19k to 21.7k at 3.
+/// Tokens of a run of several texts. More gain nothing: products are at their best from a hundred rows on, and what lies
+/// between them should stay in a core's own cache.
 const TOKENS_OF_A_RUN: usize = 192;
 /// Tokens that are made ahead before each run at most: some milliseconds, for which the other workers wait.
 const TOKENS_AT_A_TIME: usize = 4096;
-/// Calls among which a text of equal length is looked for.
+/// Calls among which further texts for a run are looked for.
 const CALLS_AHEAD: usize = 64;
 
 pub(crate) struct Queue {
@@ -41,7 +41,7 @@ struct State {
 
 /// What a worker runs at once.
 pub(crate) struct Run {
-    /// One text, or several of equally many tokens.
+    /// One text, or several short ones.
     pub(crate) tasks: Vec<Task>,
     /// Whether this is one text and all that there is to do.
     pub(crate) alone: bool,
@@ -95,7 +95,7 @@ impl Queue {
     /// [finished](Self::finished).
     ///
     /// The text is the next one of the call that waited longest, which goes to the end of the line. If texts may
-    /// `share` a run, others of equally many tokens come with it, of that call and of those behind it.
+    /// `share` a run, others come with it as far as there is room, of that call and of those behind it.
     pub(crate) fn next(&self, worker: usize, share: Option<&dyn EncodeText>) -> Option<Run> {
         loop {
             self.wait_for_work(worker)?;
@@ -137,9 +137,10 @@ impl Queue {
             drop(self.after(&calls, None));
             return None;
         };
-        let others = if share.is_some() { self.others_like(&first, &calls[turn..]) } else { Vec::new() };
         let mut tasks = vec![first];
-        tasks.extend(others);
+        if share.is_some() {
+            self.fill(&mut tasks, &calls[turn..]);
+        }
         let mut state = self.after(&calls, Some(turn));
         let alone =
             state.running == 0 && state.calls.is_empty() && calls[turn].len() == 1 && tasks.len() == 1;
@@ -147,16 +148,21 @@ impl Queue {
         Some(Run { tasks, alone })
     }
 
-    /// Texts that may run with this one: no more than its worker's share of what waits.
-    fn others_like(&self, first: &Task, calls: &[Arc<Call>]) -> Vec<Task> {
-        let Some(tokens) = first.tokenised.as_ref().and_then(|text| text.only_window()).map(<[i64]>::len)
-        else {
-            return Vec::new();
-        };
-        let waiting = 1 + calls.iter().map(|call| call.left()).sum::<usize>();
-        let most = waiting.div_ceil(self.workers()).min(TOKENS_OF_A_RUN / tokens);
-        let of_call = |call| std::iter::from_fn(move || Call::next_task_of(call, tokens));
-        calls.iter().flat_map(of_call).take(most.saturating_sub(1)).collect()
+    /// Adds texts to the first one, as long as there is room: no more than the worker's share of what waits.
+    fn fill(&self, tasks: &mut Vec<Task>, calls: &[Arc<Call>]) {
+        let window = |task: &Task| Some(task.tokenised.as_ref()?.only_window()?.len());
+        let Some(tokens) = tasks.first().and_then(window) else { return };
+        let mut room = TOKENS_OF_A_RUN.saturating_sub(tokens);
+        let waiting = tasks.len() + calls.iter().map(|call| call.left()).sum::<usize>();
+        let most = waiting.div_ceil(self.workers());
+        for call in calls {
+            while tasks.len() < most
+                && let Some(task) = call.next_task_within(room)
+            {
+                room -= window(&task).unwrap_or_default();
+                tasks.push(task);
+            }
+        }
     }
 
     /// Takes calls of which nothing is left out of the line, and sends the one whose turn it was to its end.

@@ -41,7 +41,7 @@ impl Encoder for Own {
         Ok(vec![vec![1.0]; texts.len()])
     }
 
-    fn rows_are_independent(&self) -> bool {
+    fn shares_runs(&self) -> bool {
         self.share
     }
 }
@@ -59,7 +59,7 @@ impl Encoder for OnAll {
         Ok(vec![vec![2.0]; texts.len()])
     }
 
-    fn rows_are_independent(&self) -> bool {
+    fn shares_runs(&self) -> bool {
         true
     }
 }

@@ -13,11 +13,12 @@ use crate::tokenizer::TokenisedText;
 
 /// A model that one thread uses at a time.
 pub(crate) trait Encoder: Send {
-    /// The means of the token vectors of sequences of equally many ids, special tokens included.
+    /// The means of the token vectors of sequences of ids, special tokens included.
     fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error>;
 
-    /// Whether a text has the same vector with others in its run as it has alone. If not, it always runs alone.
-    fn rows_are_independent(&self) -> bool;
+    /// Whether several texts may share a run, in which each has the same vector as alone. If not, a text always runs
+    /// alone.
+    fn shares_runs(&self) -> bool;
 }
 
 /// What the threads share: how to get a model, and how to embed a text with it.
@@ -32,8 +33,7 @@ pub(crate) trait EncodeText: Send + Sync {
     /// The tokens of a text.
     fn tokenise(&self, text: &str, role: Role, truncation: Truncation) -> Result<TokenisedText, Error>;
 
-    /// Embeds one text, or several of one window each and equally many tokens, in one run. `cancelled` is asked between
-    /// runs.
+    /// Embeds one text, or several of one window each, in one run. `cancelled` is asked between runs.
     fn encode(
         &self,
         encoder: &mut dyn Encoder,
@@ -82,7 +82,7 @@ pub(crate) fn run(
         wide.open(shared);
     }
     loop {
-        let share = encoder.as_ref().is_some_and(|model| model.rows_are_independent()).then_some(shared);
+        let share = encoder.as_ref().is_some_and(|model| model.shares_runs()).then_some(shared);
         let Some(run) = queue.next(number, share) else { return };
         let tasks: Vec<_> = run.tasks.into_iter().filter(|task| !task.is_cancelled()).collect();
         let wide = if run.alone { wide.take() } else { None };

@@ -75,11 +75,6 @@ impl TokenisedText {
             _ => None,
         }
     }
-
-    /// Whether one run of so many tokens takes them all.
-    pub(crate) fn only_window_of(&self, tokens: usize) -> bool {
-        self.only_window().is_some_and(|ids| ids.len() == tokens)
-    }
 }
 
 impl TextTokenizer {

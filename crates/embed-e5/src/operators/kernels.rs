@@ -1,0 +1,306 @@
+//! The operators themselves: attributes and values in, one call of a kernel, values out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use embed_kernels::{AddNorm, Apart, Attention, HeadScratch, NormOutput, Processor};
+use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::value::TensorElementType::{Float32, Int64, Uint8};
+use ort::{Error, Result};
+
+use super::values::{
+    ProductInputs, RowsOutputs, each, floats, input, lengths, linear, name_for, product_inputs,
+    quantised_outputs, rows_of_a_thread,
+};
+use super::{
+    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS, NORM_SCALE,
+    TEXT_MEAN, UNPACK_ROWS, WIDTH,
+};
+
+/// A kernel whose panic is an error: it is called from C++.
+fn kernel<'k>(mut compute: impl FnMut(&ComputeContext) -> Result<()> + Send + 'k) -> BoxedKernel<'k> {
+    Box::new(move |context: &ComputeContext| {
+        catch_unwind(AssertUnwindSafe(|| compute(context)))
+            .unwrap_or_else(|_| Err(Error::new("an operator panicked")))
+    })
+}
+
+/// See [`UNPACK_ROWS`].
+pub(super) struct UnpackRows;
+
+impl Operator for UnpackRows {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        UNPACK_ROWS
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(Int64), OperatorInput::required(Uint8)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let width = size(attributes, WIDTH)?;
+        let processor = Processor::detect();
+        Ok(kernel(move |context| {
+            let (ids, table) = (input(context, 0)?, input(context, 1)?);
+            let (_, ids) = ids.try_extract_tensor::<i64>()?;
+            let (_, table) = table.try_extract_tensor::<u8>()?;
+            let Some(mut rows) = context.output(0, [ids.len(), width])? else { return Ok(()) };
+            let (_, rows) = rows.try_extract_tensor_mut::<f32>()?;
+            embed_kernels::unpack(processor, table, ids, width, rows).map_err(Error::wrap)
+        }))
+    }
+}
+
+/// See [`ADD_NORM`].
+pub(super) struct AddNormOperator {
+    integer: bool,
+    name: String,
+    threads: usize,
+}
+
+impl AddNormOperator {
+    pub(super) fn new(integer: bool, threads: usize) -> Self {
+        Self { integer, name: name_for(ADD_NORM, integer), threads }
+    }
+
+    fn norm(attributes: &KernelContext<'_>) -> Result<AddNorm> {
+        let epsilon = attributes.get(EPSILON).ok_or_else(|| Error::new("the attribute epsilon is missing"))?;
+        let (scale, bias) = (floats(attributes, NORM_SCALE)?, floats(attributes, NORM_BIAS)?);
+        let mut norm = AddNorm::new(&scale, &bias, epsilon).map_err(Error::wrap)?;
+        if let Some(factors) = attributes.get::<Vec<f32>>(FACTORS) {
+            norm = norm.with_factors(&factors).map_err(Error::wrap)?;
+        }
+        if let Some(into) = attributes.get::<Vec<f32>>(APART_INTO) {
+            let (bias, out) = (floats(attributes, APART_BIAS)?, floats(attributes, APART_OUT)?);
+            let apart = Apart::new(&into, &bias, &out).map_err(Error::wrap)?;
+            norm = norm.with_apart(apart).map_err(Error::wrap)?;
+        }
+        Ok(norm)
+    }
+}
+
+impl Operator for AddNormOperator {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let mut inputs = product_inputs(self.integer);
+        inputs.push(OperatorInput::required(Float32));
+        inputs
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        let state = [OperatorOutput::required(Float32), OperatorOutput::optional(Float32)];
+        state.into_iter().chain(quantised_outputs())
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let (integer, threads) = (self.integer, self.threads);
+        let linear = linear(attributes, integer)?;
+        let norm = Self::norm(attributes)?;
+        let (width, processor) = (norm.width(), Processor::detect());
+        Ok(kernel(move |context| {
+            let (inputs, next) = ProductInputs::read(context, integer)?;
+            let product = inputs.product(&linear)?;
+            let residual = input(context, next)?;
+            let (_, residual) = residual.try_extract_tensor::<f32>()?;
+            let rows = product.count();
+            if linear.width() != width || residual.len() != rows * width {
+                return Err(Error::new("a product, its residual and the normalisation are of different sizes"));
+            }
+            let Some(mut state) = context.output(0, [rows, width])? else { return Ok(()) };
+            let (_, state) = state.try_extract_tensor_mut::<f32>()?;
+            let mut sum = context.output(1, [rows, width])?;
+            let sum = match &mut sum {
+                Some(sum) => sum.try_extract_tensor_mut::<f32>()?.1,
+                None => &mut [],
+            };
+            let mut quantised = RowsOutputs::quantised_only(context, 2, rows, width)?;
+            let count = rows_of_a_thread(rows, threads);
+            let mut quantised = quantised.quantised()?.map(|rows| rows.pieces(count));
+            let mut sums = sum.chunks_mut(count * width);
+            let pieces = state.chunks_mut(count * width).enumerate().map(|(piece, state)| {
+                let quantised = quantised.as_mut().and_then(Iterator::next);
+                (piece * count, NormOutput { state, sum: sums.next().unwrap_or_default(), quantised })
+            });
+            each(context, pieces.collect(), |(first, out)| {
+                norm.run(processor, (product, first), &residual[first * width..], out);
+            })
+        }))
+    }
+}
+
+/// See [`GELU`].
+pub(super) struct GeluOperator {
+    integer: bool,
+    name: String,
+    threads: usize,
+}
+
+impl GeluOperator {
+    pub(super) fn new(integer: bool, threads: usize) -> Self {
+        Self { integer, name: name_for(GELU, integer), threads }
+    }
+}
+
+impl Operator for GeluOperator {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        product_inputs(self.integer)
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::optional(Float32)].into_iter().chain(quantised_outputs())
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let (integer, threads) = (self.integer, self.threads);
+        let linear = linear(attributes, integer)?;
+        let processor = Processor::detect();
+        Ok(kernel(move |context| {
+            let (inputs, _) = ProductInputs::read(context, integer)?;
+            let product = inputs.product(&linear)?;
+            let mut out = RowsOutputs::new(context, 0, product.count(), product.width())?;
+            let count = rows_of_a_thread(product.count(), threads);
+            let pieces = out.rows()?.pieces(count, product.width()).into_iter().enumerate();
+            each(context, pieces.collect(), |(piece, out)| {
+                embed_kernels::gelu(processor, (product, piece * count), out);
+            })
+        }))
+    }
+}
+
+/// See [`ATTENTION`].
+pub(super) struct AttentionOperator {
+    integer: bool,
+    name: String,
+    threads: usize,
+}
+
+impl AttentionOperator {
+    pub(super) fn new(integer: bool, threads: usize) -> Self {
+        Self { integer, name: name_for(ATTENTION, integer), threads }
+    }
+}
+
+impl Operator for AttentionOperator {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let mut inputs = product_inputs(self.integer);
+        inputs.push(OperatorInput::required(Int64));
+        inputs
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::optional(Float32)].into_iter().chain(quantised_outputs())
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let (integer, threads) = (self.integer, self.threads);
+        let linear = linear(attributes, integer)?;
+        let heads = size(attributes, HEADS)?;
+        let hidden = linear.width() / 3;
+        if heads == 0 || hidden * 3 != linear.width() || !hidden.is_multiple_of(heads) {
+            return Err(Error::new("queries, keys and values can't be cut into so many heads"));
+        }
+        let attention =
+            Attention::new(Processor::detect(), heads, hidden / heads).map_err(Error::wrap)?;
+        // One for each thread, and what all heads of a text give.
+        let mut scratch: Vec<_> = (0..threads).map(|_| HeadScratch::default()).collect();
+        let mut contexts = Vec::new();
+        Ok(kernel(move |context| {
+            let (inputs, next) = ProductInputs::read(context, integer)?;
+            let product = inputs.product(&linear)?;
+            let lengths = lengths(&input(context, next)?)?;
+            if lengths.contains(&0) || lengths.iter().sum::<usize>() != product.count() {
+                return Err(Error::new("the texts have another number of tokens than the product"));
+            }
+            let mut out = RowsOutputs::new(context, 0, product.count(), hidden)?;
+            let mut rest = Some(out.rows()?);
+            let mut first = 0;
+            for tokens in lengths {
+                contexts.resize(tokens * hidden, 0.0);
+                let heads = heads_of_a_thread(heads, tokens, threads);
+                let width = tokens * attention.head_width();
+                let pieces = contexts.chunks_mut(heads * width).zip(&mut scratch).enumerate();
+                each(context, pieces.collect(), |(piece, (contexts, scratch))| {
+                    let first_head = piece * heads;
+                    let own = first_head..first_head + contexts.len() / width;
+                    attention.heads((product, first), own, scratch, contexts);
+                })?;
+                let Some((of_text, behind)) = rest.take().map(|rest| rest.split(tokens, hidden)) else { break };
+                rest = Some(behind);
+                attention.rows(&contexts, of_text);
+                first += tokens;
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// How many heads a thread takes: all of them where a text is too short for more threads.
+fn heads_of_a_thread(heads: usize, tokens: usize, threads: usize) -> usize {
+    const LEAST_TOKENS: usize = 32;
+    if tokens < LEAST_TOKENS { heads } else { heads.div_ceil(threads) }
+}
+
+/// See [`TEXT_MEAN`].
+pub(super) struct TextMean;
+
+impl Operator for TextMean {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        TEXT_MEAN
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(Float32), OperatorInput::required(Int64)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let width = size(attributes, WIDTH)?;
+        let processor = Processor::detect();
+        Ok(kernel(move |context| {
+            let (states, lengths_) = (input(context, 0)?, input(context, 1)?);
+            let (_, states) = states.try_extract_tensor::<f32>()?;
+            let lengths = lengths(&lengths_)?;
+            if lengths.contains(&0) || lengths.iter().sum::<usize>() * width != states.len() {
+                return Err(Error::new("the texts have another number of tokens than the states"));
+            }
+            let Some(mut means) = context.output(0, [lengths.len(), width])? else { return Ok(()) };
+            let (_, means) = means.try_extract_tensor_mut::<f32>()?;
+            embed_kernels::mean(processor, states, &lengths, width, means);
+            Ok(())
+        }))
+    }
+}
+
+/// A size that must be there.
+fn size(attributes: &KernelContext<'_>, name: &str) -> Result<usize> {
+    let value: Option<i64> = attributes.get(name);
+    let size = value.and_then(|value| usize::try_from(value).ok()).filter(|&size| size > 0);
+    size.ok_or_else(|| Error::new(format!("the attribute {name} is missing or no size")))
+}

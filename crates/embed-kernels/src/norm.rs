@@ -1,0 +1,241 @@
+//! The end of a layer's half: what came out plus what went in, normalised, and made ready for the next product.
+
+use pulp::{Simd, WithSimd};
+
+use crate::lanes::{LANES, UnfitLength, exactly};
+use crate::product::{Product, Rows};
+use crate::quantise::QuantisedRows;
+use crate::{Processor, math, reduce};
+
+/// Layer normalisation of a sum, and what the next product takes.
+#[derive(Debug, Clone)]
+pub struct AddNorm {
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    epsilon: f32,
+    /// What each channel is multiplied by before it is quantised.
+    factors: Vec<f32>,
+    apart: Option<Apart>,
+}
+
+/// Channels of the feed-forward part that are computed in single precision, beside its 8-bit products: [`LANES`] of
+/// them.
+#[derive(Debug, Clone)]
+pub struct Apart {
+    /// For each channel the weights of all inputs.
+    into: Vec<f32>,
+    bias: [f32; LANES],
+    /// For each channel the weights of all outputs.
+    out: Vec<f32>,
+}
+
+/// Rows that channels set apart are computed for at a time, so that their weights, which are larger than a core's first
+/// cache, are read once for all of them.
+const APART_ROWS: usize = 4;
+
+/// Where [`AddNorm::run`] writes to.
+#[derive(Debug)]
+pub struct NormOutput<'a> {
+    /// The normalised sum.
+    pub state: &'a mut [f32],
+    /// The state plus what channels set apart make of it: as large as the state, or empty.
+    pub sum: &'a mut [f32],
+    /// The state in 8 bits.
+    pub quantised: Option<QuantisedRows<'a>>,
+}
+
+impl AddNorm {
+    /// A normalisation with scale, bias and epsilon.
+    ///
+    /// # Errors
+    ///
+    /// If the widths differ or are no multiple of [`LANES`].
+    pub fn new(scale: &[f32], bias: &[f32], epsilon: f32) -> Result<Self, UnfitLength> {
+        Ok(Self {
+            scale: exactly("the scale of a normalisation", scale, scale.len())?,
+            bias: exactly("the bias of a normalisation", bias, scale.len())?,
+            epsilon,
+            factors: Vec::new(),
+            apart: None,
+        })
+    }
+
+    /// Multiplies each channel by a factor before it is quantised; the state itself stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// If there are more or fewer factors than channels.
+    pub fn with_factors(mut self, factors: &[f32]) -> Result<Self, UnfitLength> {
+        self.factors = exactly("the factors of channels", factors, self.width())?;
+        Ok(self)
+    }
+
+    /// Adds channels that are computed apart.
+    ///
+    /// # Errors
+    ///
+    /// If they are of another width.
+    pub fn with_apart(mut self, apart: Apart) -> Result<Self, UnfitLength> {
+        if apart.out.len() != LANES * self.width() {
+            return Err(UnfitLength { what: "weights of channels set apart", length: apart.out.len() });
+        }
+        self.apart = Some(apart);
+        Ok(self)
+    }
+
+    /// Values of a row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// Normalises the rows of `product` from `first` on, plus those of `residual`, as many as there is room for. Every
+    /// row is a function of its own row alone, to the bit.
+    ///
+    /// # Panics
+    ///
+    /// If one of them has fewer rows than `out`.
+    pub fn run(
+        &self,
+        processor: Processor,
+        (product, first): (Product<'_>, usize),
+        residual: &[f32],
+        out: NormOutput<'_>,
+    ) {
+        match product {
+            Product::Single(product) => {
+                processor.0.dispatch(Run { norm: self, product: (product, first), residual, out });
+            }
+            Product::Integer(product) => {
+                processor.0.dispatch(Run { norm: self, product: (product, first), residual, out });
+            }
+        }
+    }
+}
+
+/// The work on some rows.
+struct Run<'a, R> {
+    norm: &'a AddNorm,
+    product: (R, usize),
+    residual: &'a [f32],
+    out: NormOutput<'a>,
+}
+
+impl<R: Rows> WithSimd for Run<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { norm, product: (product, first), residual, out } = self;
+        let NormOutput { state, sum, mut quantised } = out;
+        let width = norm.width();
+        let mut scaled = vec![0.0; width];
+        for (row, state) in state.chunks_exact_mut(width).enumerate() {
+            product.read(first + row, 0, state);
+            norm.norm(simd, &residual[row * width..][..width], state);
+            let Some(quantised) = &mut quantised else { continue };
+            if norm.factors.is_empty() {
+                quantised.put(simd, row, state);
+                continue;
+            }
+            for ((scaled, state), factor) in scaled.iter_mut().zip(state.iter()).zip(&norm.factors) {
+                *scaled = state * factor;
+            }
+            quantised.put(simd, row, &scaled);
+        }
+        if let Some(apart) = &norm.apart {
+            let rows = APART_ROWS * width;
+            let whole = sum.len() / rows * rows;
+            for (state, sum) in state.chunks_exact(rows).zip(sum.chunks_exact_mut(rows)) {
+                apart.add::<S, APART_ROWS>(simd, state, sum);
+            }
+            for (state, sum) in state[whole..].chunks_exact(width).zip(sum[whole..].chunks_exact_mut(width)) {
+                apart.add::<S, 1>(simd, state, sum);
+            }
+        }
+    }
+}
+
+impl AddNorm {
+    #[inline(always)]
+    fn norm<S: Simd>(&self, simd: S, residual: &[f32], state: &mut [f32]) {
+        for (state, residual) in state.iter_mut().zip(residual) {
+            *state += residual;
+        }
+        let width = state.len() as f32;
+        let mean = reduce::sum(simd, state) / width;
+        let variance = reduce::squares(simd, state, mean) / width;
+        let inverse = 1.0 / (variance + self.epsilon).sqrt();
+        for ((state, scale), bias) in state.iter_mut().zip(&self.scale).zip(&self.bias) {
+            *state = ((*state - mean) * inverse).mul_add(*scale, *bias);
+        }
+    }
+}
+
+impl Apart {
+    /// The weights `[LANES, inputs]`, the bias, and the weights `[LANES, outputs]`.
+    ///
+    /// # Errors
+    ///
+    /// If one is of another size.
+    pub fn new(into: &[f32], bias: &[f32], out: &[f32]) -> Result<Self, UnfitLength> {
+        let wrong = UnfitLength { what: "the bias of channels set apart", length: bias.len() };
+        if !into.len().is_multiple_of(LANES * LANES) {
+            return Err(UnfitLength { what: "weights of channels set apart", length: into.len() });
+        }
+        Ok(Self {
+            into: exactly("weights of channels set apart", into, into.len())?,
+            bias: bias.try_into().map_err(|_| wrong)?,
+            out: exactly("weights of channels set apart", out, into.len())?,
+        })
+    }
+
+    /// Rows plus what these channels make of them. Each row is summed up in the same order, however many there are.
+    #[inline(always)]
+    fn add<S: Simd, const ROWS: usize>(&self, simd: S, states: &[f32], sums: &mut [f32]) {
+        let width = states.len() / ROWS;
+        let state: [&[S::f32s]; ROWS] = std::array::from_fn(
+            #[inline(always)]
+            |row| S::as_simd_f32s(&states[row * width..][..width]).0,
+        );
+        let vectors = state[0].len();
+        let mut middle = [[0.0; LANES]; ROWS];
+        for (pair, weights) in self.into.chunks_exact(2 * width).enumerate() {
+            let (first, second) = S::as_simd_f32s(weights).0.split_at(vectors);
+            let mut dots = [[simd.splat_f32s(0.0); 2]; ROWS];
+            for (place, (first, second)) in first.iter().zip(second).enumerate() {
+                for (dots, state) in dots.iter_mut().zip(&state) {
+                    dots[0] = simd.mul_add_f32s(state[place], *first, dots[0]);
+                    dots[1] = simd.mul_add_f32s(state[place], *second, dots[1]);
+                }
+            }
+            for (middle, dots) in middle.iter_mut().zip(dots) {
+                for (channel, dot) in (2 * pair..).zip(dots) {
+                    middle[channel] = simd.reduce_sum_f32s(dot) + self.bias[channel];
+                }
+            }
+        }
+        for value in middle.as_flattened_mut() {
+            *value = math::gelu(*value);
+        }
+        let weights: [&[S::f32s]; LANES] = std::array::from_fn(
+            #[inline(always)]
+            |channel| &S::as_simd_f32s(&self.out[channel * width..][..width]).0[..vectors],
+        );
+        let sums = S::as_mut_simd_f32s(sums).0;
+        for place in 0..vectors {
+            let mut rows: [S::f32s; ROWS] = std::array::from_fn(
+                #[inline(always)]
+                |row| state[row][place],
+            );
+            for (channel, weights) in weights.iter().enumerate() {
+                for (sum, middle) in rows.iter_mut().zip(&middle) {
+                    *sum = simd.mul_add_f32s(simd.splat_f32s(middle[channel]), weights[place], *sum);
+                }
+            }
+            for (row, sum) in rows.into_iter().enumerate() {
+                sums[row * vectors + place] = sum;
+            }
+        }
+    }
+}
