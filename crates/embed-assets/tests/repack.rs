@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use embed_assets::graph::{
-    DATA_SUFFIX, GraphOptions, LayerMaxima, LayerRanges, OUTLIERS, Precision, Range, Smoothing, write_model,
+    DATA_SUFFIX, GraphOptions, LENGTHS, LayerMaxima, OUTLIERS, Precision, Smoothing, write_model,
 };
 use embed_assets::tokenizer_json::tokenizer_json;
 use embed_assets::weights::{EncoderWeights, Format, Vocabulary, q4, safetensors};
-use embed_e5::assets::INDEPENDENT_ROWS;
+use embed_e5::operators::{ADD_NORM, ATTENTION, UNPACK_ROWS};
 
 const HIDDEN: usize = 32;
 const LAYERS: usize = 2;
@@ -182,13 +182,6 @@ fn smoothing(weights: &EncoderWeights) -> Smoothing {
     Smoothing::from_maxima(weights, &maxima).unwrap()
 }
 
-fn with_ranges(mut table: Smoothing) -> Smoothing {
-    let range = Range { low: -2.5, high: 4.0 };
-    let ranges = LayerRanges { attention: range, context: range, feed_forward: range, middle: range };
-    table.layers.iter_mut().for_each(|layer| layer.ranges = Some(ranges));
-    table
-}
-
 #[test]
 fn the_reader_finds_what_the_file_holds() {
     let (weights, vocabulary) = tiny();
@@ -288,35 +281,31 @@ fn precisions_and_smoothing_differ_and_the_model_knows_its_data() {
     }
 }
 
-#[test]
-fn a_model_says_whether_texts_may_share_a_run() {
+/// Which of these names a model holds.
+fn holds<const N: usize>(precision: Precision, table: Option<&Smoothing>, names: [&str; N]) -> [bool; N] {
     let (weights, _) = tiny();
-    let smooth = smoothing(&weights);
-    let ranged = with_ranges(smooth.clone());
     let folder = tempfile::tempdir().unwrap();
-    let says = |precision, table| {
-        let (model, _) = write(&weights, &options(precision, table), folder.path());
-        let has = |name: &str| model.windows(name.len()).any(|window| window == name.as_bytes());
-        (has(INDEPENDENT_ROWS), has("DynamicQuantizeMatMul"))
-    };
-    assert_eq!(says(Precision::F32, None), (true, false));
-    assert_eq!(says(Precision::Int8, None), (false, true));
-    assert_eq!(says(Precision::Int8, Some(&smooth)), (false, true));
-    assert_eq!(says(Precision::Int8, Some(&ranged)), (true, false));
-    assert_eq!(says(Precision::Mixed, Some(&ranged)), (false, true));
+    let (model, _) = write(&weights, &options(precision, table), folder.path());
+    names.map(|name| model.windows(name.len()).any(|window| window == name.as_bytes()))
 }
 
 #[test]
-fn a_model_in_bf16_has_no_operators_of_onnx_runtime_alone() {
+fn a_precision_says_which_products_are_in_8_bits() {
     let (weights, _) = tiny();
-    let folder = tempfile::tempdir().unwrap();
-    let names = |precision| {
-        let (model, _) = write(&weights, &options(precision, None), folder.path());
-        ["FusedMatMul", "MultiHeadAttention"]
-            .map(|name| model.windows(name.len()).any(|w| w == name.as_bytes()))
-    };
-    assert_eq!(names(Precision::F32), [true, true]);
-    assert_eq!(names(Precision::Bf16), [false, false]);
+    let smooth = smoothing(&weights);
+    // The second is the attention over an 8-bit product.
+    let products = |precision, table| holds(precision, table, ["MatMulInteger", "AttentionInteger", LENGTHS]);
+    assert_eq!(products(Precision::F32, Some(&smooth)), [false, false, true]);
+    assert_eq!(products(Precision::Int8, None), [true, true, true]);
+    assert_eq!(products(Precision::Int8, Some(&smooth)), [true, true, true]);
+    assert_eq!(products(Precision::Mixed, Some(&smooth)), [true, false, true]);
+}
+
+#[test]
+fn a_model_in_bf16_has_standard_operators_alone() {
+    let own = [ADD_NORM, ATTENTION, UNPACK_ROWS, LENGTHS];
+    assert_eq!(holds(Precision::F32, None, own), [true; 4]);
+    assert_eq!(holds(Precision::Bf16, None, own), [false; 4]);
 }
 
 #[test]
@@ -328,18 +317,12 @@ fn a_table_of_smoothing_survives_its_text() {
     // The loud channel is divided by more than any other.
     let largest = table.layers[0].attention.iter().max();
     assert_eq!(largest, table.layers[0].attention.get(3));
-    let mut table = with_ranges(table);
-    assert_eq!(Smoothing::parse(&table.to_text()).unwrap(), table);
-    assert!(Smoothing::parse("smoothing 1\n").is_err());
-    let lines = |ranges: &str| format!("smoothing 2\nattention 1\nfeed_forward 1\noutliers 1\n{ranges}\n");
-    for right in ["ranges", "ranges -1 1 -1 1 -1 1 -1 1"] {
-        Smoothing::parse(&lines(right)).unwrap();
-    }
-    for wrong in ["", "ranges -1 1", "ranges -1 1 -1 1 -1 1 -1", "ranges -1 1 -1 1 -1 1 -1 x"] {
+    assert!(Smoothing::parse("smoothing 2\n").is_err());
+    let lines = |outliers: &str| format!("smoothing 3\nattention 1\nfeed_forward 1\n{outliers}\n");
+    Smoothing::parse(&lines("outliers 1")).unwrap();
+    for wrong in ["", "outliers x", "outlier 1"] {
         assert!(Smoothing::parse(&lines(wrong)).is_err(), "{wrong}");
     }
-    table.layers[0].ranges.as_mut().unwrap().context = Range { low: 0.0, high: 0.0 };
-    assert!(table.check(&weights.shape).is_err(), "a range of nothing has no scale");
     assert!(Smoothing { layers: Vec::new() }.check(&weights.shape).is_err());
 }
 

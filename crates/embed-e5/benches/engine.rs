@@ -7,21 +7,24 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails panics")]
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, prefix};
+use embed_e5::assets::{DataHome, LENGTHS, ModelFiles, POSITIONS};
+use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators, prefix};
 use embed_testkit::data::mixed_texts;
 use embed_testkit::figures::quick_share;
 use ort::environment::Environment;
+use ort::operator::OperatorDomain;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::TensorRef;
+use ort::value::Tensor;
 use tokenizers::Tokenizer;
 use tokio::runtime::Runtime;
 
@@ -65,7 +68,7 @@ impl Bench {
         response.row(0).unwrap().vector()[0]
     }
 
-    fn session(&self, threads: usize) -> Session {
+    fn session(&self, threads: NonZeroUsize) -> Session {
         session(&self.environment, &self.files.model, threads)
     }
 }
@@ -92,40 +95,40 @@ fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
     ids
 }
 
-fn session(environment: &Environment, model: &Path, threads: usize) -> Session {
+fn session(environment: &Environment, model: &Path, threads: NonZeroUsize) -> Session {
+    let operators = *operators::shared(threads).unwrap().downcast::<Arc<OperatorDomain>>().unwrap();
     Session::builder(environment)
         .unwrap()
         .with_optimization_level(GraphOptimizationLevel::All)
         .unwrap()
-        .with_intra_threads(threads)
+        .with_intra_threads(threads.get())
+        .unwrap()
+        .with_operators(operators)
         .unwrap()
         .commit_from_file(model)
         .unwrap()
 }
 
-fn run(session: &mut Session, ids: &[i64], rows: usize) -> f32 {
-    let shape = [rows, ids.len() / rows];
-    let input = TensorRef::from_array_view((shape, ids)).unwrap();
-    let outputs = session.run(ort::inputs![input]).unwrap();
-    let first = outputs[0].try_extract_tensor::<f32>().unwrap().1[0];
-    assert!(first.is_finite() && first != 0.0, "a run gave no vector");
-    first
+/// One run over the tokens of these texts.
+fn run(session: &mut Session, texts: &[&Vec<i64>]) -> f32 {
+    let ids: Vec<i64> = texts.iter().copied().flatten().copied().collect();
+    let positions: Vec<i64> = texts.iter().flat_map(|text| (0..).take(text.len())).collect();
+    let lengths: Vec<i64> = texts.iter().map(|text| text.len() as i64).collect();
+    let inputs = ort::inputs![
+        "input_ids" => Tensor::from_array(([ids.len()], ids)).unwrap(),
+        POSITIONS => Tensor::from_array(([positions.len()], positions)).unwrap(),
+        LENGTHS => Tensor::from_array(([lengths.len()], lengths)).unwrap(),
+    ];
+    let outputs = session.run(inputs).unwrap();
+    let (_, means) = outputs[0].try_extract_tensor::<f32>().unwrap();
+    assert!(means[0].is_finite() && means[0] != 0.0, "a run gave no vector");
+    assert_eq!(means.len() % texts.len(), 0, "a run gave another number of vectors");
+    means[0]
 }
 
-/// What most programs do: one session with all cores, batches of 32 as the texts come, padded.
+/// What most programs do: one session with all cores, batches of 32 as the texts come.
 fn one_session_batches(session: &mut Session, sequences: &[Vec<i64>]) -> f32 {
-    let mut sum = 0.0;
-    for batch in sequences.chunks(32) {
-        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
-        let mut ids = Vec::with_capacity(longest * batch.len());
-        for sequence in batch {
-            ids.extend_from_slice(sequence);
-            // `<pad>` in XLM-RoBERTa.
-            ids.resize(ids.len() + longest - sequence.len(), 1);
-        }
-        sum += run(session, &ids, batch.len());
-    }
-    sum
+    sequences.chunks(32).map(|batch| run(session, &batch.iter().collect::<Vec<_>>())).sum()
 }
 
 /// The best that was found by hand: a single-threaded session for each core, one text a run, the long ones
@@ -139,7 +142,7 @@ fn session_per_core(sessions: &mut [Session], longest_first: &[&Vec<i64>]) -> f3
                 scope.spawn(|| {
                     let mut sum = 0.0;
                     while let Some(ids) = longest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        sum += run(session, ids, 1);
+                        sum += run(session, &[ids]);
                     }
                     sum
                 })
@@ -156,14 +159,14 @@ fn throughput(c: &mut Criterion) {
         let Some(bench) = Bench::new(precision) else {
             return;
         };
-        let cores = available_threads().get();
+        let cores = available_threads();
         let mut group = c.benchmark_group(format!("e5/engine, {precision}"));
         group.throughput(Throughput::Elements(bench.tokens));
         group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(500));
         group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| {
             b.iter(|| black_box(bench.engine()))
         });
-        let mut sessions: Vec<_> = (0..cores).map(|_| bench.session(1)).collect();
+        let mut sessions: Vec<_> = (0..cores.get()).map(|_| bench.session(NonZeroUsize::MIN)).collect();
         let mut longest_first: Vec<_> = bench.sequences.iter().collect();
         longest_first.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
         group.bench_function(BenchmarkId::from_parameter("bare ort, session per core"), |b| {
@@ -189,9 +192,9 @@ fn latency(c: &mut Criterion) {
         b.iter(|| black_box(runtime.block_on(e5.encode_query(QUERY)).unwrap()));
     });
     let tokenizer = Tokenizer::from_file(&bench.files.tokenizer).unwrap();
-    let mut session = bench.session(1);
+    let mut session = bench.session(NonZeroUsize::MIN);
     group.bench_function(BenchmarkId::from_parameter("bare ort"), |b| {
-        b.iter(|| black_box(run(&mut session, &token_ids(&tokenizer, Role::Query, QUERY), 1)));
+        b.iter(|| black_box(run(&mut session, &[&token_ids(&tokenizer, Role::Query, QUERY)])));
     });
     group.finish();
 }

@@ -92,9 +92,7 @@ impl OrtEncoder {
             // Every text has its own length, so a plan of the memory of the last run is of no use.
             .with_memory_pattern(false)
             .map_err(refused)?;
-        let domain = operators::domain(threads.get())
-            .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))?;
-        builder = builder.with_operators(domain).map_err(refused)?;
+        builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
         match precision {
             #[cfg(feature = "openvino")]
             Precision::Bf16 => builder = with_openvino(builder)?,

@@ -1,14 +1,16 @@
 //! `ort` by hand: one session with all cores, as its examples have it.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use embed_e5::RuntimeLibrary;
-use embed_e5::assets::DataHome;
+use embed_e5::assets::{DataHome, LENGTHS, POSITIONS};
+use embed_e5::{RuntimeLibrary, operators};
 use embed_rivals_worker::{Contender, Role};
 use ort::environment::Environment;
+use ort::operator::OperatorDomain;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
@@ -43,8 +45,12 @@ impl Bare {
         let builder = Session::builder(&environment)?.with_optimization_level(GraphOptimizationLevel::All);
         // The builder that such an error carries isn't `Send`; its text says all.
         let builder = builder.map_err(|error| anyhow!("{error}"))?;
-        let builder = builder.with_intra_threads(thread::available_parallelism()?.get());
-        let session = builder.map_err(|error| anyhow!("{error}"))?.commit_from_file(model)?;
+        let threads: NonZeroUsize = thread::available_parallelism()?;
+        let builder = builder.with_intra_threads(threads.get()).map_err(|error| anyhow!("{error}"))?;
+        let operators = operators::shared(threads)?.downcast::<Arc<OperatorDomain>>();
+        let operators = *operators.map_err(|_| anyhow!("the operators are of another ort"))?;
+        let builder = builder.with_operators(operators).map_err(|error| anyhow!("{error}"));
+        let session = builder?.commit_from_file(model)?;
         let mut tokenizer = Tokenizer::from_file(tokenizer).map_err(|error| anyhow!("{error}"))?;
         let truncation = TruncationParams { max_length: 512, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| anyhow!("{error}"))?;
@@ -59,9 +65,15 @@ impl Bare {
 
     fn alone(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let input = TensorRef::from_array_view(([1, ids.len()], ids.as_slice()))?;
+        let positions: Vec<i64> = (0..).take(ids.len()).collect();
+        let lengths = [i64::try_from(ids.len())?];
+        let inputs = ort::inputs![
+            "input_ids" => TensorRef::from_array_view(([ids.len()], ids.as_slice()))?,
+            POSITIONS => TensorRef::from_array_view(([ids.len()], positions.as_slice()))?,
+            LENGTHS => TensorRef::from_array_view(([1], lengths.as_slice()))?,
+        ];
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run(ort::inputs![input])?;
+        let outputs = session.run(inputs)?;
         Ok(normalised(outputs[0].try_extract_tensor::<f32>()?.1.to_vec()))
     }
 

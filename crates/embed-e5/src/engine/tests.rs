@@ -20,7 +20,7 @@ struct Script {
     noted: Mutex<Vec<String>>,
     /// What is opened as the model on all threads, if anything.
     wide: Mutex<Option<Box<dyn Encoder>>>,
-    /// Whether texts of equal length may share a run.
+    /// Whether texts may share a run.
     share: bool,
 }
 
@@ -229,7 +229,7 @@ fn later(hand: &Hand) -> Vec<String> {
 }
 
 #[test]
-fn texts_of_equal_length_share_a_run_whoever_asked_for_them() {
+fn short_texts_share_a_run_whoever_asked_for_them() {
     let (engine, hand) = sharing(1);
     let first = submit(&engine, &["wait for the others"]).unwrap();
     hand.entered.recv().unwrap();
@@ -241,12 +241,29 @@ fn texts_of_equal_length_share_a_run_whoever_asked_for_them() {
     hand.release.send(()).unwrap();
     wait_for(first);
     let [of_three, of_one, of_two] = calls.map(wait_for);
-    assert_eq!(later(&hand), ["aa+cc+dd", "e+b"]);
+    assert_eq!(later(&hand), ["aa+cc+b+dd+e"]);
     let lengths: Vec<_> = of_three.iter().map(|row| row.as_ref().unwrap().tokens.used).collect();
     assert_eq!(lengths, [2, 1, 2], "rows keep their places");
     assert_eq!(of_one[0].as_ref().unwrap().tokens.used, 2);
     assert_eq!(of_two[1].as_ref().unwrap_err().kind(), ErrorKind::InvalidInput);
     of_two[0].as_ref().unwrap();
+}
+
+#[test]
+fn a_run_takes_the_longest_texts_that_it_has_room_for() {
+    let (engine, hand) = sharing(1);
+    let first = submit(&engine, &["wait for the others"]).unwrap();
+    hand.entered.recv().unwrap();
+    let texts = [90, 40, 200, 30, 80, 70].map(|length| "x".repeat(length));
+    let call = submit(&engine, &texts.each_ref().map(String::as_str)).unwrap();
+    hand.release.send(()).unwrap();
+    wait_for(first);
+    let rows = wait_for(call);
+    let runs = later(&hand);
+    let lengths = runs.iter().map(|run| run.split('+').map(str::len).collect::<Vec<_>>());
+    assert_eq!(lengths.collect::<Vec<_>>(), [vec![200], vec![90, 80], vec![70, 40, 30]]);
+    let used: Vec<_> = rows.iter().map(|row| row.as_ref().unwrap().tokens.used).collect();
+    assert_eq!(used, [90, 40, 200, 30, 80, 70], "rows keep their places");
 }
 
 /// The sizes of the runs in which two threads embed the text so many times, the largest first: they are chosen one

@@ -20,10 +20,14 @@
 mod kernels;
 mod values;
 
+use std::any::Any;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use embed_core::Error;
 use ort::operator::OperatorDomain;
 
+use crate::runtime::runtime_error;
 use kernels::{AddNormOperator, AttentionOperator, GeluOperator, TextMean, UnpackRows};
 
 /// The domain of the operators.
@@ -78,8 +82,26 @@ pub const HEADS: &str = "heads";
 /// Values of a row.
 pub const WIDTH: &str = "width";
 
+/// The operators for a program that has sessions of its own, each on so many threads: what `with_operators` of a builder
+/// takes, an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind `Any` so that no
+/// type of a pre-release is a part of this interface. ONNX Runtime must have been
+/// [started](crate::RuntimeLibrary::start).
+///
+/// # Errors
+///
+/// [`ErrorKind::Internal`](embed_core::ErrorKind::Internal) if ONNX Runtime refuses them.
+pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
+    Ok(Box::new(domain(threads)?))
+}
+
 /// The operators for a session on so many threads.
-pub(crate) fn domain(threads: usize) -> Result<Arc<OperatorDomain>, ort::Error> {
+pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error> {
+    make(threads.get())
+        .map(Arc::new)
+        .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))
+}
+
+fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
     let mut domain = OperatorDomain::new(DOMAIN)?.add(UnpackRows)?.add(TextMean)?;
     for integer in [false, true] {
         domain = domain
@@ -87,5 +109,5 @@ pub(crate) fn domain(threads: usize) -> Result<Arc<OperatorDomain>, ort::Error> 
             .add(AttentionOperator::new(integer, threads))?
             .add(GeluOperator::new(integer, threads))?;
     }
-    Ok(Arc::new(domain))
+    Ok(domain)
 }
