@@ -17,7 +17,9 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
 use embed_e5::assets::{DataHome, LENGTHS, ModelFiles, POSITIONS};
-use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators, prefix};
+use embed_e5::{
+    E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators, prefix,
+};
 use embed_testkit::data::mixed_texts;
 use embed_testkit::figures::quick_share;
 use ort::environment::Environment;

@@ -98,8 +98,7 @@ impl OrtEncoder {
             Precision::Bf16 => builder = with_openvino(builder)?,
             Precision::Int8 | Precision::F32 | Precision::Mixed => {}
         }
-        builder
-            .commit_from_file(model)
+        operators::open(|| builder.commit_from_file(model))
             .map_err(|error| runtime_error("ONNX Runtime can't load the model", error))
     }
 }

@@ -1,4 +1,4 @@
-//! Rows in 8 bits, each between its own least and largest value.
+//! Rows in bytes, each between its own least and largest value.
 
 use pulp::Simd;
 
@@ -6,10 +6,14 @@ use crate::lanes::{LANES, UnfitLength};
 use crate::math::ROUND;
 use crate::reduce;
 
+/// The largest byte. Two products with 8-bit weights then fit 16 bits, in which processors without VNNI add them: the sums
+/// are the same on every processor. The eighth bit of the activations would make them half as coarse.
+const LARGEST: f32 = 127.0;
+
 /// What a row was quantised with: the width of a step, and the value that is zero.
 pub(crate) type RowScale = [f32; 2];
 
-/// Where rows go in 8 bits: the bytes row after row, and for each row a scale and its lowest value. A value is
+/// Where rows go in bytes from 0 to 127: row after row, and for each row a scale and its lowest value. A value is
 /// `low + scale · byte`, at most half a step from what it was.
 #[derive(Debug)]
 pub struct QuantisedRows<'a> {
@@ -65,7 +69,7 @@ impl<'a> QuantisedRows<'a> {
     pub(crate) fn put<S: Simd>(&mut self, simd: S, row: usize, values: &[f32]) {
         let bytes = &mut self.bytes[row * self.width..(row + 1) * self.width];
         let [low, high] = reduce::range(simd, values);
-        let scale = (high - low) / f32::from(u8::MAX);
+        let scale = (high - low) / LARGEST;
         // A row of equal values has no steps.
         let inverse = if scale.is_normal() { 1.0 / scale } else { 0.0 };
         for (value, byte) in values.iter().zip(bytes) {

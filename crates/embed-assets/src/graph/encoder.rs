@@ -11,9 +11,9 @@
 //! - Biases and scales are left to the reader of a product, which looks at each number anyway.
 //! - An 8-bit product takes rows that have a scale and a lowest value each. A scale for each run would tie texts
 //!   together, and one that is fixed beforehand would have to be wide enough for every text.
-//! - 8-bit weights are whole numbers from −64 to 64, seven bits and a half. Processors without VNNI add two
-//!   products at a time in 16 bits, which 64 can't overflow and 127 can; the file is the same for all of them, and
-//!   so are the numbers. `data/README.md` says what it costs.
+//! - Weights are whole numbers from −127 to 127, activations from 0 to 127. Processors without VNNI add two products at a
+//!   time in 16 bits, which these can't overflow: the file is the same for all of them, and so are the sums. Seven bits
+//!   for the weights and eight for the activations would fit, too, and are less accurate (data/README.md).
 
 use std::io::{self, Write};
 

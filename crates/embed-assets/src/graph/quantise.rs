@@ -6,10 +6,6 @@ use crate::weights::{Linear, Matrix};
 /// exact.
 const LARGEST: f32 = 127.0;
 
-/// The largest weight of a product: two products with the largest activation, 255, still fit 16 bits, in which
-/// processors without VNNI add them.
-const LARGEST_WEIGHT: f32 = 64.0;
-
 /// A dense matrix in the order that ONNX multiplies by: one row for each input.
 pub(super) struct Dense {
     pub(super) inputs: usize,
@@ -82,13 +78,13 @@ impl Dense {
             }
         }
         for scale in &mut scales {
-            *scale = scale_of(*scale, LARGEST_WEIGHT);
+            *scale = scale_of(*scale);
         }
         let mut sums = vec![0_i32; self.outputs];
         let mut bytes = Vec::with_capacity(self.values.len());
         for row in self.values.chunks_exact(self.outputs) {
             for ((value, scale), sum) in row.iter().zip(&scales).zip(&mut sums) {
-                let nearest = to_i8(*value, *scale, LARGEST_WEIGHT);
+                let nearest = to_i8(*value, *scale);
                 *sum += i32::from(nearest);
                 bytes.push(nearest.cast_unsigned());
             }
@@ -128,24 +124,24 @@ pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, 
     let scales: Vec<f32> = (0..table.rows())
         .map(|index| {
             table.read_row(index, &mut row);
-            scale_of(row.iter().fold(0.0, |largest, value| value.abs().max(largest)), LARGEST)
+            scale_of(row.iter().fold(0.0, |largest, value| value.abs().max(largest)))
         })
         .collect();
     let of_rows = scales.clone();
     let bytes = of_rows.into_iter().enumerate().map(move |(index, scale)| {
         table.read_row(index, &mut row);
-        row.iter().map(|&value| to_i8(value, scale, LARGEST).cast_unsigned()).collect()
+        row.iter().map(|&value| to_i8(value, scale).cast_unsigned()).collect()
     });
     (bytes, scales)
 }
 
-/// The scale that maps the largest magnitude to this number. All zeros are zeros at any scale.
-fn scale_of(magnitude: f32, largest: f32) -> f32 {
-    let scale = magnitude / largest;
+/// The scale that maps the largest magnitude to the largest 8-bit number. All zeros are zeros at any scale.
+fn scale_of(magnitude: f32) -> f32 {
+    let scale = magnitude / LARGEST;
     if scale.is_normal() { scale } else { 1.0 }
 }
 
-/// The nearest 8-bit number that isn't larger than `largest`.
-fn to_i8(value: f32, scale: f32, largest: f32) -> i8 {
-    (value / scale).round_ties_even().clamp(-largest, largest) as i8
+/// The nearest 8-bit number.
+fn to_i8(value: f32, scale: f32) -> i8 {
+    (value / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8
 }

@@ -12,8 +12,8 @@ use super::values::{
     quantised_outputs, rows_of_a_thread,
 };
 use super::{
-    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS, NORM_SCALE,
-    TEXT_MEAN, UNPACK_ROWS, WIDTH,
+    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS,
+    NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 
 /// A kernel whose panic is an error: it is called from C++.
@@ -69,7 +69,8 @@ impl AddNormOperator {
     }
 
     fn norm(attributes: &KernelContext<'_>) -> Result<AddNorm> {
-        let epsilon = attributes.get(EPSILON).ok_or_else(|| Error::new("the attribute epsilon is missing"))?;
+        let epsilon =
+            attributes.get(EPSILON).ok_or_else(|| Error::new("the attribute epsilon is missing"))?;
         let (scale, bias) = (floats(attributes, NORM_SCALE)?, floats(attributes, NORM_BIAS)?);
         let mut norm = AddNorm::new(&scale, &bias, epsilon).map_err(Error::wrap)?;
         if let Some(factors) = attributes.get::<Vec<f32>>(FACTORS) {
@@ -114,7 +115,9 @@ impl Operator for AddNormOperator {
             let (_, residual) = residual.try_extract_tensor::<f32>()?;
             let rows = product.count();
             if linear.width() != width || residual.len() != rows * width {
-                return Err(Error::new("a product, its residual and the normalisation are of different sizes"));
+                return Err(Error::new(
+                    "a product, its residual and the normalisation are of different sizes",
+                ));
             }
             let Some(mut state) = context.output(0, [rows, width])? else { return Ok(()) };
             let (_, state) = state.try_extract_tensor_mut::<f32>()?;
@@ -221,8 +224,7 @@ impl Operator for AttentionOperator {
         if heads == 0 || hidden * 3 != linear.width() || !hidden.is_multiple_of(heads) {
             return Err(Error::new("queries, keys and values can't be cut into so many heads"));
         }
-        let attention =
-            Attention::new(Processor::detect(), heads, hidden / heads).map_err(Error::wrap)?;
+        let attention = Attention::new(Processor::detect(), heads, hidden / heads).map_err(Error::wrap)?;
         // One for each thread, and what all heads of a text give.
         let mut scratch: Vec<_> = (0..threads).map(|_| HeadScratch::default()).collect();
         let mut contexts = Vec::new();
@@ -246,7 +248,9 @@ impl Operator for AttentionOperator {
                     let own = first_head..first_head + contexts.len() / width;
                     attention.heads((product, first), own, scratch, contexts);
                 })?;
-                let Some((of_text, behind)) = rest.take().map(|rest| rest.split(tokens, hidden)) else { break };
+                let Some((of_text, behind)) = rest.take().map(|rest| rest.split(tokens, hidden)) else {
+                    break;
+                };
                 rest = Some(behind);
                 attention.rows(&contexts, of_text);
                 first += tokens;

@@ -22,7 +22,7 @@ mod values;
 
 use std::any::Any;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use embed_core::Error;
 use ort::operator::OperatorDomain;
@@ -85,13 +85,28 @@ pub const WIDTH: &str = "width";
 /// The operators for a program that has sessions of its own, each on so many threads: what `with_operators` of a builder
 /// takes, an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind `Any` so that no
 /// type of a pre-release is a part of this interface. ONNX Runtime must have been
-/// [started](crate::RuntimeLibrary::start).
+/// [started](crate::RuntimeLibrary::start), and the first session of a process with these operators must be open before
+/// others are opened beside it; an [`E5Embedder`](crate::E5Embedder) sees to that for its own.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Internal`](embed_core::ErrorKind::Internal) if ONNX Runtime refuses them.
 pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
     Ok(Box::new(domain(threads)?))
+}
+
+/// Opens a session with the operators, the first one of the process before any other: it adds the domain to a table of
+/// the process, which ONNX Runtime does without a lock, so that another session that is opened just then fails.
+pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    static OPENED: Mutex<bool> = Mutex::new(false);
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *opened {
+        drop(opened);
+        return open();
+    }
+    let session = open()?;
+    *opened = true;
+    Ok(session)
 }
 
 /// The operators for a session on so many threads.

@@ -20,12 +20,14 @@ pub(super) fn name_for(name: &str, integer: bool) -> String {
 /// The inputs that a product is.
 pub(super) fn product_inputs(integer: bool) -> Vec<OperatorInput> {
     if integer {
-        vec![OperatorInput::required(TensorElementType::Int32), OperatorInput::required(TensorElementType::Float32)]
+        vec![
+            OperatorInput::required(TensorElementType::Int32),
+            OperatorInput::required(TensorElementType::Float32),
+        ]
     } else {
         vec![OperatorInput::required(TensorElementType::Float32)]
     }
 }
-
 
 /// Rows in 8 bits and their scales, which a node may leave out.
 pub(super) fn quantised_outputs() -> [OperatorOutput; 2] {
@@ -143,7 +145,11 @@ pub(super) fn rows_of_a_thread(rows: usize, threads: usize) -> usize {
 }
 
 /// Does all pieces of work, on the threads of the session if it has several.
-pub(super) fn each<P: Send>(context: &ComputeContext, pieces: Vec<P>, work: impl Fn(P) + Send + Sync) -> Result<()> {
+pub(super) fn each<P: Send>(
+    context: &ComputeContext,
+    pieces: Vec<P>,
+    work: impl Fn(P) + Send + Sync,
+) -> Result<()> {
     if pieces.len() < 2 {
         pieces.into_iter().for_each(work);
         return Ok(());
