@@ -289,6 +289,12 @@ const GROUPS: &[Group] = &[
         ..GROUP
     },
     Group {
+        pattern: "e5/kernels, *",
+        about: "What stands between the matrix products of a layer, on one core.",
+        rate: Some(Unit::Tokens),
+        ..GROUP
+    },
+    Group {
         pattern: "metrics/call of *",
         about: "A service that answers at once, bare and recorded.",
         baseline: Some("bare service"),

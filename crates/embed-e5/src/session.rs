@@ -42,6 +42,15 @@ enum Input {
     Types,
 }
 
+/// How 8-bit products are added on x86 without VNNI, in 16 bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Products {
+    /// As they come: the models that this project writes don't overflow.
+    Fast,
+    /// In a slower way that nothing overflows: for all others.
+    Careful,
+}
+
 impl OrtEncoder {
     pub(crate) fn open(
         environment: &Environment,
@@ -50,9 +59,16 @@ impl OrtEncoder {
         precision: Precision,
         threads: NonZeroUsize,
     ) -> Result<Self, Error> {
-        let session = Self::session(environment, model, precision, threads).map_err(|error| {
-            error.with_context("file", model.display()).with_context("mend", "embed models verify")
-        })?;
+        let open = |products| {
+            Self::session(environment, model, (precision, products), threads).map_err(|error| {
+                error.with_context("file", model.display()).with_context("mend", "embed models verify")
+            })
+        };
+        let mut session = open(Products::Fast)?;
+        let is_own = session.inputs().iter().any(|input| input.name() == LENGTHS);
+        if !is_own && products_saturate() {
+            session = open(Products::Careful)?;
+        }
         let inputs = session
             .inputs()
             .iter()
@@ -75,7 +91,7 @@ impl OrtEncoder {
     fn session(
         environment: &Environment,
         model: &Path,
-        precision: Precision,
+        (precision, products): (Precision, Products),
         threads: NonZeroUsize,
     ) -> Result<Session, Error> {
         let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
@@ -93,6 +109,9 @@ impl OrtEncoder {
             .with_memory_pattern(false)
             .map_err(refused)?;
         builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
+        if products == Products::Careful {
+            builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
+        }
         match precision {
             #[cfg(feature = "openvino")]
             Precision::Bf16 => builder = with_openvino(builder)?,
@@ -150,6 +169,18 @@ fn with_openvino(builder: SessionBuilder) -> Result<SessionBuilder, Error> {
         )
         .with_source(std::io::Error::other(error.to_string()))
     })
+}
+
+/// Whether this processor adds products of 8-bit numbers in 16 bits, which overflow: x86 without VNNI.
+fn products_saturate() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        !std::arch::is_x86_feature_detected!("avx512vnni") && !std::arch::is_x86_feature_detected!("avxvnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
 }
 
 /// Whole numbers as an input.

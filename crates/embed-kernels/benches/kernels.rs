@@ -1,55 +1,117 @@
-//! Each kernel over as many rows as a run has, in the sizes of multilingual-e5-small.
-use std::hint::black_box;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use embed_kernels::{AddNorm, Apart, Attention, RowsOutput, HeadScratch, IntegerProduct, Linear, NormOutput, Processor, Product, QuantisedRows, gelu};
+//! Each kernel after an 8-bit product, in the sizes of multilingual-e5-small: how many tokens a second one core takes
+//! through it. A token goes through each of them twelve times.
 
-fn kernels(c: &mut Criterion) {
-    let p = Processor::detect();
-    let mut group = c.benchmark_group("kernels");
-    let (t, h, ff) = (64usize, 384usize, 1520usize);
-    group.throughput(Throughput::Elements(t as u64));
-    let lin = |w: usize| Linear::integer(&vec![0.1; w], &vec![0.001; w], &vec![0.01; w]).unwrap();
-    let acc: Vec<i32> = (0..t * ff).map(|i| (i as i32 * 7919) % 4001 - 2000).collect();
-    let rows: Vec<f32> = (0..2 * t).map(|i| if i % 2 == 0 { 0.5 } else { -1.0 }).collect();
-    let mut bytes = vec![0u8; t * ff];
-    let mut scales = vec![0f32; 2 * t];
-    let l = lin(ff);
-    group.bench_function("gelu", |b| b.iter(|| {
-        let prod = Product::Integer(IntegerProduct::new(&l, &acc, &rows).unwrap());
-        gelu(p, (prod, 0), RowsOutput::Quantised(QuantisedRows::new(&mut bytes, &mut scales, ff).unwrap()));
-        black_box(bytes[5]);
-    }));
-    let norm = AddNorm::new(&vec![1.0; h], &vec![0.0; h], 1e-12).unwrap().with_factors(&vec![0.5; h]).unwrap();
-    let apart = norm.clone().with_apart(Apart::new(&vec![0.01; h * 16], &[0.1; 16], &vec![0.01; h * 16]).unwrap()).unwrap();
-    let l = lin(h);
-    let acc_h = &acc[..t * h];
-    let residual: Vec<f32> = (0..t * h).map(|i| (i % 17) as f32 / 17.0).collect();
-    let (mut state, mut sum) = (vec![0f32; t * h], vec![0f32; t * h]);
-    let mut bytes_h = vec![0u8; t * h];
-    for (name, norm) in [("norm", &norm), ("norm and apart", &apart)] {
-        group.bench_function(name, |b| b.iter(|| {
-            let prod = Product::Integer(IntegerProduct::new(&l, acc_h, &rows).unwrap());
-            norm.run(p, (prod, 0), &residual, NormOutput { state: &mut state, sum: &mut sum, quantised: Some(QuantisedRows::new(&mut bytes_h, &mut scales, h).unwrap()) });
-            black_box(state[5]);
-        }));
+#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use embed_kernels::{
+    AddNorm, Apart, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, Processor, Product,
+    QuantisedRows, RowsOutput, gelu,
+};
+
+const HIDDEN: usize = 384;
+const HEADS: usize = 12;
+/// The middle of the feed-forward part without the channels that are computed apart.
+const MIDDLE: usize = 4 * HIDDEN - LANES;
+
+/// An 8-bit product of so many rows.
+struct Sums {
+    linear: Linear,
+    values: Vec<i32>,
+    rows: Vec<f32>,
+}
+
+impl Sums {
+    fn new(count: usize, width: usize) -> Self {
+        let linear = Linear::integer(&vec![0.1; width], &vec![0.001; width], &vec![0.01; width]).unwrap();
+        let values = (0..count * width).map(|place| (place * 7919 % 4001) as i32 - 2000).collect();
+        Self { linear, values, rows: [0.5, -1.0].repeat(count) }
     }
-    for t in [12usize, 64, 512] {
-        let l = lin(3 * h);
-        let acc: Vec<i32> = (0..t * 3 * h).map(|i| (i as i32 * 7919) % 4001 - 2000).collect();
-        let rows: Vec<f32> = (0..2 * t).map(|i| if i % 2 == 0 { 0.5 } else { -1.0 }).collect();
-        let a = Attention::new(p, 12, 32).unwrap();
-        let mut scratch = HeadScratch::default();
-        let mut ctx = vec![0f32; t * h];
-        let mut bytes_h = vec![0u8; t * h];
-        let mut scales = vec![0f32; 2 * t];
-        group.throughput(Throughput::Elements(t as u64));
-        group.bench_function(format!("attention {t}"), |b| b.iter(|| {
-            let prod = Product::Integer(IntegerProduct::new(&l, &acc, &rows).unwrap());
-            a.heads((prod, 0), 0..12, &mut scratch, &mut ctx);
-            a.rows(&ctx, RowsOutput::Quantised(QuantisedRows::new(&mut bytes_h, &mut scales, h).unwrap()));
-            black_box(bytes_h[5]);
-        }));
+
+    fn product(&self) -> Product<'_> {
+        Product::Integer(IntegerProduct::new(&self.linear, &self.values, &self.rows).unwrap())
     }
 }
+
+/// Room for rows in 8 bits.
+struct Room {
+    bytes: Vec<u8>,
+    rows: Vec<f32>,
+}
+
+impl Room {
+    fn new(count: usize, width: usize) -> Self {
+        Self { bytes: vec![0; count * width], rows: vec![0.0; 2 * count] }
+    }
+
+    fn rows(&mut self, width: usize) -> QuantisedRows<'_> {
+        QuantisedRows::new(&mut self.bytes, &mut self.rows, width).unwrap()
+    }
+
+    /// Every row that was written reaches from the least byte to the largest.
+    fn check(&self, width: usize) {
+        for row in self.bytes.chunks(width) {
+            assert_eq!((row.iter().min(), row.iter().max()), (Some(&0), Some(&127)), "a row was not written");
+        }
+    }
+}
+
+fn norm(apart: bool) -> AddNorm {
+    let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12).unwrap();
+    let norm = norm.with_factors(&[0.5; HIDDEN]).unwrap();
+    if !apart {
+        return norm;
+    }
+    let weights = vec![0.01; LANES * HIDDEN];
+    norm.with_apart(Apart::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap()
+}
+
+fn kernels(c: &mut Criterion) {
+    let processor = Processor::detect();
+    for tokens in [12, 64, 512] {
+        let mut group = c.benchmark_group(format!("e5/kernels, {tokens} tokens"));
+        group.throughput(Throughput::Elements(tokens as u64));
+
+        let (sums, mut room) = (Sums::new(tokens, 3 * HIDDEN), Room::new(tokens, HIDDEN));
+        let attention = Attention::new(processor, HEADS, HIDDEN / HEADS).unwrap();
+        let (mut scratch, mut contexts) = (HeadScratch::default(), vec![0.0; tokens * HIDDEN]);
+        group.bench_function(BenchmarkId::from_parameter("attention"), |b| {
+            b.iter(|| {
+                attention.heads((sums.product(), 0), 0..HEADS, &mut scratch, &mut contexts);
+                attention.rows(&contexts, RowsOutput::Quantised(room.rows(HIDDEN)));
+                black_box(&room.bytes);
+            });
+        });
+        room.check(HIDDEN);
+
+        let (sums, mut room) = (Sums::new(tokens, HIDDEN), Room::new(tokens, HIDDEN));
+        let residual: Vec<f32> = (0..tokens * HIDDEN).map(|place| (place % 17) as f32 / 17.0).collect();
+        let (mut state, mut sum) = (vec![0.0; tokens * HIDDEN], vec![0.0; tokens * HIDDEN]);
+        for (name, norm) in [("norm", norm(false)), ("norm, channels apart", norm(true))] {
+            group.bench_function(BenchmarkId::from_parameter(name), |b| {
+                b.iter(|| {
+                    let quantised = Some(room.rows(HIDDEN));
+                    let out = NormOutput { state: &mut state, sum: &mut sum, quantised };
+                    norm.run(processor, (sums.product(), 0), &residual, out);
+                    black_box(&room.bytes);
+                });
+            });
+            room.check(HIDDEN);
+        }
+
+        let (sums, mut room) = (Sums::new(tokens, MIDDLE), Room::new(tokens, MIDDLE));
+        group.bench_function(BenchmarkId::from_parameter("gelu"), |b| {
+            b.iter(|| {
+                gelu(processor, (sums.product(), 0), RowsOutput::Quantised(room.rows(MIDDLE)));
+                black_box(&room.bytes);
+            });
+        });
+        room.check(MIDDLE);
+        group.finish();
+    }
+}
+
 criterion_group!(benches, kernels);
 criterion_main!(benches);

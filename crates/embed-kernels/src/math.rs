@@ -19,11 +19,10 @@ fn erf(x: f32) -> f32 {
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_3e-4,
-        -2.954_599_8e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
-    const BETA: [f32; 5] =
-        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    const BETA: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
     // In this form the bounds are one instruction each. NaN becomes a number here, and NaN again in the caller.
     let x = if x > -4.0 { x } else { -4.0 };
     let x = if x < 4.0 { x } else { 4.0 };
@@ -45,7 +44,7 @@ fn erf(x: f32) -> f32 {
 pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// (ln 2)ⁿ / n!, from n = 6 on down.
     const TAYLOR: [f32; 7] =
-        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, 0.693_147_2, 1.0];
+        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0];
     const EXPONENT_BITS: u32 = 23;
     let splat = |value| simd.splat_f32s(value);
     let x = simd.max_f32s(x, splat(-126.0));

@@ -41,7 +41,6 @@ impl<'a> RowsOutput<'a> {
         }
     }
 
-
     /// Writes as many rows as there is room for; `read` gives each.
     #[inline(always)]
     pub(crate) fn write<S: Simd>(self, simd: S, width: usize, read: impl Fn(usize, &mut [f32])) {

@@ -36,7 +36,8 @@ pub fn unpack(
         || {
             for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(width)) {
                 let packed = usize::try_from(id).ok().and_then(|id| table.chunks_exact(bytes).nth(id));
-                let packed = packed.ok_or(UnfitLength { what: "a table without this row", length: table.len() })?;
+                let packed =
+                    packed.ok_or(UnfitLength { what: "a table without this row", length: table.len() })?;
                 let blocks = packed.as_chunks::<PACKED_BLOCK_BYTES>().0;
                 for (row, block) in row.chunks_exact_mut(PACKED_BLOCK_VALUES).zip(blocks) {
                     let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();

@@ -1,8 +1,11 @@
 //! The kernels against the formulas in double precision, and the promise that a row depends on its own row alone.
 
+// Lint settings let tests unwrap, but not what they share.
+#![allow(clippy::unwrap_used)]
+
 use embed_kernels::{
-    AddNorm, Apart, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, PACKED_BLOCK_BYTES, Processor,
-    Product, QuantisedRows, RowsOutput, SingleProduct, gelu, mean, unpack,
+    AddNorm, Apart, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, PACKED_BLOCK_BYTES,
+    Processor, Product, QuantisedRows, RowsOutput, SingleProduct, gelu, mean, unpack,
 };
 use proptest::prelude::*;
 
@@ -33,7 +36,8 @@ struct Integer {
 
 impl Integer {
     fn new(seed: u64, count: usize, width: usize) -> Self {
-        let sums: Vec<i32> = noise(seed, count * width).iter().map(|value| (value * 5_000.0) as i32).collect();
+        let sums: Vec<i32> =
+            noise(seed, count * width).iter().map(|value| (value * 5_000.0) as i32).collect();
         let rows: Vec<f32> =
             noise(seed + 1, 2 * count).iter().map(|value| value.abs() / 100.0 + 0.001).collect();
         let (scales, column_sums, bias) =

@@ -30,11 +30,12 @@ const fn only(part: &'static str, seconds: u64, functions: &'static str) -> Shar
 /// What is left out is another size of what is in.
 const SHARES: &[Share] = &[
     only("cache/memory", 14, "cache/(lookup of 1|hit of 1|hit of 32|request of 1)/"),
-    only("cache/redis", 6, "cache/redis, (32 rows|32 rows written|64 callers of 32 rows/[18] connections)"),
+    only("cache/redis", 5, "cache/redis, (32 rows|32 rows written|64 callers of 32 rows/[18] connections)"),
     all("cli/serve", 22),
-    all("e5/engine", 10),
+    all("e5/engine", 9),
     all("gateway/load", 8),
-    all("metrics/overhead", 5),
+    only("kernels/kernels", 3, "e5/kernels, 64 tokens/"),
+    all("metrics/overhead", 4),
     all("ollama/client", 4),
     all("ollama/load", 9),
     only("router/detect", 9, "detection/(.* query|(English|French|Japanese|Thai), 2,000 characters)/"),

@@ -1,7 +1,7 @@
 //! `ort` by hand: one session with all cores, as its examples have it.
 
-use std::path::Path;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 

@@ -18,8 +18,8 @@
 use std::io::{self, Write};
 
 use embed_e5::operators::{
-    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, GELU,
-    HEADS, INTEGER, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON,
+    FACTORS, GELU, HEADS, INTEGER, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 
 use super::builder::{Attribute, GraphBuilder, Value, to_i64};
@@ -229,7 +229,8 @@ impl<'a, W: Write> Network<'a, W> {
         next: Arithmetic,
     ) -> Rows {
         let name = product.operator(name);
-        let inputs: Vec<&str> = product.inputs.iter().map(String::as_str).chain(inputs.iter().copied()).collect();
+        let inputs: Vec<&str> =
+            product.inputs.iter().map(String::as_str).chain(inputs.iter().copied()).collect();
         let attributes: Vec<_> = product.attributes.into_iter().chain(attributes).collect();
         let quantised = next == Arithmetic::Integer;
         let outputs = self.graph.own(&name, &inputs, &[!quantised, quantised, quantised], &attributes);

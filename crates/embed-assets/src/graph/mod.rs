@@ -34,11 +34,11 @@ pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
 use crate::weights::EncoderWeights;
 use builder::GraphBuilder;
 use encoder::Network;
-use plain::PlainNetwork;
 use onnx::{
-    DimensionProto, ElementType, IR_VERSION, ModelProto, OPSET, OperatorSetIdProto,
-    StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    DimensionProto, ElementType, IR_VERSION, ModelProto, OPSET, OperatorSetIdProto, StringStringEntryProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use plain::PlainNetwork;
 
 /// What is added to the name of the model file for that of the data file, as the hub does it.
 pub const DATA_SUFFIX: &str = "_data";

@@ -22,11 +22,7 @@ pub(super) struct PlainNetwork<'a, W: Write> {
 
 impl<'a, W: Write> PlainNetwork<'a, W> {
     /// A network whose large constants go to `data`, a file of this name beside the model.
-    pub(super) fn new(
-        weights: &'a EncoderWeights,
-        data: W,
-        data_name: String,
-    ) -> Self {
+    pub(super) fn new(weights: &'a EncoderWeights, data: W, data_name: String) -> Self {
         let graph = GraphBuilder::new(data, data_name);
         Self { graph, weights, shape: weights.shape, sizes: Value::new() }
     }
