@@ -269,3 +269,29 @@ impl WithSimd for Gather<'_> {
         );
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::product::{Linear, SingleProduct};
+    use crate::widths;
+
+    /// Two heads of a text that fills no panel and no block of queries.
+    fn contexts<S: Simd>(simd: S) -> Vec<f32> {
+        const HIDDEN: usize = 4 * LANES;
+        let tokens = 37;
+        let linear = Linear::single(&[0.0; 3 * HIDDEN]).unwrap();
+        let values = widths::noise(tokens * 3 * HIDDEN);
+        let joint = SingleProduct::new(&linear, &values).unwrap();
+        let mut contexts = vec![0.0; tokens * HIDDEN];
+        let place = Place { first: 0, tokens, head: 0, heads: 2, width: 2 * LANES };
+        let mut scratch = HeadScratch::default();
+        simd.vectorize(Heads { joint, place, scratch: &mut scratch, contexts: &mut contexts });
+        contexts
+    }
+
+    #[test]
+    fn vectors_of_any_width_give_the_same() {
+        widths::assert_same(contexts, contexts, contexts, contexts);
+    }
+}

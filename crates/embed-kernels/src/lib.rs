@@ -11,6 +11,8 @@ mod product;
 mod quantise;
 mod reduce;
 mod unpack;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod widths;
 
 use std::fmt;
 

@@ -239,3 +239,30 @@ impl Apart {
         }
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::product::{Linear, SingleProduct};
+    use crate::widths;
+
+    /// Five rows, of which one is left over, with channels apart.
+    fn sums<S: Simd>(simd: S) -> Vec<f32> {
+        const HIDDEN: usize = 6 * LANES;
+        let linear = Linear::single(&[0.5; HIDDEN]).unwrap();
+        let (values, residual) = (widths::noise(5 * HIDDEN), [0.25; 5 * HIDDEN]);
+        let weights = widths::noise(LANES * HIDDEN);
+        let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-6).unwrap();
+        let norm = norm.with_apart(Apart::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap();
+        let (mut state, mut sum) = ([0.0; 5 * HIDDEN], vec![0.0; 5 * HIDDEN]);
+        let product = (SingleProduct::new(&linear, &values).unwrap(), 0);
+        let out = NormOutput { state: &mut state, sum: &mut sum, quantised: None };
+        simd.vectorize(Run { norm: &norm, product, residual: &residual, out });
+        sum
+    }
+
+    #[test]
+    fn vectors_of_any_width_give_the_same() {
+        widths::assert_same(sums, sums, sums, sums);
+    }
+}
