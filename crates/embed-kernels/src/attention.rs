@@ -270,7 +270,8 @@ impl WithSimd for Gather<'_> {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::product::{Linear, SingleProduct};

@@ -11,7 +11,8 @@ mod product;
 mod quantise;
 mod reduce;
 mod unpack;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
+#[cfg(test)]
 mod widths;
 
 use std::fmt;

@@ -240,7 +240,8 @@ impl Apart {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::product::{Linear, SingleProduct};
