@@ -18,7 +18,10 @@ fn moment(i: u64) -> Duration {
 async fn a_thousand_dropped_calls_free_permits_and_connections() {
     for version in ["0.5.4", "0.9.3"] {
         let double = OllamaDouble::start(version).await;
-        let client = connect(quick(&double)).await;
+        // Client and server share this thread: beside other tests on a busy machine even a connection may take seconds.
+        let mut config = quick(&double);
+        config.connect_timeout = Duration::from_secs(60);
+        let client = connect(config).await;
         let pool = client.free_permits();
         double.change(|script| script.embed_time = Duration::from_micros(300));
         // Calls are dropped while they wait for a permit, for an answer, between tries, and in a bisection.
