@@ -231,10 +231,7 @@ impl Operator for AttentionOperator {
         Ok(kernel(move |context| {
             let (inputs, next) = ProductInputs::read(context, integer)?;
             let product = inputs.product(&linear)?;
-            let lengths = lengths(&input(context, next)?)?;
-            if lengths.contains(&0) || lengths.iter().sum::<usize>() != product.count() {
-                return Err(Error::new("the texts have another number of tokens than the product"));
-            }
+            let lengths = lengths(&input(context, next)?, product.count())?;
             let mut out = RowsOutputs::new(context, 0, product.count(), hidden)?;
             let mut rest = Some(out.rows()?);
             let mut first = 0;
@@ -288,12 +285,12 @@ impl Operator for TextMean {
         let width = size(attributes, WIDTH)?;
         let processor = Processor::detect();
         Ok(kernel(move |context| {
-            let (states, lengths_) = (input(context, 0)?, input(context, 1)?);
+            let states = input(context, 0)?;
             let (_, states) = states.try_extract_tensor::<f32>()?;
-            let lengths = lengths(&lengths_)?;
-            if lengths.contains(&0) || lengths.iter().sum::<usize>() * width != states.len() {
-                return Err(Error::new("the texts have another number of tokens than the states"));
+            if !states.len().is_multiple_of(width) {
+                return Err(Error::new("the states aren't whole rows"));
             }
+            let lengths = lengths(&input(context, 1)?, states.len() / width)?;
             let Some(mut means) = context.output(0, [lengths.len(), width])? else { return Ok(()) };
             let (_, means) = means.try_extract_tensor_mut::<f32>()?;
             embed_kernels::mean(processor, states, &lengths, width, means);

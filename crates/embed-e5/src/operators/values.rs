@@ -55,10 +55,15 @@ pub(super) fn input(context: &ComputeContext, index: usize) -> Result<ValueRef<'
     context.input(index)?.ok_or_else(|| Error::new(format!("the input {index} is missing")))
 }
 
-/// How many tokens each text has.
-pub(super) fn lengths(value: &ValueRef<'_>) -> Result<Vec<usize>> {
+/// How many tokens each text has: some, and all of them together as many as there are rows.
+pub(super) fn lengths(value: &ValueRef<'_>, rows: usize) -> Result<Vec<usize>> {
     let (_, lengths) = value.try_extract_tensor::<i64>()?;
-    lengths.iter().map(|&length| usize::try_from(length).map_err(Error::wrap)).collect()
+    let lengths: Vec<_> =
+        lengths.iter().map(|&length| usize::try_from(length).map_err(Error::wrap)).collect::<Result<_>>()?;
+    if lengths.contains(&0) || lengths.iter().sum::<usize>() != rows {
+        return Err(Error::new("the texts have another number of tokens than there are rows"));
+    }
+    Ok(lengths)
 }
 
 /// The inputs of a product, held while a kernel reads them.
