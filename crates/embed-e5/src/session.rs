@@ -125,26 +125,26 @@ impl OrtEncoder {
 impl Encoder for OrtEncoder {
     fn encode(&mut self, texts: &[&[i64]]) -> Result<Vec<Vec<f32>>, Error> {
         let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
-        let ids = texts.concat();
+        let tokens = texts.iter().map(|text| text.len()).sum();
         let positions = || texts.iter().flat_map(|text| (0_i64..).take(text.len())).collect();
         let lengths = || texts.iter().map(|text| i64::try_from(text.len()).unwrap_or(i64::MAX)).collect();
         // The usual exports take a batch, here of one text.
-        let shape = if self.shares_runs() { vec![ids.len()] } else { vec![texts.len(), ids.len()] };
+        let shape = if self.shares_runs() { vec![tokens] } else { vec![texts.len(), tokens] };
         let inputs = self
             .inputs
             .iter()
             .map(|input| match input {
-                Input::Ids => tensor(&shape, ids.clone()),
+                Input::Ids => tensor(&shape, texts.concat()),
                 Input::Positions => tensor(&shape, positions()),
                 Input::Lengths => tensor(&[texts.len()], lengths()),
-                Input::Mask => tensor(&shape, vec![1; ids.len()]),
-                Input::Types => tensor(&shape, vec![0; ids.len()]),
+                Input::Mask => tensor(&shape, vec![1; tokens]),
+                Input::Types => tensor(&shape, vec![0; tokens]),
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
         let (dims, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        means_over_tokens(dims, values, [texts.len(), ids.len()], self.dimension)
+        means_over_tokens(dims, values, [texts.len(), tokens], self.dimension)
     }
 
     fn shares_runs(&self) -> bool {

@@ -81,8 +81,12 @@ impl Traffic {
     async fn counts(&self, what: &str, count: impl Fn(&TierReport) -> u64) {
         let before = count(&self.report().await);
         let begin = Instant::now();
-        while count(&self.report().await) <= before {
-            self.goes_on(what, begin);
+        loop {
+            let report = self.report().await;
+            if count(&report) > before {
+                return;
+            }
+            self.goes_on(&format!("{what}: {report:?}"), begin);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -292,7 +296,8 @@ async fn failed_over() {
     traffic.uses_redis().await;
     assert_eq!(sentinels.master(), Some(1));
     sentinels.servers[1].stop();
-    traffic.counts("it is missed", missed(&["unavailable"])).await;
+    // Requests under way may be too slow, and those after them may find the breaker open until there is another master.
+    traffic.counts("it gives nothing", missed(&["timeout", "unavailable", "breaker_open"])).await;
     sentinels.has_another_master(Some(1)).await;
     traffic.counts("rows are stored again", |report| report.stored).await;
     traffic.uses_redis().await;
