@@ -259,7 +259,7 @@ impl Operator for AttentionOperator {
 
 /// How many heads a thread takes: all of them where a text is too short for more threads.
 fn heads_of_a_thread(heads: usize, tokens: usize, threads: usize) -> usize {
-    const LEAST_TOKENS: usize = 32;
+    const LEAST_TOKENS: usize = 8;
     if tokens < LEAST_TOKENS { heads } else { heads.div_ceil(threads) }
 }
 

@@ -9,8 +9,8 @@ use ort::{Error, Result};
 
 use super::{BIAS, COLUMN_SCALES, COLUMN_SUMS, INTEGER};
 
-/// Rows below which a thread isn't worth waking.
-const LEAST_ROWS: usize = 16;
+/// Rows that are worth another thread: few, since the threads of a session don't sleep between two operators.
+const LEAST_ROWS: usize = 4;
 
 /// The name of an operator for products of this kind.
 pub(super) fn name_for(name: &str, integer: bool) -> String {
