@@ -69,7 +69,7 @@ pub enum Precision {
     /// or more on written text at 1.14 times its speed. The same as `F32` for models that were not calibrated, all but
     /// multilingual-e5-small.
     Mixed,
-    /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.6 times the speed of
+    /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.5 times the speed of
     /// [`F32`](Self::F32) where the processor has such products (AVX512-BF16, AMX). ONNX Runtime must be a
     /// build with the OpenVINO execution provider.
     #[cfg(feature = "openvino")]
