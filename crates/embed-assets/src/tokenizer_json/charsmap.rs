@@ -8,7 +8,7 @@
 //! A step from the unit at `p` by the byte `c` leads to the unit at `p ^ offset ^ c`, if its label is `c`;
 //! the value of a key that ends at `p` lies at `p ^ offset`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use embed_core::Error;
 
@@ -22,6 +22,8 @@ const OFFSET_SHIFT: u32 = 10;
 const OFFSETS: u32 = 1 << 21;
 /// A reader looks at any of the 256 places around an offset without asking whether they exist.
 const ALIGNMENT: usize = 256;
+/// Room for a node is sought in so many places at the end.
+const OPEN: usize = 16 * ALIGNMENT;
 
 /// Compiles the map.
 ///
@@ -102,19 +104,13 @@ struct DoubleArray {
     units: Vec<u32>,
     taken: Vec<bool>,
     /// No two nodes may share a base: their children would be each other's.
-    bases: HashSet<usize>,
-    /// Every base below is in use or fits nothing.
-    lowest: usize,
+    bases: Vec<bool>,
 }
 
 impl DoubleArray {
     fn build(trie: &Trie, root: usize) -> Result<Vec<u32>, Error> {
-        let mut array = Self {
-            units: vec![0; ALIGNMENT],
-            taken: vec![false; ALIGNMENT],
-            bases: HashSet::new(),
-            lowest: 1,
-        };
+        let mut array =
+            Self { units: vec![0; ALIGNMENT], taken: vec![false; ALIGNMENT], bases: vec![false; ALIGNMENT] };
         array.taken[0] = true;
         let mut placed = vec![None; trie.nodes.len()];
         let mut waiting = vec![(root, 0)];
@@ -150,8 +146,9 @@ impl DoubleArray {
     fn place(&mut self, node: &Node) -> Result<usize, Error> {
         let bytes = node.children.iter().map(|&(byte, _)| byte);
         let labels: Vec<u8> = node.value.map(|_| 0).into_iter().chain(bytes).collect();
-        let mut base = self.lowest;
-        while self.bases.contains(&base)
+        // What is left free further up fits few nodes, and looking there costs more than it saves.
+        let mut base = self.units.len().saturating_sub(OPEN).max(1);
+        while self.bases.get(base).copied().unwrap_or_default()
             || labels.iter().any(|&label| self.is_taken(base ^ usize::from(label)))
         {
             base += 1;
@@ -159,13 +156,11 @@ impl DoubleArray {
         if base >= OFFSETS as usize {
             return Err(too_large());
         }
-        self.bases.insert(base);
-        while self.bases.contains(&self.lowest) {
-            self.lowest += 1;
-        }
         let length = (base + 1).next_multiple_of(ALIGNMENT).max(self.units.len());
         self.units.resize(length, 0);
         self.taken.resize(length, false);
+        self.bases.resize(length, false);
+        self.bases[base] = true;
         for &label in &labels {
             let place = base ^ usize::from(label);
             self.taken[place] = true;
