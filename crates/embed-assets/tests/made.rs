@@ -100,8 +100,8 @@ async fn what_another_recipe_made_is_made_anew() {
     assert_eq!(pull().await, 1);
     let path = home.model().join("manifest.json");
     let manifest = std::fs::read_to_string(&path).unwrap();
-    assert!(manifest.contains("\"recipe\": 2"));
-    std::fs::write(&path, manifest.replace("\"recipe\": 2", "\"recipe\": 0")).unwrap();
+    assert!(manifest.contains("\"recipe\": 3"));
+    std::fs::write(&path, manifest.replace("\"recipe\": 3", "\"recipe\": 0")).unwrap();
     assert_eq!(pull().await, 2);
 }
 

@@ -117,8 +117,9 @@ impl EncodeText for Pipeline {
         let sums = match texts {
             [(_, text)] if text.windows.len() > 1 => vec![self.sum_of_windows(encoder, text, cancelled)?],
             _ => {
-                let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
-                encoder.encode(&ids)?
+                let ids: Vec<_> =
+                    texts.iter().filter_map(|(_, text)| text.only_window()).map(widened).collect();
+                encoder.encode(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())?
             }
         };
         let row = |(mut vector, &(text, tokenised)): (Vec<f32>, &(&str, &TokenisedText))| {
@@ -143,7 +144,7 @@ impl Pipeline {
             if cancelled() {
                 return Err(went_away());
             }
-            for mean in encoder.encode(&[&window.ids])? {
+            for mean in encoder.encode(&[&widened(&window.ids)])? {
                 for (sum, value) in sum.iter_mut().zip(mean) {
                     *sum += f64::from(value) * window.weight as f64;
                 }
@@ -151,6 +152,11 @@ impl Pipeline {
         }
         Ok(sum.into_iter().map(|value| value as f32).collect())
     }
+}
+
+/// As ONNX Runtime takes them.
+fn widened(ids: &[u32]) -> Vec<i64> {
+    ids.iter().map(|&id| id.into()).collect()
 }
 
 fn went_away() -> Error {

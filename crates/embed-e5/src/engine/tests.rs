@@ -80,7 +80,7 @@ impl EncodeText for Script {
         if text == "no token" {
             return Err(Error::new(ErrorKind::InvalidInput, "as the script says"));
         }
-        let ids = text.bytes().map(i64::from).collect();
+        let ids = text.bytes().map(u32::from).collect();
         let tokens = TokenCount { used: text.len(), total: text.len() };
         Ok(TokenisedText { windows: vec![Window { ids, weight: 1 }], tokens })
     }
