@@ -195,8 +195,8 @@ impl<'a> From<&'a Embedding> for EmbeddingRef<'a> {
     }
 }
 
-impl<'a> From<&EmbeddingRef<'a>> for EmbeddingRef<'a> {
-    fn from(row: &EmbeddingRef<'a>) -> Self {
+impl From<&Self> for EmbeddingRef<'_> {
+    fn from(row: &Self) -> Self {
         *row
     }
 }
@@ -286,6 +286,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "callers write it so")]
     fn rows_and_embeddings_are_compared_and_are_slices() {
         let owned = embedding(Normalisation::L2, &[0.6, 0.8]);
         let row = owned.as_ref();

@@ -289,6 +289,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "callers write it so")]
     fn strings_of_every_kind_are_texts() {
         fn texts<T: IntoText>(texts: impl IntoIterator<Item = T>) -> Arc<[Arc<str>]> {
             EmbedRequest::new(texts, Role::Query).shared_texts()
