@@ -79,11 +79,7 @@ pub(crate) const NEEDS: &[Need] = &[
         probe: Probe::Installs(&["python3"]),
         command: "apt-get install python3 python3-pip",
     },
-    Need {
-        part: "Node.js clients",
-        probe: Probe::Node,
-        command: ".ci/run --tools-only",
-    },
+    Need { part: "Node.js clients", probe: Probe::Node, command: ".ci/run --tools-only" },
     Need {
         part: "Chromium",
         probe: Probe::Program(&["chromium", "chromium-browser", "google-chrome"]),
