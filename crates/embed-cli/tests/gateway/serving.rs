@@ -80,8 +80,7 @@ impl Serving {
 
     /// Tells it to end, as a service manager does.
     pub(crate) fn terminate(&self) {
-        let told = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        embed_testkit::signal("TERM", self.child.id()).unwrap();
     }
 
     /// Waits until it has ended by itself.
