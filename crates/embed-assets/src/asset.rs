@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{
-    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, RECIPE, SealedFolder, Slot, Source, TOKENIZER_FILE,
+    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, RECIPE, SealedFolder, Slot, Source,
+    TOKENIZER_FILE,
 };
 use embed_e5::{Precision, Profile};
 

@@ -11,11 +11,11 @@ use embed_e5::assets::{DataHome, Manifest, Source};
 use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
 use tempfile::TempDir;
 
+use crate::files::{create_dirs, failed};
 use crate::hub::{self, ContentId, Hub, HubOptions};
+use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
 use crate::repack::{Raw, Repack};
-use crate::files::{create_dirs, failed};
-use crate::lock::{LOCK_WAIT, Lock};
 use crate::store::{self, Staged, seal};
 use crate::trial;
 use crate::wheel::{self, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
@@ -188,7 +188,10 @@ async fn library(
         .await
     };
     match start().await {
-        Err(_) if options.fetch_runtime && std::env::var_os(RUNTIME_VARIABLE).is_none_or(|path| path.is_empty()) => {
+        Err(_)
+            if options.fetch_runtime
+                && std::env::var_os(RUNTIME_VARIABLE).is_none_or(|path| path.is_empty()) =>
+        {
             pull_runtime(home, options, progress).await?;
             start().await
         }

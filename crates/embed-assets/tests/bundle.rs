@@ -12,7 +12,9 @@ use common::{Ears, Home, hub, options, profile, pull};
 use embed_assets::{Asset, ImportOptions, Progress, export, import_with};
 use embed_core::{Error, ErrorKind};
 use embed_e5::Precision;
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Source};
+use embed_e5::assets::{
+    DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Source,
+};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 

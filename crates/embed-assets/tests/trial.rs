@@ -19,8 +19,8 @@ const HIDDEN: usize = 384;
 const WIDE: usize = 64;
 const POSITIONS: usize = 512;
 const WORDS: [&str; 16] = [
-    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query", "passage", ":", "the", "quick", "brown", "fox", "dog", "a",
-    "b", "word",
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query", "passage", ":", "the", "quick", "brown", "fox",
+    "dog", "a", "b", "word",
 ];
 
 fn shape() -> Shape {

@@ -97,9 +97,10 @@ impl RuntimeLibrary {
     /// [`ErrorKind::Config`] if it isn't what its manifest says.
     pub fn verify(&self) -> Result<(), Error> {
         match self {
-            Self::DataHome(library) => {
-                library.folder.verify(|_| true).map_err(|error| error.with_context("fix", "embed models pull"))
-            }
+            Self::DataHome(library) => library
+                .folder
+                .verify(|_| true)
+                .map_err(|error| error.with_context("fix", "embed models pull")),
             Self::Named(_) | Self::Variable(_) | Self::System(_) | Self::Linked => Ok(()),
         }
     }
@@ -146,8 +147,12 @@ impl RuntimeLibrary {
 
         let path = self.path().unwrap_or(Path::new(""));
         let fix = match self {
-            Self::Named(_) => "let `E5Config::runtime_library` name another one, or unset it and run `embed models pull`",
-            Self::Variable(_) => "let ORT_DYLIB_PATH name another one, or unset it and run `embed models pull`",
+            Self::Named(_) => {
+                "let `E5Config::runtime_library` name another one, or unset it and run `embed models pull`"
+            }
+            Self::Variable(_) => {
+                "let ORT_DYLIB_PATH name another one, or unset it and run `embed models pull`"
+            }
             _ => "run `embed models pull` to fetch it",
         };
         ort::init_from(path).map_err(|error| {

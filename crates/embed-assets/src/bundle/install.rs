@@ -33,9 +33,7 @@ pub(super) fn all(
         store::install(&lock, staged, &slot)?;
         came = Some(lock);
     }
-    if try_models
-        && let Err(error) = try_all(home, came.is_some(), &models, progress)
-    {
+    if try_models && let Err(error) = try_all(home, came.is_some(), &models, progress) {
         if let Some(lock) = came {
             store::restore(&lock, &slot, before.as_ref())?;
         }

@@ -19,8 +19,8 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::assets::DataHome;
 use serde::{Deserialize, Serialize};
 
-use crate::progress::blocking;
 use crate::lock::{LOCK_WAIT, Lock};
+use crate::progress::blocking;
 use crate::{Asset, Progress};
 
 const INDEX_NAME: &str = "embed-bundle.json";

@@ -10,9 +10,9 @@ use embed_e5::assets::{FileEntry, MANIFEST_NAME, Manifest};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::install::Unpacked;
 use super::write::hex;
 use super::{FORMAT, INDEX_NAME, Index, damaged, folder_of};
-use super::install::Unpacked;
 use crate::files::{failed, sync_file};
 use crate::lock::Lock;
 use crate::store::{Staged, write_manifest};
@@ -91,7 +91,8 @@ impl Bundle {
         let mut unpacked = Vec::with_capacity(assets.len());
         let mut budget = self.bytes;
         for &asset in assets {
-            let lock = locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock.clone());
+            let lock =
+                locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock.clone());
             let lock = lock.ok_or_else(|| Error::new(ErrorKind::Internal, "an import misses a lock"))?;
             let staged = Staged::new(&lock, |home| asset.slot(home))?;
             let recipe = self.unpack(asset, staged.folder(), &mut budget, progress)?;

@@ -28,8 +28,8 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::operators;
 use prost::Message as _;
 
-pub use embed_e5::assets::{LENGTHS, MODEL_FORMAT, POSITIONS};
 use embed_e5::assets::FORMAT_KEY;
+pub use embed_e5::assets::{LENGTHS, MODEL_FORMAT, POSITIONS};
 pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
 
 use crate::weights::EncoderWeights;

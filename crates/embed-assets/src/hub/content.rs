@@ -71,7 +71,10 @@ pub(crate) async fn is_content(
 ) -> Result<bool, Error> {
     let path = path.to_owned();
     blocking(progress, move |_| {
-        expected.of_file(&path).map(|found| found == expected).map_err(|error| crate::files::failed("read", &path, error))
+        expected
+            .of_file(&path)
+            .map(|found| found == expected)
+            .map_err(|error| crate::files::failed("read", &path, error))
     })
     .await
 }

@@ -13,12 +13,12 @@ use tokio::fs::OpenOptions;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{sleep, timeout};
 
-use super::client::{Announced, Failure, Wanted, protocol};
 use super::Hub;
+use super::client::{Announced, Failure, Wanted, protocol};
 use super::content::ContentId;
 use super::pins::{Digest, HubFile};
-use crate::progress::blocking;
 use crate::files::{create_dirs, failed};
+use crate::progress::blocking;
 
 /// How far a try has to get for the count of failed ones to begin anew.
 const PROGRESS: u64 = 1 << 20;
@@ -180,9 +180,19 @@ impl Hub<'_> {
             return Err(Failure::last(protocol("the hub sends another part of the file than asked")));
         }
         let rest = header_number(response.headers().get(CONTENT_LENGTH));
-        let total = match file.digest {
-            Digest::Pinned { bytes, .. } => Some(bytes),
-            Digest::Announced => announced.bytes.or(rest.map(|rest| start.saturating_add(rest))),
+        let total = announced.bytes.or(rest.map(|rest| start.saturating_add(rest)));
+        let total = match (file.digest, total) {
+            (Digest::Pinned { bytes, sha256 }, Some(other)) if bytes != other => {
+                let what = format!("the hub has another {} than the one that is pinned", file.path);
+                return Err(Failure::last(
+                    protocol(&what)
+                        .with_context("pinned SHA-256", sha256)
+                        .with_context("pinned bytes", bytes)
+                        .with_context("got", other),
+                ));
+            }
+            (Digest::Pinned { bytes, .. }, _) => Some(bytes),
+            (Digest::Announced, total) => total,
         };
         let validator = response
             .headers()

@@ -20,8 +20,8 @@ use embed_e5::assets::DataHome;
 use crate::Progress;
 use client::Client;
 pub(crate) use content::{ContentId, is_content};
-pub(crate) use pins::files_of;
 use pins::HubFile;
+pub(crate) use pins::files_of;
 pub use settings::{HubOptions, Patience, Proxy, Token};
 
 /// One model's repository at its pinned revision.

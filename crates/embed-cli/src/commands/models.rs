@@ -115,7 +115,8 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
 async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<Verified> {
     let mut tried: Vec<Verified> = Vec::new();
     for file in verified {
-        let whole = verified.iter().filter(|other| other.asset == file.asset).all(|other| other.outcome.is_ok());
+        let whole =
+            verified.iter().filter(|other| other.asset == file.asset).all(|other| other.outcome.is_ok());
         let known = tried.iter().any(|other| other.asset == file.asset);
         if let Asset::Model { profile, precision } = file.asset
             && whole
@@ -133,7 +134,11 @@ async fn roll_back(args: &RollbackArgs, home: &DataHome) -> Result<(), Error> {
     let assets: Vec<Asset> = if args.runtime {
         vec![Asset::Runtime]
     } else {
-        args.precision.all().iter().map(|&precision| named(&args.model, precision)).collect::<Result<_, _>>()?
+        args.precision
+            .all()
+            .iter()
+            .map(|&precision| named(&args.model, precision))
+            .collect::<Result<_, _>>()?
     };
     for asset in assets {
         let manifest = embed_assets::roll_back(home, asset, &bars).await?;

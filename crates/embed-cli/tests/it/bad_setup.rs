@@ -300,7 +300,10 @@ fn a_model_for_another_version_of_this_program() {
     manifest.recipe = 1000;
     fs::write(folder.join(MANIFEST_NAME), serde_json::to_vec(&manifest).unwrap()).unwrap();
     let run = run_in(&copy, &["encode", "text"]);
-    check(&run, &["newer version of this program", "embed models pull multilingual-e5-small --precision int8"]);
+    check(
+        &run,
+        &["newer version of this program", "embed models pull multilingual-e5-small --precision int8"],
+    );
     assert_eq!(run_in(&copy, &["models", "verify"]).code, Some(1));
 }
 

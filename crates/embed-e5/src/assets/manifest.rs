@@ -271,7 +271,9 @@ mod tests {
         for name in ["..", "a/b", "a\\b", "C:x", "", "/tmp/x"] {
             assert!(parsed(&[name]).unwrap_err().to_string().contains("outside of its folder"), "{name}");
         }
-        for name in ["NUL", "nul.json", "Com1.onnx", "model.onnx.", "model.onnx ", "é", "a\u{212A}", "a*", "lpt9"] {
+        for name in
+            ["NUL", "nul.json", "Com1.onnx", "model.onnx.", "model.onnx ", "é", "a\u{212A}", "a*", "lpt9"]
+        {
             assert!(parsed(&[name]).unwrap_err().to_string().contains("not every system"), "{name}");
         }
         for names in [["model.onnx", "Model.onnx"], ["a", "a"], ["a", "MANIFEST.json"]] {

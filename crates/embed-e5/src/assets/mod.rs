@@ -19,9 +19,9 @@ mod sealed;
 mod slot;
 
 pub use home::DataHome;
-pub use manifest::{FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, RECIPE, Source, sha256_file, version_of};
-pub use model_files::{
-    FORMAT_KEY, LENGTHS, MODEL_FILE, MODEL_FORMAT, ModelFiles, POSITIONS, TOKENIZER_FILE,
+pub use manifest::{
+    FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, RECIPE, Source, sha256_file, version_of,
 };
+pub use model_files::{FORMAT_KEY, LENGTHS, MODEL_FILE, MODEL_FORMAT, ModelFiles, POSITIONS, TOKENIZER_FILE};
 pub use sealed::SealedFolder;
 pub use slot::{POINTER_FORMAT, POINTER_NAME, Pointer, Slot};

@@ -85,10 +85,9 @@ impl ModelFiles {
         }
         if manifest.recipe > RECIPE {
             let what = format!("{} ({precision}) was made by a newer version of this program", profile.name);
-            return Err(broken(what).with_context("recipe", manifest.recipe).with_context(
-                "fix",
-                format!("update this program, or make the model anew with `{fix}`"),
-            ));
+            return Err(broken(what)
+                .with_context("recipe", manifest.recipe)
+                .with_context("fix", format!("update this program, or make the model anew with `{fix}`")));
         }
         let listed = |name: &str| {
             let entry = manifest.file(name).ok_or_else(|| {

@@ -48,8 +48,7 @@ impl SealedFolder {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(unreadable)?;
-        let manifest =
-            Manifest::parse(&text).map_err(|error| error.with_context("file", path.display()))?;
+        let manifest = Manifest::parse(&text).map_err(|error| error.with_context("file", path.display()))?;
         if version.is_some_and(|version| version != version_of(&text)) {
             return Err(broken("the manifest was changed since its folder was made"));
         }

@@ -76,12 +76,16 @@ impl Slot {
                 return Err(broken("the file that names the version in use can't be read").with_source(error));
             }
         };
-        let pointer: Pointer = serde_json::from_slice(&text)
-            .map_err(|error| broken("the file that names the version in use is damaged").with_source(error))?;
+        let pointer: Pointer = serde_json::from_slice(&text).map_err(|error| {
+            broken("the file that names the version in use is damaged").with_source(error)
+        })?;
         if pointer.format != POINTER_FORMAT {
             return Err(broken("the data folder is of another version of this program"));
         }
-        if ![Some(&pointer.current), pointer.previous.as_ref()].into_iter().flatten().all(|name| is_version(name))
+        if ![Some(&pointer.current), pointer.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|name| is_version(name))
         {
             return Err(broken("the file that names the version in use is damaged"));
         }
@@ -143,10 +147,11 @@ impl Slot {
             let now = self.pointer()?;
             if now == pointer {
                 return match opened {
-                    Ok(None) if version.is_some() => {
-                        Err(Error::new(ErrorKind::Config, "the version in use is missing from the data folder")
-                            .with_context("folder", folder.display()))
-                    }
+                    Ok(None) if version.is_some() => Err(Error::new(
+                        ErrorKind::Config,
+                        "the version in use is missing from the data folder",
+                    )
+                    .with_context("folder", folder.display())),
                     opened => opened,
                 };
             }

@@ -102,7 +102,10 @@ fn a_runtime_library_with_one_flipped_byte_is_refused() {
     let library = Manifest::read(&folder).unwrap().unwrap().files.remove(0).name;
     flip_a_byte(&folder.join(library));
     let error = RuntimeLibrary::find(&copy, None).unwrap().verify().unwrap_err();
-    assert!(error.to_string().contains("is corrupt") && error.to_string().contains("embed models pull"), "{error}");
+    assert!(
+        error.to_string().contains("is corrupt") && error.to_string().contains("embed models pull"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,7 +156,10 @@ async fn a_version_that_is_in_use_is_loaded_and_its_manifest_is_sealed() {
     assert!(load(&copy).to_string().contains("manifest was changed"));
     point(&slot, &"0".repeat(32));
     let error = load(&copy);
-    assert!(error.to_string().contains("missing") && error.to_string().contains("embed models pull"), "{error}");
+    assert!(
+        error.to_string().contains("missing") && error.to_string().contains("embed models pull"),
+        "{error}"
+    );
     point(&slot, "../../elsewhere");
     assert!(load(&copy).to_string().contains("damaged"));
 }
