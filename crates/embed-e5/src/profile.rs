@@ -279,7 +279,10 @@ mod tests {
     #[test]
     fn every_precision_is_a_slice_whatever_the_features() {
         let all: &'static [Precision] = Precision::ALL;
-        assert!(all.len() >= 3 && all.iter().all(|precision| precision.as_str().parse() == Ok(*precision)));
+        assert!(all.len() >= 3);
+        for precision in all {
+            assert_eq!(precision.as_str().parse::<Precision>().unwrap(), *precision);
+        }
     }
 
     #[test]
