@@ -87,7 +87,7 @@ enum Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let length = prop_oneof![4 => 1..300_usize, 2 => 300..3000_usize, 1 => 3000..60_000_usize];
+    let length = prop_oneof![4 => 1..300_usize, 2 => 300..3000_usize, 1 => 3000..20_000_usize];
     let event = prop_oneof![
         3 => prop::collection::vec(length, 0..8).prop_map(Event::Push),
         8 => Just(Event::Take),
@@ -95,7 +95,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<usize>().prop_map(Event::Cancel),
         1 => any::<usize>().prop_map(Event::Fail),
     ];
-    prop::collection::vec(event, 0..80)
+    prop::collection::vec(event, 0..50)
 }
 
 proptest! {
