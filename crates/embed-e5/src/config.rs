@@ -29,6 +29,13 @@ pub struct E5Config {
     /// Calls that may wait for a thread; one more is refused as
     /// [`Overloaded`](embed_core::ErrorKind::Overloaded).
     pub max_waiting_calls: usize,
+    /// Bytes of text that may wait to be tokenised; a call with more is refused as
+    /// [`Overloaded`](embed_core::ErrorKind::Overloaded), unless nothing else waits.
+    pub max_waiting_bytes: usize,
+    /// Windows of 512 tokens that one text may have with
+    /// [`Truncation::ChunkMean`](embed_core::Truncation::ChunkMean); a longer text is refused as
+    /// [`InputTooLong`](embed_core::ErrorKind::InputTooLong).
+    pub max_windows: usize,
 }
 
 impl Default for E5Config {
@@ -42,6 +49,8 @@ impl Default for E5Config {
             // Two thousand windows of 512 tokens for `Truncation::ChunkMean`: a book, not a passage.
             max_text_bytes: 1 << 20,
             max_waiting_calls: 1024,
+            max_waiting_bytes: 256 << 20,
+            max_windows: 4096,
         }
     }
 }
@@ -96,11 +105,27 @@ impl E5Config {
         self
     }
 
+    /// Sets how many bytes of text may wait.
+    #[must_use]
+    pub fn with_max_waiting_bytes(mut self, bytes: usize) -> Self {
+        self.max_waiting_bytes = bytes;
+        self
+    }
+
+    /// Sets how many windows a text may have.
+    #[must_use]
+    pub fn with_max_windows(mut self, windows: usize) -> Self {
+        self.max_windows = windows;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let zero = |field: &str| Err(Error::new(ErrorKind::Config, format!("{field} must be more than 0")));
         match self {
             Self { max_text_bytes: 0, .. } => zero("max_text_bytes"),
             Self { max_waiting_calls: 0, .. } => zero("max_waiting_calls"),
+            Self { max_waiting_bytes: 0, .. } => zero("max_waiting_bytes"),
+            Self { max_windows: 0, .. } => zero("max_windows"),
             _ => Ok(()),
         }
     }

@@ -6,17 +6,25 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, RowInfo, Variant,
-    async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Role, RowInfo,
+    Truncation, Variant, async_trait,
 };
-use tokio::sync::oneshot;
+use futures::channel::oneshot;
 
 use crate::assets::{DataHome, ModelFiles, TOKENIZER_FILE};
-use crate::engine::Engine;
-use crate::pipeline::{Counters, E5Stats, Pipeline};
+use crate::engine::{Engine, Limits, Setup, Tokenise, too_late};
 use crate::runtime::RuntimeLibrary;
-use crate::tokenizer::TextTokenizer;
+use crate::session::{OrtModel, SessionFiles};
+use crate::stats::{Counters, E5Stats};
+use crate::tokenizer::{TextTokenizer, TokenisedText, Tokenising};
 use crate::{E5Config, Precision, Profile};
+
+/// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
+/// and each further one has to be waited for after every product.
+const MOST_THREADS_OF_A_TEXT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+/// The tokenizer, which is set before the first text comes: it loads beside the models.
+type LateTokenizer = OnceLock<TextTokenizer>;
 
 /// A model of the E5 family, loaded and ready.
 ///
@@ -26,8 +34,8 @@ use crate::{E5Config, Precision, Profile};
 /// Dropping it waits for the runs in progress (tens of milliseconds) and ends its threads.
 pub struct E5Embedder {
     model: ModelInfo,
-    engine: Engine,
-    pipeline: Arc<Pipeline>,
+    engine: Engine<LateTokenizer>,
+    counters: Arc<Counters>,
 }
 
 impl E5Embedder {
@@ -70,46 +78,53 @@ impl E5Embedder {
         let files = ModelFiles::find(&home, config.profile, config.precision)?;
         let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
         let threads = config.threads.unwrap_or_else(available_threads);
+        let counters = Arc::new(Counters::default());
+        let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
         // The tokenizer takes as long as all the rest, so it loads beside it, and so is the library checked and loaded.
         // Nothing is loaded unchecked.
-        let (engine, pipeline) = thread::scope(|scope| {
+        let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
                 files.verify(|name| name == TOKENIZER_FILE)?;
                 TextTokenizer::open(&files.tokenizer, config.profile.max_tokens, config.max_text_bytes)
             });
             let environment = scope.spawn(|| library.environment());
             files.verify(|name| name != TOKENIZER_FILE)?;
-            let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
-            let pipeline = Arc::new(Pipeline {
+            let session = SessionFiles {
                 environment: environment.join().unwrap_or_else(died)?,
                 files: files.clone(),
                 dimension: config.profile.dimension,
                 precision: config.precision,
+            };
+            let setup = Setup {
                 threads,
-                tokenizer: OnceLock::new(),
-                counters: Counters::default(),
-            });
-            let engine = Engine::start(threads, config.max_waiting_calls, Arc::clone(&pipeline) as _)?;
+                all_core: threads_of_a_text(threads, config.precision),
+                limits: Limits { calls: config.max_waiting_calls, bytes: config.max_waiting_bytes },
+                max_windows: config.max_windows,
+                open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
+                counters: Arc::clone(&counters),
+            };
+            let late = Arc::new(LateTokenizer::new());
+            let engine = Engine::start(setup, Arc::clone(&late))?;
             let tokenizer = tokenizer.join().unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
             })?;
-            pipeline.tokenizer.get_or_init(|| tokenizer);
-            Ok::<_, Error>((engine, pipeline))
+            late.get_or_init(|| tokenizer);
+            Ok::<_, Error>(engine)
         })?;
         let model = model_info(config.profile, config.precision, &files);
-        Ok(Self { model, engine, pipeline })
+        Ok(Self { model, engine, counters })
     }
 
     /// What was done since the model was loaded.
     #[must_use]
     pub fn stats(&self) -> E5Stats {
-        self.pipeline.counters.read()
+        self.counters.read()
     }
 
     /// Threads that embed.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.engine.broken_workers().1
+        self.engine.workers()
     }
 }
 
@@ -118,6 +133,35 @@ impl E5Embedder {
 pub fn available_threads() -> NonZeroUsize {
     // Where the system doesn't tell, one thread is right, if slow.
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// On how many threads the model for a text alone runs, if there is to be one.
+fn threads_of_a_text(threads: NonZeroUsize, precision: Precision) -> Option<NonZeroUsize> {
+    match precision {
+        // OpenVINO has threads of its own.
+        #[cfg(feature = "openvino")]
+        Precision::Bf16 => None,
+        Precision::Int8 | Precision::F32 | Precision::Mixed => {
+            (threads.get() > 1).then(|| threads.min(MOST_THREADS_OF_A_TEXT))
+        }
+    }
+}
+
+impl Tokenise for LateTokenizer {
+    type Text = Tokenising;
+
+    fn begin(&self, text: Arc<str>, role: Role, truncation: Truncation) -> Result<Tokenising> {
+        loaded(self)?.begin(text, role, truncation)
+    }
+
+    fn advance(&self, text: &mut Tokenising, bytes: usize) -> Result<Option<TokenisedText>> {
+        loaded(self)?.advance(text, bytes)
+    }
+}
+
+fn loaded(tokenizer: &LateTokenizer) -> Result<&TextTokenizer> {
+    let missing = || Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded");
+    tokenizer.get().ok_or_else(missing)
 }
 
 fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> ModelInfo {
@@ -145,11 +189,8 @@ impl Embedder for E5Embedder {
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
         let mut call = self.engine.submit(&request)?;
-        match request.deadline() {
-            // Too late is an answer too: the rows that made it are kept.
-            Some(deadline) => drop(tokio::time::timeout_at(deadline.into(), call.finished()).await),
-            None => call.finished().await,
-        }
+        // Too late is an answer too: the rows that made it are kept.
+        call.finished().await;
         let rows = call.take_rows();
         if !rows.is_empty() && rows.iter().all(Option::is_none) {
             return Err(too_late());
@@ -168,10 +209,10 @@ impl Embedder for E5Embedder {
     }
 
     async fn health(&self) -> Health {
-        let (broken, all) = self.engine.broken_workers();
+        let (broken, all) = (self.engine.broken_workers(), self.engine.workers());
         let reason = || {
-            Error::new(ErrorKind::Unavailable, "workers of the engine died and aren't replaced yet")
-                .with_context("dead", broken)
+            Error::new(ErrorKind::Unavailable, "models of the engine broke and are being opened anew")
+                .with_context("broken", broken)
                 .with_context("of", all)
         };
         match broken {
@@ -180,10 +221,6 @@ impl Embedder for E5Embedder {
             _ => Health::unavailable(reason()),
         }
     }
-}
-
-fn too_late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before the text was embedded").temporary()
 }
 
 impl fmt::Display for E5Embedder {

@@ -1,6 +1,6 @@
 //! The operators themselves: attributes and values in, one call of a kernel, values out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
 
 use embed_kernels::{AddNorm, Apart, Attention, HeadScratch, NormOutput, Processor};
 use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
@@ -16,12 +16,17 @@ use super::{
     NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 
-/// A kernel whose panic is an error: it is called from C++.
-fn kernel<'k>(mut compute: impl FnMut(&ComputeContext) -> Result<()> + Send + 'k) -> BoxedKernel<'k> {
-    Box::new(move |context: &ComputeContext| {
-        catch_unwind(AssertUnwindSafe(|| compute(context)))
-            .unwrap_or_else(|_| Err(Error::new("an operator panicked")))
-    })
+thread_local! {
+    /// What attention gathers for one head. A thread of the process has one, which all nodes of all its models share,
+    /// and which a text of 512 tokens bounds.
+    static SCRATCH: RefCell<HeadScratch> = RefCell::default();
+    /// What all heads of a text give, on the thread that runs the model.
+    static CONTEXTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A kernel.
+fn kernel<'k>(compute: impl FnMut(&ComputeContext) -> Result<()> + Send + 'k) -> BoxedKernel<'k> {
+    Box::new(compute)
 }
 
 /// See [`UNPACK_ROWS`].
@@ -225,9 +230,6 @@ impl Operator for AttentionOperator {
             return Err(Error::new("queries, keys and values can't be cut into so many heads"));
         }
         let attention = Attention::new(Processor::detect(), heads, hidden / heads).map_err(Error::wrap)?;
-        // One for each thread, and what all heads of a text give.
-        let mut scratch: Vec<_> = (0..threads).map(|_| HeadScratch::default()).collect();
-        let mut contexts = Vec::new();
         Ok(kernel(move |context| {
             let (inputs, next) = ProductInputs::read(context, integer)?;
             let product = inputs.product(&linear)?;
@@ -235,15 +237,18 @@ impl Operator for AttentionOperator {
             let mut out = RowsOutputs::new(context, 0, product.count(), hidden)?;
             let mut rest = Some(out.rows()?);
             let mut first = 0;
+            let mut contexts = CONTEXTS.take();
             for tokens in lengths {
                 contexts.resize(tokens * hidden, 0.0);
                 let heads = heads_of_a_thread(heads, tokens, threads);
                 let width = tokens * attention.head_width();
-                let pieces = contexts.chunks_mut(heads * width).zip(&mut scratch).enumerate();
-                each(context, pieces.collect(), |(piece, (contexts, scratch))| {
+                let pieces = contexts.chunks_mut(heads * width).enumerate();
+                each(context, pieces.collect(), |(piece, contexts)| {
                     let first_head = piece * heads;
-                    let own = first_head..first_head + contexts.len() / width;
-                    attention.heads((product, first), own, scratch, contexts);
+                    let of_piece = first_head..first_head + contexts.len() / width;
+                    SCRATCH.with_borrow_mut(|scratch| {
+                        attention.heads((product, first), of_piece, scratch, contexts);
+                    });
                 })?;
                 let Some((of_text, behind)) = rest.take().map(|rest| rest.split(tokens, hidden)) else {
                     break;
@@ -252,6 +257,7 @@ impl Operator for AttentionOperator {
                 attention.rows(&contexts, of_text);
                 first += tokens;
             }
+            CONTEXTS.set(contexts);
             Ok(())
         }))
     }

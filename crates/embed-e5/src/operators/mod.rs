@@ -18,6 +18,9 @@
 //! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means (f32) |
 
 mod kernels;
+mod no_panic;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::any::Any;
@@ -29,6 +32,7 @@ use ort::operator::OperatorDomain;
 
 use crate::runtime::runtime_error;
 use kernels::{AddNormOperator, AttentionOperator, GeluOperator, TextMean, UnpackRows};
+use no_panic::NoPanic;
 
 /// The domain of the operators.
 pub const DOMAIN: &str = "embed";
@@ -117,12 +121,12 @@ pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error
 }
 
 fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
-    let mut domain = OperatorDomain::new(DOMAIN)?.add(UnpackRows)?.add(TextMean)?;
+    let mut domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?.add(NoPanic(TextMean))?;
     for integer in [false, true] {
         domain = domain
-            .add(AddNormOperator::new(integer, threads))?
-            .add(AttentionOperator::new(integer, threads))?
-            .add(GeluOperator::new(integer, threads))?;
+            .add(NoPanic(AddNormOperator::new(integer, threads)))?
+            .add(NoPanic(AttentionOperator::new(integer, threads)))?
+            .add(NoPanic(GeluOperator::new(integer, threads)))?;
     }
     Ok(domain)
 }

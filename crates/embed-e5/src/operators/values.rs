@@ -1,12 +1,13 @@
 //! Between the values of ONNX Runtime and the slices that kernels take.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use embed_kernels::{IntegerProduct, Linear, Product, QuantisedRows, RowsOutput, SingleProduct};
 use ort::operator::{ComputeContext, KernelContext, OperatorInput, OperatorOutput};
 use ort::value::{TensorElementType, ValueRef, ValueRefMut};
 use ort::{Error, Result};
 
+use super::no_panic::no_panic;
 use super::{BIAS, COLUMN_SCALES, COLUMN_SUMS, INTEGER};
 
 /// Rows that are worth another thread: few, since the threads of a session don't sleep between two operators.
@@ -149,7 +150,7 @@ pub(super) fn rows_of_a_thread(rows: usize, threads: usize) -> usize {
     rows.div_ceil(threads).max(LEAST_ROWS)
 }
 
-/// Does all pieces of work, on the threads of the session if it has several.
+/// Does all pieces of work, on the threads of the session if it has several. A panic on one of them is an error.
 pub(super) fn each<P: Send>(
     context: &ComputeContext,
     pieces: Vec<P>,
@@ -160,9 +161,17 @@ pub(super) fn each<P: Send>(
         return Ok(());
     }
     let pieces: Vec<_> = pieces.into_iter().map(|piece| Mutex::new(Some(piece))).collect();
+    let first_error = OnceLock::new();
+    // C++ calls this from threads of its own.
     context.par_for(pieces.len(), pieces.len(), |index| {
-        if let Some(piece) = pieces[index].lock().unwrap_or_else(PoisonError::into_inner).take() {
-            work(piece);
+        let done = no_panic(|| {
+            let piece = pieces[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+            piece.into_iter().for_each(&work);
+            Ok(())
+        });
+        if let Err(error) = done {
+            let _ = first_error.set(error);
         }
-    })
+    })?;
+    first_error.into_inner().map_or(Ok(()), Err)
 }

@@ -68,16 +68,6 @@ pub(crate) struct Window {
     pub(crate) weight: usize,
 }
 
-impl TokenisedText {
-    /// The ids, if one run takes them all.
-    pub(crate) fn only_window(&self) -> Option<&[u32]> {
-        match &*self.windows {
-            [window] => Some(&window.ids),
-            _ => None,
-        }
-    }
-}
-
 impl Ids {
     fn read(json: &[u8], broken: impl Fn(&str) -> Error) -> Result<Self, Error> {
         if let Some(unigram) = Unigram::read(json) {
@@ -182,6 +172,7 @@ impl TextTokenizer {
     }
 
     /// The windows of a text. The prefix of the role comes before the text, in every window.
+    #[cfg(test)]
     pub(crate) fn tokenise(
         &self,
         text: &str,

@@ -166,8 +166,14 @@ async fn a_version_that_is_in_use_is_loaded_and_its_manifest_is_sealed() {
 
 #[test]
 fn settings_that_make_no_sense_are_named() {
-    let config = E5Config::default().with_max_waiting_calls(0);
-    let error = E5Embedder::load_blocking(config).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("max_waiting_calls"), "{error}");
+    let config = E5Config::default;
+    for (config, name) in [
+        (config().with_max_waiting_calls(0), "max_waiting_calls"),
+        (config().with_max_waiting_bytes(0), "max_waiting_bytes"),
+        (config().with_max_windows(0), "max_windows"),
+    ] {
+        let error = E5Embedder::load_blocking(config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Loading, limits and the end.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, ErrorKind, Role, Truncation, vector};
 use embed_e5::{E5Config, E5Embedder, Precision};
@@ -46,6 +48,41 @@ async fn no_text_is_too_large_by_accident() {
     assert!(error.to_string().contains("10485760"), "{error}");
     let error = e5.encode_query("a\0b").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_deadline_needs_no_runtime() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let request = |deadline| EmbedRequest::new(["a text"], Role::Query).with_deadline(deadline);
+    let embed = |deadline| futures::executor::block_on(e5.embed(request(deadline)));
+    embed(Instant::now() + Duration::from_secs(600)).unwrap().into_single().unwrap();
+    assert_eq!(embed(Instant::now()).unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[test]
+fn a_query_goes_ahead_of_the_windows_of_long_texts() {
+    let Some(e5) = model(Precision::Int8) else { return };
+    let book = "The quick brown fox jumps over the lazy dog near the river bank. ".repeat(4000);
+    let request = EmbedRequest::new([book], Role::Document).with_truncation(Truncation::ChunkMean);
+    futures::executor::block_on(async {
+        let (mut first, mut second) = (pin!(e5.embed(request.clone())), pin!(e5.embed(request)));
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+        e5.encode_query("how high is Mount Fuji").await.unwrap();
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    });
+}
+
+#[test]
+fn a_text_of_too_many_windows_is_refused_in_words() {
+    let Some(home) = home() else { return };
+    let config = E5Config::default().with_home(home).with_threads(NonZeroUsize::MIN).with_max_windows(2);
+    let e5 = E5Embedder::load_blocking(config).unwrap();
+    let request = EmbedRequest::new(["word ".repeat(2000)], Role::Document);
+    let request = request.with_truncation(Truncation::ChunkMean);
+    let response = futures::executor::block_on(e5.embed(request)).unwrap();
+    let error = response.into_single().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InputTooLong);
+    assert!(error.to_string().contains("max_windows"), "{error}");
 }
 
 #[tokio::test]

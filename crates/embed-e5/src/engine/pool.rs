@@ -1,0 +1,372 @@
+//! Threads around the [schedule](super::schedule): each has a model of its own, and outlives it.
+//!
+//! One more thread ends calls whose deadline is over, and one opens the model that runs on all cores.
+
+use std::num::NonZeroUsize;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use embed_core::{Error, ErrorKind};
+
+use super::job::{Call, Piece, Untokenised, pieces};
+use super::model::{Fault, Model, Ragged, Tokenise, caught};
+use super::schedule::{BYTES_OF_A_STEP, Limits, Removed, Run, Schedule, Work};
+
+/// How long a worker waits before it tries once more to open a model, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Opens a model that runs on so many threads.
+pub(crate) type OpenModel = dyn Fn(NonZeroUsize) -> Result<Box<dyn Model>, Error> + Send + Sync;
+
+/// What the threads of an engine share.
+pub(super) struct Pool<T: Tokenise> {
+    state: Mutex<State<T::Text>>,
+    /// What each worker sleeps on.
+    wake: Vec<Condvar>,
+    /// What the timer sleeps on.
+    timer: Condvar,
+    tokenizer: Arc<T>,
+    max_windows: usize,
+    open: Box<OpenModel>,
+    /// The model on all cores, for a text that comes alone, if it is there.
+    all_core: Mutex<Option<Box<dyn Model>>>,
+}
+
+struct State<S> {
+    schedule: Schedule<S>,
+    /// Workers that sleep, the last to fall asleep on top. It is the next to be woken: its weights are still
+    /// in the processor's cache, where those of two sessions have no room.
+    asleep: Vec<usize>,
+    /// Workers without a model.
+    broken: usize,
+    /// Why no worker has a model, if none has and the last attempt to open one failed.
+    unavailable: Option<Error>,
+    /// When the timer wakes.
+    alarm: Option<Instant>,
+    closed: bool,
+}
+
+/// What a pool is made of.
+pub(super) struct Parts<T> {
+    pub(super) workers: NonZeroUsize,
+    pub(super) limits: Limits,
+    pub(super) max_windows: usize,
+    pub(super) tokenizer: Arc<T>,
+    pub(super) open: Box<OpenModel>,
+}
+
+impl<T: Tokenise> Pool<T> {
+    pub(super) fn new(parts: Parts<T>) -> Self {
+        let workers = parts.workers.get();
+        Self {
+            state: Mutex::new(State {
+                schedule: Schedule::new(parts.limits, workers),
+                asleep: Vec::new(),
+                broken: 0,
+                unavailable: None,
+                alarm: None,
+                closed: false,
+            }),
+            wake: (0..workers).map(|_| Condvar::new()).collect(),
+            timer: Condvar::new(),
+            tokenizer: parts.tokenizer,
+            max_windows: parts.max_windows,
+            open: parts.open,
+            all_core: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn push(&self, call: Arc<Call>) -> Result<(), Error> {
+        let (texts, deadline) = (call.texts.len(), call.deadline);
+        if texts == 0 {
+            return Ok(());
+        }
+        let mut state = self.state();
+        if let Some(error) = &state.unavailable {
+            return Err(error.clone());
+        }
+        state.schedule.push(call)?;
+        if let Some(deadline) = deadline
+            && state.alarm.is_none_or(|alarm| deadline < alarm)
+        {
+            state.alarm = Some(deadline);
+            self.timer.notify_one();
+        }
+        self.wake(state, texts);
+        Ok(())
+    }
+
+    /// Takes a call out that nobody waits for.
+    pub(super) fn remove(&self, call: &Arc<Call>) {
+        let removed = self.state().schedule.remove(call);
+        drop(removed);
+    }
+
+    /// Workers without a model.
+    pub(super) fn broken(&self) -> usize {
+        self.state().broken
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.wake.len()
+    }
+
+    /// Ends the threads. Calls that wait are over.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.asleep.clear();
+        let removed = state.schedule.clear();
+        drop(state);
+        end(removed);
+        self.wake.iter().for_each(Condvar::notify_one);
+        self.timer.notify_one();
+    }
+
+    /// The life of a worker. The first model's success or failure is reported once.
+    pub(super) fn work(&self, number: usize, report: &Sender<Result<(), Error>>) {
+        let mut model = match self.open_model(NonZeroUsize::MIN) {
+            Ok(model) => model,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return;
+            }
+        };
+        let _ = report.send(Ok(()));
+        while let Some(work) = self.next(number, model.ragged()) {
+            match work {
+                Work::Tokenise(texts) => self.tokenise(texts),
+                Work::Run(run) => {
+                    if self.run(run, model.as_mut()).is_err() {
+                        // What the panic left behind can't be trusted.
+                        drop(model);
+                        let Some(new) = self.reopen(number) else { return };
+                        model = new;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The life of the timer: ends calls whose deadline is over, also while every worker is busy.
+    pub(super) fn keep_time(&self) {
+        loop {
+            self.expire(Instant::now());
+            let mut state = self.state();
+            if state.closed {
+                return;
+            }
+            state.alarm = state.schedule.next_deadline();
+            match state.alarm.map(|alarm| alarm.saturating_duration_since(Instant::now())) {
+                Some(pause) => drop(self.timer.wait_timeout(state, pause)),
+                None => drop(self.timer.wait(state)),
+            }
+        }
+    }
+
+    /// Ends the calls whose deadline is over at this time.
+    pub(super) fn expire(&self, now: Instant) {
+        let expired = self.state().schedule.expire(now);
+        end(expired);
+    }
+
+    /// Opens the model on all cores, which is missing if it can't be.
+    pub(super) fn open_all_core(&self, threads: NonZeroUsize) {
+        let model = self.open_model(threads).ok();
+        // Waits for a worker that looks just now whether there is one.
+        *self.all_core.lock().unwrap_or_else(PoisonError::into_inner) = model;
+    }
+
+    /// Waits for work; `None` when the pool is closed.
+    fn next(&self, worker: usize, ragged: bool) -> Option<Work<T::Text>> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(work) = state.schedule.take(ragged) {
+                return Some(work);
+            }
+            state.asleep.push(worker);
+            while state.asleep.contains(&worker) {
+                state = self.wake[worker].wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Tokenises texts: short ones to their end, a long one by a step.
+    fn tokenise(&self, texts: Vec<Untokenised<T::Text>>) {
+        let taken = texts.len();
+        let (mut done, mut begun) = (Vec::new(), Vec::new());
+        for mut text in texts.into_iter().filter(|text| !text.slot.call().is_over()) {
+            match caught(|| self.step(&mut text)).map_err(Fault::into_error) {
+                Ok(Some(tokens)) => done.extend(pieces(text.slot, tokens)),
+                Ok(None) => begun.push(text),
+                Err(error) => text.slot.answer(Err(error)),
+            }
+        }
+        // No more workers than windows: one that wakes for nothing takes a core from one that works.
+        let more = done.len().saturating_sub(1);
+        let mut state = self.state();
+        let late = state.schedule.tokenised(taken, done, begun);
+        self.wake(state, more);
+        drop(late);
+    }
+
+    fn step(
+        &self,
+        text: &mut Untokenised<T::Text>,
+    ) -> Result<Option<crate::tokenizer::TokenisedText>, Error> {
+        let state = match &mut text.state {
+            Some(state) => state,
+            state => {
+                let call = text.slot.call();
+                let begun = self.tokenizer.begin(Arc::clone(text.slot.text()), call.role, call.truncation)?;
+                state.insert(begun)
+            }
+        };
+        let tokens = self.tokenizer.advance(state, BYTES_OF_A_STEP)?;
+        match &tokens {
+            Some(tokens) if tokens.windows.is_empty() => {
+                Err(Error::new(ErrorKind::Internal, "a text was cut into no windows"))
+            }
+            Some(tokens) if tokens.windows.len() > self.max_windows => {
+                let what = "the text has more windows than it may; split it, or raise max_windows";
+                Err(Error::new(ErrorKind::InputTooLong, what)
+                    .with_context("windows", tokens.windows.len())
+                    .with_context("limit", self.max_windows))
+            }
+            _ => Ok(tokens),
+        }
+    }
+
+    /// Runs windows on the model on all cores, if nobody else has anything to do, or on this one. An error means that
+    /// this one panicked.
+    fn run(&self, run: Run, own: &mut dyn Model) -> Result<(), ()> {
+        let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
+        // What failed on all cores is tried again on one.
+        let means = means.map_or_else(|| run_on(own, &run.pieces), Ok);
+        let panicked = matches!(means, Err(Fault::Panicked));
+        // Said before the answer is given: the caller's next text may come before this worker is asleep.
+        self.ran(panicked);
+        match means {
+            Ok(means) => run.pieces.into_iter().zip(means).for_each(|(piece, mean)| piece.answer(Ok(mean))),
+            // One of them may have spoilt it for the others.
+            Err(_) if run.pieces.len() > 1 => self.put_back(run.pieces),
+            Err(fault) => {
+                let error = fault.into_error();
+                run.pieces.into_iter().for_each(|piece| piece.answer(Err(error.clone())));
+            }
+        }
+        if panicked { Err(()) } else { Ok(()) }
+    }
+
+    fn run_on_all_cores(&self, pieces: &[Piece]) -> Option<Vec<Vec<f32>>> {
+        let mut all_core = self.all_core.try_lock().ok()?;
+        let means = run_on(all_core.as_deref_mut()?, pieces);
+        if matches!(means, Err(Fault::Panicked)) {
+            // It is gone for good: the workers do without it.
+            *all_core = None;
+        }
+        means.ok()
+    }
+
+    fn put_back(&self, pieces: Vec<Piece>) {
+        let count = pieces.len();
+        let mut state = self.state();
+        let late = state.schedule.put_back(pieces);
+        self.wake(state, count);
+        drop(late);
+    }
+
+    fn ran(&self, broke: bool) {
+        let mut state = self.state();
+        state.schedule.ran();
+        if broke {
+            state.broken += 1;
+            let working = self.workers() - state.broken;
+            state.schedule.set_workers(working);
+        }
+    }
+
+    /// A new model for a worker, as soon as there can be one; `None` when the pool is closed. If no worker has a model
+    /// and none can be opened, calls fail until one can.
+    fn reopen(&self, worker: usize) -> Option<Box<dyn Model>> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let opened = self.open_model(NonZeroUsize::MIN);
+            let mut state = self.state();
+            match opened {
+                Ok(model) => {
+                    state.broken -= 1;
+                    state.unavailable = None;
+                    let working = self.workers() - state.broken;
+                    state.schedule.set_workers(working);
+                    return Some(model);
+                }
+                Err(error) if state.broken == self.workers() => {
+                    state.unavailable = Some(error.clone());
+                    let waiting = state.schedule.clear();
+                    drop(state);
+                    waiting.iter().for_each(|removed| removed.call.fail(&error));
+                    drop(waiting);
+                    state = self.state();
+                }
+                Err(_) => {}
+            }
+            let until = Instant::now() + pause;
+            while !state.closed {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let woken = self.wake[worker].wait_timeout(state, left);
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.closed {
+                return None;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn open_model(&self, threads: NonZeroUsize) -> Result<Box<dyn Model>, Error> {
+        caught(|| (self.open)(threads)).map_err(|fault| match fault {
+            Fault::Failed(error) => error,
+            Fault::Panicked => Error::new(ErrorKind::Unavailable, "the model panicked while it was opened"),
+        })
+    }
+
+    /// Wakes sleeping workers, at most so many and no more than there is work for, once the lock is free.
+    fn wake(&self, mut state: MutexGuard<'_, State<T::Text>>, most: usize) {
+        if !state.schedule.has_work() {
+            return;
+        }
+        let awake = state.asleep.len().saturating_sub(most);
+        let woken = state.asleep.split_off(awake);
+        drop(state);
+        woken.into_iter().for_each(|worker| self.wake[worker].notify_one());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T::Text>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says to callers that no more rows will come.
+fn end<S>(removed: Vec<Removed<S>>) {
+    removed.iter().for_each(|removed| removed.call.end());
+}
+
+fn run_on(model: &mut dyn Model, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, Fault> {
+    caught(|| {
+        let batch = Ragged { windows: pieces.iter().map(|piece| &*piece.ids).collect() };
+        let means = model.run(&batch)?;
+        if means.len() == pieces.len() {
+            return Ok(means);
+        }
+        Err(Error::new(ErrorKind::Internal, "a run gave another number of vectors than it has windows"))
+    })
+}

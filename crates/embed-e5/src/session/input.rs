@@ -1,0 +1,69 @@
+//! What a model is fed with.
+
+use embed_core::{Error, ErrorKind};
+
+use crate::assets::{LENGTHS, POSITIONS};
+
+/// What is fed for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    Ids,
+    /// Its place in its text.
+    Positions,
+    /// For each text and not for each token: how many it has.
+    Lengths,
+    /// One: nothing is padded, so every token counts.
+    Mask,
+    /// Zero: there is one segment.
+    Types,
+}
+
+/// The inputs of a model, in its order.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] for an input that isn't known, and for positions in a graph that this project didn't write:
+/// some families count them from 0, XLM-RoBERTa from 2, and wrong ones give wrong vectors without a word.
+pub(super) fn known_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Input>, Error> {
+    let input = |name| match name {
+        "input_ids" => Ok(Input::Ids),
+        POSITIONS => Ok(Input::Positions),
+        LENGTHS => Ok(Input::Lengths),
+        "attention_mask" => Ok(Input::Mask),
+        "token_type_ids" => Ok(Input::Types),
+        other => Err(Error::new(
+            ErrorKind::Config,
+            "the model has an input that this family doesn't; export it anew",
+        )
+        .with_context("input", other)),
+    };
+    let inputs: Vec<_> = names.map(input).collect::<Result<_, _>>()?;
+    if inputs.contains(&Input::Positions) && !inputs.contains(&Input::Lengths) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "the model wants positions and doesn't say from which number they count; export it without that input",
+        )
+        .with_context("input", POSITIONS));
+    }
+    Ok(inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_fed_to_graphs_of_this_project_alone() {
+        let known = |names: &[&str]| known_inputs(names.iter().copied());
+        assert_eq!(
+            known(&["input_ids", POSITIONS, LENGTHS]).unwrap(),
+            [Input::Ids, Input::Positions, Input::Lengths]
+        );
+        assert_eq!(known(&["attention_mask", "input_ids"]).unwrap(), [Input::Mask, Input::Ids]);
+        for names in [&["input_ids", "attention_mask", "position_ids"][..], &["input_ids", "pixel_values"]] {
+            let error = known(names).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(names[names.len() - 1]), "{error}");
+        }
+    }
+}

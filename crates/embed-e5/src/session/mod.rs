@@ -1,0 +1,115 @@
+//! One ONNX Runtime session and the shape of the model behind it.
+
+mod input;
+mod options;
+mod output;
+
+use std::num::NonZeroUsize;
+
+use embed_core::{Error, ErrorKind};
+use ort::environment::Environment;
+use ort::session::{Session, SessionInputValue};
+use ort::value::Tensor;
+
+use self::input::{Input, known_inputs};
+use self::options::{Products, products_saturate, session};
+use self::output::{known_output, means_over_tokens};
+use crate::Precision;
+use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT, ModelFiles};
+use crate::engine::{Model, Ragged};
+use crate::runtime::runtime_error;
+
+/// What sessions of a model are opened from.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionFiles {
+    pub(crate) environment: Environment,
+    /// Kept, so that they stay what they were when they were verified.
+    pub(crate) files: ModelFiles,
+    pub(crate) dimension: usize,
+    pub(crate) precision: Precision,
+}
+
+/// A session, on one thread or more; the vectors are the same to the bit.
+///
+/// It takes the graphs that this project writes, over the tokens of all texts in a row (inputs
+/// [`POSITIONS`](crate::assets::POSITIONS) and [`LENGTHS`], output `pooled`), and the usual exports of the family over one
+/// text (inputs `attention_mask` and `token_type_ids`, output `last_hidden_state`), whose mean it takes here.
+pub(crate) struct OrtModel {
+    session: Session,
+    inputs: Vec<Input>,
+    output: &'static str,
+    dimension: usize,
+}
+
+impl OrtModel {
+    pub(crate) fn open(files: &SessionFiles, threads: NonZeroUsize) -> Result<Self, Error> {
+        // A worker may open the model long after the embedder was loaded.
+        files.files.verify_again()?;
+        let of_file = |error: Error| error.with_context("file", files.files.model.display());
+        let open = |products| {
+            session(files, products, threads)
+                .map_err(|error| of_file(error).with_context("fix", "embed models pull --force"))
+        };
+        let mut session = open(Products::Fast)?;
+        check_format(&session).map_err(of_file)?;
+        let is_own = session.inputs().iter().any(|input| input.name() == LENGTHS);
+        if !is_own && products_saturate() {
+            session = open(Products::Careful)?;
+        }
+        let inputs = known_inputs(session.inputs().iter().map(|input| input.name())).map_err(of_file)?;
+        let output = known_output(session.outputs().iter().map(|output| output.name())).map_err(of_file)?;
+        Ok(Self { session, inputs, output, dimension: files.dimension })
+    }
+}
+
+impl Model for OrtModel {
+    fn run(&mut self, batch: &Ragged<'_>) -> Result<Vec<Vec<f32>>, Error> {
+        let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
+        let (windows, tokens) = (&batch.windows, batch.tokens());
+        let ids = || windows.iter().copied().flatten().map(|&id| i64::from(id)).collect();
+        let positions = || windows.iter().flat_map(|window| (0_i64..).take(window.len())).collect();
+        let lengths =
+            || windows.iter().map(|window| i64::try_from(window.len()).unwrap_or(i64::MAX)).collect();
+        // The usual exports take a batch, here of one text.
+        let shape = if self.ragged() { vec![tokens] } else { vec![windows.len(), tokens] };
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|input| match input {
+                Input::Ids => tensor(&shape, ids()),
+                Input::Positions => tensor(&shape, positions()),
+                Input::Lengths => tensor(&[windows.len()], lengths()),
+                Input::Mask => tensor(&shape, vec![1; tokens]),
+                Input::Types => tensor(&shape, vec![0; tokens]),
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
+        let (dims, values) = outputs[self.output].try_extract_tensor::<f32>().map_err(failed)?;
+        means_over_tokens(dims, values, [windows.len(), tokens], self.dimension)
+    }
+
+    fn ragged(&self) -> bool {
+        self.inputs.contains(&Input::Lengths)
+    }
+}
+
+/// Refuses a model of this project whose inputs and outputs mean something else than this version thinks. Exports of
+/// others note no format.
+fn check_format(session: &Session) -> Result<(), Error> {
+    let metadata = session.metadata().map_err(|error| runtime_error("the model has no metadata", error))?;
+    match metadata.custom(FORMAT_KEY) {
+        Some(format) if format != MODEL_FORMAT => {
+            Err(Error::new(ErrorKind::Config, "the model was made for another version of this program")
+                .with_context("format", format.escape_debug())
+                .with_context("expected", MODEL_FORMAT)
+                .with_context("fix", "embed models pull --force"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whole numbers as an input.
+fn tensor(shape: &[usize], values: Vec<i64>) -> Result<SessionInputValue<'static>, ort::Error> {
+    Tensor::from_array((shape.to_vec(), values)).map(Into::into)
+}
