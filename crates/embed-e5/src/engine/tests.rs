@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use embed_core::{Role, TokenCount, Truncation};
+use embed_core::{Role, TokenCount};
 
 use self::script::*;
 use super::*;

@@ -172,6 +172,7 @@ impl TextTokenizer {
     }
 
     /// The windows of a text. The prefix of the role comes before the text, in every window.
+    #[cfg(test)]
     pub(crate) fn tokenise(
         &self,
         text: &str,
