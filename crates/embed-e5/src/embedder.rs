@@ -16,7 +16,7 @@ use crate::engine::{Engine, Limits, Setup, Tokenise, too_late};
 use crate::runtime::RuntimeLibrary;
 use crate::session::{OrtModel, SessionFiles};
 use crate::stats::{Counters, E5Stats};
-use crate::tokenizer::{TextTokenizer, TokenisedText, Tokenising};
+use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
 use crate::{E5Config, Precision, Profile};
 
 /// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
@@ -171,6 +171,7 @@ fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> Mo
             ("weights", short_digest(&files.model_sha256)),
             ("precision", profile.precision_label(precision)),
             ("tokenizer", short_digest(&files.tokenizer_sha256)),
+            ("text", TEXT_RULES),
         ],
     );
     ModelInfo::builder("e5", profile.name, variant).max_tokens(profile.max_tokens).build()

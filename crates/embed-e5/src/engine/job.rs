@@ -194,7 +194,12 @@ pub(super) fn pieces(slot: Slot, text: TokenisedText) -> Vec<Piece> {
         tokens: text.tokens,
         through_the_model: text.windows.iter().map(|window| window.ids.len()).sum(),
         windows: text.windows.len(),
-        state: Mutex::new(SumState { slot: Some(slot), mean: ChunkMean::default(), next: 0, early: BTreeMap::new() }),
+        state: Mutex::new(SumState {
+            slot: Some(slot),
+            mean: ChunkMean::default(),
+            next: 0,
+            early: BTreeMap::new(),
+        }),
     });
     let piece = |(number, window): (usize, crate::tokenizer::Window)| Piece {
         text: Arc::clone(&sum),

@@ -24,6 +24,11 @@ use self::library::Library;
 use self::unigram::Unigram;
 use crate::profile::prefix;
 
+/// The version of what this program makes of a text beside what the model's files say: the normaliser, special tokens that
+/// a text spells, and the mean over chunks. It is a part of the variant, so that no cache takes vectors of other rules for
+/// these.
+pub(crate) const TEXT_RULES: &str = "2";
+
 /// A model's tokenizer with the rules of the E5 family around it.
 pub(crate) struct TextTokenizer {
     ids: Ids,
