@@ -1,6 +1,7 @@
 //! From a text to its vector: tokenise, run each window, mean, normalise.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,6 @@ use embed_core::{Error, ErrorKind, Role, Truncation, vector};
 use ort::environment::Environment;
 
 use crate::Precision;
-use crate::assets::ModelFiles;
 use crate::engine::{EncodeText, Encoder, RowOutput};
 use crate::session::OrtEncoder;
 use crate::tokenizer::{TextTokenizer, TokenisedText, starts_with_prefix};
@@ -20,7 +20,7 @@ const MOST_WIDE_THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// What the threads of one embedder share.
 pub(crate) struct Pipeline {
     pub(crate) environment: Environment,
-    pub(crate) files: ModelFiles,
+    pub(crate) model: PathBuf,
     pub(crate) dimension: usize,
     pub(crate) precision: Precision,
     /// Threads of a model that runs on several.
@@ -76,9 +76,7 @@ impl Counters {
 
 impl Pipeline {
     fn encoder(&self, threads: NonZeroUsize) -> Result<Box<dyn Encoder>, Error> {
-        let (model, dimension) = (&self.files.model, self.dimension);
-        // A worker may open the model long after the embedder was loaded.
-        self.files.verify_again()?;
+        let (model, dimension) = (&self.model, self.dimension);
         Ok(Box::new(OrtEncoder::open(&self.environment, model, dimension, self.precision, threads)?))
     }
 }

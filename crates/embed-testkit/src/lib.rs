@@ -11,10 +11,6 @@ pub mod redis;
 
 mod require;
 mod scripted;
-mod signal;
-mod virtual_time;
 
-pub use require::{LEFT_OUT_VARIABLE, REQUIRE_VARIABLE, left_out, require};
+pub use require::{REQUIRE_VARIABLE, require};
 pub use scripted::Scripted;
-pub use signal::signal;
-pub use virtual_time::VirtualTime;

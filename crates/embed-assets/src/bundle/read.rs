@@ -6,16 +6,14 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{FileEntry, MANIFEST_NAME, Manifest};
+use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::install::Unpacked;
 use super::write::hex;
 use super::{FORMAT, INDEX_NAME, Index, damaged, folder_of};
-use crate::files::{failed, sync_file};
-use crate::lock::Lock;
-use crate::store::{Staged, write_manifest};
+use crate::store::{Lock, failed, sync_file, write_manifest};
 use crate::wheel::platform;
 use crate::{Asset, Progress};
 
@@ -80,25 +78,28 @@ impl Bundle {
         Ok(assets)
     }
 
-    /// Unpacks everything and checks everything. Blocks.
-    pub(super) fn unpack_all(
+    /// Unpacks everything, checks everything, then moves everything. Blocks.
+    pub(super) fn put_in_place(
         mut self,
+        home: &DataHome,
         assets: &[Asset],
         locks: &[(&'static str, Lock)],
         progress: &dyn Progress,
-    ) -> Result<Vec<Unpacked>, Error> {
+    ) -> Result<(), Error> {
         self.refuse_strangers()?;
-        let mut unpacked = Vec::with_capacity(assets.len());
+        let mut staged = Vec::with_capacity(assets.len());
         let mut budget = self.bytes;
         for &asset in assets {
-            let lock =
-                locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock.clone());
+            let lock = locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock);
             let lock = lock.ok_or_else(|| Error::new(ErrorKind::Internal, "an import misses a lock"))?;
-            let staged = Staged::new(&lock, |home| asset.slot(home))?;
-            let recipe = self.unpack(asset, staged.folder(), &mut budget, progress)?;
-            unpacked.push(Unpacked { asset, lock, staged, recipe });
+            let folder = lock.staging()?;
+            self.unpack(asset, &folder, &mut budget, progress)?;
+            staged.push((asset, lock, folder));
         }
-        Ok(unpacked)
+        for (asset, lock, folder) in staged {
+            lock.install(folder, &asset.folder(home))?;
+        }
+        Ok(())
     }
 
     /// Refuses entries that no listed folder has, whatever their names try. What is taken out of the archive
@@ -137,10 +138,10 @@ impl Bundle {
     fn unpack(
         &mut self,
         asset: Asset,
-        folder: &Path,
+        folder: &TempDir,
         budget: &mut u64,
         progress: &dyn Progress,
-    ) -> Result<u32, Error> {
+    ) -> Result<(), Error> {
         let manifest = self.manifest(&folder_of(asset))?;
         asset.check(&manifest)?;
         progress.message(&format!("Unpacking {asset}"));
@@ -149,12 +150,11 @@ impl Bundle {
             *budget = budget.checked_sub(file.bytes).ok_or_else(|| {
                 self.refuse("claims to hold more than it can").with_context("name", &file.name)
             })?;
-            let target = folder.join(&file.name);
+            let target = folder.path().join(&file.name);
             self.unpack_file(&format!("{}/{}", folder_of(asset), file.name), file, &target, progress)?;
             sync_file(&target)?;
         }
-        write_manifest(folder, &manifest)?;
-        Ok(manifest.recipe)
+        write_manifest(folder.path(), &manifest)
     }
 
     fn unpack_file(

@@ -57,7 +57,8 @@ fn ollama_for_javascript() {
 }
 
 fn in_python(client: &str) {
-    let Some(mut command) = python() else { return };
+    let Some(python) = python() else { return };
+    let mut command = Command::new(python);
     command.arg(format!("{CLIENTS}/clients.py"));
     against_the_gateway(command, client);
 }

@@ -100,12 +100,7 @@ impl EncodeText for Script {
         if !cancelled() {
             self.noted.lock().unwrap().push(names.join("+"));
         }
-        let ids: Vec<Vec<i64>> = texts
-            .iter()
-            .filter_map(|(_, text)| text.only_window())
-            .map(|ids| ids.iter().map(|&id| id.into()).collect())
-            .collect();
-        let ids: Vec<_> = ids.iter().map(Vec::as_slice).collect();
+        let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
         let row = |(vector, (_, text)): (Vec<f32>, &(&str, &TokenisedText))| RowOutput {
             vector,
             tokens: text.tokens,

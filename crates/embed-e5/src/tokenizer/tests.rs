@@ -186,12 +186,12 @@ fn the_map_of_the_wheel_is_that_of_sentencepiece_but_for_younger_characters() {
 fn sentencepiece_itself_agrees() {
     let Some(python) = embed_testkit::require("PyPI sentencepiece 0.2.3", sentencepiece()) else { return };
     let original = Charsmap::read(nmt_nfkc()).unwrap();
+    // U+0000 ends a text for it.
     let texts: Vec<_> = every_text().collect();
     let script = r#"
 import json, sys
 from sentencepiece import SentencePieceNormalizer
-normaliser = SentencePieceNormalizer(
-    rule_name="nmt_nfkc", add_dummy_prefix=False, escape_whitespaces=False, remove_extra_whitespaces=False)
+normaliser = SentencePieceNormalizer(rule_name="nmt_nfkc")
 json.dump([normaliser.normalize(text) for text in json.load(sys.stdin)], sys.stdout)
 "#;
     let mut child = Command::new(python)
@@ -301,14 +301,9 @@ fn ids_are_those_of_the_reference() {
     for row in e5_small_reference() {
         let role: Role = row.role.parse().unwrap();
         let tokenised = tokenizer.tokenise(&row.text, role, Truncation::End).unwrap();
-        // The reference has a token for white space at the end; SentencePiece, and so the training, has not.
-        let space = usize::from(row.text.trim_end() != row.text);
-        assert_eq!(tokenised.tokens.used, row.tokens - space);
+        assert_eq!(tokenised.tokens.used, row.tokens);
         let [window] = &tokenised.windows[..] else { panic!("one window") };
-        if let Some(mut ids) = row.token_ids {
-            if space == 1 {
-                assert_eq!(ids.remove(ids.len() - 2), 6, "the metaspace");
-            }
+        if let Some(ids) = row.token_ids {
             assert_eq!(window.ids, ids, "role {role}, {} bytes", row.text.len());
             compared += 1;
         }
@@ -344,7 +339,7 @@ fn ids_are_those_of_the_library() {
         let theirs = library.encode_fast(text.as_str(), false).unwrap();
         assert_eq!(tokenizer.ids.encode(&text).unwrap(), theirs.get_ids(), "{text:?}");
     }
-    for text in ["テ\u{3099}ータ", "\u{1112}\u{1161}\u{11ab}", " space "] {
+    for text in ["テ\u{3099}ータ", "\u{1112}\u{1161}\u{11ab}", " space ", "¨a"] {
         let theirs = library.encode_fast(text, false).unwrap();
         assert_ne!(tokenizer.ids.encode(text).unwrap(), theirs.get_ids(), "{text:?}");
     }

@@ -5,7 +5,6 @@
 mod contract;
 mod faults;
 mod five_lines;
-mod forms;
 mod independence;
 mod lifecycle;
 mod reference;
