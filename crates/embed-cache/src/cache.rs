@@ -1,14 +1,15 @@
 //! The tiers of a process, shared by all embedders behind a cache.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind, ResponseBuilder, Result, RowInfo};
+use embed_core::{Error, ErrorKind, ResponseBuilder, Result, RowInfo, Truncation};
 use tokio::time;
 
 use crate::flight::{Claim, Flights};
-use crate::guard::Guarded;
+use crate::guard::{Guarded, REMOVAL};
 use crate::stats::{Count, Miss};
 use crate::writer::Writer;
 use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Value};
@@ -43,7 +44,10 @@ pub(crate) struct Counts {
 
 /// What a read of the tiers is for.
 pub(crate) struct Read<'a> {
+    /// The keys of the texts, whole.
     keys: &'a [Key],
+    /// How else a text may lie there, if its request allows a cut.
+    cut: Option<Truncation>,
     info: &'a RowInfo,
     rows: &'a mut ResponseBuilder,
     /// The rows that no tier has given yet; `None` before a tier was asked, when it is all of them, so that a
@@ -51,16 +55,31 @@ pub(crate) struct Read<'a> {
     missing: Option<Vec<usize>>,
 }
 
-/// A row to store, and the tiers that lack it: all before `tier`.
+/// A row to store, its key, and the tiers that lack it: all before `tier`.
 pub(crate) struct Stored {
     pub(crate) row: usize,
+    pub(crate) key: Key,
     pub(crate) tier: usize,
     pub(crate) value: Value,
 }
 
+/// As what a text lies in a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Cut,
+}
+
 impl<'a> Read<'a> {
-    pub(crate) fn new(keys: &'a [Key], info: &'a RowInfo, rows: &'a mut ResponseBuilder) -> Self {
-        Self { keys, info, rows, missing: None }
+    /// A read of whole texts by their keys, and of texts that were cut as `truncation` says.
+    pub(crate) fn new(
+        keys: &'a [Key],
+        truncation: Truncation,
+        info: &'a RowInfo,
+        rows: &'a mut ResponseBuilder,
+    ) -> Self {
+        let cut = Some(truncation).filter(|truncation| *truncation != Truncation::Error);
+        Self { keys, cut, info, rows, missing: None }
     }
 
     fn is_complete(&self) -> bool {
@@ -73,15 +92,36 @@ impl<'a> Read<'a> {
     }
 
     /// Sets a row to what a tier has, if that is a vector under its key.
-    fn take(&mut self, row: usize, value: Value, tier: &Guarded) -> Result<Value, Miss> {
-        let opened = value.open(&self.keys[row], self.info.model.dimension()).map_err(Miss::Defect)?;
+    fn take(&mut self, row: usize, key: &Key, value: &Value, tier: &Guarded) -> Result<(), Miss> {
+        let opened = value.open(key, self.info.model.dimension()).map_err(Miss::Defect)?;
         let mut info = self.info.clone();
         info.tokens = opened.facts.tokens;
         info.truncated = opened.facts.truncated;
         info.tier = Some(Arc::clone(&tier.label));
         let put = self.rows.put_with(row, info, |vector| opened.copy_to(vector));
-        put.map_err(|_| Miss::Defect(Defect::Vector))?;
-        Ok(value)
+        put.map_err(|_| Miss::Defect(Defect::Vector))
+    }
+
+    /// The keys of the missing rows in these forms, one form after the other.
+    fn missing_keys(&self, forms: &[Form]) -> Cow<'a, [Key]> {
+        if let ([Form::Whole], None) = (forms, &self.missing) {
+            return Cow::Borrowed(self.keys);
+        }
+        let all = || 0..self.keys.len();
+        let of_form = |form: &Form| -> Vec<Key> {
+            match &self.missing {
+                Some(rows) => rows.iter().map(|&row| self.key(row, *form)).collect(),
+                None => all().map(|row| self.key(row, *form)).collect(),
+            }
+        };
+        Cow::Owned(forms.iter().flat_map(of_form).collect())
+    }
+
+    fn key(&self, row: usize, form: Form) -> Key {
+        match (form, self.cut) {
+            (Form::Cut, Some(cut)) => self.keys[row].cut(cut),
+            _ => self.keys[row].clone(),
+        }
     }
 }
 
@@ -109,30 +149,31 @@ impl Cache {
 
     /// Removes all rows of a namespace from every tier, or with `None` all rows of this software.
     ///
-    /// Rows that are being computed meanwhile reach their callers and aren't stored.
+    /// Rows that are being computed meanwhile reach their callers and aren't stored, nor are those that wait to be
+    /// stored: what is removed stays removed.
     ///
     /// # Errors
     ///
-    /// The first tier's error; the others are emptied all the same.
+    /// The first tier's error; the others are emptied all the same. [`ErrorKind::Timeout`] if a write that was under
+    /// way didn't end in time: what it stores may be back.
     pub async fn clear(&self, namespace: Option<&Namespace>) -> Result<()> {
         self.each_flights(|flights| flights.forget_all(namespace));
-        self.flush(self.inner.config.write_budget).await.ok();
-        let mut result = Ok(());
+        let mut result = self.settle().await;
         for tier in &self.inner.tiers {
             result = result.and(tier.removal(tier.tier.clear(namespace)).await);
         }
         result
     }
 
-    /// Removes some rows from every tier. Rows that are being computed meanwhile aren't stored.
+    /// Removes some rows from every tier. Rows that are being computed meanwhile aren't stored, nor are those that wait
+    /// to be stored: what is removed stays removed.
     ///
     /// # Errors
     ///
-    /// The first tier's error; the others are done all the same.
+    /// As [`clear`](Self::clear); the other tiers are done all the same.
     pub async fn remove(&self, keys: &[Key]) -> Result<()> {
         self.each_flights(|flights| flights.forget(keys));
-        self.flush(self.inner.config.write_budget).await.ok();
-        let mut result = Ok(());
+        let mut result = self.settle().await;
         for tier in &self.inner.tiers {
             result = result.and(tier.removal(tier.tier.remove(keys)).await);
         }
@@ -153,16 +194,43 @@ impl Cache {
         })
     }
 
-    /// What has been done so far, and what the tiers hold now.
+    /// Waits for the writes that are under way; those that wait and are forgotten aren't made any more.
+    async fn settle(&self) -> Result<()> {
+        self.flush(REMOVAL).await.map_err(|_| {
+            let what = "a write of the cache takes too long, and what it stores may be back; remove it again";
+            Error::new(ErrorKind::Timeout, what).temporary()
+        })
+    }
+
+    /// What has been done so far, and what the tiers hold now, which each of them is asked for.
     pub async fn stats(&self) -> CacheStats {
-        let tiers = futures::future::join_all(self.inner.tiers.iter().map(|tier| tier.report())).await;
+        futures::future::join_all(self.inner.tiers.iter().map(|tier| tier.ask_what_it_holds())).await;
+        self.counted()
+    }
+
+    /// The same without asking anybody: what a tier outside of this process holds is what it said to the last
+    /// [`stats`](Self::stats). Cheap enough for every scrape.
+    #[must_use]
+    pub fn counted(&self) -> CacheStats {
+        let tiers = self.inner.tiers.iter().map(|tier| tier.report()).collect();
         let Counts { computed, joined, unfit } = &self.inner.counts;
         CacheStats { tiers, computed: computed.read(), joined: joined.read(), unfit: unfit.read() }
     }
 
-    /// The tiers that are left alone for now, because they failed.
-    pub(crate) fn failing_tier(&self) -> Option<&'static str> {
-        self.inner.tiers.iter().find(|tier| tier.is_open()).map(|tier| tier.tier.name())
+    /// Tries each tier that is left alone because it failed and whose pause is over, so that it is used again even if
+    /// no request comes. [`Cached`](crate::Cached) does so when it is asked for its health.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives the trial up; the next one may begin at once.
+    pub async fn try_again(&self) {
+        futures::future::join_all(self.inner.tiers.iter().map(|tier| tier.try_again())).await;
+    }
+
+    /// A tier that is left alone for now, because it failed, and why.
+    pub(crate) fn failing_tier(&self) -> Option<(&'static str, Option<Error>)> {
+        let tier = self.inner.tiers.iter().find(|tier| tier.is_open())?;
+        Some((tier.tier.name(), tier.read_fault()))
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -192,7 +260,7 @@ impl Cache {
             if read.is_complete() {
                 return;
             }
-            self.read_tier(tier, read, true, |_, _| ()).await;
+            self.read_tier(tier, read, true, |_, _, _| ()).await;
         }
     }
 
@@ -205,54 +273,75 @@ impl Cache {
                 break;
             }
             let count_misses = !tier.is_local();
-            self.read_tier(tier, read, count_misses, |row, value| {
-                if index > 0 {
-                    found.push(Stored { row, tier: index, value });
-                }
+            self.read_tier(tier, read, count_misses, |row, key, value| {
+                found.push(Stored { row, key, tier: index, value });
             })
             .await;
         }
         found
     }
 
+    /// Reads one tier. A local one is asked for whole texts first, so that a hit costs one lookup; another one is asked
+    /// for all forms at once, so that a miss costs one round trip.
     async fn read_tier(
         &self,
         tier: &Guarded,
         read: &mut Read<'_>,
         count_misses: bool,
-        mut found: impl FnMut(usize, Value),
+        mut found: impl FnMut(usize, Key, Value),
     ) {
-        let some: Option<Vec<Key>> =
-            read.missing.as_ref().map(|rows| rows.iter().map(|&row| read.keys[row].clone()).collect());
-        let Some(values) = tier.get_many(some.as_deref().unwrap_or(read.keys)).await else {
-            return;
+        let steps: &[&[Form]] = match (read.cut, tier.is_local()) {
+            (None, _) => &[&[Form::Whole]],
+            (Some(_), true) => &[&[Form::Whole], &[Form::Cut]],
+            (Some(_), false) => &[&[Form::Whole, Form::Cut]],
         };
-        let asked = read.missing.take();
-        let mut missing = Vec::new();
-        let mut hits = 0;
-        for (index, value) in values.into_iter().enumerate() {
-            let row = asked.as_ref().map_or(index, |rows| rows[index]);
-            match value.ok_or(Miss::Absent).and_then(|value| read.take(row, value, tier)) {
-                Ok(value) => {
-                    hits += 1;
-                    found(row, value);
-                }
-                Err(miss) => {
-                    missing.push(row);
-                    if count_misses {
-                        tier.misses.add(miss.as_str(), 1);
+        let mut defects = Vec::new();
+        for forms in steps {
+            let keys = read.missing_keys(forms);
+            let asked = keys.len() / forms.len();
+            if asked == 0 {
+                break;
+            }
+            let Some(mut values) = tier.get_many(&keys, asked).await else {
+                return;
+            };
+            let rows = read.missing.take();
+            let mut missing = Vec::new();
+            for index in 0..asked {
+                let row = rows.as_ref().map_or(index, |rows| rows[index]);
+                let mut is_there = false;
+                for place in (index..keys.len()).step_by(asked) {
+                    let Some(value) = values[place].take() else { continue };
+                    match read.take(row, &keys[place], &value, tier) {
+                        Ok(()) => {
+                            found(row, keys[place].clone(), value);
+                            is_there = true;
+                            break;
+                        }
+                        Err(miss) => defects.push((row, miss)),
                     }
                 }
+                if !is_there {
+                    missing.push(row);
+                }
             }
+            tier.hits.add(asked - missing.len());
+            read.missing = Some(missing);
         }
-        read.missing = Some(missing);
-        tier.hits.add(hits);
+        if !count_misses {
+            return;
+        }
+        for row in read.missing.as_deref().unwrap_or_default() {
+            let defect = defects.iter().find(|(defective, _)| defective == row);
+            let miss = defect.map_or(Miss::Absent, |(_, miss)| *miss);
+            tier.misses.add(miss.as_str(), 1);
+        }
     }
 
-    /// Writes rows to the local tiers.
-    pub(crate) async fn store_local(&self, keys: &[Key], rows: &[Stored]) {
+    /// Writes rows that are still wanted to the local tiers.
+    pub(crate) async fn store_local(&self, rows: &[Stored], wanted: &[bool]) {
         for (index, tier) in self.inner.tiers.iter().enumerate().filter(|(_, tier)| tier.is_local()) {
-            let entries = lacking(index, keys, rows, |_| true);
+            let entries = lacking(index, rows, wanted);
             if !entries.is_empty() {
                 tier.put_many(&entries).await;
             }
@@ -262,7 +351,7 @@ impl Cache {
     /// Hands rows that are still wanted to the tasks that write to the other tiers.
     pub(crate) fn store_behind(&self, claim: &Arc<Claim>, rows: &[Stored], wanted: &[bool]) {
         for (index, writer) in &self.inner.writers {
-            let entries = lacking(*index, &claim.keys, rows, |row| wanted[row]);
+            let entries = lacking(*index, rows, wanted);
             if !entries.is_empty() {
                 writer.put(entries, claim);
             }
@@ -279,10 +368,10 @@ impl Cache {
 }
 
 /// The entries that the tier at `index` lacks.
-fn lacking(index: usize, keys: &[Key], rows: &[Stored], wanted: impl Fn(usize) -> bool) -> Vec<(Key, Value)> {
+fn lacking(index: usize, rows: &[Stored], wanted: &[bool]) -> Vec<(Key, Value)> {
     rows.iter()
-        .filter(|stored| index < stored.tier && wanted(stored.row))
-        .map(|stored| (keys[stored.row].clone(), stored.value.clone()))
+        .filter(|stored| index < stored.tier && wanted[stored.row])
+        .map(|stored| (stored.key.clone(), stored.value.clone()))
         .collect()
 }
 

@@ -11,7 +11,7 @@ use embed_core::{
     ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait,
 };
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use tokio::time;
 
 use crate::cache::{Read, Stored};
@@ -89,7 +89,7 @@ impl<E: Embedder> Cached<E> {
         self.shared.cache.clear(Some(&self.shared.namespace)).await
     }
 
-    /// Removes the rows of some texts from every tier: both roles, however they were cut.
+    /// Removes the rows of some texts from every tier: both roles, whole and however they were cut.
     ///
     /// # Errors
     ///
@@ -115,8 +115,10 @@ impl<E: Embedder> Cached<E> {
         mut missing: Vec<usize>,
     ) -> Option<Error> {
         let mut error = None;
+        // Rows of which a flight found out that others may not have them: they are looked for as they are cut.
+        let mut cut_keys: Option<Vec<Key>> = None;
         while !missing.is_empty() {
-            let (tickets, places) = self.board(request, keys, &missing);
+            let (tickets, places) = self.board(request, cut_keys.as_deref().unwrap_or(keys), &missing);
             let landed = join_all(tickets.iter().map(|ticket| arrive(ticket, request.deadline()))).await;
             let mut again = Vec::new();
             for (&row, place) in missing.iter().zip(places) {
@@ -125,9 +127,18 @@ impl<E: Embedder> Cached<E> {
                     error = Some(late());
                     continue;
                 };
-                if !tickets[place.ticket].leads && gave_up_early(landed, place.row, request.deadline()) {
-                    again.push(row);
-                    continue;
+                if !tickets[place.ticket].leads {
+                    if gave_up_early(landed, place.row, request.deadline()) {
+                        again.push(row);
+                        continue;
+                    }
+                    if !landed.suits(place.row, request.truncation()) {
+                        cut_keys.get_or_insert_with(|| {
+                            keys.iter().map(|key| key.cut(request.truncation())).collect()
+                        });
+                        again.push(row);
+                        continue;
+                    }
                 }
                 rows.put_row(row, landed.response.row(place.row));
                 error = landed.error.clone().or(error);
@@ -152,7 +163,7 @@ impl<E: Embedder> Cached<E> {
             .collect();
         let unique_keys: Vec<&Key> = unique.iter().map(|&row| &keys[row]).collect();
         let mut led = 0;
-        let (tickets, places) = self.flights.board(&unique_keys, |claim, positions| {
+        let (tickets, places) = self.flights.board(&unique_keys, request.truncation(), |claim, positions| {
             led = positions.len();
             let texts = positions.into_iter().map(|position| Arc::clone(&request.texts()[unique[position]]));
             let request = request.with_texts(texts);
@@ -188,11 +199,16 @@ fn late() -> Error {
 async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: Claim) -> Arc<Landed> {
     let Inner { embedder, cache, namespace, info } = &*shared;
     let claim = Arc::new(claim);
-    let keys = &claim.keys;
+    let truncation = request.truncation();
+    let keys: Vec<Key> = claim.keys.iter().map(Key::whole).collect();
+    let mut kept = claim.keys.clone();
     let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-    let mut read = Read::new(keys, info, &mut rows);
+    let mut read = Read::new(&keys, truncation, info, &mut rows);
     let mut to_store = cache.read_all(&mut read).await;
     let missing = read.into_missing();
+    for stored in &to_store {
+        kept[stored.row] = stored.key.clone();
+    }
     let mut call_error = None;
     if !missing.is_empty() {
         cache.counts().computed.add(missing.len());
@@ -204,8 +220,11 @@ async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: C
                     if let (Ok(answer), Ok(true)) = (answer, variant.map(|id| id == namespace.variant())) {
                         let facts =
                             Facts { tokens: answer.info().tokens, truncated: answer.info().truncated };
-                        let value = Value::encode(&keys[row], answer.vector(), facts, cache.element());
-                        to_store.push(Stored { row, tier: usize::MAX, value });
+                        let is_whole = is_whole(answer.info(), truncation);
+                        let key = if is_whole { keys[row].clone() } else { keys[row].cut(truncation) };
+                        let value = Value::encode(&key, answer.vector(), facts, cache.element());
+                        kept[row] = key.clone();
+                        to_store.push(Stored { row, key, tier: usize::MAX, value });
                     } else {
                         cache.counts().unfit.add(1);
                     }
@@ -219,18 +238,32 @@ async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: C
             }
         }
     }
-    cache.store_local(keys, &to_store).await;
-    let landed = Arc::new(Landed { response: rows.build(), error: call_error, deadline: request.deadline() });
+    cache.store_local(&to_store, &claim.wanted()).await;
+    let (response, deadline) = (rows.build(), request.deadline());
+    let landed = Arc::new(Landed { response, truncation, kept, error: call_error, deadline });
     let mut forgotten = Vec::new();
     claim.land(&landed, |wanted| {
         cache.store_behind(&claim, &to_store, wanted);
-        let lost = keys.iter().zip(wanted).filter(|(_, wanted)| !**wanted);
+        let lost = landed.kept.iter().zip(wanted).filter(|(_, wanted)| !**wanted);
         forgotten = lost.map(|(key, _)| key.clone()).collect();
     });
     if !forgotten.is_empty() {
         cache.unstore_local(&forgotten).await;
     }
     landed
+}
+
+/// Whether a row is surely of the whole text, so that it is the row of every truncation.
+fn is_whole(row: &RowInfo, truncation: Truncation) -> bool {
+    match truncation {
+        Truncation::Error => true,
+        // A mean of chunks doesn't count as cut; only its tokens tell whether there was more than one.
+        Truncation::ChunkMean => {
+            let fits = |most| row.tokens.is_some_and(|tokens| tokens.total <= most);
+            !row.truncated && row.model.max_tokens().is_some_and(fits)
+        }
+        _ => !row.truncated,
+    }
 }
 
 /// Calls the back end. What it must not do is an error of this call, since others wait for the same rows.
@@ -257,10 +290,10 @@ impl<E: Embedder> Embedder for Cached<E> {
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
         let Inner { cache, namespace, info, .. } = &*self.shared;
-        let key = |text: &Arc<str>| Key::new(namespace, request.role(), request.truncation(), text);
+        let key = |text: &Arc<str>| Key::new(namespace, request.role(), Truncation::Error, text);
         let keys: Vec<Key> = request.texts().iter().map(key).collect();
         let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-        let mut read = Read::new(&keys, info, &mut rows);
+        let mut read = Read::new(&keys, request.truncation(), info, &mut rows);
         cache.read_local(&mut read).await;
         let missing = read.into_missing();
         if missing.is_empty() {
@@ -276,18 +309,16 @@ impl<E: Embedder> Embedder for Cached<E> {
         }
     }
 
-    /// The embedder's own health; degraded if it is well and a tier of the cache isn't.
+    /// The embedder's own health; degraded if it is well and a tier of the cache isn't. A tier that is left alone is
+    /// [tried](Cache::try_again) by it.
     async fn health(&self) -> Health {
-        let health = self.shared.embedder.health().await;
+        let (health, ()) = join(self.shared.embedder.health(), self.shared.cache.try_again()).await;
         match self.shared.cache.failing_tier() {
-            Some(tier) if health.status() == HealthStatus::Ready => Health::degraded(
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "a tier of the cache doesn't answer and is left alone for now",
-                )
-                .with_context("tier", tier)
-                .temporary(),
-            ),
+            Some((tier, fault)) if health.status() == HealthStatus::Ready => {
+                let what = "a tier of the cache doesn't answer and is left alone for now";
+                let error = Error::new(ErrorKind::Unavailable, what).with_context("tier", tier).temporary();
+                Health::degraded(fault.map_or(error.clone(), |fault| error.with_source(fault)))
+            }
             _ => health,
         }
     }

@@ -6,19 +6,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use embed_core::{EmbedResponse, Error};
+use embed_core::{EmbedResponse, Error, ErrorKind, Truncation};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
-use crate::{Key, Namespace};
+use crate::{Key, Namespace, Value};
 
 /// What came out of a flight: a row for each of its keys.
 #[derive(Debug)]
 pub(crate) struct Landed {
     pub(crate) response: EmbedResponse,
+    /// How long texts were cut.
+    pub(crate) truncation: Truncation,
+    /// For each row the key that it is kept under.
+    pub(crate) kept: Vec<Key>,
     /// The error of the back end's call, if there was one.
     pub(crate) error: Option<Error>,
     /// The deadline of the caller that began it.
@@ -76,14 +80,17 @@ pub(crate) struct Claim {
     flights: Arc<Flights>,
     id: u64,
     pub(crate) keys: Vec<Key>,
+    /// The keys that its rows are kept under, once it has landed.
+    kept: OnceLock<Vec<Key>>,
 }
 
 impl Flights {
     /// Finds the flights for some different keys, and begins one for those that have none: `begin` gets the claim
-    /// and the positions of its keys among `keys`.
+    /// and the positions of its keys among `keys`. A row of the same text that was cut as `cut` says will do too.
     pub(crate) fn board(
         self: &Arc<Self>,
         keys: &[&Key],
+        cut: Truncation,
         begin: impl FnOnce(Claim, Vec<usize>) -> BoxFuture<'static, Arc<Landed>>,
     ) -> (Vec<Ticket>, Vec<Place>) {
         let mut tickets: Vec<Ticket> = Vec::new();
@@ -91,8 +98,8 @@ impl Flights {
         let mut unclaimed = Vec::new();
         let mut state = self.lock();
         for (position, key) in keys.iter().enumerate() {
-            let Some((entry, seat)) = state.entries.get(*key).and_then(|entry| Some((entry, entry.seat()?)))
-            else {
+            let find = |key: &Key| state.entries.get(key).and_then(|entry| Some((entry, entry.seat()?)));
+            let Some((entry, seat)) = find(key).or_else(|| find(&key.cut(cut))) else {
                 // The ticket of the flight that is to begin is the last one, and isn't there yet.
                 places.push(Place { ticket: usize::MAX, row: unclaimed.len() });
                 unclaimed.push(position);
@@ -108,7 +115,7 @@ impl Flights {
             let id = state.next;
             state.next += 1;
             let claimed: Vec<Key> = unclaimed.iter().map(|&position| keys[position].clone()).collect();
-            let claim = Claim { flights: Arc::clone(self), id, keys: claimed.clone() };
+            let claim = Claim { flights: Arc::clone(self), id, keys: claimed.clone(), kept: OnceLock::new() };
             let flight = begin(claim, unclaimed).shared();
             for (row, key) in claimed.into_iter().enumerate() {
                 // Nobody has polled it yet, so there is something to point at.
@@ -129,6 +136,8 @@ impl Flights {
         let mut state = self.lock();
         for key in keys {
             state.entries.remove(key);
+            // The flight may not know yet that the text will be cut.
+            state.entries.remove(&key.whole());
         }
     }
 
@@ -139,6 +148,25 @@ impl Flights {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Landed {
+    /// Whether a row is what a caller gets who allows this cut: one of the whole text, one that was cut that way, or
+    /// an error that isn't about the length.
+    pub(crate) fn suits(&self, row: usize, truncation: Truncation) -> bool {
+        let is_about_length = |error: &Error| error.kind() == ErrorKind::InputTooLong;
+        self.truncation == truncation
+            || match self.response.row(row) {
+                Ok(_) => self.kept[row].is_whole(),
+                Err(error) => !is_about_length(error),
+            }
+    }
+}
+
+impl State {
+    fn belongs(&self, key: &Key, flight: u64) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.flight == flight)
     }
 }
 
@@ -162,32 +190,52 @@ impl Ticket {
 }
 
 impl Claim {
+    /// For each key, whether its row is still wanted.
+    pub(crate) fn wanted(&self) -> Vec<bool> {
+        let state = self.flights.lock();
+        self.keys.iter().map(|key| state.belongs(key, self.id)).collect()
+    }
+
     /// The flight is over: from now on its good rows are had at once, and who asks for a failed one tries anew.
     /// `store` is called with, for each key, whether its row is still wanted; nobody can
     /// [forget](Flights::forget) one meanwhile.
     pub(crate) fn land(&self, landed: &Arc<Landed>, store: impl FnOnce(&[bool])) {
         let mut state = self.flights.lock();
         let mut wanted = Vec::with_capacity(self.keys.len());
-        for (row, key) in self.keys.iter().enumerate() {
-            let entry = state.entries.get_mut(key).filter(|entry| entry.flight == self.id);
-            wanted.push(entry.is_some());
-            if let Some(entry) = entry {
-                if landed.response.row(row).is_ok() {
-                    entry.progress = Progress::Landed(Arc::clone(landed));
-                } else {
-                    state.entries.remove(key);
-                }
+        for (row, (key, kept)) in self.keys.iter().zip(&landed.kept).enumerate() {
+            if !state.belongs(key, self.id) {
+                wanted.push(false);
+                continue;
             }
+            let good = landed.response.row(row).is_ok();
+            // A text that was cut isn't what others ask for who allow no cut, or another one.
+            if !good || kept != key {
+                state.entries.remove(key);
+            }
+            let free = kept == key || !state.entries.contains_key(kept);
+            if good && free {
+                let progress = Progress::Landed(Arc::clone(landed));
+                state.entries.insert(kept.clone(), Entry { flight: self.id, row, progress });
+            }
+            wanted.push(free);
         }
+        // A flight lands once.
+        let _ = self.kept.set(landed.kept.clone());
         store(&wanted);
+    }
+
+    /// Leaves out what was [forgotten](Flights::forget) since the flight landed.
+    pub(crate) fn keep_wanted(&self, entries: &mut Vec<(Key, Value)>) {
+        let state = self.flights.lock();
+        entries.retain(|(key, _)| state.belongs(key, self.id));
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = self.flights.lock();
-        for key in &self.keys {
-            if state.entries.get(key).is_some_and(|entry| entry.flight == self.id) {
+        for key in self.keys.iter().chain(self.kept.get().into_iter().flatten()) {
+            if state.belongs(key, self.id) {
                 state.entries.remove(key);
             }
         }

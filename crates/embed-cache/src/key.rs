@@ -13,7 +13,7 @@ pub(crate) const SCHEMA: u8 = 1;
 
 /// All entries of one [`Variant`]: what [`Tier::clear`](crate::Tier::clear) empties.
 ///
-/// Vectors of one namespace are the same numbers for the same text, role and truncation. Cheap to clone.
+/// Vectors of one namespace are the same numbers for the same text, role and cut. Cheap to clone.
 #[derive(Clone)]
 pub struct Namespace {
     inner: Arc<Parts>,
@@ -25,9 +25,10 @@ struct Parts {
     hash: u64,
 }
 
-/// The key of one vector: variant, role, truncation, and the SHA-256 of the text.
+/// The key of one vector: variant, role, how the text was cut, and the SHA-256 of the text.
 ///
-/// Two keys are equal only if all four are. Neither a key nor its `Debug` holds the text.
+/// A text that wasn't cut has one key, that of [`Truncation::Error`], whatever its request allowed: the vector is the
+/// same. Two keys are equal only if all four parts are. Neither a key nor its `Debug` holds the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     namespace: Namespace,
@@ -88,10 +89,25 @@ fn put_prefixed(bytes: &mut Vec<u8>, field: &[u8]) {
 }
 
 impl Key {
-    /// The key of a text.
+    /// The key of a text that was cut like this; [`Truncation::Error`] for one that is whole.
     #[must_use]
     pub fn new(namespace: &Namespace, role: Role, truncation: Truncation, text: &str) -> Self {
         Self { namespace: namespace.clone(), role, truncation, text: Sha256::digest(text.as_bytes()).into() }
+    }
+
+    /// The key of the same text, whole.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        self.cut(Truncation::Error)
+    }
+
+    /// The key of the same text, cut like this.
+    pub(crate) fn cut(&self, truncation: Truncation) -> Self {
+        Self { truncation, ..self.clone() }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.truncation == Truncation::Error
     }
 
     /// The namespace that it belongs to.

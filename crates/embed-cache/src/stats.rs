@@ -43,6 +43,12 @@ pub struct TierReport {
     pub is_open: bool,
     /// Whether nothing is written to it for now, because that failed.
     pub is_write_open: bool,
+    /// Times that it was left alone because it failed, for reading and for writing.
+    pub openings: u64,
+    /// Why the last read failed, in a sentence; `None` if it went well.
+    pub read_fault: Option<String>,
+    /// Why the last write failed; `None` if it went well.
+    pub write_fault: Option<String>,
     /// What it holds, if it could be asked.
     pub holds: Option<TierStats>,
 }

@@ -35,8 +35,8 @@ enum Job {
     Put {
         entries: Vec<(Key, Value)>,
         bytes: usize,
-        /// Until the rows are stored, others find them by it.
-        _claim: Arc<Claim>,
+        /// Until the rows are stored, others find them by it, and it knows which of them are still wanted.
+        claim: Arc<Claim>,
     },
     /// Everything before it is done.
     Barrier(oneshot::Sender<()>),
@@ -56,7 +56,7 @@ impl Writer {
                 queue.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 return Err(QUEUE_FULL);
             }
-            let job = Job::Put { entries, bytes, _claim: Arc::clone(claim) };
+            let job = Job::Put { entries, bytes, claim: Arc::clone(claim) };
             queue.jobs.send(job).map_err(|_| NO_RUNTIME)
         });
         if let Err(reason) = put.unwrap_or(Err(NO_RUNTIME)) {
@@ -64,7 +64,7 @@ impl Writer {
         }
     }
 
-    /// Waits until everything that was put before is stored or given up.
+    /// Waits until everything that was put before is stored, given up, or no longer wanted.
     pub(crate) async fn flush(&self) {
         let (reached, barrier) = oneshot::channel();
         let sent = self.with_queue(|queue| queue.jobs.send(Job::Barrier(reached)).is_ok());
@@ -97,8 +97,11 @@ impl Writer {
 async fn run(tier: Arc<Guarded>, mut queue: mpsc::UnboundedReceiver<Job>, waiting: Arc<AtomicUsize>) {
     while let Some(job) = queue.recv().await {
         match job {
-            Job::Put { entries, bytes, _claim } => {
-                tier.put_many(&entries).await;
+            Job::Put { mut entries, bytes, claim } => {
+                claim.keep_wanted(&mut entries);
+                if !entries.is_empty() {
+                    tier.put_many(&entries).await;
+                }
                 waiting.fetch_sub(bytes, Ordering::Relaxed);
             }
             Job::Barrier(reached) => {

@@ -47,7 +47,11 @@ pub(crate) async fn open(settings: &Settings) -> Result<Option<Cache>, Error> {
     }
     if has_redis {
         let tier = RedisTier::connect(settings.redis()?)?;
-        if let Err(error) = tier.ready(PATIENCE).await {
+        let checked = async {
+            tier.ready(PATIENCE).await?;
+            tier.check().await
+        };
+        if let Err(error) = checked.await {
             // A closed standard error is no reason to fail.
             let _ = writeln!(io::stderr(), "embed: going on without Redis: {error}");
         }
@@ -56,12 +60,13 @@ pub(crate) async fn open(settings: &Settings) -> Result<Option<Cache>, Error> {
     if tiers.is_empty() { Ok(None) } else { Cache::new(cache.config, tiers).map(Some) }
 }
 
-/// The Redis that is named, which must be there.
+/// The Redis that is named, which must be there, of the kind that its URL says, and readable.
 pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisUrl), Error> {
     let config = settings.redis()?;
     let url = config.url.clone();
     let tier = RedisTier::connect(config)?;
     tier.ready(PATIENCE).await?;
+    tier.check_reads().await?;
     Ok((tier, url))
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use embed_cache::{Cache, Cached};
 use embed_core::{
-    BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role,
-    Truncation, Variant, async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Role, Truncation, Variant,
+    async_trait,
 };
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Profile};
@@ -126,7 +126,7 @@ impl Settings {
 
 pub(crate) fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
     // Behind the cache, which has answers while the back end is down.
-    let guard = Guard::new(BreakerConfig::default(), None);
+    let guard = Guard::default();
     let guarded = Guarded::new(embedder, guard.clone());
     let route = match cache {
         Some(cache) => Route::new(name, Cached::new(guarded, cache.clone())),

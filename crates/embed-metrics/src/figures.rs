@@ -124,7 +124,7 @@ pub struct BreakerFigures<'a> {
     pub part: &'a str,
     /// Its state.
     pub state: BreakerState,
-    /// Times that it opened; 0 if nobody counts.
+    /// Times that it opened.
     pub openings: u64,
 }
 
@@ -135,7 +135,7 @@ pub enum BreakerState {
     Closed,
     /// No call goes through, or just one on trial.
     Open,
-    /// What it stands before wasn't there when the program began.
+    /// What it stands before wasn't there when the program began, and hasn't been found since.
     Absent,
 }
 
@@ -191,10 +191,6 @@ pub struct E5Figures {
     pub threads: u64,
     /// Texts that already began with a prefix.
     pub prefixed_texts: u64,
-    /// Tokens that went through the model, without padding.
-    pub tokens: u64,
-    /// Tokens of padding that went with them: 0 for an engine that pads nothing.
-    pub padding: u64,
 }
 
 /// What others have counted. Each of these is called before [`render`](Self::render), and once for all parts of its
@@ -213,9 +209,10 @@ impl Metrics {
             for (reason, count) in &tier.unstored {
                 now.count(&names::CACHE_UNSTORED, &[tier.tier, reason], *count);
             }
-            now.level(&names::CACHE_ENTRIES, name, level(tier.entries));
-            now.level(&names::CACHE_BYTES, name, level(tier.bytes));
-            now.level(&names::CACHE_LIMIT, name, level(tier.limit));
+            let number = |figure: Option<u64>| figure.map(|figure| figure as f64);
+            now.reading(&names::CACHE_ENTRIES, name, number(tier.entries));
+            now.reading(&names::CACHE_BYTES, name, number(tier.bytes));
+            now.reading(&names::CACHE_LIMIT, name, number(tier.limit));
             now.count(&names::CACHE_EVICTIONS, name, tier.evicted);
             now.count(&names::CACHE_EXPIRATIONS, name, tier.expired);
         }
@@ -252,18 +249,19 @@ impl Metrics {
                 let answered = of.calls.saturating_sub(of.failed);
                 now.level(&names::ROLLOUT_CALLS, &[side, "answered"], answered as f64);
                 now.level(&names::ROLLOUT_CALLS, &[side, "failed"], of.failed as f64);
-                now.level(&names::ROLLOUT_ERRORS, &[side], of.error_ratio);
+                let known = |figure: f64| (of.calls > 0).then_some(figure);
+                now.reading(&names::ROLLOUT_ERRORS, &[side], known(of.error_ratio));
                 for (percentile, time) in ["p50", "p95", "p99"].into_iter().zip(of.percentiles) {
-                    now.level(&names::ROLLOUT_LATENCY, &[side, percentile], time.as_secs_f64());
+                    now.reading(&names::ROLLOUT_LATENCY, &[side, percentile], known(time.as_secs_f64()));
                 }
             }
             now.count(&names::SHADOW_TEXTS, &["sampled"], rollout.sampled);
             now.count(&names::SHADOW_TEXTS, &["dropped"], rollout.dropped);
             now.level(&names::SHADOW_COMPARED, &[], rollout.compared as f64);
-            let (mean, lowest) = rollout.cosine.unwrap_or_default();
-            now.level(&names::SHADOW_COSINE, &["mean"], mean);
-            now.level(&names::SHADOW_COSINE, &["lowest"], lowest);
-            now.level(&names::SHADOW_OVERLAP, &[], rollout.overlap.unwrap_or_default());
+            let (mean, lowest) = rollout.cosine.unzip();
+            now.reading(&names::SHADOW_COSINE, &["mean"], mean);
+            now.reading(&names::SHADOW_COSINE, &["lowest"], lowest);
+            now.reading(&names::SHADOW_OVERLAP, &[], rollout.overlap);
         }
         now.show();
     }
@@ -321,8 +319,6 @@ impl Metrics {
         let mut now = self.registry().snapshot();
         now.level(&names::E5_THREADS, &[], figures.threads as f64);
         now.count(&names::E5_PREFIXED, &[], figures.prefixed_texts);
-        let all = figures.tokens + figures.padding;
-        now.level(&names::E5_PADDING, &[], figures.padding as f64 / all.max(1) as f64);
         now.show();
     }
 }
@@ -335,8 +331,4 @@ impl BreakerState {
             Self::Absent => "absent",
         }
     }
-}
-
-fn level(figure: Option<u64>) -> f64 {
-    figure.unwrap_or_default() as f64
 }

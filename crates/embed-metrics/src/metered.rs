@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, Health, HealthStatus, ModelInfo, Result, RowInfo,
-    async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, ModelInfo, Result,
+    RowInfo, async_trait,
 };
 use metrics::{Counter, Gauge};
 use tracing::Instrument;
@@ -147,6 +147,8 @@ struct Meter {
     batch: Samples,
     in_flight: Gauge,
     errors: Vec<(&'static str, Counter)>,
+    /// Counted where callers see it, and not once more at the back end.
+    space_mismatches: Counter,
     health: Vec<(&'static str, Gauge)>,
     models: Vec<ModelMeter>,
     /// Which of them the service describes.
@@ -201,8 +203,11 @@ impl Meter {
                 })
                 .collect()
         };
+        let space_mismatches =
+            if view.outermost { registry.counter(&names::SPACE_MISMATCHES, &[]) } else { Counter::noop() };
         Self {
             view,
+            space_mismatches,
             batch: registry.samples(view.batch, place),
             in_flight: registry.gauge(view.in_flight, place),
             errors,
@@ -224,6 +229,9 @@ impl Meter {
     }
 
     fn fail(&self, kind: &str, texts: usize) {
+        if kind == ErrorKind::SpaceMismatch.as_str() {
+            self.space_mismatches.increment(texts as u64);
+        }
         let known = self.errors.iter().find(|(name, _)| *name == kind);
         let counter = known.or_else(|| self.errors.iter().find(|(name, _)| *name == OTHER));
         if let Some((_, counter)) = counter {

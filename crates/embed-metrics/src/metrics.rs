@@ -22,7 +22,7 @@ impl Metrics {
     /// The content type of what [`render`](Self::render) gives.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Metrics with every series of the [table](names::GROUPS) at zero.
+    /// Metrics with every series of the [table](names::GROUPS) at zero, or left out where it isn't known yet.
     ///
     /// # Errors
     ///
@@ -49,7 +49,8 @@ impl Metrics {
         self.registry.gauge(&names::MODEL_LOAD, &labels).set(took.as_secs_f64());
     }
 
-    /// Counts that vectors of two spaces were to be compared, and weren't.
+    /// Counts that vectors of two spaces were to be compared, and weren't. [`Metered`](crate::Metered) counts the texts
+    /// that failed for their space by itself.
     pub fn space_mismatch(&self) {
         self.registry.counter(&names::SPACE_MISMATCHES, &[]).increment(1);
     }

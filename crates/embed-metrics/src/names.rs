@@ -1,7 +1,7 @@
 //! Every metric: name, kind, unit, help, labels and buckets, as data.
 //!
-//! Nothing is recorded that doesn't stand here, and everything that stands here is in the output from the start,
-//! at zero. `docs/metrics.md` is rendered from this table.
+//! Nothing is recorded that doesn't stand here, and everything that stands here is in the output from the start, at
+//! zero; only a [reading](Metric::is_reading) is left out while nobody can say it. `docs/metrics.md` is rendered from this table.
 
 /// A metric.
 #[derive(Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Metric {
     pub labels: &'static [Label],
     /// What it says, in a sentence without a full stop.
     pub help: &'static str,
+    /// Whether its series are left out while they aren't known: a 0 there would be a lie.
+    pub is_reading: bool,
 }
 
 /// The kinds of metrics.
@@ -221,7 +223,7 @@ const fn counter(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Counter, unit, labels, help }
+    Metric { name, kind: Kind::Counter, unit, labels, help, is_reading: false }
 }
 
 const fn gauge(
@@ -230,7 +232,17 @@ const fn gauge(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, labels, help }
+    Metric { name, kind: Kind::Gauge, unit, labels, help, is_reading: false }
+}
+
+/// A gauge that is left out while nobody can say it.
+const fn reading(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [Label],
+    help: &'static str,
+) -> Metric {
+    Metric { is_reading: true, ..gauge(name, unit, labels, help) }
 }
 
 const fn histogram(
@@ -240,7 +252,7 @@ const fn histogram(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Histogram(buckets), unit, labels, help }
+    Metric { name, kind: Kind::Histogram(buckets), unit, labels, help, is_reading: false }
 }
 
 /// One list makes both the names that the code uses and the table that is rendered and registered, so that a
@@ -295,11 +307,11 @@ catalogue! {
         BACKEND_IN_FLIGHT = gauge("backend_in_flight", "calls", SERVICE_MODEL, "Calls of the back end going on");
         BACKEND_ERRORS = counter("backend_errors_total", "texts", &[SERVICE, MODEL, KIND],
             "Texts that the back end gave no vector for, by kind of error");
-        BACKEND_HEALTH = gauge("backend_health", "",
+        BACKEND_HEALTH = reading("backend_health", "",
             &[SERVICE, MODEL, label("status", Values::Fixed(&["ready", "degraded", "unavailable"]))],
-            "1 for the state that the back end was in when it was last asked, 0 for the others; all 0 before that");
-        MODEL_LOAD = gauge("model_load_seconds", "seconds", SERVICE_MODEL,
-            "Time that the last load of the model, or the first meeting with its server, took");
+            "1 for the state that the back end was in when it was last asked, 0 for the others; left out before that");
+        MODEL_LOAD = reading("model_load_seconds", "seconds", SERVICE_MODEL,
+            "Time that the last load of the model, or the first meeting with its server, took; left out before that");
     }
 
     "Cache":
@@ -313,9 +325,11 @@ catalogue! {
         CACHE_UNSTORED = counter("cache_unstored_total", "entries",
             &[TIER, label("reason", Values::Fixed(UNSTORED))],
             "Vectors that a tier didn't store, by reason: queue_full and no_runtime dropped them before it was asked");
-        CACHE_ENTRIES = gauge("cache_entries", "entries", &[TIER], "Entries in a tier; 0 if it can't say");
-        CACHE_BYTES = gauge("cache_bytes", "bytes", &[TIER], "Bytes that a tier takes; 0 if it can't say");
-        CACHE_LIMIT = gauge("cache_limit_bytes", "bytes", &[TIER], "Bytes that a tier may take; 0 without a limit");
+        CACHE_ENTRIES = reading("cache_entries", "entries", &[TIER],
+            "Entries in a tier; of Redis those of the whole database; left out while it can't say");
+        CACHE_BYTES = reading("cache_bytes", "bytes", &[TIER], "Bytes that a tier takes; left out while it can't say");
+        CACHE_LIMIT = reading("cache_limit_bytes", "bytes", &[TIER],
+            "Bytes that a tier may take; left out where there is no limit or it can't say");
         CACHE_EVICTIONS = counter("cache_evictions_total", "entries", &[TIER],
             "Entries thrown out of a tier to make room");
         CACHE_EXPIRATIONS = counter("cache_expirations_total", "entries", &[TIER],
@@ -339,8 +353,9 @@ catalogue! {
             "Texts that another route gave than the one chosen, by whether they stayed in their space");
         ROUTER_UNREAD = counter("router_unread_total", "texts", &[],
             "Texts sent to a model that doesn't read their language, because the settings say so");
-        SPACE_MISMATCHES = counter("space_mismatches_total", "", &[],
-            "Times that vectors of two spaces were to be compared, and weren't");
+        SPACE_MISMATCHES = counter("space_mismatches_total", "texts", &[],
+            "Texts that got no vector because theirs would have been of another space than their model's, and \
+             comparisons of two spaces that were refused");
     }
 
     "Rollout":
@@ -352,17 +367,17 @@ catalogue! {
         ROLLOUT_MOVED = counter("rollout_moved_total", "texts", &[], "Texts that the rollout sent to its candidate");
         ROLLOUT_CALLS = gauge("rollout_calls", "calls", &[SIDE, label("result", Values::Fixed(&["answered", "failed"]))],
             "Calls of the old route and of the candidate since the start");
-        ROLLOUT_ERRORS = gauge("rollout_error_ratio", "ratio", &[SIDE], "Share of the last calls that failed");
-        ROLLOUT_LATENCY = gauge("rollout_text_seconds", "seconds",
+        ROLLOUT_ERRORS = reading("rollout_error_ratio", "ratio", &[SIDE], "Share of the last calls that failed; left out before the first");
+        ROLLOUT_LATENCY = reading("rollout_text_seconds", "seconds",
             &[SIDE, label("percentile", Values::Fixed(&["p50", "p95", "p99"]))],
-            "Time for one text over the last calls");
+            "Time for one text over the last calls; left out before the first");
         SHADOW_TEXTS = counter("shadow_texts_total", "texts",
             &[label("result", Values::Fixed(&["sampled", "dropped"]))],
             "Texts given to the candidate on trial, and those that there was no room for");
         SHADOW_COMPARED = gauge("shadow_compared_texts", "texts", &[], "Texts whose vectors were compared");
-        SHADOW_COSINE = gauge("shadow_cosine", "", &[label("of", Values::Fixed(&["mean", "lowest"]))],
+        SHADOW_COSINE = reading("shadow_cosine", "", &[label("of", Values::Fixed(&["mean", "lowest"]))],
             "Cosine of the candidate's vectors to the old route's, where both are of one space");
-        SHADOW_OVERLAP = gauge("shadow_overlap_ratio", "ratio", &[],
+        SHADOW_OVERLAP = reading("shadow_overlap_ratio", "ratio", &[],
             "Mean share of nearest neighbours that both agree on, where they are of two spaces");
     }
 
@@ -396,8 +411,6 @@ catalogue! {
         E5_THREADS = gauge("e5_threads", "threads", &[], "Threads that embed");
         E5_PREFIXED = counter("e5_prefixed_texts_total", "texts", &[],
             "Texts that already began with query: or passage:, a sign that a caller adds prefixes by hand");
-        E5_PADDING = gauge("e5_padding_ratio", "ratio", &[],
-            "Share of the tokens run that were padding; 0, since the engine pads nothing");
     }
 
     "Gateway and process":
@@ -412,7 +425,7 @@ catalogue! {
             "Time that requests waited for their turn, those that gave up included");
         BREAKERS = gauge("breakers", "breakers",
             &[PART, label("state", Values::Fixed(&["closed", "open", "absent"]))],
-            "Circuit breakers in a state, by the part that they stand before; absent is a part that wasn't there at the start");
+            "Circuit breakers in a state, by the part that they stand before; absent is a part that wasn't there at the start and hasn't been found since");
         BREAKER_OPENINGS = counter("breaker_openings_total", "", &[PART], "Times that a breaker opened");
         BUILD_INFO = gauge("build_info", "",
             &[label("version", Values::Version), label("revision", Values::Revision)], "Always 1");

@@ -12,7 +12,7 @@ pub fn render() -> String {
          Rendered from the table in `crates/embed-metrics/src/names.rs`; a test compares them. To write it anew, run\n\
          `EMBED_BLESS=1 cargo test -p embed-metrics --test it metrics_page`.\n\n\
          Every name begins with `tmws_`, unless `MetricsConfig::prefix` says otherwise. Every series is there from\n\
-         the start, at zero. Labels have closed sets of values: what isn't in its set is `other`, so that no caller\n\
+         the start, at zero, except where it says that it is left out. Labels have closed sets of values: what isn't in its set is `other`, so that no caller\n\
          can make a series, and no text of a user is ever in one. *Texts* are counted one by one, *calls* and\n\
          *requests* as often as they were made.\n\n\
          `docs/grafana/embed.json` is a dashboard over these metrics, `docs/prometheus/alerts.yml` has alerts.\n",

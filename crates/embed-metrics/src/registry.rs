@@ -92,7 +92,9 @@ impl Registry {
     }
 
     pub(crate) fn render(&self) -> String {
-        self.exporter.render()
+        let page = self.exporter.render();
+        // What isn't known is no number, and isn't shown.
+        page.split_inclusive('\n').filter(|line| !line.ends_with(" NaN\n")).collect()
     }
 
     pub(crate) fn counter(&self, metric: &Metric, labels: &[&str]) -> Counter {
@@ -158,9 +160,18 @@ impl Snapshot<'_> {
 
     /// Adds to the level of a gauge. The metric's gauges that aren't named in this snapshot are set to 0.
     pub(crate) fn level(&mut self, metric: &Metric, labels: &[&str], level: f64) {
-        if let Some((name, at)) = self.find(metric, labels) {
-            let series = self.registry.families[name].len();
-            self.levels.entry(name).or_insert_with(|| vec![0.0; series])[at] += level;
+        self.reading(metric, labels, Some(level));
+    }
+
+    /// The same for a level that may not be known. The metric's readings that aren't known in this snapshot are left
+    /// out.
+    pub(crate) fn reading(&mut self, metric: &Metric, labels: &[&str], level: Option<f64>) {
+        let Some((name, at)) = self.find(metric, labels) else { return };
+        let series = self.registry.families[name].len();
+        let levels = self.levels.entry(name).or_insert_with(|| vec![unknown(metric); series]);
+        if let Some(level) = level {
+            let before = Some(levels[at]).filter(|before| !before.is_nan());
+            levels[at] = before.unwrap_or_default() + level;
         }
     }
 
@@ -185,6 +196,11 @@ impl Snapshot<'_> {
         let (name, _) = self.registry.families.get_key_value(metric.name)?;
         Some((name, self.registry.find(metric, labels)?))
     }
+}
+
+/// What a gauge says before anybody has said anything.
+fn unknown(metric: &Metric) -> f64 {
+    if metric.is_reading { f64::NAN } else { 0.0 }
 }
 
 fn full_name(config: &MetricsConfig, metric: &Metric) -> String {
@@ -218,7 +234,11 @@ fn register(recorder: &PrometheusRecorder, config: &MetricsConfig, metric: &Metr
             let key = Key::from_parts(name.clone(), labels);
             let handle = match metric.kind {
                 Kind::Counter => Handle::Counter(recorder.register_counter(&key, &METADATA)),
-                Kind::Gauge => Handle::Gauge(recorder.register_gauge(&key, &METADATA)),
+                Kind::Gauge => {
+                    let gauge = recorder.register_gauge(&key, &METADATA);
+                    gauge.set(unknown(metric));
+                    Handle::Gauge(gauge)
+                }
                 Kind::Histogram(_) => Handle::Histogram(recorder.register_histogram(&key, &METADATA)),
             };
             Series { labels: row.into_iter().map(ToOwned::to_owned).collect(), handle }

@@ -42,6 +42,8 @@ pub fn ollama_host(value: &str) -> Result<String, Error> {
 /// # Errors
 ///
 /// [`ErrorKind::Config`] if it is no address. The message has nothing of the value in it.
+///
+/// User and password, `http://USER:PASSWORD@HOST`, stay in it; [`shown_url`] hides them.
 pub fn server_url(value: &str) -> Result<String, Error> {
     base_url(value, "the address").map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
@@ -85,12 +87,9 @@ fn parse(value: &str, field: &str, bad_port: BadPort) -> Result<Url, Error> {
         Some(_) => return Err(wrong(field, "has a scheme that is neither http nor https")),
     };
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    if authority.contains('@') {
-        return Err(wrong(
-            field,
-            "holds a name or password, which would be shown in errors; send them as a header",
-        ));
-    }
+    let (credentials, authority) =
+        authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    let at = if credentials.is_empty() { "" } else { "@" };
     let (host, port) = split_port(authority);
     let port = match (port, bad_port) {
         (None, _) => default_port,
@@ -106,12 +105,35 @@ fn parse(value: &str, field: &str, bad_port: BadPort) -> Result<Url, Error> {
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    let url = Url::parse(&format!("{scheme}://{host}:{port}{path}"))
+    // The parser's own error quotes nothing.
+    let url = Url::parse(&format!("{scheme}://{credentials}{at}{host}:{port}{path}"))
         .map_err(|error| wrong(field, "is no address").with_source(error))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(field, "has something behind its path"));
     }
     Ok(url)
+}
+
+/// An address without user and password.
+pub(crate) fn without_credentials(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // An HTTP address can have both, and so can be rid of them.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare
+}
+
+/// An address as it may be shown: `***` in place of user and password.
+#[must_use]
+pub fn shown_url(address: &str) -> String {
+    match address.rsplit_once('@') {
+        None => address.to_owned(),
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            let between = if scheme.is_empty() { "" } else { "://" };
+            format!("{scheme}{between}***@{host}")
+        }
+    }
 }
 
 /// Host and port. An IPv6 address without brackets has no port, since nobody could tell which part it is.
@@ -170,7 +192,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_the_field_and_shows_no_password() {
-        for value in ["ftp://h", "http://me:secret@h", "h:99999", "http://h/a//b", "http://h/?x", "a b"] {
+        for value in [
+            "ftp://h",
+            "http://me:secret@h:99999",
+            "http://me:secret@a b",
+            "h:99999",
+            "http://h/a//b",
+            "http://h/?x",
+            "a b",
+        ] {
             let error = base_url(value, "servers").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains("servers"), "{error}");

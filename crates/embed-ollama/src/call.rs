@@ -265,8 +265,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Tokens with the special ones, out of what the server counts.
+/// Tokens with the special ones, out of what the server counts. No text has none: a server that says 0 didn't count.
 fn count(session: &Session, tokens: usize) -> Option<usize> {
+    if tokens == 0 {
+        return None;
+    }
     match session.dialect.traits.counting {
         Counting::Unknown => None,
         Counting::TextOnly => Some(tokens + session.specials),

@@ -1,5 +1,6 @@
 //! The settings of a client, and their one check.
 
+use std::fmt;
 use std::time::Duration;
 
 use embed_core::{BreakerConfig, Error, ErrorKind};
@@ -7,7 +8,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::address::base_url;
+use crate::address::{base_url, shown_url};
 use crate::identity::Identity;
 use crate::secret::Secret;
 
@@ -15,13 +16,14 @@ use crate::secret::Secret;
 /// server of this machine.
 ///
 /// All of it is checked once, when the embedder connects; an error names the field.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct OllamaConfig {
     /// The model's name at the server, with or without a tag.
     pub model: String,
     /// Base URLs of the servers, each with or without `/api`; a host alone has port 11434. Several must
-    /// give the same vectors.
+    /// give the same vectors. A proxy that asks for user and password gets those of `http://USER:PASSWORD@HOST`,
+    /// unless [`token`](Self::token) is set.
     pub servers: Vec<String>,
     /// Requests in flight at one server, and connections kept open to it. A full batch counts for half of
     /// it, since a server works through the texts of one model one by one, whatever arrives at once.
@@ -194,7 +196,8 @@ impl Default for OllamaConfig {
             allow_chat_models: false,
             token: None,
             headers: Vec::new(),
-            breaker: BreakerConfig::default(),
+            // A server that is back is found within five seconds.
+            breaker: BreakerConfig::default().with_pauses(Duration::from_secs(1), Duration::from_secs(5)),
         }
     }
 }
@@ -318,6 +321,19 @@ impl OllamaConfig {
             map.insert(AUTHORIZATION, value);
         }
         Ok(map)
+    }
+}
+
+/// Without passwords: addresses may hold one.
+impl fmt::Debug for OllamaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers: Vec<_> = self.servers.iter().map(|server| shown_url(server)).collect();
+        f.debug_struct("OllamaConfig")
+            .field("model", &self.model)
+            .field("servers", &servers)
+            .field("pool_size", &self.pool_size)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

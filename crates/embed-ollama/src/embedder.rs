@@ -24,7 +24,7 @@ use crate::stats::{OllamaStats, add};
 /// It behaves by the version of each server, and so is right on all of them. A text's row is its vector or
 /// its own error, whatever happens to the texts beside it.
 pub struct OllamaEmbedder {
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     model: ModelInfo,
 }
 
@@ -57,7 +57,7 @@ impl OllamaEmbedder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] for a setting, which it names; [`ErrorKind::ModelNotFound`] with the command
-    /// that mends it; [`ErrorKind::SpaceMismatch`] if servers give different vectors, or others than
+    /// that fixes it; [`ErrorKind::SpaceMismatch`] if servers give different vectors, or others than
     /// expected; what no server's absence explains is as in `docs/ollama-failures.md`.
     ///
     /// # Cancellation
@@ -65,7 +65,7 @@ impl OllamaEmbedder {
     /// Dropping the future ends the requests; a load that has begun goes on, so that it needn't begin anew.
     pub async fn connect(config: OllamaConfig) -> Result<Self> {
         let (fleet, session) = Fleet::connect(config).await?;
-        Ok(Self { model: session.info.clone(), fleet })
+        Ok(Self { model: session.info.clone(), fleet: Arc::new(fleet) })
     }
 
     /// Loads the model at every server where it isn't loaded, so that the next call needn't wait.

@@ -18,7 +18,7 @@ mod truncate;
 mod version;
 mod wire;
 
-pub use address::{ollama_host, server_url};
+pub use address::{ollama_host, server_url, shown_url};
 pub use embed_core::BreakerConfig;
 
 pub use config::{KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Seen};
 use crate::identity::{Identity, PROBES, same_model};
 use crate::profile::{Counting, Profile, Traits};
 use crate::stats::add;
-use crate::transport::http::Trouble;
+use crate::transport::http::{Limit, Trouble};
 use crate::transport::server::{Dialect, Server};
 use crate::transport::wait::Patience;
 use crate::version::Version;
@@ -75,9 +75,9 @@ impl Server {
 
     async fn one_card(&self) -> Result<(Card, usize), Refusal> {
         let failure = |trouble| self.failure(trouble, Profile::J);
-        let version: VersionAnswer = self.small("/api/version").await.map_err(failure)?;
+        let version: VersionAnswer = self.small("/api/version", Limit::SMALL).await.map_err(failure)?;
         let connects = self.http.connects();
-        let tags: TagsAnswer = self.small("/api/tags").await.map_err(failure)?;
+        let tags: TagsAnswer = self.small("/api/tags", Limit::LIST).await.map_err(failure)?;
         let entry = tags.models.unwrap_or_default().into_iter();
         let entry =
             entry.filter(|entry| same_model(&entry.name, &self.config.model)).collect::<Vec<ModelEntry>>();
@@ -100,7 +100,7 @@ impl Server {
         }
         let model = self.config.model.trim();
         let body = serde_json::json!({ "model": model });
-        let show = self.http.post::<ShowAnswer>("/api/show", &body);
+        let show = self.http.post::<ShowAnswer>("/api/show", &body, Limit::LIST);
         let show = match timeout(self.config.connect_timeout.max(self.config.request_timeout), show).await {
             Ok(show) => show,
             Err(_) => Err(Seen::Silence.into()),
@@ -121,7 +121,7 @@ impl Server {
         self.warm(&dialect).await?;
         let probes = self.probe(&dialect).await?;
         // From 0.10.0 on a server says which context the loaded model really has.
-        let loaded = self.small::<TagsAnswer>("/api/ps").await.ok().and_then(|running| {
+        let loaded = self.small::<TagsAnswer>("/api/ps", Limit::LIST).await.ok().and_then(|running| {
             let mut models = running.models.unwrap_or_default().into_iter();
             models.find(|entry| same_model(&entry.name, model))?.context_length
         });
@@ -184,8 +184,8 @@ impl Server {
         (Some(limit), options)
     }
 
-    async fn small<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
-        match timeout(self.config.connect_timeout, self.http.get(path)).await {
+    async fn small<T: serde::de::DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
+        match timeout(self.config.connect_timeout, self.http.get(path, limit)).await {
             Ok(answer) => answer,
             Err(_) => Err(Seen::Silence.into()),
         }

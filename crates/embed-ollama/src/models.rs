@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::config::OllamaConfig;
 use crate::failure::{Failure, Seen};
 use crate::profile::Profile;
-use crate::transport::http::{Http, Trouble};
+use crate::transport::http::{Http, Limit, Trouble};
 use crate::version::Version;
 use crate::wire::{PullLine, ShowAnswer, TagsAnswer, VersionAnswer};
 
@@ -115,7 +115,7 @@ impl OllamaModels {
     ///
     /// As in `docs/ollama-failures.md`. Dropping the future ends the request.
     pub async fn version(&self) -> Result<(String, Profile)> {
-        let answer: VersionAnswer = self.small("server", self.http.get("/api/version")).await?;
+        let answer: VersionAnswer = self.small("server", self.http.get("/api/version", Limit::SMALL)).await?;
         let version = Version::parse(&answer.version).unwrap_or(Version::new(0, 0, 0));
         Ok((answer.version, Profile::of(version)))
     }
@@ -139,7 +139,7 @@ impl OllamaModels {
     }
 
     async fn entries(&self, path: &str) -> Result<Vec<ModelSummary>> {
-        let answer: TagsAnswer = self.small("model", self.http.get(path)).await?;
+        let answer: TagsAnswer = self.small("model", self.http.get(path, Limit::LIST)).await?;
         let models = answer.models.unwrap_or_default().into_iter();
         Ok(models
             .map(|entry| ModelSummary {
@@ -162,7 +162,7 @@ impl OllamaModels {
     /// `docs/ollama-failures.md`. Dropping the future ends the request.
     pub async fn show(&self, model: &str) -> Result<ModelDetails> {
         let body = serde_json::json!({ "model": model });
-        let show: ShowAnswer = self.small(model, self.http.post("/api/show", &body)).await?;
+        let show: ShowAnswer = self.small(model, self.http.post("/api/show", &body, Limit::LIST)).await?;
         Ok(ModelDetails {
             architecture: show.architecture().map(str::to_owned),
             embeds: show.embeds(),

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use crate::batch::Reply;
 use crate::config::{OllamaConfig, Upgrade};
-use crate::failure::Seen;
-use crate::identity::{Drift, Identity};
+use crate::failure::{Failure, Seen};
+use crate::identity::{Drift, Identity, PROBES};
 use crate::meeting::{Met, Refusal};
 use crate::profile::Profile;
 use crate::stats::{Counters, add};
 use crate::transport::http::Http;
-use crate::transport::server::{Server, Session};
+use crate::transport::server::{Server, Session, Visit};
 use crate::transport::wait::Patience;
 
 #[derive(Debug)]
@@ -44,6 +44,9 @@ pub(crate) struct Answered {
     pub(crate) reply: Reply,
     pub(crate) session: Arc<Session>,
 }
+
+/// How long who asks for the health waits for a trial.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a server may become another one within one request.
 const MOST_CHANGES: usize = 3;
@@ -199,7 +202,13 @@ impl Fleet {
     ) -> Result<Answered, Attempt> {
         let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
         let result = self.embed_at(&visit.server, texts, patience).await;
-        match &result {
+        self.settle(visit, &result);
+        result.map_err(|refusal| Attempt { refusal, server: Some(index) })
+    }
+
+    /// Tells a server's breaker how a request went.
+    fn settle(&self, visit: Visit, result: &Result<Answered, Refusal>) {
+        match result {
             Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
             Ok(_) => visit.settle(&Ok(())),
             // A server that is refused for its vectors is no better a second later.
@@ -208,7 +217,6 @@ impl Fleet {
                 visit.settle::<()>(&Err(failure));
             }
         }
-        result.map_err(|refusal| Attempt { refusal, server: Some(index) })
     }
 
     async fn embed_at(
@@ -307,7 +315,7 @@ impl Fleet {
         (self.config.pool_size as f64 / 2.0 * full).ceil() as usize
     }
 
-    fn pick(&self, avoid: Option<usize>) -> Result<(usize, crate::transport::server::Visit), Refusal> {
+    fn pick(&self, avoid: Option<usize>) -> Result<(usize, Visit), Refusal> {
         let count = self.servers.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut order: Vec<usize> = (0..count).map(|step| (turn + step) % count).collect();
@@ -353,9 +361,10 @@ impl Fleet {
         current.or_else(|| self.servers.iter().find_map(|server| server.former()))
     }
 
-    /// Whether the servers answer.
-    pub(crate) async fn health(&self) -> Health {
-        let answers = join_all(self.servers.iter().map(|server| server.is_alive())).await;
+    /// Whether the servers answer. One that is left out is tried by a text each time that its pause is over, so that it
+    /// is back without any caller; its answer is waited for, but not for long.
+    pub(crate) async fn health(self: &Arc<Self>) -> Health {
+        let answers = join_all(self.servers.iter().map(|server| self.health_of(server))).await;
         let all = answers.len();
         let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
         match (failures.len(), failures.pop()) {
@@ -365,5 +374,24 @@ impl Fleet {
             }
             (_, None) => Health::ready(),
         }
+    }
+
+    async fn health_of(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), Failure> {
+        server.is_alive().await?;
+        if server.is_ejected()
+            && let Some(visit) = server.visit()
+        {
+            let fleet = Arc::clone(self);
+            // A task of its own: it may take longer than anybody waits, and then begin again and again.
+            let trial = tokio::spawn(async move {
+                let answered = fleet.embed_at(&visit.server, &PROBES[..1], Patience::Usual).await;
+                fleet.settle(visit, &answered);
+            });
+            let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
+        }
+        if server.is_ejected() {
+            return Err(server.failure(Seen::LeftOut.into(), Profile::J));
+        }
+        Ok(())
     }
 }

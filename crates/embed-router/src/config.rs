@@ -2,10 +2,11 @@
 
 use embed_core::BreakerConfig;
 
+use crate::guard::default_breaker;
 use crate::{PinBook, Policy, RolloutConfig};
 
 /// How a router decides, and what it does when a route fails.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RouterConfig {
     /// Which kind of text goes to which route.
@@ -14,12 +15,25 @@ pub struct RouterConfig {
     /// finds nothing among those that are stored. Only texts that the policy or a rollout sent go, and only to a
     /// model that reads them; the row names the space that it got.
     pub allow_cross_space: bool,
-    /// When a route counts as down, for routes that set nothing of their own.
+    /// When a route counts as down, for routes that set nothing of their own: after five failures in a row, and then it
+    /// is tried after pauses of one to five seconds.
     pub breaker: BreakerConfig,
     /// Partitions that stay on one route.
     pub pins: PinBook,
     /// A candidate that some partitions are moved to.
     pub rollout: Option<RolloutConfig>,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            allow_cross_space: false,
+            breaker: default_breaker(),
+            pins: PinBook::default(),
+            rollout: None,
+        }
+    }
 }
 
 impl RouterConfig {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use embed_core::{
     Breaker, BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Pass,
-    Result, Retry, async_trait,
+    Result, Retry, Role, Truncation, async_trait,
 };
 
 /// What stands before calls of a route's back end: a breaker, and the time that a call may take.
@@ -30,17 +30,18 @@ struct Shared {
 /// A back end behind a [`Guard`].
 ///
 /// ```
-/// # use embed_core::{BreakerConfig, Embedder};
+/// # use embed_core::Embedder;
 /// # use embed_router::{Guard, Guarded, Route};
 /// # fn routes(ollama: impl Embedder + std::fmt::Display, cached: impl Fn(Guarded<Box<dyn Embedder>>) -> Box<dyn Embedder>) -> Route {
-/// let guard = Guard::new(BreakerConfig::default(), None);
+/// let guard = Guard::default();
 /// let guarded = Guarded::new(Box::new(ollama) as Box<dyn Embedder>, guard.clone());
 /// let route = Route::shared("ollama", cached(guarded).into()).with_guard(guard);
 /// # route }
 /// ```
 #[derive(Debug)]
 pub struct Guarded<E> {
-    inner: E,
+    /// Shared with the trials, which are tasks of their own.
+    inner: Arc<E>,
     guard: Guard,
 }
 
@@ -49,6 +50,23 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// A call that a caller's deadline ended before this says nothing of the back end's health.
 const FAIR_CHANCE: Duration = Duration::from_secs(1);
+
+/// The text of a trial.
+const TRIAL: &str = "Is anybody there?";
+
+/// A trial that isn't answered by then has failed.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long who asks for the health waits for a trial.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest pause between two trials: a back end that is back is found within this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The breaker of a route that nobody has set.
+pub(crate) fn default_breaker() -> BreakerConfig {
+    BreakerConfig::default().with_pauses(Duration::from_secs(1), LONGEST_PAUSE)
+}
 
 /// The fact by which a refusal is known from the failure of a call that was made.
 const REFUSED: (&str, &str) = ("breaker", "open");
@@ -62,7 +80,7 @@ impl Guard {
         Self { shared: Arc::new(Shared { breaker, timeout, openings: AtomicU64::new(0) }) }
     }
 
-    /// Whether calls are refused, or one of them is finding out whether the back end is well again.
+    /// Whether calls are refused, or one of them is finding out whether the back end answers again.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.breaker().is_open()
@@ -99,10 +117,38 @@ impl Guard {
             return Ok(Visit { guard: self, began, deadline, pass: Some(pass) });
         }
         let after = breaker.next_trial().map(|trial| trial.saturating_duration_since(began));
-        let message = "the route failed too often and is left out until it is well again";
-        Err(Error::new(ErrorKind::Unavailable, message)
-            .with_retry(Retry::Temporary { after })
-            .with_context(REFUSED.0, REFUSED.1))
+        Err(refusal(after))
+    }
+
+    /// How a back end behind this guard is. While calls are refused, this is what finds out whether it answers again:
+    /// each time that a pause is over, by one text, so that the guard closes without any caller.
+    ///
+    /// # Cancellation
+    ///
+    /// A trial is a task of its own and goes on.
+    pub(crate) async fn health<E: Embedder>(&self, inner: &Arc<E>) -> Health {
+        let health = inner.health().await;
+        // One that says itself that it can't answer needs no trial.
+        if !health.is_available() || !self.is_open() {
+            return health;
+        }
+        if self.lets_through() {
+            let (guard, inner) = (self.clone(), Arc::clone(inner));
+            let trial = tokio::spawn(async move {
+                let request = EmbedRequest::new([TRIAL], Role::Query)
+                    .with_truncation(Truncation::End)
+                    .with_deadline(now() + TRIAL_TIMEOUT);
+                // How it went is the breaker's to know, and nobody's answer.
+                let _ = guard.call(&*inner, request).await;
+            });
+            let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
+        }
+        if self.is_open() { Health::unavailable(refusal(None)) } else { health }
+    }
+
+    /// Whether a call would be made now.
+    pub(crate) fn lets_through(&self) -> bool {
+        self.breaker().lets_through(now())
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -110,23 +156,25 @@ impl Guard {
     }
 }
 
+/// A breaker that opens after five failures in a row and lets a trial through after pauses of one to five seconds; no
+/// timeout.
+impl Default for Guard {
+    fn default() -> Self {
+        Self::new(default_breaker(), None)
+    }
+}
+
 impl<E: Embedder> Guarded<E> {
     /// Puts a back end behind a guard.
     #[must_use]
     pub fn new(inner: E, guard: Guard) -> Self {
-        Self { inner, guard }
+        Self { inner: Arc::new(inner), guard }
     }
 
     /// The back end.
     #[must_use]
     pub fn inner(&self) -> &E {
         &self.inner
-    }
-
-    /// The back end, taken out.
-    #[must_use]
-    pub fn into_inner(self) -> E {
-        self.inner
     }
 }
 
@@ -138,12 +186,13 @@ impl<E: Embedder> Embedder for Guarded<E> {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        self.guard.call(&self.inner, request).await
+        self.guard.call(&*self.inner, request).await
     }
 
-    /// The back end's own: whether calls are let through is the route's to say.
+    /// The back end's own while calls are let through. While they aren't, the back end is tried by one text each time
+    /// that a pause is over, as a task of its own, and is unavailable until that went well.
     async fn health(&self) -> Health {
-        self.inner.health().await
+        self.guard.health(&self.inner).await
     }
 }
 
@@ -233,6 +282,14 @@ pub(crate) fn has(answer: &Result<EmbedResponse>, such: fn(&Error) -> bool) -> b
 /// Whether a call wasn't made because a guard's breaker is open.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     error.context().any(|fact| fact == REFUSED)
+}
+
+fn refusal(after: Option<Duration>) -> Error {
+    let message =
+        "the route failed too often and is left out until it answers again; it is tried every few seconds";
+    Error::new(ErrorKind::Unavailable, message)
+        .with_retry(Retry::Temporary { after })
+        .with_context(REFUSED.0, REFUSED.1)
 }
 
 fn too_late(own: bool) -> Error {

@@ -4,6 +4,7 @@ mod config;
 mod detect;
 mod fusion;
 mod guard;
+mod late;
 mod pins;
 mod policy;
 mod rollout;

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{BreakerConfig, Embedder, Error};
+use embed_core::{BreakerConfig, Embedder, Error, ModelInfo, Result};
 
+use crate::late::Late;
 use crate::{Detection, Guard, Kind};
 
 /// One way that a text may go: a service under a name.
@@ -27,6 +28,7 @@ pub struct Route {
 #[derive(Debug, Clone)]
 pub(crate) enum Service {
     Here { embedder: Arc<dyn Embedder>, stack: Arc<str> },
+    Late(Late),
     Absent(Error),
 }
 
@@ -54,11 +56,35 @@ impl Route {
         Self::with_service(name.into(), Service::Here { embedder, stack })
     }
 
-    /// A route whose service wasn't there when the program began, and why.
+    /// A route whose service isn't there now and is looked for: what a server takes whose back end may start later
+    /// than itself.
     ///
-    /// That is final: a router never looks for it again, because texts that suddenly went to another space
-    /// would no longer be found. What the policy would send there goes to the route named by
-    /// [`with_stand_in`](Self::with_stand_in), or fails with this error.
+    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`](embed_core::ErrorKind::Unavailable) and a
+    /// reason in words; they go to no other space unless [`with_stand_in`](Self::with_stand_in) or the router's settings
+    /// say so. `connect` is called again and again, at most every half second at first and every five seconds later, when
+    /// the route is called or the router is asked for its [`health`](Embedder::health); the first service that it gives is
+    /// the route's for good.
+    ///
+    /// `model` is what is known of the model beforehand, and its space counts for nothing until the service is there;
+    /// `reason` is why it isn't.
+    ///
+    /// # Cancellation
+    ///
+    /// A try runs as a task of its own; nobody's going away ends it.
+    pub fn connecting<C, F, E>(name: impl Into<Arc<str>>, model: ModelInfo, reason: Error, connect: C) -> Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<E>> + Send + 'static,
+        E: Embedder + Display,
+    {
+        Self::with_service(name.into(), Service::Late(Late::new(model, reason, connect)))
+    }
+
+    /// A route whose service wasn't there when the program began, and why. It isn't looked for again, which suits a
+    /// program that ends soon; a server takes [`connecting`](Self::connecting).
+    ///
+    /// What the policy would send there goes to the route named by [`with_stand_in`](Self::with_stand_in), or fails
+    /// with this error.
     pub fn absent(name: impl Into<Arc<str>>, reason: Error) -> Self {
         Self::with_service(name.into(), Service::Absent(reason))
     }
@@ -106,8 +132,9 @@ impl Route {
         self
     }
 
-    /// Names the route that takes over what the policy sends here, if this one is
-    /// [absent](Self::absent). It may be of another space: nothing was stored by this one in this run.
+    /// Names the route that takes over what the policy sends here while this one's service isn't there, because it is
+    /// [absent](Self::absent) or [looked for](Self::connecting). It may be of another space, in which vectors that
+    /// others stored by this route find nothing: say so only where that can't be.
     #[must_use]
     pub fn with_stand_in(mut self, route: impl Into<Arc<str>>) -> Self {
         self.stand_in = Some(route.into());

@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use embed_core::Error;
 use fred::clients::{Client, WithOptions};
-use fred::interfaces::{ClientLike, ClusterInterface};
+use fred::error::Error as ClientError;
+use fred::interfaces::{ClientLike, ClusterInterface, EventInterface};
 use fred::types::config::{
-    ConnectionConfig, Options, ReconnectPolicy, Server, TcpConfig, UnresponsiveConfig,
+    ClusterDiscoveryPolicy, Config, ConnectionConfig, Options, ReconnectPolicy, Server, ServerConfig,
+    TcpConfig, UnresponsiveConfig,
 };
 use futures::future::join_all;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::RedisConfig;
+use super::failure::translated;
 
 /// The pauses between tries to connect, in milliseconds: they double from the first to the longest. A server that
 /// is back is found within the longest.
@@ -33,6 +38,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Connections {
     slots: Arc<[Slot]>,
+    /// Why there is no connection, as it was last said.
+    trouble: Arc<Trouble>,
     next: AtomicUsize,
     is_cluster: bool,
     /// Its end tells the tasks that keep connections up to stop.
@@ -43,25 +50,67 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Slot(Mutex<Client>);
 
+type Trouble = Mutex<Option<Error>>;
+
+/// What clients are made of.
+#[derive(Debug)]
+struct Blueprint {
+    client: Config,
+    connection: ConnectionConfig,
+    again: ReconnectPolicy,
+}
+
+impl Blueprint {
+    fn client(&self) -> Client {
+        self.with(self.client.clone())
+    }
+
+    /// A client in place of one that is beyond help. It knows the nodes of a cluster that the old one had found, since
+    /// those that the URL names may be gone.
+    fn successor(&self, old: &Client) -> Client {
+        let mut config = self.client.clone();
+        if let ServerConfig::Clustered { hosts, .. } = &mut config.server
+            && let Some(found) = old.cached_cluster_state()
+        {
+            hosts.extend(found.unique_primary_nodes());
+            hosts.sort();
+            hosts.dedup();
+        }
+        self.with(config)
+    }
+
+    fn with(&self, config: Config) -> Client {
+        Client::new(config, None, Some(self.connection.clone()), Some(self.again.clone()))
+    }
+}
+
 impl Slot {
     fn client(&self) -> Client {
         self.lock().clone()
     }
 
-    fn replace(&self) {
+    fn replace(&self, make: &Blueprint) {
         let mut client = self.lock();
-        *client = client.clone_new();
+        *client = make.successor(&client);
     }
 
     fn lock(&self) -> MutexGuard<'_, Client> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connections {
     /// Begins to connect, and returns before it has.
     pub(super) fn start(config: &RedisConfig) -> Result<Self, Error> {
         let mut client = config.url.config()?;
+        if let ServerConfig::Clustered { policy, .. } = &mut client.server {
+            // The nodes that the URL names may be gone for good while others have taken over.
+            *policy = ClusterDiscoveryPolicy::UseCache;
+        }
         // Otherwise the first try would be the only one.
         client.fail_fast = false;
         #[cfg(feature = "redis-rustls")]
@@ -84,14 +133,27 @@ impl Connections {
         let mut again = ReconnectPolicy::new_exponential(0, FIRST_PAUSE, LONGEST_PAUSE, 2);
         again.set_jitter(PAUSE_JITTER);
         let is_cluster = client.server.is_clustered();
-        let first = Client::new(client, None, Some(connection), Some(again));
-        let slots: Arc<[Slot]> =
-            (0..config.connections).map(|_| Slot(Mutex::new(first.clone_new()))).collect();
+        let make = Arc::new(Blueprint { client, connection, again });
+        let slots: Arc<[Slot]> = (0..config.connections).map(|_| Slot(Mutex::new(make.client()))).collect();
         let (alive, watching) = watch::channel(());
+        let trouble = Arc::<Trouble>::default();
         for index in 0..slots.len() {
-            tokio::spawn(keep_up(Arc::clone(&slots), index, patience, watching.clone()));
+            let slot = Upkeep {
+                make: Arc::clone(&make),
+                slots: Arc::clone(&slots),
+                index,
+                patience,
+                trouble: Arc::clone(&trouble),
+            };
+            tokio::spawn(slot.keep_up(watching.clone()));
         }
-        Ok(Self { slots, next: AtomicUsize::new(0), is_cluster, _alive: alive })
+        Ok(Self { slots, trouble, next: AtomicUsize::new(0), is_cluster, _alive: alive })
+    }
+
+    /// Why there is no connection; `None` if there is one, or nothing has been said.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let is_connected = self.slots.iter().any(|slot| slot.client().is_connected());
+        if is_connected { None } else { lock(&self.trouble).clone() }
     }
 
     /// The next connection, one that is connected if there is one.
@@ -135,26 +197,55 @@ impl Connections {
     }
 }
 
-/// Keeps a slot connected until its tier is gone.
-async fn keep_up(slots: Arc<[Slot]>, index: usize, patience: Duration, mut alive: watch::Receiver<()>) {
-    loop {
-        let client = slots[index].client();
-        let mut connection = client.connect();
-        tokio::select! {
-            _ = alive.changed() => {
-                let _ = timeout(GOODBYE, client.quit()).await;
-                connection.abort();
-                return;
+/// What it takes to keep a slot connected.
+struct Upkeep {
+    make: Arc<Blueprint>,
+    slots: Arc<[Slot]>,
+    index: usize,
+    patience: Duration,
+    trouble: Arc<Trouble>,
+}
+
+impl Upkeep {
+    /// Keeps the slot connected until its tier is gone.
+    async fn keep_up(self, mut alive: watch::Receiver<()>) {
+        let Self { make, slots, index, patience, trouble } = self;
+        loop {
+            let client = slots[index].client();
+            let heard = hear(client.error_rx(), &trouble);
+            let mut connection = client.connect();
+            tokio::select! {
+                _ = alive.changed() => {
+                    let _ = timeout(GOODBYE, client.quit()).await;
+                    connection.abort();
+                    return;
+                }
+                // It ends only at what the client takes for fatal, such as a server that is no cluster.
+                ended = &mut connection => {
+                    if let Ok(Err(error)) = ended {
+                        *lock(&trouble) = Some(translated(&error));
+                    }
+                }
+                () = heard => {}
+                // A client that can't write, because a frozen server's socket is full, notices nothing else either.
+                () = hangs(&client, patience * 2) => connection.abort(),
             }
-            // It ends only at what the client takes for fatal, such as a server that is no cluster.
-            _ = &mut connection => {}
-            // A client that can't write, because a frozen server's socket is full, notices nothing else either.
-            () = hangs(&client, patience * 2) => connection.abort(),
+            // What waits in the old one is never answered, and its count of it would mislead it. The new one isn't
+            // connected, so that commands fail at once.
+            slots[index].replace(&make);
+            sleep(REPLACE_PAUSE).await;
         }
-        // What waits in the old one is never answered, and its count of it would mislead it. The new one isn't
-        // connected, so that commands fail at once.
-        slots[index].replace();
-        sleep(REPLACE_PAUSE).await;
+    }
+}
+
+/// Keeps what a client last said of its failures to connect. It never ends.
+async fn hear(mut failures: Receiver<(ClientError, Option<Server>)>, trouble: &Trouble) {
+    loop {
+        match failures.recv().await {
+            Ok((failure, _)) => *lock(trouble) = Some(translated(&failure)),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

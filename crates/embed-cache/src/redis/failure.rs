@@ -63,14 +63,14 @@ const CODES: &[(&str, Meaning)] = &[
     ("NOAUTH", lasting(ErrorKind::Unauthorized, "Redis asks for a password; put it into the URL")),
     (
         "WRONGPASS",
-        lasting(ErrorKind::Unauthorized, "Redis doesn't know this user and password; mend the URL"),
+        lasting(ErrorKind::Unauthorized, "Redis doesn't know this user and password; correct the URL"),
     ),
     (
         "NOPERM",
         lasting(
             ErrorKind::Unauthorized,
-            "the Redis user may not do this; it needs the commands MGET, GET, SET, UNLINK and SCAN on the keys of \
-             the prefix",
+            "the Redis user may not do this; allow it MGET, GET, SET, UNLINK and SCAN on the keys of the prefix, PING, \
+             SELECT for a database, and CLUSTER for a cluster",
         ),
     ),
     (
@@ -82,9 +82,18 @@ const CODES: &[(&str, Meaning)] = &[
 
 /// By a part of the server's answer, where its first word is the general `ERR`.
 const PHRASES: &[(&str, Meaning)] = &[
+    // Redis quotes a name that it doesn't know in one way or another, by its version.
+    ("unknown command 'SENTINEL'", NO_SENTINEL),
+    ("unknown command `SENTINEL`", NO_SENTINEL),
+    ("unknown command 'MGET'", IS_SENTINEL),
+    ("unknown command `MGET`", IS_SENTINEL),
+    ("unknown command 'SELECT'", IS_SENTINEL),
+    ("unknown command `SELECT`", IS_SENTINEL),
+    ("unknown command 'UNLINK'", TOO_OLD),
+    ("unknown command `UNLINK`", TOO_OLD),
     (
         "DB index is out of range",
-        lasting(ErrorKind::Config, "Redis has no database of this number; mend the end of the URL"),
+        lasting(ErrorKind::Config, "Redis has no database of this number; correct the end of the URL"),
     ),
     (
         "SELECT is not allowed in cluster mode",
@@ -99,7 +108,10 @@ const PHRASES: &[(&str, Meaning)] = &[
         passing(ErrorKind::Overloaded, "Redis has no connection left; raise its maxclients"),
     ),
     ("AUTH", lasting(ErrorKind::Unauthorized, "Redis has no password for this user; take it out of the URL")),
-    ("invalid password", lasting(ErrorKind::Unauthorized, "Redis doesn't know this password; mend the URL")),
+    (
+        "invalid password",
+        lasting(ErrorKind::Unauthorized, "Redis doesn't know this password; correct the URL"),
+    ),
     (
         "InvalidCertificate",
         lasting(
@@ -112,6 +124,17 @@ const PHRASES: &[(&str, Meaning)] = &[
         lasting(ErrorKind::Config, "Redis asks for a certificate of this client; name its files"),
     ),
 ];
+
+const NO_SENTINEL: Meaning = lasting(
+    ErrorKind::Config,
+    "this Redis is no sentinel; the URL has to begin with redis:// and to name the server itself",
+);
+const IS_SENTINEL: Meaning = lasting(
+    ErrorKind::Config,
+    "this is a sentinel and no server; the URL has to begin with redis-sentinel:// and to end in \
+     ?sentinelServiceName=NAME",
+);
+const TOO_OLD: Meaning = lasting(ErrorKind::Config, "this Redis is older than 4.0; update it");
 
 const READONLY: &str = "READONLY";
 
@@ -154,9 +177,28 @@ pub(super) fn translated(error: &ClientError) -> Error {
     }
     match error.kind() {
         // From the operating system, not from the server.
-        Kind::IO => mapped.with_context("cause", details),
+        Kind::IO => match cause(details) {
+            Some(cause) => mapped.with_context("cause", cause),
+            None => mapped,
+        },
         _ => mapped,
     }
+}
+
+/// What the operating system said. The client keeps the `Debug` form of its errors alone:
+/// `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }`, `Custom { kind: …, error: "…" }`,
+/// `Kind(UnexpectedEof)`.
+fn cause(details: &str) -> Option<String> {
+    let quoted = ["message: \"", "error: \""].into_iter().find_map(|before| {
+        let (_, rest) = details.split_once(before)?;
+        Some(rest.split_once('"')?.0.to_lowercase())
+    });
+    quoted.or_else(|| match details {
+        "Kind(UnexpectedEof)" => Some("the server ended the connection".to_owned()),
+        // Words and no structure.
+        _ if !details.contains(['{', '(', '"']) => Some(details.to_owned()),
+        _ => None,
+    })
 }
 
 /// What kind of failure the client says it is.
@@ -176,11 +218,12 @@ fn by_kind(kind: &Kind) -> Meaning {
             "the sentinels name no master that can be reached; see whether they run, and sentinelServiceName",
         ),
         Kind::Backpressure => passing(ErrorKind::Overloaded, "too many commands wait for Redis"),
-        Kind::Auth => lasting(ErrorKind::Unauthorized, "Redis doesn't let this user in; mend the URL"),
+        Kind::Auth => lasting(ErrorKind::Unauthorized, "Redis doesn't let this user in; correct the URL"),
         Kind::Config | Kind::Url => lasting(ErrorKind::Config, "the Redis client refuses its settings"),
-        Kind::Protocol | Kind::Parse | Kind::NotFound => {
-            passing(ErrorKind::Protocol, "Redis answered something that it must not answer")
-        }
+        Kind::Protocol | Kind::Parse | Kind::NotFound => passing(
+            ErrorKind::Protocol,
+            "what answers at this address isn't Redis, or answered what Redis must not; check host and port of the URL",
+        ),
         Kind::InvalidCommand | Kind::InvalidArgument => {
             lasting(ErrorKind::Internal, "the Redis client refuses a command of this software")
         }

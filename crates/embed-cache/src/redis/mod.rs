@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind, Result, async_trait};
+use embed_core::{Error, ErrorKind, Result, Role, Truncation, async_trait};
 use fred::bytes::Bytes;
 use fred::error::Error as ClientError;
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface};
 use fred::types::config::Server;
-use fred::types::{ClusterHash, CustomCommand, Expiration, Value as Answer};
-use futures::future::join_all;
+use fred::types::{ClusterHash, CustomCommand, Expiration, FromValue, Value as Answer};
+use futures::future::{join_all, try_join3};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -98,7 +98,7 @@ impl RedisTier {
     ///
     /// # Errors
     ///
-    /// What is wrong: at once if waiting doesn't mend it ([`ErrorKind::Unauthorized`] for a wrong password,
+    /// What is wrong: at once if waiting doesn't help ([`ErrorKind::Unauthorized`] for a wrong password,
     /// [`ErrorKind::Config`] for a database that isn't there), else when `limit` is over.
     pub async fn ready(&self, limit: Duration) -> Result<()> {
         let mut last = None;
@@ -126,6 +126,36 @@ impl RedisTier {
             let silent = || Error::new(ErrorKind::Timeout, "Redis doesn't let us in in time").temporary();
             Err(last.unwrap_or_else(silent))
         })
+    }
+
+    /// Finds out whether this server is of the kind that the URL says and may be read: one server, and no node of a
+    /// cluster or sentinel.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, as one sentence that says what to change.
+    pub async fn check_reads(&self) -> Result<()> {
+        self.get_many(&self.trial_keys()).await.map(drop)
+    }
+
+    /// The same, and whether it may be written: it is no replica, not full, and the user may. Two keys are written and
+    /// removed again.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, as one sentence that says what to change.
+    pub async fn check(&self) -> Result<()> {
+        let keys = self.trial_keys();
+        self.get_many(&keys).await?;
+        let entries = keys.clone().map(|key| (key, Value::from_bytes(Vec::new())));
+        self.put_many(&entries).await?;
+        self.remove(&keys).await
+    }
+
+    /// Two keys of different slots, which one server alone takes together.
+    fn trial_keys(&self) -> [Key; 2] {
+        let namespace = Namespace::named("trial");
+        ["a", "b"].map(|text| Key::new(&namespace, Role::Query, Truncation::Error, text))
     }
 
     /// Asks the server, or one of the cluster, whether it is there.
@@ -210,7 +240,28 @@ impl RedisTier {
                 renewing.store(false, Ordering::Relaxed);
             });
         }
-        translated(error)
+        let failure = translated(error);
+        // Why there is no connection says more than that there is none.
+        let is_about_connection =
+            failure.kind() == ErrorKind::Unavailable && failure.context().all(|(name, _)| name != "code");
+        let trouble = if is_about_connection { self.connections.trouble() } else { None };
+        trouble.unwrap_or(failure)
+    }
+
+    /// What a command says, or `None` if the user may not send it.
+    async fn if_allowed<T: FromValue>(
+        &self,
+        master: Option<Server>,
+        name: &'static str,
+        section: Option<&'static str>,
+    ) -> Result<Option<T>> {
+        let arguments: Vec<Answer> = section.into_iter().map(Answer::from).collect();
+        let answer = self.connections.client_of(master).custom(command(name), arguments).await;
+        match answer.map_err(|error| self.failed(&error)) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -265,22 +316,22 @@ impl Tier for RedisTier {
     }
 
     /// What the server says of itself: the whole database, and the bytes and evictions of all its databases,
-    /// whoever they belong to. [`RedisTier::census`] counts what is ours.
+    /// whoever they belong to. [`RedisTier::census`] counts what is ours. A user who may not ask for it (`DBSIZE`,
+    /// `INFO`) gets what is left.
     async fn stats(&self) -> Result<TierStats> {
         let mut stats = TierStats::new();
         for master in self.connections.masters() {
-            let client = self.connections.client_of(master);
-            let entries: u64 = client
-                .custom(command("DBSIZE"), no_arguments())
-                .await
-                .map_err(|error| self.failed(&error))?;
-            let info: String =
-                client.custom(command("INFO"), no_arguments()).await.map_err(|error| self.failed(&error))?;
+            let entries = self.if_allowed::<u64>(master.clone(), "DBSIZE", None);
+            // Older servers take one section at a time.
+            let memory = self.if_allowed::<String>(master.clone(), "INFO", Some("memory"));
+            let counts = self.if_allowed::<String>(master, "INFO", Some("stats"));
+            let (entries, memory, counts) = Box::pin(try_join3(entries, memory, counts)).await?;
             let number = |name: &str| {
-                let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+                let mut lines = memory.iter().chain(&counts).flat_map(|info| info.lines());
+                let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
                 line.trim().parse::<u64>().ok()
             };
-            stats.entries = Some(stats.entries.unwrap_or(0) + entries);
+            stats.entries = sum(stats.entries, entries);
             stats.bytes = sum(stats.bytes, number("used_memory"));
             // 0 is no limit.
             stats.limit = sum(stats.limit, number("maxmemory").filter(|limit| *limit > 0));
@@ -326,10 +377,6 @@ where
 
 fn command(name: &'static str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::FirstKey, false)
-}
-
-fn no_arguments() -> Vec<Answer> {
-    Vec::new()
 }
 
 /// All keys of one server that begin in one way, page by page.

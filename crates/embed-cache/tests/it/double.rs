@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use embed_cache::{Cache, CacheConfig, Cached, Key, Namespace, Tier, TierStats, Value};
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Result, Role, async_trait};
@@ -31,6 +32,8 @@ pub(crate) enum Mood {
     Fails(ErrorKind),
     /// No call ends.
     Hangs,
+    /// Every call takes so long.
+    Slow(Duration),
     /// Answers a read with one answer too few.
     Miscounts,
 }
@@ -74,6 +77,10 @@ async fn behave(mood: Mood) -> Result<()> {
         Mood::Well | Mood::Miscounts => Ok(()),
         Mood::Fails(kind) => Err(Error::new(kind, "the tier was told to fail").temporary()),
         Mood::Hangs => std::future::pending().await,
+        Mood::Slow(time) => {
+            tokio::time::sleep(time).await;
+            Ok(())
+        }
     }
 }
 

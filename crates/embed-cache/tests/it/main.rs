@@ -24,6 +24,11 @@ mod redis;
 #[cfg(feature = "redis")]
 mod redis_deployments;
 #[cfg(feature = "redis")]
+mod redis_kinds;
+#[cfg(feature = "redis")]
 mod redis_secrets;
+mod removed;
 mod tiers;
+mod trials;
+mod truncation;
 mod variants;

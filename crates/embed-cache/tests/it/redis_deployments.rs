@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embed_cache::{Key, Namespace, RedisTier, Tier};
 use embed_core::ErrorKind;
-use embed_testkit::redis::{RedisCluster, RedisSentinels};
+use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer, Reply};
 use tokio::time::timeout;
 
 use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier, value};
@@ -135,6 +135,54 @@ async fn a_master_of_a_cluster_goes_and_comes_back() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     cluster.masters[2].restart().await;
     eventually(async || tier.get_many(&keys).await).await;
+    eventually(async || tier.put_many(&entries(&keys)).await).await;
+    assert_eq!(found(&tier, &keys).await, 100);
+}
+
+/// A replica of the cluster's first master.
+async fn replica_of_first(cluster: &RedisCluster) -> RedisServer {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = RedisOptions::default()
+        .with("cluster-enabled", "yes")
+        .with("cluster-port", free)
+        .with("cluster-node-timeout", 2000)
+        .with("cluster-replica-validity-factor", 0);
+    let replica = RedisServer::start(options).await.unwrap();
+    let first = &cluster.masters[0];
+    let id = first.tell("CLUSTER MYID").text();
+    let bus = first.tell("CONFIG GET cluster-port").list()[1].text();
+    replica.tell(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", first.port()));
+    let not_yet = || embed_core::Error::new(ErrorKind::Internal, "not yet");
+    eventually(async || {
+        let joined = replica.command(&["CLUSTER", "REPLICATE", &id]);
+        if matches!(joined, Reply::Error(_)) { Err(not_yet()) } else { Ok(()) }
+    })
+    .await;
+    eventually(async || {
+        let all_know =
+            cluster.masters.iter().all(|master| master.tell("CLUSTER NODES").text().contains("slave"));
+        let in_step = replica.info("master_link_status") == "up";
+        if all_know && in_step { Ok(()) } else { Err(not_yet()) }
+    })
+    .await;
+    replica
+}
+
+/// The node that the URL names dies for good, and its replica takes over: the others that were found lead there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_that_the_url_names_dies_and_its_replica_takes_over() {
+    let Some(mut cluster) = RedisCluster::require().await else { return };
+    let replica = replica_of_first(&cluster).await;
+    let tier = tier(&format!("redis-cluster://127.0.0.1:{}", cluster.masters[0].port())).await;
+    let keys = keys("m", 100);
+    tier.put_many(&entries(&keys)).await.unwrap();
+    cluster.masters[0].tell("WAIT 1 5000");
+    cluster.masters[0].stop();
+    let took_over = || replica.info("role") == "master";
+    let not_yet = || embed_core::Error::new(ErrorKind::Internal, "not yet");
+    eventually(async || if took_over() { Ok(()) } else { Err(not_yet()) }).await;
+    let values = eventually(async || tier.get_many(&keys).await).await;
+    assert!(values.iter().flatten().count() > 50, "the keys of the other masters are there");
     eventually(async || tier.put_many(&entries(&keys)).await).await;
     assert_eq!(found(&tier, &keys).await, 100);
 }

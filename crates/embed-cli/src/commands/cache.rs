@@ -144,6 +144,8 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
     let meter = Meter::new(input.bytes(), args.quiet, true);
     let rows = input.open(max_text_bytes())?;
     let (tier, url) = redis_tier(settings).await?;
+    // One that takes nothing is found out before a model is loaded.
+    tier.check().await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
     let embedder = Cached::new(settings.load(home).await?, cache.clone());
     let (mut count, mut failed, mut tokens) = (0, 0, 0);
@@ -161,8 +163,10 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
     let (hits, stored): (u64, u64) =
         tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));
     let lost: u64 = tiers.iter().flat_map(|tier| tier.unstored.values()).sum();
+    let why = tiers.iter().find_map(|tier| tier.write_fault.as_ref().or(tier.read_fault.as_ref()));
+    let why = why.filter(|_| lost > 0).map_or(String::new(), |why| format!(": {why}"));
     let summary = format!(
-        "{count} texts, {failed} failed: {hits} vectors were in {url}, {stored} were stored, {lost} were not\n"
+        "{count} texts, {failed} failed: {hits} vectors were in {url}, {stored} were stored, {lost} were not{why}\n"
     );
     meter.finish("");
     print(&summary)?;

@@ -97,7 +97,9 @@ async fn redis(settings: &Settings) -> Option<Finding> {
         let (tier, url) = redis_tier(settings).await?;
         let started = Instant::now();
         tier.ping().await?;
-        Ok(format!("{url} answers in {:.1} ms", started.elapsed().as_secs_f64() * 1e3))
+        let answered = started.elapsed();
+        tier.check().await?;
+        Ok(format!("{url} answers in {:.1} ms", answered.as_secs_f64() * 1e3))
     };
     Some(Finding::of("redis", answered.await))
 }

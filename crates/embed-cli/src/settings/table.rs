@@ -7,7 +7,7 @@ use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
 use embed_e5::{Precision, Profile};
 use embed_gateway::ApiKey;
-use embed_ollama::{Secret, server_url};
+use embed_ollama::{Secret, server_url, shown_url};
 
 use super::LogFormat;
 use super::kind::Kind;
@@ -86,7 +86,8 @@ pub(crate) static TABLE: &[Setting] = &[
         "ollama.url",
         "TMWS_OLLAMA_API_BASE",
         "The address of an Ollama server, with or without /api; several servers of the same model as a list, \
-               or separated by commas. If nothing names one, OLLAMA_HOST does.",
+               or separated by commas. A proxy before it that asks for user and password gets those of \
+               http://USER:PASSWORD@HOST. If nothing names one, OLLAMA_HOST does.",
         Kind::Texts {
             what: "an address such as http://127.0.0.1:11434, or a list of them",
             set: |settings, urls| {
@@ -94,7 +95,7 @@ pub(crate) static TABLE: &[Setting] = &[
                 settings.ollama.servers = urls.collect::<Result<_, _>>()?;
                 Ok(())
             },
-            get: |settings| settings.ollama.servers.clone(),
+            get: |settings| settings.ollama.servers.iter().map(|url| shown_url(url)).collect(),
         },
     )
     .flag("ollama-url", "URL"),
@@ -234,8 +235,8 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting::new(
         "cache.redis_url",
         "TMWS_REDIS_URL",
-        "Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis-cluster://…, \
-               redis-sentinel://…?sentinelServiceName=NAME. In a variable or a file, a password isn't seen by who \
+        "Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis-cluster://… (with \
+               ?node=HOST:PORT&node=… for further nodes), redis-sentinel://…?sentinelServiceName=NAME. In a variable or a file, a password isn't seen by who \
                lists processes.",
         Kind::Text {
             what: "an address such as redis://127.0.0.1:6379",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use embed_testkit::ollama::rig;
+use embed_testkit::ollama::{Fault, OllamaDouble, rig};
 use embed_testkit::redis::{RedisOptions, RedisServer};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -66,6 +66,30 @@ async fn readiness_and_metrics_tell_the_truth_about_outages() {
     }
     let openai = ["dialect=\"openai\""];
     until("no request goes on", async || metric(url, "tmws_gateway_in_flight", &openai).await == 0.0).await;
+}
+
+/// As behind a balancer that obeys the readiness: from the moment that it isn't ready, nobody calls any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_back_end_that_is_well_again_is_ready_without_a_request() {
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let base = ollama.url();
+    let serving = Serving::start(&["--service", "ollama"], &[("TMWS_OLLAMA_API_BASE", &base)]);
+    let url = serving.url();
+    assert_eq!(embed(url, KNOWN).await.status, 200);
+    // A proxy before a server that is alive all the time.
+    ollama.fail(std::iter::repeat_n(Fault::Error(502, "bad gateway".into()), 100_000));
+    let mut texts = 0;
+    until("it isn't ready", async || {
+        texts += 1;
+        assert_ne!(embed(url, &format!("text {texts}")).await.status, 200);
+        get(url, "/readyz").await.status == 503
+    })
+    .await;
+    assert!(open(url, "ollama").await);
+    ollama.heal();
+    until("it is ready again, and nobody called", async || get(url, "/readyz").await.status == 200).await;
+    assert!(!open(url, "ollama").await);
+    assert_eq!(embed(url, "a new text").await.status, 200);
 }
 
 async fn embed(url: &str, text: &str) -> Reply {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, OllamaFigures, RolloutFigures, RouterFigures,
-    TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, OllamaFigures, RolloutFigures, RouterFigures, TierFigures,
 };
 
 use crate::{Page, metrics};
@@ -79,11 +78,30 @@ fn a_rollout_shows_both_sides() {
 }
 
 #[test]
-fn padding_is_a_share_of_what_ran() {
+fn what_is_not_known_is_left_out() {
     let metrics = metrics();
-    let figures = E5Figures { threads: 2, prefixed_texts: 1, tokens: 300, padding: 100 };
-    metrics.observe_e5(&figures);
-    assert_eq!(Page::of(&metrics).get("e5_padding_ratio", ""), 0.25);
-    metrics.observe_e5(&E5Figures { padding: 0, ..figures });
-    assert_eq!(Page::of(&metrics).get("e5_padding_ratio", ""), 0.0);
+    let series = |name: &str| {
+        let text = metrics.render();
+        text.lines().filter(|line| line.starts_with(&format!("tmws_{name}"))).count()
+    };
+    let readings = [
+        "cache_entries",
+        "cache_bytes",
+        "cache_limit_bytes",
+        "backend_health",
+        "shadow_cosine",
+        "rollout_text_seconds",
+    ];
+    assert_eq!(readings.map(series), [0; 6], "before anybody said anything");
+    let observe = |entries, limit| {
+        let redis = TierFigures { tier: "redis", entries, limit, ..TierFigures::default() };
+        metrics.observe_cache(&CacheFigures { tiers: vec![redis], ..CacheFigures::default() });
+    };
+    observe(Some(0), None);
+    assert_eq!(Page::of(&metrics).get("cache_entries", r#"tier="redis""#), 0.0, "a known 0 is shown");
+    assert_eq!((series("cache_entries"), series("cache_limit_bytes")), (1, 0));
+    observe(None, None);
+    assert_eq!(series("cache_entries"), 0, "it can't say any more");
+    metrics.observe_router(&RouterFigures { rollout: Some(RolloutFigures::default()), ..Default::default() });
+    assert_eq!((series("rollout_text_seconds"), series("shadow_cosine")), (0, 0), "no call, no time");
 }

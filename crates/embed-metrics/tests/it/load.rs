@@ -121,7 +121,7 @@ impl Load {
             returns: n,
             unknown_versions: n,
         });
-        self.metrics.observe_e5(&E5Figures { threads: 2, prefixed_texts: n, tokens: n, padding: 0 });
+        self.metrics.observe_e5(&E5Figures { threads: 2, prefixed_texts: n });
     }
 }
 

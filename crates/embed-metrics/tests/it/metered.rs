@@ -203,12 +203,23 @@ async fn health_is_shown_as_it_was_last_said() {
         ["ready", "degraded", "unavailable"]
             .map(|status| page.get("backend_health", &format!(r#"{E5},status="{status}""#)))
     };
-    assert_eq!(is(&metrics), [0.0, 0.0, 0.0], "nobody has asked yet");
+    assert!(!metrics.render().contains("tmws_backend_health{"), "nobody has asked yet");
     assert!(service.health().await.is_available());
     assert_eq!(is(&metrics), [1.0, 0.0, 0.0]);
     inner.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "gone")));
     assert!(!service.health().await.is_available());
     assert_eq!(is(&metrics), [0.0, 0.0, 1.0]);
+}
+
+/// The alert on it is alive: texts that a back end's other space took the vector from are counted, once.
+#[tokio::test]
+async fn texts_that_failed_for_their_space_are_counted() {
+    let metrics = metrics();
+    let inner = e5();
+    inner.fail_texts_with("moved", Error::new(ErrorKind::SpaceMismatch, "the server is another one"));
+    let service = Metered::new(Metered::backend(inner, &metrics), &metrics);
+    service.embed(EmbedRequest::new(["moved", "moved too", "a text"], Role::Query)).await.unwrap();
+    assert_eq!(Page::of(&metrics).get("space_mismatches_total", ""), 2.0);
 }
 
 #[tokio::test]

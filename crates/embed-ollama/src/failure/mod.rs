@@ -29,6 +29,10 @@ pub(crate) enum Seen {
     Broken,
     /// No answer came in time.
     Silence,
+    /// An answer that is longer than it can be.
+    TooMuch,
+    /// Nothing: it failed too often and isn't asked for now.
+    LeftOut,
     /// An answer that says what is wrong.
     Answer {
         status: u16,
@@ -73,7 +77,7 @@ pub(crate) struct Rule {
     pub(crate) again: Again,
     pub(crate) pause: Pause,
     pub(crate) blame: Blame,
-    /// What is wrong and, where there is one, the mend; `{model}` stands for the model's name.
+    /// What is wrong and, where there is one, the fix; `{model}` stands for the model's name.
     pub(crate) message: &'static str,
 }
 
@@ -85,6 +89,8 @@ pub(crate) enum On {
     Tls,
     Broken,
     Silence,
+    TooMuch,
+    LeftOut,
     /// A status of these (none: any) and a text.
     Answer(&'static [u16], Text),
     /// Any status from the first to the last.
@@ -197,7 +203,9 @@ impl Rule {
             | (On::Name, Seen::Name)
             | (On::Tls, Seen::Tls)
             | (On::Broken, Seen::Broken)
-            | (On::Silence, Seen::Silence) => true,
+            | (On::Silence, Seen::Silence)
+            | (On::TooMuch, Seen::TooMuch)
+            | (On::LeftOut, Seen::LeftOut) => true,
             (On::Rows(faults), Seen::Rows(fault)) => faults.contains(fault),
             (On::Statuses(first, last), Seen::Answer { status, .. }) => (first..=last).contains(status),
             (On::Answer(statuses, text), Seen::Answer { status, body, json, .. }) => {
@@ -266,7 +274,15 @@ mod tests {
                 let seen = Seen::Rows(fault);
                 assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
             }
-            for seen in [Seen::Connect, Seen::Name, Seen::Tls, Seen::Broken, Seen::Silence] {
+            for seen in [
+                Seen::Connect,
+                Seen::Name,
+                Seen::Tls,
+                Seen::Broken,
+                Seen::Silence,
+                Seen::TooMuch,
+                Seen::LeftOut,
+            ] {
                 assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
             }
         }

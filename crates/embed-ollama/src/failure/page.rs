@@ -73,6 +73,8 @@ fn seen(on: On) -> String {
         On::Tls => "no TLS".to_owned(),
         On::Broken => "the connection ends before the answer does".to_owned(),
         On::Silence => "no answer in time".to_owned(),
+        On::TooMuch => "an answer longer than it can be".to_owned(),
+        On::LeftOut => "none, for it failed too often".to_owned(),
         On::Statuses(first, last) => format!("any other {first} to {last}"),
         On::Rows(faults) => {
             let names: Vec<_> = faults.iter().map(|fault| fault.describe()).collect();

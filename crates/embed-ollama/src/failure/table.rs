@@ -54,6 +54,13 @@ pub(crate) static RULES: &[Rule] = &[
         again: Again::AtMost(1), pause: Pause::BackOff, blame: Blame::Server,
         message: "the server gave no answer in time" },
 
+    Rule { name: "left-out", profiles: ALL, on: On::LeftOut, kind: ErrorKind::Unavailable,
+        again: Again::AsSet, pause: Pause::BackOff, blame: Blame::Server,
+        message: "the server failed too often and is left out until it answers again; it is tried every few seconds" },
+    Rule { name: "too-much", profiles: ALL, on: On::TooMuch, kind: ErrorKind::Protocol,
+        again: Again::AtMost(1), pause: Pause::BackOff, blame: Blame::Server,
+        message: "the answer is longer than one of Ollama can be; check the address and what stands before the server" },
+
     Rule { name: "no-rows", profiles: ALL, on: On::Rows(&[RowFault::None]), kind: ErrorKind::Protocol,
         again: Again::Never, pause: Pause::BackOff, blame: Blame::Request,
         message: "the server gave no rows for the texts that it was sent" },
@@ -124,7 +131,9 @@ pub(crate) static RULES: &[Rule] = &[
 
     Rule { name: "no-credentials", profiles: ALL, on: On::Answer(&[401, 403, 407], Text::Any), kind: ErrorKind::Unauthorized,
         again: Again::Never, pause: Pause::BackOff, blame: Blame::Request,
-        message: "the server or a proxy before it refuses this client; check the token, the proxy and the Host that it forwards" },
+        message: "the server or a proxy before it refuses this client; for a proxy that asks for user and password write \
+            http://USER:PASSWORD@HOST as its address, for one that asks for a token set the token, and see to it that the \
+            proxy forwards a Host that Ollama knows" },
     Rule { name: "no-model", profiles: ALL, on: On::Answer(&[404], Text::Json), kind: ErrorKind::ModelNotFound,
         again: Again::Never, pause: Pause::BackOff, blame: Blame::Request,
         message: "the server doesn't have {model}; run `ollama pull {model}`" },

@@ -1,12 +1,13 @@
 //! One server's HTTP: the client, and what its failures mean.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, Url};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -14,15 +15,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::util::MapResponseLayer;
 
-use crate::address::is_loopback;
+use crate::address::{is_loopback, without_credentials};
 use crate::config::{Checked, OllamaConfig};
 use crate::failure::Seen;
 use crate::wire::{ErrorBody, is_json};
 
-#[derive(Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
     base: String,
+    /// The base with user and password, of which the client makes a header.
+    target: String,
     name: String,
     /// Connections that were made so far.
     connects: Arc<AtomicUsize>,
@@ -38,6 +40,13 @@ pub(crate) struct Trouble {
 impl From<Seen> for Trouble {
     fn from(seen: Seen) -> Self {
         Self { seen, source: None }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
     }
 }
 
@@ -59,6 +68,9 @@ impl Http {
                 Error::new(ErrorKind::Config, what).with_source(error)
             })?
             .with_no_client_auth();
+        let bare = without_credentials(url);
+        // A token that was set says more than user and password in the address.
+        let target = if checked.headers.contains_key(AUTHORIZATION) { &bare } else { url };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("embed-ollama/", env!("CARGO_PKG_VERSION")))
@@ -86,9 +98,10 @@ impl Http {
         })?;
         let name = match (url.host_str(), url.port_or_known_default()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
-            _ => url.as_str().to_owned(),
+            _ => bare.as_str().to_owned(),
         };
-        Ok(Self { client, base: url.as_str().trim_end_matches('/').to_owned(), name, connects })
+        let base = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { client, base: base(&bare), target: base(target), name, connects })
     }
 
     /// Host and port, for errors.
@@ -105,18 +118,19 @@ impl Http {
         &self.base
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
         let response = self.send(Method::GET, path, None).await?;
-        read(response).await
+        read(response, limit).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
+        limit: Limit,
     ) -> Result<T, Trouble> {
         let response = self.open(path, body).await?;
-        read(response).await
+        read(response, limit).await
     }
 
     /// Sends, and leaves the body of the answer to the caller.
@@ -127,7 +141,7 @@ impl Http {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response, Trouble> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        let mut request = self.client.request(method, format!("{}{path}", self.target));
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -141,14 +155,59 @@ impl Http {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body = response.bytes().await.map_err(transport)?;
+        // The status says enough where the body is too long to be an error's.
+        let body = match bounded(response, Limit::ERROR).await {
+            Err(Trouble { seen: Seen::TooMuch, .. }) => Vec::new(),
+            body => body?,
+        };
         Err(Seen::Answer { status, json: is_json(&body), body: ErrorBody::read(&body), after }.into())
     }
 }
 
-async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Trouble> {
+/// How many bytes an answer may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit(usize);
+
+impl Limit {
+    /// A version.
+    pub(crate) const SMALL: Self = Self(64 << 10);
+    /// An error's message.
+    const ERROR: Self = Self(64 << 10);
+    /// A list of models, or one described with its licence.
+    pub(crate) const LIST: Self = Self(16 << 20);
+}
+
+/// Bytes that a number takes at most, with what stands around it: `-1.1754944e-38,` and some spaces.
+const NUMBER: usize = 32;
+
+/// The width that is allowed while the model's isn't known.
+const WIDEST: usize = 1 << 16;
+
+/// What the rows of so many texts may take.
+pub(crate) fn rows_limit(texts: usize, dimension: Option<usize>) -> Limit {
+    let row = dimension.unwrap_or(WIDEST) * NUMBER + 64;
+    Limit(Limit::SMALL.0 + texts * row)
+}
+
+/// The body of an answer, if it isn't longer than it can be: a server that never stops must not fill the memory.
+async fn bounded(mut response: Response, limit: Limit) -> Result<Vec<u8>, Trouble> {
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > limit.0) {
+        return Err(Seen::TooMuch.into());
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > limit.0 {
+            return Err(Seen::TooMuch.into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn read<T: DeserializeOwned>(response: Response, limit: Limit) -> Result<T, Trouble> {
     let status = response.status().as_u16();
-    let body = response.bytes().await.map_err(transport)?;
+    let body = bounded(response, limit).await?;
     serde_json::from_slice(&body).map_err(|_| {
         // The error of serde may quote the body, and the body may quote a text.
         Seen::Answer { status, json: is_json(&body), body: ErrorBody::Foreign, after: None }.into()

@@ -7,7 +7,7 @@ use embed_core::{Breaker, ModelInfo, Pass};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use super::http::{Http, Trouble};
+use super::http::{Http, Limit, Trouble, rows_limit};
 use super::wait::{self, Patience};
 use crate::batch::{Reply, check_rows};
 use crate::config::{KeepAlive, ModelOptions, OllamaConfig};
@@ -44,6 +44,40 @@ struct State {
     warm_until: Option<Instant>,
     /// The load that is going on.
     load: Option<watch::Receiver<Option<Result<(), Failure>>>>,
+}
+
+/// A load that is going on. However its task ends, the next caller may begin another one.
+#[derive(Debug)]
+struct Load {
+    server: Arc<Server>,
+    done: watch::Sender<Option<Result<(), Failure>>>,
+}
+
+/// How often a caller begins or joins a load: more than once if its task died.
+const MOST_LOADS: usize = 2;
+
+impl Load {
+    async fn run(self, dialect: Dialect) {
+        let server = &self.server;
+        let permit = server.permit(&dialect, 1).await;
+        add(&server.stats.loads, 1);
+        // A text and not an empty input, which old servers answer without loading.
+        let result = server.ask(&dialect, &PROBES[..1], None, Patience::Usual).await.map(drop);
+        drop(permit);
+        server.state().load = None;
+        // Everybody may have gone.
+        let _ = self.done.send(Some(result));
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let mut state = self.server.state();
+        // Unless the next one has begun already.
+        if state.load.as_ref().is_some_and(|load| load.same_channel(&self.done.subscribe())) {
+            state.load = None;
+        }
+    }
 }
 
 /// How a server is spoken to.
@@ -194,37 +228,32 @@ impl Server {
             // It would be unloaded again before the request comes, which loads it itself.
             return Ok(());
         }
-        let mut load = {
-            let mut state = self.state();
-            if state.warm_until.is_some_and(|until| Instant::now() < until) {
-                return Ok(());
-            }
-            match &state.load {
-                Some(load) => load.clone(),
-                None => {
-                    let (sender, receiver) = watch::channel(None);
-                    state.load = Some(receiver.clone());
-                    tokio::spawn(Arc::clone(self).load(dialect.clone(), sender));
-                    receiver
+        for _ in 0..MOST_LOADS {
+            let (mut load, begin) = {
+                let mut state = self.state();
+                if state.warm_until.is_some_and(|until| Instant::now() < until) {
+                    return Ok(());
                 }
+                match &state.load {
+                    Some(load) => (load.clone(), None),
+                    None => {
+                        let (done, load) = watch::channel(None);
+                        state.load = Some(load.clone());
+                        (load, Some(Load { server: Arc::clone(self), done }))
+                    }
+                }
+            };
+            if let Some(begin) = begin {
+                tokio::spawn(begin.run(dialect.clone()));
             }
-        };
-        match load.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(result)) => result.clone(),
-            // The runtime is ending.
-            _ => Err(self.failure(Seen::Broken.into(), dialect.traits.profile)),
+            if let Ok(result) = load.wait_for(Option::is_some).await
+                && let Some(result) = &*result
+            {
+                return result.clone();
+            }
+            // The task died, with the runtime that it was in or by a panic: the next one begins anew.
         }
-    }
-
-    async fn load(self: Arc<Self>, dialect: Dialect, done: watch::Sender<Option<Result<(), Failure>>>) {
-        let permit = self.permit(&dialect, 1).await;
-        add(&self.stats.loads, 1);
-        // A text and not an empty input, which old servers answer without loading.
-        let result = self.ask(&dialect, &PROBES[..1], None, Patience::Usual).await.map(drop);
-        drop(permit);
-        self.state().load = None;
-        // Everybody may have gone.
-        let _ = done.send(Some(result));
+        Err(self.failure(Seen::Broken.into(), dialect.traits.profile))
     }
 
     /// Waits for the permits of a request that is so much of a full batch. Servers that mix results up
@@ -245,8 +274,14 @@ impl Server {
         dimension: Option<usize>,
         patience: Patience,
     ) -> Result<Reply, Failure> {
-        let answer =
-            wait::wait(&self.http, &self.config, &self.stats, patience, self.request(dialect, texts)).await;
+        let answer = wait::wait(
+            &self.http,
+            &self.config,
+            &self.stats,
+            patience,
+            self.request(dialect, texts, dimension),
+        )
+        .await;
         let profile = dialect.traits.profile;
         let raw = profile == Profile::Legacy;
         let reply = answer
@@ -259,22 +294,28 @@ impl Server {
         Ok(reply)
     }
 
-    async fn request(&self, dialect: &Dialect, texts: &[&str]) -> Result<EmbedAnswer, Trouble> {
+    async fn request(
+        &self,
+        dialect: &Dialect,
+        texts: &[&str],
+        dimension: Option<usize>,
+    ) -> Result<EmbedAnswer, Trouble> {
+        let limit = rows_limit(texts.len(), dimension);
         let (model, options) = (self.config.model.trim(), &dialect.options);
         let keep_alive = self.config.keep_alive.map(KeepAlive::seconds);
         if dialect.traits.profile == Profile::Legacy {
             let body = EmbeddingsBody { model, prompt: texts.first().unwrap_or(&""), keep_alive, options };
-            let answer: EmbeddingsAnswer = self.http.post("/api/embeddings", &body).await?;
+            let answer: EmbeddingsAnswer = self.http.post("/api/embeddings", &body, limit).await?;
             return Ok(EmbedAnswer { embeddings: answer.embedding.into(), prompt_eval_count: None });
         }
         let body = EmbedBody { model, input: texts, truncate: false, keep_alive, options };
-        self.http.post("/api/embed", &body).await
+        self.http.post("/api/embed", &body, limit).await
     }
 
     /// Whether the process answers at all.
     pub(crate) async fn is_alive(&self) -> Result<(), Failure> {
         let profile = self.former().map_or(Profile::J, |session| session.dialect.traits.profile);
-        let version = self.http.get::<crate::wire::VersionAnswer>("/api/version");
+        let version = self.http.get::<crate::wire::VersionAnswer>("/api/version", Limit::SMALL);
         match timeout(self.config.connect_timeout, version).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(trouble)) => Err(self.failure(trouble, profile)),

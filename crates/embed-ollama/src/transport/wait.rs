@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::http::{Http, Trouble};
+use super::http::{Http, Limit, Trouble};
 use crate::config::OllamaConfig;
 use crate::failure::Seen;
 use crate::identity::same_model;
@@ -89,7 +89,7 @@ struct RunningModel {
 
 async fn pulse(http: &Http, config: &OllamaConfig) -> Pulse {
     let look = || async {
-        let running = timeout(config.connect_timeout, http.get::<Running>("/api/ps")).await;
+        let running = timeout(config.connect_timeout, http.get::<Running>("/api/ps", Limit::LIST)).await;
         // A server without the route is alive all the same.
         match running {
             Err(_) => Err(Pulse::Dead),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use embed_core::{Error, Result};
+use embed_core::{Error, ErrorKind, Result};
 
 pub use config::{RolloutConfig, ShadowConfig, StopLimits};
 pub use share::rollout_place;
@@ -28,6 +28,8 @@ pub struct Rollout {
     config: RolloutConfig,
     file: Option<RolloutFile>,
     state: Mutex<Kept>,
+    /// Held by who writes the file, so that a stop that is being saved undoes nothing that was set meanwhile.
+    writing: Mutex<()>,
     /// The share of `state`, or [`STOPPED`], to be read without the lock.
     share: AtomicU8,
     pub(crate) current: Meter,
@@ -40,6 +42,7 @@ const STOPPED: u8 = u8::MAX;
 #[derive(Debug)]
 struct Kept {
     state: RolloutState,
+    /// Why the stop of this process isn't in the file: it is being written, or that failed.
     unsaved: Option<Error>,
 }
 
@@ -52,6 +55,7 @@ impl Rollout {
         Ok(Self {
             share: AtomicU8::new(word(&state)),
             state: Mutex::new(Kept { state, unsaved: None }),
+            writing: Mutex::default(),
             current: Meter::new(config.limits),
             candidate: Meter::new(config.limits),
             config,
@@ -96,6 +100,7 @@ impl Rollout {
     /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) above 100, or if the file can't be written; then nothing
     /// changes.
     pub fn set_percentage(&self, percentage: u8) -> Result<()> {
+        let _writing = self.writing();
         let mut kept = self.kept();
         let state = match &self.file {
             Some(file) => file.update(|state| state.set_percentage(percentage))?,
@@ -123,23 +128,26 @@ impl Rollout {
     }
 
     /// Reads the state file again, for what another process has set since; true if something changed. A stop that
-    /// couldn't be written is written first.
+    /// isn't written yet is written first, and nothing that was read before lifts it.
+    ///
+    /// It waits for the lock of the file and for the disk: in an async program, call it by
+    /// [`follow`](Self::follow) or on a thread that may block.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the file can't be read; everything stays as it was.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the file can't be read, or the stop can't be written;
+    /// everything stays as it was.
     pub fn reload(&self) -> Result<bool> {
         let Some(file) = &self.file else {
             return Ok(false);
         };
-        if self.kept().unsaved.is_some() {
-            self.save_stop()?;
-        }
+        self.save_stop()?;
         let Some(state) = file.read()? else {
             return Ok(false);
         };
         let mut kept = self.kept();
-        let changed = state != kept.state;
+        // What was read is older than a stop that came meanwhile.
+        let changed = state != kept.state && kept.unsaved.is_none();
         if changed {
             self.adopt(&mut kept, state);
         }
@@ -147,17 +155,21 @@ impl Rollout {
     }
 
     /// Reads the state file again and again, so that what the command `embed rollout` sets is followed. It never
-    /// ends: spawn it, and abort it with the router. A file that can't be read changes nothing.
+    /// ends: spawn it, and abort it with the router. A file that can't be read changes nothing, and is told to `trouble`
+    /// each time.
     ///
     /// # Cancellation
     ///
     /// Dropping the future ends it.
-    pub async fn follow(self: Arc<Self>, every: Duration) {
+    pub async fn follow(self: Arc<Self>, every: Duration, mut trouble: impl FnMut(&Error)) {
         loop {
             tokio::time::sleep(every).await;
             let this = Arc::clone(&self);
-            // The file is small, but the disk may be slow. What went wrong is tried again.
-            let _ = tokio::task::spawn_blocking(move || this.reload()).await;
+            // The file is small, but the disk may be slow, and another process may hold the lock.
+            let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
+            if let Ok(Err(error)) = reloaded {
+                trouble(&error);
+            }
         }
     }
 
@@ -186,14 +198,22 @@ impl Rollout {
         let mut state = kept.state.clone();
         state.stop(reason);
         self.adopt(&mut kept, state);
+        if self.file.is_some() {
+            kept.unsaved = Some(Error::new(ErrorKind::Config, "the stop is being written to the state file"));
+        }
         true
     }
 
+    /// Writes the stop of this process, unless that was done.
     fn save_stop(&self) -> Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let Some(stop) = self.state().stopped else {
+        let _writing = self.writing();
+        let kept = self.kept();
+        let stop = kept.state.stopped.clone().filter(|_| kept.unsaved.is_some());
+        drop(kept);
+        let Some(stop) = stop else {
             return Ok(());
         };
         let saved = file.update(|state| {
@@ -221,6 +241,10 @@ impl Rollout {
         drop(kept);
         let (current, candidate) = (self.current.status(), self.candidate.status());
         RolloutStatus { from, to, percentage, stopped, unsaved, current, candidate, shadow }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use embed_core::{Error, ErrorKind, Result};
+use embed_core::{Error, ErrorKind, Result, Space};
 
 use super::choose::Table;
 use super::station::{Part, Station};
@@ -15,7 +15,7 @@ use crate::shadow::Shadow;
 use crate::stats::Counters;
 use crate::{Kind, RouterConfig};
 
-/// A route whose service wasn't there when the router was built.
+/// A route whose service isn't there when the router is built.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Absence {
@@ -25,6 +25,8 @@ pub struct Absence {
     pub stand_in: Option<Arc<str>>,
     /// Why it isn't there.
     pub reason: Error,
+    /// Whether it is [looked for](Route::connecting), and used when it comes.
+    pub is_looked_for: bool,
 }
 
 impl Router {
@@ -44,7 +46,8 @@ impl Router {
         let RouterConfig { policy, allow_cross_space, breaker, pins, rollout } = config;
         let mut stations: Vec<_> = routes.into_iter().map(|route| Station::new(route, breaker)).collect();
         let rollout = rollout.map(Rollout::new).transpose()?.map(Arc::new);
-        let table = table(&stations, &absences, |kind| policy.route(kind))?;
+        stand_ins(&mut stations, &absences)?;
+        let table = table(&stations, |kind| policy.route(kind))?;
         for route in pins.routes() {
             find(&stations, "a pin", &route)?;
         }
@@ -53,14 +56,14 @@ impl Router {
             None => None,
         };
         let shadow = candidate.zip(rollout.as_ref()).and_then(|(candidate, rollout)| {
-            let embedder = stations[candidate.to].embedder().ok()?;
-            Some(Shadow::new(Arc::clone(rollout), Arc::clone(embedder)))
+            Some(Shadow::new(Arc::clone(rollout), stations[candidate.to].shared()?))
         });
-        order_stand_ins(&mut stations, candidate.map(|candidate| candidate.to));
-        let of_default = stations[table[Kind::Other as usize]].model();
-        let default_model = of_default.or_else(|| stations.iter().find_map(Station::model)).cloned();
+        let of_default = table[Kind::Other as usize];
+        let stand_in = stations[of_default].stand_in;
+        let mut candidates = [Some(of_default), stand_in].into_iter().flatten().chain(0..stations.len());
+        let default = candidates.find(|&index| stations[index].model().is_some());
         Ok(Self {
-            default_model: default_model.ok_or_else(|| nobody(&absences))?,
+            default: default.ok_or_else(|| nobody(&absences))?,
             stations,
             table,
             detector,
@@ -86,39 +89,40 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
             let message = "a route with a guard has its breaker and its timeout there; set them on the guard";
             return Err(Error::new(ErrorKind::Config, message).with_context("name", &route.name));
         }
-        if let Service::Absent(reason) = &route.service {
-            let (route, stand_in) = (Arc::clone(&route.name), route.stand_in.clone());
-            absences.push(Absence { route, stand_in, reason: reason.clone() });
-        }
+        let (reason, is_looked_for) = match &route.service {
+            Service::Here { .. } => continue,
+            Service::Late(late) => (late.reason(), true),
+            Service::Absent(reason) => (reason.clone(), false),
+        };
+        let (route, stand_in) = (Arc::clone(&route.name), route.stand_in.clone());
+        absences.push(Absence { route, stand_in, reason, is_looked_for });
     }
     Ok(absences)
 }
 
-/// The policy with routes in place of names, and stand-ins in place of absent routes.
-fn table<'p>(stations: &[Station], absences: &[Absence], route: impl Fn(Kind) -> &'p str) -> Result<Table> {
+/// The policy with routes in place of names.
+fn table<'p>(stations: &[Station], route: impl Fn(Kind) -> &'p str) -> Result<Table> {
     let mut table = [0; KINDS.len()];
     for kind in KINDS {
-        let name = route(kind);
-        let station = find(stations, "the policy", name)?;
-        let absence = absences.iter().find(|absence| *absence.route == *name);
-        let stand_in = absence.and_then(|absence| absence.stand_in.as_ref());
-        table[kind as usize] = match stand_in {
-            Some(stand_in) => {
-                let index = find(stations, "the stand-in of an absent route", stand_in)?;
-                if stations[index].embedder().is_err() {
-                    return Err(Error::new(
-                        ErrorKind::Config,
-                        "the stand-in of an absent route is absent too",
-                    )
-                    .with_context("route", name)
-                    .with_context("stand-in", stand_in));
-                }
-                index
-            }
-            None => station,
-        };
+        table[kind as usize] = find(stations, "the policy", route(kind))?;
     }
     Ok(table)
+}
+
+/// Finds for each route that isn't there who takes over.
+fn stand_ins(stations: &mut [Station], absences: &[Absence]) -> Result<()> {
+    for absence in absences {
+        let Some(name) = &absence.stand_in else { continue };
+        let index = find(stations, "the stand-in of an absent route", name)?;
+        if stations[index].shared().is_none() {
+            return Err(Error::new(ErrorKind::Config, "the stand-in of an absent route is absent too")
+                .with_context("route", &absence.route)
+                .with_context("stand-in", name));
+        }
+        let route = find(stations, "an absence", &absence.route)?;
+        stations[route].stand_in = Some(index);
+    }
+    Ok(())
 }
 
 /// The route of a name. An error says `what` named it, and lists those that are there.
@@ -139,40 +143,25 @@ fn join(stations: &mut [Station], rollout: &Arc<Rollout>) -> Result<Candidate> {
     let config = rollout.config();
     let from = find(stations, "`from` of the rollout", &config.from)?;
     let to = find(stations, "`to` of the rollout", &config.to)?;
-    if stations[to].embedder().is_err() {
+    if stations[to].shared().is_none() {
         return Err(Error::new(ErrorKind::Config, "the candidate of the rollout is absent")
             .with_context("route", &config.to));
     }
-    if let (Some(left), Some(right)) = (stations[from].space(), stations[to].space())
-        && left != right
-        && !config.cross_space
-    {
+    let (left, right) = (stations[from].space(), stations[to].space());
+    // Of a route that isn't there yet nobody knows the space.
+    if left != right && !config.cross_space {
+        let name = |space: Option<&Space>| space.map_or("not known yet".to_owned(), ToString::to_string);
         return Err(Error::new(
             ErrorKind::Config,
             "the candidate of the rollout is of another space, where partitions find nothing until they are embedded \
              anew; set `cross_space` if they are",
         )
-        .with_context("from", left)
-        .with_context("to", right));
+        .with_context("from", name(left))
+        .with_context("to", name(right)));
     }
     stations[from].part = Some((Part::Current, Arc::clone(rollout)));
     stations[to].part = Some((Part::Candidate, Arc::clone(rollout)));
     Ok(Candidate { from, to })
-}
-
-/// Finds for each route who stands in for it. A candidate stands in for nobody: it is on trial.
-fn order_stand_ins(stations: &mut [Station], candidate: Option<usize>) {
-    for index in 0..stations.len() {
-        let Some(own) = stations[index].space().cloned() else {
-            continue;
-        };
-        let others =
-            stations.iter().enumerate().filter(|(other, _)| *other != index && Some(*other) != candidate);
-        let with_space = others.filter_map(|(other, station)| Some((other, *station.space()? == own)));
-        let (same, far): (Vec<_>, Vec<_>) = with_space.partition(|(_, same)| *same);
-        stations[index].same_space = same.into_iter().map(|(other, _)| other).collect();
-        stations[index].other_spaces = far.into_iter().map(|(other, _)| other).collect();
-    }
 }
 
 fn nobody(absences: &[Absence]) -> Error {

@@ -107,13 +107,19 @@ impl Router {
 
     fn choose_by_kind(&self, text: &str, moved: bool) -> Choice {
         let detection = self.detector.detect(text);
-        let station = self.table[detection.kind as usize];
+        let station = self.taken_over(self.table[detection.kind as usize]);
         match self.candidate {
             Some(candidate) if moved && station == candidate.from => {
                 Choice { station: candidate.to, by: DecidedBy::Rollout, detection: Some(detection) }
             }
             _ => Choice { station, by: DecidedBy::Policy, detection: Some(detection) },
         }
+    }
+
+    /// The route itself, or who takes over while its service isn't there.
+    pub(crate) fn taken_over(&self, station: usize) -> usize {
+        let of_policy = &self.stations[station];
+        of_policy.stand_in.filter(|_| !of_policy.is_there()).unwrap_or(station)
     }
 
     /// Whether the rollout moves the partition of a request.

@@ -1,14 +1,9 @@
 //! How a router is: as well as its routes.
 
-use std::time::Duration;
-
 use embed_core::{Error, ErrorKind, Health, HealthStatus};
 use futures::future::join_all;
 
 use super::{Part, Router, Station};
-
-/// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Router {
     /// Ready if all routes are, degraded if some are, unavailable if none is. A candidate counts while it serves.
@@ -38,23 +33,5 @@ impl Router {
             error = error.with_source(reason.clone());
         }
         if down.len() == stations.len() { Health::unavailable(error) } else { Health::degraded(error) }
-    }
-}
-
-impl Station {
-    async fn health(&self) -> Health {
-        let embedder = match self.embedder() {
-            Ok(embedder) => embedder,
-            Err(reason) => return Health::unavailable(reason.clone()),
-        };
-        let health = tokio::time::timeout(PATIENCE, embedder.health()).await.unwrap_or_else(|_| {
-            let message = "the route doesn't say how it is";
-            Health::unavailable(Error::new(ErrorKind::Timeout, message).temporary())
-        });
-        if health.is_available() && self.is_open() {
-            let message = "the route failed too often and is left out until a call has found it well again";
-            return Health::unavailable(Error::new(ErrorKind::Unavailable, message).temporary());
-        }
-        health
     }
 }

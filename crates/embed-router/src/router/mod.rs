@@ -45,7 +45,7 @@ pub struct Router {
     stations: Vec<Station>,
     table: choose::Table,
     /// The route that [`Embedder::model`] describes.
-    default_model: ModelInfo,
+    default: usize,
     detector: Arc<dyn Detector>,
     allow_cross_space: bool,
     pins: PinBook,
@@ -64,8 +64,8 @@ struct Candidate {
 }
 
 impl Router {
-    /// The routes whose service wasn't there when the router was built. To be said once, at the start: nothing of it
-    /// changes later.
+    /// The routes whose service wasn't there when the router was built. To be said once, at the start; what has become
+    /// of them since, [`stats`](Self::stats) and [`health`](Embedder::health) tell.
     #[must_use]
     pub fn absences(&self) -> &[Absence] {
         &self.absences
@@ -134,7 +134,7 @@ impl Router {
     }
 
     fn response(&self, request: &EmbedRequest) -> ResponseBuilder {
-        EmbedResponse::builder(request.texts().len(), self.default_model.dimension())
+        EmbedResponse::builder(request.texts().len(), self.model().dimension())
     }
 
     /// Lets the candidate try what the old route answered.
@@ -149,9 +149,14 @@ impl Router {
 
 #[async_trait]
 impl Embedder for Router {
-    /// The model of the route for texts of no particular kind.
+    /// The model of the route for texts of no particular kind. While that route's service is looked for, it is what was
+    /// known of it beforehand.
     fn model(&self) -> &ModelInfo {
-        &self.default_model
+        match self.stations[self.default].model() {
+            Some(model) => model,
+            // A router has a default that has one.
+            None => unreachable!("the default route has no model"),
+        }
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
@@ -188,6 +193,10 @@ impl fmt::Display for Router {
             let comma = if index == 0 { "" } else { ", " };
             match &station.service {
                 Service::Here { stack, .. } => write!(f, "{comma}{} → {stack}", station.name)?,
+                Service::Late(late) => match late.connected() {
+                    Some(connected) => write!(f, "{comma}{} → {}", station.name, connected.stack)?,
+                    None => write!(f, "{comma}{} looked for", station.name)?,
+                },
                 Service::Absent(_) => write!(f, "{comma}{} absent", station.name)?,
             }
         }

@@ -149,14 +149,15 @@ impl Router {
             return stations;
         }
         let candidate = self.candidate.filter(|_| moved);
-        let in_use = self.table.iter().flat_map(|&station| match candidate {
-            // What was stored is found in the old space after a stop, so documents go there too.
-            Some(candidate) if candidate.from == station => {
-                let old = (role == Role::Document).then_some(candidate.from);
-                [Some(candidate.to), old]
-            }
-            _ => [Some(station), None],
-        });
+        let in_use =
+            self.table.iter().map(|&station| self.taken_over(station)).flat_map(|station| match candidate {
+                // What was stored is found in the old space after a stop, so documents go there too.
+                Some(candidate) if candidate.from == station => {
+                    let old = (role == Role::Document).then_some(candidate.from);
+                    [Some(candidate.to), old]
+                }
+                _ => [Some(station), None],
+            });
         for station in in_use.flatten() {
             let new = self.stations[station].space();
             let has = stations.iter().any(|&has| has == station || self.stations[has].space() == new);

@@ -39,9 +39,9 @@ impl Router {
     /// Asks the route, and for the rows that it failed at, one after the other, the routes that stand in for it.
     pub(crate) async fn serve(&self, job: Job<'_>) -> Result<Served> {
         let Job { station: chosen, request, choices } = job;
+        let (same_space, other_spaces) = self.neighbours(chosen, choices.is_some());
         let chosen = &self.stations[chosen];
-        let alone = chosen.same_space.is_empty() && (choices.is_none() || chosen.other_spaces.is_empty());
-        if alone {
+        if same_space.is_empty() && other_spaces.is_empty() {
             return chosen.ask(request).await.map(Served::Whole);
         }
         let first = chosen.ask(request.clone()).await;
@@ -56,11 +56,11 @@ impl Router {
             }
             Err(error) => return Err(error),
         };
-        for &index in &chosen.same_space {
+        for index in same_space {
             let lost = pieces.lost();
             self.stand_in(index, &request, lost, &mut pieces).await;
         }
-        for &index in chosen.other_spaces.iter().filter(|_| choices.is_some()) {
+        for index in other_spaces {
             let reads = &self.stations[index].reads;
             let may_leave = |row: &usize| {
                 let choice = choices.as_ref().map(|choices| choices[*row]);
@@ -76,6 +76,25 @@ impl Router {
             Some(error) if pieces.answers.is_empty() => Err(error),
             _ => Ok(Served::Pieces(pieces)),
         }
+    }
+
+    /// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave
+    /// theirs. A candidate stands in for nobody: it is on trial.
+    fn neighbours(&self, chosen: usize, may_leave: bool) -> (Vec<usize>, Vec<usize>) {
+        let candidate = self.candidate.map(|candidate| candidate.to);
+        let own = self.stations[chosen].space();
+        let others = self.stations.iter().enumerate();
+        let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
+        let (mut same, mut far) = (Vec::new(), Vec::new());
+        for (index, station) in others {
+            let space = station.space();
+            if space.is_some() && space == own {
+                same.push(index);
+            } else if space.is_some() && may_leave {
+                far.push(index);
+            }
+        }
+        (same, far)
     }
 
     /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route

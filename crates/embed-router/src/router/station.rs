@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use embed_core::{
-    BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Result, Space,
+    BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Space,
 };
 
 use crate::guard::{Guard, has, is_of_route, is_refusal, now};
@@ -23,11 +24,12 @@ pub(crate) struct Station {
     rules: Mutex<BTreeMap<&'static str, u64>>,
     /// Set if this is the old route or the candidate of a rollout.
     pub(crate) part: Option<(Part, Arc<Rollout>)>,
-    /// The other routes of its space, in the order to ask them.
-    pub(crate) same_space: Vec<usize>,
-    /// The routes of other spaces.
-    pub(crate) other_spaces: Vec<usize>,
+    /// Who takes what the policy sends here while the service isn't there.
+    pub(crate) stand_in: Option<usize>,
 }
+
+/// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a route is in a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,24 +63,80 @@ impl Station {
             counters: RouteCounters::default(),
             rules: Mutex::default(),
             part: None,
-            same_space: Vec::new(),
-            other_spaces: Vec::new(),
+            stand_in: None,
         }
     }
 
-    pub(crate) fn embedder(&self) -> Result<&Arc<dyn Embedder>, &Error> {
+    /// The service; an error while it isn't there.
+    fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         match &self.service {
             Service::Here { embedder, .. } => Ok(embedder),
-            Service::Absent(reason) => Err(reason),
+            Service::Late(late) => late.embedder(),
+            Service::Absent(reason) => Err(reason.clone()),
         }
     }
 
-    pub(crate) fn model(&self) -> Option<&ModelInfo> {
-        self.embedder().ok().map(|embedder| embedder.model())
+    fn present(&self) -> Option<&Arc<dyn Embedder>> {
+        match &self.service {
+            Service::Here { embedder, .. } => Some(embedder),
+            Service::Late(late) => late.connected().map(|connected| &connected.embedder),
+            Service::Absent(_) => None,
+        }
     }
 
+    /// Whether the service is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.present().is_some()
+    }
+
+    /// What can be held on to from the start; `None` if it will never be there.
+    pub(crate) fn shared(&self) -> Option<Arc<dyn Embedder>> {
+        match &self.service {
+            Service::Here { embedder, .. } => Some(Arc::clone(embedder)),
+            Service::Late(late) => Some(Arc::new(late.clone())),
+            Service::Absent(_) => None,
+        }
+    }
+
+    /// The model, or what is known of it beforehand.
+    pub(crate) fn model(&self) -> Option<&ModelInfo> {
+        match &self.service {
+            Service::Late(late) => Some(late.model()),
+            _ => self.present().map(|embedder| embedder.model()),
+        }
+    }
+
+    /// The space; `None` while the service isn't there.
     pub(crate) fn space(&self) -> Option<&Space> {
-        self.model().map(ModelInfo::space)
+        self.present().map(|embedder| embedder.model().space())
+    }
+
+    /// How the service is. One whose guard is open is tried by it.
+    pub(crate) async fn health(&self) -> Health {
+        let said = async {
+            let embedder = match &self.service {
+                Service::Here { embedder, .. } => embedder,
+                Service::Late(late) => match late.find().await {
+                    Ok(embedder) => embedder,
+                    Err(reason) => return Health::unavailable(reason),
+                },
+                Service::Absent(reason) => return Health::unavailable(reason.clone()),
+            };
+            match self.guards {
+                Guards::Here => self.guard.health(&Arc::new(Arc::clone(embedder))).await,
+                Guards::Behind => embedder.health().await,
+            }
+        };
+        let health = tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| {
+            let message = "the route doesn't say how it is";
+            Health::unavailable(Error::new(ErrorKind::Timeout, message).temporary())
+        });
+        // A guard further in that wasn't reached: when its pause is over, the route is ready for the call that tries it.
+        if health.is_available() && self.is_open() && !self.guard.lets_through() {
+            let message = "the route failed too often and is left out until it answers again";
+            return Health::unavailable(Error::new(ErrorKind::Unavailable, message).temporary());
+        }
+        health
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -106,7 +164,7 @@ impl Station {
     }
 
     async fn ask_guarded(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        let embedder = self.embedder().map_err(Clone::clone)?;
+        let embedder = self.embedder()?;
         let texts = request.texts().len();
         let answer = match self.guards {
             Guards::Here => self.guard.call(embedder, request).await,
@@ -139,10 +197,10 @@ impl Station {
     }
 
     pub(crate) fn stats(&self) -> RouteStats {
-        let breaker = match &self.service {
-            Service::Absent(_) => BreakerState::Absent,
-            Service::Here { .. } if self.is_open() => BreakerState::Open,
-            Service::Here { .. } => BreakerState::Closed,
+        let breaker = match () {
+            _ if !self.is_there() => BreakerState::Absent,
+            _ if self.is_open() => BreakerState::Open,
+            _ => BreakerState::Closed,
         };
         let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.counters.read(&self.name, self.space(), breaker, self.guard.openings(), rules)

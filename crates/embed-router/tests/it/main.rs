@@ -7,6 +7,8 @@ mod detect;
 mod failover;
 mod fusion;
 mod guard;
+mod heals;
+mod late;
 mod merge;
 mod plans;
 mod real;

@@ -251,6 +251,62 @@ async fn an_automatic_stop_reaches_the_file() {
     assert!(rig.router.rollout().unwrap().is_stopped());
 }
 
+/// While another process holds the lock, the stop isn't in the file; what the file says then lifts nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_is_not_written_yet_survives_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.json");
+    let limits = StopLimits::default().with_calls(2, 1).with_error_rate(0.0);
+    let rig = rig(rollout().with_percentage(100).with_state_file(&path).with_limits(limits));
+    rig.double("new").fail_calls(Some(down()));
+    let lock = std::fs::File::options().write(true).open(folder.path().join("rollout.json.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(route_in(&rig, "tenant").await, "old");
+    let handle = Arc::clone(rig.router.rollout().unwrap());
+    assert!(handle.is_stopped());
+    assert!(rig.router.stats().rollout.unwrap().unsaved.is_some(), "and that is said");
+    let reloading = Arc::clone(&handle);
+    let reload = tokio::task::spawn_blocking(move || reloading.reload());
+    // It has to wait for the lock, and so has the stop.
+    while !reload.is_finished() && RolloutFile::new(&path).read().unwrap().unwrap().stopped.is_none() {
+        assert!(handle.is_stopped());
+        assert!(!handle.includes("tenant"));
+        if lock.unlock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+    reload.await.unwrap().unwrap();
+    assert!(handle.is_stopped(), "the reload lifted the stop");
+    assert!(RolloutFile::new(&path).read().unwrap().unwrap().stopped.is_some());
+    assert_eq!(rig.router.stats().rollout.unwrap().unsaved, None);
+    // Who sets a percentage knows of the stop, and lifts it.
+    RolloutFile::new(&path).update(|state| state.set_percentage(100)).unwrap();
+    assert!(handle.reload().unwrap());
+    assert!(!handle.is_stopped());
+}
+
+/// A stop that can't be written at all holds here, and the file lifts it no more.
+#[tokio::test]
+async fn a_stop_that_can_not_be_written_survives_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.json");
+    let rig = rig(rollout().with_percentage(100).with_state_file(&path));
+    let handle = rig.router.rollout().unwrap();
+    // The lock can't be opened.
+    let lock = folder.path().join("rollout.json.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    handle.stop("the operator said so").unwrap_err();
+    for _ in 0..2 {
+        handle.reload().unwrap_err();
+        assert!(handle.is_stopped());
+    }
+    std::fs::remove_dir(&lock).unwrap();
+    handle.reload().unwrap();
+    assert!(handle.is_stopped());
+    assert!(RolloutFile::new(&path).read().unwrap().unwrap().stopped.is_some());
+}
+
 #[test]
 fn files_that_are_not_of_this_rollout_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -303,7 +359,7 @@ async fn a_router_that_follows_sees_what_the_command_sets() {
     let path = folder.path().join("rollout.json");
     let rig = rig(rollout().with_state_file(&path));
     let handle = Arc::clone(rig.router.rollout().unwrap());
-    let following = tokio::spawn(Arc::clone(&handle).follow(Duration::from_secs(1)));
+    let following = tokio::spawn(Arc::clone(&handle).follow(Duration::from_secs(1), |_| ()));
     RolloutFile::new(&path).update(|state| state.set_percentage(100)).unwrap();
     while !handle.includes("tenant") {
         tokio::time::sleep(Duration::from_secs(1)).await;

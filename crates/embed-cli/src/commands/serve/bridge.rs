@@ -1,10 +1,11 @@
 //! From what the pieces of the stack say of themselves to what the gateway shows: routes and plans, state, metrics.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use embed_cache::{CacheStats, TierReport};
+use embed_cache::{Cache, CacheStats, TierReport};
 use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
 use embed_gateway::{
     CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
@@ -20,8 +21,12 @@ use tokio::time;
 
 use super::stack::ServedStack;
 
-/// How often tiers and services are asked how they are; a scrape or a look in between sees the last answer.
+/// How often services are asked how they are. It is also what tries again those that are left out because they failed, so
+/// that an outage ends without any caller.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How often tiers are asked what they hold, which costs a Redis that many share three commands.
+const LOOK_AT_TIERS: Duration = Duration::from_secs(30);
 
 /// Says where texts go.
 #[derive(Debug)]
@@ -90,20 +95,26 @@ impl ObservedRequest for Observed {
 /// Looks at the stack again and again, so that nobody who asks has to wait.
 pub(super) struct Watch {
     stack: Arc<ServedStack>,
-    seen: Arc<Mutex<CacheStats>>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
     pub(super) fn start(stack: &Arc<ServedStack>) -> Self {
-        let seen = Arc::<Mutex<CacheStats>>::default();
-        let task = tokio::spawn(look(Arc::clone(stack), Arc::clone(&seen)));
-        Self { stack: Arc::clone(stack), seen, task }
+        let mut tasks = vec![tokio::spawn(look(Arc::clone(stack)))];
+        if let Some(cache) = stack.cache.clone() {
+            tasks.push(tokio::spawn(look_at_tiers(cache)));
+        }
+        if let Some(rollout) = stack.router.rollout() {
+            let trouble =
+                |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
+            tasks.push(tokio::spawn(Arc::clone(rollout).follow(LOOK, trouble)));
+        }
+        Self { stack: Arc::clone(stack), tasks }
     }
 
     /// The state of routes and tiers.
     pub(super) fn status(&self) -> impl Fn() -> StackStatus + Send + Sync + 'static {
-        let (stack, seen) = (Arc::clone(&self.stack), Arc::clone(&self.seen));
+        let stack = Arc::clone(&self.stack);
         move || {
             let routes = stack.router.stats().routes;
             let routes = routes.iter().map(|route| {
@@ -116,15 +127,22 @@ impl Watch {
                     RouteStatus::new(&*route.name, space.split('/').next().unwrap_or_default(), space, state);
                 match route.breaker {
                     embed_router::BreakerState::Absent => {
-                        status.with_reason("it wasn't there when the gateway began")
+                        status.with_reason("it hasn't been there since the gateway began, and is looked for")
                     }
-                    embed_router::BreakerState::Open => status.with_reason("its last calls failed"),
+                    embed_router::BreakerState::Open => {
+                        status.with_reason("its last calls failed; it is tried every few seconds")
+                    }
                     _ => status,
                 }
             });
-            let tiers = lock(&seen);
-            let caches = tiers.tiers.iter().map(|tier| {
-                let state = if tier.is_open { "unavailable" } else { "ready" };
+            let tiers = stack.cache.as_ref().map(Cache::counted).unwrap_or_default().tiers;
+            let caches = tiers.iter().map(|tier| {
+                let fails = tier.read_fault.is_some() || tier.write_fault.is_some();
+                let state = match (tier.is_open, fails) {
+                    (true, _) => "unavailable",
+                    (false, true) => "degraded",
+                    (false, false) => "ready",
+                };
                 let status =
                     CacheStatus::new(tier.name, state).with_counts(tier.hits, tier.misses.values().sum());
                 let bytes = tier.holds.and_then(|holds| holds.bytes);
@@ -136,9 +154,9 @@ impl Watch {
 
     /// The metrics, as Prometheus reads them.
     pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let (stack, seen) = (Arc::clone(&self.stack), Arc::clone(&self.seen));
+        let stack = Arc::clone(&self.stack);
         move || {
-            let cache = lock(&seen).clone();
+            let cache = stack.cache.as_ref().map(Cache::counted).unwrap_or_default();
             observe(&stack, &cache);
             stack.metrics.render()
         }
@@ -147,29 +165,46 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-fn lock(seen: &Mutex<CacheStats>) -> std::sync::MutexGuard<'_, CacheStats> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+async fn look(stack: Arc<ServedStack>) {
+    let mut ticks = time::interval(LOOK);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut told = BTreeMap::new();
+    loop {
+        ticks.tick().await;
+        // The health of a back end is recorded by the meter around it when it is asked.
+        stack.router.health().await;
+        if let Some(cache) = &stack.cache {
+            tell_faults(&cache.counted(), &mut told);
+        }
+    }
 }
 
-async fn look(stack: Arc<ServedStack>, seen: Arc<Mutex<CacheStats>>) {
-    let mut ticks = time::interval(LOOK);
+async fn look_at_tiers(cache: Cache) {
+    let mut ticks = time::interval(LOOK_AT_TIERS);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(cache) = &stack.cache {
-            let stats = cache.stats().await;
-            *lock(&seen) = stats;
-        }
-        // The health of a back end is recorded by the meter around it when it is asked.
-        stack.router.health().await;
-        if let Some(rollout) = stack.router.rollout()
-            && let Err(error) = rollout.reload()
-        {
-            tracing::warn!(%error, "the state of the rollout can't be read");
+        cache.stats().await;
+    }
+}
+
+/// Says once why a tier fails, and once that it doesn't any more.
+fn tell_faults(cache: &CacheStats, told: &mut BTreeMap<&'static str, String>) {
+    for tier in &cache.tiers {
+        let fault = tier.read_fault.as_ref().or(tier.write_fault.as_ref());
+        match fault {
+            Some(fault) if told.get(tier.name) != Some(fault) => {
+                tracing::warn!(tier = tier.name, reason = %fault, "a tier of the cache fails");
+                told.insert(tier.name, fault.clone());
+            }
+            None if told.remove(tier.name).is_some() => {
+                tracing::info!(tier = tier.name, "a tier of the cache works again");
+            }
+            _ => {}
         }
     }
 }
@@ -191,12 +226,7 @@ fn observe(stack: &ServedStack, cache: &CacheStats) {
     }
     if let Some(e5) = &stack.e5 {
         let stats = e5.stats();
-        metrics.observe_e5(&E5Figures {
-            threads: stack.e5_threads,
-            prefixed_texts: stats.prefixed_texts,
-            tokens: stats.tokens,
-            padding: 0,
-        });
+        metrics.observe_e5(&E5Figures { threads: stack.e5_threads, prefixed_texts: stats.prefixed_texts });
     }
 }
 
@@ -280,7 +310,7 @@ fn breakers<'a>(router: &'a RouterStats, cache: &'a CacheStats) -> Vec<BreakerFi
     let tiers = cache.tiers.iter().map(|tier| BreakerFigures {
         part: tier.name,
         state: if tier.is_open { BreakerState::Open } else { BreakerState::Closed },
-        openings: 0,
+        openings: tier.openings,
     });
     routes.chain(tiers).collect()
 }
