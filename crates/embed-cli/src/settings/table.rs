@@ -278,9 +278,29 @@ pub(crate) static TABLE: &[Setting] = &[
     )
     .flag("listen", "ADDRESS"),
     Setting::new(
+        "gateway.admin_listen",
+        "TMWS_GATEWAY_ADMIN_LISTEN",
+        "A second address at which /healthz, /readyz, /metrics and /status are served, with connections of its own: \
+         whoever fills the other one doesn't keep probes out. It has no TLS and asks for no key, so strangers must not \
+         reach it.",
+        Kind::Text {
+            what: "an address and a port such as 127.0.0.1:9090",
+            set: |settings, address| {
+                let what = "must be an address and a port such as 127.0.0.1:9090";
+                let address = address.parse().map_err(|_| Error::new(ErrorKind::Config, what))?;
+                settings.gateway.admin_listen = Some(address);
+                Ok(())
+            },
+            get: |settings| settings.gateway.admin_listen.map(|address| address.to_string()),
+        },
+    )
+    .flag("admin-listen", "ADDRESS")
+    .example("\"127.0.0.1:9090\""),
+    Setting::new(
         "gateway.api_keys",
         "TMWS_GATEWAY_API_KEYS",
-        "Keys that let callers in, separated by commas. Without any, everybody may call, and only from this machine.",
+        "Keys that let callers in: a list in the file, separated by commas in the variable, where a key can't have one. \
+         Without any, everybody may call, and only from this machine.",
         Kind::Texts {
             what: "a key, or a list of them",
             set: |settings, keys| {
@@ -297,7 +317,8 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting::new(
         "gateway.api_key_file",
         "TMWS_GATEWAY_API_KEY_FILE",
-        "A file with further keys, one a line.",
+        "A file with further keys, one a line. Empty lines and lines that begin with # are none; a comment behind a \
+         key names it in the log.",
         Kind::Path {
             set: |settings, path| settings.gateway.api_key_file = Some(path),
             get: |settings| settings.gateway.api_key_file.as_ref(),
@@ -316,12 +337,14 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting::new(
         "gateway.cors_origins",
         "TMWS_GATEWAY_CORS_ORIGINS",
-        "Origins of web pages that may call, or *.",
+        "Origins of web pages that may call, with a * for what varies (http://localhost:*, https://*.example.org), or \
+         * alone. Where no key is asked for, pages of this machine may call as well, and others are refused.",
         Kind::Texts {
             what: "an origin such as https://app.example.org, or a list of them",
             set: |settings, origins| {
-                settings.gateway.config.cors_origins = origins.iter().map(|&origin| origin.to_owned()).collect();
-                Ok(())
+                let config = &mut settings.gateway.config;
+                config.cors_origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+                config.check_origins()
             },
             get: |settings| settings.gateway.config.cors_origins.clone(),
         },
@@ -386,6 +409,53 @@ pub(crate) static TABLE: &[Setting] = &[
                 limits.held_bytes = limits.held_bytes.max(limits.body_bytes);
             },
             get: |settings| Some(settings.gateway.config.limits.body_bytes as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.connections",
+        "TMWS_GATEWAY_CONNECTIONS",
+        "Connections at once; further ones wait.",
+        Kind::Count {
+            most: 1 << 20,
+            set: |settings, count| settings.gateway.config.limits.connections = count as usize,
+            get: |settings| Some(settings.gateway.config.limits.connections as u64),
+        },
+    ),
+    Setting::new(
+        "gateway.connections_per_address",
+        "TMWS_GATEWAY_CONNECTIONS_PER_ADDRESS",
+        "Connections of one address at once (of IPv6, of one /64), this machine's own included; further ones get a \
+         503. Without it, a quarter of all, and 64 at least. A proxy in front is one address: let it have as many as \
+         it opens.",
+        Kind::Count {
+            most: 1 << 20,
+            set: |settings, count| {
+                settings.gateway.config.limits.connections_per_address = Some(count as usize);
+            },
+            get: |settings| settings.gateway.config.limits.connections_per_address.map(|count| count as u64),
+        },
+    )
+    .example("512"),
+    Setting::new(
+        "gateway.header_timeout",
+        "TMWS_GATEWAY_HEADER_TIMEOUT",
+        "Seconds that the head of a request may take from its first byte, or from the start of the connection for the \
+         first one.",
+        Kind::Seconds {
+            least: 0.001,
+            set: |settings, timeout| settings.gateway.config.limits.header_timeout = timeout,
+            get: |settings| Some(settings.gateway.config.limits.header_timeout),
+        },
+    ),
+    Setting::new(
+        "gateway.idle_timeout",
+        "TMWS_GATEWAY_IDLE_TIMEOUT",
+        "Seconds that a connection may be idle between two requests. It must be more than proxies and balancers in \
+         front keep theirs for, which is 60 mostly.",
+        Kind::Seconds {
+            least: 0.001,
+            set: |settings, timeout| settings.gateway.config.limits.idle_timeout = timeout,
+            get: |settings| Some(settings.gateway.config.limits.idle_timeout),
         },
     ),
     Setting::new(

@@ -9,6 +9,7 @@ mod client;
 mod contract;
 mod double;
 mod fuzz;
+mod hosts;
 mod limits;
 mod logs;
 mod ollama;

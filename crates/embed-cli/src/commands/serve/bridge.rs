@@ -1,22 +1,23 @@
 //! From what the pieces of the stack say of themselves to what the gateway shows: routes and plans, state, metrics.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use embed_cache::{CacheStats, TierReport};
 use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
 use embed_gateway::{
-    CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
-    StackStatus,
+    CacheStatus, Coverage, Explainer, Explanation, GatewayWatch, ObservedRequest, Observer, Plan, Planner,
+    RouteStatus, StackStatus,
 };
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayMetrics, GatewayRequest, OllamaFigures,
-    RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, GatewayRequest,
+    OllamaFigures, RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
 use tokio::task::JoinHandle;
 use tokio::time;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::stack::ServedStack;
 
@@ -77,6 +78,15 @@ impl Observer for Observes {
     fn wait(&self) -> Box<dyn Any + Send> {
         Box::new(self.0.wait())
     }
+
+    fn refused(&self, limit: &'static str) {
+        self.0.refused(limit);
+    }
+
+    #[cfg(feature = "otlp")]
+    fn continue_trace(&self, span: &tracing::Span, traceparent: &str) {
+        super::traces::continue_from(span, traceparent);
+    }
 }
 
 struct Observed(GatewayRequest);
@@ -91,14 +101,22 @@ impl ObservedRequest for Observed {
 pub(super) struct Watch {
     stack: Arc<ServedStack>,
     seen: Arc<Mutex<CacheStats>>,
+    gateway: Arc<OnceLock<GatewayWatch>>,
+    dropped: ErrorCounter,
     task: JoinHandle<()>,
 }
 
 impl Watch {
-    pub(super) fn start(stack: &Arc<ServedStack>) -> Self {
+    /// `dropped` counts the lines of the log that nobody read.
+    pub(super) fn start(stack: &Arc<ServedStack>, dropped: ErrorCounter) -> Self {
         let seen = Arc::<Mutex<CacheStats>>::default();
         let task = tokio::spawn(look(Arc::clone(stack), Arc::clone(&seen)));
-        Self { stack: Arc::clone(stack), seen, task }
+        Self { stack: Arc::clone(stack), seen, gateway: Arc::default(), dropped, task }
+    }
+
+    /// Shows this gateway in the metrics, too.
+    pub(super) fn follow(&self, gateway: GatewayWatch) {
+        let _ = self.gateway.set(gateway);
     }
 
     /// The state of routes and tiers.
@@ -137,9 +155,18 @@ impl Watch {
     /// The metrics, as Prometheus reads them.
     pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let (stack, seen) = (Arc::clone(&self.stack), Arc::clone(&self.seen));
+        let (gateway, dropped) = (Arc::clone(&self.gateway), self.dropped.clone());
         move || {
             let cache = lock(&seen).clone();
             observe(&stack, &cache);
+            stack.metrics.observe_process();
+            let stats = gateway.get().map(GatewayWatch::stats);
+            stack.metrics.observe_gateway(&GatewayFigures {
+                connections: stats.map_or(0, |stats| stats.connections as u64),
+                connection_limit: stats.map_or(0, |stats| stats.connection_limit as u64),
+                draining: stats.is_some_and(|stats| stats.draining),
+                dropped_lines: dropped.dropped_lines() as u64,
+            });
             stack.metrics.render()
         }
     }
