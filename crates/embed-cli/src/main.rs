@@ -5,6 +5,8 @@ mod commands;
 mod exit;
 mod input;
 mod meter;
+#[cfg(test)]
+mod named;
 mod output;
 mod pipeline;
 mod progress;

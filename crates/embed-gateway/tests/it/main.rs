@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod contract;
 mod double;
+mod ends;
 mod fuzz;
 mod hosts;
 mod limits;
