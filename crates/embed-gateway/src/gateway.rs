@@ -12,6 +12,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Router, http::header};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::auth::ApiKey;
@@ -118,10 +119,9 @@ impl Gateway {
     /// As [`into_router`](Self::into_router).
     pub fn start(self) -> Result<(Router, GatewayWatch)> {
         let state = Arc::new(State::new(self.stack, self.config, self.extensions)?);
-        let router = with_front(table(), &state)
-            .layer(cors(&state))
-            .layer(middleware::from_fn_with_state(Arc::clone(&state), strange_preflight));
-        Ok((router.with_state(Arc::clone(&state)), GatewayWatch(state)))
+        let plain = with_front(table(), &state).with_state(Arc::clone(&state));
+        let pages = Pages { router: plain.clone().layer(cors(&state)), state: Arc::clone(&state) };
+        Ok((plain.layer(middleware::from_fn_with_state(pages, of_pages)), GatewayWatch(state)))
     }
 
     /// The gateway with its listener, ready to run. Everything about its settings that can fail is tried here.
@@ -285,17 +285,32 @@ fn cors(state: &Arc<State>) -> CorsLayer {
     }))
 }
 
-/// Refuses pages that ask for leave and don't get it, where Ollama refuses them.
-async fn strange_preflight(
-    axum::extract::State(state): axum::extract::State<Arc<State>>,
+/// The way of requests that web pages make.
+#[derive(Debug, Clone)]
+struct Pages {
+    /// Gives leave.
+    router: Router,
+    state: Arc<State>,
+}
+
+/// Refuses pages that ask for leave and don't get it, where Ollama refuses them. Other clients hear nothing of origins
+/// as long as none is listed.
+async fn of_pages(
+    axum::extract::State(Pages { router, state }): axum::extract::State<Pages>,
     request: Request,
     next: Next,
 ) -> Response {
+    if !request.headers().contains_key(header::ORIGIN) && state.config.cors_origins.is_empty() {
+        return next.run(request).await;
+    }
     if is_strange_preflight(&state, &request) {
         state.refused("origin");
         return StatusCode::FORBIDDEN.into_response();
     }
-    next.run(request).await
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
 fn is_strange_preflight(state: &State, request: &Request) -> bool {

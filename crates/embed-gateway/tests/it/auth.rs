@@ -143,3 +143,15 @@ async fn keys_are_exchanged_while_the_gateway_runs() {
         assert_eq!((status("old").await, status("new").await), (401, 200));
     }
 }
+
+/// Who isn't a page hears nothing of origins.
+#[tokio::test]
+async fn other_clients_are_answered_as_ever() {
+    for path in ["/api/version", "/v1/models"] {
+        let reply = send(&router(), Request::get(path).body(Body::empty()).unwrap()).await.expect(200);
+        assert!(reply.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{path}");
+        assert_eq!(reply.header("vary"), None, "{path}");
+    }
+    let request = Request::options("/v1/embeddings").body(Body::empty()).unwrap();
+    send(&router(), request).await.expect(405);
+}
