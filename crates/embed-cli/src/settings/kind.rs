@@ -86,7 +86,11 @@ impl Kind {
             (_, Given::Text(text)) => text.as_str(),
             (Self::Texts { set, .. }, Given::List(texts)) => {
                 let texts: Vec<_> = texts.iter().map(|text| text.trim()).collect();
-                return if texts.contains(&"") { Err(refuse()) } else { set(settings, &texts) };
+                return if texts.is_empty() || texts.contains(&"") {
+                    Err(refuse())
+                } else {
+                    set(settings, &texts)
+                };
             }
             (_, Given::List(_)) => return Err(refuse()),
         };

@@ -328,7 +328,7 @@ fn the_example_and_what_is_shown_as_toml_are_files_of_settings() {
 #[test]
 fn a_list_of_a_file_is_a_list() {
     let setup = Setup::new();
-    let keys = |shown: &Value| shown["gateway.api_keys"]["value"].as_array().map(Vec::len);
+    let keys = |shown: &Value| shown["settings"]["gateway.api_keys"]["value"].as_array().map(Vec::len);
     for (text, count) in [
         (r#"["correct,horse-battery"]"#, 1),
         (r#"["a", "b,c"]"#, 2),
@@ -339,7 +339,7 @@ fn a_list_of_a_file_is_a_list() {
         assert_eq!(keys(&setup.shown(&[], &[])), Some(count), "{text}");
     }
     assert_eq!(keys(&setup.shown(&[("TMWS_GATEWAY_API_KEYS", "a, b")], &[])), Some(2));
-    for bad in ["[\"\"]", "[\"a\", \"\"]", "[1]"] {
+    for bad in ["[]", "[\"\"]", "[\"a\", \"\"]", "[1]"] {
         setup.file("embed/embed.toml", &format!("[gateway]\napi_keys = {bad}\n"));
         assert!(setup.refused(&[], &["config", "show"]).contains("gateway.api_keys"), "{bad}");
     }
