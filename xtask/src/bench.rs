@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use self::targets::{Built, RIVALS, Selection};
-use crate::setup::{self, Precision, Vars, seconds};
+use crate::needs::{self, Found};
+use crate::setup::{self, Build, Precision, Vars, seconds};
 use crate::shell::Cmd;
 use crate::test;
 use crate::workspace::Workspace;
@@ -101,7 +102,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
         selection.names().for_each(|name| println!("{name}"));
         return Ok(());
     }
-    let embed = setup::run(workspace, Precision::All, &[])?;
+    let embed = setup::run(workspace, Build::Release, Precision::All, &[])?;
     let built = selection.build(workspace, &options.profile)?;
     let report = targets::build_binary(workspace, REPORT, &options.profile)?;
 
@@ -111,7 +112,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     fs::write(&figures, "").with_context(|| format!("cannot empty {}", workspace.shown(&figures)))?;
     let criterion = workspace.target.join("criterion");
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
-    let mut vars: Vec<(&str, OsString)> = test::ollama_rig(&workspace.root).into_iter().collect();
+    let mut vars: Vec<(&str, OsString)> = needs::ollama_rig(&workspace.root).into_iter().collect();
     vars.push(("EMBED_BENCH_OUT", figures.clone().into()));
     vars.push(("CRITERION_HOME", criterion.clone().into()));
     if let Some(rivals) = built.iter().find(|target| target.part.is_some()) {
@@ -238,7 +239,7 @@ pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usi
         .args(["test", "--workspace", "--bench=*"])
         .args(targets::FEATURES)
         .envs(vars.iter().map(|(name, value)| (name, value)))
-        .envs(test::variables(&workspace.root))
+        .envs(test::variables(&workspace.root, &Found::look(&workspace.root, true)))
         .run()?;
     Ok(count)
 }

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use serde_yaml_ng::Value;
 
 use crate::setup;
-use crate::shell::{Cmd, is_on};
+use crate::shell::{Cmd, is_on, on_the_path};
 use crate::workspace::Workspace;
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
@@ -94,11 +94,6 @@ fn checkers(workspace: &Workspace) -> Result<Vec<&'static str>> {
         Cmd::new("systemd-analyze", root).args(security).args([&file]).announced().read()?;
     }
     Ok(skipped)
-}
-
-fn on_the_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Our own rules. Gives back what breaks them.

@@ -2,10 +2,11 @@
 //!
 //! Where the data folder is and what is in it is the business of `embed models pull` alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
@@ -42,30 +43,83 @@ const TEXTS: &[&str] = &[
     "Rust の async runtime は tokio を使います",
 ];
 
-/// Builds the binary, fetches what it needs, and says in one line what it did. Gives back the binary.
-pub(crate) fn run(workspace: &Workspace, precision: Precision, vars: &Vars<'_>) -> Result<PathBuf> {
+/// The program that embeds before `embed` is there.
+const FIRST: &str = "embed-first";
+
+/// How cargo builds `embed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Soon: the profile of the tests, which share what is compiled for it.
+    Quick,
+    /// As it is shipped and measured.
+    Release,
+}
+
+impl Build {
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Quick => "dev",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Builds the binary, fetches what it needs, and says what it does. Gives back the binary.
+pub(crate) fn run(
+    workspace: &Workspace,
+    build: Build,
+    precision: Precision,
+    vars: &Vars<'_>,
+) -> Result<PathBuf> {
     let start = Instant::now();
-    let binary = build(workspace)?;
-    let built = start.elapsed();
-    Cmd::new(&binary, &workspace.root)
-        .args(["models", "pull", "--precision", precision.as_str()])
-        .envs(vars.iter().map(|(name, value)| (name, value)))
-        .run()?;
-    let pulled = start.elapsed() - built;
-    println!(
-        "setup: built {} in {}, runtime and model ({}) in place after {}",
-        workspace.shown(&binary),
-        seconds(built),
-        precision.as_str(),
-        seconds(pulled)
-    );
+    println!("setup: compiling `embed`, profile {}", build.profile());
+    let binary = executable(&cargo_build(workspace, build, &["embed"], &[]).read()?, "embed");
+    let binary = binary.context("cargo built no executable `embed`")?;
+    println!("setup: compiled {} in {}", workspace.shown(&binary), seconds(start.elapsed()));
+    pull(workspace, &binary, precision, vars)?;
+    println!("setup: runtime and model ({}) in place after {}", precision.as_str(), seconds(start.elapsed()));
     Ok(binary)
 }
 
-/// Setup, then the main job on a handful of texts. What is printed about them is the output of `embed`.
+/// What is there already is verified and left alone.
+fn pull(workspace: &Workspace, binary: &Path, precision: Precision, vars: &Vars<'_>) -> Result<()> {
+    Cmd::new(binary, &workspace.root)
+        .args(["models", "pull", "--precision", precision.as_str()])
+        .envs(vars.iter().map(|(name, value)| (name, value)))
+        .run()
+}
+
+/// From nothing to vectors. Half of what `embed` is made of is enough to fetch the model and embed a text, so that half
+/// is compiled first, and does so while the rest is compiled. Then `embed` shows what it can.
 pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     let start = Instant::now();
-    let binary = run(workspace, Precision::Int8, vars)?;
+    println!("quickstart: 1 of 3, compiling what embeds a text (a minute or two on two cores)");
+    let first = executable(&cargo_build(workspace, Build::Quick, &[FIRST], &[]).read()?, FIRST);
+    let first = first.with_context(|| format!("cargo built no executable `{FIRST}`"))?;
+    let after = seconds(start.elapsed());
+    println!(
+        "quickstart: 2 of 3, after {after}: fetching the model and embedding; beside it, compiling the rest"
+    );
+    let first = Cmd::new(&first, &workspace.root)
+        .args(TEXTS)
+        .quietly()
+        .envs(vars.iter().map(|(name, value)| (name, value)))
+        .start()?;
+    let (embedded, binary) = thread::scope(|scope| {
+        let embedded = scope.spawn(move || {
+            let ended = first.wait_with_output();
+            if ended.is_ok_and(|output| output.status.success()) {
+                println!("quickstart: first vectors after {}", seconds(start.elapsed()));
+            }
+        });
+        let binary = cargo_build(workspace, Build::Quick, &[FIRST, "embed"], &[]).read();
+        (embedded.join(), binary)
+    });
+    embedded.map_err(|_| anyhow!("the thread that waits for `{FIRST}` died"))?;
+    let binary = executable(&binary?, "embed").context("cargo built no executable `embed`")?;
+    println!("quickstart: 3 of 3, after {}: the command `embed` is compiled", seconds(start.elapsed()));
+    // What couldn't be fetched is tried again here, and the reason is said.
+    pull(workspace, &binary, Precision::Int8, vars)?;
     for command in [&["encode", "--format", "table"][..], &["compare"]] {
         println!();
         Cmd::new(&binary, &workspace.root)
@@ -75,6 +129,7 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
             .run()?;
     }
     println!("\nquickstart: done in {}; next: {} --help", seconds(start.elapsed()), workspace.shown(&binary));
+    println!("`cargo build --release --package embed-cli` builds it as it is shipped and measured");
     Ok(())
 }
 
@@ -85,21 +140,27 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
 
 /// The same with variables for the compiler.
 pub(crate) fn build_with(workspace: &Workspace, vars: &Vars<'_>) -> Result<PathBuf> {
-    let messages = Cmd::cargo(&workspace.root)
-        .args(["build", "--release", "--package=embed-cli", "--bin=embed"])
+    let messages = cargo_build(workspace, Build::Release, &["embed"], vars).read()?;
+    executable(&messages, "embed").context("cargo built no executable `embed`")
+}
+
+/// Both packages are named whatever is built: by them cargo chooses the features of the dependencies, and what is compiled
+/// for one program serves the other.
+fn cargo_build(workspace: &Workspace, build: Build, programs: &[&str], vars: &Vars<'_>) -> Cmd {
+    Cmd::cargo(&workspace.root)
+        .args(["build", "--profile", build.profile(), "--package=embed-cli", "--package=embed-assets"])
+        .args(programs.iter().map(|program| format!("--bin={program}")))
         .args(["--message-format=json-render-diagnostics"])
         .envs(vars.iter().map(|(name, value)| (name, value)))
         .announced()
-        .read()?;
-    executable(&messages).context("cargo built no executable `embed`")
 }
 
-/// The executable `embed` in cargo's messages: a target folder or triple set by the user is in there.
-fn executable(messages: &str) -> Option<PathBuf> {
+/// The executable of that name in cargo's messages: a target folder or triple set by the user is in there.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "embed")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
@@ -122,11 +183,11 @@ mod tests {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"name":"embed_core"},"executable":null}"#,
             "\nnot json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"embed"},"executable":"/t/release/embed"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"embed"},"executable":"/t/debug/embed"}"#,
             "\n{\"reason\":\"build-finished\",\"success\":true}\n",
         );
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/embed")));
-        assert_eq!(executable("{}"), None);
+        assert_eq!(executable(messages, "embed"), Some(PathBuf::from("/t/debug/embed")));
+        assert_eq!(executable(messages, FIRST), None);
     }
 
     #[test]

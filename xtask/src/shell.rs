@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -21,6 +21,8 @@ impl Cmd {
         let program = program.as_ref();
         let mut command = Command::new(program);
         command.current_dir(folder);
+        // A PATH that can't be put together stays as it is.
+        command.envs(std::env::join_paths(folders()).ok().map(|path| ("PATH", path)));
         // The full path of a program that we built is noise to whoever reads along.
         let shown = Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned();
         Self { command, shown }
@@ -96,6 +98,12 @@ impl Cmd {
         String::from_utf8(output.stdout).with_context(|| format!("`{}` wrote no UTF-8", self.shown))
     }
 
+    /// Starts it beside what we do.
+    pub(crate) fn start(mut self) -> Result<Child> {
+        self.show();
+        self.command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{}`", self.shown))
+    }
+
     /// Runs it, shows its standard output as it comes, and hands every line to `see`.
     pub(crate) fn run_watched(mut self, see: impl FnMut(&str)) -> Result<()> {
         self.show();
@@ -164,6 +172,19 @@ fn check(status: ExitStatus, shown: &str) -> Result<()> {
 /// Whether a variable is set to something that means yes.
 pub(crate) fn is_on(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no"))
+}
+
+/// Whether a program is on the PATH of what we start.
+pub(crate) fn on_the_path(program: &str) -> bool {
+    folders().any(|folder| folder.join(program).is_file())
+}
+
+/// The folders of the PATH, and before them the one into which `.ci/run` puts tools from PyPI.
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ci-tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    tools.is_dir().then_some(tools).into_iter().chain(path)
 }
 
 #[cfg(test)]

@@ -1,43 +1,72 @@
-//! `test`: the models first, then every test of the workspace, with nothing left to skip.
+//! `test`: what the tests need first, then every test of the workspace, and one summary of all of it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::setup::{self, Precision, Vars};
-use crate::shell::Cmd;
+use crate::needs::{self, Found, Need};
+use crate::setup::{self, Build, Precision, Vars};
+use crate::shell::{Cmd, is_on};
 use crate::workspace::Workspace;
 
-/// How many tests ran, added up over all test binaries.
+/// How many tests ran, added up over all test programs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
-    pub(crate) ignored: usize,
+    /// Left out, as a whole or in part.
+    pub(crate) skipped: usize,
 }
 
-/// `cargo xtask test`.
-pub(crate) fn run(workspace: &Workspace, filters: &[String], cargo_args: &[String]) -> Result<()> {
-    setup::run(workspace, Precision::All, &[])?;
-    command(workspace, filters, cargo_args, &[]).run()
-}
+/// `cargo xtask test`, and the step of CI: every test program runs, whatever the ones before it did. Gives back how many
+/// tests there were, and whether all is well with them.
+pub(crate) fn run(
+    workspace: &Workspace,
+    filters: &[String],
+    cargo_args: &[String],
+    vars: &Vars<'_>,
+) -> Result<(Counts, Result<()>)> {
+    let models = setup::run(workspace, Build::Quick, Precision::All, vars);
+    // Where nothing can be fetched, the tests that need no model still say something.
+    if let Err(error) = &models {
+        if is_on("CI") {
+            bail!("the models are not there: {error:#}");
+        }
+        println!("\nthe models are not there, and their tests are left out: {error:#}");
+    }
+    let found = Found::look(&workspace.root, models.is_ok());
+    found.print();
 
-/// The same for CI: every test binary runs, whatever the ones before it did, and all of them are
-/// counted, since a green run of no test is no success.
-pub(crate) fn run_counted(workspace: &Workspace, vars: &Vars<'_>, counts: &mut Counts) -> Result<()> {
-    setup::run(workspace, Precision::All, vars)?;
-    let all = ["--no-fail-fast".to_owned()];
-    command(workspace, &[], &all, vars).run_watched(|line| counts.add(line))?;
-    ensure!(counts.passed > 0, "no test ran");
-    Ok(())
-}
-
-fn command(workspace: &Workspace, filters: &[String], cargo_args: &[String], vars: &Vars<'_>) -> Cmd {
-    Cmd::cargo(&workspace.root)
+    let notes = workspace.target.join("tests-left-out");
+    fs::write(&notes, "").with_context(|| format!("cannot write {}", workspace.shown(&notes)))?;
+    let mut seen = Seen::default();
+    let ended = Cmd::cargo(&workspace.root)
         .args(arguments(filters, cargo_args))
         .envs(vars.iter().map(|(name, value)| (name, value)))
-        .envs(variables(&workspace.root))
+        .envs(variables(&workspace.root, &found))
+        .envs([("EMBED_LEFT_OUT", &notes)])
+        .run_watched(|line| seen.add(line));
+    let notes = fs::read_to_string(&notes).context("cannot read which tests were left out")?;
+    let (counts, lines) = summary(&seen, &notes);
+    for line in lines {
+        println!("{line}");
+    }
+    println!("\n{counts}");
+    let all_is_well = match ended {
+        _ if counts.failed > 0 => Err(anyhow!("{} tests failed; their names are above", counts.failed)),
+        Err(error) => {
+            Err(error.context("the code doesn't compile, or a test program ended in the middle of its tests"))
+        }
+        // A green run of no test is no success.
+        Ok(()) if filters.is_empty() && cargo_args.is_empty() && counts.passed == 0 => {
+            Err(anyhow!("no test ran"))
+        }
+        Ok(()) => Ok(()),
+    };
+    Ok((counts, all_is_well))
 }
 
 /// What `cargo` is called with.
@@ -48,13 +77,13 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     };
     let picks =
         |arg: &String| arg.starts_with("-p") || arg.starts_with("--package") || arg == "--manifest-path";
-    let mut args = vec!["test".to_owned()];
+    let mut args = vec!["test".to_owned(), "--no-fail-fast".to_owned()];
     if !ours.iter().any(picks) {
         args.push("--workspace".to_owned());
     }
-    args.extend_from_slice(ours);
+    args.extend(ours.iter().filter(|arg| *arg != "--no-fail-fast").cloned());
     if !filters.is_empty() || !theirs.is_empty() {
-        // Behind the dashes, since cargo itself takes one filter and the test binaries take many.
+        // Behind the dashes, since cargo itself takes one filter and the test programs take many.
         args.push("--".to_owned());
         args.extend_from_slice(filters);
         args.extend_from_slice(theirs);
@@ -62,34 +91,32 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     args
 }
 
-/// The variables that tests look at: one that misses its model or service fails.
-pub(crate) fn variables(root: &Path) -> Vec<(&'static str, OsString)> {
-    let mut vars = vec![("EMBED_REQUIRE", OsString::from("1"))];
-    vars.extend(ollama_rig(root));
+/// The variables that tests look at: what is there must work. Whoever sets EMBED_REQUIRE decides for themselves.
+pub(crate) fn variables(root: &Path, found: &Found) -> Vec<(&'static str, OsString)> {
+    let mut vars: Vec<(&'static str, OsString)> = needs::ollama_rig(root).into_iter().collect();
+    if std::env::var_os("EMBED_REQUIRE").is_none() {
+        vars.push(("EMBED_REQUIRE", found.required().into()));
+    }
     vars
 }
 
-/// The script that starts real Ollama servers, where it lies beside the repository. Without it the tests
-/// against them skip, and say so; with it they fail if no server comes up.
-pub(crate) fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
-    const RIG: &str = "EMBED_OLLAMA_RIG";
-    let addresses = ["EMBED_OLLAMA_0_5_4", "EMBED_OLLAMA_0_9_3"];
-    if std::env::var_os(RIG).is_some() || addresses.iter().all(|name| std::env::var_os(name).is_some()) {
-        return None;
-    }
-    let script = root.join("../shared/rigs/ollama").canonicalize();
-    if script.is_err() {
-        println!(
-            "ollama: {RIG} is not set and there is no ../shared/rigs/ollama, so the tests against real Ollama \
-             servers are skipped; the ones against the double of every version run"
-        );
-    }
-    script.ok().map(|script| (RIG, script.into()))
+/// What the test programs said.
+#[derive(Debug, Default)]
+struct Seen {
+    passed: usize,
+    ignored: usize,
+    /// Names of tests.
+    failed: Vec<String>,
+    failures: usize,
 }
 
-impl Counts {
-    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`; other lines add nothing.
+impl Seen {
+    /// Takes a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`, or `test name ... FAILED`.
     fn add(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failed.push(name.to_owned());
+            return;
+        }
         let Some((_, rest)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
@@ -101,11 +128,60 @@ impl Counts {
             let number = number.parse().unwrap_or(0);
             match word {
                 "passed" => self.passed += number,
-                "failed" => self.failed += number,
+                "failed" => self.failures += number,
                 "ignored" => self.ignored += number,
                 _ => {}
             }
         }
+    }
+}
+
+/// Adds up, and says which tests failed and which were left out for lack of what. `notes` are the lines that
+/// `embed_testkit::require` writes. A test that was left out passes in the eyes of its program, and is not counted as
+/// passed here.
+fn summary(seen: &Seen, notes: &str) -> (Counts, Vec<String>) {
+    // The tests by part, with one reason for each part.
+    let mut parts: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
+    let mut left_out = Vec::new();
+    for note in notes.lines() {
+        let mut words = note.splitn(4, '\t');
+        let (Some(part), Some(program), Some(test)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let named = (program.to_owned(), test.to_owned());
+        let reason = words.next().unwrap_or_default();
+        let (_, tests) = parts.entry(part).or_insert((reason, Vec::new()));
+        let shown = test.to_owned();
+        if !tests.contains(&shown) {
+            tests.push(shown);
+        }
+        // What failed all the same is counted as failed.
+        if !left_out.contains(&named) && !seen.failed.iter().any(|failed| failed == test) {
+            left_out.push(named);
+        }
+    }
+    let mut lines = vec!["\n== summary of the tests".to_owned()];
+    for name in &seen.failed {
+        lines.push(format!("FAILED    {name}"));
+    }
+    for (part, (reason, tests)) in &parts {
+        lines.push(format!("LEFT OUT  for lack of {part}, {} tests: {reason}", tests.len()));
+        if let Some(need) = Need::named(part) {
+            lines.push(format!("          what brings it: {}", need.command));
+        }
+        lines.extend(tests.iter().map(|test| format!("          - {test}")));
+    }
+    let counts = Counts {
+        passed: seen.passed.saturating_sub(left_out.len()),
+        failed: seen.failures,
+        skipped: seen.ignored + left_out.len(),
+    };
+    (counts, lines)
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -114,29 +190,60 @@ mod tests {
     use super::*;
 
     fn check(filters: &[&str], cargo_args: &[&str], expected: &str) {
-        let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        assert_eq!(arguments(&own(filters), &own(cargo_args)).join(" "), expected);
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        assert_eq!(arguments(&owned(filters), &owned(cargo_args)).join(" "), expected);
     }
 
     #[test]
     fn filters_and_arguments_find_their_places() {
-        check(&[], &[], "test --workspace");
-        check(&["a", "b"], &[], "test --workspace -- a b");
-        check(&["a"], &["--lib", "--", "--nocapture"], "test --workspace --lib -- a --nocapture");
-        check(&[], &["-p", "embed-core"], "test -p embed-core");
-        check(&[], &["--package=embed-core", "--doc"], "test --package=embed-core --doc");
+        check(&[], &[], "test --no-fail-fast --workspace");
+        check(&["a", "b"], &[], "test --no-fail-fast --workspace -- a b");
+        check(
+            &["a"],
+            &["--lib", "--", "--nocapture"],
+            "test --no-fail-fast --workspace --lib -- a --nocapture",
+        );
+        check(&[], &["-p", "embed-core"], "test --no-fail-fast -p embed-core");
+        check(
+            &[],
+            &["--package=embed-core", "--doc", "--no-fail-fast"],
+            "test --no-fail-fast --package=embed-core --doc",
+        );
+    }
+
+    fn seen(lines: &[&str]) -> Seen {
+        let mut seen = Seen::default();
+        lines.iter().for_each(|line| seen.add(line));
+        seen
     }
 
     #[test]
-    fn the_results_of_all_binaries_add_up() {
-        let mut counts = Counts::default();
-        for line in [
+    fn the_results_of_all_programs_add_up() {
+        let seen = seen(&[
             "running 3 tests",
+            "test redis::one ... ok",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s",
-            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
-        ] {
-            counts.add(line);
-        }
-        assert_eq!(counts, Counts { passed: 7, failed: 2, ignored: 1 });
+            "test two::fails ... FAILED",
+            "test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ]);
+        let (counts, lines) = summary(&seen, "");
+        assert_eq!(counts, Counts { passed: 7, failed: 1, skipped: 1 });
+        assert_eq!(lines[1..], ["FAILED    two::fails"]);
+        assert_eq!(counts.to_string(), "7 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_counted_as_passed_and_its_need_is_named() {
+        let seen = seen(&[
+            "test c ... FAILED",
+            "test result: FAILED. 5 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ]);
+        // `a` in two programs, twice in one of them for two parts; `c` failed although some of it was left out.
+        let notes = "redis-server\tx-1\ta\tgone\nopenssl\tx-1\ta\tgone\nredis-server\ty-1\ta\tgone\nredis-server\tx-1\tc\tgone\n";
+        let (counts, lines) = summary(&seen, notes);
+        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 2 });
+        let text = lines.join("\n");
+        assert!(text.contains("LEFT OUT  for lack of redis-server, 2 tests: gone"), "{text}");
+        assert!(text.contains("what brings it: apt-get install redis-server"), "{text}");
     }
 }

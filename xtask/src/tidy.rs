@@ -29,6 +29,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         findings.extend(rules::machine_paths(path, &text));
         if path.ends_with(".rs") {
             findings.extend(rules::rust_file(path, &text));
+            findings.extend(rules::timed_test(path, &text));
         }
     }
     let architecture = document(root, "ARCHITECTURE.md", &mut findings)?;
@@ -57,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         });
     }
     if findings.is_empty() {
-        println!("tidy: {} files and {} crates, nothing to mend", files.len(), workspace.members.len());
+        println!("tidy: {} files and {} crates, nothing to fix", files.len(), workspace.members.len());
         return Ok(());
     }
     for finding in &findings {

@@ -56,6 +56,32 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// No test measures time: what passes by itself is that of the machine and of its other work. The rule is about the words
+/// with which time is measured, so that no assertion can be made of it.
+pub(crate) fn timed_test(path: &str, text: &str) -> Vec<Finding> {
+    const MEASURES: &[&str] = &[".elapsed()", "duration_since(", "Instant::now() -"];
+    let is_test = path.split('/').any(|part| part == "tests" || part == "tests.rs");
+    let tests_begin = text.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+    let mut findings = Vec::new();
+    for (number, line) in numbered(text) {
+        let code = line.trim_start();
+        // Also in the code of a doc test; but not in another comment.
+        let counts = match code.strip_prefix("//") {
+            Some(rest) => rest.starts_with(['/', '!']),
+            None => is_test || tests_begin.is_some_and(|begin| number > begin),
+        };
+        let word = MEASURES.iter().find(|word| code.contains(**word));
+        if let Some(word) = word.filter(|_| counts) {
+            let message = format!(
+                "`{word}`: a test measures time; assert what happened, take `embed_testkit::VirtualTime` where time is \
+                 paused, wait with `timeout` and a generous bound, or make it a benchmark"
+            );
+            findings.push(finding(path, number, message));
+        }
+    }
+    findings
+}
+
 /// Every tracked text file: no absolute path of the machine that it was written on.
 pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
     let roots = [concat!("/ro", "ot/"), concat!("/wo", "rk/")];
@@ -160,6 +186,18 @@ mod tests {
         let findings = rust_file("a.rs", text);
         assert_eq!(lines(&findings), [3, 4]);
         assert!(findings[0].to_string().starts_with("a.rs:3: `#["));
+    }
+
+    #[test]
+    fn a_test_that_measures_time_is_found() {
+        let measures = concat!("assert!(begin.elap", "sed() < SOON);");
+        let unit = format!("fn a() {{ {measures} }}\n#[cfg(test)]\nmod tests {{\n    {measures}\n}}\n");
+        assert_eq!(lines(&timed_test("crates/a/src/b.rs", &unit)), [4]);
+        assert_eq!(lines(&timed_test("crates/a/tests/it/b.rs", &unit)), [1, 4]);
+        assert_eq!(lines(&timed_test("crates/a/src/b/tests.rs", measures)), [1]);
+        assert_eq!(lines(&timed_test("crates/a/src/b.rs", &format!("/// {measures}\n// {measures}\n"))), [1]);
+        assert!(timed_test("crates/a/benches/b.rs", measures).is_empty());
+        assert!(timed_test("crates/a/tests/b.rs", "assert_eq!(time.passed(), SECOND);").is_empty());
     }
 
     #[test]

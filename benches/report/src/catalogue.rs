@@ -223,6 +223,19 @@ const GROUPS: &[Group] = &[
             ..RULE
         }],
     },
+    Group {
+        pattern: "cache/redis, frozen",
+        about: "Requests for new texts while Redis stands still: never longer than the budget, and less on average.",
+        rules: &[Rule { name: "embed-cache Cached", at_most: Some(25e6), ..RULE }],
+        ..GROUP
+    },
+    Group {
+        pattern: "cache/short text of e5",
+        about: "A short text that the cache has, and the engine that computes it.",
+        baseline: Some("embed-e5"),
+        rules: &[Rule { name: "embed-cache Cached", against: Some("embed-e5"), at_most: Some(0.01), ..RULE }],
+        ..GROUP
+    },
     Group { pattern: "cache/redis, 32 rows written", rate: Some(Unit::Texts), ..GROUP },
     Group {
         pattern: "cache/redis, 64 callers*",

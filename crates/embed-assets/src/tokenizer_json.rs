@@ -1,10 +1,11 @@
 //! Writes `tokenizer.json`, the file of Hugging Face's tokenizers, from a Unigram vocabulary.
 //!
-//! The conventions are those of XLM-RoBERTa: characters are replaced by SentencePiece's `nmt_nfkc` map,
+//! The conventions are those of XLM-RoBERTa: characters and sequences are replaced by SentencePiece's `nmt_nfkc` map,
 //! runs of spaces become one, spaces become `▁` and one is put in front, Unigram pieces are sought in each
 //! word, and `<s> … </s>` is put around. Nothing is cut or padded: that is up to the caller.
 
 mod charsmap;
+mod sequences;
 
 use std::collections::BTreeMap;
 
@@ -29,11 +30,11 @@ const KEPT: &[char] = &['\u{200D}'];
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if a special token is outside of the vocabulary, or
-/// a character is in the normalisation table twice.
+/// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if a special token is outside of the vocabulary.
 pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
-    let table = vocabulary.normalisation.iter().filter(|(from, _)| !KEPT.contains(from));
-    let charsmap = charsmap::precompile(table.map(|(from, to)| (*from, to.as_str())))?;
+    let mut map = sequences::with_sequences(&vocabulary.normalisation);
+    map.retain(|from, _| !KEPT.iter().any(|kept| from.contains(*kept)));
+    let charsmap = charsmap::precompile(&map)?;
     let first = Special::new(vocabulary, vocabulary.bos)?;
     let last = Special::new(vocabulary, vocabulary.eos)?;
     let file = File {

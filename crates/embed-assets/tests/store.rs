@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use common::{CHILD, Copies, Ears, Home, child, hub, options, profile, pull, weights};
-use embed_assets::{Asset, Progress, Pulled, Raw, Repack, State, list, pull_model, verify};
-use embed_core::Error;
-use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, ModelFiles};
+use embed_assets::{Asset, Progress, Pulled, Raw, Repack, State, list, pull_model, roll_back, verify};
+use embed_core::{Error, ErrorKind};
+use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, ModelFiles, POINTER_NAME};
 use embed_e5::{Precision, Profile};
 use embed_testkit::hub::Place;
 
@@ -210,4 +210,135 @@ async fn a_pull_that_is_dropped_leaves_nothing_behind_but_its_download() {
     assert!(home.names("tmp").is_empty() && !home.model().exists());
     assert_eq!(home.names("downloads"), ["e5-small-v2"]);
     pull(&home, &settings).await.unwrap();
+}
+
+/// Pulls other weights than before.
+async fn pull_another(hub: &embed_testkit::hub::HubDouble, home: &Home, seed: u8) {
+    let other: Vec<u8> = weights().iter().map(|byte| byte ^ seed).collect();
+    hub.put_large(profile().repository, profile().revision, "model.safetensors", other);
+    let mut options = options(hub.endpoint());
+    options.force = true;
+    assert!(matches!(pull(home, &options).await.unwrap(), Pulled::Fetched(_)));
+}
+
+#[tokio::test]
+async fn whoever_reads_a_version_keeps_it_and_the_next_pull_collects_it() {
+    let (hub, home) = (hub().await, Home::new());
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    let open = || ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap();
+    let first = open();
+    for seed in 1..4 {
+        pull_another(&hub, &home, seed).await;
+        assert_ne!(open().model_sha256, first.model_sha256);
+        assert_eq!(fs::read(&first.model).unwrap(), weights(), "after {seed} others");
+        first.verify_again().unwrap();
+    }
+    assert_eq!(home.versions(), 3, "the first, the last, and the one before");
+    drop(first);
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    assert_eq!(home.versions(), 2);
+    assert!(home.names("tmp").is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_changes_under_its_reader_is_noticed() {
+    let (hub, home) = (hub().await, Home::new());
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    let files = ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap();
+    // Touched and the same: read again, and fine.
+    fs::write(&files.model, weights()).unwrap();
+    files.verify_again().unwrap();
+    let other: Vec<u8> = weights().into_iter().rev().collect();
+    fs::write(&files.model, other).unwrap();
+    let error = files.verify_again().unwrap_err();
+    assert!(error.to_string().contains("model.onnx is corrupt"), "{error}");
+    assert!(error.to_string().contains("fix"), "{error}");
+}
+
+#[tokio::test]
+async fn there_is_a_way_back_which_pulls_respect() {
+    let (hub, home) = (hub().await, Home::new());
+    let open = || ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap().model_sha256;
+    let error = roll_back(&home.home, asset(), &Ears::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ModelNotFound);
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    let first = open();
+    pull_another(&hub, &home, 1).await;
+    let second = open();
+    for expected in [&first, &second, &first] {
+        roll_back(&home.home, asset(), &Ears::default()).await.unwrap();
+        assert_eq!(open(), **expected);
+    }
+    let listed = list(&home.home).into_iter().find(|listed| listed.asset == asset()).unwrap();
+    let pointer = listed.pointer.unwrap();
+    assert!(pointer.rolled_back && pointer.previous.is_some());
+    assert!(matches!(pull(&home, &options(hub.endpoint())).await.unwrap(), Pulled::AlreadyThere(_)));
+    assert_eq!(open(), first);
+    // A damaged version is no way back.
+    let slot = home.home.model_slot(profile(), Precision::Int8);
+    let previous = slot.version_dir(&slot.pointer().unwrap().unwrap().previous.unwrap());
+    fs::write(previous.join(MODEL_FILE), "damaged").unwrap();
+    roll_back(&home.home, asset(), &Ears::default()).await.unwrap_err();
+    assert_eq!(open(), first);
+}
+
+#[tokio::test]
+async fn files_of_a_release_without_versions_are_used_and_moved_by_the_next_pull() {
+    let (hub, home) = (hub().await, Home::new());
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    home.flatten();
+    let root = home.model();
+    assert!(root.join(MODEL_FILE).is_file());
+    let reader = ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap();
+    let requests = hub.requests().len();
+    assert!(matches!(pull(&home, &options(hub.endpoint())).await.unwrap(), Pulled::AlreadyThere(_)));
+    assert_eq!(hub.requests().len(), requests, "nothing is fetched");
+    assert!(root.join(POINTER_NAME).is_file() && home.model() != root);
+    assert_eq!(fs::read(&reader.model).unwrap(), weights(), "its reader keeps it");
+    reader.verify_again().unwrap();
+    drop(reader);
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    assert!(!root.join(MODEL_FILE).exists() && !root.join(MANIFEST_NAME).exists());
+    ModelFiles::open(&home.home, profile(), Precision::Int8).unwrap();
+}
+
+/// Readers that come while versions change find one each time, whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reader_ever_finds_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (hub, home) = (hub().await, Home::new());
+    pull(&home, &options(hub.endpoint())).await.unwrap();
+    pull_another(&hub, &home, 1).await;
+    let (data, done) = (home.home.clone(), Arc::new(AtomicBool::new(false)));
+    let reader = {
+        let done = Arc::clone(&done);
+        std::thread::spawn(move || {
+            let mut opened = 0;
+            while !done.load(Ordering::Relaxed) || opened == 0 {
+                ModelFiles::open(&data, profile(), Precision::Int8).unwrap();
+                opened += 1;
+            }
+        })
+    };
+    for seed in 2..6 {
+        pull_another(&hub, &home, seed).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    reader.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_given_back_ends_in_words() {
+    let (hub, home) = (hub().await, Home::new());
+    let locks = home.home.root().join("locks");
+    fs::create_dir_all(&locks).unwrap();
+    let held = fs::File::create(locks.join("e5-small-v2.lock")).unwrap();
+    held.lock().unwrap();
+    let mut options = options(hub.endpoint());
+    options.lock_wait = std::time::Duration::from_millis(20);
+    let error = pull(&home, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("another program") && error.to_string().contains(".lock"), "{error}");
+    drop(held);
+    pull(&home, &options).await.unwrap();
 }

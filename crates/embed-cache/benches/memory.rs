@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use embed_cache::{Cache, CacheConfig, Cached, Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
 use embed_core::{EmbedRequest, Embedder, Role, Truncation};
+use embed_e5::{E5Config, E5Embedder};
 use embed_testkit::Scripted;
 use foldhash::fast::RandomState;
 use futures::FutureExt;
@@ -221,6 +222,27 @@ fn requests(criterion: &mut Criterion) {
     }
 }
 
+/// A short text at a time that the cache has, beside the engine that computes it.
+fn engine(criterion: &mut Criterion) {
+    let loaded = E5Embedder::load_blocking(E5Config::default());
+    let Some(engine) = embed_testkit::require("multilingual-e5-small (int8)", loaded) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)]).unwrap();
+    let engine = Arc::new(engine);
+    let cached = Cached::new(Arc::clone(&engine), cache);
+    let request = EmbedRequest::new(["a text of a few words, as queries are"], Role::Query);
+    let ask = |service: &dyn Embedder| {
+        let response = runtime.block_on(service.embed(request.clone())).unwrap().into_complete().unwrap();
+        black_box(response.row(0).unwrap().vector()[0])
+    };
+    assert_eq!(ask(&engine), ask(&cached));
+    let mut group = criterion.benchmark_group("cache/short text of e5");
+    group.bench_function("embed-e5", |bencher| bencher.iter(|| ask(&engine)));
+    group.bench_function("embed-cache Cached", |bencher| bencher.iter(|| ask(&cached)));
+    group.finish();
+}
+
 /// What a hit is made of.
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cache/parts of a hit");
@@ -246,5 +268,5 @@ fn parts(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hits, threads, requests, parts);
+criterion_group!(benches, hits, threads, requests, engine, parts);
 criterion_main!(benches);

@@ -1,16 +1,18 @@
 //! 32 rows from Redis: one call of the tier beside 32 `GET`s, one after the other and all at once; and what more than
-//! one connection brings.
+//! one connection brings; and what a request costs while Redis stands still.
 //!
 //! `cargo bench -p embed-cache --features redis --bench redis`; with `-- --test` each runs once, as a test.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use embed_cache::{Key, Namespace, RedisConfig, RedisTier, Tier, Value};
-use embed_core::{Role, Truncation};
+use embed_cache::{Cache, CacheConfig, Cached, Key, Namespace, RedisConfig, RedisTier, Tier, Value};
+use embed_core::{EmbedRequest, Embedder, Role, Truncation};
+use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisOptions, RedisServer};
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, KeysInterface};
@@ -93,5 +95,30 @@ fn rows(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rows);
+/// Requests for new texts while Redis stands still: each waits for its budget until the breaker opens, and then for
+/// nothing.
+fn frozen(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let Some(server) = runtime.block_on(RedisServer::require(RedisOptions::default())) else { return };
+    let tier = runtime.block_on(async {
+        let tier = RedisTier::connect(RedisConfig::new(server.url().parse().unwrap())).unwrap();
+        tier.ready(Duration::from_secs(60)).await.unwrap();
+        tier
+    });
+    let cache = Cache::new(CacheConfig::default(), vec![Arc::new(tier)]).unwrap();
+    let cached = Cached::new(Scripted::new("model", 384), cache);
+    let mut texts = 0..;
+    server.freeze();
+    let mut group = criterion.benchmark_group("cache/redis, frozen");
+    group.bench_function("embed-cache Cached", |bencher| {
+        bencher.iter(|| {
+            let request = EmbedRequest::new([format!("text {}", texts.next().unwrap())], Role::Document);
+            black_box(runtime.block_on(cached.embed(request)).unwrap().into_complete().unwrap());
+        });
+    });
+    group.finish();
+    server.thaw();
+}
+
+criterion_group!(benches, rows, frozen);
 criterion_main!(benches);

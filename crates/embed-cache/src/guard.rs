@@ -137,7 +137,7 @@ impl Visit<'_> {
         let Some(pass) = self.pass.take() else { return };
         let mut breaker = self.gate.lock();
         if went_well {
-            breaker.succeeded();
+            breaker.succeeded(pass);
         } else {
             breaker.failed(now(), pass);
         }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// assert!(breaker.failed(now, pass), "the first failure opens it");
 /// assert_eq!(breaker.pass(now), None);
 /// assert_eq!(breaker.pass(now + Duration::from_secs(1)), Some(Pass::Trial));
-/// assert!(breaker.succeeded());
+/// assert!(breaker.succeeded(Pass::Trial));
 /// ```
 #[derive(Debug)]
 pub struct Breaker {
@@ -31,7 +31,8 @@ pub struct Breaker {
 
 #[derive(Debug)]
 struct Open {
-    until: Instant,
+    /// `None`: so far away that no clock will show it.
+    until: Option<Instant>,
     pause: Duration,
     /// A call is trying the server.
     trial: bool,
@@ -49,8 +50,8 @@ pub struct BreakerConfig {
     pub longest_pause: Duration,
 }
 
-/// How a breaker lets a call through. Whoever got one says how the call went, or that it was given up, or the
-/// trial never ends.
+/// How a breaker lets a call through. Whoever got one hands it back with how the call went, or that it was given up,
+/// or the trial never ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     /// As one of many.
@@ -69,7 +70,7 @@ impl Breaker {
     /// Whether a call would be let through now.
     #[must_use]
     pub fn lets_through(&self, now: Instant) -> bool {
-        self.open.as_ref().is_none_or(|open| !open.trial && now >= open.until)
+        self.open.as_ref().is_none_or(|open| open.may_try(now))
     }
 
     /// Whether it is open, or a trial is under way.
@@ -78,17 +79,17 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// When the next trial may begin, if it is open.
+    /// When the next trial may begin, if it is open and its pause ends at all: one of `Duration::MAX` doesn't.
     #[must_use]
     pub fn next_trial(&self) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.until)
+        self.open.as_ref().and_then(|open| open.until)
     }
 
     /// Lets a call through, or not.
     pub fn pass(&mut self, now: Instant) -> Option<Pass> {
         match &mut self.open {
             None => Some(Pass::Closed),
-            Some(open) if !open.trial && now >= open.until => {
+            Some(open) if open.may_try(now) => {
                 open.trial = true;
                 Some(Pass::Trial)
             }
@@ -96,8 +97,12 @@ impl Breaker {
         }
     }
 
-    /// A call went well; true if that closes the breaker.
-    pub fn succeeded(&mut self) -> bool {
+    /// A call went well; true if that closes the breaker. Only the trial can: a call from before it opened says
+    /// nothing of how things are now.
+    pub fn succeeded(&mut self, pass: Pass) -> bool {
+        if self.open.is_some() && pass == Pass::Closed {
+            return false;
+        }
         self.failures = 0;
         self.open.take().is_some()
     }
@@ -107,19 +112,13 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         match (&mut self.open, pass) {
             (Some(open), Pass::Trial) => {
-                open.pause = (open.pause * 2).min(self.config.longest_pause);
-                open.until = now + open.pause;
-                open.trial = false;
+                *open = Open::new(now, open.pause.saturating_mul(2).min(self.config.longest_pause));
                 false
             }
             // A call from before it opened says nothing new.
             (Some(_), Pass::Closed) => false,
             (None, _) if self.failures >= self.config.failures => {
-                self.open = Some(Open {
-                    until: now + self.config.first_pause,
-                    pause: self.config.first_pause,
-                    trial: false,
-                });
+                self.open = Some(Open::new(now, self.config.first_pause));
                 true
             }
             (None, _) => false,
@@ -134,6 +133,16 @@ impl Breaker {
     }
 }
 
+impl Open {
+    fn new(now: Instant, pause: Duration) -> Self {
+        Self { until: now.checked_add(pause), pause, trial: false }
+    }
+
+    fn may_try(&self, now: Instant) -> bool {
+        !self.trial && self.until.is_some_and(|until| now >= until)
+    }
+}
+
 impl BreakerConfig {
     /// Sets how many failures in a row open it.
     #[must_use]
@@ -142,7 +151,7 @@ impl BreakerConfig {
         self
     }
 
-    /// Sets the first and the longest pause.
+    /// Sets the first and the longest pause. A pause that no clock can count to, such as `Duration::MAX`, never ends.
     #[must_use]
     pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
@@ -178,8 +187,49 @@ mod tests {
         assert!(!breaker.failed(now + second, Pass::Trial));
         assert_eq!(breaker.pass(now + second * 2), None, "the pause has doubled");
         assert_eq!(breaker.pass(now + second * 3), Some(Pass::Trial));
-        assert!(breaker.succeeded());
+        assert!(breaker.succeeded(Pass::Trial));
         assert_eq!(breaker.pass(now), Some(Pass::Closed));
+    }
+
+    #[test]
+    fn a_success_from_before_it_opened_does_not_close_it() {
+        let mut breaker = Breaker::new(BreakerConfig::default().with_failures(1));
+        let now = Instant::now();
+        let [slow, slower, quick] = [(); 3].map(|()| breaker.pass(now).unwrap());
+        assert!(breaker.failed(now, quick));
+        assert!(!breaker.succeeded(slow));
+        assert!(breaker.is_open() && breaker.pass(now).is_none());
+        let trial = breaker.pass(now + Duration::from_secs(1)).unwrap();
+        assert!(!breaker.succeeded(slower), "nor does it while a trial is under way");
+        assert!(breaker.is_open());
+        assert!(!breaker.failed(now, trial));
+        let next = breaker.next_trial().unwrap();
+        assert_eq!(next, now + Duration::from_secs(2), "the pause goes on doubling");
+        let trial = breaker.pass(next).unwrap();
+        assert!(breaker.succeeded(trial) && !breaker.is_open());
+    }
+
+    #[test]
+    fn the_longest_pauses_never_end_and_never_panic() {
+        let now = Instant::now();
+        for (first, longest) in [
+            (Duration::MAX, Duration::MAX),
+            (Duration::from_secs(1), Duration::MAX),
+            (Duration::MAX / 2 + Duration::from_secs(1), Duration::MAX),
+        ] {
+            let config = BreakerConfig::default().with_failures(1).with_pauses(first, longest);
+            let mut breaker = Breaker::new(config);
+            assert!(breaker.failed(now, Pass::Closed));
+            // Each failed trial doubles the pause, until it is as long as can be.
+            for _ in 0..100 {
+                let Some(next) = breaker.next_trial() else { break };
+                let trial = breaker.pass(next).unwrap();
+                assert!(!breaker.failed(next, trial));
+            }
+            assert_eq!(breaker.next_trial(), None);
+            assert_eq!(breaker.pass(now + Duration::from_secs(1 << 32)), None);
+            assert!(breaker.is_open() && !breaker.lets_through(now));
+        }
     }
 
     #[test]
@@ -187,7 +237,7 @@ mod tests {
         let mut breaker = Breaker::new(BreakerConfig { failures: 2, ..BreakerConfig::default() });
         for _ in 0..5 {
             assert!(!breaker.failed(Instant::now(), Pass::Closed));
-            assert!(!breaker.succeeded());
+            assert!(!breaker.succeeded(Pass::Closed));
         }
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::{EmbedRequest, EmbedResponse, Embedder, Embedding, Result, Role};
 
-/// Conveniences of every [`Embedder`].
+/// Conveniences of every [`Embedder`], `dyn Embedder` as well.
 ///
 /// They embed under [`Truncation::Error`](crate::Truncation::Error): a text that is too long for the model
 /// is an error, never a silent cut. Build an [`EmbedRequest`] to choose otherwise.
@@ -43,8 +43,8 @@ pub trait EmbedderExt: Embedder {
     ///
     /// The error of the call, or the first error among the rows: this is the all-or-nothing form. Call
     /// [`Embedder::embed`] to keep the good rows of a batch with a bad one.
-    async fn encode_batch(&self, texts: &[&str], role: Role) -> Result<EmbedResponse> {
-        self.embed(EmbedRequest::new(texts.iter().copied(), role)).await?.into_complete()
+    async fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T], role: Role) -> Result<EmbedResponse> {
+        self.embed(EmbedRequest::new(texts.iter().map(AsRef::as_ref), role)).await?.into_complete()
     }
 
     /// Numbers in a vector of this service's (default) model.
@@ -54,3 +54,47 @@ pub trait EmbedderExt: Embedder {
 }
 
 impl<E: Embedder + ?Sized> EmbedderExt for E {}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::{Health, ModelInfo, RowInfo, Space, Variant};
+
+    /// The number of bytes.
+    #[derive(Debug)]
+    struct Lengths(ModelInfo);
+
+    #[async_trait]
+    impl Embedder for Lengths {
+        fn model(&self) -> &ModelInfo {
+            &self.0
+        }
+
+        async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+            let mut response = EmbedResponse::builder(request.texts().len(), 1);
+            for (row, text) in request.texts().iter().enumerate() {
+                response.put(row, &[text.len() as f32], RowInfo::new(self.0.clone()));
+            }
+            Ok(response.build())
+        }
+
+        async fn health(&self) -> Health {
+            Health::ready()
+        }
+    }
+
+    #[test]
+    fn a_batch_is_a_slice_of_any_strings_also_behind_dyn() {
+        let variant = Variant::new(Space::builder("lengths", 1).build(), [("v", "1")]);
+        let service = Lengths(ModelInfo::builder("test", "lengths", variant).build());
+        let service: &dyn Embedder = &service;
+        let strings: Vec<String> = ["a", "bcd"].map(Into::into).to_vec();
+        let of_strings = block_on(service.encode_batch(&strings, Role::Query)).unwrap();
+        assert_eq!(of_strings.into_matrix().unwrap(), (vec![1.0, 3.0], 1));
+        let of_strs = block_on(service.encode_batch(&["a", "bcd"], Role::Query)).unwrap();
+        assert_eq!(of_strs.into_matrix().unwrap(), (vec![1.0, 3.0], 1));
+        assert_eq!(service.dimension(), 1);
+    }
+}

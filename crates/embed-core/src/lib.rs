@@ -4,6 +4,7 @@ pub mod vector;
 
 mod breaker;
 mod embedder;
+mod embedding;
 mod error;
 mod ext;
 mod health;
@@ -16,10 +17,11 @@ pub use async_trait::async_trait;
 
 pub use breaker::{Breaker, BreakerConfig, Pass};
 pub use embedder::Embedder;
+pub use embedding::{Embedding, EmbeddingRef, RowInfo, TokenCount};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use ext::EmbedderExt;
 pub use health::{Health, HealthStatus};
 pub use model::{ModelInfo, ModelInfoBuilder};
-pub use request::{EmbedRequest, Role, Truncation};
-pub use response::{EmbedResponse, Embedding, EmbeddingRef, ResponseBuilder, RowInfo, TokenCount};
+pub use request::{EmbedRequest, IntoText, Role, Truncation};
+pub use response::{EmbedResponse, IntoRows, ResponseBuilder, Rows};
 pub use space::{Normalisation, Pooling, PrefixScheme, Space, SpaceBuilder, Variant};

@@ -62,17 +62,15 @@ impl ModelInfo {
         self.space().dimension()
     }
 
-    /// The same model with vectors cut to their first `dimension` numbers: another space and variant.
+    /// The same model with vectors cut to their first `dimension` numbers: another
+    /// [space](Space::with_dimension) and variant; the same ones if its vectors have no more.
     #[must_use]
     pub fn with_dimension(&self, dimension: usize) -> Self {
-        let space = self.space().with_dimension(dimension);
-        let cut_from = self.dimension().to_string();
-        let variant = Variant::new(space, [("cut-from", cut_from.as_str()), ("of", self.variant().id())]);
         Self {
             inner: Arc::new(Parts {
                 service: self.service().to_owned(),
                 name: self.name().to_owned(),
-                variant,
+                variant: self.variant().with_dimension(dimension),
                 max_tokens: self.max_tokens(),
             }),
         }

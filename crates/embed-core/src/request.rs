@@ -1,5 +1,6 @@
 //! What is asked of a service.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -53,16 +54,62 @@ pub enum Truncation {
     End,
     /// Drop the start: embed the last tokens.
     Start,
-    /// Embed consecutive chunks and take the mean of their vectors, each weighted by its tokens, so that
-    /// no part of the text is lost. The row counts as not cut.
+    /// Embed all of the text in consecutive chunks that don't overlap, and take the mean of their vectors. The row
+    /// counts as not cut.
+    ///
+    /// One rule for every service: of chunks with the vectors *v₁ … vₙ* and *t₁ … tₙ* tokens of the text (special
+    /// tokens and prefix don't count) the vector is *s*/|*s*| with *s* = *t₁*·*v₁*/|*v₁*| + … + *tₙ*·*vₙ*/|*vₙ*|,
+    /// summed in this order in `f64`: [`vector::ChunkMean`](crate::vector::ChunkMean). Each chunk has
+    /// the role's prefix. A cut to fewer dimensions is made of the mean, not of the chunks. A text that the model reads at once is one chunk, and its vector is the same under every policy.
+    ///
+    /// *Where* a text is split is the service's own: one with the tokenizer at hand makes as few chunks as can be, of
+    /// even size in tokens; one that only sees what a server counts takes the longest piece that fits, again and again,
+    /// cut between words. Without counts, a chunk weighs its bytes.
     ChunkMean,
 }
 
+/// What [`EmbedRequest::new`] takes for a text: strings of every kind, owned or borrowed.
+pub trait IntoText {
+    /// The text, shared where it is an `Arc<str>` already, else copied.
+    fn into_text(self) -> Arc<str>;
+}
+
+macro_rules! texts {
+    ($($owned:ty),*) => {$(
+        impl IntoText for $owned {
+            fn into_text(self) -> Arc<str> {
+                self.into()
+            }
+        }
+
+        impl IntoText for &$owned {
+            fn into_text(self) -> Arc<str> {
+                Arc::from(&**self)
+            }
+        }
+    )*};
+}
+
+texts!(&str, String, Box<str>, Cow<'_, str>);
+
+impl IntoText for Arc<str> {
+    fn into_text(self) -> Self {
+        self
+    }
+}
+
+impl IntoText for &Arc<str> {
+    fn into_text(self) -> Arc<str> {
+        Arc::clone(self)
+    }
+}
+
 impl EmbedRequest {
-    /// A request for texts in one role.
-    pub fn new<T: Into<Arc<str>>>(texts: impl IntoIterator<Item = T>, role: Role) -> Self {
+    /// A request for texts in one role, of anything that is a text: `["a", "b"]`, a `Vec<String>` or a reference to
+    /// one, slices of `Arc<str>`, which are shared and not copied.
+    pub fn new<T: IntoText>(texts: impl IntoIterator<Item = T>, role: Role) -> Self {
         Self {
-            texts: texts.into_iter().map(Into::into).collect(),
+            texts: texts.into_iter().map(IntoText::into_text).collect(),
             role,
             truncation: Truncation::default(),
             partition: None,
@@ -239,6 +286,24 @@ mod tests {
         let request = EmbedRequest::new(["my secret"], Role::Query).with_partition("tenant-7");
         let debug = format!("{request:?}");
         assert!(debug.contains("bytes: 9") && !debug.contains("secret"), "{debug}");
+    }
+
+    #[test]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "callers write it so")]
+    fn strings_of_every_kind_are_texts() {
+        fn texts<T: IntoText>(texts: impl IntoIterator<Item = T>) -> Arc<[Arc<str>]> {
+            EmbedRequest::new(texts, Role::Query).shared_texts()
+        }
+        let strings = vec!["one".to_owned(), "two".to_owned()];
+        let shared = texts(&strings);
+        assert_eq!(*shared, ["one".into(), "two".into()]);
+        assert_eq!(texts(strings.iter().map(String::as_str)), shared);
+        assert_eq!(texts(strings), shared);
+        assert_eq!(texts(["one", "two"]), shared);
+        assert_eq!(texts(&["one", "two"]), shared);
+        assert_eq!(texts([Cow::from("one"), Cow::from("two".to_owned())]), shared);
+        let again = texts(&*shared);
+        assert!(Arc::ptr_eq(&again[0], &shared[0]), "shared, not copied");
     }
 
     #[test]

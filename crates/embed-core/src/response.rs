@@ -1,14 +1,31 @@
 //! What a service answers: one row for each text, a vector or that row's own error.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Error, ErrorKind, ModelInfo, Result, Space, vector};
+use crate::{Embedding, EmbeddingRef, Error, ErrorKind, Result, RowInfo, Space, vector};
 
 /// The answer to an [`EmbedRequest`](crate::EmbedRequest): one row for each text, in the order asked.
 ///
 /// All vectors lie in one flat buffer. Rows may be of different models and widths (a router's are), so
 /// each row says which model made it.
+///
+/// ```
+/// # use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, RowInfo, Space, Variant};
+/// # let variant = Variant::new(Space::builder("m", 2).build(), [("v", "1")]);
+/// # let model = ModelInfo::builder("test", "m", variant).build();
+/// # let mut response = EmbedResponse::builder(2, 2);
+/// # response.put(0, &[0.6, 0.8], RowInfo::new(model));
+/// # response.fail(1, Error::new(ErrorKind::InvalidInput, "the text is empty"));
+/// # let response = response.build();
+/// for (index, row) in response.into_iter().enumerate() {
+///     match row {
+///         Ok(row) => println!("{index}: {} numbers in {}", row.len(), row.space()),
+///         Err(error) => println!("{index}: {error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct EmbedResponse {
     values: Vec<f32>,
@@ -22,43 +39,18 @@ struct Slot {
     info: RowInfo,
 }
 
-/// What is known of a row beside its numbers.
+/// The rows of a response, borrowed from it: [`EmbedResponse::rows`].
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RowInfo {
-    /// The model that made the vector, and with it the space and the width.
-    pub model: ModelInfo,
-    /// Tokens of the text, if the service counts them.
-    pub tokens: Option<TokenCount>,
-    /// Whether a part of the text isn't in the vector.
-    pub truncated: bool,
-    /// The cache tier that the row was read from; `None` if it was computed for this request.
-    pub tier: Option<Arc<str>>,
-    /// The route that a router sent the text to.
-    pub route: Option<Arc<str>>,
+pub struct Rows<'a> {
+    response: &'a EmbedResponse,
+    left: Range<usize>,
 }
 
-/// Tokens of one text, the model's special tokens and prefix included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenCount {
-    /// Tokens that went into the vector.
-    pub used: usize,
-    /// Tokens that the text has.
-    pub total: usize,
-}
-
-/// A row: a vector that knows its space. Borrowed from the response.
-#[derive(Clone, Copy)]
-pub struct EmbeddingRef<'a> {
-    vector: &'a [f32],
-    info: &'a RowInfo,
-}
-
-/// A vector that knows its space.
-#[derive(Clone)]
-pub struct Embedding {
-    vector: Vec<f32>,
-    info: RowInfo,
+/// The rows of a response, each a vector of its own: a copy of what [`Rows`] lends.
+#[derive(Debug)]
+pub struct IntoRows {
+    response: EmbedResponse,
+    left: Range<usize>,
 }
 
 /// Puts together an [`EmbedResponse`], in any order of rows.
@@ -69,10 +61,18 @@ pub struct ResponseBuilder {
 }
 
 impl EmbedResponse {
-    /// A builder for a response of `rows` rows.
+    /// A builder for a response of `rows` rows, with room for vectors of this width. A row of another model may be
+    /// wider or narrower.
+    ///
+    /// # Panics
+    ///
+    /// If there can't be so many rows in memory, as `vec![x; rows]` does. No `dimension` makes it panic.
     #[must_use]
     pub fn builder(rows: usize, dimension: usize) -> ResponseBuilder {
-        ResponseBuilder { values: Vec::with_capacity(rows * dimension), rows: vec![None; rows] }
+        let mut values = Vec::new();
+        // Without the room it grows as rows come, each of which is checked against its model.
+        let _ = values.try_reserve_exact(rows.saturating_mul(dimension));
+        ResponseBuilder { values, rows: vec![None; rows] }
     }
 
     /// Number of rows: that of the texts asked.
@@ -99,12 +99,13 @@ impl EmbedResponse {
     pub fn row(&self, index: usize) -> Result<EmbeddingRef<'_>, &Error> {
         let slot = self.rows[index].as_ref()?;
         let vector = &self.values[slot.start..slot.start + slot.info.model.dimension()];
-        Ok(EmbeddingRef { vector, info: &slot.info })
+        Ok(EmbeddingRef::new(vector, &slot.info))
     }
 
     /// The rows in the order asked.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = Result<EmbeddingRef<'_>, &Error>> {
-        (0..self.len()).map(|index| self.row(index))
+    #[must_use]
+    pub fn rows(&self) -> Rows<'_> {
+        Rows { response: self, left: 0..self.len() }
     }
 
     /// The failed rows, with their indices.
@@ -160,7 +161,7 @@ impl EmbedResponse {
         if in_order && this.values.len() == this.len() * dimension {
             return Ok((this.values, dimension));
         }
-        let values = this.rows().flatten().flat_map(|row| row.vector.iter().copied()).collect();
+        let values = this.rows().flatten().flat_map(|row| row.vector().iter().copied()).collect();
         Ok((values, dimension))
     }
 
@@ -179,8 +180,11 @@ impl EmbedResponse {
 }
 
 impl ResponseBuilder {
-    /// Sets the row at `index`. The vector is checked at this door: what isn't a vector of the model
-    /// becomes the row's error.
+    /// Sets the row at `index`. The vector is checked: what isn't a vector of the model becomes the row's error.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, as indexing a slice does.
     pub fn put(&mut self, index: usize, values: &[f32], info: RowInfo) {
         self.rows[index] = Some(vector::check(values, info.model.dimension()).map(|()| {
             let start = self.values.len();
@@ -194,10 +198,19 @@ impl ResponseBuilder {
     ///
     /// # Errors
     ///
-    /// If it isn't a vector of the model. The row is then as it was.
+    /// If it isn't a vector of the model, or if one of its width has no room in memory. The row is then as it was.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, as indexing a slice does.
     pub fn put_with(&mut self, index: usize, info: RowInfo, fill: impl FnOnce(&mut [f32])) -> Result<()> {
         let start = self.values.len();
         let dimension = info.model.dimension();
+        self.values.try_reserve(dimension).map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, "a vector of that width has no room in memory")
+                .with_context("dimension", dimension)
+                .with_source(error)
+        })?;
         self.values.resize(start + dimension, 0.0);
         let vector = &mut self.values[start..];
         fill(vector);
@@ -210,14 +223,22 @@ impl ResponseBuilder {
     }
 
     /// Sets the error of the row at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, as indexing a slice does.
     pub fn fail(&mut self, index: usize, error: Error) {
         self.rows[index] = Some(Err(error));
     }
 
     /// Sets the row at `index` to a row of another response.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, as indexing a slice does.
     pub fn put_row(&mut self, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
         match row {
-            Ok(row) => self.put(index, row.vector, row.info.clone()),
+            Ok(row) => self.put(index, row.vector(), row.info().clone()),
             Err(error) => self.fail(index, error.clone()),
         }
     }
@@ -232,113 +253,51 @@ impl ResponseBuilder {
     }
 }
 
-impl RowInfo {
-    /// A row that a model computed for this request, of a text that isn't cut.
-    #[must_use]
-    pub fn new(model: ModelInfo) -> Self {
-        Self { model, tokens: None, truncated: false, tier: None, route: None }
+impl<'a> Iterator for Rows<'a> {
+    type Item = Result<EmbeddingRef<'a>, &'a Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left.next().map(|index| self.response.row(index))
     }
 
-    /// Sets the token count, and with it whether the text was cut.
-    #[must_use]
-    pub fn with_tokens(mut self, tokens: TokenCount) -> Self {
-        self.truncated = tokens.used < tokens.total;
-        self.tokens = Some(tokens);
-        self
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
     }
 }
 
-impl<'a> EmbeddingRef<'a> {
-    /// The numbers.
-    #[must_use]
-    pub fn vector(&self) -> &'a [f32] {
-        self.vector
+impl ExactSizeIterator for Rows<'_> {}
+
+impl Iterator for IntoRows {
+    type Item = Result<Embedding>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.response.row(self.left.next()?);
+        Some(row.map(|row| row.to_owned()).map_err(Clone::clone))
     }
 
-    /// What is known of the row.
-    #[must_use]
-    pub fn info(&self) -> &'a RowInfo {
-        self.info
-    }
-
-    /// The space of the vector.
-    #[must_use]
-    pub fn space(&self) -> &'a Space {
-        self.info.model.space()
-    }
-
-    /// The cosine to another vector of the same space.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
-    pub fn similarity(&self, other: EmbeddingRef<'_>) -> Result<f32> {
-        if self.space() != other.space() {
-            return Err(Error::new(ErrorKind::SpaceMismatch, "vectors of two spaces can't be compared")
-                .with_context("left", self.space())
-                .with_context("right", other.space()));
-        }
-        vector::cosine(self.vector, other.vector)
-    }
-
-    /// A copy that outlives the response.
-    #[must_use]
-    pub fn to_owned(&self) -> Embedding {
-        Embedding { vector: self.vector.to_vec(), info: self.info.clone() }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
     }
 }
 
-impl Embedding {
-    /// The vector as a row.
-    #[must_use]
-    pub fn as_ref(&self) -> EmbeddingRef<'_> {
-        EmbeddingRef { vector: &self.vector, info: &self.info }
-    }
+impl ExactSizeIterator for IntoRows {}
 
-    /// The numbers.
-    #[must_use]
-    pub fn vector(&self) -> &[f32] {
-        &self.vector
-    }
+impl<'a> IntoIterator for &'a EmbedResponse {
+    type Item = Result<EmbeddingRef<'a>, &'a Error>;
+    type IntoIter = Rows<'a>;
 
-    /// The numbers, taken out.
-    #[must_use]
-    pub fn into_vector(self) -> Vec<f32> {
-        self.vector
+    fn into_iter(self) -> Rows<'a> {
+        self.rows()
     }
+}
 
-    /// What is known of the vector.
-    #[must_use]
-    pub fn info(&self) -> &RowInfo {
-        &self.info
-    }
+/// Copies each vector; go through `&response` where borrowed rows will do.
+impl IntoIterator for EmbedResponse {
+    type Item = Result<Embedding>;
+    type IntoIter = IntoRows;
 
-    /// The space of the vector.
-    #[must_use]
-    pub fn space(&self) -> &Space {
-        self.info.model.space()
-    }
-
-    /// The cosine to another vector of the same space.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
-    pub fn similarity(&self, other: &Self) -> Result<f32> {
-        self.as_ref().similarity(other.as_ref())
-    }
-
-    /// The vector cut to its first `dimension` numbers and normalised again; its space is
-    /// [`Space::with_dimension`].
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] if the vector hasn't that many.
-    pub fn truncate_dimensions(&self, dimension: usize) -> Result<Self> {
-        let vector = vector::truncate_dimensions(&self.vector, dimension)?;
-        let mut info = self.info.clone();
-        info.model = info.model.with_dimension(dimension);
-        Ok(Self { vector, info })
+    fn into_iter(self) -> IntoRows {
+        IntoRows { left: 0..self.len(), response: self }
     }
 }
 
@@ -353,24 +312,12 @@ impl fmt::Debug for EmbedResponse {
     }
 }
 
-impl fmt::Debug for EmbeddingRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddingRef").field("space", self.space()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Embedding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Embedding").field("space", self.space()).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Variant;
+    use crate::{ModelInfo, Variant};
 
     fn model(name: &str, dimension: usize) -> ModelInfo {
         let variant = Variant::new(Space::builder(name, dimension).build(), [("v", "1")]);
@@ -390,14 +337,36 @@ mod tests {
     }
 
     #[test]
-    fn cutting_dimensions_leaves_the_space() {
-        let mut builder = EmbedResponse::builder(1, 4);
-        builder.put(0, &[1.0, 2.0, 2.0, 4.0], RowInfo::new(model("a", 4)));
-        let whole = builder.build().into_single().unwrap();
-        let cut = whole.truncate_dimensions(2).unwrap();
-        assert_eq!(cut.space().dimension(), 2);
-        assert_eq!(cut.similarity(&whole).unwrap_err().kind(), ErrorKind::SpaceMismatch);
-        assert!((vector::norm(cut.vector()) - 1.0).abs() < 1e-6);
+    fn no_width_makes_a_builder_panic() {
+        for rows in [0, 3] {
+            assert_eq!(EmbedResponse::builder(rows, usize::MAX).build().len(), rows);
+            assert_eq!(EmbedResponse::builder(rows, usize::MAX / 3).build().len(), rows);
+        }
+        let mut builder = EmbedResponse::builder(1, 2);
+        let wide = RowInfo::new(model("a", usize::MAX));
+        assert_eq!(builder.put_with(0, wide, |_| ()).unwrap_err().kind(), ErrorKind::InvalidInput);
+        builder.put(0, &[1.0, 0.0], RowInfo::new(model("a", 2)));
+        assert_eq!(builder.build().row(0).unwrap().vector(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_response_is_gone_through_by_reference_and_by_value() {
+        let mut builder = EmbedResponse::builder(3, 2);
+        builder.put(0, &[0.6, 0.8], RowInfo::new(model("a", 2)));
+        builder.fail(1, Error::new(ErrorKind::Timeout, "too slow"));
+        builder.put(2, &[0.0, 1.0], RowInfo::new(model("b", 2)));
+        let response = builder.build();
+        assert_eq!(response.rows().len(), 3);
+        let mut lent = Vec::new();
+        for row in &response {
+            lent.push(row.map(|row| row.to_owned()).map_err(Error::kind));
+        }
+        assert_eq!(lent[1], Err(ErrorKind::Timeout));
+        let mut taken = Vec::new();
+        for row in response {
+            taken.push(row.map_err(|error| error.kind()));
+        }
+        assert_eq!(taken, lent);
     }
 
     #[test]

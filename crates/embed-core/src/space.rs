@@ -2,6 +2,7 @@
 //!
 //! Dimension says nothing: all-minilm and multilingual-e5-small are both 384 wide and have nothing in common.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -88,7 +89,9 @@ impl Space {
         }
     }
 
-    /// The name of the space, readable and stable: `model/pooling/prefixes/normalisation/dimension`.
+    /// The name of the space, readable and stable: `model/pooling/prefixes/normalisation/dimension`. Two spaces have
+    /// two names: what would make them ambiguous in the model's name (`;`, `=`, `%` and control characters) is
+    /// percent-encoded.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.inner.id
@@ -124,13 +127,18 @@ impl Space {
         self.inner.normalisation
     }
 
-    /// The space of these vectors cut to their first `dimension` numbers: another one.
+    /// The space of these vectors cut to their first `dimension` numbers: another one, and this one if `dimension`
+    /// is its own. What is cut is [divided by its norm again](crate::vector::truncate_dimensions), so that the new
+    /// space is normalised even if this one is raw.
     #[must_use]
     pub fn with_dimension(&self, dimension: usize) -> Self {
+        if dimension == self.dimension() {
+            return self.clone();
+        }
         Self::builder(self.model(), dimension)
             .pooling(self.pooling())
             .prefixes(self.prefixes())
-            .normalisation(self.normalisation())
+            .normalisation(Normalisation::L2)
             .build()
     }
 }
@@ -162,13 +170,35 @@ impl SpaceBuilder {
     pub fn build(self) -> Space {
         let Self { model, pooling, prefixes, normalisation, dimension } = self;
         let id = format!(
-            "{model}/{}/{}/{}/{dimension}",
+            "{}/{}/{}/{}/{dimension}",
+            escaped(&model),
             pooling.as_str(),
             prefixes.as_str(),
             normalisation.as_str()
         );
         Space { inner: Arc::new(Parts { id, model, pooling, prefixes, normalisation, dimension }) }
     }
+}
+
+/// A part of an id with what separates the parts percent-encoded, so that two ids are equal only if all their parts
+/// are. A name as models have it stays as it is. (A `/` does no harm: what comes after the model has none.)
+fn escaped(part: &str) -> Cow<'_, str> {
+    encoded(part, |char| matches!(char, ';' | '=' | '%') || char.is_control())
+}
+
+fn encoded(part: &str, is_special: fn(char) -> bool) -> Cow<'_, str> {
+    if !part.contains(is_special) {
+        return part.into();
+    }
+    let mut id = String::with_capacity(part.len() + 8);
+    for char in part.chars() {
+        if is_special(char) {
+            char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| id.push_str(&format!("%{byte:02X}")));
+        } else {
+            id.push(char);
+        }
+    }
+    id.into()
 }
 
 impl Pooling {
@@ -250,7 +280,8 @@ pub struct Variant {
 
 impl Variant {
     /// A variant of a space by its traits, which are named in an order that the caller keeps the same.
-    /// `;` and `=` in a name or value would make ids ambiguous and are replaced by `_`.
+    /// Other traits are another id: what would make ids ambiguous in a name or value (`;`, `=`, `%` and control
+    /// characters) is percent-encoded.
     pub fn new<N, V>(space: Space, traits: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: AsRef<str>,
@@ -258,10 +289,24 @@ impl Variant {
     {
         let mut id = space.id().to_owned();
         for (name, value) in traits {
-            let plain = |text: &str| text.replace([';', '='], "_");
-            id.push_str(&format!(";{}={}", plain(name.as_ref()), plain(value.as_ref())));
+            id.push_str(&format!(";{}={}", escaped(name.as_ref()), escaped(value.as_ref())));
         }
         Self { space, id: id.into() }
+    }
+
+    /// The variant of these vectors cut to their first `dimension` numbers; this one if they have no more.
+    #[must_use]
+    pub(crate) fn with_dimension(&self, dimension: usize) -> Self {
+        let space = self.space.with_dimension(dimension);
+        if space == self.space {
+            return self.clone();
+        }
+        // In an id `;` and `=` take turns, so that `_` can stand for both, as long as no other `_` is in it.
+        let of = match self.id.contains(['_', '%']) {
+            false => self.id.replace([';', '='], "_"),
+            true => encoded(&self.id, |char| matches!(char, ';' | '=' | '%' | '_')).into_owned(),
+        };
+        Self::new(space, [("cut-from", self.space.dimension().to_string()), ("of", of)])
     }
 
     /// The name of the variant, readable and stable.
@@ -299,7 +344,84 @@ impl fmt::Debug for Variant {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// They are in cache keys and in collections that people have.
+    #[test]
+    fn ids_of_the_usual_models_stay() {
+        let e5 = Space::builder("multilingual-e5-small", 384).prefixes(PrefixScheme::QueryPassage).build();
+        let traits =
+            [("weights", "0123456789abcdef"), ("precision", "int8"), ("tokenizer", "fedcba9876543210")];
+        let e5 = Variant::new(e5, traits);
+        assert_eq!(
+            e5.id(),
+            "multilingual-e5-small/mean/query-passage/l2/384;weights=0123456789abcdef;precision=int8;\
+             tokenizer=fedcba9876543210"
+        );
+        assert_eq!(
+            e5.with_dimension(128).id(),
+            "multilingual-e5-small/mean/query-passage/l2/128;cut-from=384;of=multilingual-e5-small/mean/\
+             query-passage/l2/384_weights_0123456789abcdef_precision_int8_tokenizer_fedcba9876543210"
+        );
+        let minilm = Space::builder("all-minilm", 384).build();
+        let traits = [("digest", "1b226e2802dbb772"), ("server", "0.5.4"), ("context", "512")];
+        let minilm = Variant::new(minilm, traits);
+        assert_eq!(
+            minilm.id(),
+            "all-minilm/mean/plain/l2/384;digest=1b226e2802dbb772;server=0.5.4;context=512"
+        );
+        assert_eq!(
+            minilm.with_dimension(256).id(),
+            "all-minilm/mean/plain/l2/256;cut-from=384;of=all-minilm/mean/plain/l2/384_digest_\
+             1b226e2802dbb772_server_0.5.4_context_512"
+        );
+        let tagged = Space::builder("someone/Embed_v2.1:335m-q8_0", 8).pooling(Pooling::Unknown).build();
+        assert_eq!(tagged.id(), "someone/Embed_v2.1:335m-q8_0/unknown/plain/l2/8");
+    }
+
+    #[test]
+    fn a_cut_to_the_width_there_is_changes_nothing() {
+        let raw = Space::builder("m", 4).normalisation(Normalisation::None).build();
+        let raw = Variant::new(raw, [("v", "1")]);
+        assert_eq!(raw.with_dimension(4), raw);
+        assert_eq!(raw.with_dimension(4).space(), raw.space());
+        assert_eq!(raw.with_dimension(2).space().id(), "m/mean/plain/l2/2", "numbers and name agree");
+    }
+
+    proptest! {
+        /// Small alphabets, so that ids that look alike come up: separators, what stands for them, and their codes.
+        #[test]
+        fn two_variants_have_two_ids(
+            all in prop::collection::hash_set(
+                (
+                    "(m|m[;=_%/]{1,2}|m/mean/plain/l2/4(;x=1)?)",
+                    1_usize..4,
+                    any::<bool>(),
+                    prop::collection::vec(("([xy;=_%]|%3B){0,2}", "([1;=_%\n]|%3B|1;y=2){0,3}"), 0..3),
+                ),
+                1..24,
+            ),
+        ) {
+            let mut seen = HashMap::new();
+            for (model, dimension, raw, traits) in all {
+                let normalisation = if raw { Normalisation::None } else { Normalisation::L2 };
+                let space = Space::builder(&*model, dimension).normalisation(normalisation).build();
+                let variant = Variant::new(space, traits.iter().map(|(name, value)| (name, value)));
+                let whole = (model, dimension, raw, traits);
+                let cut = variant.with_dimension(9);
+                let ids = [(0, variant), (1, cut.with_dimension(7)), (2, cut)];
+                for (times, variant) in ids {
+                    prop_assert!(!variant.id().contains('\n'));
+                    let other = seen.insert(variant.id().to_owned(), (times, whole.clone()));
+                    prop_assert!(other.is_none(), "{}: {:?} and {:?}", variant, other, whole);
+                }
+            }
+        }
+    }
 
     #[test]
     fn equal_width_is_not_equal_space() {

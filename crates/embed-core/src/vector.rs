@@ -1,13 +1,10 @@
-//! Vector maths on plain slices. Sums are kept in `f64`, so that a result doesn't depend on the width.
+//! Vector maths on plain slices. Sums are kept in `f64`, so that a result doesn't depend on the width: no square of an
+//! `f32` is too large or too small for it, so lengths from the smallest number to the largest are computed truly.
 //!
 //! These functions know no spaces; compare vectors through [`Embedding::similarity`](crate::Embedding::similarity),
 //! which refuses two spaces.
 
 use crate::{Error, ErrorKind, Result};
-
-/// Under this norm a vector is taken for zero: it is what PyTorch's `normalize` uses, which the reference
-/// implementations of these models call.
-pub const NORM_EPSILON: f64 = 1e-12;
 
 /// The inner product of two vectors of one length.
 #[must_use]
@@ -16,44 +13,56 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
 }
 
-/// The Euclidean norm.
+/// The Euclidean norm. It is 0 of a zero vector alone.
 #[must_use]
 pub fn norm(vector: &[f32]) -> f64 {
     dot(vector, vector).sqrt()
 }
 
-/// Divides a vector by its norm, or by [`NORM_EPSILON`] if that is larger: a zero vector stays zero and
+/// Divides a vector by its norm, however short or long it is. A zero vector has no direction: it stays zero and
 /// never becomes NaN.
 pub fn normalise(vector: &mut [f32]) {
-    let factor = norm(vector).max(NORM_EPSILON).recip();
+    let factor = to_unit(vector);
     for value in vector {
         *value = (f64::from(*value) * factor) as f32;
     }
 }
 
-/// The cosine of the angle between two vectors, from -1 to 1; 0 if one of them is zero.
+/// What a vector is multiplied by to have norm 1; 1 for a zero vector.
+fn to_unit(vector: &[f32]) -> f64 {
+    let norm = norm(vector);
+    if norm == 0.0 { 1.0 } else { norm.recip() }
+}
+
+/// The cosine of the angle between two vectors, from -1 to 1, whatever their lengths; 0 if one of them is zero.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::DimensionMismatch`] if their widths differ.
 pub fn cosine(a: &[f32], b: &[f32]) -> Result<f32> {
-    if a.len() != b.len() {
-        return Err(Error::new(ErrorKind::DimensionMismatch, "vectors of two widths have no cosine")
-            .with_context("left", a.len())
-            .with_context("right", b.len()));
-    }
+    same_width(a.len(), b.len())?;
     let norms = norm(a) * norm(b);
-    let cosine = dot(a, b) / norms.max(NORM_EPSILON);
-    Ok(cosine.clamp(-1.0, 1.0) as f32)
+    Ok(if norms == 0.0 { 0.0 } else { (dot(a, b) / norms).clamp(-1.0, 1.0) as f32 })
 }
 
-/// The first `dimension` numbers of a vector, divided by their norm again.
+fn same_width(left: usize, right: usize) -> Result<()> {
+    if left == right {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::DimensionMismatch, "vectors of two widths can't be put together")
+        .with_context("left", left)
+        .with_context("right", right))
+}
+
+/// The first `dimension` numbers of a vector, divided by their norm again; a vector that has no more is returned
+/// as it is.
 ///
 /// This keeps the meaning only for models that were trained for it (Matryoshka representations).
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] if `dimension` is 0 or more than the vector has.
+/// [`ErrorKind::InvalidInput`] if `dimension` is 0 or more than the vector has, or if nothing but zeros would be
+/// left.
 pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>> {
     if dimension == 0 || dimension > vector.len() {
         return Err(Error::new(ErrorKind::InvalidInput, "a vector can't be cut to that many dimensions")
@@ -61,11 +70,64 @@ pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>>
             .with_context("has", vector.len()));
     }
     let mut cut = vector[..dimension].to_vec();
+    if dimension == vector.len() {
+        return Ok(cut);
+    }
+    if cut.iter().all(|value| *value == 0.0) {
+        return Err(Error::new(ErrorKind::InvalidInput, "cut to that many dimensions, the vector is zero")
+            .with_context("asked", dimension)
+            .with_context("has", vector.len()));
+    }
     normalise(&mut cut);
     Ok(cut)
 }
 
-/// Checks a vector at the door: the right width, every number finite, not all of them zero.
+/// The vector of a text that was embedded in chunks: the one rule of
+/// [`Truncation::ChunkMean`](crate::Truncation::ChunkMean), for every service.
+///
+/// ```
+/// use embed_core::vector::ChunkMean;
+///
+/// let mut mean = ChunkMean::default();
+/// mean.add(&[5.0, 0.0], 3)?; // counts as [1, 0]
+/// mean.add(&[0.0, 1.0], 4)?;
+/// assert_eq!(mean.finish(), [0.6, 0.8]);
+/// # Ok::<(), embed_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ChunkMean {
+    sum: Vec<f64>,
+}
+
+impl ChunkMean {
+    /// Adds the next chunk of the text: its vector, of whatever norm, and how many tokens of the text are in it.
+    /// Chunks are added in the order of the text, so that the sum is the same to the bit each time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DimensionMismatch`] if the chunks before it had another width.
+    pub fn add(&mut self, vector: &[f32], tokens: usize) -> Result<()> {
+        if self.sum.is_empty() {
+            self.sum.resize(vector.len(), 0.0);
+        }
+        same_width(self.sum.len(), vector.len())?;
+        let weight = to_unit(vector) * tokens as f64;
+        for (sum, value) in self.sum.iter_mut().zip(vector) {
+            *sum += f64::from(*value) * weight;
+        }
+        Ok(())
+    }
+
+    /// The mean, of norm 1; zero if no chunk had a token, or if the chunks cancel each other out.
+    #[must_use]
+    pub fn finish(self) -> Vec<f32> {
+        let norm = self.sum.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let factor = if norm == 0.0 { 1.0 } else { norm.recip() };
+        self.sum.into_iter().map(|value| (value * factor) as f32).collect()
+    }
+}
+
+/// Checks a vector on arrival: the right width, every number finite, not all of them zero.
 ///
 /// # Errors
 ///
@@ -110,6 +172,63 @@ mod tests {
         normalise(&mut zero);
         assert_eq!(zero, [0.0; 4]);
         assert_eq!(cosine(&zero, &[1.0; 4]).unwrap(), 0.0);
+    }
+
+    /// From the smallest number there is to the largest.
+    const LENGTHS: [f32; 9] = [1e-45, 1e-38, 1e-20, 1e-9, 1e-7, 1.0, 1e9, 1e30, f32::MAX];
+
+    #[test]
+    fn the_cosine_does_not_depend_on_lengths() {
+        for (a, b) in LENGTHS.into_iter().flat_map(|a| LENGTHS.map(|b| (a, b))) {
+            let is = |left: [f32; 2], right: [f32; 2], cosine: f32| {
+                let got = super::cosine(&left, &right).unwrap();
+                assert!((got - cosine).abs() < 1e-6, "{left:?} to {right:?}: {got}");
+            };
+            is([a, a], [b, b], 1.0);
+            is([a, a], [-b, -b], -1.0);
+            is([a, a], [b, -b], 0.0);
+            is([a, 0.0], [b, b], std::f32::consts::FRAC_1_SQRT_2);
+        }
+    }
+
+    #[test]
+    fn what_passes_the_check_has_norm_one_once_it_is_normalised() {
+        for length in LENGTHS {
+            for mut vector in [vec![length; 4], vec![0.0, length, 0.0], vec![length; 1024]] {
+                check(&vector, vector.len()).unwrap();
+                normalise(&mut vector);
+                assert!((norm(&vector) - 1.0).abs() < 1e-6, "{length:e}: {}", norm(&vector));
+                let cut = truncate_dimensions(&[length, length, length], 2).unwrap();
+                assert!((norm(&cut) - 1.0).abs() < 1e-6, "{length:e}: {}", norm(&cut));
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_of_no_direction_is_not_made_by_a_cut() {
+        let cut = |dimension| truncate_dimensions(&[0.0, -0.0, 3.0], dimension);
+        assert_eq!(cut(2).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(cut(3).unwrap(), [0.0, 0.0, 3.0], "its own width leaves a vector alone");
+    }
+
+    #[test]
+    fn chunks_weigh_their_tokens_and_not_their_norms() {
+        let mean = |chunks: &[(&[f32], usize)]| {
+            let mut mean = ChunkMean::default();
+            chunks.iter().for_each(|(vector, tokens)| mean.add(vector, *tokens).unwrap());
+            mean.finish()
+        };
+        let expected = mean(&[(&[1.0, 0.0], 3), (&[0.0, 1.0], 4)]);
+        assert_eq!(expected, [0.6, 0.8]);
+        for length in LENGTHS {
+            assert_eq!(mean(&[(&[length, 0.0], 3), (&[0.0, 1.0], 4)]), expected, "{length:e}");
+        }
+        assert_eq!(mean(&[(&[0.0, 2.0], 7)]), [0.0, 1.0]);
+        assert_eq!(mean(&[(&[1.0, 0.0], 5), (&[-1.0, 0.0], 5)]), [0.0, 0.0], "nothing is left");
+        assert_eq!(mean(&[]), [0.0; 0]);
+        let mut widths = ChunkMean::default();
+        widths.add(&[1.0], 1).unwrap();
+        assert_eq!(widths.add(&[1.0, 0.0], 1).unwrap_err().kind(), ErrorKind::DimensionMismatch);
     }
 
     #[test]

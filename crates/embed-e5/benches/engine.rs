@@ -1,5 +1,6 @@
 //! The engine against the layouts that one could write by hand with `ort`, on the same model file and the
-//! same texts: tokens a second over mixed English and Japanese, and the latency of one short query.
+//! same texts: tokens a second over mixed English and Japanese, the latency of one short query, and bytes a second of
+//! the tokenizer.
 //!
 //! `cargo bench -p embed-e5`; with `-- --test` each runs once, as a test. The model must be in the data
 //! folder (`embed models pull`).
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use embed_core::{EmbedRequest, Embedder, EmbedderExt, Role, Truncation};
+use embed_core::{EmbedRequest, Embedder, EmbedderExt, ErrorKind, Role, Truncation};
 use embed_e5::assets::{DataHome, LENGTHS, ModelFiles, POSITIONS};
 use embed_e5::{
     E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators, prefix,
@@ -156,7 +157,7 @@ fn session_per_core(sessions: &mut [Session], longest_first: &[&Vec<i64>]) -> f3
 
 fn throughput(c: &mut Criterion) {
     // A quick run hasn't the time to load all: those of the rivals say something of each.
-    let precisions = if quick_share().is_some() { &[Precision::Int8] } else { Precision::ALL.as_slice() };
+    let precisions = if quick_share().is_some() { &[Precision::Int8][..] } else { Precision::ALL };
     for &precision in precisions {
         let Some(bench) = Bench::new(precision) else {
             return;
@@ -201,5 +202,29 @@ fn latency(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, throughput, latency);
+/// Paragraphs of fifteen languages as one text that is longer than the model reads: every byte is tokenised, which the
+/// count in the refusal proves, and nothing runs.
+fn tokenise(c: &mut Criterion) {
+    let Some(bench) = Bench::new(Precision::Int8) else {
+        return;
+    };
+    let text = mixed_texts(200).join("\n");
+    let request = EmbedRequest::new([text.as_str()], Role::Document);
+    let tokenizer = Tokenizer::from_file(&bench.files.tokenizer).unwrap();
+    let mut group = c.benchmark_group("e5/tokenise");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function(BenchmarkId::from_parameter("embed-e5"), |b| {
+        b.iter(|| {
+            let response = bench.runtime.block_on(bench.e5.embed(request.clone())).unwrap();
+            let error = response.row(0).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InputTooLong);
+        });
+    });
+    group.bench_function(BenchmarkId::from_parameter("tokenizers"), |b| {
+        b.iter(|| black_box(token_ids(&tokenizer, Role::Document, &text)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, throughput, latency, tokenise);
 criterion_main!(benches);

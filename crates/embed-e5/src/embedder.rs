@@ -11,7 +11,7 @@ use embed_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::assets::{DataHome, FoundFiles, ModelFiles, TOKENIZER_FILE};
+use crate::assets::{DataHome, ModelFiles, TOKENIZER_FILE};
 use crate::engine::Engine;
 use crate::pipeline::{Counters, E5Stats, Pipeline};
 use crate::runtime::RuntimeLibrary;
@@ -37,7 +37,7 @@ impl E5Embedder {
     /// # Errors
     ///
     /// [`ErrorKind::ModelNotFound`] if the model isn't in the data folder, [`ErrorKind::Config`] for
-    /// everything else that is missing, damaged or set wrong; each names the mend.
+    /// everything else that is missing, damaged or set wrong; each names the fix.
     ///
     /// # Cancellation
     ///
@@ -67,34 +67,36 @@ impl E5Embedder {
     pub fn load_blocking(config: E5Config) -> Result<Self> {
         config.check()?;
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
-        let found = FoundFiles::find(&home, config.profile, config.precision)?;
-        let environment = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?.environment()?;
+        let files = ModelFiles::find(&home, config.profile, config.precision)?;
+        let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
         let threads = config.threads.unwrap_or_else(available_threads);
-        let pipeline = Arc::new(Pipeline {
-            environment,
-            model: found.files.model.clone(),
-            dimension: config.profile.dimension,
-            precision: config.precision,
-            threads,
-            tokenizer: OnceLock::new(),
-            counters: Counters::default(),
-        });
-        // The tokenizer takes as long as all the rest, so it loads beside it. Nothing is loaded unchecked.
-        let engine = thread::scope(|scope| {
+        // The tokenizer takes as long as all the rest, so it loads beside it, and so is the library checked and loaded.
+        // Nothing is loaded unchecked.
+        let (engine, pipeline) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
-                found.verify(|name| name == TOKENIZER_FILE)?;
-                let path = &found.files.tokenizer;
-                TextTokenizer::open(path, config.profile.max_tokens, config.max_text_bytes)
+                files.verify(|name| name == TOKENIZER_FILE)?;
+                TextTokenizer::open(&files.tokenizer, config.profile.max_tokens, config.max_text_bytes)
             });
-            found.verify(|name| name != TOKENIZER_FILE)?;
+            let environment = scope.spawn(|| library.environment());
+            files.verify(|name| name != TOKENIZER_FILE)?;
+            let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
+            let pipeline = Arc::new(Pipeline {
+                environment: environment.join().unwrap_or_else(died)?,
+                files: files.clone(),
+                dimension: config.profile.dimension,
+                precision: config.precision,
+                threads,
+                tokenizer: OnceLock::new(),
+                counters: Counters::default(),
+            });
             let engine = Engine::start(threads, config.max_waiting_calls, Arc::clone(&pipeline) as _)?;
             let tokenizer = tokenizer.join().unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
             })?;
             pipeline.tokenizer.get_or_init(|| tokenizer);
-            Ok(engine)
+            Ok::<_, Error>((engine, pipeline))
         })?;
-        let model = model_info(config.profile, config.precision, &found.files);
+        let model = model_info(config.profile, config.precision, &files);
         Ok(Self { model, engine, pipeline })
     }
 
@@ -123,7 +125,7 @@ fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> Mo
         profile.space(),
         [
             ("weights", short_digest(&files.model_sha256)),
-            ("precision", precision.as_str()),
+            ("precision", profile.precision_label(precision)),
             ("tokenizer", short_digest(&files.tokenizer_sha256)),
         ],
     );

@@ -15,5 +15,5 @@ mod tokenizer;
 pub use config::E5Config;
 pub use embedder::{E5Embedder, available_threads};
 pub use pipeline::E5Stats;
-pub use profile::{Precision, Profile, prefix};
-pub use runtime::{OLDEST_RUNTIME, RUNTIME_VARIABLE, RuntimeLibrary, runtime_build};
+pub use profile::{Precision, Profile, Shape, prefix};
+pub use runtime::{OLDEST_RUNTIME, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, runtime_build};

@@ -1,7 +1,6 @@
 //! From a text to its vector: tokenise, run each window, mean, normalise.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +8,7 @@ use embed_core::{Error, ErrorKind, Role, Truncation, vector};
 use ort::environment::Environment;
 
 use crate::Precision;
+use crate::assets::ModelFiles;
 use crate::engine::{EncodeText, Encoder, RowOutput};
 use crate::session::OrtEncoder;
 use crate::tokenizer::{TextTokenizer, TokenisedText, starts_with_prefix};
@@ -20,7 +20,7 @@ const MOST_WIDE_THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// What the threads of one embedder share.
 pub(crate) struct Pipeline {
     pub(crate) environment: Environment,
-    pub(crate) model: PathBuf,
+    pub(crate) files: ModelFiles,
     pub(crate) dimension: usize,
     pub(crate) precision: Precision,
     /// Threads of a model that runs on several.
@@ -76,7 +76,9 @@ impl Counters {
 
 impl Pipeline {
     fn encoder(&self, threads: NonZeroUsize) -> Result<Box<dyn Encoder>, Error> {
-        let (model, dimension) = (&self.model, self.dimension);
+        let (model, dimension) = (&self.files.model, self.dimension);
+        // A worker may open the model long after the embedder was loaded.
+        self.files.verify_again()?;
         Ok(Box::new(OrtEncoder::open(&self.environment, model, dimension, self.precision, threads)?))
     }
 }
@@ -117,8 +119,9 @@ impl EncodeText for Pipeline {
         let sums = match texts {
             [(_, text)] if text.windows.len() > 1 => vec![self.sum_of_windows(encoder, text, cancelled)?],
             _ => {
-                let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
-                encoder.encode(&ids)?
+                let ids: Vec<_> =
+                    texts.iter().filter_map(|(_, text)| text.only_window()).map(widened).collect();
+                encoder.encode(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())?
             }
         };
         let row = |(mut vector, &(text, tokenised)): (Vec<f32>, &(&str, &TokenisedText))| {
@@ -143,7 +146,7 @@ impl Pipeline {
             if cancelled() {
                 return Err(went_away());
             }
-            for mean in encoder.encode(&[&window.ids])? {
+            for mean in encoder.encode(&[&widened(&window.ids)])? {
                 for (sum, value) in sum.iter_mut().zip(mean) {
                     *sum += f64::from(value) * window.weight as f64;
                 }
@@ -151,6 +154,11 @@ impl Pipeline {
         }
         Ok(sum.into_iter().map(|value| value as f32).collect())
     }
+}
+
+/// As ONNX Runtime takes them.
+fn widened(ids: &[u32]) -> Vec<i64> {
+    ids.iter().map(|&id| id.into()).collect()
 }
 
 fn went_away() -> Error {

@@ -24,35 +24,97 @@ pub struct Profile {
     pub max_tokens: usize,
     /// Whether it reads other languages than English.
     pub multilingual: bool,
+    /// How large its parts are.
+    pub shape: Shape,
+    /// Whether its activations were measured, so that int8 keeps the outlier channels apart and its distance from f32 is
+    /// known. Without that, int8 of this model works and nobody knows how well.
+    pub calibrated: bool,
+}
+
+/// How large the parts of a model are: what tells it from another model of the same width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shape {
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads of a layer.
+    pub heads: usize,
+    /// Width inside the feed-forward part of a layer.
+    pub feed_forward: usize,
+    /// Rows of the word table.
+    pub vocabulary: usize,
+    /// Positions that a token of a text may have. At least the tokens that the model reads.
+    pub positions: usize,
 }
 
 /// Revisions are those that the MTEB leaderboard pins, and for multilingual-e5-small the first that has
 /// ONNX files beside the same weights.
 static PROFILES: [Profile; 6] = [
-    profile("multilingual-e5-small", "614241f622f53c4eeff9890bdc4f31cfecc418b3", 384, true),
-    profile("multilingual-e5-base", "d13f1b27baf31030b7fd040960d60d909913633f", 768, true),
-    profile("multilingual-e5-large", "ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb", 1024, true),
-    profile("e5-small-v2", "dca8b1a9dae0d4575df2bf423a5edb485a431236", 384, false),
-    profile("e5-base-v2", "1c644c92ad3ba1efdad3f1451a637716616a20e8", 768, false),
-    profile("e5-large-v2", "b322e09026e4ea05f42beadf4d661fb4e101d311", 1024, false),
+    Profile {
+        name: "multilingual-e5-small",
+        repository: "intfloat/multilingual-e5-small",
+        revision: "614241f622f53c4eeff9890bdc4f31cfecc418b3",
+        multilingual: true,
+        shape: Shape { vocabulary: 250_037, ..SMALL },
+        calibrated: true,
+        ..profile(384)
+    },
+    Profile {
+        name: "multilingual-e5-base",
+        repository: "intfloat/multilingual-e5-base",
+        revision: "d13f1b27baf31030b7fd040960d60d909913633f",
+        multilingual: true,
+        shape: Shape { vocabulary: 250_002, ..BASE },
+        ..profile(768)
+    },
+    Profile {
+        name: "multilingual-e5-large",
+        repository: "intfloat/multilingual-e5-large",
+        revision: "ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb",
+        multilingual: true,
+        shape: Shape { vocabulary: 250_002, ..LARGE },
+        ..profile(1024)
+    },
+    Profile {
+        name: "e5-small-v2",
+        repository: "intfloat/e5-small-v2",
+        revision: "dca8b1a9dae0d4575df2bf423a5edb485a431236",
+        shape: SMALL,
+        ..profile(384)
+    },
+    Profile {
+        name: "e5-base-v2",
+        repository: "intfloat/e5-base-v2",
+        revision: "1c644c92ad3ba1efdad3f1451a637716616a20e8",
+        shape: BASE,
+        ..profile(768)
+    },
+    Profile {
+        name: "e5-large-v2",
+        repository: "intfloat/e5-large-v2",
+        revision: "b322e09026e4ea05f42beadf4d661fb4e101d311",
+        shape: LARGE,
+        ..profile(1024)
+    },
 ];
 
-const fn profile(
-    name: &'static str,
-    revision: &'static str,
-    dimension: usize,
-    multilingual: bool,
-) -> Profile {
-    // The repositories are called as the models; `concat!` doesn't take a parameter.
-    let repository = match name.as_bytes() {
-        b"multilingual-e5-small" => "intfloat/multilingual-e5-small",
-        b"multilingual-e5-base" => "intfloat/multilingual-e5-base",
-        b"multilingual-e5-large" => "intfloat/multilingual-e5-large",
-        b"e5-small-v2" => "intfloat/e5-small-v2",
-        b"e5-base-v2" => "intfloat/e5-base-v2",
-        _ => "intfloat/e5-large-v2",
-    };
-    Profile { name, repository, revision, dimension, max_tokens: 512, multilingual }
+/// The shapes of BERT in three sizes, with its English vocabulary.
+const SMALL: Shape = Shape::new(12, 12, 1536);
+const BASE: Shape = Shape::new(12, 12, 3072);
+const LARGE: Shape = Shape::new(24, 16, 4096);
+
+/// What most profiles have in common.
+const fn profile(dimension: usize) -> Profile {
+    Profile {
+        name: "",
+        repository: "",
+        revision: "",
+        dimension,
+        max_tokens: 512,
+        multilingual: false,
+        shape: SMALL,
+        calibrated: false,
+    }
 }
 
 /// In which arithmetic the model runs.
@@ -60,7 +122,8 @@ const fn profile(
 #[non_exhaustive]
 pub enum Precision {
     /// Eight-bit matrix products: the fastest. Cosine to [`F32`](Self::F32) of 0.999 or more on written text, 0.9995 on
-    /// average. Models that were not calibrated, all but multilingual-e5-small, stay farther away and aren't measured.
+    /// average. Models that were not [calibrated](Profile::calibrated) stay farther away, nobody knows how far, and their
+    /// variants say so.
     #[default]
     Int8,
     /// 32-bit floating point: reference grade.
@@ -98,6 +161,15 @@ impl Profile {
         })
     }
 
+    /// What its variants call a precision: the precision's name, and that it is not calibrated where it should be.
+    #[must_use]
+    pub fn precision_label(&self, precision: Precision) -> &'static str {
+        match precision {
+            Precision::Int8 if !self.calibrated => "int8-not-calibrated",
+            precision => precision.as_str(),
+        }
+    }
+
     /// The space of its vectors, which is the same in every precision.
     #[must_use]
     pub fn space(&self) -> Space {
@@ -119,16 +191,37 @@ pub fn prefix(role: Role) -> &'static str {
     }
 }
 
+impl Shape {
+    /// A shape with the English vocabulary of BERT and 512 positions.
+    #[must_use]
+    pub const fn new(layers: usize, heads: usize, feed_forward: usize) -> Self {
+        Self { layers, heads, feed_forward, vocabulary: 30_522, positions: 512 }
+    }
+
+    /// Sets the rows of the word table.
+    #[must_use]
+    pub const fn with_vocabulary(mut self, vocabulary: usize) -> Self {
+        self.vocabulary = vocabulary;
+        self
+    }
+
+    /// Sets the positions that a token may have.
+    #[must_use]
+    pub const fn with_positions(mut self, positions: usize) -> Self {
+        self.positions = positions;
+        self
+    }
+}
+
 impl Precision {
-    /// Every precision.
-    pub const ALL: [Self; Self::COUNT] = [
+    /// Every precision that this build knows.
+    pub const ALL: &'static [Self] = &[
         Self::Int8,
         Self::F32,
         Self::Mixed,
         #[cfg(feature = "openvino")]
         Self::Bf16,
     ];
-    const COUNT: usize = 3 + cfg!(feature = "openvino") as usize;
 
     /// The name: `int8`, `f32`, `mixed`, `bf16`.
     #[must_use]
@@ -153,8 +246,8 @@ impl FromStr for Precision {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|precision| precision.as_str() == name).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str);
+        Self::ALL.iter().copied().find(|precision| precision.as_str() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|precision| precision.as_str()).collect();
             Error::new(ErrorKind::Config, format!("a precision is one of {}", known.join(", ")))
         })
     }
@@ -171,6 +264,32 @@ mod tests {
             assert!(profile.revision.len() == 40, "{}", profile.name);
             assert!(profile.revision.bytes().all(|b| b.is_ascii_hexdigit()));
             assert_eq!(Profile::by_name(profile.name).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn a_precision_that_nobody_measured_says_so_in_every_variant() {
+        for profile in Profile::all() {
+            let measured = profile.name == "multilingual-e5-small";
+            assert_eq!(profile.precision_label(Precision::Int8) == "int8", measured, "{}", profile.name);
+            assert_eq!(profile.precision_label(Precision::F32), "f32");
+        }
+    }
+
+    #[test]
+    fn every_precision_is_a_slice_whatever_the_features() {
+        let all: &'static [Precision] = Precision::ALL;
+        assert!(all.len() >= 3);
+        for precision in all {
+            assert_eq!(precision.as_str().parse::<Precision>().unwrap(), *precision);
+        }
+    }
+
+    #[test]
+    fn every_profile_has_positions_for_its_tokens() {
+        for profile in Profile::all() {
+            assert!(profile.shape.positions >= profile.max_tokens, "{}", profile.name);
+            assert!(profile.dimension.is_multiple_of(profile.shape.heads), "{}", profile.name);
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use embed_core::{Error, ErrorKind};
 use ort::environment::Environment;
 
-use crate::assets::{DataHome, Manifest};
+use crate::assets::{DataHome, SealedFolder};
 
 /// The environment variable that names the library, as everywhere where `ort` is used.
 pub const RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -15,56 +15,66 @@ pub const RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// The oldest version whose interface this crate calls, `1.x`: the feature `api-22` of `ort`.
 pub const OLDEST_RUNTIME: u32 = 22;
 
+/// The name of the library in its manifest.
+const RUNTIME_NAME: &str = "onnxruntime";
+
 /// The environment lives as long as the process: sessions of several embedders share it, and ONNX Runtime
 /// can't be loaded twice.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// Where the library was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum RuntimeLibrary {
-    /// The caller's configuration or `ORT_DYLIB_PATH` names it.
+    /// [`E5Config::runtime_library`](crate::E5Config::runtime_library) names it.
     Named(PathBuf),
+    /// `ORT_DYLIB_PATH` names it.
+    Variable(PathBuf),
     /// It lies in the data folder.
-    DataHome(PathBuf),
+    DataHome(SealedLibrary),
     /// The system's loader is asked for it by name.
     System(PathBuf),
     /// It is a part of this program (feature `download-binaries`).
     Linked,
 }
 
+/// The library of the data folder, which is not removed while this lives.
+#[derive(Debug, Clone)]
+pub struct SealedLibrary {
+    path: PathBuf,
+    folder: Arc<SealedFolder>,
+}
+
 impl RuntimeLibrary {
-    /// Finds the library: `named`, else `ORT_DYLIB_PATH`, else the data folder, else the system's.
+    /// Finds the library: `named`, else `ORT_DYLIB_PATH`, else the data folder, else the system's. A name without a folder
+    /// is the system loader's to find.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a named file isn't there, or the data folder's copy isn't whole.
+    /// [`ErrorKind::Config`] if a named file isn't there, or the manifest of the data folder's copy is damaged.
     pub fn find(home: &DataHome, named: Option<&Path>) -> Result<Self, Error> {
         if cfg!(not(feature = "load-dynamic")) {
             return Ok(Self::Linked);
         }
-        let from_variable = std::env::var_os(RUNTIME_VARIABLE).filter(|path| !path.is_empty());
-        if let Some(path) = named.map(Path::to_owned).or(from_variable.map(PathBuf::from)) {
-            if !path.is_file() {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!("there is no ONNX Runtime library at the path that {RUNTIME_VARIABLE} names"),
-                )
-                .with_context("path", path.display()));
-            }
-            return Ok(Self::Named(path));
+        if let Some(path) = named {
+            return there(path, "`E5Config::runtime_library`").map(Self::Named);
         }
-        let folder = home.runtime_dir();
-        if let Some(manifest) = Manifest::read(&folder)? {
-            let library = manifest.files.first().ok_or_else(|| {
-                Error::new(ErrorKind::Config, "the manifest of the runtime lists no file")
-                    .with_context("folder", folder.display())
-            })?;
-            // The size alone, for speed: `embed models verify` checks the bytes.
-            let path = library
-                .verify_size(&folder)
-                .map_err(|error| error.with_context("mend", "embed models pull"))?;
-            return Ok(Self::DataHome(path));
+        if let Some(path) = std::env::var_os(RUNTIME_VARIABLE).filter(|path| !path.is_empty()) {
+            return there(Path::new(&path), RUNTIME_VARIABLE).map(Self::Variable);
+        }
+        let fix = |error: Error| error.with_context("fix", "embed models pull");
+        if let Some(folder) = home.runtime_slot().open().map_err(fix)? {
+            let manifest = folder.manifest();
+            let wrong = |what: &str| {
+                fix(Error::new(ErrorKind::Config, what).with_context("folder", folder.folder().display()))
+            };
+            if manifest.name != RUNTIME_NAME {
+                return Err(wrong("the folder of the runtime holds something else"));
+            }
+            let library =
+                manifest.files.first().ok_or_else(|| wrong("the manifest of the runtime lists no file"))?;
+            let path = folder.folder().join(&library.name);
+            return Ok(Self::DataHome(SealedLibrary { path, folder: Arc::new(folder) }));
         }
         let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         Ok(Self::System(name.into()))
@@ -74,17 +84,33 @@ impl RuntimeLibrary {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Named(path) | Self::DataHome(path) | Self::System(path) => Some(path),
+            Self::Named(path) | Self::Variable(path) | Self::System(path) => Some(path),
+            Self::DataHome(library) => Some(&library.path),
             Self::Linked => None,
         }
     }
 
-    /// Loads the library and checks its version. The first one wins: later calls in the same process
-    /// use it whatever they ask for.
+    /// Checks every byte of the data folder's copy. Nobody says what the others should be.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the library can't be loaded, isn't ONNX Runtime or is too old.
+    /// [`ErrorKind::Config`] if it isn't what its manifest says.
+    pub fn verify(&self) -> Result<(), Error> {
+        match self {
+            Self::DataHome(library) => library
+                .folder
+                .verify(|_| true)
+                .map_err(|error| error.with_context("fix", "embed models pull")),
+            Self::Named(_) | Self::Variable(_) | Self::System(_) | Self::Linked => Ok(()),
+        }
+    }
+
+    /// [Verifies](Self::verify) the library, loads it and checks its version. The first one wins: later calls in the same
+    /// process use it whatever they ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the library is damaged, can't be loaded, isn't ONNX Runtime or is too old.
     pub fn start(&self) -> Result<(), Error> {
         self.environment().map(drop)
     }
@@ -105,6 +131,7 @@ impl RuntimeLibrary {
         if let Some(environment) = &*current {
             return Ok(environment.clone());
         }
+        self.verify()?;
         let environment = self
             .builder()?
             .with_name("embed-e5")
@@ -119,20 +146,25 @@ impl RuntimeLibrary {
         use ort::LoadDynamicError as Load;
 
         let path = self.path().unwrap_or(Path::new(""));
-        let mend = match self {
-            Self::Named(_) => "let ORT_DYLIB_PATH name a newer one, or unset it and run `embed models pull`",
+        let fix = match self {
+            Self::Named(_) => {
+                "let `E5Config::runtime_library` name another one, or unset it and run `embed models pull`"
+            }
+            Self::Variable(_) => {
+                "let ORT_DYLIB_PATH name another one, or unset it and run `embed models pull`"
+            }
             _ => "run `embed models pull` to fetch it",
         };
         ort::init_from(path).map_err(|error| {
             let message = match &error {
                 Load::BadVersion { version_str, .. } => format!(
-                    "the ONNX Runtime library is version {version_str}, and 1.{OLDEST_RUNTIME} or newer is needed; {mend}"
+                    "the ONNX Runtime library is version {version_str}, and 1.{OLDEST_RUNTIME} or newer is needed; {fix}"
                 ),
-                Load::Dlopen { .. } if matches!(self, Self::System(_)) => {
-                    format!("there is no ONNX Runtime library; {mend}")
+                Load::Dlopen { .. } if matches!(self, Self::System(_)) || is_bare(path) => {
+                    format!("there is no ONNX Runtime library; {fix}")
                 }
-                Load::Dlopen { .. } => format!("the ONNX Runtime library can't be loaded; {mend}"),
-                _ => format!("the file is not an ONNX Runtime library; {mend}"),
+                Load::Dlopen { .. } => format!("the ONNX Runtime library can't be loaded; {fix}"),
+                _ => format!("the file is not an ONNX Runtime library; {fix}"),
             };
             Error::new(ErrorKind::Config, message).with_context("library", path.display()).with_source(error)
         })
@@ -143,6 +175,21 @@ impl RuntimeLibrary {
     fn builder(&self) -> Result<ort::environment::EnvironmentBuilder, Error> {
         Ok(ort::init())
     }
+}
+
+/// Whether a path is a mere name, which the system's loader looks for in its own places.
+fn is_bare(path: &Path) -> bool {
+    path.parent().is_none_or(|folder| folder.as_os_str().is_empty())
+}
+
+/// A path that somebody named, if something can be there: beside this program, as `ort` looks first, or as it stands.
+fn there(path: &Path, who: &str) -> Result<PathBuf, Error> {
+    let beside = || std::env::current_exe().ok()?.parent().map(|folder| folder.join(path));
+    if is_bare(path) || path.is_file() || beside().is_some_and(|path| path.is_file()) {
+        return Ok(path.to_owned());
+    }
+    let what = format!("there is no ONNX Runtime library at the path that {who} names; correct or unset it");
+    Err(Error::new(ErrorKind::Config, what).with_context("path", path.display()))
 }
 
 /// The version and the build of the library that runs, once one was started.

@@ -12,7 +12,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 
 use crate::Precision;
-use crate::assets::{LENGTHS, POSITIONS};
+use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT, POSITIONS};
 use crate::engine::Encoder;
 use crate::operators;
 use crate::runtime::runtime_error;
@@ -61,10 +61,11 @@ impl OrtEncoder {
     ) -> Result<Self, Error> {
         let open = |products| {
             Self::session(environment, model, (precision, products), threads).map_err(|error| {
-                error.with_context("file", model.display()).with_context("mend", "embed models verify")
+                error.with_context("file", model.display()).with_context("fix", "embed models pull --force")
             })
         };
         let mut session = open(Products::Fast)?;
+        check_format(&session).map_err(|error| error.with_context("file", model.display()))?;
         let is_own = session.inputs().iter().any(|input| input.name() == LENGTHS);
         if !is_own && products_saturate() {
             session = open(Products::Careful)?;
@@ -149,6 +150,21 @@ impl Encoder for OrtEncoder {
 
     fn shares_runs(&self) -> bool {
         self.inputs.contains(&Input::Lengths)
+    }
+}
+
+/// Refuses a model of this project whose inputs and outputs mean something else than this version thinks. Exports of
+/// others note no format.
+fn check_format(session: &Session) -> Result<(), Error> {
+    let metadata = session.metadata().map_err(|error| runtime_error("the model has no metadata", error))?;
+    match metadata.custom(FORMAT_KEY) {
+        Some(format) if format != MODEL_FORMAT => {
+            Err(Error::new(ErrorKind::Config, "the model was made for another version of this program")
+                .with_context("format", format.escape_debug())
+                .with_context("expected", MODEL_FORMAT)
+                .with_context("fix", "embed models pull --force"))
+        }
+        _ => Ok(()),
     }
 }
 

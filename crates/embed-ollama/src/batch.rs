@@ -122,7 +122,7 @@ fn check_row(row: &[f32], width: usize, raw: bool) -> Result<(), RowFault> {
         return Err(RowFault::NotFinite);
     }
     let norm = vector::norm(row);
-    if norm <= vector::NORM_EPSILON {
+    if norm == 0.0 {
         return Err(RowFault::Zero);
     }
     if !raw && (norm - 1.0).abs() > NORM_TOLERANCE {
@@ -186,8 +186,10 @@ mod tests {
 
     #[test]
     fn raw_rows_are_normalised() {
-        let reply = check_rows(rows("[[3,4]]"), 1, None, true, None).unwrap();
-        assert_eq!(reply.rows[0].as_deref(), Ok([0.6, 0.8].as_slice()));
+        for raw in ["[[3,4]]", "[[3e-20,4e-20]]", "[[1.5e38,2e38]]"] {
+            let reply = check_rows(rows(raw), 1, None, true, None).unwrap();
+            assert_eq!(reply.rows[0].as_deref(), Ok([0.6, 0.8].as_slice()), "{raw}");
+        }
     }
 
     proptest! {

@@ -151,7 +151,7 @@ impl Embedder for OllamaEmbedder {
         let distinct = Distinct::of(request.texts());
         add(&stats.duplicates, distinct.places.len() - distinct.texts.len());
 
-        let own = self.fleet.config.deadline.map(|after| Instant::now() + after);
+        let own = self.fleet.config.deadline.and_then(|after| Instant::now().checked_add(after));
         let deadline = match (request.deadline().map(Instant::from_std), own) {
             (Some(asked), Some(own)) => Some(asked.min(own)),
             (asked, own) => asked.or(own),

@@ -78,13 +78,15 @@ impl Guard {
     pub(crate) async fn call(&self, inner: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
         let (began, deadline) = (now(), request.deadline());
         let visit = self.visit(began, deadline)?;
-        let own = self.shared.timeout.map(|timeout| began + timeout);
-        let limit = [own, deadline.map(|deadline| deadline + GRACE)].into_iter().flatten().min();
+        // What no clock can count to is no limit.
+        let own = self.shared.timeout.and_then(|timeout| began.checked_add(timeout));
+        let late = deadline.and_then(|deadline| deadline.checked_add(GRACE));
+        let limit = [own, late].into_iter().flatten().min();
         let answer = match limit {
             None => inner.embed(request).await,
             Some(limit) => {
                 let answer = tokio::time::timeout_at(limit.into(), inner.embed(request)).await;
-                answer.unwrap_or_else(|_| Err(late(own == Some(limit))))
+                answer.unwrap_or_else(|_| Err(too_late(own == Some(limit))))
             }
         };
         visit.settle(&answer);
@@ -171,8 +173,9 @@ impl Visit<'_> {
             !is_of_route(error) || matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::RateLimited)
         });
         if well {
-            self.pass = None;
-            self.guard.breaker().succeeded();
+            if let Some(pass) = self.pass.take() {
+                self.guard.breaker().succeeded(pass);
+            }
         } else if !(self.is_past_deadline() && self.was_hurried()) {
             self.failed();
         }
@@ -232,7 +235,7 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
     error.context().any(|fact| fact == REFUSED)
 }
 
-fn late(own: bool) -> Error {
+fn too_late(own: bool) -> Error {
     let message = if own {
         "the route gave no answer within its timeout"
     } else {

@@ -18,6 +18,7 @@ use axum::http::header::{
 use axum::http::header::{RANGE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use futures::{StreamExt, stream};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -213,6 +214,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The id that git gives a blob of these bytes, as the hub names all other files.
+#[must_use]
+pub fn git_blob(bytes: &[u8]) -> String {
+    let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
+    hasher.update(bytes);
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Request) -> Response<Body> {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
     // A client that takes the hub for its proxy asks it for the store's files too.
@@ -272,19 +281,21 @@ fn redirect(file: &Stored, to: &str) -> Response<Body> {
     let mut response = status_only(StatusCode::FOUND);
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::from_str(to).expect("the address of the store is ASCII"));
-    headers.insert(X_LINKED_ETAG, etag(&file.bytes));
+    headers.insert(X_LINKED_ETAG, etag(file));
     headers.insert(X_LINKED_SIZE, HeaderValue::from(file.bytes.len()));
     response
 }
 
-fn etag(bytes: &[u8]) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{}\"", sha256(bytes))).expect("a digest is ASCII")
+/// What the hub calls the content of a file: SHA-256 for large ones, git's id of the blob for all others.
+fn etag(file: &Stored) -> HeaderValue {
+    let id = if file.large { sha256(&file.bytes) } else { git_blob(&file.bytes) };
+    HeaderValue::from_str(&format!("\"{id}\"")).expect("a digest is ASCII")
 }
 
 /// The bytes of a file, from where the request asks.
 fn content(file: &Stored, request: &HeaderMap, fault: Option<&Fault>) -> Response<Body> {
     let total = file.bytes.len();
-    let same = request.get(IF_RANGE).is_none_or(|validator| *validator == etag(&file.bytes));
+    let same = request.get(IF_RANGE).is_none_or(|validator| *validator == etag(file));
     let start = request.get(RANGE).filter(|_| same).and_then(|range| {
         range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
     });
@@ -311,7 +322,7 @@ fn content(file: &Stored, request: &HeaderMap, fault: Option<&Fault>) -> Respons
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(ETAG, etag(&file.bytes));
+    headers.insert(ETAG, etag(file));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(start) = start {

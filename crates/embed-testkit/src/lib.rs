@@ -11,6 +11,10 @@ pub mod redis;
 
 mod require;
 mod scripted;
+mod signal;
+mod virtual_time;
 
-pub use require::{REQUIRE_VARIABLE, require};
+pub use require::{LEFT_OUT_VARIABLE, REQUIRE_VARIABLE, left_out, require};
 pub use scripted::Scripted;
+pub use signal::signal;
+pub use virtual_time::VirtualTime;

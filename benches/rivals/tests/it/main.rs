@@ -14,7 +14,7 @@ const LEAST_COSINE: f64 = 0.97;
 
 /// Runs a suite and returns its lines; none if there is no model.
 fn run(suite: &str) -> Option<Vec<Value>> {
-    for precision in Precision::ALL {
+    for &precision in Precision::ALL {
         let files =
             DataHome::from_env().and_then(|home| ModelFiles::open(&home, &Profile::all()[0], precision));
         embed_testkit::require(&format!("multilingual-e5-small ({precision})"), files)?;

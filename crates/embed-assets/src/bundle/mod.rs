@@ -4,21 +4,23 @@
 //!
 //! ```text
 //! embed-bundle.json                                   format, folders, platform of the library
-//! models/<model>/<precision>/manifest.json, …         as in the data folder
+//! models/<model>/<precision>/manifest.json, …         the version in use of the data folder
 //! runtime/manifest.json, …
 //! ```
 
+mod install;
 mod read;
 mod write;
 
 use std::path::Path;
+use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::DataHome;
 use serde::{Deserialize, Serialize};
 
+use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
-use crate::store::Lock;
 use crate::{Asset, Progress};
 
 const INDEX_NAME: &str = "embed-bundle.json";
@@ -60,17 +62,49 @@ pub async fn export(
     blocking(progress, move |progress| write::write(&home, &assets, &output, progress)).await
 }
 
+/// How a bundle is imported.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// Whether each model embeds a text before it is put in place. It takes an ONNX Runtime library, of the bundle or of this
+    /// machine; without one nothing is tried, which is said.
+    pub try_models: bool,
+    /// How long to wait for another program that changes the same models.
+    pub lock_wait: Duration,
+}
+
+impl Default for ImportOptions {
+    /// Models are tried.
+    fn default() -> Self {
+        Self { try_models: true, lock_wait: LOCK_WAIT }
+    }
+}
+
 /// Puts what a bundle holds into the data folder, in the place of what is there. Gives what it was.
 ///
-/// Nothing is put in place before every file of the bundle is unpacked and its digest checked. A library for
-/// another platform is left out. The digests tell of damage, not of malice: import bundles from people whose
-/// programs you would run.
+/// Nothing is put in place before every file of the bundle is unpacked and its digest checked, and no model before each of
+/// them has embedded a text. A library for another platform is left out. The digests tell of damage, not of malice: import
+/// bundles from people whose programs you would run. What was in use before stays beside it, as the way back.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Config`] if it is not a bundle, if it is damaged, cut short or holds what doesn't belong
-/// there, or if the data folder can't be written.
+/// there, or if the data folder can't be written. [`ErrorKind::Protocol`] if a model doesn't work.
 pub async fn import(home: &DataHome, path: &Path, progress: &dyn Progress) -> Result<Vec<Asset>, Error> {
+    import_with(home, path, &ImportOptions::default(), progress).await
+}
+
+/// As [`import`], with options.
+///
+/// # Errors
+///
+/// As [`import`].
+pub async fn import_with(
+    home: &DataHome,
+    path: &Path,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Asset>, Error> {
     let path = path.to_owned();
     let (bundle, assets) = blocking(progress, move |progress| {
         let bundle = read::Bundle::open(&path)?;
@@ -85,11 +119,12 @@ pub async fn import(home: &DataHome, path: &Path, progress: &dyn Progress) -> Re
     names.dedup();
     let mut locks = Vec::with_capacity(names.len());
     for name in names {
-        locks.push((name, Lock::acquire(home, name, progress).await?));
+        locks.push((name, Lock::acquire(home, name, options.lock_wait, progress).await?));
     }
-    let home = home.clone();
+    let (home, try_models) = (home.clone(), options.try_models);
     blocking(progress, move |progress| {
-        bundle.put_in_place(&home, &assets, &locks, progress)?;
+        let staged = bundle.unpack_all(&assets, &locks, progress)?;
+        install::all(&home, staged, try_models, progress)?;
         Ok(assets)
     })
     .await

@@ -6,14 +6,16 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
+use embed_e5::assets::{FileEntry, MANIFEST_NAME, Manifest};
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::install::Unpacked;
 use super::write::hex;
 use super::{FORMAT, INDEX_NAME, Index, damaged, folder_of};
-use crate::store::{Lock, failed, sync_file, write_manifest};
+use crate::files::{failed, sync_file};
+use crate::lock::Lock;
+use crate::store::{Staged, write_manifest};
 use crate::wheel::platform;
 use crate::{Asset, Progress};
 
@@ -78,28 +80,25 @@ impl Bundle {
         Ok(assets)
     }
 
-    /// Unpacks everything, checks everything, then moves everything. Blocks.
-    pub(super) fn put_in_place(
+    /// Unpacks everything and checks everything. Blocks.
+    pub(super) fn unpack_all(
         mut self,
-        home: &DataHome,
         assets: &[Asset],
         locks: &[(&'static str, Lock)],
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Unpacked>, Error> {
         self.refuse_strangers()?;
-        let mut staged = Vec::with_capacity(assets.len());
+        let mut unpacked = Vec::with_capacity(assets.len());
         let mut budget = self.bytes;
         for &asset in assets {
-            let lock = locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock);
+            let lock =
+                locks.iter().find(|(name, _)| *name == asset.lock_name()).map(|(_, lock)| lock.clone());
             let lock = lock.ok_or_else(|| Error::new(ErrorKind::Internal, "an import misses a lock"))?;
-            let folder = lock.staging()?;
-            self.unpack(asset, &folder, &mut budget, progress)?;
-            staged.push((asset, lock, folder));
+            let staged = Staged::new(&lock, |home| asset.slot(home))?;
+            let recipe = self.unpack(asset, staged.folder(), &mut budget, progress)?;
+            unpacked.push(Unpacked { asset, lock, staged, recipe });
         }
-        for (asset, lock, folder) in staged {
-            lock.install(folder, &asset.folder(home))?;
-        }
-        Ok(())
+        Ok(unpacked)
     }
 
     /// Refuses entries that no listed folder has, whatever their names try. What is taken out of the archive
@@ -138,10 +137,10 @@ impl Bundle {
     fn unpack(
         &mut self,
         asset: Asset,
-        folder: &TempDir,
+        folder: &Path,
         budget: &mut u64,
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let manifest = self.manifest(&folder_of(asset))?;
         asset.check(&manifest)?;
         progress.message(&format!("Unpacking {asset}"));
@@ -150,11 +149,12 @@ impl Bundle {
             *budget = budget.checked_sub(file.bytes).ok_or_else(|| {
                 self.refuse("claims to hold more than it can").with_context("name", &file.name)
             })?;
-            let target = folder.path().join(&file.name);
+            let target = folder.join(&file.name);
             self.unpack_file(&format!("{}/{}", folder_of(asset), file.name), file, &target, progress)?;
             sync_file(&target)?;
         }
-        write_manifest(folder.path(), &manifest)
+        write_manifest(folder, &manifest)?;
+        Ok(manifest.recipe)
     }
 
     fn unpack_file(

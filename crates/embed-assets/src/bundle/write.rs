@@ -5,14 +5,14 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
+use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, SealedFolder};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::{FORMAT, INDEX_NAME, Index, IndexEntry, folder_of};
-use crate::store::failed;
+use crate::files::failed;
 use crate::wheel::platform;
 use crate::{Asset, Progress};
 
@@ -50,13 +50,14 @@ pub(super) fn write(
     };
     archive.start_file(INDEX_NAME, options(0)).map_err(broken)?;
     write_json(&mut archive, &index, output)?;
-    for (asset, manifest) in &found {
+    for (asset, sealed) in &found {
+        let manifest = sealed.manifest();
         let folder = folder_of(*asset);
         archive.start_file(format!("{folder}/{MANIFEST_NAME}"), options(0)).map_err(broken)?;
         write_json(&mut archive, manifest, output)?;
         for file in &manifest.files {
             archive.start_file(format!("{folder}/{}", file.name), options(file.bytes)).map_err(broken)?;
-            copy(&mut archive, &asset.folder(home), file, output, progress)?;
+            copy(&mut archive, sealed.folder(), file, output, progress)?;
         }
     }
     archive.finish().map_err(broken)?.flush().map_err(|error| failed("write", output, error))?;
@@ -65,20 +66,19 @@ pub(super) fn write(
     written.metadata().map(|data| data.len()).map_err(|error| failed("read", output, error))
 }
 
-fn find(home: &DataHome, assets: &[Asset]) -> Result<Vec<(Asset, Manifest)>, Error> {
-    let mut found: Vec<(Asset, Manifest)> = Vec::with_capacity(assets.len());
+fn find(home: &DataHome, assets: &[Asset]) -> Result<Vec<(Asset, SealedFolder)>, Error> {
+    let mut found: Vec<(Asset, SealedFolder)> = Vec::with_capacity(assets.len());
     for &asset in assets {
         if found.iter().any(|(known, _)| *known == asset) {
             continue;
         }
-        let manifest = Manifest::read(&asset.folder(home))?.ok_or_else(|| {
+        let sealed = asset.open(home)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ModelNotFound,
                 format!("{asset} is not in the data folder; get it with `embed models pull`"),
             )
         })?;
-        asset.check(&manifest)?;
-        found.push((asset, manifest));
+        found.push((asset, sealed));
     }
     if found.is_empty() {
         let what = "there is nothing to export; get a model with `embed models pull`";
@@ -131,7 +131,7 @@ fn copy(
     }
     Err(Error::new(
         ErrorKind::Config,
-        format!("{} is corrupt; mend it with `embed models pull` and export again", file.name),
+        format!("{} is corrupt; run `embed models pull` and export again", file.name),
     )
     .with_context("file", path.display()))
 }

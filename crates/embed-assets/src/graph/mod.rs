@@ -28,7 +28,8 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::operators;
 use prost::Message as _;
 
-pub use embed_e5::assets::{LENGTHS, POSITIONS};
+use embed_e5::assets::FORMAT_KEY;
+pub use embed_e5::assets::{LENGTHS, MODEL_FORMAT, POSITIONS};
 pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
 
 use crate::weights::EncoderWeights;
@@ -43,8 +44,8 @@ use plain::PlainNetwork;
 /// What is added to the name of the model file for that of the data file, as the hub does it.
 pub const DATA_SUFFIX: &str = "_data";
 
-/// The version of what the engine relies on: names, shapes and meaning of input and output.
-pub const MODEL_FORMAT: &str = "2";
+/// The key under which a model notes the SHA-256 of its data file, which makes the model's digest one of the weights.
+const DATA_SHA256_KEY: &str = "embed.data_sha256";
 
 /// The program that a model file says it is from.
 const PRODUCER: &str = "embed";
@@ -174,11 +175,11 @@ fn write_data(
         version: Some(version),
     };
     let metadata = vec![
-        StringStringEntryProto::new("embed.format", MODEL_FORMAT),
+        StringStringEntryProto::new(FORMAT_KEY, MODEL_FORMAT),
         StringStringEntryProto::new("embed.precision", options.precision.as_str()),
         StringStringEntryProto::new("embed.source", options.source),
         StringStringEntryProto::new("embed.profile", options.profile),
-        StringStringEntryProto::new("embed.data_sha256", digest),
+        StringStringEntryProto::new(DATA_SHA256_KEY, digest),
     ];
     let mut opset_import = vec![set("", OPSET)];
     if own {
@@ -191,6 +192,30 @@ fn write_data(
         opset_import,
         metadata_props: metadata,
     })
+}
+
+/// What a model file notes of itself: the SHA-256 of its data file. `None` for exports of others, which note nothing.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if the file can't be read or is no model, or was made for another version of this program.
+pub(crate) fn noted_data_sha256(model: &Path) -> Result<Option<String>, Error> {
+    let broken = |what: &str| Error::new(ErrorKind::Config, what).with_context("file", model.display());
+    let bytes = std::fs::read(model).map_err(|error| broken("the model can't be read").with_source(error))?;
+    let model = ModelProto::decode(bytes.as_slice())
+        .map_err(|error| broken("the file is no model").with_source(error))?;
+    let note = |key: &str| {
+        let mut notes = model.metadata_props.iter();
+        notes.find(|note| note.key.as_deref() == Some(key)).and_then(|note| note.value.clone())
+    };
+    match note(FORMAT_KEY) {
+        Some(format) if format != MODEL_FORMAT => {
+            Err(broken("the model was made for another version of this program")
+                .with_context("format", format.escape_debug())
+                .with_context("expected", MODEL_FORMAT))
+        }
+        _ => Ok(note(DATA_SHA256_KEY)),
+    }
 }
 
 fn fixed(size: i64) -> DimensionProto {

@@ -14,7 +14,8 @@ use reqwest::{Response, StatusCode, Url};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::timeout;
 
-use super::{HubOptions, Proxy, sha256_in};
+use super::content::ContentId;
+use super::{HubOptions, Proxy};
 
 const MOST_REDIRECTS: usize = 10;
 
@@ -41,7 +42,7 @@ pub(super) struct Wanted<'a> {
 /// What the hub says about a file, wherever its bytes come from.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
-    pub(super) sha256: Option<String>,
+    pub(super) content: Option<ContentId>,
     pub(super) bytes: Option<u64>,
 }
 
@@ -217,8 +218,10 @@ impl Announced {
                 ));
             }
         }
-        if self.sha256.is_none() {
-            self.sha256 = text("x-linked-etag").and_then(sha256_in);
+        if self.content.is_none() {
+            // A small file comes from the hub itself, and its tag is git's id.
+            let tag = text("x-linked-etag").or_else(|| text("etag"));
+            self.content = tag.and_then(ContentId::parse);
         }
         if self.bytes.is_none() {
             self.bytes = text("x-linked-size").and_then(|size| size.parse().ok());

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use embed_core::{Error, ErrorKind, Retry};
-use embed_e5::assets::sha256_file;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -14,10 +13,12 @@ use tokio::fs::OpenOptions;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{sleep, timeout};
 
+use super::Hub;
 use super::client::{Announced, Failure, Wanted, protocol};
-use super::{Digest, Hub, HubFile};
+use super::content::ContentId;
+use super::pins::{Digest, HubFile};
+use crate::files::{create_dirs, failed};
 use crate::progress::blocking;
-use crate::store::{create_dirs, failed};
 
 /// How far a try has to get for the count of failed ones to begin anew.
 const PROGRESS: u64 = 1 << 20;
@@ -37,8 +38,8 @@ pub(super) struct Place {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Note {
-    /// The digest that it should have; once it is whole, the one that it has.
-    pub(super) sha256: Option<String>,
+    /// What its bytes should be; once it is whole, what they are.
+    content: Option<String>,
     /// The strong `ETag` of the place that the partial bytes came from.
     validator: Option<String>,
 }
@@ -46,8 +47,14 @@ pub(super) struct Note {
 /// A file that came to its end.
 #[derive(Debug)]
 struct Arrived {
-    sha256: Option<String>,
+    content: ContentId,
     bytes: Option<u64>,
+}
+
+impl Note {
+    pub(super) fn id(&self) -> Option<ContentId> {
+        self.content.as_deref().and_then(ContentId::parse)
+    }
 }
 
 impl Place {
@@ -159,11 +166,11 @@ impl Hub<'_> {
             validator: note.validator.as_deref(),
         };
         let (announced, response) = self.client.open(&wanted).await?;
-        let sha256 = expected_digest(file, &announced).map_err(Failure::last)?;
+        let content = expected_content(file, &announced).map_err(Failure::last)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if offset > 0 && announced.bytes == Some(offset) {
                 // The try before was cut after the last byte and before the check.
-                return Ok(Arrived { sha256, bytes: announced.bytes });
+                return Ok(Arrived { content, bytes: announced.bytes });
             }
             place.discard().map_err(Failure::last)?;
             return Err(Failure::again(protocol("the hub doesn't know the rest of a partial file")));
@@ -174,6 +181,19 @@ impl Hub<'_> {
         }
         let rest = header_number(response.headers().get(CONTENT_LENGTH));
         let total = announced.bytes.or(rest.map(|rest| start.saturating_add(rest)));
+        let total = match (file.digest, total) {
+            (Digest::Pinned { bytes, sha256 }, Some(other)) if bytes != other => {
+                let what = format!("the hub has another {} than the one that is pinned", file.path);
+                return Err(Failure::last(
+                    protocol(&what)
+                        .with_context("pinned SHA-256", sha256)
+                        .with_context("pinned bytes", bytes)
+                        .with_context("got", other),
+                ));
+            }
+            (Digest::Pinned { bytes, .. }, _) => Some(bytes),
+            (Digest::Announced, total) => total,
+        };
         let validator = response
             .headers()
             .get(ETAG)
@@ -181,9 +201,10 @@ impl Hub<'_> {
             .filter(|etag| etag.starts_with('"'))
             .map(str::to_owned);
         create_dirs(&self.downloads).map_err(Failure::last)?;
-        place.write_note(&Note { sha256: sha256.clone(), validator }).map_err(Failure::last)?;
+        let note = Note { content: Some(content.as_str().to_owned()), validator };
+        place.write_note(&note).map_err(Failure::last)?;
         self.receive(file, &place.part, response, start, total).await?;
-        Ok(Arrived { sha256, bytes: total })
+        Ok(Arrived { content, bytes: total })
     }
 
     /// Writes the bytes of an answer behind the first `start` ones of the file.
@@ -229,38 +250,37 @@ impl Hub<'_> {
     /// Checks a file that came to its end and gives it its name; deletes it if it is wrong.
     async fn accept(&self, file: HubFile, place: &Place, arrived: Arrived) -> Result<PathBuf, Error> {
         let bytes = place.partial_bytes();
-        let part = place.part.clone();
-        let sha256 = blocking(self.progress, move |_| {
-            sha256_file(&part).map_err(|error| failed("read", &part, error))
+        let (part, expected) = (place.part.clone(), arrived.content.clone());
+        let found = blocking(self.progress, move |_| {
+            expected.of_file(&part).map_err(|error| failed("read", &part, error))
         })
         .await?;
         let wrong_size = arrived.bytes.is_some_and(|announced| announced != bytes);
-        if wrong_size || arrived.sha256.as_ref().is_some_and(|expected| *expected != sha256) {
+        if wrong_size || found != arrived.content {
             place.discard()?;
             return Err(protocol(&format!("{} came with other bytes than announced", file.path))
-                .with_context("expected SHA-256", arrived.sha256.as_deref().unwrap_or("none"))
-                .with_context("got", sha256));
+                .with_context("expected", arrived.content)
+                .with_context("got", found)
+                .with_context("bytes", bytes));
         }
-        place.write_note(&Note { sha256: Some(sha256), validator: None })?;
+        place.write_note(&Note { content: Some(found.as_str().to_owned()), validator: None })?;
         fs::rename(&place.part, &place.whole).map_err(|error| failed("write", &place.whole, error))?;
         Ok(place.whole.clone())
     }
 }
 
-/// The digest to check against; a hub that announces another one than the pinned one is not listened to.
-fn expected_digest(file: HubFile, announced: &Announced) -> Result<Option<String>, Error> {
-    match (file.digest, &announced.sha256) {
-        (Digest::Pinned(pinned), Some(other)) if pinned != other => Err(protocol(&format!(
-            "the hub has another {} than the pinned one; check HF_ENDPOINT",
-            file.path
-        ))
-        .with_context("expected SHA-256", pinned)
-        .with_context("got", other)),
-        (Digest::Pinned(pinned), _) => Ok(Some(pinned.to_owned())),
-        (Digest::Announced, None) => {
-            Err(protocol(&format!("the hub gives no SHA-256 for {}; check HF_ENDPOINT", file.path)))
+/// What the bytes should be; a hub that announces others than the pinned ones is not listened to.
+fn expected_content(file: HubFile, announced: &Announced) -> Result<ContentId, Error> {
+    match (file.digest.pinned(), &announced.content) {
+        (Some(pinned), Some(other @ ContentId::Sha256(_))) if pinned != *other => {
+            let what = format!("the hub announces another {} than the one that is pinned", file.path);
+            Err(protocol(&what).with_context("pinned", pinned).with_context("announced", other))
         }
-        (_, announced) => Ok(announced.clone()),
+        (Some(pinned), _) => Ok(pinned),
+        (None, Some(announced)) => Ok(announced.clone()),
+        (None, None) => {
+            Err(protocol(&format!("the hub announces no digest of {}; check HF_ENDPOINT", file.path)))
+        }
     }
 }
 

@@ -5,40 +5,24 @@
 //! and it leaves no say in how soon a silent hub is given up.
 
 mod client;
+mod content;
 mod download;
+mod pins;
 mod settings;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::Profile;
-use embed_e5::assets::{DataHome, sha256_file};
+use embed_e5::assets::DataHome;
 
 use crate::Progress;
-use crate::progress::blocking;
 use client::Client;
+pub(crate) use content::{ContentId, is_content};
+use pins::HubFile;
+pub(crate) use pins::files_of;
 pub use settings::{HubOptions, Patience, Proxy, Token};
-
-/// A file of a repository.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HubFile {
-    /// Its path in the repository.
-    pub(crate) path: &'static str,
-    /// How its bytes are known to be the right ones.
-    pub(crate) digest: Digest,
-}
-
-/// How the bytes of a file are known to be the right ones.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Digest {
-    /// By this SHA-256.
-    Pinned(&'static str),
-    /// By the SHA-256 that the hub announces for large files; without one the file isn't taken.
-    Announced,
-    /// By the SHA-256 that the hub announces, if it does; small files come with their length only.
-    IfAnnounced,
-}
 
 /// One model's repository at its pinned revision.
 #[derive(Debug)]
@@ -74,49 +58,70 @@ impl<'a> Hub<'a> {
     /// The path of a file on this machine: out of the hub's own cache, out of an earlier download, or
     /// fetched now.
     pub(crate) async fn obtain(&self, file: HubFile) -> Result<PathBuf, Error> {
-        if let Some(path) = self.cached(file).await? {
-            self.progress.message(&format!("Taking {} from the hub's cache", file.path));
-            return Ok(path);
+        let cached = self.cached(file).await;
+        match &cached {
+            Cached::Whole(path) => {
+                self.progress.message(&format!("Taking {} from the hub's cache", file.path));
+                return Ok(path.clone());
+            }
+            Cached::Useless { path, why } if !self.options.offline => self.progress.message(&format!(
+                "{} in the hub's cache {why}, so it is fetched anew; it lies at {}",
+                file.path,
+                path.display()
+            )),
+            Cached::Useless { .. } | Cached::Absent => {}
         }
         if let Some(path) = self.kept(file).await? {
             return Ok(path);
         }
         if self.options.offline {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "HF_HUB_OFFLINE is set and {} of {} is not in the hub's cache; unset it, or use \
-                     `embed models import`",
-                    file.path, self.profile.repository
-                ),
-            ));
+            return Err(self.offline(file, cached));
         }
         self.download(file).await
     }
 
-    /// A file that the hub's own tools fetched. Those keep large files under the name of their SHA-256, so
-    /// that a damaged one is found out here.
-    async fn cached(&self, file: HubFile) -> Result<Option<PathBuf>, Error> {
+    /// A file that the hub's own tools fetched. They name it after its content, so that a damaged or foreign one is found
+    /// out here.
+    async fn cached(&self, file: HubFile) -> Cached {
         let Some(cache) = &self.options.cache else {
-            return Ok(None);
+            return Cached::Absent;
         };
         let path = cache
             .join(format!("models--{}", self.profile.repository.replace('/', "--")))
             .join("snapshots")
             .join(self.profile.revision)
             .join(file.path);
-        let Ok(blob) = fs::canonicalize(&path) else {
-            return Ok(None);
+        let Ok(path) = fs::canonicalize(&path) else {
+            return Cached::Absent;
         };
-        let named = blob.file_name().and_then(|name| name.to_str()).and_then(sha256_in);
-        let expected = match (file.digest, named) {
-            (Digest::Pinned(sha256), _) => Some(sha256.to_owned()),
-            (_, Some(sha256)) => Some(sha256),
-            // Where the hub's tools can't make links, the name says nothing, and neither does the file.
-            (Digest::Announced, None) => return Ok(None),
-            (Digest::IfAnnounced, None) => None,
+        let named = || path.file_name().and_then(|name| name.to_str()).and_then(ContentId::parse);
+        let Some(expected) = file.digest.pinned().or_else(named) else {
+            // Where the hub's tools can't make links, names say nothing of the content.
+            return Cached::Useless { path, why: "can't be checked, since its name is no digest".to_owned() };
         };
-        Ok(has_digest(&blob, expected, self.progress).await?.then_some(blob))
+        match is_content(&path, expected, self.progress).await {
+            Ok(true) => Cached::Whole(path),
+            Ok(false) => Cached::Useless { path, why: "is damaged or another file".to_owned() },
+            Err(_) => Cached::Useless { path, why: "can't be read".to_owned() },
+        }
+    }
+
+    /// Nothing may be fetched, and the cache doesn't give the file.
+    fn offline(&self, file: HubFile, cached: Cached) -> Error {
+        let (name, repository) = (file.path, self.profile.repository);
+        let unavailable = |what: String| Error::new(ErrorKind::Unavailable, what);
+        match cached {
+            Cached::Useless { path, why } => unavailable(format!(
+                "HF_HUB_OFFLINE is set and {name} of {repository} in the hub's cache {why}; remove it and pull once \
+                 without HF_HUB_OFFLINE, or use `embed models import`"
+            ))
+            .with_context("file", path.display()),
+            Cached::Whole(_) | Cached::Absent => unavailable(format!(
+                "HF_HUB_OFFLINE is set and {name} of {repository} is not in the hub's cache; unset it, or use \
+                 `embed models import`"
+            ))
+            .with_context("revision", self.profile.revision),
+        }
     }
 
     /// A file of an earlier pull that ended before the model was made, or that was asked to keep it.
@@ -125,31 +130,18 @@ impl<'a> Hub<'a> {
         if !place.whole.is_file() {
             return Ok(None);
         }
-        let expected = match file.digest {
-            Digest::Pinned(sha256) => Some(sha256.to_owned()),
-            Digest::Announced | Digest::IfAnnounced => place.note().sha256,
+        let Some(expected) = file.digest.pinned().or_else(|| place.note().id()) else {
+            return Ok(None);
         };
-        let good = expected.is_some() && has_digest(&place.whole, expected, self.progress).await?;
+        let good = is_content(&place.whole, expected, self.progress).await.unwrap_or(false);
         Ok(good.then_some(place.whole))
     }
 }
 
-/// SHA-256 that a header or a file name holds; other digests have other lengths.
-fn sha256_in(text: &str) -> Option<String> {
-    let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
-    let hexadecimal = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    hexadecimal.then(|| text.to_ascii_lowercase())
-}
-
-/// Whether a file has this digest, if there is one. A file that can't be read has none.
-pub(crate) async fn has_digest(
-    path: &Path,
-    expected: Option<String>,
-    progress: &dyn Progress,
-) -> Result<bool, Error> {
-    let Some(expected) = expected else {
-        return Ok(path.is_file());
-    };
-    let path = path.to_owned();
-    blocking(progress, move |_| Ok(sha256_file(&path).is_ok_and(|sha256| sha256 == expected))).await
+/// What the hub's own cache has of a file.
+#[derive(Debug)]
+enum Cached {
+    Whole(PathBuf),
+    Useless { path: PathBuf, why: String },
+    Absent,
 }

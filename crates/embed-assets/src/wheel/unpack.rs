@@ -10,7 +10,7 @@ use zip::ZipArchive;
 
 use super::Pin;
 use crate::Progress;
-use crate::store::failed;
+use crate::files::failed;
 
 /// Checks that a wheel is the pinned one. Blocks.
 pub(super) fn check(pin: &Pin, wheel: &Path) -> Result<(), Error> {

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use embed_assets::{HubOptions, Progress, PullOptions, Pulled, Raw, Repack, SourceChoice, pull_model};
+use embed_assets::{
+    HubOptions, Progress, PullOptions, Pulled, Raw, Repack, Repacker, SourceChoice, pull_model,
+};
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, MODEL_FILE, TOKENIZER_FILE};
+use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, POINTER_NAME, TOKENIZER_FILE};
 use embed_e5::{Precision, Profile};
 use embed_testkit::hub::HubDouble;
 use tempfile::TempDir;
@@ -53,6 +55,36 @@ impl Home {
         self.home.model_dir(profile(), Precision::Int8)
     }
 
+    /// The versions of the model that lie in the data folder.
+    pub(crate) fn versions(&self) -> usize {
+        self.home.model_slot(profile(), Precision::Int8).versions().unwrap().len()
+    }
+
+    /// Puts the files where releases without versions had them.
+    pub(crate) fn flatten(&self) {
+        let slot = self.home.model_slot(profile(), Precision::Int8);
+        let folder = slot.folder();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            fs::rename(entry.path(), slot.root().join(entry.file_name())).unwrap();
+        }
+        fs::remove_dir(folder).unwrap();
+        fs::remove_file(slot.root().join(POINTER_NAME)).unwrap();
+    }
+
+    /// Takes the runtime library over from the data folder of this machine, or says that there is none.
+    pub(crate) fn with_runtime(self) -> Option<Self> {
+        let installed = DataHome::from_env().unwrap().runtime_dir();
+        let manifest = Manifest::read(&installed).ok().flatten().ok_or("it isn't in the data folder");
+        let manifest = embed_testkit::require("the ONNX Runtime library", manifest)?;
+        let slot = self.home.runtime_slot();
+        fs::create_dir_all(slot.root()).unwrap();
+        for name in manifest.files.iter().map(|file| file.name.as_str()).chain([MANIFEST_NAME]) {
+            fs::copy(installed.join(name), slot.root().join(name)).unwrap();
+        }
+        Some(self)
+    }
+
     /// The names in a folder of the data folder.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.home.root().join(folder)).into_iter().flatten();
@@ -73,6 +105,16 @@ impl Repack for Copies {
             fs::copy(from, folder.join(to)).unwrap();
         }
         Ok(())
+    }
+}
+
+/// The real writers, and no trial of what they make: for weights that are too small to be a model.
+#[derive(Debug)]
+pub(crate) struct Untried(pub(crate) Repacker);
+
+impl Repack for Untried {
+    fn repack(&self, raw: &Raw, of: &'static Profile, in_: Precision, folder: &Path) -> Result<(), Error> {
+        self.0.repack(raw, of, in_, folder)
     }
 }
 

@@ -1,24 +1,22 @@
 //! What happens to requests while a real Redis is killed, frozen, filled, emptied, paused, tampered with, demoted, failed
-//! over or resharded under them: every row stays right, no request fails, none waits longer than the budget, and the
-//! tier is used again when it is well.
+//! over or resharded under them: every row stays right, no request fails, and the tier is used again when it is well. That
+//! none waits longer than the budget is seen in virtual time, in `tiers`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use embed_cache::{Cache, CacheConfig, Cached, RedisTier, Tier, TierReport};
 use embed_core::{BreakerConfig, EmbedRequest, Embedder, Role};
 use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
+use tokio::time::timeout;
 
 use crate::redis::{PATIENCE, config};
 
 /// How long a read of Redis may hold a request up.
 const BUDGET: Duration = Duration::from_millis(25);
-
-/// What else a request may take: the back end, which computes at once, and the checks of this test.
-const SLACK: Duration = Duration::from_millis(10);
 
 /// Callers at once.
 const CALLERS: usize = 4;
@@ -39,9 +37,6 @@ struct Shared {
     requests: AtomicUsize,
     /// Rows that came from Redis.
     hits: AtomicUsize,
-    took: Mutex<Vec<Duration>>,
-    /// How much longer than the budget a wait of that length takes: what the machine's other work costs.
-    late: Mutex<Vec<Duration>>,
 }
 
 impl Traffic {
@@ -56,10 +51,9 @@ impl Traffic {
         let cache = Cache::new(settings, vec![Arc::new(tier) as Arc<dyn Tier>]).unwrap();
         let service = Arc::new(Cached::new(Scripted::new("model", 384), cache));
         let shared = Arc::<Shared>::default();
-        let mut callers: Vec<_> = (0..CALLERS)
+        let callers = (0..CALLERS)
             .map(|caller| tokio::spawn(call_on(caller, Arc::clone(&service), Arc::clone(&shared))))
             .collect();
-        callers.push(tokio::spawn(wait_on(Arc::clone(&shared))));
         let traffic = Self { service, shared, callers };
         traffic.uses_redis().await;
         traffic
@@ -68,73 +62,47 @@ impl Traffic {
     /// Waits until so many more requests were answered.
     async fn requests(&self, more: usize) {
         let until = self.shared.requests.load(Ordering::Relaxed) + more;
-        self.wait("requests are answered", || self.shared.requests.load(Ordering::Relaxed) >= until).await;
+        self.wait("requests are answered", async || self.shared.requests.load(Ordering::Relaxed) >= until)
+            .await;
     }
 
     /// Waits until many more rows have come from Redis.
     async fn uses_redis(&self) {
         let until = self.shared.hits.load(Ordering::Relaxed) + 50;
-        self.wait("rows come from Redis", || self.shared.hits.load(Ordering::Relaxed) >= until).await;
+        self.wait("rows come from Redis", async || self.shared.hits.load(Ordering::Relaxed) >= until).await;
     }
 
     /// Waits until a count of the tier is higher than before.
     async fn counts(&self, what: &str, count: impl Fn(&TierReport) -> u64) {
         let before = count(&self.report().await);
-        let begin = Instant::now();
-        loop {
-            let report = self.report().await;
-            if count(&report) > before {
-                return;
-            }
-            self.goes_on(&format!("{what}: {report:?}"), begin);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.wait(what, async || count(&self.report().await) > before).await;
     }
 
     async fn report(&self) -> TierReport {
         self.service.stats().await.tiers.remove(0)
     }
 
-    async fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
-        let begin = Instant::now();
-        while !is_so() {
-            self.goes_on(what, begin);
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    async fn wait(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let until_so = async {
+            while !is_so().await {
+                assert!(
+                    !self.callers.iter().any(tokio::task::JoinHandle::is_finished),
+                    "a request went wrong"
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(PATIENCE, until_so).await.is_err() {
+            panic!("it is not so that {what}: {:?}", self.report().await);
         }
     }
 
-    fn goes_on(&self, what: &str, begin: Instant) {
-        assert!(!self.callers.iter().any(tokio::task::JoinHandle::is_finished), "a request went wrong");
-        assert!(begin.elapsed() < PATIENCE, "it is not so that {what}");
-    }
-
-    /// Ends it: nothing went wrong, and nobody waited too long.
+    /// Ends it: nothing went wrong.
     async fn end(self) {
         self.shared.over.store(true, Ordering::Relaxed);
         for caller in self.callers {
             caller.await.unwrap();
         }
-        let took = std::mem::take(&mut *self.shared.took.lock().unwrap());
-        let late = std::mem::take(&mut *self.shared.late.lock().unwrap());
-        let (requests, waits) = (took.len(), late.len());
-        let (slow, late) = (p99(took), p99(late));
-        println!("p99 of {requests} requests {slow:?}, of {waits} waits {late:?} too late");
-        // A request waits for a processor at its start and again when its time is over, at least.
-        assert!(slow <= BUDGET + SLACK + late * 2, "p99 is {slow:?}, on a machine that is late by {late:?}");
-    }
-}
-
-fn p99(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[(times.len() - 1) * 99 / 100]
-}
-
-/// Waits again and again for as long as a request may be held up.
-async fn wait_on(shared: Arc<Shared>) {
-    while !shared.over.load(Ordering::Relaxed) {
-        let begin = Instant::now();
-        tokio::time::sleep(BUDGET).await;
-        shared.late.lock().unwrap().push(begin.elapsed().saturating_sub(BUDGET));
     }
 }
 
@@ -153,16 +121,13 @@ async fn call_on(caller: usize, service: Arc<Cached<Scripted>>, shared: Arc<Shar
         // Both roles ask for the same texts, whose vectors are others.
         let role = [Role::Query, Role::Document][round % 2];
         let request = EmbedRequest::new(texts.iter().map(String::as_str), role);
-        let begin = Instant::now();
         let response = service.embed(request).await.unwrap();
-        let took = begin.elapsed();
         assert_eq!(response.len(), texts.len());
         for (row, text) in response.rows().zip(&texts) {
             let row = row.unwrap();
             assert_eq!(row.vector(), service.inner().vector(text, role), "another text's vector");
             shared.hits.fetch_add(usize::from(row.info().tier.is_some()), Ordering::Relaxed);
         }
-        shared.took.lock().unwrap().push(took);
         shared.requests.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use embed_cache::{Cached, Tier};
 use embed_core::{Embedder, EmbedderExt, Error, ErrorKind, Role};
-use embed_testkit::Scripted;
+use embed_testkit::{Scripted, VirtualTime};
 use futures::future::FutureExt;
 use tokio::time::Instant;
 
@@ -145,7 +145,7 @@ async fn each_caller_has_its_own_deadline() {
         service.embed(documents(["zero"]).with_deadline(deadline.into_std()))
     };
     service.inner().hold();
-    let start = Instant::now();
+    let time = VirtualTime::start().await;
     let patient = async {
         let response = within(60).await.unwrap();
         assert_eq!(response.row(0).unwrap().vector(), service.inner().vector("zero", Role::Document));
@@ -153,7 +153,7 @@ async fn each_caller_has_its_own_deadline() {
     let hasty = async {
         // The last of those who wait: it may only join.
         let error = within(1).await.unwrap_err();
-        assert_eq!((error.kind(), start.elapsed().as_secs()), (ErrorKind::Timeout, 1));
+        assert_eq!((error.kind(), time.passed()), (ErrorKind::Timeout, Duration::from_secs(1)));
     };
     let (leader, (), (), ()) = futures::join!(within(5), patient, hasty, async {
         tokio::time::sleep(Duration::from_secs(10)).await;

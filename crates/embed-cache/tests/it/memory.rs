@@ -76,7 +76,7 @@ async fn compare(config: MemoryConfig, steps: Vec<Step>, forgets: bool) -> Resul
                     let old = config
                         .ttl
                         .zip(model.get(number))
-                        .is_some_and(|(ttl, (_, since))| since.elapsed() >= ttl);
+                        .is_some_and(|(ttl, (_, since))| *since + ttl <= Instant::now());
                     if old {
                         model.remove(number);
                         expired += 1;

@@ -1,7 +1,5 @@
 //! The real back ends behind the cache: a second pass doesn't touch them, and gives the same bits.
 
-use std::time::{Duration, Instant};
-
 use embed_cache::{Cache, CacheConfig, Cached, MemoryConfig, MemoryTier};
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Role, Truncation};
 use embed_e5::{E5Config, E5Embedder};
@@ -25,26 +23,21 @@ fn memory() -> Cache {
     Cache::new(CacheConfig::default(), vec![std::sync::Arc::new(tier)]).unwrap()
 }
 
-async fn pass<E: Embedder>(service: &Cached<E>, texts: &[String]) -> (EmbedResponse, Duration) {
+async fn pass<E: Embedder>(service: &Cached<E>, texts: &[String]) -> EmbedResponse {
     let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
-    let start = Instant::now();
-    let response = service.embed(request.with_truncation(Truncation::End)).await.unwrap();
-    (response, start.elapsed())
+    service.embed(request.with_truncation(Truncation::End)).await.unwrap()
 }
 
 fn bits(vector: &[f32]) -> impl Iterator<Item = u32> {
     vector.iter().map(|number| number.to_bits())
 }
 
-async fn the_second_pass_is_free<E: Embedder>(name: &str, embedder: E, texts: Vec<String>) {
+async fn the_second_pass_is_free<E: Embedder>(embedder: E, texts: Vec<String>) {
     let service = Cached::new(embedder, memory());
-    let (first, cold) = pass(&service, &texts).await;
+    let first = pass(&service, &texts).await;
     let computed = service.stats().await.computed;
-    let mut warm = Duration::MAX;
-    // Other work on the machine slows single passes down: the best of three is what one costs.
     for _ in 0..3 {
-        let (second, took) = pass(&service, &texts).await;
-        warm = warm.min(took);
+        let second = pass(&service, &texts).await;
         for (one, other) in first.rows().zip(second.rows()) {
             let (one, other) = (one.unwrap(), other.unwrap());
             assert!(bits(one.vector()).eq(bits(other.vector())));
@@ -54,10 +47,6 @@ async fn the_second_pass_is_free<E: Embedder>(name: &str, embedder: E, texts: Ve
     }
     let stats = service.stats().await;
     assert_eq!((stats.computed, stats.tiers[0].hits), (computed, 3000), "the back end was touched");
-    let ratio = cold.as_secs_f64() / warm.as_secs_f64();
-    println!("{name}: {cold:?} cold, {warm:?} warm: {ratio:.0} times");
-    // Some thousand times in a release build, and four hundred in one for debugging.
-    assert!(ratio >= 100.0, "{ratio}");
 }
 
 #[tokio::test]
@@ -65,7 +54,7 @@ async fn e5() {
     if let Some(embedder) =
         require("multilingual-e5-small (int8)", E5Embedder::load(E5Config::default()).await)
     {
-        the_second_pass_is_free("multilingual-e5-small", embedder, texts(None)).await;
+        the_second_pass_is_free(embedder, texts(None)).await;
     }
 }
 
@@ -73,5 +62,5 @@ async fn e5() {
 async fn ollama() {
     let Some(server) = rig::require("0.5.4") else { return };
     let embedder = OllamaEmbedder::connect(OllamaConfig::new("all-minilm", server.url())).await.unwrap();
-    the_second_pass_is_free("all-minilm at Ollama 0.5.4", embedder, texts(Some("en"))).await;
+    the_second_pass_is_free(embedder, texts(Some("en"))).await;
 }

@@ -1,14 +1,15 @@
 //! The Redis tier against one real server.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use embed_cache::{Key, Namespace, RedisConfig, RedisTier, Tier, Value};
 use embed_core::{Error, ErrorKind, Role, Truncation};
 use embed_testkit::redis::{RedisOptions, RedisServer, Reply};
+use tokio::time::timeout;
 
-/// Longer than anything takes that goes well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Much longer than anything takes that goes well, on a machine with other work, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn config(url: &str) -> RedisConfig {
     RedisConfig::new(url.parse().unwrap()).with_connect_timeout(Duration::from_millis(500))
@@ -55,14 +56,18 @@ pub(crate) async fn found(tier: &RedisTier, keys: &[Key]) -> usize {
 
 /// Tries until it goes well: a server that is back is used again.
 pub(crate) async fn eventually<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> T {
-    let begin = Instant::now();
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(error) if begin.elapsed() > PATIENCE => panic!("still: {error:?}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+    let mut last = None;
+    let attempts = async {
+        loop {
+            match attempt().await {
+                Ok(done) => return done,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
+    };
+    let done = timeout(PATIENCE, attempts).await;
+    done.unwrap_or_else(|_| panic!("still: {last:?}"))
 }
 
 /// The name of a key in Redis.
@@ -233,30 +238,30 @@ async fn ready_says_what_is_wrong() {
     let port = server.port();
     let problem = async |url: String, limit: Duration| {
         let tier = RedisTier::connect(config(&url)).unwrap();
-        let begin = Instant::now();
-        let error = tier.ready(limit).await.unwrap_err();
+        let error = timeout(PATIENCE, tier.ready(limit)).await.expect("an answer").unwrap_err();
         let said = format!("{error} {error:?} {tier:?}");
         assert!(!said.contains("hush") && !said.contains("right"), "{said}");
         let refused = tier.get_many(&keys("m", 1)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
-        (error.kind(), begin.elapsed() < limit)
+        error.kind()
     };
-    let unauthorized = (ErrorKind::Unauthorized, true);
-    assert_eq!(problem(format!("redis://:hush@127.0.0.1:{port}"), PATIENCE).await, unauthorized);
-    assert_eq!(problem(format!("redis://u:hush@127.0.0.1:{port}"), PATIENCE).await, unauthorized);
-    assert_eq!(problem(format!("redis://127.0.0.1:{port}"), PATIENCE).await, unauthorized);
-    let config_error = (ErrorKind::Config, true);
-    assert_eq!(problem(format!("redis://:right@127.0.0.1:{port}/99"), PATIENCE).await, config_error);
-    let no_cluster = problem(format!("redis-cluster://:right@127.0.0.1:{port}"), PATIENCE).await;
-    assert_eq!(no_cluster, config_error);
+    // What no waiting helps against is said without it.
+    let hour = Duration::from_secs(3600);
+    for address in [":hush@127.0.0.1", "u:hush@127.0.0.1", "127.0.0.1"] {
+        assert_eq!(problem(format!("redis://{address}:{port}"), hour).await, ErrorKind::Unauthorized);
+    }
+    let no_database = problem(format!("redis://:right@127.0.0.1:{port}/99"), hour).await;
+    assert_eq!(no_database, ErrorKind::Config);
+    let no_cluster = problem(format!("redis-cluster://:right@127.0.0.1:{port}"), hour).await;
+    assert_eq!(no_cluster, ErrorKind::Config);
     server.freeze();
     let short = Duration::from_secs(2);
     let silent = problem(format!("redis://:right@127.0.0.1:{port}"), short).await;
-    assert_eq!(silent, (ErrorKind::Timeout, false));
+    assert_eq!(silent, ErrorKind::Timeout);
     server.thaw();
     server.stop();
     let refused = problem(format!("redis://:right@127.0.0.1:{port}"), short).await;
-    assert_eq!(refused, (ErrorKind::Unavailable, false));
+    assert_eq!(refused, ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -265,16 +270,16 @@ async fn a_server_that_is_not_there_at_the_start_is_used_when_it_comes() {
     server.stop();
     let tier = RedisTier::connect(config(&server.url())).unwrap();
     let keys = keys("m", 3);
-    let begin = Instant::now();
-    for _ in 0..1000 {
-        assert_eq!(tier.get_many(&keys).await.unwrap_err().kind(), ErrorKind::Unavailable);
-        assert_eq!(tier.put_many(&entries(&keys)).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    }
-    assert!(begin.elapsed() < Duration::from_secs(2), "they fail at once: {:?}", begin.elapsed());
+    let calls = async {
+        for _ in 0..1000 {
+            assert_eq!(tier.get_many(&keys).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            assert_eq!(tier.put_many(&entries(&keys)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+    };
+    // None waits for a connection, or a thousand of them would wait for longer than this.
+    timeout(PATIENCE, calls).await.expect("calls fail at once");
     server.restart().await;
-    let begin = Instant::now();
     tier.ready(PATIENCE).await.unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     assert_eq!(found(&tier, &keys).await, 0, "what failed was not sent later");
 }
 
@@ -334,13 +339,14 @@ async fn a_frozen_server_is_left_and_found_again() {
     tier.put_many(&entries(&keys)).await.unwrap();
     server.freeze();
     let budget = Duration::from_millis(20);
-    assert!(tokio::time::timeout(budget, tier.get_many(&keys)).await.is_err());
+    assert!(timeout(budget, tier.get_many(&keys)).await.is_err());
     // Its connection is given up, and calls fail at once.
-    let begin = Instant::now();
-    while tokio::time::timeout(budget, tier.get_many(&keys)).await.is_err() {
-        assert!(begin.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(600)).await;
-    }
+    let given_up = async {
+        while timeout(budget, tier.get_many(&keys)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+    };
+    timeout(PATIENCE, given_up).await.expect("the connection is given up");
     server.thaw();
     eventually(async || tier.get_many(&keys).await).await;
     assert_eq!(found(&tier, &keys).await, 10);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use embed_cache::{Key, Namespace, RedisTier, Tier};
 use embed_core::ErrorKind;
@@ -151,14 +151,9 @@ async fn sentinels_lead_to_the_master_of_now() {
     sentinels.fail_over().await;
     stores_and_finds(&tier, &keys).await;
     // By death.
-    let begin = Instant::now();
     sentinels.servers[1].stop();
     sentinels.has_another_master(Some(1)).await;
-    let elected = begin.elapsed();
     stores_and_finds(&tier, &keys).await;
-    // The pauses between tries to connect are at most a second.
-    let used = begin.elapsed() - elected;
-    assert!(used < PATIENCE / 2, "{used:?} after the election");
 }
 
 /// A frozen master whose socket takes nothing any more, so that the client can't even write.

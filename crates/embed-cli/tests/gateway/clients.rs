@@ -57,8 +57,7 @@ fn ollama_for_javascript() {
 }
 
 fn in_python(client: &str) {
-    let Some(python) = python() else { return };
-    let mut command = Command::new(python);
+    let Some(mut command) = python() else { return };
     command.arg(format!("{CLIENTS}/clients.py"));
     against_the_gateway(command, client);
 }

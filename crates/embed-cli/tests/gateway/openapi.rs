@@ -1,7 +1,6 @@
 //! Requests made up out of the OpenAPI document, good ones and bad ones.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::tools::{CLIENTS, run, schemathesis};
 /// No answer is a fault of the server's, and each is one that the document describes.
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
-    let (Some(schemathesis), true) = (schemathesis(), has_e5()) else { return };
+    let (Some(mut command), true) = (schemathesis(), has_e5()) else { return };
     let serving = Serving::start(&["--service", "e5"], &[]);
     let mut document = get(serving.url(), "/openapi.json").await.json();
     // Names that are made up lead no further than to the list of models.
@@ -26,7 +25,6 @@ async fn answers_are_as_the_document_says() {
     let file = serving.file("openapi.json");
     fs::write(&file, document.to_string()).unwrap();
 
-    let mut command = Command::new(schemathesis);
     command.args(["--config-file", &format!("{CLIENTS}/schemathesis.toml"), "run"]).arg(file);
     command.args([
         "--url",

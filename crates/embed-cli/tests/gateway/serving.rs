@@ -108,8 +108,7 @@ impl Serving {
 
     /// Sends it a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        embed_testkit::signal(name, self.child.id()).unwrap();
     }
 
     /// Waits until it has ended by itself.

@@ -11,24 +11,32 @@ pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gat
 
 type Found = Result<PathBuf, String>;
 
-/// Python with the clients; `None`, said aloud, where it can't be had.
-pub(crate) fn python() -> Option<PathBuf> {
-    static PYTHON: OnceLock<Found> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| environment("clients")).clone();
-    embed_testkit::require("Python with the clients", python)
+/// Python with the clients; `None`, said aloud, where there is none.
+pub(crate) fn python() -> Option<Command> {
+    static PACKAGES: OnceLock<Found> = OnceLock::new();
+    let packages = PACKAGES.get_or_init(|| packages("clients")).clone();
+    embed_testkit::require("Python clients", packages).map(|packages| python_with(&packages))
 }
 
-/// The command `schemathesis`; `None`, said aloud, where it can't be had.
-pub(crate) fn schemathesis() -> Option<PathBuf> {
-    let python = environment("schemathesis").map(|python| python.with_file_name("schemathesis"));
-    embed_testkit::require("schemathesis", python)
+/// The command `schemathesis`; `None`, said aloud, where there is none.
+pub(crate) fn schemathesis() -> Option<Command> {
+    let packages = embed_testkit::require("schemathesis", packages("schemathesis"))?;
+    let mut command = python_with(&packages);
+    command.arg(packages.join("bin/schemathesis"));
+    Some(command)
 }
 
-/// A folder with the scripts in JavaScript and what they use; `None`, said aloud, where it can't be had.
+fn python_with(packages: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages).env("PYTHONNOUSERSITE", "1");
+    command
+}
+
+/// A folder with the scripts in JavaScript and what they use; `None`, said aloud, where there is none.
 pub(crate) fn javascript() -> Option<PathBuf> {
     static JAVASCRIPT: OnceLock<Found> = OnceLock::new();
     let folder = JAVASCRIPT.get_or_init(modules).clone();
-    embed_testkit::require("Node.js 20 with the clients", folder)
+    embed_testkit::require("Node.js clients", folder)
 }
 
 /// A Chromium; `None`, said aloud, where there is none.
@@ -64,13 +72,12 @@ fn finish(command: &mut Command, what: &str) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(format!("{what}: {}\n{said}", output.status)) }
 }
 
-/// A virtual environment with the packages of a list; its interpreter.
-fn environment(list: &str) -> Found {
+/// A folder with the packages of a list. It is no virtual environment, for which Debian has a package of its own: pip is
+/// enough.
+fn packages(list: &str) -> Found {
     let wanted = format!("{CLIENTS}/{list}.txt");
     installed(list, &[&wanted], |folder| {
-        let python = folder.join("venv/bin/python");
-        finish(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")), "python3 -m venv")?;
-        let mut pip = Command::new(&python);
+        let mut pip = Command::new("python3");
         // The list is complete, so nothing is to be worked out, and nothing is built.
         pip.args([
             "-m",
@@ -81,10 +88,10 @@ fn environment(list: &str) -> Found {
             "--disable-pip-version-check",
             "--no-deps",
         ]);
-        pip.args(["--only-binary=:all:", "--requirement", &wanted]);
+        pip.args(["--only-binary=:all:", "--requirement", &wanted, "--target"]).arg(folder.join("packages"));
         finish(&mut pip, "pip install")
     })
-    .map(|folder| folder.join("venv/bin/python"))
+    .map(|folder| folder.join("packages"))
 }
 
 /// The JavaScript packages, with the scripts beside them, where they find them.

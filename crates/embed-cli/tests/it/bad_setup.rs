@@ -1,10 +1,10 @@
-//! Machines on which something is missing or broken: one clear line, the right exit code, and the mend.
+//! Machines on which something is missing or broken: one clear line, the right exit code, and the fix.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use embed_e5::assets::DataHome;
+use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
 use embed_e5::{Precision, Profile};
 use tempfile::TempDir;
 
@@ -200,4 +200,121 @@ fn no_permission_to_write() {
 
 fn open_to_all(folder: &Path) {
     fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// Rewrites a file of the copied model, and the manifest with it: whole, as far as digests go.
+fn forge(copy: &DataHome, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let folder = copy.model_dir(&Profile::all()[0], Precision::Int8);
+    let bytes = fs::read(folder.join(name)).unwrap();
+    fs::write(folder.join(name), change(bytes)).unwrap();
+    let mut manifest = Manifest::read(&folder).unwrap().unwrap();
+    for file in &mut manifest.files {
+        *file = FileEntry::of(&folder, &file.name).unwrap();
+    }
+    fs::write(folder.join(MANIFEST_NAME), serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+/// The one file that is executed.
+#[test]
+fn one_byte_of_the_runtime_library_flipped() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    let folder = copy.runtime_dir();
+    let library = Manifest::read(&folder).unwrap().unwrap().files.remove(0).name;
+    let mut bytes = fs::read(folder.join(&library)).unwrap();
+    // In the text of the license, where nothing but a digest would notice.
+    let middle = bytes.len() - 1000;
+    bytes[middle] ^= 1;
+    fs::write(folder.join(&library), bytes).unwrap();
+    let run = run_in(&copy, &["encode", "text"]);
+    check(&run, &[&format!("{library} is corrupt"), "embed models pull"]);
+    let doctor = run_in(&copy, &["doctor"]);
+    assert_eq!(doctor.code, Some(1));
+    let row = doctor.out.lines().find(|line| line.contains("runtime")).unwrap();
+    assert!(row.starts_with("WRONG") && row.contains("is corrupt"), "{row}");
+    assert_eq!(run_in(&copy, &["models", "verify"]).code, Some(1));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bare_name_in_the_variable_is_the_loaders_to_find() {
+    let Some(home) = home() else { return };
+    let folder = TempDir::new().unwrap();
+    let installed = home.runtime_dir();
+    let library = Manifest::read(&installed).unwrap().unwrap().files.remove(0).name;
+    std::os::unix::fs::symlink(installed.join(library), folder.path().join("libonnxruntime.so")).unwrap();
+    let with = |path: Option<&Path>| -> Run {
+        let mut command = embed();
+        command.args(["encode", "--quiet", "text"]).env("EMBED_HOME", home.root());
+        command.env("ORT_DYLIB_PATH", "libonnxruntime.so").env_remove("LD_LIBRARY_PATH");
+        if let Some(path) = path {
+            command.env("LD_LIBRARY_PATH", path);
+        }
+        command.output().unwrap().into()
+    };
+    let run = with(Some(folder.path()));
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    check(&with(None), &["there is no ONNX Runtime library", "ORT_DYLIB_PATH"]);
+}
+
+/// Whole by every digest and of no use: `verify` and `doctor` say so, as `encode` does.
+#[test]
+fn verify_and_doctor_see_what_encode_sees() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    forge(&copy, "tokenizer.json", |_| b"{\"version\": \"1.0\"}".to_vec());
+    assert_eq!(run_in(&copy, &["encode", "text"]).code, Some(3));
+    let verified = run_in(&copy, &["models", "verify"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.out);
+    assert!(verified.out.contains("(embeds a text)"), "{}", verified.out);
+    assert_eq!(run_in(&copy, &["doctor"]).code, Some(1));
+    // Exactly that: with the library that `encode` would take.
+    let run: Run = embed()
+        .args(["models", "verify"])
+        .env("EMBED_HOME", home.root())
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(run.code, Some(1));
+    assert!(run.out.contains("ORT_DYLIB_PATH"), "{}", run.out);
+}
+
+#[test]
+fn a_model_for_another_version_of_this_program() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    forge(&copy, "model.onnx", |mut bytes| {
+        // The key, the tag of the value and its length, and the value.
+        let key = b"embed.format";
+        let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 2;
+        bytes[at] = b'9';
+        bytes
+    });
+    let run = run_in(&copy, &["encode", "text"]);
+    check(&run, &["another version of this program", "embed models pull --force"]);
+
+    let (_folder, copy) = copy_of(&home);
+    let folder = copy.model_dir(&Profile::all()[0], Precision::Int8);
+    let mut manifest = Manifest::read(&folder).unwrap().unwrap();
+    manifest.recipe = 1000;
+    fs::write(folder.join(MANIFEST_NAME), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let run = run_in(&copy, &["encode", "text"]);
+    check(
+        &run,
+        &["newer version of this program", "embed models pull multilingual-e5-small --precision int8"],
+    );
+    assert_eq!(run_in(&copy, &["models", "verify"]).code, Some(1));
+}
+
+#[test]
+fn the_folder_of_a_model_with_another_one_in_it() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    let small = Profile::by_name("e5-small-v2").unwrap();
+    let other = copy.model_dir(small, Precision::Int8);
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    fs::rename(copy.model_dir(&Profile::all()[0], Precision::Int8), other).unwrap();
+    let run = run_in(&copy, &["encode", "--model", "e5-small-v2", "text"]);
+    check(&run, &["holds multilingual-e5-small", "embed models pull e5-small-v2"]);
 }

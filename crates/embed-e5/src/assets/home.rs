@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use embed_core::{Error, ErrorKind};
 use etcetera::BaseStrategy;
 
+use super::Slot;
 use crate::{Precision, Profile};
 
 /// The folder that holds the models and the runtime library.
@@ -51,15 +52,27 @@ impl DataHome {
         &self.root
     }
 
-    /// The folder of a model in a precision.
+    /// Where the versions of a model in a precision lie.
     #[must_use]
-    pub fn model_dir(&self, profile: &Profile, precision: Precision) -> PathBuf {
-        self.root.join("models").join(profile.name).join(precision.as_str())
+    pub fn model_slot(&self, profile: &Profile, precision: Precision) -> Slot {
+        Slot::new(self.root.join("models").join(profile.name).join(precision.as_str()))
     }
 
-    /// The folder of the ONNX Runtime library.
+    /// Where the versions of the ONNX Runtime library lie.
+    #[must_use]
+    pub fn runtime_slot(&self) -> Slot {
+        Slot::new(self.root.join("runtime"))
+    }
+
+    /// The folder that holds the files of a model in a precision now: [`Slot::folder`].
+    #[must_use]
+    pub fn model_dir(&self, profile: &Profile, precision: Precision) -> PathBuf {
+        self.model_slot(profile, precision).folder()
+    }
+
+    /// The folder that holds the ONNX Runtime library now: [`Slot::folder`].
     #[must_use]
     pub fn runtime_dir(&self) -> PathBuf {
-        self.root.join("runtime")
+        self.runtime_slot().folder()
     }
 }

@@ -1,5 +1,6 @@
 //! The list of what must lie in an asset folder, with sizes and digests.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,10 @@ pub const MANIFEST_NAME: &str = "manifest.json";
 
 /// The version of the manifest format that this crate reads and writes.
 pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The recipe by which this version makes a model's files. Raise it with every change that makes other files of the same
+/// weights: models in people's data folders are then made anew by the next pull.
+pub const RECIPE: u32 = 3;
 
 /// What an asset folder holds and where it came from. It is written last, so a folder without one is not
 /// complete.
@@ -99,9 +104,16 @@ impl Manifest {
         if manifest.format != MANIFEST_FORMAT {
             return Err(broken("the manifest is of another version of this program"));
         }
-        if let Some(file) = manifest.files.iter().find(|file| !is_plain_name(&file.name)) {
-            return Err(broken("the manifest names a file outside of its folder")
-                .with_context("name", file.name.escape_debug()));
+        let mut names = HashSet::from([MANIFEST_NAME.to_owned()]);
+        for FileEntry { name, .. } in &manifest.files {
+            let what = match name {
+                name if leads_elsewhere(name) => "the manifest names a file outside of its folder",
+                name if !is_portable(name) => "the manifest names a file that not every system can hold",
+                // Folders of some systems don't tell `Model.onnx` from `model.onnx`.
+                name if !names.insert(name.to_ascii_lowercase()) => "the manifest names a file twice",
+                _ => continue,
+            };
+            return Err(broken(what).with_context("name", name.escape_debug()));
         }
         Ok(manifest)
     }
@@ -194,11 +206,78 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
+/// Digits in the name of a version: 128 bits of a SHA-256.
+const VERSION_DIGITS: usize = 32;
+
+/// The name of the version that has this manifest. The manifest holds the digest of every file.
+#[must_use]
+pub fn version_of(manifest: &[u8]) -> String {
+    let digest = Sha256::digest(manifest);
+    digest.iter().take(VERSION_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn is_version(name: &str) -> bool {
+    name.len() == VERSION_DIGITS && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A manifest may come from somebody else's bundle: it must not point out of its folder.
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':'])
+fn leads_elsewhere(name: &str) -> bool {
+    name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\', '\0', ':'])
+}
+
+/// Whether a name means the same file on every system: no letters that a file system might fold or compose, no dot at the
+/// end, which Windows drops, and none of its devices, which no extension changes.
+fn is_portable(name: &str) -> bool {
+    const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
+    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+    let numbered = ["COM", "LPT"].iter().any(|port| {
+        stem.strip_prefix(port).is_some_and(|rest| rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit())
+    });
+    name.len() <= 255
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-$".contains(&byte))
+        && !name.ends_with('.')
+        && !numbered
+        && !DEVICES.contains(&stem.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(names: &[&str]) -> Result<Manifest, Error> {
+        let files = names
+            .iter()
+            .map(|name| FileEntry { name: (*name).to_owned(), bytes: 1, sha256: "0".repeat(64) })
+            .collect();
+        let source = Source::Hub { repository: "a/b".to_owned(), revision: "0".repeat(40) };
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            name: "a".to_owned(),
+            version: "int8".to_owned(),
+            source,
+            recipe: RECIPE,
+            files,
+        };
+        Manifest::parse(&serde_json::to_vec(&manifest).unwrap())
+    }
+
+    #[test]
+    fn names_mean_one_file_in_the_folder_on_every_system() {
+        parsed(&["model.onnx", "model.onnx_data", "tokenizer.json", "libonnxruntime.so.1.32.0"]).unwrap();
+        for name in ["..", "a/b", "a\\b", "C:x", "", "/tmp/x"] {
+            assert!(parsed(&[name]).unwrap_err().to_string().contains("outside of its folder"), "{name}");
+        }
+        for name in
+            ["NUL", "nul.json", "Com1.onnx", "model.onnx.", "model.onnx ", "é", "a\u{212A}", "a*", "lpt9"]
+        {
+            assert!(parsed(&[name]).unwrap_err().to_string().contains("not every system"), "{name}");
+        }
+        for names in [["model.onnx", "Model.onnx"], ["a", "a"], ["a", "MANIFEST.json"]] {
+            assert!(parsed(&names).unwrap_err().to_string().contains("twice"), "{names:?}");
+        }
+    }
 }

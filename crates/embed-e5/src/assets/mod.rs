@@ -4,15 +4,24 @@
 //!
 //! ```text
 //! <data folder>/
-//!   models/<model>/<precision>/manifest.json, model.onnx, tokenizer.json
-//!   runtime/manifest.json, libonnxruntime.so.1.32.0
+//!   models/<model>/<precision>/current.json                     names the version in use
+//!   models/<model>/<precision>/<version>/manifest.json, model.onnx, tokenizer.json, …
+//!   runtime/current.json
+//!   runtime/<version>/manifest.json, libonnxruntime.so.1.32.0
 //! ```
+//!
+//! A version is a folder that is named after its content and never changed; see [`Slot`].
 
 mod home;
 mod manifest;
 mod model_files;
+mod sealed;
+mod slot;
 
 pub use home::DataHome;
-pub use manifest::{FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Source, sha256_file};
-pub(crate) use model_files::FoundFiles;
-pub use model_files::{LENGTHS, MODEL_FILE, ModelFiles, POSITIONS, TOKENIZER_FILE};
+pub use manifest::{
+    FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, RECIPE, Source, sha256_file, version_of,
+};
+pub use model_files::{FORMAT_KEY, LENGTHS, MODEL_FILE, MODEL_FORMAT, ModelFiles, POSITIONS, TOKENIZER_FILE};
+pub use sealed::SealedFolder;
+pub use slot::{POINTER_FORMAT, POINTER_NAME, Pointer, Slot};

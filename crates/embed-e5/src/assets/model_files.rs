@@ -1,10 +1,11 @@
 //! The files of one model, found and checked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind};
 
-use super::{DataHome, Manifest};
+use super::{DataHome, RECIPE, SealedFolder};
 use crate::{Precision, Profile};
 
 /// The file name of the graph and its weights.
@@ -19,7 +20,15 @@ pub const POSITIONS: &str = "position_ids";
 /// The input of a model that says how many tokens each text has.
 pub const LENGTHS: &str = "lengths";
 
+/// The version of what the engine relies on in models of this project: names, shapes and meaning of input and output.
+pub const MODEL_FORMAT: &str = "2";
+
+/// The key under which a model of this project notes its [`MODEL_FORMAT`].
+pub const FORMAT_KEY: &str = "embed.format";
+
 /// The files of one model, whole and unchanged since they were put there.
+///
+/// While this or a clone of it lives, the files stay where they are, whoever pulls or imports another version meanwhile.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ModelFiles {
@@ -33,6 +42,8 @@ pub struct ModelFiles {
     pub tokenizer_sha256: String,
     /// Size of the graph and its weights.
     pub model_bytes: u64,
+    sealed: Arc<SealedFolder>,
+    fix: Arc<str>,
 }
 
 impl ModelFiles {
@@ -40,59 +51,76 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it isn't whole; both name
-    /// the command that fetches it.
+    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it isn't whole or not of this version; both
+    /// name the command that fetches it.
     pub fn open(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
-        let found = FoundFiles::find(home, profile, precision)?;
-        found.verify(|_| true)?;
-        Ok(found.files)
+        let files = Self::find(home, profile, precision)?;
+        files.verify(|_| true)?;
+        Ok(files)
     }
-}
 
-/// The files of one model, found and not yet checked.
-#[derive(Debug)]
-pub(crate) struct FoundFiles {
-    pub(crate) files: ModelFiles,
-    manifest: Manifest,
-    folder: PathBuf,
-    mend: String,
-}
-
-impl FoundFiles {
-    pub(crate) fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
-        let folder = home.model_dir(profile, precision);
-        let mend = format!("embed models pull {} --precision {precision}", profile.name);
-        let manifest =
-            Manifest::read(&folder).map_err(|error| error.with_context("mend", &mend))?.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::ModelNotFound,
-                    format!("{} ({precision}) is not in the data folder; run `{mend}`", profile.name),
-                )
-                .with_context("folder", folder.display())
-            })?;
+    /// As [`open`](Self::open), but doesn't look at the bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for files that aren't whole.
+    pub fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
+        let slot = home.model_slot(profile, precision);
+        let fix = format!("embed models pull {} --precision {precision}", profile.name);
+        let sealed = slot.open().map_err(|error| error.with_context("fix", &fix))?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::ModelNotFound,
+                format!("{} ({precision}) is not in the data folder; run `{fix}`", profile.name),
+            )
+            .with_context("folder", slot.root().display())
+        })?;
+        let manifest = sealed.manifest();
+        let broken = |what: String| {
+            Error::new(ErrorKind::Config, what).with_context("folder", sealed.folder().display())
+        };
+        if (manifest.name.as_str(), manifest.version.as_str()) != (profile.name, precision.as_str()) {
+            let (name, version) = (manifest.name.escape_debug(), manifest.version.escape_debug());
+            let what = format!("the folder of {} ({precision}) holds {name} ({version})", profile.name);
+            return Err(broken(what).with_context("fix", fix));
+        }
+        if manifest.recipe > RECIPE {
+            let what = format!("{} ({precision}) was made by a newer version of this program", profile.name);
+            return Err(broken(what)
+                .with_context("recipe", manifest.recipe)
+                .with_context("fix", format!("update this program, or make the model anew with `{fix}`")));
+        }
         let listed = |name: &str| {
             let entry = manifest.file(name).ok_or_else(|| {
-                Error::new(ErrorKind::Config, format!("the manifest doesn't list {name}"))
-                    .with_context("folder", folder.display())
-                    .with_context("mend", &mend)
+                broken(format!("the manifest doesn't list {name}")).with_context("fix", &fix)
             })?;
-            Ok((folder.join(&entry.name), entry.sha256.clone()))
+            Ok((sealed.folder().join(&entry.name), entry.sha256.clone()))
         };
         let (model, model_sha256) = listed(MODEL_FILE)?;
         let (tokenizer, tokenizer_sha256) = listed(TOKENIZER_FILE)?;
         let model_bytes =
             manifest.files.iter().filter(|file| file.name != TOKENIZER_FILE).map(|file| file.bytes).sum();
-        let files = ModelFiles { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes };
-        Ok(Self { files, manifest, folder, mend })
+        let (sealed, fix) = (Arc::new(sealed), fix.into());
+        Ok(Self { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes, sealed, fix })
+    }
+
+    /// The folder that is held, with its manifest.
+    #[must_use]
+    pub fn sealed(&self) -> &SealedFolder {
+        &self.sealed
     }
 
     /// Checks every byte of the files whose names are picked.
     pub(crate) fn verify(&self, picked: impl Fn(&str) -> bool) -> Result<(), Error> {
-        self.manifest
-            .files
-            .iter()
-            .filter(|file| picked(&file.name))
-            .try_for_each(|file| file.verify(&self.folder).map(drop))
-            .map_err(|error| error.with_context("mend", &self.mend))
+        self.sealed.verify(picked).map_err(|error| error.with_context("fix", &self.fix))
+    }
+
+    /// Checks that the files are still those that were verified, for whoever opens them once more. Costs nothing unless
+    /// somebody touched them: then their bytes are read again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if one isn't what the manifest says.
+    pub fn verify_again(&self) -> Result<(), Error> {
+        self.sealed.verify_again().map_err(|error| error.with_context("fix", &self.fix))
     }
 }

@@ -80,7 +80,7 @@ impl EncodeText for Script {
         if text == "no token" {
             return Err(Error::new(ErrorKind::InvalidInput, "as the script says"));
         }
-        let ids = text.bytes().map(i64::from).collect();
+        let ids = text.bytes().map(u32::from).collect();
         let tokens = TokenCount { used: text.len(), total: text.len() };
         Ok(TokenisedText { windows: vec![Window { ids, weight: 1 }], tokens })
     }
@@ -100,7 +100,12 @@ impl EncodeText for Script {
         if !cancelled() {
             self.noted.lock().unwrap().push(names.join("+"));
         }
-        let ids: Vec<_> = texts.iter().filter_map(|(_, text)| text.only_window()).collect();
+        let ids: Vec<Vec<i64>> = texts
+            .iter()
+            .filter_map(|(_, text)| text.only_window())
+            .map(|ids| ids.iter().map(|&id| id.into()).collect())
+            .collect();
+        let ids: Vec<_> = ids.iter().map(Vec::as_slice).collect();
         let row = |(vector, (_, text)): (Vec<f32>, &(&str, &TokenisedText))| RowOutput {
             vector,
             tokens: text.tokens,

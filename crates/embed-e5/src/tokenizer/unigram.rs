@@ -1,51 +1,35 @@
-//! The Unigram model of XLM-RoBERTa: the pieces of a word with the largest sum of scores.
+//! The Unigram model of XLM-RoBERTa: text as SentencePiece normalises it, and the pieces of each word with the largest
+//! sum of scores.
 //!
-//! `tokenizers` has this model too, and the tests hold this one to it, id by id. Its trie takes 290 MB for
-//! 250,000 pieces and half a second to build, more than all the rest of an embedder; a hash table of the
-//! pieces takes a tenth of both, and is as fast, since a piece has few characters. One thing is different on
-//! purpose: a text that spells a special token (`</s>`) is text.
+//! `tokenizers` has this model too, and the tests hold this one to it, id by id, where the two are meant to agree. Its
+//! trie takes 290 MB for 250,000 pieces and half a second to build, more than all the rest of an embedder. Two things
+//! are different on purpose: text is normalised as in the training of the models (`charsmap`; white space at the
+//! ends is nothing), and a text that spells a special token (`</s>`) is text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use foldhash::fast::FixedState;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokenizers::normalizers::NormalizerWrapper;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::{NormalizedString, Normalizer};
 
-/// What stands for a space at the start of a word.
-const METASPACE: char = '▁';
+use super::body::Body;
+use super::charsmap::Charsmap;
+use super::lattice::{Lattice, Search};
+use super::pieces::Vocabulary;
 
 /// How much less than the worst piece an unknown character scores: `kUnkPenalty` of SentencePiece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
 /// A Unigram tokenizer with its normaliser and the ids that frame a text.
-pub(crate) struct Unigram {
-    normaliser: Option<NormalizerWrapper>,
-    words: Words,
-    pieces: HashMap<Box<str>, Piece, FixedState>,
-    longest_piece: usize,
-    unknown: Piece,
-    pub(crate) first: u32,
-    pub(crate) last: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Piece {
-    id: u32,
-    score: f64,
-}
-
-/// How a text is cut into words before the pieces are looked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Words {
-    /// At every space.
-    Spaces,
-    /// At every run of white space, which is dropped.
-    WhiteSpace,
+pub(super) struct Unigram {
+    pub(super) charsmap: Charsmap,
+    search: Search,
+    pub(super) first: u32,
+    pub(super) last: u32,
 }
 
 /// The parts of a `tokenizer.json` that this model needs.
@@ -53,7 +37,7 @@ enum Words {
 struct File<'a> {
     #[serde(borrow)]
     added_tokens: Vec<Added<'a>>,
-    normalizer: Option<NormalizerWrapper>,
+    normalizer: Option<Normaliser>,
     pre_tokenizer: PreTokenizerWrapper,
     #[serde(borrow)]
     post_processor: Template<'a>,
@@ -90,32 +74,52 @@ struct SpecialToken {
 }
 
 #[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Normaliser {
+    Sequence {
+        normalizers: Vec<Self>,
+    },
+    Precompiled {
+        precompiled_charsmap: Option<String>,
+    },
+    Replace {
+        pattern: Pattern,
+    },
+    Strip {},
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+enum Pattern {
+    String(serde::de::IgnoredAny),
+    Regex(String),
+}
+
+#[derive(Deserialize)]
 struct Model<'a> {
     r#type: &'a str,
-    unk_id: usize,
-    #[serde(borrow)]
-    vocab: Vec<(Cow<'a, str>, f64)>,
+    unk_id: u32,
+    vocab: Vocabulary,
     #[serde(default)]
     byte_fallback: bool,
 }
 
-/// The best way to a place in a word.
-#[derive(Clone, Copy)]
-struct Step {
-    score: f64,
-    from: usize,
-    id: u32,
-}
-
 impl Unigram {
     /// Reads a `tokenizer.json`; `None` if it describes anything else than this.
-    pub(crate) fn read(json: &[u8]) -> Option<Self> {
+    pub(super) fn read(json: &[u8]) -> Option<Self> {
         let file: File<'_> = serde_json::from_slice(json).ok()?;
-        let model: Model<'_> = serde_json::from_str(file.model.get()).ok()?;
-        if model.r#type != "Unigram" || model.byte_fallback {
+        if !cuts_at_spaces(&file.pre_tokenizer) {
             return None;
         }
-        let words = Words::of(&file.pre_tokenizer)?;
+        let charsmap = match file.normalizer {
+            Some(normaliser) => normaliser.charsmap()?,
+            None => Charsmap::identity(),
+        };
+        let model: Model<'_> = serde_json::from_str(file.model.get()).ok()?;
+        if model.r#type != "Unigram" || model.byte_fallback || model.unk_id as usize >= model.vocab.len() {
+            return None;
+        }
         let special = |piece: &TemplatePiece<'_>| match piece {
             TemplatePiece::SpecialToken { id } => match file.post_processor.special_tokens.get(id)?.ids[..] {
                 [id] => Some(id),
@@ -127,110 +131,68 @@ impl Unigram {
             [first, TemplatePiece::Sequence {}, last] => (special(first)?, special(last)?),
             _ => return None,
         };
-        let worst = model.vocab.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
-        let unknown = Piece { id: u32::try_from(model.unk_id).ok()?, score: worst - UNKNOWN_PENALTY };
-        let longest_piece = model.vocab.iter().map(|(piece, _)| piece.len()).max()?;
+        let unknown = (model.unk_id, model.vocab.lowest_score() - UNKNOWN_PENALTY);
         let is_special = |piece: &str| file.added_tokens.iter().any(|added| added.content == piece);
-        let pieces = (0..)
-            .zip(model.vocab)
-            .filter(|(_, (piece, _))| !is_special(piece))
-            .map(|(id, (piece, score))| (piece.into(), Piece { id, score }))
-            .collect();
-        Some(Self { normaliser: file.normalizer, words, pieces, longest_piece, unknown, first, last })
+        let search = Search { pieces: model.vocab.into_pieces(is_special), unknown };
+        Some(Self { charsmap, search, first, last })
     }
 
-    /// The ids of a text, without those that frame it.
-    pub(crate) fn encode(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
-        let mut normalised = NormalizedString::from(text);
-        if let Some(normaliser) = &self.normaliser {
-            normaliser.normalize(&mut normalised)?;
+    /// Reads on from a place in a text to another, or somewhat further.
+    pub(super) fn read_on(
+        &self,
+        text: &str,
+        at: &mut usize,
+        until: usize,
+        (word, body): (&mut Lattice, &mut Body),
+    ) {
+        while *at < until {
+            let (length, form) = self.charsmap.next(&text[*at..]);
+            word.push(form, &self.search, body);
+            *at += length;
         }
-        let marked = self.words.mark(normalised.get());
-        let mut ids = Vec::with_capacity(marked.len() / 3);
-        let mut steps = Vec::new();
-        let mut rest = marked.as_str();
-        while let Some(first) = rest.chars().next() {
-            let end = rest[first.len_utf8()..].find(METASPACE).map_or(rest.len(), |at| at + first.len_utf8());
-            self.encode_word(&rest[..end], &mut steps, &mut ids);
-            rest = &rest[end..];
+        if *at == text.len() {
+            word.end(&self.search, body);
         }
-        Ok(ids)
-    }
-
-    /// Viterbi's algorithm over the places between the characters, as `EncodeOptimized` of SentencePiece:
-    /// of two ways with equal scores, the one that was found first.
-    fn encode_word(&self, word: &str, steps: &mut Vec<Option<Step>>, ids: &mut Vec<u32>) {
-        steps.clear();
-        steps.resize(word.len() + 1, None);
-        for (start, c) in word.char_indices() {
-            let so_far = steps[start].map_or(0.0, |step| step.score);
-            let mut reach = |end: usize, piece: Piece| {
-                let score = so_far + piece.score;
-                if steps[end].is_none_or(|best| score > best.score) {
-                    steps[end] = Some(Step { score, from: start, id: piece.id });
-                }
-            };
-            let after = start + c.len_utf8();
-            let mut end = after;
-            let mut known = false;
-            while end - start <= self.longest_piece {
-                if let Some(piece) = self.pieces.get(&word[start..end]) {
-                    reach(end, *piece);
-                    known |= end == after;
-                }
-                match word[end..].chars().next() {
-                    Some(next) => end += next.len_utf8(),
-                    None => break,
-                }
-            }
-            if !known {
-                reach(after, self.unknown);
-            }
-        }
-        let begin = ids.len();
-        let mut place = word.len();
-        while let Some(step) = steps[place].filter(|_| place > 0) {
-            // A run of unknown characters is one unknown token.
-            if step.id != self.unknown.id || ids[begin..].last() != Some(&step.id) {
-                ids.push(step.id);
-            }
-            place = step.from;
-        }
-        ids[begin..].reverse();
     }
 }
 
-impl Words {
-    fn of(pre_tokenizer: &PreTokenizerWrapper) -> Option<Self> {
-        let is_plain = |metaspace: &Metaspace| {
-            metaspace.get_replacement() == METASPACE
-                && metaspace.get_prepend_scheme() == PrependScheme::Always
-                && metaspace.get_split()
+impl Normaliser {
+    /// The character map of a normaliser that does nothing else but fold and strip spaces, which [`Lattice`] does.
+    fn charsmap(self) -> Option<Charsmap> {
+        let parts = match self {
+            Self::Sequence { normalizers } => normalizers,
+            one => vec![one],
         };
-        match pre_tokenizer {
-            PreTokenizerWrapper::Metaspace(metaspace) if is_plain(metaspace) => Some(Self::Spaces),
-            PreTokenizerWrapper::Sequence(parts) => match parts.as_ref() {
-                [PreTokenizerWrapper::WhitespaceSplit(_), PreTokenizerWrapper::Metaspace(metaspace)]
-                    if is_plain(metaspace) =>
-                {
-                    Some(Self::WhiteSpace)
+        let mut map = None;
+        for part in parts {
+            match part {
+                Self::Precompiled { precompiled_charsmap: Some(text) } if map.is_none() => {
+                    map = Some(Charsmap::read(&STANDARD.decode(text).ok()?)?);
                 }
-                _ => None,
-            },
-            _ => None,
+                Self::Precompiled { precompiled_charsmap: None } | Self::Strip {} => {}
+                Self::Replace { pattern: Pattern::Regex(pattern) } if pattern == " {2,}" => {}
+                _ => return None,
+            }
         }
+        Some(map.unwrap_or_else(Charsmap::identity))
     }
+}
 
-    /// The text with a mark at the start of every word.
-    fn mark(self, text: &str) -> String {
-        let mark = |part: &str| {
-            let marked = part.starts_with(METASPACE);
-            if marked { part.to_owned() } else { format!("{METASPACE}{part}") }
-        };
-        match self {
-            Self::Spaces if text.is_empty() => String::new(),
-            Self::Spaces => mark(&text.replace(' ', &METASPACE.to_string())),
-            Self::WhiteSpace => text.split_whitespace().map(mark).collect(),
-        }
+/// Whether words begin at spaces and nowhere else.
+fn cuts_at_spaces(pre_tokenizer: &PreTokenizerWrapper) -> bool {
+    let is_plain = |metaspace: &Metaspace| {
+        metaspace.get_replacement() == '▁'
+            && metaspace.get_prepend_scheme() == PrependScheme::Always
+            && metaspace.get_split()
+    };
+    match pre_tokenizer {
+        PreTokenizerWrapper::Metaspace(metaspace) => is_plain(metaspace),
+        PreTokenizerWrapper::Sequence(parts) => match parts.as_ref() {
+            [PreTokenizerWrapper::WhitespaceSplit(_), PreTokenizerWrapper::Metaspace(metaspace)] => {
+                is_plain(metaspace)
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }

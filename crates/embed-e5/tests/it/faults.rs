@@ -1,11 +1,14 @@
-//! What is missing or damaged is one clear error that names the mend.
+//! What is missing or damaged is one clear error that names the fix.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, MODEL_FILE, TOKENIZER_FILE};
-use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+use embed_e5::assets::{
+    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, POINTER_NAME, Slot, TOKENIZER_FILE, version_of,
+};
+use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary};
 use tempfile::TempDir;
 
 use crate::home;
@@ -88,6 +91,77 @@ fn a_manifest_that_points_outside_is_refused() {
     fs::write(&path, text.replace(MODEL_FILE, "../../model.onnx")).unwrap();
     let error = load(&copy);
     assert!(error.to_string().contains("outside of its folder"), "{error}");
+}
+
+#[test]
+fn a_runtime_library_with_one_flipped_byte_is_refused() {
+    let Some(home) = home() else { return };
+    let (_folder, copy) = copy_of(&home);
+    RuntimeLibrary::find(&copy, None).unwrap().verify().unwrap();
+    let folder = copy.runtime_dir();
+    let library = Manifest::read(&folder).unwrap().unwrap().files.remove(0).name;
+    flip_a_byte(&folder.join(library));
+    let error = RuntimeLibrary::find(&copy, None).unwrap().verify().unwrap_err();
+    assert!(
+        error.to_string().contains("is corrupt") && error.to_string().contains("embed models pull"),
+        "{error}"
+    );
+}
+
+#[test]
+fn whoever_named_a_library_that_is_not_there_is_named() {
+    let home = DataHome::new("/nowhere");
+    let error = RuntimeLibrary::find(&home, Some(Path::new("/nowhere/lib.so"))).unwrap_err();
+    assert!(error.to_string().contains("E5Config::runtime_library"), "{error}");
+    assert!(!error.to_string().contains("ORT_DYLIB_PATH"), "{error}");
+    // A mere name is the system loader's to find.
+    let bare = RuntimeLibrary::find(&home, Some(Path::new("libonnxruntime.so"))).unwrap();
+    assert_eq!(bare.path(), Some(Path::new("libonnxruntime.so")));
+}
+
+/// The model in a folder of its content, with the pointer in front, as `embed-assets` writes them.
+fn versioned(home: &DataHome) -> (TempDir, DataHome, Slot) {
+    let (folder, copy) = copy_of(home);
+    let slot = copy.model_slot(&Profile::all()[0], Precision::Int8);
+    let version = version_of(&fs::read(slot.root().join(MANIFEST_NAME)).unwrap());
+    fs::create_dir(slot.version_dir(&version)).unwrap();
+    let manifest = Manifest::read(slot.root()).unwrap().unwrap();
+    for name in manifest.files.iter().map(|file| file.name.as_str()).chain([MANIFEST_NAME]) {
+        fs::rename(slot.root().join(name), slot.version_dir(&version).join(name)).unwrap();
+    }
+    point(&slot, &version);
+    (folder, copy, slot)
+}
+
+fn point(slot: &Slot, version: &str) {
+    let text = format!(r#"{{"format": 1, "current": "{version}"}}"#);
+    fs::write(slot.root().join(POINTER_NAME), text).unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_is_in_use_is_loaded_and_its_manifest_is_sealed() {
+    let Some(home) = home() else { return };
+    let (_folder, copy, slot) = versioned(&home);
+    let config = || E5Config::default().with_home(copy.clone()).with_threads(NonZeroUsize::MIN);
+    let e5 = E5Embedder::load(config()).await.unwrap();
+    assert!(slot.folder() != slot.root());
+    // A reader's lock: whoever would remove the folder can't have it alone.
+    let manifest = slot.folder().join(MANIFEST_NAME);
+    assert!(fs::File::open(&manifest).unwrap().try_lock().is_err());
+    drop(e5);
+    fs::File::open(&manifest).unwrap().try_lock().unwrap();
+
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"recipe\"", " \"recipe\"")).unwrap();
+    assert!(load(&copy).to_string().contains("manifest was changed"));
+    point(&slot, &"0".repeat(32));
+    let error = load(&copy);
+    assert!(
+        error.to_string().contains("missing") && error.to_string().contains("embed models pull"),
+        "{error}"
+    );
+    point(&slot, "../../elsewhere");
+    assert!(load(&copy).to_string().contains("damaged"));
 }
 
 #[test]

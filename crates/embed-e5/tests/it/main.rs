@@ -5,6 +5,7 @@
 mod contract;
 mod faults;
 mod five_lines;
+mod forms;
 mod independence;
 mod lifecycle;
 mod reference;

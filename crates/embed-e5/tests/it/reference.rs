@@ -14,10 +14,15 @@ async fn cosines(precision: Precision) -> Option<(f32, f32)> {
         let role: Role = row.role.parse().unwrap();
         let request = EmbedRequest::new([row.text.as_str()], role).with_truncation(Truncation::End);
         let embedding = e5.embed(request).await.unwrap().into_single().unwrap();
-        assert_eq!(embedding.info().tokens.unwrap().used, row.tokens);
+        // Of two rows the text ends in white space, for which the reference has a token and the training hasn't.
+        let space = usize::from(row.text.trim_end() != row.text);
+        assert_eq!(embedding.info().tokens.unwrap().used, row.tokens - space);
+        if space == 1 {
+            continue;
+        }
         cosines.push(vector::cosine(embedding.vector(), &row.embedding).unwrap());
     }
-    assert_eq!(cosines.len(), 48);
+    assert_eq!(cosines.len(), 46);
     let smallest = cosines.iter().copied().fold(1.0, f32::min);
     let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
     Some((smallest, mean))

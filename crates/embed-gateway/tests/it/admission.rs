@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use embed_gateway::{AdmissionConfig, ApiKey, Gateway, GatewayWatch, ObservedRequest, Observer};
+use embed_testkit::VirtualTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -143,15 +144,15 @@ async fn a_deadline_ends_waiting_and_work() {
         let router = setup.router.clone();
         tokio::spawn(async move { send(&router, request).await })
     };
-    let started = tokio::time::Instant::now();
+    let time = VirtualTime::start().await;
     let working = ask("2.5");
     setup.running(1).await;
     let waiting = ask("1");
     let reply = waiting.await.unwrap().expect(504);
     assert_eq!(reply.json()["error"]["code"], "timeout");
-    assert!(started.elapsed() < Duration::from_millis(1100));
+    assert!(time.passed() < Duration::from_millis(1100));
     working.await.unwrap().expect(504);
-    assert!(started.elapsed() < Duration::from_millis(2600));
+    assert!(time.passed() < Duration::from_millis(2600));
     assert_eq!(setup.watch.stats().in_flight, 0);
 }
 

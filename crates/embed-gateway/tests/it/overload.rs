@@ -9,9 +9,10 @@ use axum::body::Body;
 use axum::http::Request;
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, Result, async_trait};
 use embed_gateway::{AdmissionConfig, Gateway};
+use embed_testkit::VirtualTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::client::{Reply, config, send};
 use crate::double::Double;
@@ -53,9 +54,9 @@ async fn a_minute_at_ten_times_the_capacity() {
     let config = config().with_admission(AdmissionConfig::default().with_bounds(8, 512));
     let (router, watch) = Gateway::new(Arc::new(stack), config).start().unwrap();
     let mut asked = JoinSet::new();
-    let (mut most_waiting, began) = (0, Instant::now());
-    while began.elapsed() < MINUTE {
-        asked.spawn(ask(router.clone()));
+    let (mut most_waiting, time) = (0, VirtualTime::start().await);
+    while time.passed() < MINUTE {
+        asked.spawn(ask(router.clone(), time));
         sleep(CALL / WORKERS / TIMES).await;
         most_waiting = most_waiting.max(watch.stats().waiting);
     }
@@ -75,15 +76,15 @@ async fn a_minute_at_ten_times_the_capacity() {
 
     sleep(Duration::from_secs(2)).await;
     assert_eq!((watch.stats().in_flight, watch.stats().waiting), (0, 0));
-    let (reply, time) = ask(router).await;
-    assert_eq!((reply.status.as_u16(), time), (200, CALL));
+    let (reply, took) = ask(router, time).await;
+    assert_eq!((reply.status.as_u16(), took), (200, CALL));
 }
 
-/// An answer, and how long it took.
-async fn ask(router: Router) -> (Reply, Duration) {
+/// An answer, and how much virtual time it took.
+async fn ask(router: Router, time: VirtualTime) -> (Reply, Duration) {
     let request = Request::post("/v1/embeddings").header("x-request-timeout", DEADLINE.as_secs());
     let request = request.body(Body::from(r#"{"model":"double","input":"x"}"#)).unwrap();
-    let began = Instant::now();
+    let began = time.passed();
     let reply = send(&router, request).await;
-    (reply, began.elapsed())
+    (reply, time.passed() - began)
 }

@@ -12,7 +12,7 @@ fn promtool(args: &[&str], directory: &Path, input: &str) -> Option<Output> {
     let mut command = Command::new("promtool");
     command.args(args).current_dir(directory);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut tool = require("promtool (Debian's package prometheus)", command.spawn())?;
+    let mut tool = require("promtool", command.spawn())?;
     tool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     Some(tool.wait_with_output().unwrap())
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use embed_core::{Error, ErrorKind, TokenCount, Truncation, vector};
+use embed_core::vector::ChunkMean;
+use embed_core::{Error, ErrorKind, TokenCount, Truncation};
 
 use super::{Call, Row, Suspicion, count, whole};
 use crate::failure::{Failure, RowFault, Seen};
@@ -18,6 +19,27 @@ struct Single {
     vector: Vec<f32>,
     tokens: Option<usize>,
     session: Arc<Session>,
+}
+
+/// A part of a text that is embedded in several.
+struct Chunk {
+    vector: Vec<f32>,
+    /// Its tokens without the special ones, if they are known.
+    tokens: Option<usize>,
+    bytes: usize,
+}
+
+/// The vector of a text in chunks, and its tokens. If only some of the chunks are counted, all of them weigh their bytes:
+/// bytes and tokens have no common measure.
+fn mean(chunks: &[Chunk]) -> Result<(Vec<f32>, Option<usize>), Error> {
+    let tokens: Option<usize> = chunks.iter().map(|chunk| chunk.tokens).sum();
+    let tokens = tokens.filter(|tokens| *tokens > 0);
+    let mut mean = ChunkMean::default();
+    for chunk in chunks {
+        let weight = tokens.and(chunk.tokens).unwrap_or(chunk.bytes);
+        mean.add(&chunk.vector, weight)?;
+    }
+    Ok((mean.finish(), tokens))
 }
 
 impl Call<'_> {
@@ -122,9 +144,9 @@ impl Call<'_> {
         self.row(single.vector, tokens, true, &single.session)
     }
 
-    /// Consecutive chunks, and the mean of their vectors, each weighted by its tokens.
+    /// Consecutive chunks, each as long as the model reads, and the mean of their vectors.
     async fn chunks(&self, text: &str, limit: usize, specials: usize) -> Result<Row, Error> {
-        let (mut rest, mut sum, mut tokens) = (text, Vec::<f64>::new(), Some(specials));
+        let (mut rest, mut chunks) = (text, Vec::new());
         let mut last = None;
         while !rest.trim().is_empty() {
             let (piece, single) = if most_tokens(rest) + specials <= limit {
@@ -135,20 +157,14 @@ impl Call<'_> {
                     None => break,
                 }
             };
-            let own = single.tokens.map(|tokens| tokens.saturating_sub(specials));
-            tokens = tokens.zip(own).map(|(sum, own)| sum + own);
-            let weight = own.unwrap_or(piece.len()).max(1) as f64;
-            sum.resize(single.vector.len(), 0.0);
-            for (sum, value) in sum.iter_mut().zip(&single.vector) {
-                *sum += f64::from(*value) * weight;
-            }
+            let tokens = single.tokens.map(|tokens| tokens.saturating_sub(specials));
+            chunks.push(Chunk { vector: single.vector, tokens, bytes: piece.len() });
             rest = &rest[piece.end..];
             last = Some(single.session);
         }
         let session = last.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the text is empty"))?;
-        let mut mean: Vec<f32> = sum.iter().map(|value| *value as f32).collect();
-        vector::normalise(&mut mean);
-        self.row(mean, tokens.map(whole), false, &session)
+        let (mean, tokens) = mean(&chunks)?;
+        self.row(mean, tokens.map(|tokens| whole(tokens + specials)), false, &session)
     }
 
     /// The next chunk: the rest if it fits, else the longest piece of it that does.
@@ -197,5 +213,41 @@ impl Call<'_> {
         }
         let none = || Error::new(ErrorKind::InvalidInput, "no part of the text can be embedded");
         best.ok_or_else(|| refused.unwrap_or_else(none))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(vector: [f32; 2], tokens: Option<usize>, bytes: usize) -> Chunk {
+        Chunk { vector: vector.to_vec(), tokens, bytes }
+    }
+
+    #[test]
+    fn chunks_weigh_their_tokens_or_all_of_them_their_bytes() {
+        let (x, y) = ([1.0, 0.0], [0.0, 1.0]);
+        let counted = mean(&[chunk(x, Some(3), 1000), chunk(y, Some(4), 10)]).unwrap();
+        assert_eq!(counted, (vec![0.6, 0.8], Some(7)));
+        let uncounted = mean(&[chunk(x, None, 30), chunk(y, None, 40)]).unwrap();
+        assert_eq!(uncounted, (vec![0.6, 0.8], None));
+        let mixed = mean(&[chunk(x, Some(500), 30), chunk(y, None, 40)]).unwrap();
+        assert_eq!(mixed, (vec![0.6, 0.8], None), "one that isn't counted doesn't outweigh the others");
+        let no_tokens = mean(&[chunk(x, Some(0), 30), chunk(y, Some(0), 40)]).unwrap();
+        assert_eq!(no_tokens, (vec![0.6, 0.8], None));
+    }
+
+    #[test]
+    fn norms_of_a_servers_rows_do_not_weigh() {
+        // The check of rows lets norms differ from 1 by a hundredth.
+        let exact = mean(&[chunk([1.0, 0.0], Some(3), 9), chunk([0.0, 1.0], Some(4), 9)]).unwrap();
+        let inexact = mean(&[chunk([0.991, 0.0], Some(3), 9), chunk([0.0, 1.009], Some(4), 9)]).unwrap();
+        assert_eq!(inexact, exact);
+    }
+
+    #[test]
+    fn a_chunk_without_tokens_has_no_say() {
+        let spaces = mean(&[chunk([1.0, 0.0], Some(510), 9), chunk([0.0, 1.0], Some(0), 9)]).unwrap();
+        assert_eq!(spaces, (vec![1.0, 0.0], Some(510)));
     }
 }

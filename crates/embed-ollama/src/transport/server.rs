@@ -312,7 +312,7 @@ impl Visit {
                 }
             }
             _ => {
-                if state.breaker.succeeded() {
+                if state.breaker.succeeded(self.pass) {
                     add(&stats.returns, 1);
                 }
             }

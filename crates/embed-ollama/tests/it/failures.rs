@@ -7,8 +7,8 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use embed_core::{Embedder, EmbedderExt, ErrorKind, Retry};
+use embed_testkit::VirtualTime;
 use embed_testkit::ollama::{Fault, OllamaDouble, RowsFault};
-use tokio::time::Instant;
 
 use crate::{config, connect, field, request, rows_are_right, texts};
 
@@ -244,9 +244,9 @@ async fn pauses_are_one_to_ten_seconds_and_grow() {
     let double = OllamaDouble::start("0.9.3").await;
     let client = connect(config(&double)).await;
     double.fail(repeat_n(said(429, "slow down"), 20));
-    let began = Instant::now();
+    let time = VirtualTime::start().await;
     client.encode_query("a text").await.unwrap_err();
-    let took = began.elapsed();
+    let took = time.passed();
     // 1 to 2 s and 2 to 4 s.
     assert!((Duration::from_secs(3)..Duration::from_secs(7)).contains(&took), "{took:?}");
 }
@@ -262,9 +262,9 @@ async fn retry_after_is_respected() {
         retry_after: Some(seconds),
     };
     double.fail([asks(17)]);
-    let began = Instant::now();
+    let time = VirtualTime::start().await;
     client.encode_query("a text").await.unwrap();
-    assert!(began.elapsed() >= Duration::from_secs(17));
+    assert!(time.passed() >= Duration::from_secs(17));
 
     // More patience than the settings allow ends the call, and the caller learns how much.
     double.forget();
@@ -283,10 +283,10 @@ async fn the_deadline_bounds_the_pauses_and_keeps_what_is_there() {
     let client = connect(config).await;
     double.fail(repeat_n(Fault::None, 1).chain(repeat_n(said(429, "slow down"), 20)));
     let texts = texts(10);
-    let deadline = (Instant::now() + Duration::from_millis(800)).into_std();
-    let began = Instant::now();
+    let time = VirtualTime::start().await;
+    let deadline = (time.started() + Duration::from_millis(800)).into_std();
     let response = client.embed(request(&texts).with_deadline(deadline)).await.unwrap();
-    assert!(began.elapsed() <= Duration::from_millis(900));
+    assert!(time.passed() <= Duration::from_millis(900));
     let failed: Vec<_> = response.errors().map(|(_, error)| error.kind()).collect();
     assert_eq!(failed, [ErrorKind::Timeout; 5]);
 }

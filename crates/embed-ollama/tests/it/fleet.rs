@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use embed_core::{Embedder, EmbedderExt, ErrorKind, HealthStatus};
 use embed_ollama::{OllamaConfig, OllamaEmbedder, Upgrade};
+use embed_testkit::VirtualTime;
 use embed_testkit::ollama::OllamaDouble;
 use futures::future::join_all;
 
@@ -164,7 +165,7 @@ async fn a_server_that_is_gone_for_good_ends_the_call_soon() {
             double.reached(before + 30).await;
             drop(double);
         };
-        let began = tokio::time::Instant::now();
+        let time = VirtualTime::start().await;
         let (response, ()) = tokio::join!(client.embed(request(&texts)), gone);
         let response = response.unwrap();
         let failed = response.errors().count();
@@ -172,6 +173,6 @@ async fn a_server_that_is_gone_for_good_ends_the_call_soon() {
         for (_, error) in response.errors() {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "{version}: {:?}", began.elapsed());
+        assert!(time.passed() < Duration::from_secs(30), "{version}: {:?}", time.passed());
     }
 }

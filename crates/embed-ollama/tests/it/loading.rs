@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use embed_core::{Embedder, EmbedderExt, ErrorKind};
+use embed_testkit::VirtualTime;
 use embed_testkit::ollama::OllamaDouble;
 use futures::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{config, connect, request, rows_are_right, texts};
 
@@ -18,9 +19,9 @@ async fn a_cold_server_is_waited_for_with_one_load() {
     for version in VERSIONS {
         let double = OllamaDouble::start(version).await;
         double.change(|script| script.load_time = LOAD);
-        let began = Instant::now();
+        let time = VirtualTime::start().await;
         let client = connect(config(&double).with_request_timeout(SHORT)).await;
-        assert!(began.elapsed() >= LOAD);
+        assert!(time.passed() >= LOAD);
         client.encode_query("a text").await.unwrap();
         assert_eq!((double.loads(), double.aborted_loads()), (1, 0), "{version}");
     }
@@ -73,11 +74,11 @@ async fn a_deadline_ends_the_wait_and_not_the_load() {
     double.change(|script| script.load_time = LOAD);
     double.unload();
     tokio::time::sleep(Duration::from_secs(1800)).await;
-    let began = Instant::now();
-    let deadline = (began + SHORT).into_std();
+    let time = VirtualTime::start().await;
+    let deadline = (time.started() + SHORT).into_std();
     let error = client.embed(request(&["a"]).with_deadline(deadline)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(began.elapsed() < SHORT + Duration::from_secs(1));
+    assert!(time.passed() < SHORT + Duration::from_secs(1));
     tokio::time::sleep(LOAD).await;
     assert_eq!(double.aborted_loads(), 0);
     client.encode_query("a text").await.unwrap();
@@ -104,10 +105,10 @@ async fn a_wedged_runner_is_not_taken_for_a_load() {
     let double = OllamaDouble::start("0.30.0").await;
     let client = connect(config(&double).with_request_timeout(SHORT)).await;
     double.change(|script| script.wedged = true);
-    let began = Instant::now();
+    let time = VirtualTime::start().await;
     let error = client.encode_query("a text").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(time.passed() < Duration::from_secs(60), "{:?}", time.passed());
 }
 
 #[tokio::test(start_paused = true)]

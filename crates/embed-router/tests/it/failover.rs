@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, Health, HealthStatus, Retry, Role};
 use embed_router::{BreakerState, PinBook, Route, Router, RouterConfig};
-use embed_testkit::Scripted;
+use embed_testkit::{Scripted, VirtualTime};
 use tokio::time::Instant;
 
 use crate::support::{Letters, Rig, all_to, documents, down, field, outcomes};
@@ -171,12 +171,12 @@ async fn health_is_that_of_all_routes() {
 async fn a_hanging_route_costs_its_own_rows() {
     let rig = Rig::hybrid(RouterConfig::default());
     rig.double("ollama").hold();
-    let began = Instant::now();
-    let deadline = began + Duration::from_secs(3);
+    let time = VirtualTime::start().await;
+    let deadline = time.started() + Duration::from_secs(3);
     let request = documents(&TEXTS).with_deadline(deadline.into_std());
     let response = rig.router.embed(request).await.unwrap();
     assert_eq!(outcomes(&response), ["timeout", "e5", "timeout", "e5"]);
-    assert!(began.elapsed() < Duration::from_millis(3100), "{:?}", began.elapsed());
+    assert!(time.passed() < Duration::from_millis(3100), "{:?}", time.passed());
     assert_eq!(rig.double("ollama").in_flight(), 0, "the call was dropped");
 }
 
@@ -188,11 +188,11 @@ async fn a_hanging_route_is_replaced_within_the_deadline() {
     let routes = [Route::new("a", a.clone()).with_timeout(timeout), Route::new("b", b.clone())];
     let router = Router::new(routes, Arc::new(Letters), all_to("a")).unwrap();
     a.hold();
-    let began = Instant::now();
-    let deadline = (began + Duration::from_secs(3)).into_std();
+    let time = VirtualTime::start().await;
+    let deadline = (time.started() + Duration::from_secs(3)).into_std();
     let response = router.embed(documents(&TEXTS).with_deadline(deadline)).await.unwrap();
     assert_eq!(outcomes(&response), ["b"; 4]);
-    assert_eq!(began.elapsed(), timeout);
+    assert_eq!(time.passed(), timeout);
     // A deadline that is over isn't passed on.
     b.hold();
     let deadline = (Instant::now() + Duration::from_millis(800)).into_std();

@@ -8,7 +8,7 @@ use embed_core::{
     RowInfo, async_trait,
 };
 use embed_router::{BreakerState, Guard, Guarded, Route, Router};
-use embed_testkit::Scripted;
+use embed_testkit::{Scripted, VirtualTime};
 use tokio::time::Instant;
 
 use crate::support::{Letters, all_to, documents, down, outcomes};
@@ -126,15 +126,41 @@ impl Embedder for Hangs {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_success_from_before_the_outage_does_not_end_it() {
+    let double = Scripted::new("e5", 8);
+    let guard = Guard::new(BreakerConfig::default().with_failures(1), None);
+    let guarded = Guarded::new(double.clone(), guard.clone());
+    double.set_delay(Duration::from_secs(10));
+    let (slow, ()) = tokio::join!(guarded.embed(documents(&["slow words"])), async {
+        double.set_delay(Duration::ZERO);
+        double.fail_calls(Some(down()));
+        guarded.embed(documents(&["words"])).await.unwrap_err();
+        assert!(guard.is_open());
+        double.fail_calls(None);
+    });
+    slow.unwrap();
+    assert!(guard.is_open(), "only a trial finds out whether the back end is well again");
+    guarded.embed(documents(&["words"])).await.unwrap();
+    assert!(!guard.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_no_clock_can_count_to_is_none() {
+    let guard = Guard::new(BreakerConfig::default().with_failures(1), Some(Duration::MAX));
+    let guarded = Guarded::new(Scripted::new("e5", 8), guard);
+    guarded.embed(documents(&["words"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guard_has_the_timeout() {
     let double = Scripted::new("e5", 8);
     let timeout = Duration::from_millis(500);
     let guard = Guard::new(BreakerConfig::default().with_failures(1), Some(timeout));
     let guarded = Guarded::new(double.clone(), guard.clone());
     double.hold();
-    let began = Instant::now();
+    let time = VirtualTime::start().await;
     assert_eq!(guarded.embed(documents(&["words"])).await.unwrap_err().kind(), ErrorKind::Timeout);
-    assert_eq!((began.elapsed(), guard.is_open(), guard.openings()), (timeout, true, 1));
+    assert_eq!((time.passed(), guard.is_open(), guard.openings()), (timeout, true, 1));
 
     let route = Route::shared("e5", Arc::new(guarded)).with_guard(guard).with_timeout(timeout);
     let error = Router::new([route], Arc::new(Letters), all_to("e5")).unwrap_err();

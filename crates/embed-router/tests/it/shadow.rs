@@ -9,8 +9,7 @@ use embed_core::{
 use embed_router::{
     Agreement, RolloutConfig, RolloutStatus, Route, Router, RouterConfig, ShadowConfig, StopLimits,
 };
-use embed_testkit::Scripted;
-use tokio::time::Instant;
+use embed_testkit::{Scripted, VirtualTime};
 
 use crate::support::{Letters, Rig, all_to, documents, down, outcomes};
 
@@ -95,11 +94,11 @@ async fn a_caller_never_waits_for_the_candidate() {
             "hanging" => new.hold(),
             _ => {}
         }
-        let began = Instant::now();
+        let time = VirtualTime::start().await;
         for _ in 0..100 {
             rig.router.embed(documents(&["words"])).await.unwrap();
         }
-        assert_eq!(began.elapsed(), Duration::from_millis(1000), "{candidate}");
+        assert_eq!(time.passed(), Duration::from_millis(1000), "{candidate}");
         assert!(new.in_flight() <= 2, "{candidate}");
         assert_eq!(rig.router.health().await.status(), HealthStatus::Ready, "a trial is nobody's health");
     }
@@ -135,9 +134,9 @@ async fn a_hanging_candidate_is_stopped_by_its_timeouts() {
     ];
     let router = Router::new(routes, Arc::new(Letters), all_to("old").with_rollout(rollout)).unwrap();
     for _ in 0..100 {
-        let began = Instant::now();
+        let time = VirtualTime::start().await;
         router.embed(documents(&["words"])).await.unwrap();
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(time.passed(), Duration::ZERO);
         tokio::time::advance(Duration::from_millis(100)).await;
         settle().await;
     }

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +16,9 @@ use super::lock;
 
 /// The variable that names the script.
 pub const RIG_VARIABLE: &str = "EMBED_OLLAMA_RIG";
+
+/// By this name it is required, or left out.
+const PART: &str = "Ollama";
 
 /// A real server. One that the script started ends when this is dropped.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub struct RealServer {
 #[must_use]
 pub fn require(version: &str) -> Option<Arc<RealServer>> {
     declared(version)?;
-    crate::require(&format!("Ollama {version}"), shared(version))
+    crate::require(PART, shared(version))
 }
 
 /// A server of a version for one test, which may kill it. `None` and panics as [`require`].
@@ -46,7 +48,7 @@ pub fn require_own(version: &str) -> Option<RealServer> {
         skip(version, RIG_VARIABLE);
         return None;
     }
-    crate::require(&format!("an Ollama {version} to kill"), RealServer::start(version))
+    crate::require(PART, RealServer::start(version))
 }
 
 fn declared(version: &str) -> Option<()> {
@@ -60,9 +62,7 @@ fn declared(version: &str) -> Option<()> {
 }
 
 fn skip(version: &str, variables: &str) {
-    // `eprintln!` would be swallowed by the test harness, since the test passes.
-    let line = format!("SKIPPED, for lack of Ollama {version}: {variables} is not set");
-    let _ = writeln!(std::io::stderr(), "{line}");
+    crate::left_out(PART, &format_args!("{variables} is not set, so there is no version {version}"));
 }
 
 fn address_variable(version: &str) -> String {
@@ -185,8 +185,8 @@ impl RealServer {
             return Err(format!("there is no process `{part}` at port {port}"));
         }
         for process in processes {
-            let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status();
-            sent.map_err(|error| error.to_string())?;
+            // One of them may have ended by now.
+            let _ = crate::signal(signal, process);
         }
         Ok(())
     }

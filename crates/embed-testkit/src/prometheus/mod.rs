@@ -35,7 +35,7 @@ impl Prometheus {
     /// Where it must be installed ([`require`]), or no folder or port can be had.
     pub fn require(target: &str) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
-        require("prometheus (Debian's package prometheus)", Self::start(folder, target))
+        require("prometheus", Self::start(folder, target))
     }
 
     fn start(folder: TempDir, target: &str) -> std::io::Result<Self> {

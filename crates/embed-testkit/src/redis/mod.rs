@@ -1,7 +1,7 @@
 //! Real Redis servers for one test each: single ones, a master with its replica and sentinels, a cluster. They listen
 //! on ports of their own at 127.0.0.1, keep nothing on disk, and end when they are dropped.
 //!
-//! They come from Debian's packages `redis-server` and `redis-sentinel`.
+//! They come from Debian's package `redis-server`.
 
 mod certificate;
 mod cluster;
@@ -263,9 +263,7 @@ fn listening(port: u16, folder: &Path, certificate: Option<&Path>) -> Vec<String
 
 fn installed() -> Result<(), String> {
     let found = std::process::Command::new("redis-server").arg("--version").output();
-    found
-        .map(drop)
-        .map_err(|error| format!("{error}; install Debian's packages redis-server and redis-sentinel"))
+    found.map(drop).map_err(|error| format!("{error}; `apt-get install redis-server` brings it"))
 }
 
 /// Waits until something is so.

@@ -35,8 +35,8 @@ impl Process {
 
     /// Sends a signal: `STOP`, `CONT`.
     pub(super) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args(["-s", signal, &self.id]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal} {}", self.id);
+        let sent = crate::signal(signal, &self.id);
+        assert!(sent.is_ok(), "{sent:?}");
     }
 }
 

@@ -28,7 +28,7 @@ impl RedisSentinels {
     ///
     /// If they can't be started, and `CI` or `EMBED_REQUIRE` is set.
     pub async fn require() -> Option<Self> {
-        crate::require("redis-server and redis-sentinel", Self::start().await)
+        crate::require("redis-server", Self::start().await)
     }
 
     /// Starts two servers and three sentinels, which take a master for gone that is silent for 300 ms.
@@ -58,7 +58,9 @@ impl RedisSentinels {
             // Sentinels write into their configuration.
             let file = folder.path().join(format!("{port}.conf"));
             fs::write(&file, lines).map_err(|error| error.to_string())?;
-            sentinels.push((port, Process::start("redis-sentinel", &[file.display().to_string()])?));
+            // `redis-sentinel` is this program by another name, and a package of its own.
+            let arguments = [file.display().to_string(), "--sentinel".to_owned()];
+            sentinels.push((port, Process::start("redis-server", &arguments)?));
         }
         let all = Self { servers: [master, replica], sentinels, _folder: folder };
         until("the sentinels know each other and the replica", || {

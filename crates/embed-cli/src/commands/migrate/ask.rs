@@ -138,7 +138,7 @@ fn stopped(error: &Error, line: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use embed_testkit::Scripted;
+    use embed_testkit::{Scripted, VirtualTime};
     use serde_json::json;
 
     use super::super::row::{Plan, Row};
@@ -192,11 +192,11 @@ mod tests {
     async fn a_back_end_that_stays_away_ends_it_and_the_line_is_named() {
         let back_end = Scripted::new("b", 8);
         back_end.fail_calls(Some(gone()));
-        let started = Instant::now();
+        let time = VirtualTime::start().await;
         let error = ask(&back_end, &TEXTS).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("line: 7"), "{error}");
-        assert!((PATIENCE / 2..=PATIENCE).contains(&started.elapsed()), "{:?}", started.elapsed());
+        assert!((PATIENCE / 2..=PATIENCE).contains(&time.passed()), "{:?}", time.passed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,7 +217,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_wrong_with_a_text_is_its_answer_and_what_is_wrong_with_the_set_up_is_not() {
         let back_end = Scripted::new("b", 8);
-        let started = Instant::now();
+        let time = VirtualTime::start().await;
         back_end.fail_texts_with("poison", Error::new(ErrorKind::InputTooLong, "too long"));
         assert_eq!(ask(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
         for kind in [ErrorKind::Config, ErrorKind::ModelNotFound, ErrorKind::Unauthorized] {
@@ -226,6 +226,6 @@ mod tests {
             assert_eq!(error.kind(), kind);
             assert!(error.to_string().contains("line: 9"), "{error}");
         }
-        assert_eq!(started.elapsed(), Duration::ZERO);
+        assert_eq!(time.passed(), Duration::ZERO);
     }
 }

@@ -28,12 +28,15 @@ pub(super) enum Command {
     /// Fetch a model and the ONNX Runtime library. What is there and whole is not fetched again.
     #[command(after_help = PULL_HELP)]
     Pull(PullArgs),
-    /// Read every file and compare it with its recorded digest. Exit code 1 if one is damaged.
+    /// Read every file, compare it with its recorded digest, and let each model embed a text. Exit code 1 if one is damaged.
     Verify(VerifyArgs),
     /// Write models and the library into one file, for a machine without a network.
     Export(ExportArgs),
     /// Put what a file of `export` holds into the data folder, after checking all of it.
     Import(ImportArgs),
+    /// Go back to the version of a model, or of the library, that was in use before; once more to go forth again.
+    #[command(after_help = ROLLBACK_HELP)]
+    Rollback(RollbackArgs),
 }
 
 const PULL_HELP: &str = "\
@@ -46,6 +49,10 @@ An interrupted download from the hub is resumed by the next pull. Several pulls 
 Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's own \
 cache), HTTPS_PROXY, NO_PROXY; pip reads its own (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a \
 library, none is fetched.";
+
+const ROLLBACK_HELP: &str = "\
+A pull or an import keeps the version that was in use before. What was rolled back is left alone by later pulls, until \
+one has --force. Programs that run keep the version that they loaded.";
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
@@ -68,9 +75,25 @@ pub(super) struct PullArgs {
     /// Fetch again what is there and whole.
     #[arg(long)]
     pub(super) force: bool,
-    /// Leave the ONNX Runtime library alone.
+    /// Leave the ONNX Runtime library alone. A new model is tried with one that is there.
     #[arg(long)]
     pub(super) no_runtime: bool,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The model.
+    #[arg(default_value = MODEL)]
+    pub(super) model: String,
+    /// In which precision.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) precision: PrecisionChoice,
+    /// The ONNX Runtime library, and no model.
+    #[arg(long)]
+    pub(super) runtime: bool,
     /// Say nothing but errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -150,7 +173,7 @@ impl PrecisionChoice {
             Self::Mixed => &[Precision::Mixed],
             #[cfg(feature = "openvino")]
             Self::Bf16 => &[Precision::Bf16],
-            Self::All => &Precision::ALL,
+            Self::All => Precision::ALL,
         }
     }
 }

@@ -1,24 +1,53 @@
 //! What `embed models` writes to standard output.
 
-use embed_assets::{Listed, State, Verified};
+use embed_assets::{Asset, Listed, State, Verified};
 use embed_core::Error;
 use embed_e5::assets::Source;
+use embed_e5::{Precision, Profile};
 use indicatif::DecimalBytes;
 use serde_json::{Value, json};
 
 use super::args::Format;
 use crate::output::print;
 
+/// The row of `verify` in which a model embeds a text.
+pub(super) const TRIAL: &str = "(embeds a text)";
+
+/// What to know of a precision that nobody measured.
+pub(super) fn not_calibrated(profile: &Profile, precision: Precision) -> Option<&'static str> {
+    (profile.precision_label(precision) != precision.as_str())
+        .then_some("not calibrated: nobody measured how far its vectors are from those of f32")
+}
+
+/// What the last column says beside the source.
+fn remarks(listed: &Listed) -> String {
+    let Listed { asset, pointer, .. } = listed;
+    let mut remarks = String::new();
+    if let Asset::Model { profile, precision } = asset
+        && not_calibrated(profile, *precision).is_some()
+    {
+        remarks.push_str("; not calibrated");
+    }
+    if let Some(pointer) = pointer {
+        remarks.push_str(if pointer.rolled_back { "; rolled back" } else { "" });
+        remarks.push_str(if pointer.previous.is_some() { "; another version to roll back to" } else { "" });
+    }
+    remarks
+}
+
 /// The state of every known asset.
 pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
     match format {
         Format::Jsonl => lines(listed.iter().map(|listed| as_json(listed).to_string())),
         Format::Table => {
-            let rows = listed.iter().map(|Listed { asset, state, .. }| {
+            let rows = listed.iter().map(|listed| {
+                let Listed { asset, state, .. } = listed;
                 let (word, size, more) = match state {
-                    State::Absent => ("-", String::new(), String::new()),
+                    State::Absent => {
+                        ("-", String::new(), remarks(listed).trim_start_matches("; ").to_owned())
+                    }
                     State::Present { source: from, bytes } => {
-                        ("present", DecimalBytes(*bytes).to_string(), source(from))
+                        ("present", DecimalBytes(*bytes).to_string(), source(from) + &remarks(listed))
                     }
                     State::Damaged(error) => ("damaged", String::new(), error.to_string()),
                     _ => ("unknown", String::new(), String::new()),
@@ -31,7 +60,11 @@ pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
 }
 
 fn as_json(listed: &Listed) -> Value {
-    let Listed { asset, folder, state, .. } = listed;
+    let Listed { asset, folder, state, pointer, .. } = listed;
+    let calibrated = match asset {
+        Asset::Model { profile, precision } => Some(not_calibrated(profile, *precision).is_none()),
+        _ => None,
+    };
     let (word, from, bytes, problem) = match state {
         State::Absent => ("absent", None, None, None),
         State::Present { source, bytes } => ("present", Some(source), Some(bytes), None),
@@ -46,6 +79,9 @@ fn as_json(listed: &Listed) -> Value {
         "bytes": bytes,
         "problem": problem,
         "folder": folder,
+        "calibrated": calibrated,
+        "previous": pointer.as_ref().and_then(|pointer| pointer.previous.clone()),
+        "rolled_back": pointer.as_ref().is_some_and(|pointer| pointer.rolled_back),
     })
 }
 

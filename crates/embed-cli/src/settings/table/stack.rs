@@ -45,7 +45,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_E5_PRECISION",
         "In which arithmetic: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
         Kind::Choice {
-            of: || Precision::ALL.map(|precision| PossibleValue::new(precision.as_str())).into(),
+            of: || Precision::ALL.iter().map(|precision| PossibleValue::new(precision.as_str())).collect(),
             set: |settings, name| {
                 settings.e5.precision = name.parse()?;
                 Ok(())

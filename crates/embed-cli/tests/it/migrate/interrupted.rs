@@ -136,8 +136,7 @@ fn a_signal_ends_it_and_what_is_done_is_kept() {
     for signal in ["TERM", "INT"] {
         collection.double.change(|script| script.embed_time = Duration::from_millis(2));
         let child = collection.start_until(10);
-        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        embed_testkit::signal(signal, child.id()).unwrap();
         let run = wait(child);
         assert_eq!((run.code, run.out.as_str()), (Some(4), ""), "{run:?}");
         assert!(

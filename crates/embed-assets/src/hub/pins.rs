@@ -1,0 +1,68 @@
+//! Which files of which repositories make a model, and how their bytes are known to be the right ones.
+
+use embed_e5::Profile;
+
+use super::content::ContentId;
+
+/// A file of a repository.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HubFile {
+    /// Its path in the repository.
+    pub(crate) path: &'static str,
+    /// How its bytes are known to be the right ones.
+    pub(crate) digest: Digest,
+}
+
+/// How the bytes of a file are known to be the right ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Digest {
+    /// By this SHA-256 and this size.
+    Pinned {
+        /// In hexadecimal.
+        sha256: &'static str,
+        /// The size.
+        bytes: u64,
+    },
+    /// By the digest that the hub announces for the pinned commit, or that its cache has for a name: SHA-256 of a large
+    /// file, git's id of any other. Without one the file isn't taken.
+    Announced,
+}
+
+impl Digest {
+    pub(super) fn pinned(self) -> Option<ContentId> {
+        match self {
+            Self::Pinned { sha256, .. } => Some(ContentId::Sha256(sha256.to_owned())),
+            Self::Announced => None,
+        }
+    }
+}
+
+/// Pins by the model, as [`files_of`] gives them. A model that isn't here is known by what the hub announces, until
+/// somebody has fetched it and written its digests down.
+const PINNED: [(&str, [HubFile; 3]); 1] = [(
+    "multilingual-e5-small",
+    [
+        pinned("config.json", "69137736cab8b8903a07fe8afaafdda25aac55415a12a55d1bffa9f581abf959", 655),
+        pinned(
+            "onnx/tokenizer.json",
+            "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+            17_082_730,
+        ),
+        pinned(
+            "model.safetensors",
+            "1a55775f53449dac10a2bcbc312469fac40b96d53198c407081a831f81c98477",
+            470_641_600,
+        ),
+    ],
+)];
+
+const fn pinned(path: &'static str, sha256: &'static str, bytes: u64) -> HubFile {
+    HubFile { path, digest: Digest::Pinned { sha256, bytes } }
+}
+
+/// The files that a model is made of: configuration, tokenizer and weights.
+pub(crate) fn files_of(profile: &Profile) -> [HubFile; 3] {
+    let announced = |path| HubFile { path, digest: Digest::Announced };
+    let known = PINNED.iter().find(|(name, _)| *name == profile.name).map(|(_, files)| *files);
+    known.unwrap_or_else(|| ["config.json", "tokenizer.json", "model.safetensors"].map(announced))
+}

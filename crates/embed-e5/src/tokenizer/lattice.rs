@@ -1,0 +1,177 @@
+//! Viterbi's algorithm over the characters of a word, as they come.
+//!
+//! Of all ways to cut a word into pieces the one with the largest sum of scores is sought, and of two with equal sums the
+//! one that was found first, as `EncodeOptimized` of SentencePiece does it. A word may be as long as a text, so text that
+//! was searched is dropped, and what all open ways agree on is given out. Only a word on which they don't agree (one
+//! letter a million times) keeps anything for each of its characters, which is eight bytes. Sums go on from the start of
+//! the word, so the pieces are those of a search over the whole word, whatever was dropped on the way.
+
+use super::body::Body;
+use super::pieces::Pieces;
+
+/// What SentencePiece puts in front of every word.
+const METASPACE: char = '▁';
+
+/// So many steps are kept before it is looked for what all ways agree on.
+const AGREE_AFTER: usize = 2048;
+
+/// So many bytes of a word come together before they are searched: most words are searched once, at their end.
+const SEARCH_AFTER: usize = 512;
+
+/// What is sought in every word.
+pub(super) struct Search {
+    pub(super) pieces: Pieces,
+    /// Id and score of a character that no piece has.
+    pub(super) unknown: (u32, f64),
+}
+
+/// The word that is being read, if one is. Places are counted in characters, from the last one that was given out.
+#[derive(Default)]
+pub(super) struct Lattice {
+    /// The end of the word, of which `searched` bytes are done with.
+    text: String,
+    searched: usize,
+    /// The place that the search has come to.
+    place: usize,
+    /// The last step of the best way to each place. Without a word there is none.
+    steps: Vec<Step>,
+    /// The sum of the best way to each place from `sums_from` on.
+    sums: Vec<f64>,
+    sums_from: usize,
+    agree_after: usize,
+    last: Option<u32>,
+    way: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    id: u32,
+    /// 0 as long as no way gets there.
+    characters: u32,
+}
+
+const NO_STEP: Step = Step { id: 0, characters: 0 };
+
+impl Lattice {
+    /// Reads on: normalised text, in which spaces stand between words.
+    pub(super) fn push(&mut self, text: &str, search: &Search, body: &mut Body) {
+        let mut parts = text.split(' ');
+        let first = parts.next().unwrap_or_default();
+        self.push_word(first, search, body);
+        for part in parts {
+            self.end(search, body);
+            self.push_word(part, search, body);
+        }
+    }
+
+    fn push_word(&mut self, part: &str, search: &Search, body: &mut Body) {
+        if part.is_empty() {
+            return;
+        }
+        if self.steps.is_empty() {
+            self.steps.push(NO_STEP);
+            self.sums.push(0.0);
+            self.agree_after = AGREE_AFTER;
+            self.text.push(METASPACE);
+        }
+        self.text += part;
+        if self.text.len() - self.searched > SEARCH_AFTER {
+            // A piece that begins before this ends within the text.
+            self.search(search, search.pieces.longest() * 4);
+            self.drop_searched();
+            if self.steps.len() > self.agree_after {
+                let place = self.agreed();
+                self.give_out(place, search, body);
+                self.agree_after = AGREE_AFTER.max(self.steps.len() * 2);
+            }
+        }
+    }
+
+    /// Ends the word, if there is one.
+    pub(super) fn end(&mut self, search: &Search, body: &mut Body) {
+        if self.steps.is_empty() {
+            return;
+        }
+        self.search(search, 0);
+        self.give_out(self.place, search, body);
+        self.text.clear();
+        self.steps.clear();
+        self.sums.clear();
+        (self.searched, self.place, self.sums_from, self.last) = (0, 0, 0, None);
+    }
+
+    /// Takes every step that begins before the last so many bytes.
+    fn search(&mut self, search: &Search, before: usize) {
+        let Self { text, searched, place, steps, sums, sums_from, .. } = self;
+        while let rest = &text[*searched..]
+            && rest.len() > before
+            && let Some(first) = rest.chars().next()
+        {
+            let so_far = sums[*place - *sums_from];
+            let mut reach = |characters: usize, id: u32, score: f64| {
+                let end = *place + characters;
+                if end >= steps.len() {
+                    steps.resize(end + 1, NO_STEP);
+                    sums.resize(end + 1 - *sums_from, f64::NEG_INFINITY);
+                }
+                let (step, sum) = (&mut steps[end], &mut sums[end - *sums_from]);
+                if step.characters == 0 || so_far + score > *sum {
+                    *sum = so_far + score;
+                    *step = Step { id, characters: characters as u32 };
+                }
+            };
+            let mut known = false;
+            search.pieces.prefixes(rest, |characters, id, score| {
+                reach(characters, id, score);
+                known |= characters == 1;
+            });
+            if !known {
+                let (id, score) = search.unknown;
+                reach(1, id, score);
+            }
+            *searched += first.len_utf8();
+            *place += 1;
+        }
+    }
+
+    fn drop_searched(&mut self) {
+        self.text.drain(..self.searched);
+        self.searched = 0;
+        self.sums.drain(..self.place - self.sums_from);
+        self.sums_from = self.place;
+    }
+
+    /// The last place that all open ways come through.
+    fn agreed(&self) -> usize {
+        let reached = |place: &usize| *place == self.place || self.steps[*place].characters > 0;
+        let mut places: Vec<_> = (self.place..self.steps.len()).filter(reached).collect();
+        while let [.., _, last] = places[..] {
+            places.pop();
+            let from = last - self.steps[last].characters as usize;
+            if let Err(at) = places.binary_search(&from) {
+                places.insert(at, from);
+            }
+        }
+        places.first().copied().unwrap_or_default()
+    }
+
+    /// Gives out the best way to a place, whose sum was dropped or is needed no more.
+    fn give_out(&mut self, to: usize, search: &Search, body: &mut Body) {
+        let mut place = to;
+        while place > 0 {
+            let step = self.steps[place];
+            self.way.push(step.id);
+            place -= step.characters as usize;
+        }
+        for id in self.way.drain(..).rev() {
+            // A run of unknown characters is one unknown token.
+            if id != search.unknown.0 || self.last != Some(id) {
+                body.push(id);
+            }
+            self.last = Some(id);
+        }
+        self.steps.drain(..to);
+        self.place -= to;
+        self.sums_from = self.sums_from.saturating_sub(to);
+    }
+}
