@@ -133,7 +133,7 @@ fn messages_name_only_what_there_is() {
                     if word.starts_with("TMWS_") || word.starts_with("EMBED_") {
                         let of_several = word.ends_with('_');
                         let fits = |known: &&str| *known == word || (of_several && known.starts_with(word));
-                        check(word, variables.iter().any(|known| fits(known)));
+                        check(word, variables.iter().any(fits));
                     } else if word.starts_with("--") && word.len() > 3 && !word.starts_with("---") {
                         check(word, known_flags.contains(word));
                     } else if let Some((section, name)) = word.split_once('.')

@@ -46,7 +46,6 @@ mod system {
         }
 
         /// Waits until somebody asks the process to end; also a second time.
-        #[expect(clippy::unnecessary_wraps, reason = "other systems can fail here")]
         pub(crate) async fn end(&mut self) -> io::Result<End> {
             Ok(tokio::select! {
                 _ = self.interrupt.recv() => End::Interrupt,

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_body_in_frames_is_put_together() {
         let bodies = Bodies::new(&Limits::default());
-        let frames = ["{\"a\":", "", "1", ",\"b\":", "[2,3]", "}"].map(|part| Ok::<_, std::io::Error>(part));
+        let frames = ["{\"a\":", "", "1", ",\"b\":", "[2,3]", "}"].map(Ok::<_, std::io::Error>);
         let read = bodies.collect(Body::from_stream(stream::iter(frames))).now_or_never().unwrap().unwrap();
         assert_eq!(&read.bytes[..], br#"{"a":1,"b":[2,3]}"#);
     }

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 use crate::{Run, embed, path};
 
+/// Flags, variables, and what is said of them.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn settings_that_can_not_work_fail_first() {
     let folder = TempDir::new().unwrap();
@@ -19,7 +22,7 @@ fn settings_that_can_not_work_fail_first() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let some = &["--listen", "127.0.0.1:0"][..];
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             &["--listen", "0.0.0.0:0"],
             &[],

@@ -124,10 +124,10 @@ async fn probes_tell_life_from_readiness() {
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready");
     stack.set_health(Health::degraded(Error::new(ErrorKind::Unavailable, "one of two")));
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready", "it lasts a second");
-    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "degraded");
     stack.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "at http://10.0.0.9")));
-    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
     let reply = get(&router, "/readyz").await.expect(503);
     assert_eq!(reply.text, r#"{"status":"unavailable"}"#, "probes have no key, so they learn no more");
     get(&router, "/healthz").await.expect(200);
@@ -151,10 +151,10 @@ async fn a_request_id_is_taken_over_or_made() {
         }
         request.body(Body::empty()).unwrap()
     };
-    let reply = crate::client::send(&router, ask(Some("abc-123"))).await;
+    let reply = send(&router, ask(Some("abc-123"))).await;
     assert_eq!(reply.header("x-request-id"), Some("abc-123"));
-    let first = crate::client::send(&router, ask(None)).await.header("x-request-id").unwrap().to_owned();
-    let second = crate::client::send(&router, ask(Some(&"x".repeat(500)))).await;
+    let first = send(&router, ask(None)).await.header("x-request-id").unwrap().to_owned();
+    let second = send(&router, ask(Some(&"x".repeat(500)))).await;
     assert_ne!(second.header("x-request-id"), Some(first.as_str()));
     assert!(second.header("x-request-id").unwrap().len() < 64);
 }
