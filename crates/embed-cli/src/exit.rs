@@ -3,6 +3,9 @@
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 
@@ -15,6 +18,9 @@ names the mend; 4 anything else.
 Data goes to standard output, messages and progress to standard error.
 EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library. `embed config example` prints all
 that a file of settings, or TMWS_* variables, can say.";
+
+/// For how long the reader of standard error is waited for.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// An end that isn't an error of the whole command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +43,13 @@ pub(crate) fn report(result: Result<Exit, Error>) -> ExitCode {
                 line.push_str(&format!(": {cause}"));
                 source = cause.source();
             }
-            // If even standard error is gone, the code still tells.
-            let _ = writeln!(io::stderr(), "{line}");
+            // If even standard error is gone, or nobody reads it, the code still tells.
+            let (done, is_done) = mpsc::channel();
+            thread::spawn(move || {
+                let _ = writeln!(io::stderr(), "{line}");
+                let _ = done.send(());
+            });
+            let _ = is_done.recv_timeout(READ_WITHIN);
             ExitCode::from(code(error.kind()))
         }
     }

@@ -5,6 +5,8 @@ mod commands;
 mod exit;
 mod input;
 mod meter;
+#[cfg(test)]
+mod named;
 mod output;
 mod pipeline;
 mod progress;
@@ -91,11 +93,11 @@ fn main() -> ExitCode {
     let runtime = runtime.max_io_events_per_tick(EVENTS_AT_ONCE).enable_all().build().map_err(|error| {
         Error::new(ErrorKind::Internal, "the system gives no threads or no events").with_source(error)
     });
-    exit::report(runtime.and_then(|runtime| runtime.block_on(run(cli, &matches))))
+    exit::report(runtime.and_then(|runtime| runtime.block_on(run(cli, matches))))
 }
 
-async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
-    let settings = Settings::read(cli.config.as_deref(), matches);
+async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
+    let settings = Settings::read(cli.config.as_deref(), &matches);
     let home = DataHome::from_env();
     match cli.command {
         Command::Config(args) => commands::config::run(&args, settings),
@@ -112,7 +114,10 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Error> {
             commands::models::run(args, home?).await
         }
         Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
-        Command::Serve(args) => commands::serve::run(args, home?, &settings?).await,
+        Command::Serve(args) => {
+            let again = move || Ok(Settings::read(cli.config.as_deref(), &matches)?);
+            commands::serve::run(args, home?, &settings?, again).await
+        }
         Command::Bench(args) => commands::bench::run(args, home?, settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,

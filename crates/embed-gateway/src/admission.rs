@@ -22,7 +22,11 @@ const MARGIN: f64 = 1.6;
 /// `Retry-After` is in whole seconds, and nobody should stay away for longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The door to the stack: so many pieces of requests at once, so many requests waiting, fair between callers.
+/// The fact of a refusal that says which limit it met, and what it can say.
+pub(crate) const LIMIT: &str = "limit";
+pub(crate) const ADMISSION: [&str; 3] = ["queue", "deadline", "displaced"];
+
+/// The way to the stack: so many pieces of requests at once, so many requests waiting, fair between callers.
 #[derive(Debug)]
 pub(crate) struct Admission {
     permits: usize,
@@ -67,7 +71,7 @@ pub(crate) struct Permit {
     done: bool,
 }
 
-/// What the door has seen.
+/// What the admission has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) in_flight: usize,
@@ -103,13 +107,14 @@ impl Admission {
             // Its own call is done when as many more have come back as are at the stack.
             if Instant::now() + state.pace.of(turn + self.permits).mul_f64(MARGIN) > deadline {
                 state.refused += 1;
-                return Err(overloaded("the request would wait past its deadline", wait));
+                return Err(overloaded("the request would wait past its deadline", wait)
+                    .with_context(LIMIT, "deadline"));
             }
             let (wake, turn) = oneshot::channel();
             let Some(place) = state.queue.wait(caller, true, wake) else {
                 state.refused += 1;
                 let wait = state.pace.of(state.queue.waiting());
-                return Err(overloaded("too many requests wait already", wait));
+                return Err(overloaded("too many requests wait already", wait).with_context(LIMIT, "queue"));
             };
             if let Some(displaced) = place.displaced {
                 state.refused += 1;
@@ -235,12 +240,14 @@ impl<'a> Place<'a> {
             Ok(Ok(Turn::Granted)) => Ok(self.admission.permit()),
             Ok(Ok(Turn::Displaced)) => {
                 Err(Error::new(ErrorKind::RateLimited, "you have more requests waiting than others have")
-                    .with_retry(Retry::Temporary { after: Some(Duration::from_secs(1)) }))
+                    .with_retry(Retry::Temporary { after: Some(Duration::from_secs(1)) })
+                    .with_context(LIMIT, "displaced"))
             }
             Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "the queue lost a request")),
             Err(_) => {
                 Err(Error::new(ErrorKind::Timeout, "the deadline was over before the request's turn came")
-                    .temporary())
+                    .temporary()
+                    .with_context(LIMIT, "deadline"))
             }
         }
     }

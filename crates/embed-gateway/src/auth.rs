@@ -1,12 +1,14 @@
-//! Who calls: API keys, addresses, and the host that a browser was told.
+//! Who calls: API keys and addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header, uri::Authority};
+use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::slots::Connection;
 
 /// A key that lets its holder in, with a name for logs. Only its SHA-256 is kept.
 #[derive(Clone)]
@@ -26,9 +28,16 @@ pub(crate) enum Caller {
     Unknown,
 }
 
-/// The other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// The other end of the connection, and by which listener it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Only this machine reaches the listener.
+    pub(crate) local: bool,
+    /// It is the listener for operators.
+    pub(crate) admin: bool,
+    pub(crate) connection: Arc<Connection>,
+}
 
 impl ApiKey {
     /// A key. Spaces around it are taken off, since keys come from files and variables.
@@ -40,6 +49,16 @@ impl ApiKey {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is the same key, whatever its name.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.digest.ct_eq(&other.digest).into()
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -54,15 +73,14 @@ impl fmt::Debug for ApiKey {
 }
 
 impl Caller {
-    /// The caller by its connection.
-    pub(crate) fn of_peer(peer: Option<Peer>) -> Self {
-        match peer.map(|peer| peer.0.ip().to_canonical()) {
-            None => Self::Unknown,
-            Some(IpAddr::V6(address)) => {
+    /// The caller by its address.
+    pub(crate) fn of_address(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
                 let network = u128::from(address) & (u128::MAX << 64);
                 Self::Peer(Ipv6Addr::from(network).into())
             }
-            Some(address) => Self::Peer(address),
+            address => Self::Peer(address),
         }
     }
 }
@@ -85,25 +103,6 @@ pub(crate) fn key_of(headers: &HeaderMap, keys: &[ApiKey]) -> Option<u16> {
         found |= same;
     }
     bool::from(found).then_some(at)
-}
-
-/// Whether a request to a loopback address was meant for it. A browser that a hostile name server sent here
-/// (DNS rebinding) still tells the name of the hostile page.
-pub(crate) fn is_local_host(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else {
-        return true;
-    };
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address.is_unspecified(),
-        Err(_) => {
-            let host = host.trim_end_matches('.').to_ascii_lowercase();
-            host == "localhost" || host.ends_with(".localhost")
-        }
-    }
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -139,21 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_other_machines_are_told_apart() {
-        for local in ["localhost", "LOCALHOST:80", "a.localhost", "127.0.0.1:11434", "[::1]:80", "0.0.0.0"] {
-            assert!(is_local_host(&headers("host", local)), "{local}");
-        }
-        for other in ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.evil.example", "%"] {
-            assert!(!is_local_host(&headers("host", other)), "{other}");
-        }
-    }
-
-    #[test]
     fn one_network_is_one_caller() {
-        let peer = |address: &str| Caller::of_peer(Some(Peer(address.parse().unwrap())));
-        assert_eq!(peer("[2001:db8::1]:1"), peer("[2001:db8::ffff]:2"));
-        assert_ne!(peer("[2001:db8::1]:1"), peer("[2001:db8:0:1::1]:1"));
-        assert_eq!(peer("[::ffff:10.0.0.1]:1"), peer("10.0.0.1:2"));
-        assert_ne!(peer("10.0.0.1:1"), peer("10.0.0.2:1"));
+        let peer = |address: &str| Caller::of_address(address.parse().unwrap());
+        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff"));
+        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+        assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"));
+        assert_ne!(peer("10.0.0.1"), peer("10.0.0.2"));
     }
 }

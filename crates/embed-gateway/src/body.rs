@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::StatusCode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -50,34 +50,38 @@ impl Bodies {
     }
 
     async fn collect(&self, mut body: Body) -> Result<Received, Failure> {
-        if body.size_hint().lower() > self.largest as u64 {
-            return Err(self.too_large(body, 0).await);
+        let announced = body.size_hint().lower();
+        if announced > self.largest as u64 {
+            return Err(self.drained(body, 0).await);
         }
         let mut received = Received { bytes: Bytes::new(), share: None };
         // Small bodies come in one frame, which is kept as it is.
-        let mut buffer = BytesMut::new();
+        let mut buffer = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Failure::bad_request("the body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             let length = received.bytes.len() + buffer.len() + data.len();
             if length > self.largest {
-                let (buffered, share) = (length, received.share.take());
+                let share = received.share.take();
                 drop((buffer, received, data, share));
-                return Err(self.too_large(body, buffered).await);
+                return Err(self.drained(body, length).await);
             }
-            self.hold(&mut received.share, length)?;
             if received.bytes.is_empty() && buffer.is_empty() {
+                self.hold(&mut received.share, length)?;
                 received.bytes = data;
-            } else {
-                if buffer.is_empty() {
-                    buffer.reserve(body.size_hint().lower() as usize + length);
-                    buffer.extend_from_slice(&std::mem::take(&mut received.bytes));
-                }
-                buffer.extend_from_slice(&data);
+                continue;
             }
+            if length > buffer.capacity() {
+                // Room for as much again, and not for what was announced: that may never come.
+                let room = (2 * length).min(usize::try_from(announced).unwrap_or(length).max(length));
+                self.hold(&mut received.share, room)?;
+                buffer.reserve_exact(room - buffer.len());
+            }
+            buffer.extend_from_slice(&std::mem::take(&mut received.bytes));
+            buffer.extend_from_slice(&data);
         }
         if !buffer.is_empty() {
-            received.bytes = buffer.freeze();
+            received.bytes = buffer.into();
         }
         Ok(received)
     }
@@ -88,7 +92,8 @@ impl Bodies {
         let more = u32::try_from(bytes.div_ceil(UNIT).saturating_sub(held)).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.held).try_acquire_many_owned(more).map_err(|_| {
             let message = "the bodies of other requests take all the memory there is for them";
-            let mut failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
+            let mut failure =
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).with_limit("held_bytes");
             failure.retry_after = Some(Duration::from_secs(1));
             failure
         })?;
@@ -99,13 +104,69 @@ impl Bodies {
         Ok(())
     }
 
-    async fn too_large(&self, mut body: Body, mut seen: usize) -> Failure {
+    /// Reads on for a while, so that a client that writes first and reads then sees why it is refused.
+    async fn drained(&self, mut body: Body, mut seen: usize) -> Failure {
         while let (true, Some(Ok(frame))) = (seen <= DRAINED, body.frame().await) {
             seen += frame.data_ref().map_or(0, Bytes::len);
         }
-        Failure::too_large(format!(
-            "the body is larger than {} bytes: send fewer texts at once",
-            self.largest
-        ))
+        self.too_large()
+    }
+
+    /// The refusal of a body by its size.
+    pub(crate) fn too_large(&self) -> Failure {
+        let message = format!("the body is larger than {} bytes: send fewer texts at once", self.largest);
+        Failure::too_large(message).with_limit("body_bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::stream::{self, StreamExt};
+    use http_body_util::StreamBody;
+    use hyper::body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// A body that announces more than it sends.
+    struct Announced(Body, u64);
+
+    impl axum::body::HttpBody for Announced {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+            std::pin::Pin::new(&mut self.0).poll_frame(context)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.1)
+        }
+    }
+
+    /// Memory is taken for what came, and what is taken is counted.
+    #[test]
+    fn what_is_announced_takes_no_memory_before_it_comes() {
+        let bodies = Bodies::new(&Limits::default());
+        let free = bodies.held.available_permits();
+        let frame = || Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b' '; 1000])));
+        let sent =
+            Body::new(StreamBody::new(stream::iter((0..10).map(move |_| frame())).chain(stream::pending())));
+        let mut reading = Box::pin(bodies.collect(Body::new(Announced(sent, 30 << 20))));
+        let taken = allocation_counter::measure(|| assert!(reading.as_mut().now_or_never().is_none()));
+        assert!(taken.bytes_max < 64 << 10, "{taken:?}");
+        let held = (free - bodies.held.available_permits()) * UNIT;
+        assert!((10_000..64 << 10).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_body_in_frames_is_put_together() {
+        let bodies = Bodies::new(&Limits::default());
+        let frames = ["{\"a\":", "", "1", ",\"b\":", "[2,3]", "}"].map(Ok::<_, std::io::Error>);
+        let read = bodies.collect(Body::from_stream(stream::iter(frames))).now_or_never().unwrap().unwrap();
+        assert_eq!(&read.bytes[..], br#"{"a":1,"b":[2,3]}"#);
     }
 }

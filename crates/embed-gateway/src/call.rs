@@ -1,5 +1,6 @@
 //! From a request's texts to its rows: cut into pieces, let in, embedded, checked.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admission::Permit;
+use crate::config::AdmissionConfig;
 use crate::failure::Failure;
 use crate::front::Context;
 use crate::models::Offer;
@@ -56,6 +58,8 @@ pub(crate) struct Record {
     pub(crate) bytes: usize,
     /// Rows that came out of a cache.
     pub(crate) hits: usize,
+    /// Tokens of all texts, if every row knows its own.
+    pub(crate) tokens: Option<usize>,
 }
 
 impl Ask {
@@ -115,23 +119,13 @@ impl State {
         if let Some(route) = &ask.offer.entry.route {
             template = template.with_route(Arc::clone(route));
         }
-        let mut pieces = Vec::with_capacity(texts.len().div_ceil(limits.piece_rows));
-        let mut start = 0;
-        let mut bytes = 0;
-        for (index, text) in texts.iter().enumerate() {
-            let full = index - start >= limits.piece_rows || bytes + text.len() > limits.piece_bytes;
-            if full && index > start {
-                let request = template.with_texts(texts[start..index].iter().map(Arc::clone));
-                pieces.push(Piece { request, start });
-                (start, bytes) = (index, 0);
-            }
-            bytes += text.len();
-        }
-        if start < texts.len() {
-            let request = template.with_texts(texts.into_iter().skip(start));
-            pieces.push(Piece { request, start });
-        }
-        pieces
+        let cuts = cut(&texts, limits);
+        let mut texts = texts.into_iter();
+        let piece = |cut: Range<usize>| Piece {
+            start: cut.start,
+            request: template.with_texts(texts.by_ref().take(cut.len())),
+        };
+        cuts.into_iter().map(piece).collect()
     }
 
     async fn piece(
@@ -147,9 +141,10 @@ impl State {
                 Some(permit) => permit,
                 None => self.admission.resume(context.caller, context.deadline).await?,
             };
-            let response = self.stack.embed(piece.request).await?;
+            let answered = self.stack.embed(piece.request).await;
+            // An error is an end, too: the call wasn't given up.
             permit.done();
-            Ok(response)
+            answered
         };
         // The stack keeps deadlines, too; this is for a stack that is stuck.
         let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| {
@@ -171,6 +166,24 @@ impl State {
         }
         Ok(response)
     }
+}
+
+/// Where texts are cut into pieces, in order: so many texts, or so many bytes of them.
+pub(crate) fn cut(texts: &[Arc<str>], limits: &AdmissionConfig) -> Vec<Range<usize>> {
+    let mut cuts = Vec::with_capacity(texts.len().div_ceil(limits.piece_rows));
+    let (mut start, mut bytes) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        let full = index - start >= limits.piece_rows || bytes + text.len() > limits.piece_bytes;
+        if full && index > start {
+            cuts.push(start..index);
+            (start, bytes) = (index, 0);
+        }
+        bytes += text.len();
+    }
+    if start < texts.len() {
+        cuts.push(start..texts.len());
+    }
+    cuts
 }
 
 struct Piece {
@@ -207,6 +220,7 @@ impl Answer {
             tokens += info.tokens.map_or(0, |tokens| tokens.used);
             truncated += usize::from(info.truncated);
             dimension = dimension.max(row.vector().len());
+            record.tokens = record.tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
             record.hits += usize::from(info.tier.is_some());
         }
         Self {
@@ -293,6 +307,6 @@ fn is_of_text(error: &Error) -> bool {
 
 impl Record {
     fn new(ask: &Ask, rows: usize, bytes: usize) -> Self {
-        Self { offer: Arc::clone(&ask.offer), rows, bytes, hits: 0 }
+        Self { offer: Arc::clone(&ask.offer), rows, bytes, hits: 0, tokens: Some(0) }
     }
 }

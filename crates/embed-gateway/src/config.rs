@@ -1,11 +1,12 @@
 //! The settings of a gateway, checked once.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use embed_core::{Error, ErrorKind, Result};
 
 use crate::auth::ApiKey;
+use crate::host::Origins;
 use crate::models::ModelEntry;
 
 /// The settings of a gateway.
@@ -18,7 +19,9 @@ pub struct GatewayConfig {
     pub api_keys: Vec<ApiKey>,
     /// Serve an address that other machines reach, without an API key. Off by default.
     pub allow_public_without_key: bool,
-    /// Origins of web pages that may call, such as `https://app.example.org`, or `*`. None by default.
+    /// Origins of web pages that may call, such as `https://app.example.org`, with a `*` for what varies
+    /// (`http://localhost:*`, `https://*.example.org`), or `*` alone. None by default. Where no key is asked for,
+    /// pages of this machine may call as well, and those of other origins are refused.
     pub cors_origins: Vec<String>,
     /// What a request may cost before anybody looks at it.
     pub limits: Limits,
@@ -53,15 +56,24 @@ pub struct Limits {
     pub held_bytes: usize,
     /// The largest head of a request; 16 KiB by default. More is a 431.
     pub header_bytes: usize,
-    /// How long a request's head may take, TLS handshake and idle connections included; 30 s by default, as
-    /// hyper has it.
+    /// How long the head of a request may take from its first byte, or from the start of its connection for the
+    /// first one, TLS handshake included; 30 s by default.
     pub header_timeout: Duration,
+    /// How long a connection may be idle between two requests; 75 s by default, which is more than the 60 s that
+    /// proxies and balancers keep theirs for. If it were less, they would send requests into connections that are
+    /// just being closed.
+    pub idle_timeout: Duration,
     /// How long a request's body may take, all of it; 60 s by default.
     pub body_timeout: Duration,
     /// How long a client may take none of its answer; 30 s by default.
     pub write_timeout: Duration,
     /// Connections at once; 1024 by default. Further ones wait in the listener's backlog.
     pub connections: usize,
+    /// Connections of one address (of IPv6, one /64) at once; `None`, the default, is a quarter of all and 64 at
+    /// least. Further ones get a 503 and are closed. A proxy in front is one address: let it have as many as it
+    /// opens. When an address has its share, or all connections are in use, those whose request hasn't come yet
+    /// are closed for new ones.
+    pub connections_per_address: Option<usize>,
 }
 
 /// How requests get to the stack. A request is cut into pieces, and each piece takes its own turn, so that one of
@@ -170,12 +182,47 @@ impl GatewayConfig {
         self
     }
 
+    /// Checks whether each of the origins is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for one that no page can have.
+    pub fn check_origins(&self) -> Result<()> {
+        Origins::new(self.cors_origins.iter().map(String::as_str)).map(drop)
+    }
+
+    /// Checks everything about the way to the callers before there is a stack: limits, origins, keys, the files of
+    /// TLS, and whether an address that other machines reach asks for a key. [`Gateway::bind`](crate::Gateway::bind)
+    /// does so, too; this is for programs whose models take long to load.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a setting, which it names.
+    pub fn check_listening(&self, address: SocketAddr) -> Result<()> {
+        self.check_callers()?;
+        #[cfg(feature = "tls")]
+        self.tls.as_ref().map(crate::tls::server).transpose()?;
+        let local = address.ip().to_canonical().is_loopback();
+        if !local && self.api_keys.is_empty() && !self.allow_public_without_key {
+            return Err(public_without_key(address));
+        }
+        Ok(())
+    }
+
     /// Checks everything that can be checked without files; names are checked where models are looked up.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.models.is_empty() {
+            return Err(wrong("models", "must name at least one model"));
+        }
+        self.check_callers()
+    }
+
+    fn check_callers(&self) -> Result<()> {
         let positive = [
             ("limits.body_bytes", self.limits.body_bytes),
             ("limits.rows", self.limits.rows),
             ("limits.connections", self.limits.connections),
+            ("limits.connections_per_address", self.limits.connections_per_address.unwrap_or(1)),
             ("admission.concurrency", self.admission.concurrency),
             ("admission.piece_rows", self.admission.piece_rows),
             ("admission.piece_bytes", self.admission.piece_bytes),
@@ -186,15 +233,13 @@ impl GatewayConfig {
         }
         let lasting = [
             ("limits.header_timeout", self.limits.header_timeout),
+            ("limits.idle_timeout", self.limits.idle_timeout),
             ("limits.body_timeout", self.limits.body_timeout),
             ("limits.write_timeout", self.limits.write_timeout),
             ("deadline", self.deadline),
         ];
         if let Some((field, _)) = lasting.iter().find(|(_, value)| value.is_zero()) {
             return Err(wrong(field, "must be longer than nothing"));
-        }
-        if self.models.is_empty() {
-            return Err(wrong("models", "must name at least one model"));
         }
         if self.limits.held_bytes < self.limits.body_bytes {
             return Err(wrong("limits.held_bytes", "must be at least limits.body_bytes"));
@@ -212,11 +257,7 @@ impl GatewayConfig {
         if self.api_keys.iter().any(ApiKey::is_empty) {
             return Err(wrong("api_keys", "must not hold an empty key"));
         }
-        let bad_origin = |origin: &String| origin.is_empty() || HeaderValue::from_str(origin).is_err();
-        if self.cors_origins.iter().any(bad_origin) {
-            return Err(wrong("cors_origins", "must be origins such as https://app.example.org, or *"));
-        }
-        Ok(())
+        self.check_origins()
     }
 }
 
@@ -252,6 +293,25 @@ impl Limits {
         self
     }
 
+    /// Sets how long a connection may be idle between two requests.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle_timeout = idle;
+        self
+    }
+
+    /// Sets how many connections of one address there may be at once.
+    #[must_use]
+    pub fn with_connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = Some(connections);
+        self
+    }
+
+    /// Connections of one address at once.
+    pub(crate) fn share(&self) -> usize {
+        self.connections_per_address.unwrap_or((self.connections / 4).max(64))
+    }
+
     /// Sets how many connections there may be at once.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
@@ -268,9 +328,11 @@ impl Default for Limits {
             held_bytes: 256 << 20,
             header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             connections: 1024,
+            connections_per_address: None,
         }
     }
 }
@@ -298,6 +360,14 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         Self { concurrency: 64, queue: 512, piece_rows: 64, piece_bytes: 256 << 10, pieces_at_once: 4 }
     }
+}
+
+/// Nobody is asked for a key where strangers can call.
+pub(crate) fn public_without_key(address: SocketAddr) -> Error {
+    let message = "other machines reach this address, and no API key is set: set one (TMWS_GATEWAY_API_KEYS), listen \
+                   on 127.0.0.1, or set TMWS_GATEWAY_PUBLIC_WITHOUT_KEY=true if something in front keeps strangers \
+                   out (in Rust, `allow_public_without_key`)";
+    Error::new(ErrorKind::Config, message).with_context("address", address)
 }
 
 /// A setting is wrong.

@@ -30,7 +30,7 @@ pub struct Explanation {
     pub space: String,
 }
 
-/// Hears of requests as they happen, to count them.
+/// Is told of requests as they happen, to count them.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A request begins, in a dialect: `openai`, `ollama`, `tei` or `native`.
     fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest>;
@@ -38,11 +38,23 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A piece of a request begins to wait for its turn. What this gives is dropped when the wait is over, because
     /// the turn came or because the caller gave up.
     fn wait(&self) -> Box<dyn Any + Send>;
+
+    /// A request or a connection was refused, by the limit or the rule of this name: `key`, `host`, `origin`,
+    /// `queue`, `deadline`, `displaced`, `rows`, `body_bytes`, `held_bytes`, `address` or `draining`.
+    fn refused(&self, limit: &'static str) {
+        let _ = limit;
+    }
+
+    /// A request belongs to its caller's trace: `traceparent` is a header as W3C's Trace Context has it, and `span`
+    /// is what everything that happens for the request happens in.
+    fn continue_trace(&self, span: &tracing::Span, traceparent: &str) {
+        let _ = (span, traceparent);
+    }
 }
 
-/// A request that goes on. It is dropped without an answer if its client hung up.
+/// A request that goes on. It is dropped without an answer if its client hung up, also in the middle of the answer.
 pub trait ObservedRequest: Send {
-    /// It was answered with this status.
+    /// It was answered with this status, and the answer is with the network.
     fn answered(self: Box<Self>, status: u16);
 }
 

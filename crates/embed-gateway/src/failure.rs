@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use embed_core::{Error, ErrorKind, Retry};
 use serde_json::{Value, json};
 
+use crate::admission::{ADMISSION, LIMIT};
 use crate::json::BadJson;
 
 /// Whose words a request is answered in; its path says so.
@@ -32,6 +33,8 @@ pub(crate) struct Failure {
     /// The text that is wrong.
     pub(crate) row: Option<usize>,
     pub(crate) retry_after: Option<Duration>,
+    /// The limit or the rule that the request met, for the log and the metrics.
+    pub(crate) limit: Option<&'static str>,
     /// What stays in the log: it may say more of this machine than a caller should know.
     pub(crate) cause: Option<Error>,
 }
@@ -44,7 +47,8 @@ pub(crate) type Outcome = Result<Response, Failure>;
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, row: None, retry_after: None, cause: None }
+        let message = message.into();
+        Self { status, code, message, param: None, row: None, retry_after: None, limit: None, cause: None }
     }
 
     /// The request is wrong.
@@ -54,7 +58,7 @@ impl Failure {
 
     /// The request is more than a limit lets through.
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).with_limit("rows")
     }
 
     /// What was asked for isn't set up here.
@@ -64,6 +68,11 @@ impl Failure {
 
     pub(crate) fn with_param(mut self, param: &'static str) -> Self {
         self.param = Some(param);
+        self
+    }
+
+    pub(crate) fn with_limit(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -213,6 +222,8 @@ impl From<Error> for Failure {
         let message = own_words.map_or_else(|| told(&error), str::to_owned);
         let mut failure = Self::new(status, error.kind().as_str(), message);
         failure.retry_after = retry_after;
+        let limit = error.context().find_map(|(name, value)| (name == LIMIT).then_some(value));
+        failure.limit = limit.and_then(|limit| ADMISSION.into_iter().find(|known| *known == limit));
         failure.cause = Some(error);
         failure
     }

@@ -1,8 +1,6 @@
 //! What happens to every request before its handler and after it: id, key, deadline, the dialect's words, the log.
 
 use std::any::Any;
-use std::error::Error as StdError;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,15 +11,14 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use embed_core::Error;
 use futures::FutureExt;
 use tokio::time::Instant;
-use tracing::field::Empty;
-use tracing::{Instrument, Level, Span};
+use tracing::Instrument;
 
-use crate::auth::{Caller, Peer, is_local_host, key_of};
-use crate::call::Record;
+use crate::access::Access;
+use crate::auth::{Caller, Peer, key_of};
 use crate::failure::{Dialect, Failure};
+use crate::host::{host_of, is_here};
 use crate::state::State;
 
 /// Names the request, in the answer and in every log line about it. A caller's own is taken over.
@@ -31,9 +28,8 @@ const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout")
 /// The collection or tenant that the texts belong to.
 const PARTITION: HeaderName = HeaderName::from_static("x-embed-partition");
 
-/// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log
-/// that shows spans more than their lines.
-const FIGURES: &str = "embed_gateway::figures";
+/// The trace that the request belongs to, as W3C's Trace Context has it.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const JSON: &str = "application/json";
 
@@ -47,6 +43,8 @@ const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/health", "/openapi.json"]
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) caller: Caller,
+    /// The name of the caller's key.
+    pub(crate) key: Option<Arc<str>>,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) partition: Option<Arc<str>>,
@@ -83,29 +81,43 @@ pub(crate) async fn front(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
     let id = state.ids.of(request.headers());
     let dialect = Dialect::of_path(request.uri().path());
     let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
-    let mut log = Log { dialect, id: &id, started, answered: false, span: Span::none() };
-    log.span = log.begin();
+    let peer = request.extensions().get::<Peer>().cloned();
+    let traceparent = traceparent(request.headers());
+    let address = peer.as_ref().map(|peer| peer.address.ip().to_canonical());
+    let trace = traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
+    let mut access = Access::begin(&request, dialect, &id, address, trace);
+    if let (Some(parent), Some(observer)) = (&traceparent, &state.extensions.observer) {
+        observer.continue_trace(&access.span, parent);
+    }
 
-    let mut response = match Context::of(&state, &request, started) {
+    let mut response = match Context::of(&state, &request, peer.as_ref()) {
         Err(failure) => failure.into_response(),
         Ok(context) => {
-            request.extensions_mut().insert(context);
-            let handled =
-                AssertUnwindSafe(next.run(request)).catch_unwind().instrument(log.span.clone()).await;
-            handled.unwrap_or_else(|panic| panicked(panic).into_response())
+            access.key = context.key.clone();
+            match expected(&state, &request) {
+                Err(failure) => failure.into_response(),
+                Ok(()) => {
+                    request.extensions_mut().insert(context);
+                    let span = access.span.clone();
+                    let handled = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
+                    tokio::select! {
+                        biased;
+                        handled = handled => handled.unwrap_or_else(|panic| panicked(panic).into_response()),
+                        () = state.ended() => ending().into_response(),
+                    }
+                }
+            }
         }
     };
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
+        if let Some(limit) = failure.limit {
+            state.refused(limit);
+        }
         response = failure.render(dialect);
-    }
-    log.answered(&response, failure.as_ref());
-    if let Some(observed) = observed {
-        observed.answered(response.status().as_u16());
     }
     let headers = response.headers_mut();
     if dialect == Dialect::Ollama && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON) {
@@ -116,26 +128,40 @@ pub(crate) async fn front(
     if state.draining.load(Ordering::Relaxed) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    access.answered(response, failure, observed, peer.map(|peer| peer.connection))
 }
 
 impl Context {
-    fn of(state: &State, request: &Request, started: Instant) -> Result<Self, Failure> {
+    fn of(state: &State, request: &Request, peer: Option<&Peer>) -> Result<Self, Failure> {
         let headers = request.headers();
-        if state.local_only.load(Ordering::Relaxed) && !is_local_host(headers) {
-            let message =
-                "the Host header names another machine; give the gateway an API key to be called so";
-            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
+        let keys = state.keys();
+        let is_open = keys.is_empty() || peer.is_some_and(|peer| peer.admin);
+        let host = match (host_of(request), peer) {
+            (Ok(host), _) => host,
+            // Called without a socket, a request needs no host.
+            (Err(_), None) if !headers.contains_key(header::HOST) => "",
+            (Err(why), _) => return Err(Failure::bad_request(why)),
+        };
+        if is_open && peer.is_some_and(|peer| peer.local) && !is_here(host) {
+            let message = "the Host header names another machine; set an API key (TMWS_GATEWAY_API_KEYS) to be \
+                           called so";
+            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("host"));
         }
-        let keys = &state.config.api_keys;
-        let key = if keys.is_empty() { None } else { key_of(headers, keys) };
-        let open =
+        if is_open && state.origins(is_open).refuse(request.method(), headers, host) {
+            let message = "web pages of this origin may not call; list it in TMWS_GATEWAY_CORS_ORIGINS";
+            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("origin"));
+        }
+        let key = if keys.is_empty() { None } else { key_of(headers, &keys) };
+        let for_anybody =
             OPEN.contains(&request.uri().path()) && matches!(*request.method(), Method::GET | Method::HEAD);
-        if key.is_none() && !keys.is_empty() && !open {
+        if key.is_none() && !is_open && !for_anybody {
             let message = "an API key is missing or wrong: send it as `Authorization: Bearer …`";
-            return Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+            return Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message).with_limit("key"));
         }
-        let peer = || Caller::of_peer(request.extensions().get::<Peer>().copied());
+        let address = || {
+            let address = peer.map(|peer| peer.address.ip());
+            address.map_or(Caller::Unknown, Caller::of_address)
+        };
         let deadline = match headers.get(&REQUEST_TIMEOUT) {
             None => state.config.deadline,
             Some(value) => seconds(value)?.min(state.config.longest_deadline),
@@ -144,13 +170,51 @@ impl Context {
             Ok(name) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Arc::from(name)),
             _ => Err(Failure::bad_request("x-embed-partition must be 1 to 128 ASCII characters")),
         });
+        let started = Instant::now();
         Ok(Self {
-            caller: key.map_or_else(peer, Caller::Key),
+            caller: key.map_or_else(address, Caller::Key),
+            key: key.and_then(|key| Some(keys.get(usize::from(key))?.shared_name())),
             started,
             deadline: started + deadline,
             partition: partition.transpose()?,
         })
     }
+}
+
+/// Refuses what a client announces and waits with, before any of it is taken.
+fn expected(state: &State, request: &Request) -> Result<(), Failure> {
+    let Some(expected) = request.headers().get(header::EXPECT) else { return Ok(()) };
+    if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        let message = "of expectations only 100-continue is known";
+        return Err(Failure::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", message));
+    }
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > state.config.limits.body_bytes as u64 => Err(state.bodies.too_large()),
+        _ => Ok(()),
+    }
+}
+
+/// The caller's trace and span, if the header is as its standard has it.
+fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
+    let parent = headers.get(&TRACEPARENT)?.to_str().ok()?.trim();
+    let parts: Vec<_> = parent.split('-').collect();
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length
+            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let (&[version, trace, span, flags], rest) = parts.split_first_chunk()?;
+    let known = is_hex(version, 2) && version != "ff" && (version != "00" || rest.is_empty());
+    let whole = is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2);
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    (known && whole && !zero(trace) && !zero(span)).then(|| parent.into())
+}
+
+/// The end came before the answer.
+fn ending() -> Failure {
+    let message = "the gateway is shutting down; send the request to another one, or again in a moment";
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).with_limit("draining")
 }
 
 /// A header's number of seconds.
@@ -166,113 +230,4 @@ fn seconds(value: &HeaderValue) -> Result<Duration, Failure> {
 fn panicked(panic: Box<dyn Any + Send>) -> Failure {
     drop(panic);
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something is wrong here; the log says what")
-}
-
-/// The request's line in the log, also when its client goes away before the answer.
-struct Log<'a> {
-    dialect: Dialect,
-    id: &'a HeaderValue,
-    started: Instant,
-    answered: bool,
-    span: Span,
-}
-
-impl Log<'_> {
-    /// What everything that happens for the request happens in.
-    fn begin(&self) -> Span {
-        tracing::info_span!(
-            "request",
-            request_id = self.id(),
-            dialect = self.dialect.as_str(),
-            status = Empty,
-            latency_ms = Empty,
-            code = Empty,
-            service = Empty,
-            model = Empty,
-            space = Empty,
-            rows = Empty,
-            text_bytes = Empty,
-            cache_hits = Empty,
-        )
-    }
-
-    fn id(&self) -> &str {
-        self.id.to_str().unwrap_or("-")
-    }
-
-    fn answered(mut self, response: &Response, failure: Option<&Failure>) {
-        self.answered = true;
-        let (request_id, dialect, status) = (self.id(), self.dialect.as_str(), response.status().as_u16());
-        let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
-        let wanted = tracing::enabled!(target: FIGURES, Level::DEBUG);
-        if wanted {
-            let code = failure.map(|failure| failure.code);
-            tracing::record_all!(self.span, status = status, latency_ms = latency_ms, code = code);
-        }
-        if let Some(record) = response.extensions().get::<Record>() {
-            let info = &record.offer.entry.info;
-            if wanted {
-                tracing::record_all!(
-                    self.span,
-                    service = info.service(),
-                    model = record.offer.entry.name,
-                    space = info.space().id(),
-                    rows = record.rows,
-                    text_bytes = record.bytes,
-                    cache_hits = record.hits,
-                );
-            }
-            tracing::info!(
-                request_id,
-                dialect,
-                status,
-                latency_ms,
-                service = info.service(),
-                model = record.offer.entry.name,
-                space = info.space().id(),
-                rows = record.rows,
-                text_bytes = record.bytes,
-                cache_hits = record.hits,
-                "embedded"
-            );
-            return;
-        }
-        let Some(failure) = failure else {
-            tracing::debug!(request_id, dialect, status, latency_ms, "answered");
-            return;
-        };
-        let code = failure.code;
-        match &failure.cause {
-            Some(cause) if status >= 500 => {
-                let error = chain(cause);
-                tracing::warn!(request_id, dialect, status, latency_ms, code, error, "failed");
-            }
-            _ => tracing::info!(request_id, dialect, status, latency_ms, code, "refused"),
-        }
-    }
-}
-
-impl Drop for Log<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
-            tracing::info!(
-                request_id = self.id(),
-                dialect = self.dialect.as_str(),
-                latency_ms,
-                "client went away"
-            );
-        }
-    }
-}
-
-/// An error and what caused it, in one line. Errors of this workspace hold no texts.
-fn chain(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(line, ": {cause}");
-        source = cause.source();
-    }
-    line
 }

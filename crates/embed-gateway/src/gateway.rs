@@ -6,20 +6,23 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, http::header};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
-use tower_http::cors::{Any, CorsLayer};
+use tower::ServiceExt;
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use crate::config::GatewayConfig;
+use crate::auth::ApiKey;
+use crate::config::{GatewayConfig, wrong};
 use crate::dialect::{ollama, openai, tei};
 use crate::extend::{Explainer, Extensions, Observer, Planner, StackStatus};
 use crate::failure::{Dialect, Failure};
 use crate::front::front;
-use crate::serve::{Drained, serve};
+use crate::host::host_of;
+use crate::serve::{Drained, Server};
 use crate::state::State;
 use crate::{health, own, page};
 
@@ -35,7 +38,7 @@ pub struct Gateway {
 
 /// A view into a running gateway.
 #[derive(Debug, Clone)]
-pub struct GatewayWatch(Arc<State>);
+pub struct GatewayWatch(pub(crate) Arc<State>);
 
 /// What a gateway is doing, and has done since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct GatewayWatch(Arc<State>);
 pub struct GatewayStats {
     /// Open connections.
     pub connections: usize,
+    /// The most that may be open.
+    pub connection_limit: usize,
     /// Pieces of requests that are at the stack.
     pub in_flight: usize,
     /// Pieces of requests that wait for their turn.
@@ -113,26 +118,25 @@ impl Gateway {
     ///
     /// As [`into_router`](Self::into_router).
     pub fn start(self) -> Result<(Router, GatewayWatch)> {
-        let cors = cors(&self.config);
         let state = Arc::new(State::new(self.stack, self.config, self.extensions)?);
-        let mut router = Router::new();
-        for (path, _, handler) in table() {
-            router = router.route(path, handler);
-        }
-        let mut router = router
-            .fallback(unknown_path)
-            .method_not_allowed_fallback(wrong_method)
-            .layer(middleware::from_fn_with_state(Arc::clone(&state), front));
-        // Outermost, since a browser asks for leave without a key.
-        if let Some(cors) = cors {
-            router = router.layer(cors);
-        }
-        Ok((router.with_state(Arc::clone(&state)), GatewayWatch(state)))
+        let plain = with_front(table(), &state).with_state(Arc::clone(&state));
+        let pages = Pages { router: plain.clone().layer(cors(&state)), state: Arc::clone(&state) };
+        Ok((plain.layer(middleware::from_fn_with_state(pages, of_pages)), GatewayWatch(state)))
     }
 
-    /// Serves a listener until `shutdown` is done, and then drains: readiness goes first, then, after
-    /// [`readiness_delay`](GatewayConfig::readiness_delay), the listener, and then it waits for the requests that
-    /// were accepted, for [`drain_limit`](GatewayConfig::drain_limit) at most.
+    /// The gateway with its listener, ready to run. Everything about its settings that can fail is tried here.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names; for an address that
+    /// other machines reach while no API key is asked for; for a certificate that can't be used.
+    pub fn bind(self, listener: TcpListener) -> Result<Server> {
+        let (router, GatewayWatch(state)) = self.start()?;
+        let operators = with_front(operators(), &state).with_state(Arc::clone(&state));
+        Server::new(router, operators, state, listener)
+    }
+
+    /// Serves a listener until `shutdown` is done, and drains: [`bind`](Self::bind) and [`Server::run`] in one.
     ///
     /// # Errors
     ///
@@ -147,8 +151,7 @@ impl Gateway {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Drained> {
-        let (router, GatewayWatch(state)) = self.start()?;
-        serve(router, state, listener, shutdown).await
+        self.bind(listener)?.run(shutdown).await
     }
 
     /// What a gateway answers: methods and paths, as `/openapi.json` has them.
@@ -165,7 +168,8 @@ impl GatewayWatch {
     pub fn stats(&self) -> GatewayStats {
         let traffic = self.0.admission.traffic();
         GatewayStats {
-            connections: self.0.connections.load(Ordering::Relaxed),
+            connections: self.0.slots.open(),
+            connection_limit: self.0.slots.limit(),
             in_flight: traffic.in_flight,
             waiting: traffic.waiting,
             accepted: traffic.accepted,
@@ -174,7 +178,32 @@ impl GatewayWatch {
         }
     }
 
-    /// Says that it isn't ready any more, as [`Gateway::serve`] does first of all at shutdown.
+    /// Exchanges the keys that let callers in, and the certificate, for those of these settings. Requests that were
+    /// let in go on; connections from now on get the certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an empty key, for no key at all where some are asked
+    /// for now (nobody stops that by mistake), and for files of TLS that can't be used. Then all stays as it is.
+    pub fn reload(&self, config: &GatewayConfig) -> Result<()> {
+        let state = &self.0;
+        if config.api_keys.iter().any(ApiKey::is_empty)
+            || config.api_keys.is_empty() != state.keys().is_empty()
+        {
+            let what = "must not become empty or stop being so while the gateway runs: that takes a restart";
+            return Err(wrong("api_keys", what));
+        }
+        #[cfg(feature = "tls")]
+        match (&config.tls, state.tls().is_some()) {
+            (Some(tls), true) => state.set_tls(crate::tls::server(tls)?),
+            (None, false) => {}
+            _ => return Err(wrong("tls", "can't be turned on or off while the gateway runs")),
+        }
+        state.set_keys(&config.api_keys);
+        Ok(())
+    }
+
+    /// Says that it isn't ready any more, as [`Server::run`] does first of all at shutdown.
     pub fn begin_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
@@ -222,23 +251,74 @@ async fn wrong_method(request: Request) -> Response {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).into_response()
 }
 
-/// Leave for web pages of other origins, if there is to be any.
-fn cors(config: &GatewayConfig) -> Option<CorsLayer> {
-    let origins = &config.cors_origins;
-    if origins.is_empty() {
-        return None;
-    }
+/// What operators ask for, on a listener of their own.
+fn operators() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
+    let paths = ["/healthz", "/readyz", "/metrics", "/status"];
+    table().into_iter().filter(|(path, ..)| paths.contains(path)).collect()
+}
+
+fn with_front(
+    table: Vec<(&'static str, Method, MethodRouter<Arc<State>>)>,
+    state: &Arc<State>,
+) -> Router<Arc<State>> {
+    let routes =
+        table.into_iter().fold(Router::new(), |router, (path, _, handler)| router.route(path, handler));
+    routes
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(state), front))
+}
+
+/// Leave for web pages of other origins. It is outside of the front, since a browser asks for leave without a key.
+fn cors(state: &Arc<State>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers(Any)
+        // A `*` wouldn't be for `Authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([crate::render::SPACE, crate::render::TRUNCATED, header::RETRY_AFTER]);
-    Some(if origins.iter().any(|origin| origin == "*") {
-        layer.allow_origin(Any)
-    } else {
-        let listed: Vec<HeaderValue> =
-            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
-        layer.allow_origin(listed)
-    })
+    if state.origins(false).is_any() {
+        return layer.allow_origin(Any);
+    }
+    let state = Arc::clone(state);
+    layer.allow_origin(AllowOrigin::predicate(move |origin: &HeaderValue, _| {
+        origin.to_str().is_ok_and(|origin| state.origins(state.keys().is_empty()).holds(origin))
+    }))
+}
+
+/// The way of requests that web pages make.
+#[derive(Debug, Clone)]
+struct Pages {
+    /// Gives leave.
+    router: Router,
+    state: Arc<State>,
+}
+
+/// Refuses pages that ask for leave and don't get it, where Ollama refuses them. Other clients hear nothing of origins
+/// as long as none is listed.
+async fn of_pages(
+    axum::extract::State(Pages { router, state }): axum::extract::State<Pages>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !request.headers().contains_key(header::ORIGIN) && state.config.cors_origins.is_empty() {
+        return next.run(request).await;
+    }
+    if is_strange_preflight(&state, &request) {
+        state.refused("origin");
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+fn is_strange_preflight(state: &State, request: &Request) -> bool {
+    let asks = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let host = host_of(request).unwrap_or_default();
+    let strange = || state.origins(true).refuse(request.method(), request.headers(), host);
+    asks && state.keys().is_empty() && strange()
 }
 
 impl fmt::Debug for Gateway {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::failure::SOON;
 use crate::state::State;
 
-/// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it mends nothing else.
+/// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it fixes nothing else.
 pub(crate) async fn alive() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
@@ -62,7 +62,7 @@ pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": state.started.elapsed().as_secs(),
             "draining": state.draining.load(Ordering::Relaxed),
-            "connections": state.connections.load(Ordering::Relaxed),
+            "connections": state.slots.open(), "connection_limit": state.slots.limit(),
             "in_flight": traffic.in_flight, "waiting": traffic.waiting,
             "accepted": traffic.accepted, "refused": traffic.refused,
         },

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod admission;
 mod auth;
 mod body;
 mod call;
 mod config;
+mod connection;
 mod dialect;
 mod extend;
 mod failure;
@@ -14,6 +16,7 @@ mod front;
 pub mod fuzz;
 mod gateway;
 mod health;
+mod host;
 mod json;
 mod models;
 mod own;
@@ -21,6 +24,7 @@ mod page;
 mod queue;
 mod render;
 mod serve;
+mod slots;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;
@@ -33,6 +37,6 @@ pub use extend::{
 };
 pub use gateway::{Gateway, GatewayStats, GatewayWatch};
 pub use models::{ModelDetails, ModelEntry};
-pub use serve::Drained;
+pub use serve::{Drained, Server};
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;

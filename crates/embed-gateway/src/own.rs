@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::{Extension, Json};
+use bytes::Bytes;
 use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
+use crate::call::cut;
 use crate::dialect::{texts, wrong_kind};
 use crate::extend::{Coverage, Plan};
 use crate::failure::{Dialect, Failure, Outcome};
@@ -40,11 +42,47 @@ pub(crate) async fn route(
     let explainer = state.extensions.explainer.as_ref();
     let explainer = explainer.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
     let received = state.bodies.read(body).await?;
-    let form = Form::read(&received.bytes, &state)?;
+    let form = Form::read_aside(received.bytes, &state).await?;
     let role = form.role.unwrap_or(Role::Document);
-    let routes: Vec<_> =
-        form.texts.iter().map(|text| explainer.explain(text, role, context.partition.as_deref())).collect();
-    Ok(Json(json!({ "routes": routes })).into_response())
+    let mut out = br#"{"routes":["#.to_vec();
+    let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
+    for cut in cut(&form.texts, &state.config.admission) {
+        let permit = match permit.take() {
+            Some(permit) => permit,
+            None => state.admission.resume(context.caller, context.deadline).await?,
+        };
+        if cut.start > 0 {
+            out.push(b',');
+        }
+        let texts = form.texts[cut].to_vec();
+        let (explainer, partition) = (Arc::clone(explainer), context.partition.clone());
+        // The permit is in there, too: the work goes on when nobody waits for it any more.
+        let explained = aside(move || {
+            let explain = |text: &Arc<str>| json!(explainer.explain(text, role, partition.as_deref()));
+            let routes: Vec<_> = texts.iter().map(|text| explain(text).to_string()).collect();
+            (routes.join(","), permit)
+        });
+        let explained = tokio::time::timeout_at(context.deadline, explained).await;
+        let (routes, permit) = explained.map_err(|_| late())?;
+        permit.done();
+        out.extend_from_slice(routes.as_bytes());
+    }
+    out.extend_from_slice(b"]}");
+    drop(received.share);
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+/// Does what takes long without waiting, on a thread on which no connection waits.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The front makes an answer of a panic.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary()
 }
 
 /// `POST /embed/plan`: the vectors to search with, or to store.
@@ -56,17 +94,18 @@ pub(crate) async fn plan(
     let planner = state.extensions.planner.as_ref();
     let planner = planner.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
     let received = state.bodies.read(body).await?;
-    let form = Form::read(&received.bytes, &state)?;
+    let form = Form::read_aside(received.bytes, &state).await?;
     let role = form.role.ok_or_else(|| {
         Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
     })?;
     let mut out = br#"{"plans":["#.to_vec();
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
-    for (number, texts) in form.texts.chunks(state.config.admission.piece_rows).enumerate() {
-        let _permit = match permit.take() {
+    for cut in cut(&form.texts, &state.config.admission) {
+        let permit = match permit.take() {
             Some(permit) => permit,
             None => state.admission.resume(context.caller, context.deadline).await?,
         };
+        let (start, texts) = (cut.start, &form.texts[cut]);
         let mut request = EmbedRequest::new(texts.iter().map(Arc::clone), role)
             .with_truncation(form.truncation)
             .with_deadline(context.deadline.into_std());
@@ -74,26 +113,34 @@ pub(crate) async fn plan(
             request = request.with_partition(Arc::clone(partition));
         }
         let planned = tokio::time::timeout_at(context.deadline, planner.plan(request, form.coverage)).await;
-        let plans = planned.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary())
-        })?;
+        let plans = planned.map_err(|_| late())?;
+        // An error is an end, too: the call wasn't given up.
+        permit.done();
+        let plans = plans?;
         if plans.len() != texts.len() {
             return Err(
                 Error::new(ErrorKind::Protocol, "the planner answered another number of texts").into()
             );
         }
         for (index, plan) in plans.iter().enumerate() {
-            if number + index > 0 {
+            if start + index > 0 {
                 out.push(b',');
             }
             write_plan(&mut out, plan);
         }
     }
     out.extend_from_slice(b"]}");
+    drop(received.share);
     Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
 }
 
 impl Form {
+    /// Reads a body that may be large.
+    async fn read_aside(body: Bytes, state: &Arc<State>) -> Result<Self, Failure> {
+        let state = Arc::clone(state);
+        aside(move || Self::read(&body, &state)).await
+    }
+
     pub(crate) fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
         let limit = state.config.limits.rows;
         let mut fields =

@@ -1,31 +1,45 @@
-//! The listener: connections with bounds on everything, and an end that loses no accepted request.
+//! The listeners: connections with bounds on everything, and an end that loses no accepted request.
 
-use std::convert::Infallible;
+use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, Request, header};
 use embed_core::{Error, ErrorKind, Result};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
-use tower::Service;
 
-use crate::auth::Peer;
+use crate::auth::Caller;
+use crate::config::public_without_key;
+use crate::connection::Served;
+use crate::gateway::GatewayWatch;
+use crate::slots::{NoSlot, Slot, Slots};
 use crate::state::State;
 
-/// A failed accept is mostly a lack of file descriptors, which time mends.
+/// A failed accept is mostly a lack of file descriptors, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// For how long connections may take their last answers when the end doesn't wait for requests any more.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Connections of the listener for operators: a few scrapers and probes.
+pub(crate) const ADMIN_CONNECTIONS: usize = 64;
+
+/// What a connection is told that its address has no slot for.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
+    connection: close\r\ncontent-length: 37\r\n\r\ntoo many connections of this address\n";
+
+/// A gateway with its listeners, ready to run: everything about its settings that can fail has been tried.
+pub struct Server {
+    state: Arc<State>,
+    main: Listening,
+    admin: Option<Listening>,
+    kill: Pin<Box<dyn Future<Output = ()> + Send>>,
+    admin_router: Router,
+}
 
 /// How a gateway ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,178 +49,218 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Serves until `shutdown` is done, and drains.
-pub(crate) async fn serve(
-    router: Router,
-    state: Arc<State>,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<Drained> {
-    let address = listener.local_addr().map_err(no_address)?;
-    let config = &state.config;
-    let local = address.ip().to_canonical().is_loopback();
-    if !local && config.api_keys.is_empty() && !config.allow_public_without_key {
-        let message = "other machines reach this address, and no API key is set: set one, listen on 127.0.0.1, \
-                       or set allow_public_without_key if something in front keeps strangers out";
-        return Err(Error::new(ErrorKind::Config, message).with_context("address", address));
+impl Server {
+    pub(crate) fn new(
+        router: Router,
+        admin_router: Router,
+        state: Arc<State>,
+        listener: TcpListener,
+    ) -> Result<Self> {
+        let slots = Arc::clone(&state.slots);
+        let main = Listening::new(router, &state, listener, slots, false)?;
+        if !main.served.local && state.keys().is_empty() && !state.config.allow_public_without_key {
+            return Err(public_without_key(main.address));
+        }
+        Ok(Self { state, main, admin: None, kill: Box::pin(std::future::pending()), admin_router })
     }
-    state.local_only.store(local && config.api_keys.is_empty(), Ordering::Relaxed);
-    let mut server = Server {
-        door: Arc::new(Door {
-            #[cfg(feature = "tls")]
-            tls: config.tls.as_ref().map(crate::tls::acceptor).transpose()?,
-            router,
-            state: Arc::clone(&state),
-        }),
-        slots: Arc::new(Semaphore::new(config.limits.connections)),
-        graceful: GracefulShutdown::new(),
-        tasks: JoinSet::new(),
-    };
 
-    tracing::info!(%address, "listening");
-    server.accept(&listener, shutdown).await;
-    state.draining.store(true, Ordering::Relaxed);
-    tracing::info!(connections = server.tasks.len(), "draining");
-    server.accept(&listener, tokio::time::sleep(config.readiness_delay)).await;
-    drop(listener);
-    let Server { graceful, mut tasks, .. } = server;
-    let ended = tokio::time::timeout(config.drain_limit, async {
-        graceful.shutdown().await;
-        while tasks.join_next().await.is_some() {}
-    });
-    let cut = if ended.await.is_ok() { 0 } else { tasks.len() };
-    tracing::info!(cut, "drained");
-    Ok(Drained { cut })
+    /// Serves probes, metrics and the state on a listener of their own, too. Its connections are counted by
+    /// themselves, so that whoever fills the other listener doesn't keep operators out. Nobody is asked for a key
+    /// there, and there is no TLS: it belongs to an address that strangers don't reach.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the listener has no address.
+    pub fn with_admin(mut self, listener: TcpListener) -> Result<Self> {
+        let slots = Slots::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+        self.admin = Some(Listening::new(self.admin_router.clone(), &self.state, listener, slots, true)?);
+        Ok(self)
+    }
+
+    /// Ends the drain when `kill` is done: requests that are still being answered get a 503.
+    #[must_use]
+    pub fn with_kill(mut self, kill: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.kill = Box::pin(kill);
+        self
+    }
+
+    /// A view into the gateway.
+    #[must_use]
+    pub fn watch(&self) -> GatewayWatch {
+        GatewayWatch(Arc::clone(&self.state))
+    }
+
+    /// Serves until `shutdown` is done, and drains: readiness goes first, then, after
+    /// [`readiness_delay`](crate::GatewayConfig::readiness_delay), the listener, and then it waits for the requests
+    /// that were accepted, for [`drain_limit`](crate::GatewayConfig::drain_limit) at most. Requests that aren't
+    /// answered by then get a 503. The listener for operators is there to the end.
+    ///
+    /// # Errors
+    ///
+    /// None for now: what can fail has been tried.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future closes all connections at once.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Drained> {
+        let Self { state, main, admin, mut kill, .. } = self;
+        let admin = async {
+            match admin {
+                Some(mut admin) => {
+                    tracing::info!(address = %admin.address, "listening for operators");
+                    admin.accept(std::future::pending()).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            drained = main.serve(&state, shutdown, &mut kill) => Ok(drained),
+            () = admin => Err(Error::new(ErrorKind::Internal, "the listener for operators ended")),
+        }
+    }
 }
 
-struct Server {
-    door: Arc<Door>,
-    /// One for each connection that there may be.
-    slots: Arc<Semaphore>,
+/// A listener and its connections.
+struct Listening {
+    served: Arc<Served>,
+    address: SocketAddr,
+    listener: TcpListener,
+    slots: Arc<Slots>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
+    /// It was accepted, and there is no slot for it yet.
+    waiting: Option<(TcpStream, SocketAddr)>,
 }
 
-/// What a connection needs.
-struct Door {
-    #[cfg(feature = "tls")]
-    tls: Option<tokio_rustls::TlsAcceptor>,
-    router: Router,
-    state: Arc<State>,
-}
+impl Listening {
+    fn new(
+        router: Router,
+        state: &Arc<State>,
+        listener: TcpListener,
+        slots: Arc<Slots>,
+        admin: bool,
+    ) -> Result<Self> {
+        let address = listener.local_addr().map_err(|error| {
+            Error::new(ErrorKind::Config, "the listener has no address").with_source(error)
+        })?;
+        let local = address.ip().to_canonical().is_loopback();
+        let served = Arc::new(Served { router, state: Arc::clone(state), local, admin });
+        let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
+        Ok(Self { served, address, listener, slots, graceful, tasks, waiting: None })
+    }
 
-impl Server {
+    async fn serve(
+        mut self,
+        state: &State,
+        shutdown: impl Future<Output = ()>,
+        kill: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Drained {
+        let config = &state.config;
+        tracing::info!(address = %self.address, "listening");
+        self.accept(shutdown).await;
+        state.draining.store(true, Ordering::Relaxed);
+        tracing::info!(connections = self.tasks.len(), "draining");
+        let killed = tokio::select! {
+            () = self.accept(tokio::time::sleep(config.readiness_delay)) => false,
+            () = &mut *kill => true,
+        };
+        let Self { listener, slots, graceful, mut tasks, .. } = self;
+        drop(listener);
+        let mut ending = std::pin::pin!(async {
+            graceful.shutdown().await;
+            while tasks.join_next().await.is_some() {}
+        });
+        let ended = tokio::select! {
+            biased;
+            () = std::future::ready(()), if killed => false,
+            () = &mut ending => true,
+            () = tokio::time::sleep(config.drain_limit) => false,
+            () = kill => false,
+        };
+        let cut = if ended { 0 } else { slots.open() };
+        if !ended {
+            // Whoever still waits is told so, and can go elsewhere.
+            state.end();
+            let _ = tokio::time::timeout(LAST_ANSWERS, ending).await;
+        }
+        tracing::info!(cut, "drained");
+        Drained { cut }
+    }
+
     /// Accepts connections until `end` is done.
-    async fn accept(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept(&mut self, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
-        let slots = Arc::clone(&self.slots);
+        let Self { served, listener, slots, graceful, tasks, waiting, .. } = self;
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer, slot) = tokio::select! {
                 // Otherwise a busy listener could put the end off.
                 biased;
                 () = &mut end => return,
-                Some(_) = self.tasks.join_next() => continue,
-                accepted = next(&slots, listener) => accepted,
+                Some(_) = tasks.join_next() => continue,
+                accepted = next(listener, slots, &served.state, waiting) => accepted,
             };
-            let Some((stream, peer, slot)) = accepted else { continue };
-            let (door, watcher) = (Arc::clone(&self.door), self.graceful.watcher());
-            self.tasks.spawn(async move {
-                let _slot = slot;
-                door.connection(stream, peer, watcher).await;
-            });
+            let (served, watcher) = (Arc::clone(served), graceful.watcher());
+            tasks.spawn(async move { served.connection(stream, peer, slot, watcher).await });
         }
     }
 }
 
-/// The next connection, when there is room for it; until then it waits in the listener's backlog.
+/// The next connection, when there is room for it; until then it and those in the listener's backlog wait.
+///
+/// Dropping the future leaves the connection that waits in `waiting`.
 async fn next(
-    slots: &Arc<Semaphore>,
     listener: &TcpListener,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, slot)),
-        Err(error) => {
-            tracing::warn!(%error, "no connection could be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-impl Door {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        let _counted = Counted::new(&self.state);
-        // Answers are small and whole: waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.state.config.limits.write_timeout));
-        let stream = Box::pin(stream);
-        #[cfg(feature = "tls")]
-        if let Some(acceptor) = &self.tls {
-            let handshake =
-                tokio::time::timeout(self.state.config.limits.header_timeout, acceptor.accept(stream));
-            match handshake.await {
-                Ok(Ok(stream)) => self.http(stream, peer, watcher).await,
-                Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
-                Err(_) => tracing::debug!("the TLS handshake took too long"),
-            }
-            return;
-        }
-        self.http(stream, peer, watcher).await;
-    }
-
-    /// Whether idle connections would soon keep new callers out, who then aren't even refused.
-    fn is_nearly_full(&self) -> bool {
-        let most = self.state.config.limits.connections;
-        self.state.connections.load(Ordering::Relaxed) > most - most / 8
-    }
-
-    async fn http<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let limits = &self.state.config.limits;
-        let router = self.router.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            // A router is always ready, and its clone is one pointer.
-            let answer = router.clone().call(request);
-            async move {
-                let mut answer = answer.await?;
-                if self.is_nearly_full() {
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    slots: &Arc<Slots>,
+    state: &State,
+    waiting: &mut Option<(TcpStream, SocketAddr)>,
+) -> (TcpStream, SocketAddr, Slot) {
+    loop {
+        let Some((_, peer)) = waiting else {
+            match listener.accept().await {
+                Ok(accepted) => *waiting = Some(accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                Ok::<_, Infallible>(answer)
             }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_header_size(limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, "a connection ended early");
+            continue;
+        };
+        match slots.take(Caller::of_address(peer.ip())) {
+            Err(NoSlot::All) => slots.freed().await,
+            Err(NoSlot::Share) => {
+                state.refused("address");
+                if let Some((stream, peer)) = waiting.take() {
+                    tracing::debug!(peer = %peer.ip(), "the address has too many connections");
+                    tell(stream, state);
+                }
+            }
+            Ok(slot) => {
+                if let Some((stream, peer)) = waiting.take() {
+                    return (stream, peer, slot);
+                }
+            }
         }
     }
 }
 
-/// A connection in the count, until it is dropped.
-struct Counted<'a>(&'a State);
-
-impl<'a> Counted<'a> {
-    fn new(state: &'a State) -> Self {
-        state.connections.fetch_add(1, Ordering::Relaxed);
-        Self(state)
+/// Tells why the connection is closed. With TLS that would take a handshake.
+fn tell(stream: TcpStream, state: &State) {
+    #[cfg(feature = "tls")]
+    if state.tls().is_some() {
+        return;
+    }
+    let _ = state;
+    if let Ok(mut stream) = stream.into_std() {
+        // It fits into the socket's buffer, and doesn't block.
+        let _ = stream.write_all(TOO_MANY);
     }
 }
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.main.address)
+            .field("admin", &self.admin.as_ref().map(|admin| admin.address))
+            .finish_non_exhaustive()
     }
-}
-
-fn no_address(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Config, "the listener has no address").with_source(error)
 }

@@ -8,9 +8,9 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
-/// Where certificate and key are, both in PEM. They are read once, when serving begins.
+/// Where certificate and key are, both in PEM. They are read when serving begins, and when the gateway is told to
+/// ([`GatewayWatch::reload`](crate::GatewayWatch::reload)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -28,7 +28,7 @@ impl TlsConfig {
 }
 
 /// Reads the files, and is ready for handshakes.
-pub(crate) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
+pub(crate) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>> {
     let chain = CertificateDer::pem_file_iter(&config.certificate)
         .and_then(|chain| chain.collect::<Result<Vec<_>, _>>())
         .map_err(|error| bad("certificate", &config.certificate, error))?;
@@ -38,7 +38,7 @@ pub(crate) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| bad("certificate", &config.certificate, error))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(server)))
+    Ok(Arc::new(server))
 }
 
 fn bad(what: &str, file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -48,6 +48,19 @@ pub struct TierFigures<'a> {
     pub expired: u64,
 }
 
+/// What a gateway and its process are doing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GatewayFigures {
+    /// Open connections.
+    pub connections: u64,
+    /// The most that may be open.
+    pub connection_limit: u64,
+    /// Whether shutdown has begun.
+    pub draining: bool,
+    /// Lines of the log that were dropped since the start.
+    pub dropped_lines: u64,
+}
+
 /// What a router has done since its start.
 #[derive(Debug, Clone, Default)]
 pub struct RouterFigures<'a> {
@@ -196,6 +209,26 @@ pub struct E5Figures {
 /// What others have counted. Each of these is called before [`render`](Self::render), and once for all parts of its
 /// sort: two caches are one [`CacheFigures`] with the tiers of both, or the second one hides the first.
 impl Metrics {
+    /// Shows what a gateway and its process are doing.
+    pub fn observe_gateway(&self, figures: &GatewayFigures) {
+        let mut snapshot = self.registry().snapshot();
+        snapshot.level(&names::GATEWAY_CONNECTIONS, &["open"], figures.connections as f64);
+        snapshot.level(&names::GATEWAY_CONNECTIONS, &["limit"], figures.connection_limit as f64);
+        snapshot.level(&names::GATEWAY_DRAINING, &[], f64::from(u8::from(figures.draining)));
+        snapshot.count(&names::LOG_DROPPED, &[], figures.dropped_lines);
+        snapshot.show();
+    }
+
+    /// Shows what the process uses, under the names that all programs have for it: `process_cpu_seconds_total`,
+    /// `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`, `process_start_time_seconds` and so on.
+    pub fn observe_process(&self) {
+        ::metrics::with_local_recorder(&*self.registry().recorder, || {
+            let collector = metrics_process::Collector::default();
+            collector.describe();
+            collector.collect();
+        });
+    }
+
     /// Takes over what a cache has counted.
     pub fn observe_cache(&self, figures: &CacheFigures<'_>) {
         let mut now = self.registry().snapshot();

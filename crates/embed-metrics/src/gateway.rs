@@ -16,6 +16,7 @@ pub struct GatewayMetrics {
 
 struct GatewaySeries {
     dialects: Vec<Dialect>,
+    refusals: Vec<(&'static str, Counter)>,
     queue_depth: Gauge,
     queue_wait: Samples,
 }
@@ -58,8 +59,12 @@ impl GatewayMetrics {
                     .collect(),
             })
             .collect();
+        let reasons = names::GATEWAY_REFUSALS.labels[0].values.fixed().iter();
         let series = GatewaySeries {
             dialects,
+            refusals: reasons
+                .map(|reason| (*reason, registry.counter(&names::GATEWAY_REFUSALS, &[reason])))
+                .collect(),
             queue_depth: registry.gauge(&names::QUEUE_DEPTH, &[]),
             queue_wait: registry.samples(&names::QUEUE_WAIT, &[]),
         };
@@ -74,6 +79,15 @@ impl GatewayMetrics {
         let dialect = known.unwrap_or(dialects.len() - 1);
         dialects[dialect].in_flight.increment(1.0);
         GatewayRequest { gateway: self.clone(), dialect, started: Instant::now(), status: None }
+    }
+
+    /// A request or a connection was refused, by the limit or the rule of this name.
+    pub fn refused(&self, reason: &str) {
+        let known = self.series.refusals.iter().find(|(known, _)| *known == reason);
+        // `other` is the last of its set.
+        if let Some((_, counter)) = known.or(self.series.refusals.last()) {
+            counter.increment(1);
+        }
     }
 
     /// A request begins to wait for its turn.

@@ -12,8 +12,8 @@ mod registry;
 
 pub use config::MetricsConfig;
 pub use figures::{
-    BreakerFigures, BreakerState, ByReason, CacheFigures, E5Figures, OllamaFigures, RolloutFigures,
-    RouteFigures, RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, ByReason, CacheFigures, E5Figures, GatewayFigures, OllamaFigures,
+    RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 pub use gateway::{GatewayMetrics, GatewayRequest, QueuePlace};
 pub use metered::Metered;

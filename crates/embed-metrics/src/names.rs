@@ -184,6 +184,22 @@ const UNSTORED: &[&str] = &[
 /// What the gateway speaks; its own pages and endpoints are native.
 const DIALECTS: &[&str] = &["openai", "ollama", "tei", "native", OTHER];
 
+/// Why a gateway refuses.
+const REASONS: &[&str] = &[
+    "key",
+    "host",
+    "origin",
+    "queue",
+    "deadline",
+    "displaced",
+    "rows",
+    "body_bytes",
+    "held_bytes",
+    "address",
+    "draining",
+    "other",
+];
+
 /// Statuses that say something by themselves, and the classes of all others.
 const STATUSES: &[&str] = &[
     "1xx", "2xx", "3xx", "400", "401", "404", "413", "422", "429", "4xx", "500", "502", "503", "504", "5xx",
@@ -423,6 +439,15 @@ catalogue! {
         QUEUE_DEPTH = gauge("gateway_queue_depth", "requests", &[], "Requests that wait for their turn");
         QUEUE_WAIT = histogram("gateway_queue_seconds", "seconds", &WAIT, &[],
             "Time that requests waited for their turn, those that gave up included");
+        GATEWAY_REFUSALS = counter("gateway_refusals_total", "requests", &[label("reason", Values::Fixed(REASONS))],
+            "HTTP requests and connections refused, by the limit or the rule that they met; address is one address with \
+             too many connections");
+        GATEWAY_CONNECTIONS = gauge("gateway_connections", "connections",
+            &[label("state", Values::Fixed(&["open", "limit"]))],
+            "Connections that are open, and the most that may be");
+        GATEWAY_DRAINING = gauge("gateway_draining", "", &[], "1 from the beginning of the shutdown on");
+        LOG_DROPPED = counter("log_lines_dropped_total", "lines", &[],
+            "Lines of the log that were dropped since who reads it was too slow");
         BREAKERS = gauge("breakers", "breakers",
             &[PART, label("state", Values::Fixed(&["closed", "open", "absent"]))],
             "Circuit breakers in a state, by the part that they stand before; absent is a part that wasn't there at the start and hasn't been found since");

@@ -1,55 +1,81 @@
 //! `embed serve`: the gateway over the stack that the settings describe.
 
 mod bridge;
-mod lines;
+mod callers;
 mod log;
+mod manager;
+mod reload;
 mod stack;
 #[cfg(feature = "otlp")]
 mod traces;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Args;
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::DataHome;
-use embed_gateway::{ApiKey, Gateway, GatewayConfig, TlsConfig};
+use embed_gateway::{Gateway, Server};
 use embed_metrics::Metered;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use bridge::Watch;
+use log::Log;
+use reload::Reload;
 use stack::ServedStack;
 
 use crate::cache;
-use crate::exit::{Exit, file_error};
+use crate::exit::Exit;
 use crate::output::print;
-use crate::settings::{GatewaySettings, Settings, flags};
-use crate::signals::wait_for_signal;
+use crate::settings::{Settings, flags};
+use crate::signals::{End, Signals};
+
+/// For how long the line that says where is waited for.
+const FIRST_LINE: Duration = Duration::from_secs(1);
 
 /// Embed for everybody who doesn't write Rust: one port in the dialects of OpenAI, Ollama and TEI.
 ///
 /// It listens on this machine alone unless API keys are set. A browser finds a page at the address; /openapi.json says
-/// what there is, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first.
+/// what there is, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first, and end the process at
+/// once when they come again. SIGHUP has API keys, certificate and log level read again.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache", "gateway"]))]
 pub(crate) struct ServeArgs {}
 
-pub(crate) async fn run(_: ServeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+/// `again` reads the settings as they were read before.
+pub(crate) async fn run(
+    _: ServeArgs,
+    home: DataHome,
+    settings: &Settings,
+    again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
+) -> Result<Exit, Error> {
     let log = log::start(&settings.log)?;
-    let served = serve(home, settings).await;
+    let served = serve(home, settings, &log, again).await;
     log.finish().await;
-    served
+    match served? {
+        None => Ok(Exit::Done),
+        // What still runs on threads of its own would be waited for otherwise.
+        Some(end) => std::process::exit(end.code()),
+    }
 }
 
-async fn serve(home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+/// Serves until a signal comes; gives the one that ended the drain, if there was one.
+async fn serve(
+    home: DataHome,
+    settings: &Settings,
+    log: &Log,
+    again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
+) -> Result<Option<End>, Error> {
     // Settings that can't work are said before a model is loaded.
-    let mut config = config(&settings.gateway)?;
-    let address = settings.gateway.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let what = "this address can't be listened at; another program may have it: choose one by --listen";
-        Error::new(ErrorKind::Config, what).with_context("address", address).with_source(error)
-    })?;
+    let mut config = callers::config(&settings.gateway)?;
+    let listener = listen(settings.gateway.listen, "--listen").await?;
+    let admin = match settings.gateway.admin_listen {
+        Some(address) => Some(listen(address, "--admin-listen").await?),
+        None => None,
+    };
     let stack = Arc::new(ServedStack::build(settings, home).await?);
-    let watch = Watch::start(&stack);
+    let watch = Watch::start(&stack, log.dropped());
 
     config.models = stack.models();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -60,49 +86,77 @@ async fn serve(home: DataHome, settings: &Settings) -> Result<Exit, Error> {
         .with_status(watch.status())
         .with_metrics(watch.metrics())
         .with_observer(Arc::new(bridge::Observes(stack.metrics.gateway())));
-    let address = listener.local_addr().unwrap_or(address);
-    print(&format!("serving {scheme}://{address} ({})\n", stack.router))?;
-    let shutdown = async {
-        if let Err(error) = wait_for_signal().await {
-            tracing::error!(%error, "the system doesn't tell of signals; only a kill ends this process");
-            std::future::pending::<()>().await;
-        }
-    };
-    let served = gateway.serve(listener, shutdown).await;
+    let mut where_to = format!("serving {scheme}://{} ({})\n", address(&listener)?, stack.router);
+    let mut server = gateway.bind(listener)?;
+    if let Some(admin) = admin {
+        where_to.push_str(&format!("operators: http://{}\n", address(&admin)?));
+        server = server.with_admin(admin)?;
+    }
+    watch.follow(server.watch());
+    let reload = Reload::start(server.watch(), log.filter(), again)?;
+    let signals = Signals::new().map_err(|error| {
+        Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
+    })?;
+    // Who reads standard output may be slow, or gone.
+    log::within(FIRST_LINE, move || _ = print(&where_to));
+    manager::ready();
+    let (drained, killed) = until_signals(server, signals).await?;
+    drop(reload);
+    if let Some(end) = killed {
+        tracing::warn!("a second signal ended the process before every request was answered");
+        return Ok(Some(end));
+    }
     cache::finish(stack.cache.as_ref()).await;
-    let drained = served?;
     if drained.cut > 0 {
         tracing::warn!(
             connections = drained.cut,
             "the drain limit was over before every request was answered"
         );
     }
-    Ok(Exit::Done)
+    Ok(None)
 }
 
-/// The gateway's settings with what has to be read from files.
-fn config(settings: &GatewaySettings) -> Result<GatewayConfig, Error> {
-    let mut config = settings.config.clone();
-    if let Some(path) = &settings.api_key_file {
-        let keys = std::fs::read_to_string(path)
-            .map_err(|error| file_error("the file of API keys can't be read", path.display(), error))?;
-        let keys = keys.lines().map(str::trim).filter(|line| !line.is_empty());
-        let keys = keys.enumerate().map(|(index, key)| ApiKey::new(format!("file-{}", index + 1), key));
-        let before = config.api_keys.len();
-        config.api_keys.extend(keys);
-        // Whoever names a file wants a key to be asked for.
-        if config.api_keys.len() == before {
-            return Err(Error::new(ErrorKind::Config, "the file of API keys has none; write one a line")
-                .with_context("file", path.display()));
+/// Runs the gateway until a signal ends it, or a second one its drain.
+async fn until_signals(
+    server: Server,
+    mut signals: Signals,
+) -> Result<(embed_gateway::Drained, Option<End>), Error> {
+    let (begun, begin) = oneshot::channel::<()>();
+    let (kill, killed) = oneshot::channel::<()>();
+    let second = Arc::new(OnceLock::new());
+    let seen = Arc::clone(&second);
+    let listening = tokio::spawn(async move {
+        if let Err(error) = signals.end().await {
+            tracing::error!(%error, "the system doesn't tell of signals; only a kill ends this process");
+            std::future::pending::<()>().await;
         }
-    }
-    config.tls = match (&settings.tls_certificate, &settings.tls_key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some(TlsConfig::new(certificate, key)),
-        _ => {
-            let what = "TLS needs gateway.tls_certificate and gateway.tls_key; one of them is missing";
-            return Err(Error::new(ErrorKind::Config, what));
+        manager::stopping();
+        let _ = begun.send(());
+        if let Ok(end) = signals.end().await {
+            let _ = seen.set(end);
+            let _ = kill.send(());
         }
-    };
-    Ok(config)
+    });
+    let server = server.with_kill(async {
+        if killed.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    let drained = server.run(async { _ = begin.await }).await;
+    listening.abort();
+    Ok((drained?, second.get().copied()))
+}
+
+async fn listen(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let what =
+            format!("this address can't be listened at; another program may have it: choose one by {flag}");
+        Error::new(ErrorKind::Config, what).with_context("address", address).with_source(error)
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Error> {
+    listener
+        .local_addr()
+        .map_err(|error| Error::new(ErrorKind::Config, "the listener has no address").with_source(error))
 }

@@ -49,6 +49,8 @@ pub(super) fn apply(draft: &mut Draft) {
             return draft.problems.push(what);
         }
     };
+    // Some editors write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     let (table, errors) = DeTable::parse_recoverable(&text);
     if errors.is_empty() {
         return Reader { text: &text, path, draft }.table("", table.get_ref());
@@ -82,8 +84,8 @@ impl Reader<'_> {
 
     fn entry(&mut self, key: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) {
         match (Setting::by_key(key), value.get_ref()) {
-            (Some(setting), value) => match setting.kind.text_of(value) {
-                Ok(text) => self.draft.set(setting, origin.clone(), &text),
+            (Some(setting), value) => match setting.kind.given(value) {
+                Ok(given) => self.draft.set_given(setting, origin.clone(), &given),
                 Err(error) => self.draft.problem(origin, key, error),
             },
             // What is in a section that nobody knows is named whole, so that the nearest setting can be.
@@ -92,11 +94,11 @@ impl Reader<'_> {
                 self.draft.problem(origin, key, format!("is a section, written [{key}]"));
             }
             (None, _) => {
-                let mend = match nearest(key, TABLE.iter().map(|setting| setting.key)) {
+                let fix = match nearest(key, TABLE.iter().map(|setting| setting.key)) {
                     Some(known) => format!("did you mean {known}?"),
                     None => "`embed config example` lists them".to_owned(),
                 };
-                self.draft.problem(origin, key, format!("there is no such setting; {mend}"));
+                self.draft.problem(origin, key, format!("there is no such setting; {fix}"));
             }
         }
     }

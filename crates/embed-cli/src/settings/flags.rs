@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::kind::Kind;
+use super::kind::{Given, Kind};
 use super::setting::{Setting, name};
 use super::table::TABLE;
 use super::{Draft, Origin, Settings};
@@ -49,7 +49,7 @@ fn help(Setting { help, variable, kind, .. }: &Setting) -> String {
 /// Has clap refuse a bad value, which is then wrong usage.
 fn checked(setting: &'static Setting) -> ValueParser {
     ValueParser::new(move |text: &str| {
-        setting.kind.set(&mut Settings::default(), text).map(|()| text.to_owned())
+        setting.kind.set(&mut Settings::default(), &Given::Text(text.to_owned())).map(|()| text.to_owned())
     })
 }
 

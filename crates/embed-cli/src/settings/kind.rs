@@ -17,6 +17,15 @@ const LARGEST_POOL: u64 = 10_000;
 /// 100 years, the longest time that Redis is asked to keep anything for.
 const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 
+/// What somebody says a setting is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// A text, as variables and flags have it: of several values, with commas between them.
+    Text(String),
+    /// Values one by one.
+    List(Vec<String>),
+}
+
 /// The type of a setting, and the way to its field.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -28,7 +37,8 @@ pub(crate) enum Kind {
     },
     /// The path of a file.
     Path { set: fn(&mut Settings, PathBuf), get: fn(&Settings) -> Option<&PathBuf> },
-    /// Several texts, described by `what`; separated by commas outside TOML.
+    /// Several texts, described by `what`; separated by commas outside TOML, where a list is a list and its elements
+    /// may have commas.
     Texts {
         what: &'static str,
         set: fn(&mut Settings, &[&str]) -> Result<(), Error>,
@@ -69,9 +79,21 @@ impl Kind {
         }
     }
 
-    /// Sets the field from a text, as variables and flags have it.
-    pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Error> {
+    /// Sets the field from what somebody says.
+    pub(super) fn set(&self, settings: &mut Settings, given: &Given) -> Result<(), Error> {
         let refuse = || self.refusal();
+        let text = match (self, given) {
+            (_, Given::Text(text)) => text.as_str(),
+            (Self::Texts { set, .. }, Given::List(texts)) => {
+                let texts: Vec<_> = texts.iter().map(|text| text.trim()).collect();
+                return if texts.is_empty() || texts.contains(&"") {
+                    Err(refuse())
+                } else {
+                    set(settings, &texts)
+                };
+            }
+            (_, Given::List(_)) => return Err(refuse()),
+        };
         match self {
             Self::Text { .. } | Self::Texts { .. } | Self::Path { .. } if text.is_empty() => {
                 return Err(refuse());
@@ -98,15 +120,16 @@ impl Kind {
         Ok(())
     }
 
-    /// The text of a value of a file, if the value has a type of TOML that fits.
-    pub(super) fn text_of(&self, value: &DeValue<'_>) -> Result<String, Error> {
+    /// What a value of a file says, if it has a type of TOML that fits.
+    pub(super) fn given(&self, value: &DeValue<'_>) -> Result<Given, Error> {
         let text = match (self, value) {
+            (Self::Texts { .. }, DeValue::String(text)) => return Ok(Given::List(vec![text.to_string()])),
+            (Self::Texts { .. }, DeValue::Array(texts)) => {
+                let texts = texts.iter().map(|text| text.get_ref().as_str().map(str::to_owned));
+                return texts.collect::<Option<_>>().map(Given::List).ok_or_else(|| self.refusal());
+            }
             (
-                Self::Text { .. }
-                | Self::Texts { .. }
-                | Self::Path { .. }
-                | Self::Choice { .. }
-                | Self::Pool { .. },
+                Self::Text { .. } | Self::Path { .. } | Self::Choice { .. } | Self::Pool { .. },
                 DeValue::String(text),
             ) => Some(text.to_string()),
             (Self::Count { .. } | Self::Pool { .. } | Self::Seconds { .. }, DeValue::Integer(number)) => {
@@ -114,13 +137,9 @@ impl Kind {
             }
             (Self::Switch { .. }, DeValue::Boolean(on)) => Some(on.to_string()),
             (Self::Seconds { .. }, DeValue::Float(number)) => Some(number.as_str().to_owned()),
-            (Self::Texts { .. }, DeValue::Array(texts)) => {
-                let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
-                texts.map(|texts| texts.join(","))
-            }
             _ => None,
         };
-        text.ok_or_else(|| self.refusal())
+        text.map(Given::Text).ok_or_else(|| self.refusal())
     }
 
     /// The value as it is shown, which is also a literal of TOML; `None` if there is none.

@@ -26,6 +26,7 @@ use embed_ollama::OllamaConfig;
 
 use crate::cache::Place;
 use crate::service::Service;
+use kind::Given;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::flags;
@@ -74,6 +75,8 @@ pub(crate) struct CacheSettings {
 #[derive(Debug)]
 pub(crate) struct GatewaySettings {
     pub(crate) listen: SocketAddr,
+    /// Where probes, metrics and the state are served as well.
+    pub(crate) admin_listen: Option<SocketAddr>,
     /// Without models, which the service decides.
     pub(crate) config: GatewayConfig,
     /// A file with further API keys.
@@ -171,7 +174,11 @@ impl Settings {
 
 impl Draft {
     fn set(&mut self, setting: &'static Setting, origin: Origin, text: &str) {
-        match setting.kind.set(&mut self.settings, text) {
+        self.set_given(setting, origin, &Given::Text(text.to_owned()));
+    }
+
+    fn set_given(&mut self, setting: &'static Setting, origin: Origin, given: &Given) {
+        match setting.kind.set(&mut self.settings, given) {
             Ok(()) => {
                 self.settings.origins.insert(setting.key, origin);
             }
@@ -230,6 +237,7 @@ impl Default for Settings {
             },
             gateway: GatewaySettings {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                admin_listen: None,
                 config: GatewayConfig::new([]),
                 api_key_file: None,
                 tls_certificate: None,

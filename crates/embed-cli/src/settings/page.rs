@@ -10,7 +10,7 @@ use super::table::TABLE;
 const HEAD: &str = "\
 # Configuration
 
-Made from the table in `crates/embed-cli/src/settings/table.rs`; to make it anew, run
+Made from the table in `crates/embed-cli/src/settings/table`; to make it anew, run
 `EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page`.
 
 Settings of the command `embed` come from a file, from variables and from flags. A variable wins over the file, a flag

@@ -11,6 +11,7 @@ use super::table::TABLE;
 pub(crate) const HIDDEN: &str = "***";
 
 /// A setting: its names, its type, and the way to its value.
+#[derive(Clone, Copy)]
 pub(crate) struct Setting {
     /// Its path in the file: `section.name`, or a name alone.
     pub(crate) key: &'static str,

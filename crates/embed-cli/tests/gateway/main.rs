@@ -14,5 +14,8 @@ mod overload;
 mod page;
 mod serving;
 mod shutdown;
+#[cfg(unix)]
+mod signals;
 mod tools;
 mod traces;
+mod unread;

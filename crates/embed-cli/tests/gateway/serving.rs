@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{Precision, Profile};
@@ -37,8 +37,9 @@ pub(crate) struct Serving {
     child: Child,
     url: String,
     folder: TempDir,
-    /// A closed pipe would end who writes to it.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
+    /// Nobody reads it.
+    _unread: Option<ChildStderr>,
 }
 
 impl Serving {
@@ -46,6 +47,20 @@ impl Serving {
     pub(crate) fn start<S: AsRef<OsStr>>(args: &[S], variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
+        Self::start_with(args, variables, folder, log.into())
+    }
+
+    /// Starts one whose log goes into a pipe that nobody reads.
+    pub(crate) fn start_unread<S: AsRef<OsStr>>(args: &[S], variables: &[(&str, &str)]) -> Self {
+        Self::start_with(args, variables, TempDir::new().unwrap(), Stdio::piped())
+    }
+
+    fn start_with<S: AsRef<OsStr>>(
+        args: &[S],
+        variables: &[(&str, &str)],
+        folder: TempDir,
+        log: Stdio,
+    ) -> Self {
         let mut command = embed();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         command.env("TMWS_LOG_FORMAT", "json").envs(variables.iter().copied());
@@ -58,7 +73,8 @@ impl Serving {
             let log = fs::read_to_string(folder.path().join("log"));
             panic!("embed serve doesn't serve; it printed {line:?} and logged {log:?}")
         });
-        Self { child, url, folder, _output: output }
+        let unread = child.stderr.take();
+        Self { child, url, folder, output, _unread: unread }
     }
 
     /// Such as `http://127.0.0.1:40001`.
@@ -78,9 +94,21 @@ impl Serving {
         line.trim_end_matches("kB").trim().parse().unwrap()
     }
 
+    /// The address for operators, which is printed behind the other one.
+    pub(crate) fn operators(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim().strip_prefix("operators: ").unwrap().to_owned()
+    }
+
     /// Tells it to end, as a service manager does.
     pub(crate) fn terminate(&self) {
-        embed_testkit::signal("TERM", self.child.id()).unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        embed_testkit::signal(name, self.child.id()).unwrap();
     }
 
     /// Waits until it has ended by itself.

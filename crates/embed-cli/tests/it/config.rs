@@ -322,3 +322,27 @@ fn the_example_and_what_is_shown_as_toml_are_files_of_settings() {
         assert_eq!(row["value"], setup.shown(&variables, &[])["settings"][key]["value"], "{key}");
     }
 }
+
+/// Lists of a file are lists: an element may have a comma, and is one. In a variable there is no other way to write
+/// several.
+#[test]
+fn a_list_of_a_file_is_a_list() {
+    let setup = Setup::new();
+    let keys = |shown: &Value| shown["settings"]["gateway.api_keys"]["value"].as_array().map(Vec::len);
+    for (text, count) in [
+        (r#"["correct,horse-battery"]"#, 1),
+        (r#"["a", "b,c"]"#, 2),
+        (r#""correct,horse-battery""#, 1),
+        (r#""a""#, 1),
+    ] {
+        setup.file("embed/embed.toml", &format!("\u{feff}[gateway]\napi_keys = {text}\n"));
+        assert_eq!(keys(&setup.shown(&[], &[])), Some(count), "{text}");
+    }
+    assert_eq!(keys(&setup.shown(&[("TMWS_GATEWAY_API_KEYS", "a, b")], &[])), Some(2));
+    for bad in ["[]", "[\"\"]", "[\"a\", \"\"]", "[1]"] {
+        setup.file("embed/embed.toml", &format!("[gateway]\napi_keys = {bad}\n"));
+        assert!(setup.refused(&[], &["config", "show"]).contains("gateway.api_keys"), "{bad}");
+    }
+    setup.file("embed/embed.toml", "[ollama]\nurl = [\"http://127.0.0.1:1,http://127.0.0.1:2\"]\n");
+    assert!(setup.refused(&[], &["config", "show"]).contains("ollama.url"));
+}

@@ -12,6 +12,7 @@ mod migrate;
 mod models;
 mod ollama;
 mod route;
+mod serve;
 mod stream;
 
 use std::ffi::OsStr;

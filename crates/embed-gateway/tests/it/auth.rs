@@ -86,7 +86,7 @@ async fn other_origins_are_let_in_only_when_listed() {
             .body(Body::empty())
             .unwrap()
     };
-    let reply = send(&router(), preflight("https://app.example.org")).await;
+    let reply = send(&router(), preflight("https://app.example.org")).await.expect(403);
     assert_eq!(reply.header("access-control-allow-origin"), None);
     let keyed = config().with_api_keys([ApiKey::new("ci", "secret")]);
     let router = over(Double::new(), keyed.with_cors_origins(["https://app.example.org"]));
@@ -94,4 +94,64 @@ async fn other_origins_are_let_in_only_when_listed() {
     assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.org"));
     let reply = send(&router, preflight("https://evil.example")).await;
     assert_eq!(reply.header("access-control-allow-origin"), None);
+}
+
+/// The whole way of a page with a key: leave for its headers, the request, and the words of a refusal.
+#[tokio::test]
+async fn a_listed_page_calls_with_a_key() {
+    let keyed = config().with_api_keys([ApiKey::new("ci", "secret")]);
+    let origins = ["https://*.example.org", "http://localhost:*", "https://one.example/"];
+    let router = over(Double::new(), keyed.with_cors_origins(origins));
+    for origin in ["https://app.example.org", "http://localhost:3000", "https://one.example"] {
+        let preflight = Request::options("/v1/embeddings")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type,x-request-timeout");
+        let reply = send(&router, preflight.body(Body::empty()).unwrap()).await.expect(200);
+        assert_eq!(reply.header("access-control-allow-origin"), Some(origin));
+        let allowed = reply.header("access-control-allow-headers").unwrap();
+        // For `Authorization` a `*` doesn't do.
+        assert_eq!(allowed, "authorization,content-type,x-request-timeout");
+        for (key, status) in [("Bearer secret", 200), ("Bearer wrong", 401)] {
+            let request =
+                Request::post("/v1/embeddings").header("origin", origin).header("authorization", key);
+            let reply = send(&router, request.body(Body::from(PATHS[0].1)).unwrap()).await.expect(status);
+            assert_eq!(reply.header("access-control-allow-origin"), Some(origin), "{status}");
+        }
+    }
+    let preflight = Request::options("/v1/embeddings")
+        .header("origin", "https://evil.example")
+        .header("access-control-request-method", "POST");
+    let reply = send(&router, preflight.body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn keys_are_exchanged_while_the_gateway_runs() {
+    let with = |key: &str| config().with_api_keys([ApiKey::new("ci", key)]);
+    let (router, watch) = Gateway::new(Arc::new(Double::new()), with("old")).start().unwrap();
+    let status = async |key: &str| {
+        let request = Request::get("/v1/models").header("x-api-key", key).body(Body::empty()).unwrap();
+        send(&router, request).await.status.as_u16()
+    };
+    assert_eq!((status("old").await, status("new").await), (200, 401));
+    watch.reload(&with("new")).unwrap();
+    assert_eq!((status("old").await, status("new").await), (401, 200));
+    // A file that was emptied by mistake opens nothing.
+    for bad in [config(), with(" ")] {
+        assert_eq!(watch.reload(&bad).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!((status("old").await, status("new").await), (401, 200));
+    }
+}
+
+/// Who isn't a page hears nothing of origins.
+#[tokio::test]
+async fn other_clients_are_answered_as_ever() {
+    for path in ["/api/version", "/v1/models"] {
+        let reply = send(&router(), Request::get(path).body(Body::empty()).unwrap()).await.expect(200);
+        assert!(reply.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{path}");
+        assert_eq!(reply.header("vary"), None, "{path}");
+    }
+    let request = Request::options("/v1/embeddings").body(Body::empty()).unwrap();
+    send(&router(), request).await.expect(405);
 }

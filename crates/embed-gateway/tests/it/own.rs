@@ -1,14 +1,18 @@
 //! Plans, decisions, status, metrics, probes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use embed_core::{EmbedRequest, EmbedderExt, Error, ErrorKind, Health, Result, Role, async_trait};
 use embed_gateway::{
-    CacheStatus, Coverage, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus, StackStatus,
+    AdmissionConfig, CacheStatus, Coverage, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus,
+    StackStatus,
 };
 use serde_json::json;
 
-use crate::client::{config, get, over, post, router};
+use crate::client::{config, get, over, post, router, send, until};
 use crate::double::{Double, vector_of};
 
 #[derive(Debug)]
@@ -120,10 +124,10 @@ async fn probes_tell_life_from_readiness() {
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready");
     stack.set_health(Health::degraded(Error::new(ErrorKind::Unavailable, "one of two")));
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready", "it lasts a second");
-    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "degraded");
     stack.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "at http://10.0.0.9")));
-    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
     let reply = get(&router, "/readyz").await.expect(503);
     assert_eq!(reply.text, r#"{"status":"unavailable"}"#, "probes have no key, so they learn no more");
     get(&router, "/healthz").await.expect(200);
@@ -147,10 +151,124 @@ async fn a_request_id_is_taken_over_or_made() {
         }
         request.body(Body::empty()).unwrap()
     };
-    let reply = crate::client::send(&router, ask(Some("abc-123"))).await;
+    let reply = send(&router, ask(Some("abc-123"))).await;
     assert_eq!(reply.header("x-request-id"), Some("abc-123"));
-    let first = crate::client::send(&router, ask(None)).await.header("x-request-id").unwrap().to_owned();
-    let second = crate::client::send(&router, ask(Some(&"x".repeat(500)))).await;
+    let first = send(&router, ask(None)).await.header("x-request-id").unwrap().to_owned();
+    let second = send(&router, ask(Some(&"x".repeat(500)))).await;
     assert_ne!(second.header("x-request-id"), Some(first.as_str()));
     assert!(second.header("x-request-id").unwrap().len() < 64);
+}
+
+/// Explains a text when it is told to.
+#[derive(Debug)]
+struct WhenTold(Mutex<mpsc::Receiver<()>>);
+
+impl Explainer for WhenTold {
+    fn explain(&self, _: &str, _: Role, _: Option<&str>) -> Explanation {
+        let _ = self.0.lock().unwrap().recv();
+        Explanation::new("en", 1.0, "told")
+    }
+}
+
+/// Explaining many texts takes a turn as embedding does, and holds nobody up: this test has one thread for everything
+/// that is asynchronous.
+#[tokio::test]
+async fn explaining_takes_a_turn_and_holds_up_nobody() {
+    let (tell, told) = mpsc::channel();
+    let admission = AdmissionConfig::default().with_bounds(1, 8).with_pieces(2, 1 << 20, 1);
+    let gateway = Gateway::new(Arc::new(Double::new()), config().with_admission(admission))
+        .with_explainer(Arc::new(WhenTold(Mutex::new(told))));
+    let (router, watch) = gateway.start().unwrap();
+    let ask = |body: &'static str| {
+        let router = router.clone();
+        tokio::spawn(async move { post(&router, "/route", body).await })
+    };
+    let first = ask(r#"{"input":["a","b","c"]}"#);
+    until(|| watch.stats().in_flight == 1).await;
+    get(&router, "/healthz").await.expect(200);
+    let second = ask(r#"{"input":"d"}"#);
+    until(|| watch.stats().waiting == 1).await;
+    // After a piece of two texts it is the other one's turn.
+    tell.send(()).unwrap();
+    tell.send(()).unwrap();
+    tell.send(()).unwrap();
+    assert_eq!(second.await.unwrap().expect(200).json()["routes"].as_array().unwrap().len(), 1);
+    tell.send(()).unwrap();
+    assert_eq!(first.await.unwrap().expect(200).json()["routes"].as_array().unwrap().len(), 3);
+    assert_eq!((watch.stats().in_flight, watch.stats().accepted), (0, 2));
+    drop(tell);
+}
+
+#[tokio::test]
+async fn explaining_keeps_the_deadline() {
+    let (tell, told) = mpsc::channel();
+    let gateway =
+        Gateway::new(Arc::new(Double::new()), config()).with_explainer(Arc::new(WhenTold(Mutex::new(told))));
+    let router = gateway.into_router().unwrap();
+    let request = Request::post("/route").header("x-request-timeout", "0.05");
+    let request = request.body(Body::from(r#"{"input":"a"}"#)).unwrap();
+    send(&router, request).await.expect(504);
+    drop(tell);
+}
+
+/// Plans after some time, or fails.
+#[derive(Debug)]
+struct Slow(bool);
+
+#[async_trait]
+impl Planner for Slow {
+    async fn plan(&self, request: EmbedRequest, _: Coverage) -> Result<Vec<Plan>> {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        if self.0 {
+            return Err(Error::new(ErrorKind::Internal, "broken"));
+        }
+        Ok(request.texts().iter().map(|_| Plan::default()).collect())
+    }
+}
+
+/// How fast plans come back is known, also of those that fail, so that who would wait too long is told at once.
+#[tokio::test(start_paused = true)]
+async fn plans_count_for_the_pace() {
+    for fails in [false, true] {
+        let admission = AdmissionConfig::default().with_bounds(1, 8);
+        let gateway = Gateway::new(Arc::new(Double::new()), config().with_admission(admission))
+            .with_planner(Arc::new(Slow(fails)));
+        let (router, watch) = gateway.start().unwrap();
+        const BODY: &str = r#"{"input":"a","role":"query"}"#;
+        post(&router, "/embed/plan", BODY).await.expect(if fails { 500 } else { 200 });
+        let holding = tokio::spawn({
+            let router = router.clone();
+            async move { post(&router, "/embed/plan", BODY).await }
+        });
+        while watch.stats().in_flight == 0 {
+            tokio::task::yield_now().await;
+        }
+        let request = Request::post("/embed/plan").header("x-request-timeout", "5");
+        let reply = send(&router, request.body(Body::from(BODY)).unwrap()).await.expect(503);
+        assert_eq!(reply.header("retry-after"), Some("10"));
+        holding.await.unwrap();
+    }
+}
+
+/// A piece of a plan has so many bytes at most, as one of vectors has.
+#[tokio::test]
+async fn plans_are_cut_by_bytes_too() {
+    #[derive(Debug, Default)]
+    struct Sizes(Mutex<Vec<usize>>);
+    #[async_trait]
+    impl Planner for Sizes {
+        async fn plan(&self, request: EmbedRequest, _: Coverage) -> Result<Vec<Plan>> {
+            self.0.lock().unwrap().push(request.texts().len());
+            Ok(request.texts().iter().map(|_| Plan::default()).collect())
+        }
+    }
+    let sizes = Arc::new(Sizes::default());
+    let admission = AdmissionConfig::default().with_pieces(64, 10, 1);
+    let gateway = Gateway::new(Arc::new(Double::new()), config().with_admission(admission))
+        .with_planner(Arc::<Sizes>::clone(&sizes));
+    let router = gateway.into_router().unwrap();
+    let body = r#"{"input":["aaaa","bbbb","cccc","dddddddddddddddd","e"],"role":"document"}"#;
+    let reply = post(&router, "/embed/plan", body).await.expect(200).json();
+    assert_eq!(reply["plans"].as_array().unwrap().len(), 5);
+    assert_eq!(*sizes.0.lock().unwrap(), [2, 1, 1, 1]);
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use embed_gateway::{AdmissionConfig, Gateway};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::client::{Server, config, raw_post, read_reply, until};
 use crate::double::Double;
@@ -55,7 +56,7 @@ async fn accepted_requests_end_and_readiness_goes_first() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_cut_off() {
+async fn what_takes_too_long_is_told_so_and_cut_off() {
     let gate = Arc::new(Semaphore::new(0));
     let stack = Arc::new(Double::gated(&gate));
     let config = config().with_drain(Duration::ZERO, Duration::from_millis(200));
@@ -66,7 +67,40 @@ async fn what_takes_too_long_is_cut_off() {
     server.stop();
     assert_eq!(server.ended().await.cut, 1);
     until(|| stack.running.load(Ordering::SeqCst) == 0).await;
-    assert_eq!(read_reply(&mut working).await.0, "");
+    let (head, body) = read_reply(&mut working).await;
+    assert!(head.starts_with("http/1.1 503") && head.contains("connection: close"), "{head}");
+    assert!(body.contains("shutting down"), "{body}");
+}
+
+/// As at a second Ctrl-C: the limit would be half an hour.
+#[tokio::test]
+async fn a_drain_that_is_cut_short_answers_those_who_wait() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let admission = AdmissionConfig::default().with_bounds(1, 8);
+    let config = config().with_drain(Duration::ZERO, Duration::from_secs(1800)).with_admission(admission);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (kill, killed) = oneshot::channel::<()>();
+    let server = Gateway::new(Arc::<Double>::clone(&stack), config).bind(listener).unwrap();
+    let watch = server.watch();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = server.with_kill(async { _ = killed.await });
+    let task = tokio::spawn(server.run(async { _ = stopped.await }));
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    until(|| watch.stats().in_flight == 1 && watch.stats().waiting == 1).await;
+    stop.send(()).unwrap();
+    until(|| watch.stats().draining).await;
+    kill.send(()).unwrap();
+    for stream in &mut waiting {
+        assert!(read_reply(stream).await.0.starts_with("http/1.1 503"));
+    }
+    assert_eq!(task.await.unwrap().unwrap().cut, 2);
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use embed_gateway::{AdmissionConfig, Limits};
+use embed_gateway::{AdmissionConfig, ApiKey, Gateway, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::client::{Server, config, raw_post, read_reply, talk, until};
@@ -62,6 +63,131 @@ async fn a_head_that_never_ends_is_cut_off() {
     let mut rest = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
     read.await.expect("the connection is closed").ok();
+}
+
+/// Proxies keep connections for a minute; ours must last longer than a head may take.
+#[tokio::test]
+async fn an_idle_connection_has_a_time_out_of_its_own() {
+    let limits = hasty().with_idle_timeout(Duration::from_secs(3600));
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let mut stream = server.connect().await;
+    let ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    read_reply(&mut stream).await;
+    // A connection that is as old and says nothing shows that the time of a head is over.
+    let mut silent = server.connect().await;
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    stream.write_all(ask).await.unwrap();
+    assert!(read_reply(&mut stream).await.0.starts_with("http/1.1 200"));
+    // And the head of a later request has the time of a head.
+    stream.write_all(b"GET /heal").await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_the_end() {
+    let limits = Limits::default().with_idle_timeout(Duration::from_millis(200));
+    let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    read_reply(&mut stream).await;
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// A thousand half-open sockets of one address: the address itself, another one, and operators are answered.
+#[tokio::test]
+async fn half_open_sockets_keep_nobody_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, for_operators) = (listener.local_addr().unwrap(), admin.local_addr().unwrap());
+    let gateway = Gateway::new(Arc::new(Double::new()), config()).with_metrics(|| "up 1\n".to_owned());
+    let server = gateway.bind(listener).unwrap().with_admin(admin).unwrap();
+    let watch = server.watch();
+    tokio::spawn(server.run(std::future::pending()));
+    let mut half_open = Vec::new();
+    for _ in 0..1024 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Those beyond the share are told so and closed.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: loc").await;
+        half_open.push(stream);
+    }
+    until(|| watch.stats().connections == 256).await;
+    for path in ["/healthz", "/readyz", "/metrics", "/status"] {
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        for (from, to) in [("127.0.0.1", for_operators), ("127.0.0.2", address), ("127.0.0.1", address)] {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+            let mut stream = socket.connect(to).await.unwrap();
+            let answer = talk(&mut stream, ask.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path} from {from}: {answer}");
+        }
+    }
+    drop(half_open);
+}
+
+/// Connections that are in use aren't closed for others: whoever has too many is told so.
+#[tokio::test]
+async fn an_address_that_uses_its_share_is_told_so() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stack = Arc::new(Double::gated(&gate));
+    let limits = Limits::default().with_connections(8).with_connections_per_address(2);
+    let server = Server::start(Arc::<Double>::clone(&stack), config().with_limits(limits)).await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(raw_post("/api/embed", EMBED).as_bytes()).await.unwrap();
+        busy.push(stream);
+    }
+    until(|| stack.running.load(Ordering::SeqCst) == 2).await;
+    let mut third = server.connect().await;
+    let (head, body) = read_reply(&mut third).await;
+    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    assert!(body.contains("too many connections of this address"), "{body}");
+    gate.add_permits(2);
+    for stream in &mut busy {
+        assert!(read_reply(stream).await.0.starts_with("http/1.1 200"));
+    }
+}
+
+/// What a client announces and waits with is refused by its length, or by who it is, before any of it is taken.
+#[tokio::test]
+async fn what_is_announced_is_refused_before_it_is_taken() {
+    let limits = Limits::default().with_bytes(1 << 20, 8 << 20);
+    let config = config().with_limits(limits).with_api_keys([ApiKey::new("ci", "secret")]);
+    let server = Server::start(Arc::new(Double::new()), config).await;
+    let key = "authorization: Bearer secret\r\n";
+    for (path, more, length, status) in [
+        ("/v1/embeddings", key, 40 << 20, "413"),
+        ("/api/embed", key, (1 << 20) + 1, "413"),
+        ("/embed", key, 40 << 20, "413"),
+        ("/v1/embeddings", "", 100, "401"),
+        ("/nothing", key, 100, "404"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\n{more}content-length: {length}\r\n\
+             expect: 100-continue\r\n\r\n"
+        );
+        let answer = talk(&mut server.connect().await, head.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(!answer.contains("100 Continue"), "{answer}");
+    }
+    let strange = format!("POST /embed HTTP/1.1\r\nhost: localhost\r\n{key}expect: coffee\r\n\r\n");
+    let (head, _) = {
+        let mut stream = server.connect().await;
+        stream.write_all(strange.as_bytes()).await.unwrap();
+        read_reply(&mut stream).await
+    };
+    assert!(head.starts_with("http/1.1 417"), "{head}");
+    // One that is small enough is asked for.
+    let mut stream = server.connect().await;
+    let head = format!(
+        "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\n{key}content-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        EMBED.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_reply(&mut stream).await.0.starts_with("http/1.1 100"));
+    stream.write_all(EMBED.as_bytes()).await.unwrap();
+    assert!(read_reply(&mut stream).await.0.starts_with("http/1.1 200"));
 }
 
 #[tokio::test]

@@ -57,3 +57,38 @@ async fn a_file_that_can_not_be_used_is_named() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("no-such-chain.pem"), "{error}");
 }
+
+/// Certificates are renewed every few weeks; that is no reason to stop.
+#[tokio::test]
+async fn a_certificate_is_exchanged_while_the_gateway_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, old) = certificate(folder.path());
+    let config = config().with_tls(tls);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Gateway::new(Arc::new(Double::new()), config.clone()).bind(listener).unwrap();
+    let watch = server.watch();
+    tokio::spawn(server.run(std::future::pending()));
+    let trusted = async |certificate: &CertificateDer<'static>| {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(client)).connect(name, stream).await.is_ok()
+    };
+    assert!(trusted(&old).await);
+    // A file that is broken leaves the one that was read.
+    std::fs::write(folder.path().join("chain.pem"), "half of a fi").unwrap();
+    assert_eq!(watch.reload(&config).unwrap_err().kind(), ErrorKind::Config);
+    assert!(trusted(&old).await);
+    let (_, new) = certificate(folder.path());
+    assert!(!trusted(&new).await);
+    watch.reload(&config).unwrap();
+    assert!(trusted(&new).await && !trusted(&old).await);
+}

@@ -2,22 +2,23 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use embed_cache::{Cache, CacheStats, TierReport};
 use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
 use embed_gateway::{
-    CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
-    StackStatus,
+    CacheStatus, Coverage, Explainer, Explanation, GatewayWatch, ObservedRequest, Observer, Plan, Planner,
+    RouteStatus, StackStatus,
 };
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayMetrics, GatewayRequest, OllamaFigures,
-    RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, GatewayRequest,
+    OllamaFigures, RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
 use tokio::task::JoinHandle;
 use tokio::time;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::stack::ServedStack;
 
@@ -82,6 +83,15 @@ impl Observer for Observes {
     fn wait(&self) -> Box<dyn Any + Send> {
         Box::new(self.0.wait())
     }
+
+    fn refused(&self, limit: &'static str) {
+        self.0.refused(limit);
+    }
+
+    #[cfg(feature = "otlp")]
+    fn continue_trace(&self, span: &tracing::Span, traceparent: &str) {
+        super::traces::continue_from(span, traceparent);
+    }
 }
 
 struct Observed(GatewayRequest);
@@ -95,11 +105,14 @@ impl ObservedRequest for Observed {
 /// Looks at the stack again and again, so that nobody who asks has to wait.
 pub(super) struct Watch {
     stack: Arc<ServedStack>,
+    gateway: Arc<OnceLock<GatewayWatch>>,
+    dropped: ErrorCounter,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
-    pub(super) fn start(stack: &Arc<ServedStack>) -> Self {
+    /// `dropped` counts the lines of the log that nobody read.
+    pub(super) fn start(stack: &Arc<ServedStack>, dropped: ErrorCounter) -> Self {
         let mut tasks = vec![tokio::spawn(look(Arc::clone(stack)))];
         if let Some(cache) = stack.cache.clone() {
             tasks.push(tokio::spawn(look_at_tiers(cache)));
@@ -109,7 +122,12 @@ impl Watch {
                 |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
             tasks.push(tokio::spawn(Arc::clone(rollout).follow(LOOK, trouble)));
         }
-        Self { stack: Arc::clone(stack), tasks }
+        Self { stack: Arc::clone(stack), gateway: Arc::default(), dropped, tasks }
+    }
+
+    /// Shows this gateway in the metrics, too.
+    pub(super) fn follow(&self, gateway: GatewayWatch) {
+        let _ = self.gateway.set(gateway);
     }
 
     /// The state of routes and tiers.
@@ -155,9 +173,18 @@ impl Watch {
     /// The metrics, as Prometheus reads them.
     pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let stack = Arc::clone(&self.stack);
+        let (gateway, dropped) = (Arc::clone(&self.gateway), self.dropped.clone());
         move || {
             let cache = stack.cache.as_ref().map(Cache::counted).unwrap_or_default();
             observe(&stack, &cache);
+            stack.metrics.observe_process();
+            let stats = gateway.get().map(GatewayWatch::stats);
+            stack.metrics.observe_gateway(&GatewayFigures {
+                connections: stats.map_or(0, |stats| stats.connections as u64),
+                connection_limit: stats.map_or(0, |stats| stats.connection_limit as u64),
+                draining: stats.is_some_and(|stats| stats.draining),
+                dropped_lines: dropped.dropped_lines() as u64,
+            });
             stack.metrics.render()
         }
     }

@@ -1,17 +1,29 @@
 //! Traces of `embed serve`, sent to a collector over OTLP.
 
+use std::collections::HashMap;
 use std::env;
 
 use embed_core::{Error, ErrorKind};
 use opentelemetry::KeyValue;
+use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Level, Subscriber};
+use tracing::{Level, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
+
+/// Makes a span part of its caller's trace.
+pub(super) fn continue_from(span: &Span, traceparent: &str) {
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    let caller = TraceContextPropagator::new().extract(&carrier);
+    // A span that nobody exports has no parent either.
+    let _ = span.set_parent(caller);
+}
 
 /// What a trace shows whatever the log does: each request with its figures, and the calls of the stack inside of it.
 const SHOWN: [(&str, Level); 2] = [("embed_gateway", Level::DEBUG), ("embed_metrics", Level::DEBUG)];

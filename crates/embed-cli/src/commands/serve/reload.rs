@@ -1,0 +1,59 @@
+//! SIGHUP: API keys, certificate and log level are read again. What is wrong leaves everything as it was.
+
+use embed_core::{Error, ErrorKind};
+use embed_gateway::GatewayWatch;
+use tokio::task::JoinHandle;
+
+use super::log::Filter;
+use super::{callers, manager};
+use crate::settings::Settings;
+use crate::signals::Hangups;
+
+/// Reads the settings again at each signal, until it is dropped.
+pub(super) struct Reload(JoinHandle<()>);
+
+impl Reload {
+    /// `again` reads the settings as they were read at the start.
+    pub(super) fn start(
+        gateway: GatewayWatch,
+        filter: Filter,
+        again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let mut hangups = Hangups::new().map_err(|error| {
+            Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
+        })?;
+        Ok(Self(tokio::spawn(async move {
+            loop {
+                hangups.next().await;
+                manager::reloading();
+                match reload(&gateway, &filter, &again) {
+                    Ok(keys) => tracing::info!(keys, "API keys, certificate and log level were read again"),
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::error!(%error, cause, "nothing was read again; what was holds on");
+                    }
+                }
+                manager::ready();
+            }
+        })))
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Everything is read before anything is exchanged; gives the number of keys.
+fn reload(
+    gateway: &GatewayWatch,
+    filter: &Filter,
+    again: &impl Fn() -> Result<Settings, Error>,
+) -> Result<usize, Error> {
+    let settings = again()?;
+    let config = callers::config(&settings.gateway)?;
+    gateway.reload(&config)?;
+    filter.set(&settings.log)?;
+    Ok(config.api_keys.len())
+}

@@ -1,0 +1,264 @@
+//! What embeds, and what stands around it: service, models, routes, cache.
+
+use std::num::NonZeroUsize;
+
+use clap::builder::PossibleValue;
+use embed_cache::Element;
+use embed_core::{Error, ErrorKind};
+use embed_e5::{Precision, Profile};
+use embed_ollama::{Secret, server_url, shown_url};
+
+use super::super::kind::Kind;
+use super::super::setting::{HIDDEN, Setting, choose, name, names};
+use crate::cache::Place;
+use crate::service::Service;
+
+/// In the order in which they are shown.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        "service",
+        "TMWS_EMBEDDING_SERVICE",
+        "Who embeds the texts.",
+        Kind::Choice {
+            of: names::<Service>,
+            set: |settings, name| choose(name, &mut settings.service),
+            get: |settings| name(settings.service),
+        },
+    )
+    .flag("service", "SERVICE"),
+    Setting::new(
+        "e5.model",
+        "TMWS_E5_MODEL",
+        "The model that is run in this process; `embed models list` names them.",
+        Kind::Text {
+            what: "the name of a model of the E5 family",
+            set: |settings, name| {
+                settings.e5.profile = Profile::by_name(name)?;
+                Ok(())
+            },
+            get: |settings| Some(settings.e5.profile.name.to_owned()),
+        },
+    )
+    .flag("model", "NAME"),
+    Setting::new(
+        "e5.precision",
+        "TMWS_E5_PRECISION",
+        "In which arithmetic: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
+        Kind::Choice {
+            of: || Precision::ALL.iter().map(|precision| PossibleValue::new(precision.as_str())).collect(),
+            set: |settings, name| {
+                settings.e5.precision = name.parse()?;
+                Ok(())
+            },
+            get: |settings| settings.e5.precision.to_string(),
+        },
+    )
+    .flag("precision", "PRECISION"),
+    Setting::new(
+        "e5.threads",
+        "TMWS_E5_THREADS",
+        "Threads that embed; as many as there are processors unless you say so.",
+        Kind::Count {
+            most: 1024,
+            set: |settings, count| settings.e5.threads = NonZeroUsize::new(count as usize),
+            get: |settings| settings.e5.threads.map(|count| count.get() as u64),
+        },
+    )
+    .flag("threads", "N")
+    .example("2"),
+    Setting::new(
+        "ollama.model",
+        "TMWS_OLLAMA_MODEL",
+        "The model that an Ollama server embeds with; `embed ollama list` names them.",
+        Kind::Text {
+            what: "the name of a model",
+            set: |settings, name| {
+                name.clone_into(&mut settings.ollama.model);
+                Ok(())
+            },
+            get: |settings| Some(settings.ollama.model.clone()),
+        },
+    )
+    .flag("model", "NAME"),
+    Setting::new(
+        "ollama.url",
+        "TMWS_OLLAMA_API_BASE",
+        "The address of an Ollama server, with or without /api; several servers of the same model as a list, \
+               or separated by commas. A proxy before it that asks for user and password gets those of \
+               http://USER:PASSWORD@HOST. If nothing names one, OLLAMA_HOST does.",
+        Kind::Texts {
+            what: "an address such as http://127.0.0.1:11434, or a list of them",
+            set: |settings, urls| {
+                let urls = urls.iter().map(|url| server_url(url));
+                settings.ollama.servers = urls.collect::<Result<_, _>>()?;
+                Ok(())
+            },
+            get: |settings| settings.ollama.servers.iter().map(|url| shown_url(url)).collect(),
+        },
+    )
+    .flag("ollama-url", "URL"),
+    Setting::new(
+        "ollama.pool_size",
+        "TMWS_OLLAMA_POOL_SIZE",
+        "Requests in flight at one Ollama server. development is 5, staging 10, production 20, high_traffic 50.",
+        Kind::Pool {
+            set: |settings, size| settings.ollama.pool_size = size as usize,
+            get: |settings| settings.ollama.pool_size as u64,
+        },
+    )
+    .flag("ollama-pool", "N"),
+    Setting::new(
+        "ollama.timeout",
+        "TMWS_OLLAMA_TIMEOUT",
+        "How long an answer of a loaded model may take, in seconds.",
+        Kind::Seconds {
+            least: 0.001,
+            set: |settings, timeout| {
+                let ollama = &mut settings.ollama;
+                ollama.request_timeout = timeout;
+                ollama.load_timeout = ollama.load_timeout.max(timeout);
+            },
+            get: |settings| Some(settings.ollama.request_timeout),
+        },
+    ),
+    Setting::new(
+        "ollama.token",
+        "TMWS_OLLAMA_TOKEN",
+        "Sent as `Authorization: Bearer …` to a proxy before the server; Ollama itself asks for none.",
+        Kind::Text {
+            what: "a token of visible ASCII characters",
+            set: |settings, token| {
+                if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Err(Error::new(ErrorKind::Config, "must be a token of visible ASCII characters"));
+                }
+                settings.ollama.token = Some(Secret::new(token));
+                Ok(())
+            },
+            get: |settings| settings.ollama.token.as_ref().map(|_| HIDDEN.to_owned()),
+        },
+    )
+    .example("\"the-token\"")
+    .secret(),
+    Setting::new(
+        "router.rollout",
+        "TMWS_ROUTER_ROLLOUT",
+        "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
+         writes the file.",
+        Kind::Path {
+            set: |settings, path| settings.router.rollout = Some(path),
+            get: |settings| settings.router.rollout.as_ref(),
+        },
+    )
+    .flag("rollout", "FILE")
+    .example("\"rollout.json\""),
+    Setting::new(
+        "router.shadow_percent",
+        "TMWS_ROUTER_SHADOW_PERCENT",
+        "How many of a hundred calls of the old route the candidate of the rollout is tried with, beside the \
+         caller's path.",
+        Kind::Count {
+            most: 100,
+            set: |settings, percent| settings.router.shadow_percent = Some(percent),
+            get: |settings| settings.router.shadow_percent,
+        },
+    )
+    .example("10"),
+    Setting::new(
+        "router.cross_space",
+        "TMWS_ROUTER_CROSS_SPACE",
+        "Whether a text may go to a model of another space when every route of its own fails. Its vector then finds \
+         nothing among those of the space that it left.",
+        Kind::Switch {
+            set: |settings, on| settings.router.cross_space = on,
+            get: |settings| settings.router.cross_space,
+        },
+    ),
+    Setting::new(
+        "cache.place",
+        "TMWS_CACHE",
+        "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
+        Kind::Choice {
+            of: names::<Place>,
+            set: |settings, name| choose(name, &mut settings.cache.place),
+            get: |settings| name(settings.cache.place),
+        },
+    )
+    .flag("cache", "WHERE"),
+    Setting::new(
+        "cache.ttl",
+        "TMWS_CACHE_TTL",
+        "How long a vector is kept, in seconds.",
+        Kind::Seconds {
+            least: 0.01,
+            set: |settings, ttl| settings.cache.memory.ttl = Some(ttl),
+            get: |settings| settings.cache.memory.ttl,
+        },
+    ),
+    Setting::new(
+        "cache.memory_bytes",
+        "TMWS_CACHE_MEMORY_BYTES",
+        "Bytes that the vectors kept in memory may take.",
+        Kind::Count {
+            most: 1 << 40,
+            set: |settings, bytes| settings.cache.memory.max_bytes = bytes,
+            get: |settings| Some(settings.cache.memory.max_bytes),
+        },
+    ),
+    Setting::new(
+        "cache.read_budget",
+        "TMWS_CACHE_READ_BUDGET",
+        "How long Redis may take to answer a read, in seconds; after that its vectors are computed.",
+        Kind::Seconds {
+            least: 0.001,
+            set: |settings, budget| settings.cache.config.read_budget = budget,
+            get: |settings| Some(settings.cache.config.read_budget),
+        },
+    ),
+    Setting::new(
+        "cache.element",
+        "TMWS_CACHE_ELEMENT",
+        "As what numbers vectors are stored: f32 as they are, f16 in half the bytes and rounded.",
+        Kind::Choice {
+            of: || ["f32", "f16"].map(PossibleValue::new).into(),
+            set: |settings, name| {
+                settings.cache.config.element = if name == "f16" { Element::F16 } else { Element::F32 };
+                Ok(())
+            },
+            get: |settings| match settings.cache.config.element {
+                Element::F16 => "f16".to_owned(),
+                _ => "f32".to_owned(),
+            },
+        },
+    ),
+    Setting::new(
+        "cache.redis_url",
+        "TMWS_REDIS_URL",
+        "Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis-cluster://… (with \
+               ?node=HOST:PORT&node=… for further nodes), redis-sentinel://…?sentinelServiceName=NAME. In a variable or a file, a password isn't seen by who \
+               lists processes.",
+        Kind::Text {
+            what: "an address such as redis://127.0.0.1:6379",
+            set: |settings, url| {
+                settings.cache.redis_url = Some(url.parse()?);
+                Ok(())
+            },
+            get: |settings| settings.cache.redis_url.as_ref().map(ToString::to_string),
+        },
+    )
+    .flag("redis-url", "URL")
+    .example("\"redis://127.0.0.1:6379\"")
+    .secret(),
+    Setting::new(
+        "cache.redis_prefix",
+        "TMWS_REDIS_PREFIX",
+        "What every key in Redis begins with, before a colon, so that others may use the same database.",
+        Kind::Text {
+            what: "a text that isn't empty",
+            set: |settings, prefix| {
+                prefix.clone_into(&mut settings.cache.redis_prefix);
+                Ok(())
+            },
+            get: |settings| Some(settings.cache.redis_prefix.clone()),
+        },
+    ),
+];
