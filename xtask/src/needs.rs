@@ -57,6 +57,7 @@ const OLDEST_NODE: u32 = 20;
 
 /// All parts.
 pub(crate) const NEEDS: &[Need] = &[
+    Need { part: "the ONNX Runtime library", probe: Probe::Model, command: MODEL },
     Need { part: "multilingual-e5-small (int8)", probe: Probe::Model, command: MODEL },
     Need { part: "multilingual-e5-small (f32)", probe: Probe::Model, command: MODEL },
     Need { part: "multilingual-e5-small (mixed)", probe: Probe::Model, command: MODEL },

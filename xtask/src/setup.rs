@@ -102,7 +102,6 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     );
     let first = Cmd::new(&first, &workspace.root)
         .args(TEXTS)
-        .quietly()
         .envs(vars.iter().map(|(name, value)| (name, value)))
         .start()?;
     let (embedded, binary) = thread::scope(|scope| {

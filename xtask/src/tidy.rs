@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::needs::Need;
 use crate::readme;
 use crate::shell::Cmd;
 use crate::tidy_rules::{self as rules, Finding};
@@ -30,6 +31,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         if path.ends_with(".rs") {
             findings.extend(rules::rust_file(path, &text));
             findings.extend(rules::timed_test(path, &text));
+            findings.extend(rules::unknown_part(path, &text, |part| Need::named(part).is_some()));
         }
     }
     let architecture = document(root, "ARCHITECTURE.md", &mut findings)?;

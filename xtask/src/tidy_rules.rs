@@ -82,6 +82,27 @@ pub(crate) fn timed_test(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// A test asks for no part that the table of needs doesn't know, since `test` could not say what brings it.
+pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !path.contains("/tests/") && !path.starts_with("crates/embed-testkit/src/") {
+        return findings;
+    }
+    for (number, line) in numbered(text) {
+        for call in ["require(\"", "left_out(\""] {
+            let Some((before, rest)) = line.split_once(call) else { continue };
+            let part = rest.split('"').next().unwrap_or_default();
+            // That of real Ollama servers takes a version, and a name with braces is put together.
+            if !before.ends_with("rig::") && !part.contains('{') && !known(part) {
+                let message =
+                    format!("`{part}` is not in the table of xtask/src/needs.rs: say there what brings it");
+                findings.push(finding(path, number, message));
+            }
+        }
+    }
+    findings
+}
+
 /// Every tracked text file: no absolute path of the machine that it was written on.
 pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
     let roots = [concat!("/ro", "ot/"), concat!("/wo", "rk/")];
@@ -198,6 +219,15 @@ mod tests {
         assert_eq!(lines(&timed_test("crates/a/src/b.rs", &format!("/// {measures}\n// {measures}\n"))), [1]);
         assert!(timed_test("crates/a/benches/b.rs", measures).is_empty());
         assert!(timed_test("crates/a/tests/b.rs", "assert_eq!(time.passed(), SECOND);").is_empty());
+    }
+
+    #[test]
+    fn a_part_that_nothing_brings_is_found() {
+        let found = |path, text| lines(&unknown_part(path, text, |part| part == "openssl"));
+        assert_eq!(found("crates/a/tests/b.rs", "require(\"openssl\", x);\nrequire(\"perl\", x);"), [2]);
+        assert_eq!(found("crates/embed-testkit/src/b.rs", "left_out(\"perl\", &x)"), [1]);
+        assert!(found("crates/a/tests/b.rs", "rig::require(\"0.5.4\")").is_empty());
+        assert!(found("crates/a/benches/b.rs", "require(\"perl\", x);").is_empty());
     }
 
     #[test]

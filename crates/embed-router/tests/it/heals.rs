@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use embed_core::{Embedder, Health, HealthStatus, Role};
 use embed_router::{BreakerState, Guard, Guarded, Route, Router, RouterConfig};
-use embed_testkit::Scripted;
-use tokio::time::{Instant, advance, sleep};
+use embed_testkit::{Scripted, VirtualTime};
+use tokio::time::{advance, sleep};
 
 use crate::support::{Letters, Rig, all_to, documents, down};
 
@@ -44,9 +44,9 @@ async fn a_back_end_that_is_back_is_ready_without_a_call() {
         assert!((10..=60).contains(&trials), "{trials} trials in two minutes");
 
         double.fail_calls(None);
-        let well = Instant::now();
+        let well = VirtualTime::start().await;
         while router.health().await.status() != HealthStatus::Ready {
-            assert!(well.elapsed() < Duration::from_secs(10), "it is left out for ever");
+            assert!(well.passed() < Duration::from_secs(10), "it is left out for ever");
             sleep(LOOK).await;
         }
         assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
