@@ -21,6 +21,7 @@ use tracing::{Instrument, Level, Span};
 
 use crate::auth::{Caller, Peer, is_local_host, key_of};
 use crate::call::Record;
+use crate::encoding::decoded;
 use crate::failure::{Dialect, Failure};
 use crate::state::State;
 
@@ -80,19 +81,20 @@ impl RequestIds {
 /// Passes a request on to its handler, if it may, and words the answer.
 pub(crate) async fn front(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let id = state.ids.of(request.headers());
-    let dialect = Dialect::of_path(request.uri().path());
+    let dialect = Dialect::of(request.method(), request.uri().path());
     let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
     let mut log = Log { dialect, id: &id, started, answered: false, span: Span::none() };
     log.span = log.begin();
 
-    let mut response = match Context::of(&state, &request, started) {
+    let admitted = Context::of(&state, &request, started);
+    let mut response = match admitted.and_then(|context| Ok((context, decoded(request)?))) {
         Err(failure) => failure.into_response(),
-        Ok(context) => {
+        Ok((context, mut request)) => {
             request.extensions_mut().insert(context);
             let handled =
                 AssertUnwindSafe(next.run(request)).catch_unwind().instrument(log.span.clone()).await;

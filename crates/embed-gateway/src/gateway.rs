@@ -1,14 +1,14 @@
 //! The gateway: what it is made of, and which path leads where.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Router, http::header};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use crate::dialect::{ollama, openai, tei};
 use crate::extend::{Explainer, Extensions, Observer, Planner, StackStatus};
 use crate::failure::{Dialect, Failure};
 use crate::front::front;
+use crate::redirect::without_slash;
 use crate::serve::{Drained, serve};
 use crate::state::State;
 use crate::{health, own, page};
@@ -184,6 +185,7 @@ impl GatewayWatch {
 fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
     vec![
         ("/v1/embeddings", Method::POST, post(openai::embeddings)),
+        ("/embeddings", Method::POST, post(openai::embeddings)),
         ("/v1/models", Method::GET, get(openai::models)),
         ("/v1/models/{*id}", Method::GET, get(openai::model)),
         ("/api/embed", Method::POST, post(ollama::embed)),
@@ -192,7 +194,23 @@ fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
         ("/api/show", Method::POST, post(ollama::show)),
         ("/api/ps", Method::GET, get(ollama::ps)),
         ("/api/version", Method::GET, get(ollama::version)),
+        ("/api/pull", Method::POST, post(ollama::pull)),
+        ("/api/generate", Method::POST, post(ollama::generate)),
+        ("/api/chat", Method::POST, post(ollama::chat)),
+        ("/api/create", Method::POST, post(ollama::unmanaged)),
+        ("/api/copy", Method::POST, post(ollama::unmanaged)),
+        ("/api/push", Method::POST, post(ollama::unmanaged)),
+        ("/api/delete", Method::DELETE, delete(ollama::unmanaged)),
+        ("/api/blobs/{digest}", Method::POST, post(ollama::unmanaged)),
         ("/embed", Method::POST, post(tei::embed)),
+        ("/", Method::POST, post(tei::embed)),
+        ("/tokenize", Method::POST, post(tei::tokenize)),
+        ("/decode", Method::POST, post(tei::decode)),
+        ("/similarity", Method::POST, post(tei::similarity)),
+        ("/rerank", Method::POST, post(tei::other_kind)),
+        ("/predict", Method::POST, post(tei::other_kind)),
+        ("/embed_all", Method::POST, post(tei::other_kind)),
+        ("/embed_sparse", Method::POST, post(tei::other_kind)),
         ("/info", Method::GET, get(tei::info)),
         ("/health", Method::GET, get(tei::health)),
         ("/embed/plan", Method::POST, post(own::plan)),
@@ -207,7 +225,11 @@ fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let message = match Dialect::of_path(request.uri().path()) {
+    static ROUTES: LazyLock<Vec<(Method, String)>> = LazyLock::new(Gateway::routes);
+    if let Some(redirect) = without_slash(request.method(), request.uri(), &ROUTES) {
+        return redirect;
+    }
+    let message = match Dialect::of(request.method(), request.uri().path()) {
         Dialect::Ollama => "404 page not found",
         _ => "there is nothing at this path; GET /openapi.json says what there is",
     };
@@ -215,7 +237,7 @@ async fn unknown_path(request: Request) -> Response {
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let message = match Dialect::of_path(request.uri().path()) {
+    let message = match Dialect::of(request.method(), request.uri().path()) {
         Dialect::Ollama => "405 method not allowed",
         _ => "this path takes another method; GET /openapi.json says which",
     };
@@ -228,10 +250,13 @@ fn cors(config: &GatewayConfig) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers(Any)
-        .expose_headers([crate::render::SPACE, crate::render::TRUNCATED, header::RETRY_AFTER]);
+    let layer =
+        CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(Any).expose_headers([
+            crate::render::SPACE,
+            crate::render::TRUNCATED,
+            crate::render::NORMALISED,
+            header::RETRY_AFTER,
+        ]);
     Some(if origins.iter().any(|origin| origin == "*") {
         layer.allow_origin(Any)
     } else {

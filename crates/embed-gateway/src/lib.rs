@@ -6,6 +6,7 @@ mod body;
 mod call;
 mod config;
 mod dialect;
+mod encoding;
 mod extend;
 mod failure;
 mod front;
@@ -19,9 +20,11 @@ mod models;
 mod own;
 mod page;
 mod queue;
+mod redirect;
 mod render;
 mod serve;
 mod state;
+mod surrogates;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -29,10 +32,11 @@ pub use auth::ApiKey;
 pub use config::{AdmissionConfig, GatewayConfig, Limits};
 pub use extend::{
     CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
-    StackStatus,
+    StackStatus, Token, Tokenizer,
 };
 pub use gateway::{Gateway, GatewayStats, GatewayWatch};
 pub use models::{ModelDetails, ModelEntry};
 pub use serve::Drained;
+pub use surrogates::replace_unpaired_surrogates;
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;

@@ -3,6 +3,7 @@
 mod bridge;
 mod lines;
 mod log;
+mod offer;
 mod stack;
 #[cfg(feature = "otlp")]
 mod traces;

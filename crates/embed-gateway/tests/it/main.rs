@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod contract;
 mod double;
+mod encodings;
 mod fuzz;
 mod limits;
 mod logs;

@@ -10,7 +10,7 @@ pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
         BadJson::Cut => "unexpected EOF".to_owned(),
         BadJson::TooDeep => "exceeded max depth".to_owned(),
         // Go would read on, and embed the sign for a character that isn't one: a wrong vector in silence.
-        BadJson::NotUtf8 { .. } => error.to_string(),
+        BadJson::NotUtf8 { .. } | BadJson::Encoded(_) => error.to_string(),
         // Go names the character that it didn't expect, which is a piece of what the caller wrote.
         BadJson::Syntax { line, column } => format!("invalid JSON at line {line}, column {column}"),
         BadJson::NotAnObject(kind) => {
