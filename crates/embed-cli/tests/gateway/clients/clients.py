@@ -214,9 +214,12 @@ def with_haystack(url, expected):
 
 
 def with_langchain_huggingface(url, expected):
+    from huggingface_hub import InferenceClient
     from langchain_huggingface import HuggingFaceEndpointEmbeddings
 
-    embeddings = HuggingFaceEndpointEmbeddings(model=url, huggingfacehub_api_token="none")
+    # It takes the id of a model alone for its model; what it asks is a client, which may have an address.
+    embeddings = HuggingFaceEndpointEmbeddings(model=f"intfloat/{expected.model}", huggingfacehub_api_token="none")
+    embeddings.client = InferenceClient(model=url)
     expected.check(embeddings.embed_documents(expected.texts))
     expected.check([embeddings.embed_query(expected.texts[0])], texts=expected.texts[:1])
 
