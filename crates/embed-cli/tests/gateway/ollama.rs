@@ -88,6 +88,7 @@ const ALIKE: &[(&str, &str)] = &[
     ("/api/pull", ""),
     ("/api/generate", r#"{"model":"all-minilm","prompt":"a river"}"#),
     ("/api/generate", r#"{"model":"nobody"}"#),
+    ("/api/generate", r#"{"model":"nobody","keep_alive":0}"#),
     ("/api/generate", ""),
     ("/api/chat", r#"{"model":"all-minilm","messages":[]}"#),
     ("/api/chat", r#"{"model":"nobody","messages":[]}"#),
@@ -269,6 +270,7 @@ fn the_command_of_ollama_shows_pulls_and_lists_and_is_refused_the_rest() {
         ("list".to_owned(), vec![MODEL, "MB"]),
         ("ps".to_owned(), vec![MODEL]),
         ("--version".to_owned(), vec!["0.9.3"]),
+        (format!("stop {MODEL}"), vec![]),
     ] {
         let Some(mut command) = typed(&line) else { return };
         let output = run(&mut command, &line);

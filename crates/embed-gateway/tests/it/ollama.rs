@@ -251,6 +251,17 @@ async fn a_served_model_is_pulled_at_once_and_nothing_else_is_managed() {
         let reply = post(&router(), path, body).await.expect(status).json();
         assert_eq!(reply, json!({ "error": error }), "{path} {body}");
     }
+    // Unloading has no effect, and is answered as there: `ollama stop` and `ollama rm` ask for it.
+    for (path, keep_alive) in
+        [("/api/generate", json!(0)), ("/api/generate", json!("0s")), ("/api/chat", json!(0))]
+    {
+        let body = json!({ "model": "double", "keep_alive": keep_alive }).to_string();
+        let answer = post(&router(), path, body).await.expect(200).json();
+        assert_eq!((&answer["done"], &answer["done_reason"]), (&json!(true), &json!("unload")), "{answer}");
+        assert_eq!(answer.get("response").is_some(), path == "/api/generate");
+    }
+    post(&router(), "/api/generate", r#"{"model":"double","keep_alive":0,"prompt":"x"}"#).await.expect(400);
+    post(&router(), "/api/generate", r#"{"model":"double","keep_alive":"5m"}"#).await.expect(400);
     for (method, path) in [
         ("POST", "/api/create"),
         ("POST", "/api/copy"),

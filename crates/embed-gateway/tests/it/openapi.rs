@@ -152,6 +152,7 @@ async fn answers_are_as_described() {
         ("POST", "/api/pull", "", json!({ "model": "double", "stream": false }), 200),
         ("POST", "/api/pull", "", json!({ "model": "nope" }), 404),
         ("POST", "/api/generate", "", json!({ "model": "double" }), 400),
+        ("POST", "/api/generate", "", json!({ "model": "double", "keep_alive": 0 }), 200),
         ("POST", "/api/chat", "", json!({ "model": "nope" }), 404),
         ("POST", "/api/create", "", Value::Null, 501),
         ("POST", "/api/copy", "", Value::Null, 501),

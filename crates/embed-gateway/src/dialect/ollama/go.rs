@@ -39,6 +39,18 @@ pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
     }
 }
 
+/// Whether a `keep_alive` says that a model be unloaded at once.
+pub(super) fn is_zero(keep_alive: &Value) -> bool {
+    match keep_alive {
+        Value::Number(Number::Integer(seconds)) => *seconds == 0,
+        Value::Number(Number::Float(seconds)) => seconds.trunc() == 0.0,
+        Value::Text(text) => {
+            check_duration(text).is_ok() && !text.contains(|c: char| ('1'..='9').contains(&c))
+        }
+        _ => false,
+    }
+}
+
 /// The options that a server of 0.9.3 knows. Others it doesn't look at.
 pub(super) const OPTIONS: &[&str] = &[
     "num_keep",

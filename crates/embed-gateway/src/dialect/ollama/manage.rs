@@ -1,18 +1,19 @@
 //! What Ollama's clients do with models beside embedding: pulling one that is there succeeds, all else is refused.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::go;
 use crate::dialect::unknown_model;
 use crate::failure::{Failure, Outcome};
-use crate::json::{Fields, Reading};
+use crate::json::{Fields, Reading, Value};
 use crate::models::Named;
 use crate::state::State;
 
@@ -20,6 +21,8 @@ use crate::state::State;
 struct Asked {
     model: Arc<str>,
     stream: bool,
+    /// The model is to be unloaded, and nothing else.
+    unload: bool,
 }
 
 /// `POST /api/pull`: a model that is served is there, so nothing is left to do.
@@ -45,6 +48,9 @@ pub(crate) async fn pull(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
 pub(crate) async fn generate(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
     let asked = Asked::read(&state, body, "GenerateRequest").await?;
     asked.find(&state, |name| format!("model '{name}' not found"))?;
+    if asked.unload {
+        return Ok(asked.unloaded(json!({ "response": "" })));
+    }
     Err(asked.does_not("generate"))
 }
 
@@ -52,6 +58,9 @@ pub(crate) async fn generate(Shared(state): Shared<Arc<State>>, body: Body) -> O
 pub(crate) async fn chat(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
     let asked = Asked::read(&state, body, "ChatRequest").await?;
     asked.find(&state, |name| format!("model {name:?} not found, try pulling it first"))?;
+    if asked.unload {
+        return Ok(asked.unloaded(json!({ "message": { "role": "assistant", "content": "" } })));
+    }
     Err(asked.does_not("chat"))
 }
 
@@ -64,8 +73,12 @@ pub(crate) async fn unmanaged() -> Failure {
 impl Asked {
     async fn read(state: &State, body: Body, request: &'static str) -> Result<Self, Failure> {
         let received = state.bodies.read(body).await?;
-        let reading =
-            Reading { known: &[&["model", "name", "stream"]], members: &[], as_go: true, max_texts: 0 };
+        let reading = Reading {
+            known: &[&["model", "name", "stream", "prompt", "messages", "keep_alive"]],
+            members: &[],
+            as_go: true,
+            max_texts: 0,
+        };
         let mut fields =
             Fields::read(&received.bytes, reading).map_err(|error| go::bad_json(&error, request))?;
         let mut name =
@@ -74,11 +87,29 @@ impl Asked {
         let model = model.filter(|name| !name.is_empty()).or(older).unwrap_or_default();
         let stream = fields.take("stream").bool();
         let stream = stream.map_err(|kind| go::bad_field(kind, request, "stream", "bool"))?;
-        Ok(Self { model, stream: stream.unwrap_or(true) })
+        let asks_nothing = match (fields.take("prompt"), fields.take("messages")) {
+            (Value::Null, Value::Null) => true,
+            (Value::Text(prompt), Value::Null) => prompt.is_empty(),
+            (Value::Null, Value::List(messages)) => messages.texts.is_empty() && messages.odd.is_none(),
+            _ => false,
+        };
+        let unload = go::is_zero(&fields.take("keep_alive")) && asks_nothing;
+        Ok(Self { model, stream: stream.unwrap_or(true), unload })
     }
 
     fn find(&self, state: &State, message: impl FnOnce(&str) -> String) -> Result<Named, Failure> {
         state.catalogue.find(&self.model).ok_or_else(|| unknown_model(message, &self.model))
+    }
+
+    /// As a server answers who unloads a model (`ollama stop`, and `ollama rm` at first). Here it has no effect.
+    fn unloaded(&self, with: serde_json::Value) -> Response {
+        let now = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
+        let mut answer =
+            json!({ "model": &*self.model, "created_at": now, "done": true, "done_reason": "unload" });
+        if let (Some(answer), serde_json::Value::Object(mut with)) = (answer.as_object_mut(), with) {
+            answer.append(&mut with);
+        }
+        Json(answer).into_response()
     }
 
     fn does_not(&self, what: &str) -> Failure {
