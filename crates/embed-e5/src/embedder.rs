@@ -17,6 +17,7 @@ use crate::runtime::RuntimeLibrary;
 use crate::session::{OrtModel, SessionFiles};
 use crate::stats::{Counters, E5Stats};
 use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
+use crate::tokens::{Token, Vocabulary};
 use crate::{E5Config, Precision, Profile};
 
 /// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
@@ -36,6 +37,9 @@ pub struct E5Embedder {
     model: ModelInfo,
     engine: Engine<LateTokenizer>,
     counters: Arc<Counters>,
+    tokenizer: Arc<LateTokenizer>,
+    vocabulary: Vocabulary,
+    model_bytes: u64,
 }
 
 impl E5Embedder {
@@ -82,6 +86,7 @@ impl E5Embedder {
         let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
         // The tokenizer takes as long as all the rest, so it loads beside it, and so is the library checked and loaded.
         // Nothing is loaded unchecked.
+        let late = Arc::new(LateTokenizer::new());
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
                 files.verify(|name| name == TOKENIZER_FILE)?;
@@ -103,7 +108,6 @@ impl E5Embedder {
                 open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
                 counters: Arc::clone(&counters),
             };
-            let late = Arc::new(LateTokenizer::new());
             let engine = Engine::start(setup, Arc::clone(&late))?;
             let tokenizer = tokenizer.join().unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
@@ -112,13 +116,44 @@ impl E5Embedder {
             Ok::<_, Error>(engine)
         })?;
         let model = model_info(config.profile, config.precision, &files);
-        Ok(Self { model, engine, counters })
+        let model_bytes = files.model_bytes;
+        Ok(Self { model, engine, counters, tokenizer: late, vocabulary: Vocabulary::new(files), model_bytes })
     }
 
     /// What was done since the model was loaded.
     #[must_use]
     pub fn stats(&self) -> E5Stats {
         self.counters.read()
+    }
+
+    /// The tokens that the model reads of a text in a role, however many: the special ones, the prefix and the text's
+    /// own. The first call reads how the vocabulary writes them, which takes a moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a text that can't be embedded, [`ErrorKind::InputTooLong`] for one beyond
+    /// [`max_text_bytes`](E5Config::max_text_bytes), [`ErrorKind::Config`] if the tokenizer's file is damaged.
+    pub fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>> {
+        let tokenizer = self.tokenizer.get();
+        let tokenizer =
+            tokenizer.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokenizer isn't loaded"))?;
+        self.vocabulary.tokens(text, &tokenizer.tokenise(text, role, Truncation::ChunkMean)?)
+    }
+
+    /// The text that tokens stand for, normalised as the model reads it; with or without the special ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for an id that no token has, [`ErrorKind::Config`] if the tokenizer's file is
+    /// damaged.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.vocabulary.text(ids, skip_special)
+    }
+
+    /// Bytes of the model's file.
+    #[must_use]
+    pub fn model_bytes(&self) -> u64 {
+        self.model_bytes
     }
 
     /// Threads that embed.

@@ -24,6 +24,8 @@ pub struct Profile {
     pub max_tokens: usize,
     /// Whether it reads other languages than English.
     pub multilingual: bool,
+    /// The number of its weights.
+    pub parameters: u64,
     /// How large its parts are.
     pub shape: Shape,
     /// Whether its activations were measured, so that int8 keeps the outlier channels apart and its distance from f32 is
@@ -54,6 +56,7 @@ static PROFILES: [Profile; 6] = [
         name: "multilingual-e5-small",
         repository: "intfloat/multilingual-e5-small",
         revision: "614241f622f53c4eeff9890bdc4f31cfecc418b3",
+        parameters: 117_653_760,
         multilingual: true,
         shape: Shape { vocabulary: 250_037, ..SMALL },
         calibrated: true,
@@ -63,6 +66,7 @@ static PROFILES: [Profile; 6] = [
         name: "multilingual-e5-base",
         repository: "intfloat/multilingual-e5-base",
         revision: "d13f1b27baf31030b7fd040960d60d909913633f",
+        parameters: 278_043_648,
         multilingual: true,
         shape: Shape { vocabulary: 250_002, ..BASE },
         ..profile(768)
@@ -71,6 +75,7 @@ static PROFILES: [Profile; 6] = [
         name: "multilingual-e5-large",
         repository: "intfloat/multilingual-e5-large",
         revision: "ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb",
+        parameters: 559_890_432,
         multilingual: true,
         shape: Shape { vocabulary: 250_002, ..LARGE },
         ..profile(1024)
@@ -79,6 +84,7 @@ static PROFILES: [Profile; 6] = [
         name: "e5-small-v2",
         repository: "intfloat/e5-small-v2",
         revision: "dca8b1a9dae0d4575df2bf423a5edb485a431236",
+        parameters: 33_360_000,
         shape: SMALL,
         ..profile(384)
     },
@@ -86,6 +92,7 @@ static PROFILES: [Profile; 6] = [
         name: "e5-base-v2",
         repository: "intfloat/e5-base-v2",
         revision: "1c644c92ad3ba1efdad3f1451a637716616a20e8",
+        parameters: 109_482_240,
         shape: BASE,
         ..profile(768)
     },
@@ -93,6 +100,7 @@ static PROFILES: [Profile; 6] = [
         name: "e5-large-v2",
         repository: "intfloat/e5-large-v2",
         revision: "b322e09026e4ea05f42beadf4d661fb4e101d311",
+        parameters: 335_141_888,
         shape: LARGE,
         ..profile(1024)
     },
@@ -112,6 +120,7 @@ const fn profile(dimension: usize) -> Profile {
         dimension,
         max_tokens: 512,
         multilingual: false,
+        parameters: 0,
         shape: SMALL,
         calibrated: false,
     }
@@ -146,13 +155,16 @@ impl Profile {
         &PROFILES
     }
 
-    /// The model of a name.
+    /// The model of a name, which may be that of its repository on the hub, in letters of any case.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::ModelNotFound`]; the message lists the names.
     pub fn by_name(name: &str) -> Result<&'static Self, Error> {
-        PROFILES.iter().find(|profile| profile.name == name).ok_or_else(|| {
+        let is_called = |profile: &&Self| {
+            [profile.name, profile.repository].iter().any(|own| own.eq_ignore_ascii_case(name.trim()))
+        };
+        PROFILES.iter().find(is_called).ok_or_else(|| {
             let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
             Error::new(
                 ErrorKind::ModelNotFound,
@@ -263,7 +275,10 @@ mod tests {
             assert_eq!(profile.repository, format!("intfloat/{}", profile.name));
             assert!(profile.revision.len() == 40, "{}", profile.name);
             assert!(profile.revision.bytes().all(|b| b.is_ascii_hexdigit()));
-            assert_eq!(Profile::by_name(profile.name).unwrap(), profile);
+            for name in [profile.name, profile.repository, &profile.repository.to_uppercase()] {
+                assert_eq!(Profile::by_name(name).unwrap(), profile);
+            }
+            assert!(profile.parameters > 1_000_000, "{}", profile.name);
         }
     }
 

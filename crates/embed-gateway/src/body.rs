@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
+use crate::encoding;
 use crate::failure::Failure;
 
 /// What a body is counted in, since a semaphore counts in 32 bits.
@@ -58,7 +59,7 @@ impl Bodies {
         // Small bodies come in one frame, which is kept as it is.
         let mut buffer = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Failure::bad_request("the body broke off"))?;
+            let frame = frame.map_err(|error| encoding::broken(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             let length = received.bytes.len() + buffer.len() + data.len();
             if length > self.largest {
@@ -108,6 +109,8 @@ impl Bodies {
     async fn drained(&self, mut body: Body, mut seen: usize) -> Failure {
         while let (true, Some(Ok(frame))) = (seen <= DRAINED, body.frame().await) {
             seen += frame.data_ref().map_or(0, Bytes::len);
+            // What is decoded comes without waiting.
+            tokio::task::consume_budget().await;
         }
         self.too_large()
     }

@@ -40,7 +40,8 @@ pub(crate) struct Answer {
     pub(crate) pieces: Vec<EmbedResponse>,
     /// Numbers in a vector, at most.
     pub(crate) dimension: usize,
-    pub(crate) tokens: usize,
+    /// Of all texts together; `None` if what is behind doesn't count them.
+    pub(crate) tokens: Option<usize>,
     /// Texts that were cut.
     pub(crate) truncated: usize,
     /// From the request's arrival to its first turn.
@@ -214,10 +215,10 @@ impl Failure {
 
 impl Answer {
     fn collect(ask: &Ask, pieces: Vec<EmbedResponse>, mut record: Record, waited: Duration) -> Self {
-        let (mut tokens, mut truncated, mut dimension) = (0, 0, 0);
+        let (mut tokens, mut truncated, mut dimension) = (Some(0), 0, 0);
         for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
             let info = row.info();
-            tokens += info.tokens.map_or(0, |tokens| tokens.used);
+            tokens = tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
             truncated += usize::from(info.truncated);
             dimension = dimension.max(row.vector().len());
             record.tokens = record.tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use embed_core::{EmbedRequest, Embedding, Result, Role, async_trait};
@@ -72,6 +73,37 @@ pub trait Planner: fmt::Debug + Send + Sync + 'static {
     ///
     /// As for [`Embedder::embed`](embed_core::Embedder::embed).
     async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>>;
+}
+
+/// Cuts texts into the tokens that a model reads. It is called on a thread that may block.
+pub trait Tokenizer: fmt::Debug + Send + Sync + 'static {
+    /// The tokens of a text in a role, however many: special ones, the prefix of the role, and the text's own.
+    ///
+    /// # Errors
+    ///
+    /// An error of the text, such as [`InvalidInput`](embed_core::ErrorKind::InvalidInput).
+    fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>>;
+
+    /// The text of tokens, with or without the special ones.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](embed_core::ErrorKind::InvalidInput) for an id that no token has.
+    fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String>;
+}
+
+/// A token of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// Its number in the model's vocabulary.
+    pub id: u32,
+    /// How the vocabulary writes it, such as `▁river`.
+    pub text: String,
+    /// Whether it frames the text.
+    pub special: bool,
+    /// The characters of the text that it stands for, counted in Unicode scalar values, if that is known.
+    pub span: Option<Range<usize>>,
 }
 
 /// In how many spaces a document is stored.
@@ -148,6 +180,20 @@ pub(crate) struct Extensions {
     pub(crate) status: Option<StatusSource>,
     pub(crate) metrics: Option<MetricsSource>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Token {
+    /// A token of a text, of which it isn't known which characters it stands for.
+    pub fn new(id: u32, text: impl Into<String>, special: bool) -> Self {
+        Self { id, text: text.into(), special, span: None }
+    }
+
+    /// Sets the characters that it stands for.
+    #[must_use]
+    pub fn with_span(mut self, span: Option<Range<usize>>) -> Self {
+        self.span = span;
+        self
+    }
 }
 
 impl Explanation {

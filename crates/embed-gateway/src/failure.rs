@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use embed_core::{Error, ErrorKind, Retry};
 use serde_json::{Value, json};
 
 use crate::admission::{ADMISSION, LIMIT};
+use crate::encoding;
 use crate::json::BadJson;
 
 /// Whose words a request is answered in; its path says so.
@@ -103,6 +104,11 @@ impl Failure {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            response
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED));
+        }
         response
     }
 
@@ -177,6 +183,7 @@ impl Failure {
     fn tei_type(&self) -> &'static str {
         match self.status.as_u16() {
             _ if self.code == "empty" => "Empty",
+            _ if self.code == "other_kind" => "Backend",
             _ if self.code == "overloaded" || self.status == StatusCode::TOO_MANY_REQUESTS => "Overloaded",
             400..=499 => "Validation",
             503 => "Unhealthy",
@@ -254,9 +261,13 @@ impl IntoResponse for Failure {
 }
 
 impl Dialect {
-    pub(crate) fn of_path(path: &str) -> Self {
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
         match path {
-            "/embed" | "/info" | "/health" => Self::Tei,
+            "/embed" | "/info" | "/health" | "/tokenize" | "/decode" | "/similarity" => Self::Tei,
+            "/rerank" | "/predict" | "/embed_all" | "/embed_sparse" => Self::Tei,
+            // Who reads this path is a browser, or looks whether an Ollama is here.
+            "/" if *method == Method::POST => Self::Tei,
+            "/embeddings" => Self::OpenAi,
             _ if path == "/v1" || path.starts_with("/v1/") => Self::OpenAi,
             _ if path == "/api" || path.starts_with("/api/") => Self::Ollama,
             _ => Self::Own,

@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use crate::access::Access;
 use crate::auth::{Caller, Peer, key_of};
+use crate::encoding::decoded;
 use crate::failure::{Dialect, Failure};
 use crate::host::{host_of, is_here};
 use crate::state::State;
@@ -78,11 +79,11 @@ impl RequestIds {
 /// Passes a request on to its handler, if it may, and words the answer.
 pub(crate) async fn front(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let id = state.ids.of(request.headers());
-    let dialect = Dialect::of_path(request.uri().path());
+    let dialect = Dialect::of(request.method(), request.uri().path());
     let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
     let peer = request.extensions().get::<Peer>().cloned();
     let traceparent = traceparent(request.headers());
@@ -97,9 +98,9 @@ pub(crate) async fn front(
         Err(failure) => failure.into_response(),
         Ok(context) => {
             access.key = context.key.clone();
-            match expected(&state, &request) {
+            match expected(&state, &request).and_then(|()| decoded(request)) {
                 Err(failure) => failure.into_response(),
-                Ok(()) => {
+                Ok(mut request) => {
                     request.extensions_mut().insert(context);
                     let span = access.span.clone();
                     let handled = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);

@@ -5,25 +5,32 @@
 use std::fmt;
 use std::sync::Arc;
 
-use embed_core::{Embedder, Result};
+use axum::body::Body;
+use axum::http::Request;
+use embed_core::{Embedder, Error, ErrorKind, Result};
 use serde_json::Value as Json;
+use tokio::runtime::Runtime;
 
 use crate::call::Ask;
 use crate::config::GatewayConfig;
 use crate::dialect::{ollama, openai, tei};
+use crate::encoding::decoded;
 use crate::extend::Extensions;
 use crate::failure::{Dialect, Failure};
 use crate::models::ModelEntry;
 use crate::own;
 use crate::state::State;
+use crate::surrogates::replace_unpaired_surrogates;
 
 /// The name that the seeds ask for.
 const MODEL: &str = "m";
 /// Few, so that a short body can hold too many.
 const MOST_TEXTS: usize = 16;
+/// Little, so that a short body can become too large.
+const LARGEST_BODY: usize = 64 << 10;
 
 /// The parsers of a gateway that serves nobody.
-pub struct Parsers(State);
+pub struct Parsers(State, Runtime);
 
 impl Parsers {
     /// The parsers of a gateway over this stack, which is never called.
@@ -34,7 +41,11 @@ impl Parsers {
     pub fn new(stack: Arc<dyn Embedder>) -> Result<Self> {
         let mut config = GatewayConfig::new([ModelEntry::new(MODEL, stack.model().clone())]);
         config.limits.rows = MOST_TEXTS;
-        State::new(stack, config, Extensions::default()).map(Self)
+        config.limits.body_bytes = LARGEST_BODY;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime =
+            runtime.map_err(|error| Error::new(ErrorKind::Internal, "no runtime").with_source(error))?;
+        Ok(Self(State::new(stack, config, Extensions::default())?, runtime))
     }
 
     /// `POST /v1/embeddings`.
@@ -54,24 +65,60 @@ impl Parsers {
 
     /// `POST /api/embed` and `POST /api/embeddings`.
     pub fn ollama(&self, body: &[u8]) {
-        let embed = ollama::parse_embed(body, &self.0).map(|(_, ask)| ask);
+        let embed = ollama::parse_embed(body, &self.0).map(|(_, ask, _)| ask);
         self.check(Dialect::Ollama, &embed);
         let plain = |body: &Json| body["model"] == MODEL && body["input"].as_str().is_some();
         if is_request_of(body, &["model", "input"], plain) {
             assert!(embed.is_ok(), "a plain request is refused");
         }
-        let embeddings = ollama::parse_embeddings(body, &self.0);
+        let embeddings = ollama::parse_embeddings(body, &self.0).map(|(ask, _)| ask);
         self.check(Dialect::Ollama, &embeddings);
         assert!(embeddings.map_or(0, |ask| ask.texts.len()) <= 1, "a prompt is one text");
     }
 
     /// `POST /embed`.
     pub fn tei(&self, body: &[u8]) {
-        let parsed = tei::parse(body, &self.0).map(|(ask, _)| ask);
+        let parsed = tei::parse(body, &self.0).map(|(ask, ..)| ask);
         self.check(Dialect::Tei, &parsed);
         self.agrees_with_serde(body, "inputs", parsed.as_ref().map(|ask| &*ask.texts));
         if is_request_of(body, &["inputs"], |body| body["inputs"].as_str().is_some()) {
             assert!(parsed.is_ok(), "a plain request is refused");
+        }
+    }
+
+    /// `POST /similarity`, `/tokenize` and `/decode`.
+    pub fn tei_others(&self, body: &[u8]) {
+        let parsed = tei::parse_similarity(body, &self.0);
+        match &parsed {
+            // One sentence more than may be is the source.
+            Ok(ask) => assert!((2..=MOST_TEXTS + 1).contains(&ask.texts.len()), "{} texts", ask.texts.len()),
+            Err(failure) => refused(Dialect::Tei, failure),
+        }
+        let parsed = tei::parse_texts(body, &self.0).map(|asked| asked.texts);
+        if let Err(failure) = &parsed {
+            refused(Dialect::Tei, failure);
+        }
+        self.agrees_with_serde(body, "inputs", parsed.as_deref());
+        if let Err(failure) = tei::parse_ids(body) {
+            refused(Dialect::Tei, &failure);
+        }
+    }
+
+    /// The body of any request under a `content-encoding`, which the first byte chooses, in pieces of the lengths that
+    /// the next ones say. What comes out is bounded, and what goes wrong is the caller's fault.
+    pub fn encoded(&self, bytes: &[u8]) {
+        let [coding, piece, body @ ..] = bytes else { return };
+        let names = ["gzip", "deflate", "identity", "gzip, gzip", "br", "X-GZIP", "", "\u{e9}"];
+        let pieces: Vec<_> =
+            body.chunks(usize::from(*piece) + 1).map(|piece| Ok::<_, Error>(piece.to_vec())).collect();
+        let body = Body::from_stream(futures::stream::iter(pieces));
+        let request =
+            Request::post("/").header("content-encoding", names[usize::from(*coding) % names.len()]);
+        let Ok(request) = request.body(body) else { return };
+        let read = async { self.0.bodies.read(decoded(request)?.into_body()).await };
+        match self.1.block_on(read) {
+            Ok(received) => assert!(received.bytes.len() <= LARGEST_BODY),
+            Err(failure) => refused(Dialect::Own, &failure),
         }
     }
 
@@ -96,10 +143,11 @@ impl Parsers {
         }
     }
 
-    /// The texts are those that another reader of JSON sees. What it can't read, such as a number beyond all bounds,
+    /// The texts are those that another reader of JSON sees, once halves of pairs are replaced. What it can't read, such as a number beyond all bounds,
     /// may stand in a field that nobody looks at.
     fn agrees_with_serde<E>(&self, body: &[u8], field: &str, texts: Result<&[Arc<str>], E>) {
-        let (Ok(texts), Ok(json)) = (texts, serde_json::from_slice::<Json>(body)) else { return };
+        let body = replace_unpaired_surrogates(body);
+        let (Ok(texts), Ok(json)) = (texts, serde_json::from_slice::<Json>(&body)) else { return };
         let seen: Vec<&str> = match &json[field] {
             Json::String(text) => vec![text],
             Json::Array(texts) => texts.iter().filter_map(Json::as_str).collect(),
@@ -156,6 +204,8 @@ mod tests {
         feed("openai", Parsers::openai);
         feed("ollama", Parsers::ollama);
         feed("tei", Parsers::tei);
+        feed("tei_others", Parsers::tei_others);
+        feed("encoded", Parsers::encoded);
         feed("own", Parsers::own);
     }
 }

@@ -1,14 +1,14 @@
 //! The gateway: what it is made of, and which path leads where.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Router, http::header};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use crate::extend::{Explainer, Extensions, Observer, Planner, StackStatus};
 use crate::failure::{Dialect, Failure};
 use crate::front::front;
 use crate::host::host_of;
+use crate::redirect::without_slash;
 use crate::serve::{Drained, Server};
 use crate::state::State;
 use crate::{health, own, page};
@@ -213,6 +214,7 @@ impl GatewayWatch {
 fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
     vec![
         ("/v1/embeddings", Method::POST, post(openai::embeddings)),
+        ("/embeddings", Method::POST, post(openai::embeddings)),
         ("/v1/models", Method::GET, get(openai::models)),
         ("/v1/models/{*id}", Method::GET, get(openai::model)),
         ("/api/embed", Method::POST, post(ollama::embed)),
@@ -221,7 +223,23 @@ fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
         ("/api/show", Method::POST, post(ollama::show)),
         ("/api/ps", Method::GET, get(ollama::ps)),
         ("/api/version", Method::GET, get(ollama::version)),
+        ("/api/pull", Method::POST, post(ollama::pull)),
+        ("/api/generate", Method::POST, post(ollama::generate)),
+        ("/api/chat", Method::POST, post(ollama::chat)),
+        ("/api/create", Method::POST, post(ollama::unmanaged)),
+        ("/api/copy", Method::POST, post(ollama::unmanaged)),
+        ("/api/push", Method::POST, post(ollama::unmanaged)),
+        ("/api/delete", Method::DELETE, delete(ollama::unmanaged)),
+        ("/api/blobs/{digest}", Method::POST, post(ollama::unmanaged)),
         ("/embed", Method::POST, post(tei::embed)),
+        ("/", Method::POST, post(tei::embed)),
+        ("/tokenize", Method::POST, post(tei::tokenize)),
+        ("/decode", Method::POST, post(tei::decode)),
+        ("/similarity", Method::POST, post(tei::similarity)),
+        ("/rerank", Method::POST, post(tei::other_kind)),
+        ("/predict", Method::POST, post(tei::other_kind)),
+        ("/embed_all", Method::POST, post(tei::other_kind)),
+        ("/embed_sparse", Method::POST, post(tei::other_kind)),
         ("/info", Method::GET, get(tei::info)),
         ("/health", Method::GET, get(tei::health)),
         ("/embed/plan", Method::POST, post(own::plan)),
@@ -236,7 +254,11 @@ fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let message = match Dialect::of_path(request.uri().path()) {
+    static ROUTES: LazyLock<Vec<(Method, String)>> = LazyLock::new(Gateway::routes);
+    if let Some(redirect) = without_slash(request.method(), request.uri(), &ROUTES) {
+        return redirect;
+    }
+    let message = match Dialect::of(request.method(), request.uri().path()) {
         Dialect::Ollama => "404 page not found",
         _ => "there is nothing at this path; GET /openapi.json says what there is",
     };
@@ -244,7 +266,7 @@ async fn unknown_path(request: Request) -> Response {
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let message = match Dialect::of_path(request.uri().path()) {
+    let message = match Dialect::of(request.method(), request.uri().path()) {
         Dialect::Ollama => "405 method not allowed",
         _ => "this path takes another method; GET /openapi.json says which",
     };
@@ -275,7 +297,12 @@ fn cors(state: &Arc<State>) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST])
         // A `*` wouldn't be for `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([crate::render::SPACE, crate::render::TRUNCATED, header::RETRY_AFTER]);
+        .expose_headers([
+            crate::render::SPACE,
+            crate::render::TRUNCATED,
+            crate::render::NORMALISED,
+            header::RETRY_AFTER,
+        ]);
     if state.origins(false).is_any() {
         return layer.allow_origin(Any);
     }

@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::surrogates::replace_unpaired_surrogates;
+
+/// What some editors and libraries put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The known fields of a body that is a JSON object. Unknown fields are skipped; of a field that comes twice the
 /// last one counts.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct List {
     pub(crate) texts: Vec<Arc<str>>,
     /// Index and kind of the first element that is no string.
     pub(crate) odd: Option<(usize, Kind)>,
+    /// The numbers of the array or of its first array, as a tokenizer's ids are sent.
+    pub(crate) ids: bool,
     /// There were more strings than may be.
     pub(crate) too_many: bool,
 }
@@ -60,6 +67,8 @@ pub(crate) enum BadJson {
     Cut,
     /// Nested deeper than 128 levels.
     TooDeep,
+    /// In an encoding that shows: no JSON begins so.
+    Encoded(Encoding),
     /// Not UTF-8 from this byte on, counted from 0.
     NotUtf8 { at: usize },
     /// Whatever else isn't JSON; counted from 1.
@@ -68,12 +77,21 @@ pub(crate) enum BadJson {
     NotAnObject(Kind),
 }
 
+/// What the first bytes of a body say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Gzip,
+    /// Or UTF-32.
+    Utf16,
+}
+
 /// How a dialect reads an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
-    pub(crate) known: &'static [&'static str],
+    /// The fields that are kept, list by list.
+    pub(crate) known: &'static [&'static [&'static str]],
     /// Members that are kept of an object in a field.
-    pub(crate) members: &'static [&'static str],
+    pub(crate) members: &'static [&'static [&'static str]],
     /// As Go does it: keys match whatever their case, and what follows the first value isn't looked at.
     pub(crate) as_go: bool,
     /// Strings of an array that are kept at most.
@@ -83,10 +101,17 @@ pub(crate) struct Reading {
 impl Fields {
     /// Reads a body.
     pub(crate) fn read(body: &[u8], reading: Reading) -> Result<Self, BadJson> {
+        // Go takes the mark that some editors put at the start for a character that it doesn't expect.
+        let body = body.strip_prefix(BYTE_ORDER_MARK).filter(|_| !reading.as_go).unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(BadJson::Empty);
         }
-        let body = std::str::from_utf8(body).map_err(|error| BadJson::NotUtf8 { at: error.valid_up_to() })?;
+        if let Some(encoding) = Encoding::of(body) {
+            return Err(BadJson::Encoded(encoding));
+        }
+        let body = replace_unpaired_surrogates(body);
+        let body =
+            std::str::from_utf8(&body).map_err(|error| BadJson::NotUtf8 { at: error.valid_up_to() })?;
         let mut json = serde_json::Deserializer::from_str(body);
         let top = TopSeed(reading).deserialize(&mut json).map_err(|error| BadJson::of(&error))?;
         if !reading.as_go {
@@ -97,6 +122,15 @@ impl Fields {
             // For Go `null` is an object without fields.
             Top::Other(Kind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
             Top::Other(kind) => Err(BadJson::NotAnObject(kind)),
+        }
+    }
+
+    /// Takes over the fields of an object that stands in one of them, but for those that stand beside it.
+    pub(crate) fn adopt(&mut self, members: Vec<(&'static str, Value)>) {
+        for (name, value) in members {
+            if !self.values.iter().any(|(known, value)| *known == name && value.kind() != Kind::Null) {
+                put(&mut self.values, name, value);
+            }
         }
     }
 
@@ -137,7 +171,16 @@ impl Value {
         }
     }
 
-    /// The whole number, if it is one; `null` is none.
+    /// The whole number, also one that is written with a fraction of zero; `null` is none.
+    pub(crate) fn whole(self) -> Result<Option<i64>, Kind> {
+        match self {
+            // Beyond 64 bits the nearest will do: no field takes so many.
+            Self::Number(Number::Float(value)) if value.fract() == 0.0 => Ok(Some(value as i64)),
+            other => other.integer(),
+        }
+    }
+
+    /// The whole number as Go reads it; `null` is none.
     pub(crate) fn integer(self) -> Result<Option<i64>, Kind> {
         match self {
             Self::Null => Ok(None),
@@ -160,9 +203,20 @@ impl Kind {
     }
 }
 
+impl Encoding {
+    fn of(body: &[u8]) -> Option<Self> {
+        match *body {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            // A byte order mark, or a character of ASCII in two bytes or four.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => Some(Self::Utf16),
+            _ => None,
+        }
+    }
+}
+
 impl BadJson {
     /// Serde's own message may quote the input, so only the place is kept.
-    fn of(error: &serde_json::Error) -> Self {
+    pub(crate) fn of(error: &serde_json::Error) -> Self {
         match error.classify() {
             serde_json::error::Category::Eof => Self::Cut,
             _ if error.to_string().starts_with("recursion limit exceeded") => Self::TooDeep,
@@ -177,7 +231,16 @@ impl fmt::Display for BadJson {
             Self::Empty => f.write_str("the body is empty; send a JSON object"),
             Self::Cut => f.write_str("the body is JSON that ends too early"),
             Self::TooDeep => f.write_str("the body is JSON that is nested too deep"),
-            Self::NotUtf8 { at } => write!(f, "the body isn't UTF-8: look at byte {at}"),
+            Self::Encoded(Encoding::Gzip) => {
+                f.write_str("the body is gzip and doesn't say so: send the header `content-encoding: gzip`")
+            }
+            Self::Encoded(Encoding::Utf16) => {
+                f.write_str("the body is UTF-16 or UTF-32: encode it as UTF-8, whatever the header says")
+            }
+            Self::NotUtf8 { at } => write!(
+                f,
+                "the body isn't UTF-8: look at byte {at}; text in Latin-1 or another encoding must be encoded as UTF-8"
+            ),
             Self::Syntax { line, column } => {
                 write!(f, "the body isn't JSON: look at line {line}, column {column}")
             }
@@ -262,7 +325,7 @@ fn put(values: &mut Vec<(&'static str, Value)>, name: &'static str, value: Value
 
 /// Finds the known field that a key names, without keeping the key.
 struct KeySeed {
-    known: &'static [&'static str],
+    known: &'static [&'static [&'static str]],
     as_go: bool,
 }
 
@@ -283,14 +346,14 @@ impl Visitor<'_> for KeySeed {
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         let names = |known: &&&str| **known == key || self.as_go && known.eq_ignore_ascii_case(key);
-        Ok(self.known.iter().find(names).copied())
+        Ok(self.known.iter().copied().flatten().find(names).copied())
     }
 }
 
 #[derive(Clone, Copy)]
 struct ValueSeed {
     max_texts: usize,
-    members: &'static [&'static str],
+    members: &'static [&'static [&'static str]],
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed {
@@ -321,7 +384,15 @@ impl<'de> Visitor<'de> for ValueSeed {
                 _ if list.odd.is_some() => {}
                 Value::Text(_) if list.texts.len() >= self.max_texts => list.too_many = true,
                 Value::Text(text) => list.texts.push(text),
-                odd => list.odd = Some((index, odd.kind())),
+                odd => {
+                    list.ids = index == 0
+                        && match &odd {
+                            Value::Number(_) => true,
+                            Value::List(inner) => matches!(inner.odd, Some((0, Kind::Number))),
+                            _ => false,
+                        };
+                    list.odd = Some((index, odd.kind()));
+                }
             }
             index += 1;
         }
@@ -334,7 +405,7 @@ impl<'de> Visitor<'de> for ValueSeed {
         while let Some(key) = map.next_key_seed(KeySeed { known: self.members, as_go: false })? {
             match key {
                 Some(name) => {
-                    let seed = Self { max_texts: 0, members: &[] };
+                    let seed = Self { max_texts: self.max_texts, members: &[] };
                     put(&mut values, name, map.next_value_seed(seed)?);
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
@@ -372,7 +443,7 @@ mod tests {
     const KNOWN: &[&str] = &["model", "input"];
 
     fn read(body: &str, as_go: bool) -> Result<Fields, BadJson> {
-        Fields::read(body.as_bytes(), Reading { known: KNOWN, members: &[], as_go, max_texts: 3 })
+        Fields::read(body.as_bytes(), Reading { known: &[KNOWN], members: &[], as_go, max_texts: 3 })
     }
 
     #[test]
@@ -384,6 +455,24 @@ mod tests {
         let Value::List(list) = fields.take("input") else { panic!("a list") };
         assert_eq!(list.texts.len(), 2);
         assert_eq!(fields.take("nothing").kind(), Kind::Null);
+    }
+
+    #[test]
+    fn half_of_a_pair_is_a_replacement_character_and_a_mark_in_front_is_none() {
+        let mut fields =
+            read("\u{feff}{\"model\":\"cut \\ud83d\",\"input\":[\"\\udc00\\u00e9\",\"b\"]}", false).unwrap();
+        assert_eq!(fields.take("model").text().unwrap().as_deref(), Some("cut \u{fffd}"));
+        let Value::List(list) = fields.take("input") else { panic!("a list") };
+        assert_eq!(list.texts, ["\u{fffd}é".into(), "b".into()]);
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_fraction_of_zero() {
+        let number = |body: &str| read(body, false).unwrap().take("input");
+        assert_eq!(number(r#"{"input":384.0}"#).whole(), Ok(Some(384)));
+        assert_eq!(number(r#"{"input":-1e2}"#).whole(), Ok(Some(-100)));
+        assert_eq!(number(r#"{"input":384.5}"#).whole(), Err(Kind::Number));
+        assert_eq!(number(r#"{"input":384.0}"#).integer(), Err(Kind::Number));
     }
 
     #[test]
@@ -427,8 +516,17 @@ mod tests {
         }
         let secret = read(r#"{"model":secret}"#, false).unwrap_err().to_string();
         assert!(!secret.contains("secret"), "{secret}");
-        let reading = Reading { known: KNOWN, members: &[], as_go: false, max_texts: 3 };
+        let reading = Reading { known: &[KNOWN], members: &[], as_go: false, max_texts: 3 };
         let not_utf8 = Fields::read(b"{\"model\":\"\xff\xfe\"}", reading).unwrap_err();
         assert_eq!(not_utf8, BadJson::NotUtf8 { at: 10 });
+        for (body, encoding) in [
+            (&b"\x1f\x8b\x08\0"[..], Encoding::Gzip),
+            (b"{\0\"\0", Encoding::Utf16),
+            (b"\0{\0\"", Encoding::Utf16),
+            (b"\xff\xfe{\0", Encoding::Utf16),
+            (b"\xfe\xff\0{", Encoding::Utf16),
+        ] {
+            assert_eq!(Fields::read(body, reading).unwrap_err(), BadJson::Encoded(encoding));
+        }
     }
 }

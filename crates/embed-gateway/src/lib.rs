@@ -8,6 +8,7 @@ mod call;
 mod config;
 mod connection;
 mod dialect;
+mod encoding;
 mod extend;
 mod failure;
 mod front;
@@ -22,10 +23,12 @@ mod models;
 mod own;
 mod page;
 mod queue;
+mod redirect;
 mod render;
 mod serve;
 mod slots;
 mod state;
+mod surrogates;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -33,10 +36,11 @@ pub use auth::ApiKey;
 pub use config::{AdmissionConfig, GatewayConfig, Limits};
 pub use extend::{
     CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
-    StackStatus,
+    StackStatus, Token, Tokenizer,
 };
 pub use gateway::{Gateway, GatewayStats, GatewayWatch};
 pub use models::{ModelDetails, ModelEntry};
 pub use serve::{Drained, Server};
+pub use surrogates::replace_unpaired_surrogates;
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;

@@ -9,6 +9,7 @@ use embed_core::{ModelInfo, Result, Role};
 use sha2::{Digest, Sha256};
 
 use crate::config::wrong;
+use crate::extend::Tokenizer;
 
 /// A model that callers may name.
 ///
@@ -32,6 +33,8 @@ pub struct ModelEntry {
     pub mixed: bool,
     /// What Ollama's clients show of a model.
     pub details: ModelDetails,
+    /// What cuts texts into tokens for `/tokenize`, if it is in this process.
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
 /// What Ollama's clients show of a model. Nothing depends on it.
@@ -42,12 +45,14 @@ pub struct ModelDetails {
     pub family: Option<String>,
     /// The format of the file, such as `onnx`.
     pub format: String,
-    /// The number of parameters in words, such as `118M`.
-    pub parameter_size: String,
-    /// The precision of the weights, such as `Q8_0`.
+    /// The number of parameters.
+    pub parameters: Option<u64>,
+    /// The precision of the weights in Ollama's words, such as `Q8_0`.
     pub quantization_level: String,
+    /// The arithmetic that the model runs in, in TEI's words, such as `float32`.
+    pub dtype: Option<String>,
     /// Bytes of the weights.
-    pub size: u64,
+    pub size: Option<u64>,
     /// When the model came.
     pub modified: Option<SystemTime>,
 }
@@ -92,6 +97,7 @@ impl ModelEntry {
             route: None,
             mixed: false,
             details: ModelDetails::default(),
+            tokenizer: None,
         }
     }
 
@@ -123,6 +129,13 @@ impl ModelEntry {
         self
     }
 
+    /// Sets what cuts texts into tokens.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Arc<dyn Tokenizer>) -> Self {
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
     /// Sets what Ollama's clients show.
     #[must_use]
     pub fn with_details(mut self, details: ModelDetails) -> Self {
@@ -140,18 +153,32 @@ impl ModelDetails {
         self
     }
 
-    /// Sets number of parameters and precision in words, and the bytes of the weights.
+    /// Sets the number of parameters and the bytes of the weights, as far as they are known.
     #[must_use]
-    pub fn with_size(
-        mut self,
-        parameters: impl Into<String>,
-        quantization: impl Into<String>,
-        bytes: u64,
-    ) -> Self {
-        self.parameter_size = parameters.into();
-        self.quantization_level = quantization.into();
+    pub fn with_size(mut self, parameters: Option<u64>, bytes: Option<u64>) -> Self {
+        self.parameters = parameters;
         self.size = bytes;
         self
+    }
+
+    /// Sets the precision of the weights in Ollama's words, and the arithmetic in TEI's.
+    #[must_use]
+    pub fn with_precision(mut self, quantization: impl Into<String>, dtype: Option<&str>) -> Self {
+        self.quantization_level = quantization.into();
+        self.dtype = dtype.map(str::to_owned);
+        self
+    }
+
+    /// The number of parameters as Ollama writes it: `22.57M`; nothing if it isn't known.
+    pub(crate) fn parameter_size(&self) -> String {
+        let Some(parameters) = self.parameters else { return String::new() };
+        let (divisor, unit) = match parameters {
+            1_000_000_000.. => (1e9, "B"),
+            1_000_000.. => (1e6, "M"),
+            _ => (1e3, "K"),
+        };
+        let number = format!("{:.2}", parameters as f64 / divisor);
+        format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.'))
     }
 
     /// The architecture.
@@ -228,10 +255,11 @@ fn suffix_role(name: &str) -> Option<(&str, Role)> {
     Some((name, role))
 }
 
-/// A name as Ollama compares it: without its own registry, with a tag, in lower case.
+/// A name as Ollama compares it: without its own registry or the hub's address, with a tag, in lower case.
 fn canonical(name: &str) -> String {
     let mut name = name.trim();
-    for default in ["registry.ollama.ai/", "library/"] {
+    for default in ["registry.ollama.ai/", "https://huggingface.co/", "huggingface.co/", "hf.co/", "library/"]
+    {
         name = name.strip_prefix(default).unwrap_or(name);
     }
     with_tag(name).to_lowercase()
@@ -255,8 +283,11 @@ mod tests {
 
     #[test]
     fn names_are_found_as_ollama_finds_them() {
-        let models =
-            [entry("all-minilm"), entry("intfloat/e5:small").with_aliases(["text-embedding-3-small"])];
+        let hub = ["sentence-transformers/all-MiniLM-L6-v2"];
+        let models = [
+            entry("all-minilm").with_aliases(hub),
+            entry("intfloat/e5:small").with_aliases(["text-embedding-3-small"]),
+        ];
         let catalogue = Catalogue::new(&models, SystemTime::now()).unwrap();
         for (name, found, role) in [
             ("all-minilm", "all-minilm", None),
@@ -266,12 +297,27 @@ mod tests {
             ("all-minilm:latest:Document", "all-minilm", Some(Role::Document)),
             ("intfloat/e5:small:passage", "intfloat/e5:small", Some(Role::Document)),
             ("text-embedding-3-small:query", "intfloat/e5:small", Some(Role::Query)),
+            ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm", None),
+            ("Sentence-Transformers/all-minilm-l6-v2:latest:Query", "all-minilm", Some(Role::Query)),
+            ("hf.co/sentence-transformers/all-MiniLM-L6-v2", "all-minilm", None),
         ] {
             let named = catalogue.find(name).unwrap_or_else(|| panic!("{name}"));
             assert_eq!((named.offer.entry.name.as_str(), named.role), (found, role), "{name}");
         }
         for unknown in ["", "all-minilm:33m", "intfloat/e5", "minilm", ":query"] {
             assert!(catalogue.find(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_parameters_are_written_as_ollama_writes_them() {
+        for (parameters, words) in [
+            (Some(22_565_376), "22.57M"),
+            (Some(8_030_261_248), "8.03B"),
+            (Some(137_000_000), "137M"),
+            (None, ""),
+        ] {
+            assert_eq!(ModelDetails::default().with_size(parameters, None).parameter_size(), words);
         }
     }
 

@@ -12,6 +12,7 @@ use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Trunca
 use serde_json::json;
 
 use crate::call::cut;
+use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, wrong_kind};
 use crate::extend::{Coverage, Plan};
 use crate::failure::{Dialect, Failure, Outcome};
@@ -23,7 +24,7 @@ use crate::state::State;
 /// The description of every path, by hand; a test holds it against the paths and the answers.
 const OPENAPI: &str = include_str!("../openapi.json");
 
-const FIELDS: &[&str] = &["input", "role", "coverage", "truncation"];
+const FIELDS: &[&str] = &["input", "coverage"];
 
 /// What both requests have.
 pub(crate) struct Form {
@@ -143,8 +144,10 @@ impl Form {
 
     pub(crate) fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
         let limit = state.config.limits.rows;
-        let mut fields =
-            Fields::read(body, Reading { known: FIELDS, members: &[], as_go: false, max_texts: limit })?;
+        let mut fields = Fields::read(
+            body,
+            Reading { known: &[FIELDS, &WISHES], members: &[], as_go: false, max_texts: limit },
+        )?;
         let input = texts(fields.take("input"), "input", limit)?.filter(|texts| !texts.is_empty());
         let texts = input.ok_or_else(|| {
             Failure::bad_request("`input` must be a string or an array of at least one string")
@@ -159,26 +162,20 @@ impl Form {
                 return Err(Failure::bad_request(message).with_param("coverage"));
             }
         };
-        Ok(Self {
-            texts,
-            role: parsed(fields.take("role"), "role")?,
-            coverage,
-            truncation: parsed(fields.take("truncation"), "truncation")?.unwrap_or_default(),
-        })
+        let info = &state.catalogue.first().entry.info;
+        let wishes = Wishes::take(&mut fields, info)?;
+        wishes.check_normalise(info)?;
+        if wishes.dimension.is_some() || wishes.base64.is_some() {
+            let message =
+                "vectors of several spaces are neither cut nor written as base64: leave that field out";
+            return Err(Failure::bad_request(message));
+        }
+        Ok(Self { texts, role: wishes.role, coverage, truncation: wishes.truncation.unwrap_or_default() })
     }
 }
 
 fn word(value: Value, field: &'static str) -> Result<Option<Arc<str>>, Failure> {
     value.text().map_err(|kind| wrong_kind(field, "a string", kind))
-}
-
-/// A word of a closed set, whose error names the set and not what came.
-fn parsed<T: std::str::FromStr<Err = Error>>(
-    value: Value,
-    field: &'static str,
-) -> Result<Option<T>, Failure> {
-    let parse = |text: Arc<str>| text.parse().map_err(|error: Error| Failure::bad_request(error.to_string()));
-    word(value, field)?.map(parse).transpose().map_err(|failure| failure.with_param(field))
 }
 
 fn write_plan(out: &mut Vec<u8>, plan: &Plan) {

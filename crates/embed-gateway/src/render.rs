@@ -17,6 +17,9 @@ pub(crate) const SPACE: HeaderName = HeaderName::from_static("x-embed-space");
 /// How many texts were cut, where any was.
 pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("x-embed-truncated");
 
+/// Raw vectors were asked for, and the model's are normalised where they are made.
+pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-embed-normalized");
+
 /// Rows after which an answer goes out in parts, so that it isn't held twice as a whole.
 const ROWS_AT_ONCE: usize = 256;
 /// Bytes of a float in JSON, about; and of one in base64.

@@ -54,8 +54,10 @@ pub struct ModelDetails {
     pub context: Option<u64>,
     /// The context that its author set.
     pub num_ctx: Option<usize>,
-    /// Number of weights.
+    /// Number of weights, as the server writes it.
     pub parameters: String,
+    /// Number of weights.
+    pub parameter_count: Option<u64>,
     /// Precision of the weights.
     pub quantisation: String,
 }
@@ -169,6 +171,7 @@ impl OllamaModels {
             width: show.number("embedding_length"),
             context: show.number("context_length"),
             num_ctx: show.num_ctx(),
+            parameter_count: show.count(),
             parameters: show.details.parameter_size,
             quantisation: show.details.quantization_level,
         })

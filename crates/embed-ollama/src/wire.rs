@@ -189,6 +189,11 @@ impl ShowAnswer {
         self.model_info.as_ref()?.get(&key)?.as_u64()
     }
 
+    /// The number of weights.
+    pub(crate) fn count(&self) -> Option<u64> {
+        self.model_info.as_ref()?.get("general.parameter_count")?.as_u64()
+    }
+
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         self.model_info.as_ref()?.get(key)?.as_bool()
     }

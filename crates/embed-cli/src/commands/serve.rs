@@ -5,6 +5,7 @@ mod callers;
 mod log;
 mod manager;
 mod reload;
+mod offer;
 mod stack;
 #[cfg(feature = "otlp")]
 mod traces;

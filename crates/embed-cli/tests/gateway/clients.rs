@@ -1,4 +1,4 @@
-//! The official clients of OpenAI and Ollama, and what is built on them: they get what `embed encode` makes, to the
+//! The official clients of OpenAI, Ollama and Hugging Face, and what is built on them: they get what `embed encode` makes, to the
 //! bit, and show errors in their own ways.
 
 use std::fs;
@@ -47,6 +47,31 @@ fn llama_index_ollama() {
 }
 
 #[test]
+fn huggingface_hub() {
+    in_python("huggingface-hub");
+}
+
+#[test]
+fn haystack_with_tei() {
+    in_python("haystack");
+}
+
+#[test]
+fn langchain_huggingface() {
+    in_python("langchain-huggingface");
+}
+
+#[test]
+fn dify_with_tei() {
+    in_python("dify");
+}
+
+#[test]
+fn huggingface_for_javascript() {
+    in_javascript("huggingface");
+}
+
+#[test]
 fn openai_for_javascript() {
     in_javascript("openai");
 }
@@ -80,6 +105,8 @@ fn against_the_gateway(mut command: Command, client: &str) {
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
         "OLLAMA_HOST",
+        "HF_TOKEN",
+        "HF_ENDPOINT",
         "http_proxy",
         "HTTP_PROXY",
         "all_proxy",
@@ -87,6 +114,8 @@ fn against_the_gateway(mut command: Command, client: &str) {
     ] {
         command.env_remove(name);
     }
+    // Nobody else is to hear of the tests.
+    command.env("HAYSTACK_TELEMETRY_ENABLED", "False").env("HF_HUB_DISABLE_TELEMETRY", "1");
     run(&mut command, client);
 }
 

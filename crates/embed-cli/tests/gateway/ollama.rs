@@ -7,7 +7,8 @@ use embed_testkit::ollama::rig;
 use serde_json::{Map, Value, json};
 
 use crate::http::{Reply, ask, request};
-use crate::serving::Serving;
+use crate::serving::{Serving, has_e5};
+use crate::tools::{ollama_command, output_of, run};
 
 const EMBED: &str = "/api/embed";
 const EMBEDDINGS: &str = "/api/embeddings";
@@ -19,6 +20,10 @@ const ALIKE: &[(&str, &str)] = &[
     (EMBED, r#"{"model":"ALL-MiniLM","input":"a river"}"#),
     (EMBED, r#"{"MODEL":"all-minilm","Input":"a river","unheard_of":1}"#),
     (EMBED, r#"{"model":"all-minilm","input":"a river"} what follows isn't read"#),
+    // Half of a pair, as it is left where a string is cut, is a character that stands for any.
+    (EMBED, r#"{"model":"all-minilm","input":"a \ud800 river"}"#),
+    (EMBED, r#"{"model":"all-minilm","input":"cut \ud83d"}"#),
+    (EMBED, r#"{"model":"all-minilm","input":"\ude00\ud83d\ude00"}"#),
     // Nothing to embed loads the model.
     (EMBED, r#"{"model":"all-minilm","input":""}"#),
     (EMBED, r#"{"model":"all-minilm","input":[]}"#),
@@ -79,6 +84,17 @@ const ALIKE: &[(&str, &str)] = &[
     ("/api/version", ""),
     ("/api/ps", ""),
     ("/api/nothing", ""),
+    ("/api/pull", r#"{"model":""}"#),
+    ("/api/pull", ""),
+    ("/api/generate", r#"{"model":"all-minilm","prompt":"a river"}"#),
+    ("/api/generate", r#"{"model":"nobody"}"#),
+    ("/api/generate", r#"{"model":"nobody","keep_alive":0}"#),
+    ("/api/generate", ""),
+    ("/api/chat", r#"{"model":"all-minilm","messages":[]}"#),
+    ("/api/chat", r#"{"model":"nobody","messages":[]}"#),
+    ("/api/embed/", r#"{"model":"all-minilm","input":"a river"}"#),
+    ("/v1/embeddings/", "{}"),
+    ("/api/tags/", ""),
 ];
 
 /// Other methods and paths that are answered alike, without a body.
@@ -94,6 +110,15 @@ const ASKED_ALIKE: &[(&str, &str)] = &[
     ("DELETE", EMBED),
     ("OPTIONS", EMBED),
     ("GET", "/api/embed/"),
+    ("PUT", "/api/embed/"),
+    ("DELETE", "/api/embed/"),
+    ("OPTIONS", "/api/embed/"),
+    ("GET", "/api/tags/"),
+    ("GET", "/api/tags/?a=b&c=d"),
+    ("HEAD", "/api/tags/"),
+    ("GET", "/api/version/"),
+    ("GET", "/v1/models/"),
+    ("GET", "/api/"),
     ("GET", "/api/show"),
     ("GET", "/api/nothing"),
     ("GET", "/api"),
@@ -123,7 +148,6 @@ const OTHERWISE: &[(&str, &str, u16, u16, &str)] = &[
         400,
         "since 0.11.11 it is read",
     ),
-    (EMBED, r#"{"model":"all-minilm","input":"a \ud800 river"}"#, 200, 400, "it isn't what the caller wrote"),
 ];
 
 #[tokio::test]
@@ -226,6 +250,48 @@ async fn differ_as_they_should(both: &Both<'_>) {
     assert_eq!(ours, shape(&real.json()));
 }
 
+/// What people type who have pointed `OLLAMA_HOST` at a gateway.
+#[test]
+fn the_command_of_ollama_shows_pulls_and_lists_and_is_refused_the_rest() {
+    const MODEL: &str = "multilingual-e5-small";
+    if !has_e5() {
+        return;
+    }
+    let serving = Serving::start(&["--service", "e5"], &[]);
+    let typed = |line: &str| {
+        let mut command = ollama_command(serving.url())?;
+        command.args(line.split(' '));
+        Some(command)
+    };
+    for (line, said) in [
+        (format!("show {MODEL}"), vec!["bert", "117.65M", "512", "384", "Q8_0", "embedding"]),
+        (format!("show intfloat/{MODEL}"), vec!["117.65M"]),
+        (format!("pull {MODEL}"), vec!["success"]),
+        ("list".to_owned(), vec![MODEL, "MB"]),
+        ("ps".to_owned(), vec![MODEL]),
+        ("--version".to_owned(), vec!["0.9.3"]),
+        (format!("stop {MODEL}"), vec![]),
+    ] {
+        let Some(mut command) = typed(&line) else { return };
+        let output = run(&mut command, &line);
+        for word in said {
+            assert!(output.contains(word), "{line}: no {word} in {output}");
+        }
+    }
+    for (line, said) in [
+        (format!("run {MODEL} hello"), "does not support generate"),
+        ("show nobody".to_owned(), "model 'nobody' not found"),
+        ("pull nobody".to_owned(), "isn't served here"),
+        (format!("cp {MODEL} other"), "models are chosen where this gateway is started"),
+        (format!("push {MODEL}"), "models are chosen where this gateway is started"),
+        (format!("rm {MODEL}"), "models are chosen where this gateway is started"),
+    ] {
+        let Some(mut command) = typed(&line) else { return };
+        let output = output_of(&mut command, &line);
+        assert!(output.contains(said) && !output.contains("panic"), "{line}: {output}");
+    }
+}
+
 struct Both<'a> {
     real: &'a str,
     gateway: &'a str,
@@ -246,8 +312,10 @@ impl Both<'_> {
         let asked = format!("{method} {path} {body}");
         let (real, ours) = self.ask(method, path, body).await;
         assert_eq!(ours.status, real.status, "{asked}: {} instead of {}", ours.text(), real.text());
-        assert_eq!(ours.header("content-type"), real.header("content-type"), "{asked}");
-        if method == "HEAD" || real.header("content-type").starts_with("text/plain") {
+        for header in ["content-type", "location"] {
+            assert_eq!(ours.header(header), real.header(header), "{asked}: {header}");
+        }
+        if method == "HEAD" || !real.header("content-type").starts_with("application/json") {
             assert_eq!(ours.text(), real.text(), "{asked}");
             return;
         }

@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 /// The scripts and the lists.
 pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/clients");
 
+/// The version whose command is run.
+const OLLAMA: &str = "0.9.3";
+
 type Found = Result<PathBuf, String>;
 
 /// Python with the clients; `None`, said aloud, where there is none.
@@ -49,9 +52,33 @@ pub(crate) fn chromium() -> Option<PathBuf> {
     embed_testkit::require("Chromium", found)
 }
 
+/// Ollama's own command, for a server at a URL; `None`, said aloud, where the script that starts servers isn't named.
+pub(crate) fn ollama_command(url: &str) -> Option<Command> {
+    // It comes with the server, which the script installs below this folder when it first starts one.
+    drop(embed_testkit::ollama::rig::require(OLLAMA)?);
+    let cache = || {
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+        cache.map(|cache| cache.join("embed-rigs"))
+    };
+    let rigs = std::env::var_os("EMBED_RIGS").map(PathBuf::from).or_else(cache).unwrap_or_default();
+    let folder = rigs.join("ollama").join(format!("server-{OLLAMA}"));
+    let program = folder.join("ollama");
+    let found = if program.is_file() { Ok(program) } else { Err("the script's folder hasn't it") };
+    let mut command = Command::new(embed_testkit::require("Ollama's command", found)?);
+    let libraries = std::env::join_paths([folder.join("lib"), folder]).unwrap();
+    command.env("LD_LIBRARY_PATH", libraries).env("OLLAMA_HOST", url).stdin(std::process::Stdio::null());
+    Some(command)
+}
+
 /// Runs a program to its end, which is forced after some minutes, and fails with what it said unless it is content.
 pub(crate) fn run(command: &mut Command, what: &str) -> String {
     finish(command, what).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a program said, however it ended: Ollama's command ends well with an error, too.
+pub(crate) fn output_of(command: &mut Command, what: &str) -> String {
+    finish(command, what).unwrap_or_else(|said| said)
 }
 
 fn finish(command: &mut Command, what: &str) -> Result<String, String> {

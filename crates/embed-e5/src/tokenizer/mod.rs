@@ -176,8 +176,7 @@ impl TextTokenizer {
         windows.map(Some).map_err(|error| error.with_context("bytes", bytes))
     }
 
-    /// The windows of a text. The prefix of the role comes before the text, in every window.
-    #[cfg(test)]
+    /// The windows of a text, in one go. The prefix of the role comes before the text, in every window.
     pub(crate) fn tokenise(
         &self,
         text: &str,

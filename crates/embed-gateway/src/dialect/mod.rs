@@ -3,6 +3,7 @@
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod tei;
+pub(crate) mod wishes;
 
 use std::sync::Arc;
 
@@ -31,11 +32,16 @@ pub(crate) fn texts(
     }
 }
 
-fn strings(list: List, field: &'static str, limit: usize) -> Result<Vec<Arc<str>>, Failure> {
+/// The texts of an array of strings.
+pub(crate) fn strings(list: List, field: &'static str, limit: usize) -> Result<Vec<Arc<str>>, Failure> {
     match list.odd {
-        Some((_, Kind::Number | Kind::Array)) if list.texts.is_empty() => Err(Failure::bad_request(format!(
+        Some(_) if list.ids => Err(Failure::bad_request(format!(
             "`{field}` holds token ids, which mean nothing without the tokenizer that made them: send the text \
              (in LangChain: check_embedding_ctx_length=False)"
+        ))
+        .with_param(field)),
+        Some((0, Kind::Array)) => Err(Failure::bad_request(format!(
+            "`{field}` holds arrays inside of its array: send one array of strings"
         ))
         .with_param(field)),
         Some((index, kind)) => {

@@ -1,4 +1,4 @@
-//! The dialect of OpenAI: `/v1/embeddings` and `/v1/models`.
+//! The dialect of OpenAI: `/v1/embeddings`, which TEI also has as `/embeddings`, and `/v1/models`.
 
 use std::sync::Arc;
 
@@ -7,29 +7,20 @@ use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::response::IntoResponse;
 use axum::{Json, http::StatusCode};
-use embed_core::{EmbeddingRef, Error, Result, Role, Truncation};
+use embed_core::{EmbeddingRef, Error, Result};
 use serde_json::{Value as Out, json};
 
 use crate::call::Ask;
+use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, unknown_model, wrong_kind};
 use crate::failure::{Dialect, Failure, Outcome};
 use crate::front::Context;
 use crate::json::{Fields, Reading};
-use crate::models::Offer;
+use crate::models::{Named, Offer};
 use crate::render::{self, Finish, Shape};
 use crate::state::State;
 
-const FIELDS: &[&str] = &[
-    "model",
-    "input",
-    "encoding_format",
-    "dimensions",
-    "user",
-    "input_type",
-    "truncation",
-    "partial",
-    "details",
-];
+const FIELDS: &[&str] = &["model", "input", "encoding_format", "user", "partial", "details"];
 
 /// `POST /v1/embeddings`.
 pub(crate) async fn embeddings(
@@ -40,7 +31,7 @@ pub(crate) async fn embeddings(
     let received = state.bodies.read(body).await?;
     let (mut ask, form) = parse(&received.bytes, &state)?;
     ask.share = received.share;
-    let finish = Finish { dimension: ask.dimension, normalise: false };
+    let finish = Finish { dimension: ask.dimension, normalise: form.normalise };
     let say_space = form.details || ask.offer.entry.mixed;
     let answer = state.embed(ask, &context).await?;
     let tokens = answer.tokens;
@@ -54,51 +45,29 @@ pub(crate) struct Form {
     model: Arc<str>,
     base64: bool,
     details: bool,
+    normalise: bool,
 }
 
 pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> {
     let limit = state.config.limits.rows;
-    let mut fields =
-        Fields::read(body, Reading { known: FIELDS, members: &[], as_go: false, max_texts: limit })?;
+    let known = Reading { known: &[FIELDS, &WISHES], members: &[], as_go: false, max_texts: limit };
+    let mut fields = Fields::read(body, known)?;
     let model = fields.take("model").text().map_err(|kind| wrong_kind("model", "a string", kind))?;
-    let model = model.filter(|model| !model.is_empty()).ok_or_else(|| {
-        Failure::bad_request("you must provide a model parameter; GET /v1/models names them")
-            .with_param("model")
-    })?;
-    let named = state.catalogue.find(&model).ok_or_else(|| {
-        unknown_model(
-            |name| format!("The model `{name}` does not exist; GET /v1/models names those that do"),
-            &model,
-        )
-    })?;
+    let (named, model) = named(model, state)?;
     let input = texts(fields.take("input"), "input", limit)?.filter(|texts| !texts.is_empty());
     let input = input.ok_or_else(|| {
         Failure::bad_request("`input` must be a string or an array of at least one string")
             .with_param("input")
     })?;
 
-    let mut ask = Ask::new(named.offer, input);
+    let info = &named.offer.entry.info;
+    let wishes = Wishes::take(&mut fields, info)?;
+    wishes.check_normalise(info)?;
+    let mut ask = Ask::new(Arc::clone(&named.offer), input);
     ask.rows_say_space = true;
-    let role = fields.take("input_type").text().map_err(|kind| wrong_kind("input_type", "a string", kind))?;
-    ask.role = match (role.as_deref().map(role_of).transpose()?, named.role) {
-        (Some(field), Some(suffix)) if field != suffix => {
-            return Err(Failure::bad_request(
-                "`input_type` and the end of the model's name contradict each other",
-            )
-            .with_param("input_type"));
-        }
-        (field, suffix) => field.or(suffix).unwrap_or(ask.role),
-    };
-    let truncation = fields.take("truncation").text();
-    if let Some(policy) = truncation.map_err(|kind| wrong_kind("truncation", "a string", kind))? {
-        ask.truncation = policy
-            .parse::<Truncation>()
-            .map_err(|error| Failure::bad_request(error.to_string()).with_param("truncation"))?;
-    }
-    let dimensions = fields.take("dimensions").integer();
-    if let Some(dimensions) = dimensions.map_err(|kind| wrong_kind("dimensions", "a whole number", kind))? {
-        ask.dimension = Some(dimension_of(dimensions, &ask.offer)?);
-    }
+    ask.role = wishes.role_beside(named.role)?.unwrap_or(ask.role);
+    ask.truncation = wishes.truncation.unwrap_or(ask.truncation);
+    ask.dimension = wishes.dimension_of(info)?;
     let flag = |value: crate::json::Value, name| {
         value.bool().map_err(|kind| wrong_kind(name, "true or false", kind))
     };
@@ -108,35 +77,35 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> 
     fields.take("user").text().map_err(|kind| wrong_kind("user", "a string", kind))?;
     let format = fields.take("encoding_format").text();
     let base64 = match format.map_err(|kind| wrong_kind("encoding_format", "a string", kind))?.as_deref() {
-        None | Some("float") => false,
+        None => wishes.base64.is_some(),
+        Some("float") => false,
         Some("base64") => true,
         Some(_) => {
             return Err(Failure::bad_request("`encoding_format` must be \"float\" or \"base64\"")
                 .with_param("encoding_format"));
         }
     };
-    Ok((ask, Form { model, base64, details }))
+    Ok((ask, Form { model, base64, details, normalise: wishes.normalise == Some(true) }))
 }
 
-/// What a text is for, in the words of those who have such a field.
-fn role_of(name: &str) -> Result<Role, Failure> {
-    match name {
-        "query" | "search_query" => Ok(Role::Query),
-        "document" | "search_document" | "passage" => Ok(Role::Document),
-        _ => Err(Failure::bad_request(
-            "`input_type` must be query, document, search_query, search_document or passage",
-        )
-        .with_param("input_type")),
+/// The model that a request names, and the name that the answer repeats. TEI's clients name none, and get the first.
+fn named(model: Option<Arc<str>>, state: &State) -> Result<(Named, Arc<str>), Failure> {
+    let Some(model) = model else {
+        let offer = Arc::clone(state.catalogue.first());
+        let name = offer.entry.name.as_str().into();
+        return Ok((Named { offer, role: None }, name));
+    };
+    if model.is_empty() {
+        let message = "`model` is empty: name a model, or leave it out for the first of GET /v1/models";
+        return Err(Failure::bad_request(message).with_param("model"));
     }
-}
-
-fn dimension_of(asked: i64, offer: &Offer) -> Result<usize, Failure> {
-    let most = offer.entry.info.dimension();
-    let dimension = usize::try_from(asked).ok().filter(|dimension| (1..=most).contains(dimension));
-    dimension.ok_or_else(|| {
-        Failure::bad_request(format!("`dimensions` must be 1 to {most} for this model"))
-            .with_param("dimensions")
-    })
+    let named = state.catalogue.find(&model).ok_or_else(|| {
+        unknown_model(
+            |name| format!("The model `{name}` does not exist; GET /v1/models names those that do"),
+            &model,
+        )
+    })?;
+    Ok((named, model))
 }
 
 /// `{"object":"list","data":[…],"model":…,"usage":…}`.
@@ -145,7 +114,8 @@ struct List {
     finish: Finish,
     /// Each row names its space.
     say_space: bool,
-    tokens: usize,
+    /// Of all texts together; `None` if what is behind doesn't count them.
+    tokens: Option<usize>,
     rows: usize,
 }
 
@@ -189,11 +159,14 @@ impl Shape for List {
     fn tail(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"],"model":"#);
         render::string(out, &self.form.model);
-        out.extend_from_slice(br#","usage":{"prompt_tokens":"#);
-        render::integer(out, self.tokens);
-        out.extend_from_slice(br#","total_tokens":"#);
-        render::integer(out, self.tokens);
-        out.extend_from_slice(b"}}");
+        if let Some(tokens) = self.tokens {
+            out.extend_from_slice(br#","usage":{"prompt_tokens":"#);
+            render::integer(out, tokens);
+            out.extend_from_slice(br#","total_tokens":"#);
+            render::integer(out, tokens);
+            out.push(b'}');
+        }
+        out.push(b'}');
     }
 }
 

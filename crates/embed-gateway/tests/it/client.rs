@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use embed_core::Embedder;
-use embed_gateway::{Drained, Gateway, GatewayConfig, ModelEntry};
+use embed_gateway::{Drained, Gateway, GatewayConfig, ModelDetails, ModelEntry};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 
-use crate::double::{Double, model};
+use crate::double::{Double, Words, model};
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -40,9 +40,16 @@ impl Reply {
     }
 }
 
-/// One model, `double`, also called `text-embedding-3-small`.
+/// One model, `double`, also called `text-embedding-3-small`, and `intfloat/Double-Small` on the hub.
 pub(crate) fn config() -> GatewayConfig {
-    GatewayConfig::new([ModelEntry::new("double", model("double")).with_aliases(["text-embedding-3-small"])])
+    let details = ModelDetails::default()
+        .with_size(Some(22_565_376), Some(45_949_638))
+        .with_precision("F16", Some("float16"));
+    let model = ModelEntry::new("double", model("double"))
+        .with_aliases(["text-embedding-3-small", "intfloat/Double-Small"])
+        .with_tokenizer(Arc::new(Words))
+        .with_details(details);
+    GatewayConfig::new([model])
 }
 
 pub(crate) fn router() -> Router {

@@ -8,6 +8,7 @@ use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Pooling, PrefixScheme,
     Result, Role, RowInfo, Space, TokenCount, Truncation, Variant, async_trait, vector,
 };
+use embed_gateway::{Token, Tokenizer};
 use tokio::sync::Semaphore;
 
 /// Tokens that the model reads; a word is one, and two are special.
@@ -98,10 +99,40 @@ impl Double {
         let kana = text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c));
         let info = self.japanese.as_ref().filter(|_| kana).unwrap_or(&self.info);
         let mut row = RowInfo::new(info.clone());
-        row = row.with_tokens(TokenCount { used: read.len() + 2, total });
+        if text != "uncounted" {
+            row = row.with_tokens(TokenCount { used: read.len() + 2, total });
+        }
         row.tier = (text == "cached").then(|| "memory".into());
         let read = if read.len() == words.len() { text.to_owned() } else { read.join(" ") };
         Ok((vector_of(request.role(), &read), row))
+    }
+}
+
+/// A tokenizer for which a word is a token, and its length the token's id.
+#[derive(Debug)]
+pub(crate) struct Words;
+
+impl Tokenizer for Words {
+    fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>> {
+        if text.trim().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the text is empty"));
+        }
+        let word = |word: &str| {
+            let start = text.find(word).map(|at| text[..at].chars().count());
+            let span = start.map(|start| start..start + word.chars().count());
+            Token::new(word.len() as u32, word, false).with_span(span)
+        };
+        let prefix = [Token::new(0, "<s>", true), Token::new(8, format!("{role}:"), false)];
+        let words = text.split_whitespace().map(word);
+        Ok(prefix.into_iter().chain(words).chain([Token::new(2, "</s>", true)]).collect())
+    }
+
+    fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        if ids.contains(&99) {
+            return Err(Error::new(ErrorKind::InvalidInput, "no token of the model has this id"));
+        }
+        let shown = ids.iter().filter(|id| !skip_special || ![0, 2].contains(*id));
+        Ok(shown.map(|id| "x".repeat(*id as usize)).collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -5,8 +5,16 @@ use serde_json::{Value, json};
 
 use crate::client::{post, router};
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 16] = [
     "/v1/embeddings",
+    "/embeddings",
+    "/",
+    "/tokenize",
+    "/decode",
+    "/similarity",
+    "/rerank",
+    "/api/pull",
+    "/api/generate",
     "/api/embed",
     "/api/embeddings",
     "/api/show",
@@ -16,7 +24,7 @@ const PATHS: [&str; 8] = [
     "/nothing",
 ];
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 29] = [
     "model",
     "MODEL",
     "input",
@@ -37,6 +45,15 @@ const KEYS: [&str; 20] = [
     "keep_alive",
     "options",
     "role",
+    "task",
+    "instruction",
+    "output_dimension",
+    "output_dtype",
+    "parameters",
+    "ids",
+    "stream",
+    "messages",
+    "max_length",
 ];
 
 fn word() -> impl Strategy<Value = Value> {
@@ -112,19 +129,22 @@ fn check(body: &[u8]) {
             let reply = post(&router, path, body.to_vec()).await;
             let status = reply.status.as_u16();
             assert!(
-                matches!(status, 200 | 400 | 404 | 405 | 413 | 422 | 501),
+                matches!(status, 200 | 400 | 404 | 405 | 413 | 422 | 424 | 501),
                 "{path}: {status} {}",
                 reply.text
             );
             if status == 200 {
-                reply.json();
+                let whole = reply.header("content-type") != Some("application/x-ndjson");
+                assert!(!whole || !reply.json().is_null());
                 continue;
             }
             let error = reply.json()["error"].clone();
             let shaped = match path {
-                "/v1/embeddings" => error["message"].is_string() && error["type"].is_string(),
-                "/api/embed" | "/api/embeddings" | "/api/show" | "/embed" => error.is_string(),
-                _ => error["code"].is_string() && error["message"].is_string(),
+                "/v1/embeddings" | "/embeddings" => error["message"].is_string() && error["type"].is_string(),
+                "/embed/plan" | "/route" | "/nothing" => {
+                    error["code"].is_string() && error["message"].is_string()
+                }
+                _ => error.is_string(),
             };
             assert!(shaped, "{path}: {}", reply.text);
         }

@@ -9,6 +9,7 @@ mod client;
 mod contract;
 mod double;
 mod ends;
+mod encodings;
 mod fuzz;
 mod hosts;
 mod limits;

@@ -1,10 +1,11 @@
 //! The dialect of Ollama, held against what a real server of 0.9.3 answered.
 
 use embed_core::{Role, vector};
+use embed_gateway::{GatewayConfig, ModelEntry};
 use serde_json::{Value, json};
 
-use crate::client::{get, post, router, send};
-use crate::double::{DIMENSION, vector_of};
+use crate::client::{get, over, post, router, send};
+use crate::double::{self, DIMENSION, Double, vector_of};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -192,6 +193,108 @@ async fn a_bad_text_fails_the_request_unless_a_partial_answer_is_asked_for() {
     assert_eq!(answer["errors"], json!([{ "index": 1, "error": "the text is empty" }]));
 }
 
+/// Statuses, places and bodies of a real server of 0.9.3.
+#[tokio::test]
+async fn a_slash_too_many_leads_to_the_path_without() {
+    for (method, path, status, location, text) in [
+        ("POST", "/api/embed/", 307, Some("/api/embed"), ""),
+        ("POST", "/api/show/", 307, Some("/api/show"), ""),
+        ("POST", "/v1/embeddings/?a=b", 307, Some("/v1/embeddings?a=b"), ""),
+        ("GET", "/api/tags/", 301, Some("/api/tags"), "<a href=\"/api/tags\">Moved Permanently</a>.\n\n"),
+        (
+            "GET",
+            "/api/tags/?a=b&c",
+            301,
+            Some("/api/tags?a=b&c"),
+            "<a href=\"/api/tags?a=b&amp;c\">Moved Permanently</a>.\n\n",
+        ),
+        ("GET", "/api/embed/", 404, None, "404 page not found"),
+        ("POST", "/api/tags/", 404, None, "404 page not found"),
+        ("PUT", "/api/embed/", 404, None, "404 page not found"),
+        ("GET", "/api/", 404, None, "404 page not found"),
+        ("GET", "/api/nothing/", 404, None, "404 page not found"),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let reply = send(&router(), request).await.expect(status);
+        assert_eq!((reply.header("location"), reply.text.as_str()), (location, text), "{method} {path}");
+    }
+    let head = Request::builder().method("HEAD").uri("/api/tags/").body(Body::empty()).unwrap();
+    assert_eq!(send(&router(), head).await.expect(307).header("location"), Some("/api/tags"));
+    // No path leads to another machine.
+    for path in ["//evil.example/", "/\\evil.example/", "//api/tags/"] {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        assert_eq!(send(&router(), request).await.expect(404).header("location"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_served_model_is_pulled_at_once_and_nothing_else_is_managed() {
+    for body in [r#"{"model":"double"}"#, r#"{"name":"double:latest","stream":true}"#] {
+        let reply = post(&router(), "/api/pull", body).await.expect(200);
+        assert_eq!(reply.header("content-type"), Some("application/x-ndjson"));
+        let steps: Vec<Value> = reply.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(steps.last(), Some(&json!({ "status": "success" })));
+    }
+    let whole = post(&router(), "/api/pull", r#"{"model":"double","stream":false}"#).await.expect(200);
+    assert_eq!(whole.json(), json!({ "status": "success" }));
+    let error = post(&router(), "/api/pull", r#"{"model":"nope"}"#).await.expect(404).json();
+    assert!(error["error"].as_str().unwrap().contains("'nope' isn't served here"), "{error}");
+    // The words of a real server of 0.9.3.
+    for (path, body, status, error) in [
+        ("/api/pull", r#"{"model":""}"#, 400, "invalid model name"),
+        ("/api/pull", "", 400, "missing request body"),
+        ("/api/generate", r#"{"model":"double","prompt":"x"}"#, 400, r#""double" does not support generate"#),
+        ("/api/generate", r#"{"model":"nope"}"#, 404, "model 'nope' not found"),
+        ("/api/chat", r#"{"model":"double","messages":[]}"#, 400, r#""double" does not support chat"#),
+        ("/api/chat", r#"{"model":"nope"}"#, 404, r#"model "nope" not found, try pulling it first"#),
+    ] {
+        let reply = post(&router(), path, body).await.expect(status).json();
+        assert_eq!(reply, json!({ "error": error }), "{path} {body}");
+    }
+    // Unloading has no effect, and is answered as there: `ollama stop` and `ollama rm` ask for it.
+    for (path, keep_alive) in
+        [("/api/generate", json!(0)), ("/api/generate", json!("0s")), ("/api/chat", json!(0))]
+    {
+        let body = json!({ "model": "double", "keep_alive": keep_alive }).to_string();
+        let answer = post(&router(), path, body).await.expect(200).json();
+        assert_eq!((&answer["done"], &answer["done_reason"]), (&json!(true), &json!("unload")), "{answer}");
+        assert_eq!(answer.get("response").is_some(), path == "/api/generate");
+    }
+    post(&router(), "/api/generate", r#"{"model":"double","keep_alive":0,"prompt":"x"}"#).await.expect(400);
+    post(&router(), "/api/generate", r#"{"model":"double","keep_alive":"5m"}"#).await.expect(400);
+    for (method, path) in [
+        ("POST", "/api/create"),
+        ("POST", "/api/copy"),
+        ("POST", "/api/push"),
+        ("DELETE", "/api/delete"),
+        ("POST", "/api/blobs/sha256:00"),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::from("{}")).unwrap();
+        let error = send(&router(), request).await.expect(501).json();
+        assert!(error["error"].as_str().unwrap().contains("models are chosen where"), "{error}");
+    }
+}
+
+/// A server cuts a text to this many tokens; here nothing is cut to fewer than the model reads.
+#[tokio::test]
+async fn a_window_that_would_cut_a_text_is_refused() {
+    for (text, window, status) in [
+        ("one two three", json!(4), 400),
+        ("one two three", json!(5), 200),
+        ("one two three", json!(8192), 200),
+        ("one two three", json!(0), 200),
+        ("uncounted", json!(8), 400),
+    ] {
+        let options = json!({ "num_ctx": window });
+        let body =
+            json!({ "model": "double", "input": text, "prompt": text, "options": options }).to_string();
+        for path in ["/api/embed", "/api/embeddings"] {
+            let reply = post(&router(), path, body.clone()).await.expect(status);
+            assert_eq!(reply.text.contains("num_ctx"), status == 400, "{}", reply.text);
+        }
+    }
+}
+
 #[tokio::test]
 async fn models_and_server_are_described() {
     let router = router();
@@ -210,5 +313,15 @@ async fn models_and_server_are_described() {
         assert_eq!(show["model_info"]["bert.embedding_length"], DIMENSION);
         assert_eq!(show["model_info"]["bert.context_length"], 512);
         assert_eq!(show["model_info"]["bert.pooling_type"], 1);
+        assert_eq!(show["model_info"]["general.parameter_count"], 22_565_376);
+        assert_eq!(show["details"]["parameter_size"], "22.57M");
     }
+    assert_eq!(model["size"], 45_949_638);
+    // What isn't known is left out. The command takes a `model_info` for complete, and shows details without one.
+    let unknown = GatewayConfig::new([ModelEntry::new("double", double::model("double"))]);
+    let router = over(Double::new(), unknown);
+    let show = post(&router, "/api/show", r#"{"model":"double"}"#).await.expect(200).json();
+    assert_eq!(show.get("model_info"), None);
+    let tags = get(&router, "/api/tags").await.expect(200).json();
+    assert_eq!(tags["models"][0].get("size"), None);
 }

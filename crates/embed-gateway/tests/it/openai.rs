@@ -70,6 +70,207 @@ async fn the_role_comes_from_the_field_or_the_name() {
     assert_eq!(error.json()["error"]["param"], "input_type");
 }
 
+/// Fields of other servers that say what a text is for, and the role; all of them are about the text `x`.
+#[tokio::test]
+async fn a_role_under_another_name_is_honoured() {
+    for (fields, role) in [
+        (json!({ "task": "retrieval.query" }), Role::Query),
+        (json!({ "task": "retrieval.passage" }), Role::Document),
+        (json!({ "task": "feature-extraction" }), Role::Document),
+        (json!({ "task_type": "RETRIEVAL_QUERY" }), Role::Query),
+        (json!({ "task_type": "search_document" }), Role::Document),
+        (json!({ "prompt_name": "query" }), Role::Query),
+        (json!({ "prompt_name": "passage" }), Role::Document),
+        (json!({ "input_type": "Query" }), Role::Query),
+        (json!({ "text_type": "query" }), Role::Query),
+        (json!({ "role": "query" }), Role::Query),
+        (json!({ "type": "db" }), Role::Document),
+        (json!({ "is_query": true }), Role::Query),
+        (json!({ "prompt": "query: " }), Role::Query),
+        (json!({ "instruction": "passage:" }), Role::Document),
+        (json!({ "instruct": "", "prompt": null }), Role::Document),
+        (json!({ "task": "retrieval.query", "input_type": "query" }), Role::Query),
+        (json!({ "metadata": { "task": "retrieval.query" }, "priority": 1 }), Role::Document),
+    ] {
+        for (path, text, answer) in [
+            ("/v1/embeddings", "input", "/data/0/embedding"),
+            ("/embeddings", "input", "/data/0/embedding"),
+            ("/embed", "inputs", "/0"),
+            ("/api/embed", "input", "/embeddings/0"),
+            ("/api/embeddings", "prompt", "/embedding"),
+        ] {
+            // The field has another meaning there.
+            if path.starts_with("/api") && fields.get("prompt").is_some() {
+                continue;
+            }
+            let mut body = fields.clone();
+            body[text] = "x".into();
+            body["model"] = "double".into();
+            let reply = post(&router(), path, body.to_string()).await.expect(200).json();
+            assert_eq!(floats(reply.pointer(answer).unwrap()), vector_of(role, "x"), "{path} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_would_change_a_vector_and_is_not_done_is_refused() {
+    for (field, value) in [
+        ("task", json!("text-matching")),
+        ("task", json!("separation")),
+        ("task", json!(5)),
+        ("task_type", json!("SEMANTIC_SIMILARITY")),
+        ("prompt_name", json!("s2s_query_of_a_poem")),
+        ("input_type", json!("image")),
+        ("instruction", json!("Represent the sentence for clustering: ")),
+        ("instruct", json!("Given a query, retrieve passages")),
+        ("query_instruction", json!("find: ")),
+        ("output_dimension", json!(17)),
+        ("truncate_dim", json!("many")),
+        ("truncate", json!("MIDDLE")),
+        ("truncation_side", json!("both")),
+        ("truncate_prompt_tokens", json!(100)),
+        ("max_length", json!(256)),
+        ("normalized", json!(false)),
+        ("embd_normalize", json!(-1)),
+        ("output_dtype", json!("int8")),
+        ("embedding_type", json!("ubinary")),
+        ("embedding_types", json!(["float", "int8"])),
+        ("pooling", json!("cls")),
+        ("late_chunking", json!(true)),
+        ("return_multivector", json!(true)),
+        ("add_special_tokens", json!(false)),
+        ("modality", json!("image")),
+        ("messages", json!([{ "role": "user", "content": "x" }])),
+        ("adapter", json!("legal")),
+    ] {
+        for (path, text) in [("/v1/embeddings", "input"), ("/embed", "inputs"), ("/api/embed", "input")] {
+            let mut body = json!({ "model": "double" });
+            body[text] = "x".into();
+            body[field] = value.clone();
+            let reply = post(&router(), path, body.to_string()).await;
+            // Ollama ignores a number that it can't cut to, and words its own fields as Go does; TEI's answer says
+            // in a header that vectors are normalised.
+            match (path, field) {
+                ("/api/embed", "output_dimension" | "truncate") => continue,
+                ("/embed", "normalized" | "embd_normalize") => continue,
+                _ => {}
+            }
+            assert!([400, 422].contains(&reply.status.as_u16()), "{path} {body}: {}", reply.text);
+            assert!(reply.text.contains(field), "{path} {body}: {}", reply.text);
+        }
+    }
+    for (one, other) in [("task", "retrieval.passage"), ("role", "document")] {
+        let body = json!({ "model": "double", "input": "x", "input_type": "query", one: other });
+        let error = ask(body).await.expect(400);
+        assert!(error.text.contains("contradict"), "{}", error.text);
+    }
+    let named = json!({ "model": "double:query", "input": "x", "task": "retrieval.passage" });
+    assert_eq!(ask(named).await.expect(400).json()["error"]["param"], "task");
+}
+
+#[tokio::test]
+async fn other_names_of_what_is_done_are_honoured() {
+    for field in ["dimensions", "dimension", "output_dimension", "output_dimensionality", "truncate_dim"] {
+        for number in [json!(4), json!(4.0)] {
+            let reply = ask(json!({ "model": "double", "input": "x", field: number })).await.expect(200);
+            assert_eq!(floats(&reply.json()["data"][0]["embedding"]).len(), 4, "{field}");
+        }
+    }
+    let words: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+    let text = words.join(" ");
+    let (head, tail) = (words[..510].join(" "), words[90..].join(" "));
+    for (fields, kept) in [
+        (json!({ "truncate": "END" }), Some(&head)),
+        (json!({ "truncate": "START" }), Some(&tail)),
+        (json!({ "truncate": true }), Some(&head)),
+        (json!({ "truncation": true, "truncation_side": "left" }), Some(&tail)),
+        (json!({ "truncate": "NONE" }), None),
+        (json!({ "truncation": false }), None),
+        (json!({ "truncation_side": "left" }), None),
+        (json!({ "truncate_prompt_tokens": 512, "truncate": true }), Some(&head)),
+    ] {
+        let mut body = json!({ "model": "double", "input": text });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let reply = ask(body).await.expect(if kept.is_some() { 200 } else { 400 });
+        if let Some(kept) = kept {
+            let vector = floats(&reply.json()["data"][0]["embedding"]);
+            assert_eq!(vector, vector_of(Role::Document, kept), "{fields}");
+        }
+    }
+    for fields in [
+        json!({ "normalized": true, "embedding_type": "float", "output_dtype": "float32", "pooling": "mean_tokens" }),
+        json!({ "late_chunking": false, "modality": "text", "messages": [], "max_length": 8192, "embedding_types": ["float"] }),
+        json!({ "user": "u", "metadata": {}, "extra_body": 1, "store": true }),
+    ] {
+        let mut body = json!({ "model": "double", "input": "x" });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let reply = ask(body).await.expect(200).json();
+        assert_eq!(floats(&reply["data"][0]["embedding"]), vector_of(Role::Document, "x"));
+    }
+    let packed =
+        ask(json!({ "model": "double", "input": "x", "embedding_type": "base64" })).await.expect(200);
+    assert_eq!(decoded(&packed.json()["data"][0]["embedding"]), vector_of(Role::Document, "x"));
+}
+
+#[tokio::test]
+async fn a_count_that_is_not_known_is_left_out() {
+    let counted = ask(json!({ "model": "double", "input": ["a b"] })).await.expect(200).json();
+    assert_eq!(counted["usage"], json!({ "prompt_tokens": 4, "total_tokens": 4 }));
+    let body = json!({ "model": "double", "input": ["a b", "uncounted"] });
+    let answer = ask(body.clone()).await.expect(200).json();
+    assert_eq!(answer.get("usage"), None, "{answer}");
+    let answer = post(&router(), "/api/embed", body.to_string()).await.expect(200).json();
+    assert_eq!(answer.get("prompt_eval_count"), None, "{answer}");
+}
+
+#[tokio::test]
+async fn half_of_a_pair_is_a_replacement_character_in_its_own_row() {
+    let texts = r#"["whole","cut \ud83d","\ude00 cut","\ud83d\ude00","a \\ud83d"]"#;
+    let expected = ["whole", "cut \u{fffd}", "\u{fffd} cut", "😀", "a \\ud83d"];
+    for (path, body) in [
+        ("/v1/embeddings", format!(r#"{{"model":"double","input":{texts}}}"#)),
+        ("/api/embed", format!(r#"{{"model":"double","input":{texts}}}"#)),
+        ("/embed", format!(r#"{{"inputs":{texts}}}"#)),
+    ] {
+        let answer = post(&router(), path, body).await.expect(200).json();
+        for (index, text) in expected.iter().enumerate() {
+            let row = match path {
+                "/v1/embeddings" => &answer["data"][index]["embedding"],
+                "/api/embed" => &answer["embeddings"][index],
+                _ => &answer[index],
+            };
+            assert_eq!(floats(row), vector_of(Role::Document, text), "{path} {index}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hub_ids_are_names_and_no_name_is_the_first() {
+    for model in [
+        "intfloat/Double-Small",
+        "intfloat/double-small:latest",
+        "INTFLOAT/DOUBLE-SMALL",
+        "hf.co/intfloat/double-small",
+        "https://huggingface.co/intfloat/Double-Small",
+    ] {
+        let answer = ask(json!({ "model": model, "input": "x" })).await.expect(200).json();
+        assert_eq!(answer["model"], model);
+        assert_eq!(floats(&answer["data"][0]["embedding"]), vector_of(Role::Document, "x"));
+        let query = json!({ "model": format!("{model}:query"), "input": "x" }).to_string();
+        let answer = post(&router(), "/api/embed", query).await.expect(200).json();
+        assert_eq!(floats(&answer["embeddings"][0]), vector_of(Role::Query, "x"));
+    }
+    get(&router(), "/v1/models/intfloat/Double-Small").await.expect(200);
+    for (path, body) in [
+        ("/v1/embeddings", json!({ "input": ["x"] })),
+        ("/embeddings", json!({ "input": "x", "model": null })),
+    ] {
+        let answer = post(&router(), path, body.to_string()).await.expect(200).json();
+        assert_eq!(answer["model"], "double");
+        assert_eq!(floats(&answer["data"][0]["embedding"]), vector_of(Role::Document, "x"));
+    }
+}
+
 #[tokio::test]
 async fn dimensions_cut_normalise_and_name_another_space() {
     let reply = ask(json!({ "model": "double", "input": "x", "dimensions": 4 })).await.expect(200);
@@ -92,7 +293,9 @@ async fn what_is_wrong_is_said_in_openais_shape() {
         (json!({ "model": "double", "input": [] }), "input", "at least one"),
         (json!({ "model": "double" }), "input", "at least one"),
         (json!({ "model": "double", "input": { "a": 1 } }), "input", "object"),
-        (json!({ "input": "x" }), "model", "model parameter"),
+        (json!({ "model": "", "input": "x" }), "model", "leave it out"),
+        (json!({ "model": "double", "input": [["a", "b"], ["c"]] }), "input", "one array of strings"),
+        (json!({ "model": "double", "input": [[]] }), "input", "one array of strings"),
         (json!({ "model": 5, "input": "x" }), "model", "number"),
         (json!({ "model": "double", "input": "x", "encoding_format": "int8" }), "encoding_format", "base64"),
         (json!({ "model": "double", "input": "x", "input_type": "clustering" }), "input_type", "query"),

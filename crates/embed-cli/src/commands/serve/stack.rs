@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use embed_cache::Cache;
 use embed_core::{Embedder, Error};
-use embed_e5::E5Embedder;
 use embed_e5::assets::DataHome;
+use embed_e5::{E5Embedder, Profile};
 use embed_gateway::{ModelDetails, ModelEntry};
 use embed_metrics::{Metered, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, Router};
 
+use super::offer;
 use crate::cache;
 use crate::service::{self, Service};
 use crate::settings::Settings;
@@ -25,6 +26,9 @@ pub(super) struct ServedStack {
     pub(super) e5_threads: u64,
     pub(super) ollama: Option<Arc<OllamaEmbedder>>,
     pub(super) ollama_pool: u64,
+    /// What Ollama's clients show of the models.
+    e5_details: ModelDetails,
+    ollama_details: ModelDetails,
 }
 
 /// What callers name to let the language choose.
@@ -56,6 +60,11 @@ impl ServedStack {
         };
         let router = Arc::new(settings.join(e5_route, ollama_route).await?);
         let threads = settings.e5.threads.unwrap_or_else(embed_e5::available_threads).get();
+        let e5_details = e5.get().map(|e5| offer::of_e5(settings, e5)).unwrap_or_default();
+        let ollama_details = match ollama.get() {
+            Some(_) => offer::of_ollama(settings).await,
+            None => ModelDetails::default(),
+        };
         Ok(Self {
             router,
             cache,
@@ -64,6 +73,8 @@ impl ServedStack {
             e5_threads: threads as u64,
             ollama: ollama.into_inner(),
             ollama_pool: settings.ollama.pool_size as u64,
+            e5_details,
+            ollama_details,
         })
     }
 
@@ -71,13 +82,17 @@ impl ServedStack {
     pub(super) fn models(&self) -> Vec<ModelEntry> {
         let mut models = Vec::new();
         if let Some(e5) = &self.e5 {
-            let details = ModelDetails::default().with_family("bert", "onnx");
-            models
-                .push(entry(e5.model().name(), e5.model(), MULTILINGUAL_ROUTE, details).with_aliases(["e5"]));
+            let hub = Profile::by_name(e5.model().name()).map(|profile| profile.repository);
+            let entry = entry(e5.model().name(), e5.model(), MULTILINGUAL_ROUTE, &self.e5_details)
+                .with_aliases(["e5"].into_iter().chain(hub))
+                .with_tokenizer(Arc::new(offer::E5Tokens(Arc::clone(e5))));
+            models.push(entry);
         }
         if let Some(ollama) = &self.ollama {
-            let details = ModelDetails::default().with_family("bert", "gguf");
-            models.push(entry(ollama.model().name(), ollama.model(), ENGLISH_ROUTE, details));
+            let name = ollama.model().name();
+            let hub = embed_ollama::hub_id(name).filter(|hub| !hub.eq_ignore_ascii_case(name));
+            let entry = entry(name, ollama.model(), ENGLISH_ROUTE, &self.ollama_details);
+            models.push(entry.with_aliases(hub));
         }
         if models.len() > 1 {
             let automatic = ModelEntry::new(AUTOMATIC, self.router.model().clone()).with_mixed_spaces(true);
@@ -87,8 +102,8 @@ impl ServedStack {
     }
 }
 
-fn entry(name: &str, model: &embed_core::ModelInfo, route: &str, details: ModelDetails) -> ModelEntry {
-    ModelEntry::new(name, model.clone()).with_route(route).with_details(details)
+fn entry(name: &str, model: &embed_core::ModelInfo, route: &str, details: &ModelDetails) -> ModelEntry {
+    ModelEntry::new(name, model.clone()).with_route(route).with_details(details.clone())
 }
 
 fn route<E>(name: &str, embedder: &Arc<E>, metrics: &Metrics, cache: Option<&Cache>) -> Route

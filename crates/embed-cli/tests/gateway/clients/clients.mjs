@@ -94,6 +94,15 @@ const clients = {
     const empty = await refused("ResponseError", () => embed(["a river", ""]));
     assert.ok(empty.status_code === 400 && empty.error.includes("text 1"), empty.error);
   },
+
+  async huggingface(url, expected) {
+    const { InferenceClient } = await import("@huggingface/inference");
+    const client = new InferenceClient().endpoint(url);
+    check(expected, await client.featureExtraction({ inputs: expected.texts }));
+    check(expected, await client.featureExtraction({ inputs: expected.texts[0] }), 1);
+    checkQuery(expected, (await client.featureExtraction({ inputs: expected.texts[0], prompt_name: "query" }))[0]);
+    await assert.rejects(client.featureExtraction({ inputs: TOO_LONG, truncate: false }), /longer than the model reads/);
+  },
 };
 
 const [client, url, expected] = process.argv.slice(2);

@@ -172,6 +172,89 @@ def with_llama_index_ollama(url, expected):
     assert refused(ollama.ResponseError, lambda: unknown.get_query_embedding("a river")).status_code == 404
 
 
+def with_huggingface_hub(url, expected):
+    from huggingface_hub import InferenceClient
+    from huggingface_hub.errors import HfHubHTTPError
+
+    client = InferenceClient(model=url)
+    [vector] = client.feature_extraction(expected.texts[0])
+    expected.check([vector], texts=expected.texts[:1])
+    expected.check(client.feature_extraction(expected.texts))
+    # Haystack's defaults; the vectors are normalised all the same, and a header says so.
+    expected.check(client.feature_extraction(expected.texts, truncate=True, normalize=False))
+    [query] = client.feature_extraction(expected.texts[0], prompt_name="query")
+    expected.check_query(query)
+    [vector] = client.feature_extraction(TOO_LONG)
+    assert len(vector) == len(expected.documents[0])
+    near = InferenceClient(model=f"{url}/similarity").sentence_similarity("a river", ["a river", "a stone"])
+    assert near[0] > 0.999 > near[1], near
+
+    error = refused(HfHubHTTPError, lambda: client.feature_extraction(TOO_LONG, truncate=False))
+    assert error.response.status_code == 422 and "longer than the model reads" in error.response.text, error
+    error = refused(HfHubHTTPError, lambda: client.feature_extraction("a river", prompt_name="poem"))
+    assert error.response.status_code == 422 and "prompt_name" in error.response.text, error
+
+
+def with_haystack(url, expected):
+    from haystack import Document
+    from haystack.utils import Secret
+    from haystack_integrations.components.embedders.huggingface_api import (
+        HuggingFaceAPIDocumentEmbedder,
+        HuggingFaceAPITextEmbedder,
+    )
+
+    served = {"api_type": "text_embeddings_inference", "api_params": {"url": url}, "token": Secret.from_token("none")}
+    documents = HuggingFaceAPIDocumentEmbedder(**served)
+    documents.warm_up()
+    embedded = documents.run(documents=[Document(content=text) for text in expected.texts])["documents"]
+    expected.check(document.embedding for document in embedded)
+    text = HuggingFaceAPITextEmbedder(**served)
+    text.warm_up()
+    expected.check([text.run(text=expected.texts[0])["embedding"]], texts=expected.texts[:1])
+
+
+def with_langchain_huggingface(url, expected):
+    from huggingface_hub import InferenceClient
+    from langchain_huggingface import HuggingFaceEndpointEmbeddings
+
+    # It takes the id of a model alone for its model; what it asks is a client, which may have an address.
+    embeddings = HuggingFaceEndpointEmbeddings(model=f"intfloat/{expected.model}", huggingfacehub_api_token="none")
+    embeddings.client = InferenceClient(model=url)
+    expected.check(embeddings.embed_documents(expected.texts))
+    expected.check([embeddings.embed_query(expected.texts[0])], texts=expected.texts[:1])
+
+
+def with_dify(url, expected):
+    """The requests of Dify's provider for TEI, in their order, and what it reads of the answers."""
+    import httpx
+
+    info = httpx.get(f"{url}/info").raise_for_status().json()
+    assert list(info["model_type"]) == ["embedding"], info
+    reads, at_once = info["max_input_length"], info["max_client_batch_size"]
+    assert (reads, info["model_dtype"]) == (512, "int8") and at_once >= len(expected.texts), info
+
+    texts = expected.texts[:8] + [TOO_LONG, "日本語の文章です。" * 300]
+    inputs = []
+    for text, tokens in zip(texts, httpx.post(f"{url}/tokenize", json={"inputs": texts}).raise_for_status().json()):
+        assert tokens[0]["special"] and tokens[-1]["special"] and not tokens[1]["special"], tokens[:2]
+        if len(tokens) >= reads:
+            text = text[: tokens[reads - 1 - 20]["start"]]
+        inputs.append(text)
+    assert inputs[:8] == texts[:8] and all(0 < len(cut) < len(text) for cut, text in zip(inputs[8:], texts[8:]))
+    answer = httpx.post(f"{url}/v1/embeddings", json={"input": inputs}, timeout=60).raise_for_status().json()
+    expected.check([row["embedding"] for row in answer["data"][:8]], texts=texts[:8])
+    assert len(answer["data"]) == len(texts) and answer["usage"]["total_tokens"] > 0
+    refusal = httpx.post(f"{url}/rerank", json={"query": "a", "texts": ["b"], "return_text": True})
+    assert refusal.status_code == 424 and "/embed" in refusal.json()["error"], refusal.text
+
+    # What `/tokenize` calls the tokens of a text is what `/decode` makes one of.
+    [tokens] = httpx.post(f"{url}/tokenize", json={"inputs": "A river, and a bank."}).raise_for_status().json()
+    ids = [token["id"] for token in tokens]
+    assert httpx.post(f"{url}/decode", json={"ids": ids}).json() == ["passage: A river, and a bank."]
+    own = [token for token in tokens if token["start"] is not None]
+    assert [token["start"] for token in own][:3] == [0, 2, 7], own
+
+
 CLIENTS = {
     "openai": with_openai,
     "ollama": with_ollama,
@@ -179,6 +262,10 @@ CLIENTS = {
     "langchain-ollama": with_langchain_ollama,
     "llama-index-openai": with_llama_index_openai,
     "llama-index-ollama": with_llama_index_ollama,
+    "huggingface-hub": with_huggingface_hub,
+    "haystack": with_haystack,
+    "langchain-huggingface": with_langchain_huggingface,
+    "dify": with_dify,
 }
 
 if __name__ == "__main__":

@@ -5,22 +5,23 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State as Shared;
-use embed_core::{EmbeddingRef, Error, Result, Truncation};
+use embed_core::{EmbedResponse, EmbeddingRef, Error, Result, Truncation};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::go;
 use crate::call::{Answer, Ask};
+use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{too_many, unknown_model};
 use crate::failure::{Dialect, Failure, Outcome};
 use crate::front::Context;
-use crate::json::{Fields, Reading, Value};
+use crate::json::{Fields, Number, Reading, Value};
 use crate::models::{Named, Offer};
 use crate::render::{self, Finish, Shape};
 use crate::state::State;
 
 const EMBED_FIELDS: &[&str] =
-    &["model", "input", "truncate", "dimensions", "keep_alive", "options", "partial"];
+    &["model", "input", "truncate", "dimensions", "keep_alive", "options", "partial", "prompt"];
 const EMBEDDINGS_FIELDS: &[&str] = &["model", "prompt", "keep_alive", "options"];
 
 /// `POST /api/embed`.
@@ -30,10 +31,12 @@ pub(crate) async fn embed(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let (model, mut ask) = parse_embed(&received.bytes, &state)?;
+    let (model, mut ask, window) = parse_embed(&received.bytes, &state)?;
     ask.share = received.share;
     let finish = Finish { dimension: ask.dimension, normalise: true };
+    let window = window.of(&ask);
     let answer = state.embed(ask, &context).await?;
+    window.check(&answer)?;
     let shape = Embeddings::new(model, finish, &answer, context.started);
     Ok(render::respond(answer, shape))
 }
@@ -45,16 +48,19 @@ pub(crate) async fn embeddings(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let mut ask = parse_embeddings(&received.bytes, &state)?;
+    let (mut ask, window) = parse_embeddings(&received.bytes, &state)?;
     ask.share = received.share;
+    let window = window.of(&ask);
     let answer = state.embed(ask, &context).await?;
+    window.check(&answer)?;
     Ok(render::respond(answer, Single))
 }
 
-pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask), Failure> {
+pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask, Window), Failure> {
     const REQUEST: &str = "EmbedRequest";
     let limit = state.config.limits.rows;
-    let reading = Reading { known: EMBED_FIELDS, members: go::OPTIONS, as_go: true, max_texts: limit };
+    let reading =
+        Reading { known: &[EMBED_FIELDS, &WISHES], members: &[go::OPTIONS], as_go: true, max_texts: limit };
     let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let model = model_name(&mut fields, REQUEST)?;
     let truncate = fields.take("truncate").bool();
@@ -64,6 +70,8 @@ pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask),
     let partial = fields.take("partial").bool();
     let partial = partial.map_err(|kind| go::bad_field(kind, REQUEST, "partial", "bool"))?;
     let options = options(&mut fields, REQUEST)?;
+    // The field of the older path, which a server doesn't look at here.
+    drop(fields.take("prompt"));
     let texts = match fields.take("input") {
         Value::Null => Vec::new(),
         // A lone empty string is how a client asks to load a model.
@@ -75,18 +83,21 @@ pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask),
     };
     let named = find(state, &model)?;
     go::check_options(&options)?;
-    let mut ask = ask_for(named, texts);
-    if truncate == Some(false) {
-        ask.truncation = Truncation::Error;
-    }
+    let wishes = Wishes::take(&mut fields, &named.offer.entry.info)?;
+    let mut ask = ask_for(named, texts, &wishes)?;
+    ask.truncation = match truncate {
+        Some(false) => Truncation::Error,
+        _ => wishes.truncation_or_end(),
+    };
     ask.partial = partial.unwrap_or(false);
-    ask.dimension = cut(dimensions, &ask.offer);
-    Ok((model, ask))
+    ask.dimension = cut(dimensions.or(wishes.dimension), &ask.offer);
+    Ok((model, ask, Window::asked(&options)))
 }
 
-pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failure> {
+pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(Ask, Window), Failure> {
     const REQUEST: &str = "EmbeddingRequest";
-    let reading = Reading { known: EMBEDDINGS_FIELDS, members: go::OPTIONS, as_go: true, max_texts: 0 };
+    let reading =
+        Reading { known: &[EMBEDDINGS_FIELDS, &WISHES], members: &[go::OPTIONS], as_go: true, max_texts: 0 };
     let mut fields = Fields::read(body, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let model = model_name(&mut fields, REQUEST)?;
     let prompt = fields.take("prompt").text();
@@ -97,10 +108,15 @@ pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<Ask, Failur
     }
     let named = find(state, &model)?;
     go::check_options(&options)?;
-    let mut ask = ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect());
+    let wishes = Wishes::take(&mut fields, &named.offer.entry.info)?;
+    let mut ask = ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect(), &wishes)?;
     // What is too long goes to the runner as it is, and that keeps the end.
-    ask.truncation = Truncation::Start;
-    Ok(ask)
+    ask.truncation = wishes.truncation.unwrap_or(Truncation::Start);
+    if wishes.dimension.is_some() {
+        let message = "this path doesn't cut vectors: use POST /api/embed";
+        return Err(Failure::bad_request(message).with_param("dimensions"));
+    }
+    Ok((ask, Window::asked(&options)))
 }
 
 fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
@@ -125,12 +141,55 @@ fn find(state: &State, model: &str) -> Result<Named, Failure> {
     state.catalogue.find(model).ok_or_else(|| unknown_model(message, model))
 }
 
-/// The role is the one of the name, or the model's: this dialect has no field for it.
-fn ask_for(named: Named, texts: Vec<Arc<str>>) -> Ask {
+/// The role is the one of the name or of another server's field, or the model's: Ollama has no field for it.
+fn ask_for(named: Named, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<Ask, Failure> {
+    wishes.check_normalise(&named.offer.entry.info)?;
+    if let Some(field) = wishes.base64 {
+        let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");
+        return Err(Failure::bad_request(message).with_param(field));
+    }
     let mut ask = Ask::new(named.offer, texts);
-    ask.role = named.role.unwrap_or(ask.role);
-    ask.truncation = Truncation::End;
-    ask
+    ask.role = wishes.role_beside(named.role)?.unwrap_or(ask.role);
+    Ok(ask)
+}
+
+/// The option `num_ctx`: tokens that a text is cut to. No model here reads fewer than it can, so a text that would
+/// have been cut is an error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window(Option<usize>);
+
+impl Window {
+    fn asked(options: &[(&'static str, Value)]) -> Self {
+        let option = options.iter().find(|(name, _)| *name == "num_ctx");
+        let tokens = match option {
+            Some((_, Value::Number(Number::Integer(tokens)))) => usize::try_from(*tokens).ok(),
+            Some((_, Value::Number(Number::Float(tokens)))) => Some(*tokens as usize),
+            _ => None,
+        };
+        // For a server, nothing is its default.
+        Self(tokens.filter(|tokens| *tokens > 0))
+    }
+
+    /// The window, if it could cut any of these texts.
+    fn of(self, ask: &Ask) -> Self {
+        /// Special tokens, and a prefix.
+        const AROUND: usize = 16;
+        let reads = ask.offer.entry.info.max_tokens();
+        // A token has a byte at least.
+        let cuts = |tokens: usize| ask.texts.iter().any(|text| text.len() + AROUND > tokens);
+        Self(self.0.filter(|tokens| reads.is_none_or(|reads| *tokens < reads) && cuts(*tokens)))
+    }
+
+    fn check(self, answer: &Answer) -> Result<(), Failure> {
+        let Some(window) = self.0 else { return Ok(()) };
+        let mut rows = answer.pieces.iter().flat_map(EmbedResponse::rows).flatten();
+        if rows.all(|row| row.info().tokens.is_some_and(|tokens| tokens.total <= window)) {
+            return Ok(());
+        }
+        let message =
+            "option \"num_ctx\" would cut a text, and can't be set here: leave it out, or send shorter texts";
+        Err(Failure::bad_request(message).with_param("options"))
+    }
 }
 
 /// As Ollama has it, a dimension that can't be cut to is ignored.
@@ -147,7 +206,8 @@ struct Embeddings {
     started: Instant,
     /// Nanoseconds until the first turn: Ollama counts waiting in, too.
     load_duration: u128,
-    tokens: usize,
+    /// Of all texts together, if they are counted.
+    tokens: Option<usize>,
     rows: usize,
     errors: Vec<serde_json::Value>,
 }
@@ -187,8 +247,8 @@ impl Shape for Embeddings {
         // Go leaves numbers out that are zero, so they are absent for no texts.
         let total = if self.rows == 0 { 0 } else { self.started.elapsed().as_nanos() };
         let load = if self.rows == 0 { 0 } else { self.load_duration };
-        let counts =
-            [("total_duration", total), ("load_duration", load), ("prompt_eval_count", self.tokens as u128)];
+        let tokens = self.tokens.unwrap_or(0) as u128;
+        let counts = [("total_duration", total), ("load_duration", load), ("prompt_eval_count", tokens)];
         for (name, value) in counts.into_iter().filter(|(_, value)| *value > 0) {
             out.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
         }

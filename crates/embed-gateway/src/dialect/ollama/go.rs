@@ -10,7 +10,7 @@ pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
         BadJson::Cut => "unexpected EOF".to_owned(),
         BadJson::TooDeep => "exceeded max depth".to_owned(),
         // Go would read on, and embed the sign for a character that isn't one: a wrong vector in silence.
-        BadJson::NotUtf8 { .. } => error.to_string(),
+        BadJson::NotUtf8 { .. } | BadJson::Encoded(_) => error.to_string(),
         // Go names the character that it didn't expect, which is a piece of what the caller wrote.
         BadJson::Syntax { line, column } => format!("invalid JSON at line {line}, column {column}"),
         BadJson::NotAnObject(kind) => {
@@ -36,6 +36,18 @@ pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
         Value::Bool(_) => Err(Failure::bad_request("Unsupported type: 'bool'")),
         Value::List(_) => Err(Failure::bad_request("Unsupported type: '[]interface {}'")),
         Value::Object(_) => Err(Failure::bad_request("Unsupported type: 'map[string]interface {}'")),
+    }
+}
+
+/// Whether a `keep_alive` says that a model be unloaded at once.
+pub(super) fn is_zero(keep_alive: &Value) -> bool {
+    match keep_alive {
+        Value::Number(Number::Integer(seconds)) => *seconds == 0,
+        Value::Number(Number::Float(seconds)) => seconds.trunc() == 0.0,
+        Value::Text(text) => {
+            check_duration(text).is_ok() && !text.contains(|c: char| ('1'..='9').contains(&c))
+        }
+        _ => false,
     }
 }
 

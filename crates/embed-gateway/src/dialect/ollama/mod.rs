@@ -2,9 +2,11 @@
 
 mod embed;
 mod go;
+mod manage;
 mod models;
 
 pub(crate) use embed::{embed, embeddings};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use embed::{parse_embed, parse_embeddings};
+pub(crate) use manage::{chat, generate, pull, unmanaged};
 pub(crate) use models::{ps, show, tags, version};

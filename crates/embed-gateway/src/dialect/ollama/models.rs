@@ -41,7 +41,9 @@ pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
         let mut card = card(offer);
         card["expires_at"] = time(SystemTime::now() + FOREVER);
         card["size_vram"] = 0.into();
-        card["context_length"] = json!(offer.entry.info.max_tokens().unwrap_or(0));
+        if let Some(tokens) = offer.entry.info.max_tokens() {
+            card["context_length"] = tokens.into();
+        }
         card
     });
     Json(json!({ "models": models.collect::<Vec<_>>() }))
@@ -51,7 +53,7 @@ pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
     const REQUEST: &str = "ShowRequest";
     let received = state.bodies.read(body).await?;
-    let reading = Reading { known: &["model", "name"], members: &[], as_go: true, max_texts: 0 };
+    let reading = Reading { known: &[&["model", "name"]], members: &[], as_go: true, max_texts: 0 };
     let mut fields = Fields::read(&received.bytes, reading).map_err(|error| go::bad_json(&error, REQUEST))?;
     let mut name = |field| {
         let text = fields.take(field).text().map_err(|kind| go::bad_field(kind, REQUEST, field, "string"))?;
@@ -67,17 +69,20 @@ pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
 }
 
 fn card(offer: &Offer) -> Out {
-    json!({
-        "name": offer.tagged, "model": offer.tagged, "size": offer.entry.details.size, "digest": offer.digest,
-        "details": details(offer),
-    })
+    let mut card = json!({
+        "name": offer.tagged, "model": offer.tagged, "digest": offer.digest, "details": details(offer),
+    });
+    if let Some(size) = offer.entry.details.size {
+        card["size"] = size.into();
+    }
+    card
 }
 
 fn details(offer: &Offer) -> Out {
     let details = &offer.entry.details;
     json!({
         "parent_model": "", "format": details.format, "family": details.family(), "families": [details.family()],
-        "parameter_size": details.parameter_size, "quantization_level": details.quantization_level,
+        "parameter_size": details.parameter_size(), "quantization_level": details.quantization_level,
     })
 }
 
@@ -90,19 +95,25 @@ fn sheet(offer: &Offer) -> Out {
         Pooling::LastToken => 3,
         _ => 1,
     };
-    let mut model_info = json!({
-        "general.architecture": family,
-        (format!("{family}.embedding_length")): info.dimension(),
-        (format!("{family}.pooling_type")): pooling,
+    let details = &offer.entry.details;
+    // The command of 0.9.3 takes what is here for complete, and breaks if it isn't; without it, it shows the details.
+    let model_info = details.parameters.zip(info.max_tokens()).map(|(parameters, tokens)| {
+        json!({
+            "general.architecture": family,
+            "general.parameter_count": parameters,
+            (format!("{family}.context_length")): tokens,
+            (format!("{family}.embedding_length")): info.dimension(),
+            (format!("{family}.pooling_type")): pooling,
+        })
     });
-    if let Some(tokens) = info.max_tokens() {
-        model_info[format!("{family}.context_length")] = tokens.into();
-    }
-    json!({
+    let mut sheet = json!({
         "modelfile": format!("# {} behind an embed gateway\n", info.variant().id()), "template": "{{ .Prompt }}",
-        "details": details(offer), "model_info": model_info, "capabilities": ["embedding"],
-        "modified_at": time(offer.modified),
-    })
+        "details": self::details(offer), "capabilities": ["embedding"], "modified_at": time(offer.modified),
+    });
+    if let Some(model_info) = model_info {
+        sheet["model_info"] = model_info;
+    }
+    sheet
 }
 
 fn time(at: SystemTime) -> Out {

@@ -1,0 +1,67 @@
+//! What the gateway shows of the models that it offers, and their tokens.
+
+use std::sync::Arc;
+
+use embed_core::{Error, Role};
+use embed_e5::{E5Embedder, Precision};
+use embed_gateway::{ModelDetails, Token, Tokenizer};
+use embed_ollama::OllamaModels;
+
+use crate::settings::Settings;
+
+/// Cuts texts into the tokens of a model in this process.
+#[derive(Debug)]
+pub(super) struct E5Tokens(pub(super) Arc<E5Embedder>);
+
+impl Tokenizer for E5Tokens {
+    fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>, Error> {
+        let tokens = self.0.tokenise(text, role)?;
+        let of_gateway =
+            |token: embed_e5::Token| Token::new(token.id, token.piece, token.special).with_span(token.span);
+        Ok(tokens.into_iter().map(of_gateway).collect())
+    }
+
+    fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
+        self.0.decode(ids, skip_special)
+    }
+}
+
+/// A model of the E5 family, as its files are.
+pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
+    let (quantization, dtype) = match settings.e5.precision {
+        Precision::Int8 => ("Q8_0", "int8"),
+        // Its weights are those of float32, and its arithmetic is of both.
+        Precision::Mixed => ("F32", "mixed"),
+        Precision::F32 => ("F32", "float32"),
+        // Named as the setting has it.
+        other => ("", other.as_str()),
+    };
+    ModelDetails::default()
+        .with_family("bert", "onnx")
+        .with_size(Some(settings.e5.profile.parameters), Some(e5.model_bytes()))
+        .with_precision(quantization, Some(dtype))
+}
+
+/// A model of a server, as the server tells it; what it doesn't tell is left out.
+pub(super) async fn of_ollama(settings: &Settings) -> ModelDetails {
+    let name = &settings.ollama.model;
+    let asked = async {
+        let server = OllamaModels::new(settings.ollama.clone())?;
+        Ok::<_, Error>((server.show(name).await?, server.list().await?))
+    };
+    let Ok((shown, listed)) = asked.await else {
+        return ModelDetails::default().with_family("bert", "gguf");
+    };
+    let tagged = |name: &str| if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
+    let summary = listed.iter().find(|model| model.name.eq_ignore_ascii_case(&tagged(name)));
+    let dtype = match &*shown.quantisation {
+        "F32" => Some("float32"),
+        "F16" => Some("float16"),
+        "BF16" => Some("bfloat16"),
+        _ => None,
+    };
+    ModelDetails::default()
+        .with_family(shown.architecture.unwrap_or_else(|| "bert".to_owned()), "gguf")
+        .with_size(shown.parameter_count, summary.map(|model| model.size))
+        .with_precision(shown.quantisation, dtype)
+}

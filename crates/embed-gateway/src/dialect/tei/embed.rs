@@ -1,0 +1,123 @@
+//! `/embed`: texts in, rows of numbers out.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, StatusCode};
+use embed_core::{EmbeddingRef, Error, Normalisation, Result};
+
+use crate::call::Ask;
+use crate::dialect::wishes::{WISHES, Wishes};
+use crate::dialect::{texts, wrong_kind};
+use crate::failure::{Dialect, Failure, Outcome};
+use crate::front::Context;
+use crate::json::{Fields, Reading, Value};
+use crate::render::{self, Finish, Shape};
+use crate::state::State;
+
+const FIELDS: &[&str] = &["inputs", "partial", "parameters"];
+/// The members of the `inputs` of `/similarity`.
+pub(super) const SENTENCES: &[&str] = &["source_sentence", "sentences"];
+
+/// `POST /embed`, and `POST /`, where clients of Hugging Face's own service send it.
+pub(crate) async fn embed(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let received = state.bodies.read(body).await?;
+    let (mut ask, finish, raw_refused) = parse(&received.bytes, &state)?;
+    ask.share = received.share;
+    let answer = state.embed(ask, &context).await?;
+    let mut response = render::respond(answer, Rows { finish, rows: 0 });
+    // Haystack asks for raw vectors by default and takes normalised ones; whoever needs raw ones can see it.
+    if raw_refused {
+        response.headers_mut().insert(render::NORMALISED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Finish, bool), Failure> {
+    let limit = state.config.limits.rows;
+    let mut fields = read(body, state)?;
+    let inputs = texts(fields.take("inputs"), "inputs", limit)?.ok_or_else(|| {
+        Failure::bad_request("`inputs` must be a string or an array of strings").with_param("inputs")
+    })?;
+    if inputs.is_empty() {
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "empty", "`inputs` cannot be empty"));
+    }
+    let partial = fields.take("partial").bool();
+    let partial = partial.map_err(|kind| wrong_kind("partial", "true or false", kind))?;
+    let (mut ask, wishes) = ask(&mut fields, inputs, state)?;
+    ask.partial = partial.unwrap_or(false);
+    let normalise = wishes.normalise.unwrap_or(true);
+    let raw_refused = !normalise && ask.offer.entry.info.space().normalisation() == Normalisation::L2;
+    let finish = Finish { dimension: ask.dimension, normalise };
+    Ok((ask, finish, raw_refused))
+}
+
+/// The fields of a request, those in `parameters` included, where Hugging Face's own service has them.
+pub(super) fn read(body: &[u8], state: &State) -> Result<Fields, Failure> {
+    let known: &[&[&str]] = &[FIELDS, &WISHES];
+    let members: &[&[&str]] = &[SENTENCES, &WISHES];
+    let reading = Reading { known, members, as_go: false, max_texts: state.config.limits.rows };
+    let mut fields = Fields::read(body, reading)?;
+    match fields.take("parameters") {
+        Value::Null => {}
+        Value::Object(members) => fields.adopt(members),
+        other => return Err(wrong_kind("parameters", "an object", other.kind())),
+    }
+    Ok(fields)
+}
+
+/// What a request for the vectors of texts comes down to: the first model of the settings answers, since a request
+/// can't name one, and a long text is cut unless the request says otherwise.
+pub(super) fn ask(
+    fields: &mut Fields,
+    inputs: Vec<Arc<str>>,
+    state: &State,
+) -> Result<(Ask, Wishes), Failure> {
+    let offer = Arc::clone(state.catalogue.first());
+    let wishes = Wishes::take(fields, &offer.entry.info)?;
+    if let Some(field) = wishes.base64 {
+        let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");
+        return Err(Failure::bad_request(message).with_param(field));
+    }
+    let mut ask = Ask::new(offer, inputs);
+    ask.truncation = wishes.truncation_or_end();
+    ask.role = wishes.role.unwrap_or(ask.role);
+    ask.dimension = wishes.dimension_of(&ask.offer.entry.info)?;
+    Ok((ask, wishes))
+}
+
+/// `[[…],[…]]`; in a partial answer a failed text is its error.
+struct Rows {
+    finish: Finish,
+    rows: usize,
+}
+
+impl Shape for Rows {
+    fn head(&mut self, out: &mut Vec<u8>) {
+        out.push(b'[');
+    }
+
+    fn row(&mut self, out: &mut Vec<u8>, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
+        if self.rows > 0 {
+            out.push(b',');
+        }
+        self.rows += 1;
+        match row.map_err(Clone::clone).and_then(|row| self.finish.apply(row)) {
+            Ok(values) => render::floats(out, &values),
+            Err(error) => {
+                let body = Failure::of_row(error, index).body(Dialect::Tei);
+                out.extend_from_slice(body.to_string().as_bytes());
+            }
+        }
+    }
+
+    fn tail(&mut self, out: &mut Vec<u8>) {
+        out.push(b']');
+    }
+}
