@@ -146,13 +146,16 @@ impl Profile {
         &PROFILES
     }
 
-    /// The model of a name.
+    /// The model of a name, which may be that of its repository on the hub, in letters of any case.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::ModelNotFound`]; the message lists the names.
     pub fn by_name(name: &str) -> Result<&'static Self, Error> {
-        PROFILES.iter().find(|profile| profile.name == name).ok_or_else(|| {
+        let is_called = |profile: &&Self| {
+            [profile.name, profile.repository].iter().any(|own| own.eq_ignore_ascii_case(name.trim()))
+        };
+        PROFILES.iter().find(is_called).ok_or_else(|| {
             let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
             Error::new(
                 ErrorKind::ModelNotFound,
@@ -263,7 +266,9 @@ mod tests {
             assert_eq!(profile.repository, format!("intfloat/{}", profile.name));
             assert!(profile.revision.len() == 40, "{}", profile.name);
             assert!(profile.revision.bytes().all(|b| b.is_ascii_hexdigit()));
-            assert_eq!(Profile::by_name(profile.name).unwrap(), profile);
+            for name in [profile.name, profile.repository, &profile.repository.to_uppercase()] {
+                assert_eq!(Profile::by_name(name).unwrap(), profile);
+            }
         }
     }
 

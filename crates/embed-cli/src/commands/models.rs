@@ -13,13 +13,14 @@ pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
 use crate::progress::Bars;
+use crate::settings::Settings;
 use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
 /// Runs one of the sub-commands.
-pub(crate) async fn run(args: ModelsArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: ModelsArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     match args.command {
         Command::List(args) => list(&args, &home).map(|()| Exit::Done),
-        Command::Pull(args) => pull(&args, &home).await.map(|()| Exit::Done),
+        Command::Pull(args) => pull(&args, &home, settings).await.map(|()| Exit::Done),
         Command::Verify(args) => verify(&args, &home).await,
         Command::Export(args) => export(&args, &home).await.map(|()| Exit::Done),
         Command::Import(args) => import(&args, &home).await.map(|()| Exit::Done),
@@ -31,8 +32,9 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
     report::list(args.format, &embed_assets::list(home))
 }
 
-async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
-    let profile = Profile::by_name(&args.model)?;
+async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
+    // What isn't named here is what `embed serve` and `embed encode` will ask for.
+    let profile = args.model.as_deref().map_or(Ok(settings.e5.profile), Profile::by_name)?;
     let bars = Bars::new(args.quiet);
     let mut options = PullOptions::from_env()?;
     options.source = args.source.into();
@@ -44,7 +46,8 @@ async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
         let pulled = pull_runtime(home, &options, &bars).await?;
         tell(&bars, Asset::Runtime, home, &pulled);
     }
-    let precisions = args.precision.all();
+    let of_settings = [settings.e5.precision];
+    let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
     for (i, &precision) in precisions.iter().enumerate() {
         // The second precision is made of the same raw files.
         options.keep_downloads = i + 1 < precisions.len();

@@ -63,12 +63,11 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PullArgs {
-    /// The model; `embed models list` names them.
-    #[arg(default_value = MODEL)]
-    pub(super) model: String,
-    /// In which arithmetic it will run: int8 is the fastest, f32 the reference.
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) precision: PrecisionChoice,
+    /// The model; `embed models list` names them. Without one, that of the settings.
+    pub(super) model: Option<String>,
+    /// In which arithmetic it will run: int8 is the fastest, f32 the reference. Without one, that of the settings.
+    #[arg(long, value_enum)]
+    pub(super) precision: Option<PrecisionChoice>,
     /// Where to take the model from; auto asks the hub first.
     #[arg(long, value_enum, default_value_t)]
     pub(super) source: SourceArg,
