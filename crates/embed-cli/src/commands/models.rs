@@ -22,9 +22,9 @@ pub(crate) async fn run(args: ModelsArgs, home: DataHome, settings: &Settings) -
         Command::List(args) => list(&args, &home).map(|()| Exit::Done),
         Command::Pull(args) => pull(&args, &home, settings).await.map(|()| Exit::Done),
         Command::Verify(args) => verify(&args, &home).await,
-        Command::Export(args) => export(&args, &home).await.map(|()| Exit::Done),
+        Command::Export(args) => export(&args, &home, settings).await.map(|()| Exit::Done),
         Command::Import(args) => import(&args, &home).await.map(|()| Exit::Done),
-        Command::Rollback(args) => roll_back(&args, &home).await.map(|()| Exit::Done),
+        Command::Rollback(args) => roll_back(&args, &home, settings).await.map(|()| Exit::Done),
     }
 }
 
@@ -132,16 +132,15 @@ async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<
     tried
 }
 
-async fn roll_back(args: &RollbackArgs, home: &DataHome) -> Result<(), Error> {
+async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
     let bars = Bars::new(args.quiet);
     let assets: Vec<Asset> = if args.runtime {
         vec![Asset::Runtime]
     } else {
-        args.precision
-            .all()
-            .iter()
-            .map(|&precision| named(&args.model, precision))
-            .collect::<Result<_, _>>()?
+        let of_settings = [settings.e5.precision];
+        let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
+        let model = args.model.as_deref().unwrap_or(settings.e5.profile.name);
+        precisions.iter().map(|&precision| named(model, precision)).collect::<Result<_, _>>()?
     };
     for asset in assets {
         let manifest = embed_assets::roll_back(home, asset, &bars).await?;
@@ -159,7 +158,7 @@ fn named(model: &str, precision: Precision) -> Result<Asset, Error> {
     Profile::by_name(model).map(|profile| Asset::Model { profile, precision })
 }
 
-async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
+async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
     let bars = Bars::new(args.quiet);
     let there: Vec<Asset> = embed_assets::list(home)
         .into_iter()
@@ -167,7 +166,8 @@ async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
         .map(|listed| listed.asset)
         .collect();
     let mut chosen = Vec::new();
-    for model in &args.models {
+    let of_settings = [settings.e5.profile.name.to_owned()];
+    for model in if args.models.is_empty() { &of_settings[..] } else { &args.models } {
         let precisions = args.precision.all();
         let before = chosen.len();
         for &precision in precisions {
