@@ -124,7 +124,7 @@ impl ServedStack {
     }
 }
 
-fn entry(name: &str, model: &embed_core::ModelInfo, route: &str, details: ModelDetails) -> ModelEntry {
+fn entry(name: &str, model: &ModelInfo, route: &str, details: ModelDetails) -> ModelEntry {
     ModelEntry::new(name, model.clone()).with_route(route).with_details(details)
 }
 
