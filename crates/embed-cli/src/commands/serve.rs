@@ -170,7 +170,7 @@ async fn until_signals(
     Ok((drained?, second.get().copied()))
 }
 
-async fn listen(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Error> {
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         let what =
             format!("this address can't be listened at; another program may have it: choose one by {flag}");
@@ -178,7 +178,7 @@ async fn listen(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener
     })
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Error> {
+fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener
         .local_addr()
         .map_err(|error| Error::new(ErrorKind::Config, "the listener has no address").with_source(error))

@@ -1,6 +1,5 @@
 //! The settings of `embed serve`: addresses, callers, limits.
 
-use embed_core::{Error, ErrorKind};
 use embed_gateway::ApiKey;
 
 use super::super::address::{ADDRESS, address};
