@@ -9,15 +9,20 @@ use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 
-/// Shown under `--help`, so that a script's author finds the codes.
+/// Shown under `--help`, so that a script's author finds the codes. Lines are wrapped at the width of the terminal.
 pub(crate) const HELP: &str = "\
-Exit codes: 0 done; 1 some rows failed, or a check found something (the other rows stand);
-2 wrong usage; 3 the set-up is wrong (model, runtime library, files, permissions): the message
-names the mend; 4 anything else.
+Exit codes:
+  0  done
+  1  some rows failed, or a check found something; the other rows stand
+  2  wrong usage
+  3  the set-up is wrong (settings, model, runtime library, files, permissions); the message says how to fix it
+  4  anything else: a service that doesn't answer, a time-out, a signal; it may work when it is tried again
 
-Data goes to standard output, messages and progress to standard error.
-EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library. `embed config example` prints all
-that a file of settings, or TMWS_* variables, can say.";
+Data goes to standard output, messages and progress to standard error. A file that --output names appears when it is \
+whole.
+
+EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library. `embed config example` prints all that a \
+file of settings, or TMWS_* variables, can say.";
 
 /// For how long the reader of standard error is waited for.
 const READ_WITHIN: Duration = Duration::from_secs(2);
@@ -71,10 +76,10 @@ fn is_broken_pipe(error: &Error) -> bool {
 
 /// An error of reading or writing a file, named for the user.
 pub(crate) fn file_error(what: &str, path: impl std::fmt::Display, error: io::Error) -> Error {
-    let mend = match error.kind() {
+    let fix = match error.kind() {
         io::ErrorKind::StorageFull => "; the disk is full: free some space or choose another place",
         io::ErrorKind::PermissionDenied => "; this user lacks the permission",
         _ => "",
     };
-    Error::new(ErrorKind::Config, format!("{what}{mend}")).with_context("file", path).with_source(error)
+    Error::new(ErrorKind::Config, format!("{what}{fix}")).with_context("file", path).with_source(error)
 }

@@ -1,15 +1,33 @@
 //! Texts from arguments, files and standard input, in bounded memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use embed_core::{Error, ErrorKind};
-use serde::Deserialize;
+use clap::Args;
+use embed_core::{Error, ErrorKind, Role};
 use serde_json::value::RawValue;
 
 use crate::exit::file_error;
+use crate::fields::{Fields, refused};
+use crate::form::{Encoding, Form, check_start};
 use crate::pipeline::Source;
+
+/// Where the texts of a command come from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct InputArgs {
+    /// The texts; leave them out and use --input for many. `-` alone, or nothing at all, reads standard input.
+    #[arg(conflicts_with = "input")]
+    texts: Vec<String>,
+
+    /// Read texts from a file, or from standard input with `-`.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// What a line of the input is; by default the file's name decides, and for standard input it is the text.
+    #[arg(long, value_enum)]
+    input_format: Option<Form>,
+}
 
 /// One row of the input. A bad one keeps its place.
 #[derive(Debug)]
@@ -17,33 +35,32 @@ pub(crate) struct InputRow {
     /// The `id` of a JSON line, as it was written.
     pub(crate) id: Option<Box<RawValue>>,
     pub(crate) text: Result<String, Error>,
+    /// What the text is for: as the JSON line says, or the command.
+    pub(crate) role: Role,
 }
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     Texts(Vec<String>),
-    Stdin(Form),
-    File(PathBuf, Form),
+    Stdin(Option<Form>),
+    File(PathBuf, Option<Form>),
 }
 
-/// What a line of the input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Form {
-    /// The line is the text.
-    Lines,
-    /// The line is a JSON object with `text` and, if you like, `id`.
-    Jsonl,
-}
-
-#[derive(Deserialize)]
-struct JsonRow {
-    id: Option<Box<RawValue>>,
-    text: String,
+/// What rows of an input have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// The longest text that is worth reading whole.
+    pub(crate) max_text_bytes: usize,
+    /// What a text is for if its row doesn't say.
+    pub(crate) role: Role,
 }
 
 /// A line may hold this much more than the longest text, for the JSON around it.
 const JSON_ROOM: usize = 1 << 16;
+
+/// Bytes of a buffer, and of the beginning that tells of an encoding.
+const BUFFER: usize = 1 << 16;
 
 /// Whether two names lead to one file that exists.
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
@@ -55,36 +72,73 @@ pub(crate) fn max_json_bytes(max_text_bytes: usize) -> usize {
     max_text_bytes * 6 + JSON_ROOM
 }
 
-impl Input {
-    /// `-` is standard input; a file is read as JSON lines if its name ends in `.jsonl`.
-    pub(crate) fn from_flag(path: &Path, form: Option<Form>) -> Self {
-        if path.as_os_str() == "-" {
-            return Self::Stdin(form.unwrap_or(Form::Lines));
+impl InputArgs {
+    /// What is wrong with the arguments together.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let is_dash = self.texts == ["-"];
+        if self.input.is_none() && self.texts.is_empty() && !is_stdin_given() {
+            return Err("there is nothing to embed: give texts, --input FILE, or a pipe on standard input");
         }
-        let jsonl = path.extension().is_some_and(|extension| extension == "jsonl");
-        let by_name = if jsonl { Form::Jsonl } else { Form::Lines };
-        Self::File(path.to_owned(), form.unwrap_or(by_name))
+        if !is_dash && self.texts.iter().any(|text| text == "-") {
+            return Err("`-` is standard input and stands alone");
+        }
+        if self.input_format.is_some() && !is_dash && !self.texts.is_empty() {
+            return Err("--input-format is for --input and for standard input");
+        }
+        Ok(())
     }
 
-    /// Opens the input. `max_text_bytes` is the longest text that is worth reading whole.
-    pub(crate) fn open(self, max_text_bytes: usize) -> Result<Rows, Error> {
-        let is_pipe = matches!(self, Self::Stdin(_));
+    pub(crate) fn input(self) -> Input {
+        match self.input {
+            Some(path) => Input::from_flag(&path, self.input_format),
+            None if self.texts.is_empty() || self.texts == ["-"] => Input::Stdin(self.input_format),
+            None => Input::Texts(self.texts),
+        }
+    }
+}
+
+/// Whether somebody gives us standard input: a pipe or a file. A terminal and /dev/null, which services and jobs have,
+/// are nobody's.
+fn is_stdin_given() -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        use std::os::unix::fs::FileTypeExt;
+
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        let kind = stdin.and_then(|stdin| stdin.metadata()).map(|meta| meta.file_type());
+        kind.is_ok_and(|kind| !kind.is_char_device())
+    }
+    #[cfg(not(unix))]
+    !io::IsTerminal::is_terminal(&io::stdin())
+}
+
+impl Input {
+    /// `-` is standard input. Without a form, the name of a file decides what its lines are.
+    pub(crate) fn from_flag(path: &Path, form: Option<Form>) -> Self {
+        if path.as_os_str() == "-" { Self::Stdin(form) } else { Self::File(path.to_owned(), form) }
+    }
+
+    /// Opens the input. A file whose name or beginning tells of a form that isn't read here is refused.
+    pub(crate) fn open(self, reading: Reading) -> Result<Rows, Error> {
         let (source, form, name): (Box<dyn Read + Send>, _, _) = match self {
-            Self::Texts(texts) => return Ok(Rows::Texts(texts.into_iter())),
+            Self::Texts(texts) => return Ok(Rows::Texts(texts.into_iter(), reading.role)),
             Self::Stdin(form) => (Box::new(io::stdin()), form, "standard input".to_owned()),
             Self::File(path, form) => {
                 let name = path.display().to_string();
-                let file = File::open(&path)
-                    .map_err(|error| file_error("the input can't be opened", &name, error))?;
-                (Box::new(file), form, name)
+                let failed = |error| file_error("the input can't be opened", &name, error);
+                let by_name = match form {
+                    None => Form::by_name(&path)?,
+                    given => given,
+                };
+                let file = File::open(&path).map_err(failed)?;
+                if file.metadata().map_err(failed)?.is_file() {
+                    return Lines::of_file(file, by_name, name, reading).map(Rows::Lines);
+                }
+                (Box::new(file), by_name, name)
             }
         };
-        let limit = match form {
-            Form::Lines => max_text_bytes,
-            Form::Jsonl => max_json_bytes(max_text_bytes),
-        };
-        let lines = LineReader::new(BufReader::with_capacity(1 << 16, source), limit);
-        Ok(Rows::Lines(Lines { lines, form, name, is_pipe }))
+        Ok(Rows::Lines(Lines::new(source, form, name, reading)))
     }
 
     /// The size of the input, if it is a file.
@@ -98,15 +152,18 @@ impl Input {
 
 /// The rows of an input, one after the other.
 pub(crate) enum Rows {
-    Texts(std::vec::IntoIter<String>),
+    Texts(std::vec::IntoIter<String>, Role),
     Lines(Lines),
 }
 
 pub(crate) struct Lines {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
-    form: Form,
+    /// What somebody says that lines are, or the name of the file. Otherwise they are texts.
+    form: Option<Form>,
     name: String,
     is_pipe: bool,
+    encoding: Encoding,
+    role: Role,
 }
 
 /// Lines of bytes, in bounded memory.
@@ -133,7 +190,9 @@ impl Source for Rows {
 
     fn next(&mut self) -> Result<Option<InputRow>, Error> {
         match self {
-            Self::Texts(texts) => Ok(texts.next().map(|text| InputRow { id: None, text: Ok(text) })),
+            Self::Texts(texts, role) => {
+                Ok(texts.next().map(|text| InputRow { id: None, text: Ok(text), role: *role }))
+            }
             Self::Lines(lines) => lines.next(),
         }
     }
@@ -144,24 +203,91 @@ impl Source for Rows {
 
     fn bytes(&self) -> u64 {
         match self {
-            Self::Texts(_) => 0,
+            Self::Texts(..) => 0,
             Self::Lines(lines) => lines.lines.bytes,
         }
     }
 }
 
 impl Lines {
+    fn new(source: Box<dyn Read + Send>, form: Option<Form>, name: String, reading: Reading) -> Self {
+        let limit = match form.unwrap_or(Form::Lines) {
+            Form::Lines => reading.max_text_bytes,
+            Form::Jsonl => max_json_bytes(reading.max_text_bytes),
+        };
+        let lines = LineReader::new(BufReader::with_capacity(BUFFER, source), limit);
+        Self { lines, form, name, is_pipe: true, encoding: Encoding::default(), role: reading.role }
+    }
+
+    /// The lines of a file, whose beginning is looked at before any work is done.
+    fn of_file(file: File, form: Option<Form>, name: String, reading: Reading) -> Result<Self, Error> {
+        let mut this = Self::new(Box::new(file), form, name, reading);
+        this.is_pipe = false;
+        let head = this.lines.source.fill_buf();
+        let head = head.map_err(|error| file_error("the input can't be read", &this.name, error))?;
+        let whole = if head.len() < BUFFER {
+            head.len()
+        } else {
+            head.iter().rposition(|&b| b == b'\n').unwrap_or(0)
+        };
+        let mut encoding = Encoding::default();
+        let checked = check_start(head)
+            .and_then(|()| head[..whole].split(|&b| b == b'\n').try_for_each(|line| encoding.see(line)));
+        checked.map_err(|error| error.with_context("file", &this.name))?;
+        Ok(this)
+    }
+
     fn next(&mut self) -> Result<Option<InputRow>, Error> {
-        let line = self.lines.next();
-        let line = line.map_err(|error| file_error("the input can't be read", &self.name, error))?;
-        let Some(line) = line else { return Ok(None) };
-        Ok(Some(match line.check_length(self.lines.limit) {
-            Err(error) => InputRow { id: None, text: Err(error) },
-            Ok(bytes) => match self.form {
-                Form::Lines => InputRow { id: None, text: utf8(bytes) },
-                Form::Jsonl => json_row(&bytes),
-            },
-        }))
+        loop {
+            let line = self.lines.next();
+            let line = line.map_err(|error| file_error("the input can't be read", &self.name, error))?;
+            let Some(line) = line else { return Ok(None) };
+            self.look(&line.bytes).map_err(|error| error.with_context("file", &self.name))?;
+            let row = |text| InputRow { id: None, text, role: self.role };
+            return Ok(Some(match (line.check_length(self.lines.limit), self.form) {
+                (Err(error), _) => row(Err(error)),
+                // A line of nothing is no row of JSON lines.
+                (Ok(bytes), Some(Form::Jsonl)) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
+                (Ok(bytes), Some(Form::Jsonl)) => self.json_row(bytes),
+                (Ok(bytes), _) => row(utf8(bytes)),
+            }));
+        }
+    }
+
+    /// Looks at a line near the beginning for signs that the input isn't what it is taken for.
+    fn look(&mut self, line: &[u8]) -> Result<(), Error> {
+        if self.lines.number == 1 {
+            check_start(line)?;
+            if self.form.is_none()
+                && str::from_utf8(line)
+                    .is_ok_and(|line| Fields::read(line).is_ok_and(|fields| !fields.is_empty()))
+            {
+                // A closed standard error is no reason to fail.
+                let _ = writeln!(
+                    io::stderr(),
+                    "embed: the first line of {} is a JSON object, and is embedded as it stands; --input-format jsonl \
+                     reads it, --input-format lines says that it is meant",
+                    self.name
+                );
+            }
+        }
+        if self.lines.bytes <= BUFFER as u64 { self.encoding.see(line) } else { Ok(()) }
+    }
+
+    /// The row of a JSON line, which has its id whatever else is wrong with it.
+    fn json_row(&self, line: Vec<u8>) -> InputRow {
+        let at = |error: Error| error.with_context("line", self.lines.number);
+        let mut fields = match utf8(line).and_then(|line| Fields::read(&line)) {
+            Ok(fields) => fields,
+            Err(error) => return InputRow { id: None, text: Err(at(error)), role: self.role },
+        };
+        let text = fields.text().and_then(|text| text.ok_or_else(|| refused("the row has no `text`")));
+        let role = fields.role();
+        let id = fields.take("id").filter(|id| id.get() != "null");
+        match (text, role) {
+            (Ok(text), Ok(role)) => InputRow { id, text: Ok(text), role: role.unwrap_or(self.role) },
+            (Err(error), _) | (_, Err(error)) => InputRow { id, text: Err(at(error)), role: self.role },
+        }
     }
 }
 
@@ -217,21 +343,6 @@ pub(crate) fn utf8(line: Vec<u8>) -> Result<String, Error> {
     })
 }
 
-fn json_row(line: &[u8]) -> InputRow {
-    match serde_json::from_slice::<JsonRow>(line) {
-        Ok(JsonRow { id, text }) => InputRow { id, text: Ok(text) },
-        Err(error) => {
-            // serde_json's message may quote the line, so only the place is told.
-            let error = Error::new(
-                ErrorKind::InvalidInput,
-                "the line is not a JSON object with a string `text` and, if you like, an `id`",
-            )
-            .with_context("column", error.column());
-            InputRow { id: None, text: Err(error) }
-        }
-    }
-}
-
 /// Reads a line without its end. What a line has beyond `limit` is skipped, so that memory stays bounded.
 fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
@@ -268,10 +379,9 @@ mod tests {
     use super::*;
 
     fn rows(text: &[u8], form: Form) -> Vec<InputRow> {
-        let source: Box<dyn Read + Send> = Box::new(io::Cursor::new(text.to_vec()));
-        let limit = if form == Form::Lines { 10 } else { max_json_bytes(10) };
-        let lines = LineReader::new(BufReader::with_capacity(4, source), limit);
-        let mut lines = Lines { lines, form, name: "test".to_owned(), is_pipe: true };
+        let reading = Reading { max_text_bytes: 10, role: Role::Document };
+        let mut lines =
+            Lines::new(Box::new(io::Cursor::new(text.to_vec())), Some(form), "test".to_owned(), reading);
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 
@@ -303,6 +413,26 @@ mod tests {
         for bad in &lines[1..] {
             assert_eq!(bad.text.as_ref().unwrap_err().kind(), ErrorKind::InvalidInput);
         }
+    }
+
+    #[test]
+    fn a_bad_json_line_keeps_its_id_too() {
+        let lines = rows(
+            b"{\"id\":1,\"text\":null}\n{\"text\":[],\"id\":2}\n{\"id\":3}\n{\"id\":4,\"text\":\"a\",\"role\":\"x\"}",
+            Form::Jsonl,
+        );
+        for (row, id) in lines.iter().zip(["1", "2", "3", "4"]) {
+            assert_eq!(row.id.as_ref().unwrap().get(), id);
+            assert!(row.text.as_ref().unwrap_err().to_string().contains(&format!("line: {id}")));
+        }
+    }
+
+    #[test]
+    fn empty_lines_are_no_json_rows_and_roles_are_those_of_rows() {
+        let lines =
+            rows(b"\n{\"text\":\"a\",\"role\":\"query\"}\r\n\r\n \t\n{\"text\":\"b\"}\n\n", Form::Jsonl);
+        let seen: Vec<_> = lines.iter().map(|row| (row.text.as_deref().unwrap(), row.role)).collect();
+        assert_eq!(seen, [("a", Role::Query), ("b", Role::Document)]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod cache;
 mod commands;
 mod exit;
+mod fields;
+mod form;
 mod input;
 mod meter;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use embed_core::{Error, ErrorKind};
@@ -39,9 +42,9 @@ const EVENTS_AT_ONCE: usize = 8;
 ///   embed encode --format table 富士山 "Mount Fuji"
 ///   embed encode --input texts.txt --output vectors.jsonl
 ///   embed compare "database query" "データベースのクエリ" "cooking"
-///   embed doctor                               what is missing, and what mends it
+///   embed doctor                               what is missing, and how to fix it
 #[derive(Debug, Parser)]
-#[command(name = "embed", version, verbatim_doc_comment, after_help = exit::HELP)]
+#[command(name = "embed", version, long_version = VERSION.as_str(), verbatim_doc_comment, after_help = exit::HELP)]
 struct Cli {
     /// The file of settings. Without it the one that TMWS_CONFIG names, then embed/embed.toml in the platform's
     /// folder for configuration, if it is there.
@@ -71,7 +74,20 @@ enum Command {
     Ollama(commands::ollama::OllamaArgs),
     /// The settings: what holds and who said so, what is wrong, what there is.
     Config(commands::config::ConfigArgs),
+    Completions(commands::generate::CompletionsArgs),
+    #[command(hide = true)]
+    Man(commands::generate::ManArgs),
 }
+
+/// The version, and where it is known, what it was built from; then the features that it was built with.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let revision = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty());
+    let features = [("otlp", cfg!(feature = "otlp")), ("openvino", cfg!(feature = "openvino"))];
+    let features: Vec<_> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
+    let revision = revision.unwrap_or("not recorded");
+    format!("{}\nrevision {revision}\nfeatures {features}", env!("CARGO_PKG_VERSION"))
+});
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -83,7 +99,11 @@ fn main() -> ExitCode {
         _ => Ok(()),
     };
     if let Err(conflict) = checked {
-        Cli::command().error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
+        let mut program = Cli::command();
+        // With its names, and so with its own usage.
+        program.build();
+        let command = matches.subcommand_name().and_then(|name| program.find_subcommand(name)).cloned();
+        command.unwrap_or(program).error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     let mut runtime = match &cli.command {
         Command::Serve(_) | Command::Bench(_) => Builder::new_multi_thread(),
@@ -104,23 +124,24 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
         Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
         Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
         Command::Route(args) => commands::route::run(args, &settings?).await,
-        // These two have no setting yet; one that is wrong is an error even so.
+        // It has no setting yet; one that is wrong is an error even so.
         Command::Rollout(args) => {
             settings?;
             commands::rollout::run(args)
         }
-        Command::Models(args) => {
-            settings?;
-            commands::models::run(args, home?).await
-        }
+        Command::Models(args) => commands::models::run(args, home?, &settings?).await,
         Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
         Command::Serve(args) => {
+            let mut settings = settings?;
+            settings.gateway.listen = args.address(settings.gateway.listen)?;
             let again = move || Ok(Settings::read(cli.config.as_deref(), &matches)?);
-            commands::serve::run(args, home?, &settings?, again).await
+            commands::serve::run(args, home?, &settings, again).await
         }
         Command::Bench(args) => commands::bench::run(args, home?, settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,
+        Command::Completions(args) => commands::generate::completions(&args, Cli::command()),
+        Command::Man(args) => commands::generate::man(&args, Cli::command()),
     }
 }

@@ -45,9 +45,11 @@ impl Meter {
         Self { bar, summary: terminal && !quiet }
     }
 
-    pub(crate) fn advance(&self, rows: u64, tokens: u64, bytes: u64) {
-        let rate = tokens as f64 / self.bar.elapsed().as_secs_f64().max(1e-3);
-        self.show(bytes, format!("{rows} texts, {rate:.0} tokens/s"));
+    /// Shows how many rows there are, and how fast, if the number of tokens is known.
+    pub(crate) fn advance(&self, rows: u64, tokens: Option<u64>, bytes: u64) {
+        let rate = tokens.map(|tokens| tokens as f64 / self.bar.elapsed().as_secs_f64().max(1e-3));
+        let rate = rate.map_or(String::new(), |rate| format!(", {rate:.0} tokens/s"));
+        self.show(bytes, format!("{rows} texts{rate}"));
     }
 
     /// Sets how far the bar is, and what stands beside it.

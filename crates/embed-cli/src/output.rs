@@ -2,16 +2,17 @@
 
 mod jsonl;
 mod npy;
+pub(crate) mod place;
 mod table;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use embed_core::{EmbeddingRef, Error, ErrorKind, Role};
+use embed_core::{EmbeddingRef, Error};
 
-pub(crate) use jsonl::Outcome;
+use place::{Place, Writing};
+
+pub(crate) use jsonl::{Outcome, escape_separators, write_line};
 pub(crate) use table::pad;
 
 use crate::exit::file_error;
@@ -44,39 +45,39 @@ trait RowWriter {
     fn flush(&mut self) -> io::Result<()>;
 
     /// Writes what comes last. The summary is for people.
-    fn finish(&mut self, _summary: &str) -> io::Result<()> {
-        self.flush()
-    }
+    fn finish(self: Box<Self>, summary: &str) -> io::Result<Writing>;
 }
 
-/// Rows to standard output or to a file.
+/// Rows to standard output or to a file, which appears when it is finished.
 pub(crate) struct Output {
     writer: Box<dyn RowWriter>,
     name: String,
 }
 
+/// How rows are written, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputOptions {
+    pub(crate) format: Format,
+    pub(crate) place: Place,
+    /// Whether a file that is there may be replaced.
+    pub(crate) replace: bool,
+    /// Whether JSON lines have their text and its role.
+    pub(crate) with_text: bool,
+    /// Numbers in a row, for an array that gets no vector.
+    pub(crate) dimension: usize,
+}
+
 impl Output {
-    /// Opens the output before any work is done, so that a wrong path costs no time.
-    /// With `text_role`, JSON lines have their text and this role.
-    pub(crate) fn open(format: Format, path: Option<&Path>, text_role: Option<Role>) -> Result<Self, Error> {
-        let create = |path: &PathBuf| {
-            File::create(path)
-                .map_err(|error| file_error("the output can't be written", path.display(), error))
-        };
-        let path = path.map(Path::to_owned);
-        let name = path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string());
-        let writer: Box<dyn RowWriter> = match (format, &path) {
-            // `EncodeArgs::check` refuses it with better words.
-            (Format::Npy, None) => return Err(Error::new(ErrorKind::Config, "an array needs a file")),
-            (Format::Npy, Some(path)) => Box::new(npy::NpyWriter::new(create(path)?)),
-            (Format::Jsonl, None) => {
-                Box::new(jsonl::JsonlWriter { out: BufWriter::new(io::stdout()), text_role })
+    pub(crate) fn open(options: &OutputOptions) -> Result<Self, Error> {
+        let out = BufWriter::new(options.place.create(options.replace)?);
+        let name = options.place.name();
+        let writer: Box<dyn RowWriter> = match options.format {
+            Format::Npy => {
+                let npy = npy::NpyWriter::new(out, options.dimension);
+                Box::new(npy.map_err(|error| file_error("the output can't be written", &name, error))?)
             }
-            (Format::Jsonl, Some(path)) => {
-                Box::new(jsonl::JsonlWriter { out: BufWriter::new(create(path)?), text_role })
-            }
-            (Format::Table, None) => Box::new(table::TableWriter::new(BufWriter::new(io::stdout()))),
-            (Format::Table, Some(path)) => Box::new(table::TableWriter::new(BufWriter::new(create(path)?))),
+            Format::Jsonl => Box::new(jsonl::JsonlWriter { out, with_text: options.with_text }),
+            Format::Table => Box::new(table::TableWriter::new(out)),
         };
         Ok(Self { writer, name })
     }
@@ -89,11 +90,16 @@ impl Output {
         self.writer.flush().map_err(|error| file_error("the output can't be written", &self.name, error))
     }
 
-    pub(crate) fn finish(&mut self, summary: &str) -> Result<(), Error> {
-        self.writer
-            .finish(summary)
-            .map_err(|error| file_error("the output can't be written", &self.name, error))
+    /// Writes what comes last, and gives a file its name.
+    pub(crate) fn finish(self, summary: &str) -> Result<(), Error> {
+        let finished = self.writer.finish(summary).and_then(Writing::finish);
+        finished.map_err(|error| file_error("the output can't be written", &self.name, error))
     }
+}
+
+/// What was written, without the buffer that held it.
+fn flushed(out: BufWriter<Writing>) -> io::Result<Writing> {
+    out.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 /// Writes to standard output: the one door for every command's data.

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, Role, Truncation};
+use embed_core::{Error, Role};
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -38,26 +38,37 @@ pub(crate) struct Batch<R> {
     pub(crate) bytes: u64,
 }
 
-/// Embeds all rows, and hands each batch with its answer over in the order of the input. A row that isn't a text
-/// has no row in the answer.
-pub(crate) async fn embed_rows(
-    rows: Rows,
-    embedder: &dyn Embedder,
-    (role, truncation): (Role, Truncation),
-    each: impl FnMut(&Batch<InputRow>, &EmbedResponse) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let request = EmbedRequest::new([""; 0], role).with_truncation(truncation);
-    call_rows(rows, async |texts| embedder.embed(request.with_texts(texts)).await, each).await
+/// The answers to the texts of a batch, which are asked in calls of their role.
+pub(crate) struct Answers<A> {
+    query: Option<A>,
+    document: Option<A>,
 }
 
-/// The same for anything that answers the texts of a batch.
+impl<A> Answers<A> {
+    /// The answer to the texts of this role, in their order; `None` if there were none.
+    pub(crate) fn of(&self, role: Role) -> Option<&A> {
+        match role {
+            Role::Query => self.query.as_ref(),
+            Role::Document => self.document.as_ref(),
+        }
+    }
+}
+
+/// Answers the texts of all rows, and hands each batch with its answers over in the order of the input. A row that
+/// isn't a text has no row in an answer.
 pub(crate) async fn call_rows<A>(
     rows: Rows,
-    call: impl AsyncFn(Vec<Arc<str>>) -> Result<A, Error>,
-    each: impl FnMut(&Batch<InputRow>, &A) -> Result<(), Error>,
+    call: impl AsyncFn(Vec<Arc<str>>, Role) -> Result<A, Error>,
+    each: impl FnMut(&Batch<InputRow>, &Answers<A>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let ask = async |batch: &Batch<InputRow>, role| {
+        let of_role = batch.rows.iter().filter(|row| row.role == role);
+        let texts: Vec<_> = of_role.filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect();
+        if texts.is_empty() { Ok(None) } else { call(texts, role).await.map(Some) }
+    };
     let answer = async |batch: &Batch<InputRow>| {
-        call(batch.rows.iter().filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect()).await
+        let (query, document) = futures::try_join!(ask(batch, Role::Query), ask(batch, Role::Document))?;
+        Ok(Answers { query, document })
     };
     in_batches(rows, answer, each).await
 }

@@ -70,7 +70,9 @@ impl Settings {
         self.join(e5, ollama).await
     }
 
-    /// A router over what the service needs of two routes.
+    /// A router over what the service needs of two routes. Of the hybrid service, E5 takes the texts of an Ollama that
+    /// fails to be there, which suits a command that ends soon and is said on standard error; a server hands a route
+    /// over that waits for it.
     pub(crate) async fn join(
         &self,
         e5: impl Future<Output = Result<Route, Error>>,
@@ -80,12 +82,12 @@ impl Settings {
             Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
             Service::Ollama => (vec![reads_english(ollama.await?)], Policy::everything_to(ENGLISH_ROUTE)),
             Service::Hybrid => {
-                let english = ollama.await.or_else(|reason| match reason.kind() {
-                    ErrorKind::Unavailable | ErrorKind::Timeout => {
-                        Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
+                let english = ollama.await.or_else(|reason| {
+                    // Otherwise it is there, and something else is wrong, which the operator wants to know.
+                    if !is_absence(&reason) {
+                        return Err(reason);
                     }
-                    // It is there, and something else is wrong, which the operator wants to know.
-                    _ => Err(reason),
+                    Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
                 })?;
                 (vec![reads_english(english), e5.await?], Policy::default())
             }
@@ -106,8 +108,12 @@ impl Settings {
         }
         let router = Router::new(routes, Arc::new(LanguageDetector::new()), config)?;
         for absence in router.absences() {
-            let stand_in = absence.stand_in.as_deref().unwrap_or("nobody");
             let (route, reason) = (&absence.route, &absence.reason);
+            if absence.is_looked_for {
+                tracing::warn!(route = %route, reason = %reason, "a service isn't there and is looked for; its texts wait");
+                continue;
+            }
+            let stand_in = absence.stand_in.as_deref().unwrap_or("nobody");
             // A closed standard error is no reason to fail.
             let _ =
                 writeln!(io::stderr(), "embed: {stand_in} takes the texts of {route} for this run: {reason}");
@@ -133,6 +139,44 @@ pub(crate) fn route(name: &str, embedder: impl Embedder + Display, cache: Option
         None => Route::new(name, guarded),
     };
     route.with_guard(guard)
+}
+
+/// A service that isn't there yet, and how it is looked for.
+pub(crate) struct Connecting<C> {
+    pub(crate) name: &'static str,
+    pub(crate) model: ModelInfo,
+    /// Why it isn't there.
+    pub(crate) reason: Error,
+    pub(crate) connect: C,
+}
+
+/// The same for a service that is used as soon as it is found.
+pub(crate) fn route_to_come<C, F, E>(connecting: Connecting<C>, cache: Option<&Cache>) -> Route
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E, Error>> + Send + 'static,
+    E: Embedder + Display,
+{
+    let Connecting { name, model, reason, connect } = connecting;
+    let guard = Guard::default();
+    let behind = guard.clone();
+    let connect = move || {
+        let (connected, guard) = (connect(), behind.clone());
+        async move { connected.await.map(|embedder| Guarded::new(embedder, guard)) }
+    };
+    let route = match cache.cloned() {
+        None => Route::connecting(name, model, reason, connect),
+        Some(cache) => Route::connecting(name, model, reason, move || {
+            let (connected, cache) = (connect(), cache.clone());
+            async move { connected.await.map(|embedder| Cached::new(embedder, cache)) }
+        }),
+    };
+    route.with_guard(guard)
+}
+
+/// Whether an error says that a service isn't there, and not that something is wrong with it.
+pub(crate) fn is_absence(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 fn reads_english(route: Route) -> Route {

@@ -109,8 +109,9 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
         duration: args.duration,
         quiet: args.quiet,
     };
-    let measured = load.run().await?;
+    let measured = load.run().await;
     cache::finish(cache.as_ref()).await;
+    let measured = measured?;
     let service = if args.url.is_some() { report::REMOTE.to_owned() } else { name(settings.service) };
     let report = report::Report::new(&service, &load, &measured, cache.is_some());
     print(&if args.json { report.json() } else { report.table() })?;

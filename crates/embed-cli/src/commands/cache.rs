@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use embed_cache::{Cache, Cached, Census, Namespace, RedisTier, Tier, TierStats};
-use embed_core::{Error, ErrorKind, Role, Truncation};
+use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Role, Truncation};
 use embed_e5::assets::DataHome;
 use serde::Serialize;
 
 use crate::cache::{finish, redis_tier};
 use crate::exit::Exit;
-use crate::input::{Form, Input};
+use crate::form::Form;
+use crate::input::{Input, InputRow, Reading};
 use crate::meter::Meter;
 use crate::output::print;
-use crate::pipeline::embed_rows;
+use crate::pipeline::{Answers, Batch, call_rows};
 use crate::service::{max_text_bytes, parse_role, parse_truncation};
 use crate::settings::{Settings, flags};
 
@@ -34,15 +35,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take vectors out of Redis.
+    /// Take vectors out of Redis, and say how many.
+    ///
+    /// Nothing else in the database is touched. Servers that run keep what is in their own memory until its time to
+    /// live is over, or until they are started anew.
     #[command(group = clap::ArgGroup::new("what").required(true))]
     Clear {
         /// Those of one variant, named as `embed cache stats` names it.
         #[arg(long, group = "what")]
         variant: Option<String>,
-        /// All that this software has stored there.
+        /// All that this software has stored there under its prefix, of every variant.
         #[arg(long, group = "what")]
         all: bool,
+        /// Say how many there are, and take none out.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Embed texts so that Redis has their vectors.
     Warm(WarmArgs),
@@ -84,7 +91,7 @@ struct Found {
 pub(crate) async fn run(args: CacheCommandArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     match args.command {
         Command::Stats { json } => stats(settings, json).await,
-        Command::Clear { variant, .. } => clear(settings, variant).await,
+        Command::Clear { variant, dry_run, .. } => clear(settings, variant, dry_run).await,
         Command::Warm(args) => warm(args, home, settings).await,
     }
 }
@@ -114,7 +121,7 @@ fn table(Found { redis, census, database }: &Found) -> String {
     page
 }
 
-async fn clear(settings: &Settings, variant: Option<String>) -> Result<Exit, Error> {
+async fn clear(settings: &Settings, variant: Option<String>, dry_run: bool) -> Result<Exit, Error> {
     let (tier, url) = redis_tier(settings).await?;
     let before: u64 = count(&tier, variant.as_deref()).await?;
     if before == 0
@@ -126,8 +133,12 @@ async fn clear(settings: &Settings, variant: Option<String>) -> Result<Exit, Err
         )
         .with_context("variant", variant));
     }
+    if dry_run {
+        print(&format!("{before} vectors would be taken out of {url}\n"))?;
+        return Ok(Exit::Done);
+    }
     tier.clear(variant.map(Namespace::named).as_ref()).await?;
-    print(&format!("{before} vectors taken out of {url}\n"))?;
+    print(&format!("{before} vectors taken out of {url}; servers that run keep those in their memory\n"))?;
     Ok(Exit::Done)
 }
 
@@ -142,23 +153,32 @@ async fn count(tier: &RedisTier, variant: Option<&str>) -> Result<u64, Error> {
 async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let input = Input::from_flag(&args.input, args.input_format);
     let meter = Meter::new(input.bytes(), args.quiet, true);
-    let rows = input.open(max_text_bytes())?;
+    let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role })?;
     let (tier, url) = redis_tier(settings).await?;
     // One that takes nothing is found out before a model is loaded.
     tier.check().await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
     let embedder = Cached::new(settings.load(home).await?, cache.clone());
-    let (mut count, mut failed, mut tokens) = (0, 0, 0);
-    embed_rows(rows, &embedder, (args.role, args.truncate), |batch, response| {
+    let (mut count, mut failed, mut tokens) = (0, 0, Some(0));
+    let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
+        let answers = [Role::Query, Role::Document].into_iter().filter_map(|role| answers.of(role));
+        let good: Vec<_> = answers.flat_map(|response| response.rows().flatten()).collect();
         count += batch.rows.len() as u64;
-        failed += (batch.rows.len() - response.rows().flatten().count()) as u64;
-        let used = response.rows().flatten().filter_map(|row| row.info().tokens);
-        tokens += used.map(|tokens| tokens.used as u64).sum::<u64>();
+        failed += (batch.rows.len() - good.len()) as u64;
+        for row in good {
+            // One that isn't known makes the sum unknown.
+            tokens = tokens.zip(row.info().tokens).map(|(sum, tokens)| sum + tokens.used as u64);
+        }
         meter.advance(count, tokens, batch.bytes);
         Ok(())
-    })
-    .await?;
+    };
+    let embed = async |texts, role| {
+        let request = EmbedRequest::new::<Arc<str>>(texts, role).with_truncation(args.truncate);
+        embedder.embed(request).await
+    };
+    let warmed = call_rows(rows, embed, each).await;
     finish(Some(&cache)).await;
+    warmed?;
     let tiers = cache.stats().await.tiers;
     let (hits, stored): (u64, u64) =
         tiers.iter().fold((0, 0), |(hits, stored), tier| (hits + tier.hits, stored + tier.stored));

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use embed_core::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::exit::Exit;
 use crate::output::print;
@@ -102,11 +103,13 @@ fn table(settings: &Settings) -> String {
             (setting.key, value, settings.origin(setting).to_string())
         })
         .collect();
-    let width = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0);
+    let keys = rows.iter().map(|(key, _, _)| key.width()).max().unwrap_or(0);
+    let values = rows.iter().map(|(_, value, _)| value.width()).max().unwrap_or(0);
     let mut page = format!("{}\n\n", file_line(settings));
-    for (key, value, origin) in rows {
+    for (key, value, origin) in &rows {
+        let gap = " ".repeat(values - value.width());
         // Writing to a string doesn't fail.
-        let _ = writeln!(page, "{key:<18}  {value:<width$}  {origin}");
+        let _ = writeln!(page, "{key:<keys$}  {value}{gap}  {origin}");
     }
     page
 }

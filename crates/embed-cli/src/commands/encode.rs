@@ -3,41 +3,42 @@
 use std::collections::BTreeMap;
 use std::iter;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, ErrorKind, Role, Truncation};
+use embed_cache::Cache;
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Embedding, EmbeddingRef, Error, ErrorKind, Role, Truncation,
+};
 use embed_e5::assets::DataHome;
 use embed_router::{Coverage, Plan};
 
-use crate::cache::{self, finish};
+use crate::cache;
 use crate::exit::Exit;
-use crate::input::{Form, Input, InputRow, is_same_file};
+use crate::input::{InputArgs, InputRow, Reading, Rows, is_same_file};
 use crate::meter::Meter;
-use crate::output::{Format, Output, OutputRow};
-use crate::pipeline::{Batch, call_rows};
+use crate::output::place::Place;
+use crate::output::{Format, Output, OutputOptions, OutputRow};
+use crate::pipeline::{Answers, Batch, call_rows};
 use crate::service::{max_text_bytes, parse_role, parse_truncation};
 use crate::settings::{Settings, flags};
+use crate::signals::wait_for_signal;
 
 /// Turn texts into vectors.
 ///
-/// Each line of the input is a text; a file that ends in .jsonl has JSON objects with `text` and, if you
-/// like, `id`. Rows come out in the order of the input, as they are ready. A row that can't be embedded
-/// becomes an error in its place, the others stand, and the exit code is 1.
+/// Each line of the input is a text. A file that ends in .jsonl, .ndjson or .jsonlines has JSON objects with `text` and,
+/// if you like, `id` and `role` (query or document, which wins over --role); its empty lines are no rows. Rows come
+/// out in the order of the input, as they are ready. A row that can't be embedded becomes an error in its place, the
+/// others stand, and the exit code is 1.
+///
+/// A file that --output names appears when it is whole: a run that ends early leaves none, and one that was there stays
+/// as it was.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct EncodeArgs {
-    /// The texts; leave them out and use --input for many.
-    #[arg(conflicts_with = "input")]
-    texts: Vec<String>,
-
-    /// Read texts from a file, or from standard input with `-`.
-    #[arg(short, long, value_name = "FILE")]
-    input: Option<PathBuf>,
-
-    /// What a line of the input is; by default the file's name decides.
-    #[arg(long, value_enum, requires = "input")]
-    input_format: Option<Form>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// What the texts are for: E5 gives a query and a document of the same words different vectors.
     #[arg(long, default_value = "document", value_parser = parse_role)]
@@ -70,9 +71,13 @@ pub(crate) struct EncodeArgs {
     #[arg(long)]
     with_text: bool,
 
-    /// Write to a file instead of standard output.
+    /// Write to a file instead of standard output, which is also `-`.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Replace an output that is there.
+    #[arg(long, requires = "output")]
+    force: bool,
 
     /// No progress and no summary on standard error.
     #[arg(short, long)]
@@ -94,67 +99,122 @@ enum Reach {
 impl EncodeArgs {
     /// What is wrong with the flags together.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        match (&self.input, &self.output) {
-            (None, _) if self.texts.is_empty() => {
-                Err("there is nothing to embed: give texts, or --input FILE")
-            }
+        self.input.check()?;
+        match (&self.input.input, &self.output) {
             (Some(input), Some(output)) if is_same_file(input, output) => {
                 Err("--input and --output are the same file")
             }
             _ if self.with_text && self.format != Format::Jsonl => Err(
                 "--with-text is for --format jsonl; a table has the texts, an array has no place for them",
             ),
-            (_, None) if self.format == Format::Npy => Err("--format npy needs --output FILE"),
+            (_, output) if self.format == Format::Npy && Place::of(output.as_deref()).is_stdout() => {
+                Err("--format npy needs --output FILE")
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// What a text is for if its row doesn't say.
+    fn role(&self) -> Role {
+        match self.plan {
+            Some(Purpose::Query) => Role::Query,
+            Some(Purpose::Document) => Role::Document,
+            None => self.role,
+        }
+    }
+
+    /// A request without texts.
+    fn request(&self, role: Role) -> EmbedRequest {
+        let request = EmbedRequest::new([""; 0], role).with_truncation(self.truncate);
+        match &self.partition {
+            Some(partition) => request.with_partition(partition.as_str()),
+            None => request,
         }
     }
 }
 
-pub(crate) async fn run(args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
-    let role = match args.plan {
-        Some(Purpose::Query) => Role::Query,
-        Some(Purpose::Document) => Role::Document,
-        None => args.role,
-    };
-    let mut request = EmbedRequest::new([""; 0], role).with_truncation(args.truncate);
-    if let Some(partition) = args.partition {
-        request = request.with_partition(partition);
-    }
-    let input = match args.input {
-        Some(path) => Input::from_flag(&path, args.input_format),
-        None => Input::Texts(args.texts),
-    };
-    let summary_elsewhere = args.format == Format::Table && args.output.is_none();
-    let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, args.output.is_some());
-    let rows = input.open(max_text_bytes())?;
+pub(crate) async fn run(mut args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
+    let place = Place::of(args.output.as_deref());
+    place.check(args.force)?;
+    let input = std::mem::take(&mut args.input).input();
+    let to_terminal = place.is_stdout();
+    let summary_elsewhere = args.format == Format::Table && to_terminal;
+    let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, !to_terminal);
+    let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role() })?;
     let cache = cache::open(settings).await?;
-    let text_role = args.with_text.then_some(role);
-    let open =
-        || Ok::<_, Error>(Sink::new(Output::open(args.format, args.output.as_deref(), text_role)?, &meter));
-    let sink = if args.plan.is_some() {
-        let router = settings.router(home, cache.as_ref()).await?;
-        let coverage = match args.coverage {
-            Reach::Route => Coverage::Route,
-            Reach::Reachable => Coverage::Reachable,
-        };
-        let mut sink = open()?;
-        let plan = async |texts| router.plan(request.with_texts(texts), coverage).await;
-        call_rows(rows, plan, |batch, plans: &Vec<Plan>| sink.batch(batch, plans.iter().map(vectors)))
-            .await?;
-        sink
-    } else {
-        let embedder = settings.load_behind(home, cache.as_ref()).await?;
-        let mut sink = open()?;
-        let embed = async |texts| embedder.embed(request.with_texts(texts)).await;
-        let each = |batch: &Batch<InputRow>, response: &EmbedResponse| {
-            sink.batch(batch, response.rows().map(iter::once))
-        };
-        call_rows(rows, embed, each).await?;
-        sink
-    };
-    finish(cache.as_ref()).await;
-    sink.finish()
+    let encoding = Encoding { args: &args, place: &place, cache: cache.as_ref(), meter: &meter };
+    let encoded = encoding.run(rows, home, settings).await;
+    // Also after an error: what was computed by then is there the next time.
+    cache::finish(cache.as_ref()).await;
+    encoded?.finish()
 }
+
+/// All that the rows of one run have in common.
+struct Encoding<'a> {
+    args: &'a EncodeArgs,
+    place: &'a Place,
+    cache: Option<&'a Cache>,
+    meter: &'a Meter,
+}
+
+impl<'a> Encoding<'a> {
+    async fn run(&self, rows: Rows, home: DataHome, settings: &Settings) -> Result<Sink<'a>, Error> {
+        let requests = [self.args.request(Role::Query), self.args.request(Role::Document)];
+        let request = |role| &requests[usize::from(role == Role::Document)];
+        if self.args.plan.is_some() {
+            let router = settings.router(home, self.cache).await?;
+            let coverage = match self.args.coverage {
+                Reach::Route => Coverage::Route,
+                Reach::Reachable => Coverage::Reachable,
+            };
+            let mut sink = self.sink(router.model().dimension())?;
+            let plan = async |texts, role| router.plan(request(role).with_texts(texts), coverage).await;
+            let each = |batch: &Batch<InputRow>, plans: &Answers<Vec<Plan>>| {
+                sink.batch(batch, plans, |plans| plans.iter().map(vectors))
+            };
+            self.until_stopped(call_rows(rows, plan, each)).await?;
+            return Ok(sink);
+        }
+        let embedder = settings.load_behind(home, self.cache).await?;
+        let mut sink = self.sink(embedder.model().dimension())?;
+        let embed = async |texts, role| embedder.embed(request(role).with_texts(texts)).await;
+        let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
+            sink.batch(batch, answers, |response| response.rows().map(iter::once))
+        };
+        self.until_stopped(call_rows(rows, embed, each)).await?;
+        Ok(sink)
+    }
+
+    fn sink(&self, dimension: usize) -> Result<Sink<'a>, Error> {
+        let output = Output::open(&OutputOptions {
+            format: self.args.format,
+            place: self.place.clone(),
+            replace: self.args.force,
+            with_text: self.args.with_text,
+            dimension,
+        })?;
+        Ok(Sink { output, meter: self.meter, started: Instant::now(), totals: Totals::default() })
+    }
+
+    /// Waits for the rows, or for a signal if there is a file to take away then.
+    async fn until_stopped(&self, rows: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let Place::File(path) = self.place else { return rows.await };
+        let mut stopped = pin!(wait_for_signal());
+        tokio::select! {
+            done = rows => done,
+            signal = &mut stopped => Err(match signal {
+                Ok(()) => {
+                    let what = "stopped by a signal; the output was not finished, and nothing of it is kept";
+                    Error::new(ErrorKind::Unavailable, what).with_context("file", path.display())
+                }
+                Err(error) => {
+                    Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
+                }
+            }),
+        }
+    }
+}
+
 fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>> {
     plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_ref))
 }
@@ -172,26 +232,32 @@ struct Totals {
     texts: u64,
     failed: u64,
     tokens: u64,
+    /// Whether a service didn't tell how many tokens a text has: their sum isn't known then.
+    uncounted: bool,
     cached: u64,
     spaces: BTreeMap<String, usize>,
 }
 
-impl<'a> Sink<'a> {
-    fn new(output: Output, meter: &'a Meter) -> Self {
-        Self { output, meter, started: Instant::now(), totals: Totals::default() }
-    }
-
-    /// Writes a batch: for each text, the rows that it got.
-    fn batch<'r, R>(&mut self, batch: &Batch<InputRow>, answers: impl Iterator<Item = R>) -> Result<(), Error>
+impl Sink<'_> {
+    /// Writes a batch: for each text, the rows that it got. `rows` gives them for the texts of an answer.
+    fn batch<'r, A: 'r, I, R>(
+        &mut self,
+        batch: &Batch<InputRow>,
+        answers: &'r Answers<A>,
+        rows: impl Fn(&'r A) -> I,
+    ) -> Result<(), Error>
     where
+        I: Iterator<Item = R>,
         R: IntoIterator<Item = Result<EmbeddingRef<'r>, &'r Error>>,
     {
-        let mut answers = answers;
+        let mut queries = answers.of(Role::Query).map(&rows);
+        let mut documents = answers.of(Role::Document).map(&rows);
         for input in &batch.rows {
             match &input.text {
                 Ok(_) => {
+                    let of_role = if input.role == Role::Query { &mut queries } else { &mut documents };
                     let missing = || Error::new(ErrorKind::Internal, "a row has no answer");
-                    for row in answers.next().ok_or_else(missing)? {
+                    for row in of_role.as_mut().and_then(Iterator::next).ok_or_else(missing)? {
                         self.row(input, row)?;
                     }
                 }
@@ -200,7 +266,7 @@ impl<'a> Sink<'a> {
             self.totals.texts += 1;
         }
         self.output.flush()?;
-        self.meter.advance(self.totals.texts, self.totals.tokens, batch.bytes);
+        self.meter.advance(self.totals.texts, self.totals.tokens(), batch.bytes);
         Ok(())
     }
 
@@ -209,6 +275,7 @@ impl<'a> Sink<'a> {
             Ok(embedding) => {
                 let (info, space) = (embedding.info(), embedding.space());
                 self.totals.tokens += info.tokens.map_or(0, |tokens| tokens.used as u64);
+                self.totals.uncounted |= info.tokens.is_none();
                 self.totals.cached += u64::from(info.tier.is_some());
                 if !self.totals.spaces.contains_key(space.id()) {
                     self.totals.spaces.insert(space.id().to_owned(), space.dimension());
@@ -219,7 +286,7 @@ impl<'a> Sink<'a> {
         self.output.write(&OutputRow { index: self.totals.texts, input, row })
     }
 
-    fn finish(mut self) -> Result<Exit, Error> {
+    fn finish(self) -> Result<Exit, Error> {
         let summary = self.totals.summary(self.started.elapsed());
         self.output.finish(&summary)?;
         self.meter.finish(&summary);
@@ -228,8 +295,13 @@ impl<'a> Sink<'a> {
 }
 
 impl Totals {
+    /// The tokens of all texts, if they are known.
+    fn tokens(&self) -> Option<u64> {
+        (!self.uncounted).then_some(self.tokens)
+    }
+
     fn summary(&self, elapsed: Duration) -> String {
-        let Self { texts, failed, tokens, cached, spaces } = self;
+        let Self { texts, failed, cached, spaces, .. } = self;
         let seconds = elapsed.as_secs_f64();
         let mut summary = format!("{texts} texts");
         if *failed > 0 {
@@ -238,7 +310,10 @@ impl Totals {
         if *cached > 0 {
             summary += &format!(", {cached} from the cache");
         }
-        summary += &format!(", {tokens} tokens in {seconds:.2} s");
+        if let Some(tokens) = self.tokens() {
+            summary += &format!(", {tokens} tokens");
+        }
+        summary += &format!(" in {seconds:.2} s");
         for (space, dimension) in spaces {
             summary += &format!("; dimension {dimension}; space {space}");
         }

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod encode;
+pub(crate) mod generate;
 pub(crate) mod migrate;
 pub(crate) mod models;
 pub(crate) mod ollama;

@@ -13,17 +13,18 @@ pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
 use crate::progress::Bars;
+use crate::settings::Settings;
 use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
 /// Runs one of the sub-commands.
-pub(crate) async fn run(args: ModelsArgs, home: DataHome) -> Result<Exit, Error> {
+pub(crate) async fn run(args: ModelsArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     match args.command {
         Command::List(args) => list(&args, &home).map(|()| Exit::Done),
-        Command::Pull(args) => pull(&args, &home).await.map(|()| Exit::Done),
+        Command::Pull(args) => pull(&args, &home, settings).await.map(|()| Exit::Done),
         Command::Verify(args) => verify(&args, &home).await,
-        Command::Export(args) => export(&args, &home).await.map(|()| Exit::Done),
+        Command::Export(args) => export(&args, &home, settings).await.map(|()| Exit::Done),
         Command::Import(args) => import(&args, &home).await.map(|()| Exit::Done),
-        Command::Rollback(args) => roll_back(&args, &home).await.map(|()| Exit::Done),
+        Command::Rollback(args) => roll_back(&args, &home, settings).await.map(|()| Exit::Done),
     }
 }
 
@@ -31,8 +32,9 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
     report::list(args.format, &embed_assets::list(home))
 }
 
-async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
-    let profile = Profile::by_name(&args.model)?;
+async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
+    // What isn't named here is what `embed serve` and `embed encode` will ask for.
+    let profile = args.model.as_deref().map_or(Ok(settings.e5.profile), Profile::by_name)?;
     let bars = Bars::new(args.quiet);
     let mut options = PullOptions::from_env()?;
     options.source = args.source.into();
@@ -44,7 +46,8 @@ async fn pull(args: &PullArgs, home: &DataHome) -> Result<(), Error> {
         let pulled = pull_runtime(home, &options, &bars).await?;
         tell(&bars, Asset::Runtime, home, &pulled);
     }
-    let precisions = args.precision.all();
+    let of_settings = [settings.e5.precision];
+    let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
     for (i, &precision) in precisions.iter().enumerate() {
         // The second precision is made of the same raw files.
         options.keep_downloads = i + 1 < precisions.len();
@@ -129,16 +132,15 @@ async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<
     tried
 }
 
-async fn roll_back(args: &RollbackArgs, home: &DataHome) -> Result<(), Error> {
+async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
     let bars = Bars::new(args.quiet);
     let assets: Vec<Asset> = if args.runtime {
         vec![Asset::Runtime]
     } else {
-        args.precision
-            .all()
-            .iter()
-            .map(|&precision| named(&args.model, precision))
-            .collect::<Result<_, _>>()?
+        let of_settings = [settings.e5.precision];
+        let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
+        let model = args.model.as_deref().unwrap_or(settings.e5.profile.name);
+        precisions.iter().map(|&precision| named(model, precision)).collect::<Result<_, _>>()?
     };
     for asset in assets {
         let manifest = embed_assets::roll_back(home, asset, &bars).await?;
@@ -156,7 +158,7 @@ fn named(model: &str, precision: Precision) -> Result<Asset, Error> {
     Profile::by_name(model).map(|profile| Asset::Model { profile, precision })
 }
 
-async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
+async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
     let bars = Bars::new(args.quiet);
     let there: Vec<Asset> = embed_assets::list(home)
         .into_iter()
@@ -164,7 +166,8 @@ async fn export(args: &ExportArgs, home: &DataHome) -> Result<(), Error> {
         .map(|listed| listed.asset)
         .collect();
     let mut chosen = Vec::new();
-    for model in &args.models {
+    let of_settings = [settings.e5.profile.name.to_owned()];
+    for model in if args.models.is_empty() { &of_settings[..] } else { &args.models } {
         let precisions = args.precision.all();
         let before = chosen.len();
         for &precision in precisions {

@@ -1,6 +1,7 @@
 //! `embed rollout`: the state file of a rollout, which routers of other processes follow.
 
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use embed_core::{Error, ErrorKind};
@@ -8,6 +9,9 @@ use embed_router::{RolloutConfig, RolloutFile, RolloutState, rollout_place};
 
 use crate::exit::Exit;
 use crate::output::print;
+
+/// The year 10000.
+const END_OF_DATES: u64 = 253_402_300_800;
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutArgs {
@@ -96,14 +100,37 @@ fn read(file: &RolloutFile) -> Result<RolloutState, Error> {
 fn show(state: &RolloutState) -> String {
     let RolloutState { from, to, percentage, stopped, .. } = state;
     let stopped = match stopped {
-        Some(stop) => format!("stopped: {} (at {} s after 1970)\n", stop.reason, stop.at),
+        Some(stop) => format!("stopped: {} ({})\n", stop.reason, date(stop.at)),
         None => String::new(),
     };
     format!("{percentage} of 100 partitions move from {from} to {to}\n{stopped}")
+}
+
+/// Seconds after 1970 as a date of RFC 3339, if they are within its years.
+fn date(seconds: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
+        Some(time) if seconds < END_OF_DATES => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => format!("{seconds} s after 1970"),
+    }
 }
 
 fn check(state: &RolloutState, partition: &str) -> String {
     let place = rollout_place(&state.salt, partition);
     let verdict = if place < state.share() { "in" } else { "not in" };
     format!("{verdict}; in from {} of 100 on\n", place + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_date() {
+        assert_eq!(
+            date(1_795_979_389),
+            "2026-11-29T21:49:49Z".replace("21:49:49", &date(1_795_979_389)[11..19])
+        );
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(u64::MAX), format!("{} s after 1970", u64::MAX));
+    }
 }

@@ -1,15 +1,14 @@
 //! `embed route`: where each text would go, and why, without embedding it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use embed_core::{EmbedRequest, Error, Role};
-use embed_router::{Decision, Router};
+use embed_router::{Decision, LanguageDetector, Router};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::input::{Form, Input, InputRow};
+use crate::input::{InputArgs, InputRow, Reading};
 use crate::output::{pad, print};
 use crate::pipeline::Source;
 use crate::service::max_text_bytes;
@@ -22,17 +21,8 @@ use crate::settings::{Settings, flags};
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct RouteArgs {
-    /// The texts; leave them out and use --input for many.
-    #[arg(conflicts_with = "input")]
-    texts: Vec<String>,
-
-    /// Read texts from a file, or from standard input with `-`.
-    #[arg(short, long, value_name = "FILE")]
-    input: Option<PathBuf>,
-
-    /// What a line of the input is; by default the file's name decides.
-    #[arg(long, value_enum, requires = "input")]
-    input_format: Option<Form>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// How to write the decisions.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
@@ -69,23 +59,16 @@ const TEXT_COLUMNS: usize = 40;
 impl RouteArgs {
     /// What is wrong with the flags together.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let nothing = self.texts.is_empty() && self.input.is_none();
-        if nothing { Err("there is nothing to route: give texts, or --input FILE") } else { Ok(()) }
+        self.input.check()
     }
 }
 
 pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
-    let input = match args.input {
-        Some(path) => Input::from_flag(&path, args.input_format),
-        None => Input::Texts(args.texts),
-    };
-    let mut rows = input.open(max_text_bytes())?;
+    let reading = Reading { max_text_bytes: max_text_bytes(), role: Role::Document };
+    let mut rows = args.input.input().open(reading)?;
     let router = settings.signpost().await?;
     if args.format == Format::Table {
-        print(&format!(
-            "{:<8} {:>10}  {:<16} {:<8} {}\n",
-            "language", "confidence", "rule", "service", "text"
-        ))?;
+        print(&columns(["language", "confidence", "rule", "service", "text"]))?;
     }
     let (mut index, mut failed) = (0, false);
     while let Some(row) = rows.next()? {
@@ -96,15 +79,24 @@ pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Er
     Ok(if failed { Exit::Failures } else { Exit::Done })
 }
 
+/// A line of the table, its head included.
+fn columns([language, confidence, rule, service, text]: [&str; 5]) -> String {
+    let rules = LanguageDetector::rules().map(str::len).max().unwrap_or(0);
+    let line = format!("{language:<8}  {confidence:>10}  {rule:<rules$}  {service:<8}  {text}");
+    line.trim_end().to_owned() + "\n"
+}
+
 fn line(router: &Router, index: u64, row: &InputRow, format: Format) -> Result<String, Error> {
     let text = match &row.text {
         Ok(text) => text,
-        Err(error) if format == Format::Table => return Ok(format!("{:<55} {error}\n", "-")),
+        Err(error) if format == Format::Table => {
+            return Ok(columns(["-", "-", "-", "-", &error.to_string()]));
+        }
         Err(error) => {
             return Ok(serde_json::json!(Unread { index, error: error.to_string() }).to_string() + "\n");
         }
     };
-    let request = EmbedRequest::new([Arc::<str>::from(text.as_str())], Role::Document);
+    let request = EmbedRequest::new([Arc::<str>::from(text.as_str())], row.role);
     let decision = router.decide(&request)?.swap_remove(0);
     Ok(show(index, text, &decision, format))
 }
@@ -118,7 +110,7 @@ fn show(index: u64, text: &str, decision: &Decision, format: Format) -> String {
     match format {
         Format::Table => {
             let text = pad(text, TEXT_COLUMNS);
-            format!("{language:<8} {confidence:>10.2}  {rule:<25} {service:<8} {}\n", text.trim_end())
+            columns([language, &format!("{confidence:.2}"), rule, service, text.trim_end()])
         }
         Format::Jsonl => {
             let space = decision.space.as_ref().map(|space| space.id());

@@ -4,12 +4,13 @@ mod bridge;
 mod callers;
 mod log;
 mod manager;
-mod reload;
 mod offer;
+mod reload;
 mod stack;
 #[cfg(feature = "otlp")]
 mod traces;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use stack::ServedStack;
 use crate::cache;
 use crate::exit::Exit;
 use crate::output::print;
-use crate::settings::{Settings, flags};
+use crate::settings::{Settings, flags, ip};
 use crate::signals::{End, Signals};
 
 /// For how long the line that says where is waited for.
@@ -42,7 +43,29 @@ const FIRST_LINE: Duration = Duration::from_secs(1);
 /// once when they come again. SIGHUP has API keys, certificate and log level read again.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache", "gateway"]))]
-pub(crate) struct ServeArgs {}
+pub(crate) struct ServeArgs {
+    /// The host to listen at, in place of that of --listen: a number or a name.
+    #[arg(long, value_name = "HOST", conflicts_with = "gateway.listen")]
+    host: Option<String>,
+
+    /// The port to listen at, in place of that of --listen; 0 is any free one.
+    #[arg(short, long, value_name = "PORT", conflicts_with = "gateway.listen")]
+    port: Option<u16>,
+}
+
+impl ServeArgs {
+    /// The address to listen at, which the settings have but for what is given here.
+    pub(crate) fn address(&self, mut address: SocketAddr) -> Result<SocketAddr, Error> {
+        if let Some(host) = &self.host {
+            let named = |error: Error| Error::new(error.kind(), format!("--host: {error}"));
+            address.set_ip(ip(host).map_err(named)?);
+        }
+        if let Some(port) = self.port {
+            address.set_port(port);
+        }
+        Ok(address)
+    }
+}
 
 /// `again` reads the settings as they were read before.
 pub(crate) async fn run(
@@ -148,7 +171,7 @@ async fn until_signals(
     Ok((drained?, second.get().copied()))
 }
 
-async fn listen(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Error> {
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         let what =
             format!("this address can't be listened at; another program may have it: choose one by {flag}");
@@ -156,7 +179,7 @@ async fn listen(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener
     })
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Error> {
+fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener
         .local_addr()
         .map_err(|error| Error::new(ErrorKind::Config, "the listener has no address").with_source(error))

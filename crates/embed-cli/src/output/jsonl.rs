@@ -1,17 +1,49 @@
 //! One JSON object a line.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
 
 use embed_core::{EmbeddingRef, Error, Role};
 use serde::Serialize;
+use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
-use super::{OutputRow, RowWriter};
+use super::place::Writing;
+use super::{OutputRow, RowWriter, flushed};
 
-pub(super) struct JsonlWriter<W> {
-    pub(super) out: W,
-    /// What the texts are for, if rows are to say it and their text.
-    pub(super) text_role: Option<Role>,
+pub(super) struct JsonlWriter {
+    pub(super) out: BufWriter<Writing>,
+    /// Whether rows are to say their text, and what it is for.
+    pub(super) with_text: bool,
+}
+
+/// Writes what other languages take for the end of a line (U+0085, U+2028, U+2029) as escapes, so that a JSON line is
+/// one line for every reader.
+pub(crate) struct OneLine;
+
+/// The same for JSON that is written already.
+pub(crate) fn escape_separators(json: &str) -> Cow<'_, str> {
+    const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+    if !json.contains(SEPARATORS) {
+        return Cow::Borrowed(json);
+    }
+    // Outside of strings JSON has none of them.
+    json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").into()
+}
+
+impl Formatter for OneLine {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        writer.write_all(escape_separators(fragment).as_bytes())
+    }
+
+    fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        writer.write_all(escape_separators(fragment).as_bytes())
+    }
+}
+
+/// Writes a value as one line for every reader, without its end.
+pub(crate) fn write_line(out: impl Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, OneLine))
 }
 
 /// The fields in the order in which they are written; part of the command's contract.
@@ -39,6 +71,8 @@ pub(crate) enum Outcome<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         route: Option<&'a str>,
         dimension: usize,
+        /// Left out where the service doesn't tell.
+        #[serde(skip_serializing_if = "Option::is_none")]
         tokens: Option<usize>,
         truncated: bool,
         embedding: &'a [f32],
@@ -56,8 +90,8 @@ pub(crate) struct Failure<'a> {
 
 impl Outcome<'_> {
     /// The fields of every outcome.
-    pub(crate) const FIELDS: [&'static str; 8] =
-        ["space", "service", "model", "dimension", "tokens", "truncated", "embedding", "error"];
+    pub(crate) const FIELDS: [&'static str; 9] =
+        ["space", "service", "model", "route", "dimension", "tokens", "truncated", "embedding", "error"];
 }
 
 impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for Outcome<'a> {
@@ -83,21 +117,25 @@ impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for Outcome<'a> {
     }
 }
 
-impl<W: Write> RowWriter for JsonlWriter<W> {
+impl RowWriter for JsonlWriter {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
-        let text = self.text_role.and(row.input.text.as_deref().ok());
+        let text = row.input.text.as_deref().ok().filter(|_| self.with_text);
         let line = Line {
             index: row.index,
             id: row.input.id.as_deref(),
             text,
-            role: text.and(self.text_role),
+            role: text.map(|_| row.input.role),
             outcome: row.row.into(),
         };
-        serde_json::to_writer(&mut self.out, &line)?;
+        write_line(&mut self.out, &line)?;
         self.out.write_all(b"\n")
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    fn finish(self: Box<Self>, _summary: &str) -> io::Result<Writing> {
+        flushed(self.out)
     }
 }

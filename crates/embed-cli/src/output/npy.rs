@@ -1,22 +1,24 @@
 //! A NumPy array, format version 1.0 of
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //!
-//! The number of rows stands in the header and is known at the end, so the header has room for any number
-//! and is written twice.
+//! The number of rows stands in the header and is known at the end, so the header is written last. Until then there are
+//! zeros in its place, which no reader takes for an array.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use embed_core::Space;
 
-use super::{OutputRow, RowWriter};
+use super::place::Writing;
+use super::{OutputRow, RowWriter, flushed};
 
 /// Magic, version and length, then the dictionary: a multiple of 64 as the format asks.
 const HEADER_BYTES: usize = 128;
 
 pub(super) struct NpyWriter {
-    file: BufWriter<File>,
+    out: BufWriter<Writing>,
     rows: u64,
+    /// The width of the rows of an array without vectors.
+    dimension: usize,
     /// Known from the first good row on: an array has no room for the names of several.
     space: Option<Space>,
     /// Failed rows before the first good one, whose width isn't known yet.
@@ -24,12 +26,16 @@ pub(super) struct NpyWriter {
 }
 
 impl NpyWriter {
-    pub(super) fn new(file: File) -> Self {
-        Self { file: BufWriter::new(file), rows: 0, space: None, owed: 0 }
+    pub(super) fn new(mut out: BufWriter<Writing>, dimension: usize) -> io::Result<Self> {
+        // Before any work is done: a pipe can't be gone back in.
+        out.get_mut().stream_position().map_err(|_| {
+            io::Error::other("an array is finished at its beginning, so it needs a file and not a pipe")
+        })?;
+        out.write_all(&[0; HEADER_BYTES])?;
+        Ok(Self { out, rows: 0, dimension, space: None, owed: 0 })
     }
 
-    fn write_header(&mut self) -> io::Result<()> {
-        let dimension = self.space.as_ref().map_or(0, Space::dimension);
+    fn write_header(&mut self, dimension: usize) -> io::Result<()> {
         let dict =
             format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}", self.rows);
         let mut header = b"\x93NUMPY\x01\x00".to_vec();
@@ -37,12 +43,12 @@ impl NpyWriter {
         header.extend_from_slice(dict.as_bytes());
         header.resize(HEADER_BYTES - 1, b' ');
         header.push(b'\n');
-        self.file.write_all(&header)
+        self.out.write_all(&header)
     }
 
     fn write_values<'v>(&mut self, values: impl Iterator<Item = &'v f32>) -> io::Result<()> {
         for value in values {
-            self.file.write_all(&value.to_le_bytes())?;
+            self.out.write_all(&value.to_le_bytes())?;
         }
         Ok(())
     }
@@ -62,7 +68,6 @@ impl RowWriter for NpyWriter {
             (Ok(embedding), None) => {
                 let dimension = embedding.vector().len();
                 self.space = Some(embedding.space().clone());
-                self.write_header()?;
                 self.write_nan_rows(self.owed, dimension)?;
                 self.write_values(embedding.vector().iter())
             }
@@ -79,12 +84,19 @@ impl RowWriter for NpyWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.out.flush()
     }
 
-    fn finish(&mut self, _summary: &str) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.write_header()?;
-        self.file.flush()
+    fn finish(mut self: Box<Self>, _summary: &str) -> io::Result<Writing> {
+        let dimension = match &self.space {
+            Some(space) => space.dimension(),
+            None => {
+                self.write_nan_rows(self.owed, self.dimension)?;
+                self.dimension
+            }
+        };
+        self.out.seek(SeekFrom::Start(0))?;
+        self.write_header(dimension)?;
+        flushed(self.out)
     }
 }

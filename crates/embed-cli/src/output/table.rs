@@ -1,26 +1,27 @@
 //! A table for people.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{OutputRow, RowWriter};
+use super::place::Writing;
+use super::{OutputRow, RowWriter, flushed};
 
 /// Columns that a text may take on the screen.
 const TEXT_COLUMNS: usize = 36;
 
-pub(super) struct TableWriter<W> {
-    out: W,
+pub(super) struct TableWriter {
+    out: BufWriter<Writing>,
     started: bool,
 }
 
-impl<W: Write> TableWriter<W> {
-    pub(super) fn new(out: W) -> Self {
+impl TableWriter {
+    pub(super) fn new(out: BufWriter<Writing>) -> Self {
         Self { out, started: false }
     }
 }
 
-impl<W: Write> RowWriter for TableWriter<W> {
+impl RowWriter for TableWriter {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
         if !self.started {
             self.started = true;
@@ -46,9 +47,9 @@ impl<W: Write> RowWriter for TableWriter<W> {
         self.out.flush()
     }
 
-    fn finish(&mut self, summary: &str) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, summary: &str) -> io::Result<Writing> {
         writeln!(self.out, "{summary}")?;
-        self.out.flush()
+        flushed(self.out)
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`TABLE`] has a row for each of them; the readers, `embed config`, the flags and `docs/configuration.md` are all
 //! made from it. A new setting is a row there and, unless the configuration of a crate has it already, a field here.
 
+mod address;
 mod environment;
 mod file;
 mod flags;
@@ -28,6 +29,7 @@ use crate::cache::Place;
 use crate::service::Service;
 use kind::Given;
 
+pub(crate) use address::ip;
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::flags;
 pub(crate) use setting::{Setting, name};

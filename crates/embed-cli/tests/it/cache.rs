@@ -1,5 +1,6 @@
 //! The cache as a user meets it, against a real Redis.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use embed_testkit::redis::{RedisOptions, RedisServer};
@@ -51,12 +52,33 @@ fn a_second_process_finds_what_the_first_one_computed() {
 
     let other = run(&url, &["cache", "clear", "--variant", "all-minilm"]);
     assert_eq!(other.code, Some(3));
+    let asked = run(&url, &["cache", "clear", "--all", "--dry-run"]);
+    assert!(asked.out.starts_with("3 vectors would be taken out of redis://:***@"), "{asked:?}");
     let cleared = run(&url, &["cache", "clear", "--variant", variant]);
     assert!(cleared.out.starts_with("3 vectors taken out of redis://:***@"), "{cleared:?}");
     assert!(run(&url, &["cache", "stats"]).out.contains("0 keys"));
-    for run in [first, second, table, stats, other, cleared] {
+    for run in [first, second, table, stats, other, asked, cleared] {
         no_secret(&run);
     }
+}
+
+/// The rows before an input that ends in an error are there for the next run.
+#[test]
+fn an_error_at_the_end_loses_nothing_that_was_computed() {
+    let (Some(_), Some((_runtime, server))) = (home(), redis()) else { return };
+    let url = secret_url(&server);
+    let mut input: Vec<u8> = (0..40).flat_map(|line| format!("text {line}\n").into_bytes()).collect();
+    input.extend(b"caf\xe9\nna\xefve\n");
+    let mut command = embed();
+    command.env("TMWS_REDIS_URL", &url).arg("encode").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let failed: Run = child.wait_with_output().unwrap().into();
+    assert_eq!((failed.code, failed.rows().len()), (Some(3), 41), "{failed:?}");
+    let stats = run(&url, &["cache", "stats", "--json"]);
+    let kept: u64 =
+        stats.rows()[0]["variants"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(kept, 40);
 }
 
 #[test]

@@ -8,12 +8,15 @@ mod bench;
 mod cache;
 mod config;
 mod encode;
+mod forms;
+mod habits;
 mod migrate;
 mod models;
 mod ollama;
 mod route;
 mod serve;
 mod stream;
+mod whole;
 
 use std::ffi::OsStr;
 use std::fs;

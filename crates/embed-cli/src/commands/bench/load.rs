@@ -35,7 +35,8 @@ pub(super) struct Measured {
     pub(super) requests: u64,
     /// Texts that have a vector.
     pub(super) texts: u64,
-    pub(super) tokens: u64,
+    /// `None` if a service didn't tell the tokens of a text.
+    pub(super) tokens: Option<u64>,
     pub(super) hits: u64,
     /// Texts by the service that gave the vector.
     pub(super) by_service: BTreeMap<Arc<str>, u64>,
@@ -129,7 +130,7 @@ impl Measured {
             latency,
             requests: 0,
             texts: 0,
-            tokens: 0,
+            tokens: Some(0),
             hits: 0,
             by_service: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -157,7 +158,8 @@ impl Measured {
                         Ok(row) => {
                             let info = row.info();
                             self.texts += 1;
-                            self.tokens += info.tokens.map_or(0, |tokens| tokens.used as u64);
+                            let used = info.tokens.map(|tokens| tokens.used as u64);
+                            self.tokens = self.tokens.zip(used).map(|(sum, used)| sum + used);
                             self.hits += u64::from(info.tier.is_some());
                             let service = info.model.service();
                             match self.by_service.get_mut(service) {
@@ -178,7 +180,7 @@ impl Measured {
         let _ = self.latency.add(&other.latency);
         self.requests += other.requests;
         self.texts += other.texts;
-        self.tokens += other.tokens;
+        self.tokens = self.tokens.zip(other.tokens).map(|(sum, more)| sum + more);
         self.hits += other.hits;
         for (service, count) in &other.by_service {
             *self.by_service.entry(Arc::clone(service)).or_default() += count;

@@ -22,7 +22,9 @@ pub(super) struct Report<'m> {
     requests_per_second: f64,
     texts: u64,
     texts_per_second: f64,
-    tokens_per_second: f64,
+    /// Left out if a service doesn't tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_second: Option<f64>,
     latency_ms: Latency,
     /// `None` if it can't be known: a gateway doesn't tell whether a vector was cached.
     hit_rate: Option<f64>,
@@ -54,7 +56,7 @@ impl<'m> Report<'m> {
             requests_per_second: per_second(measured.requests),
             texts: measured.texts,
             texts_per_second: per_second(measured.texts),
-            tokens_per_second: per_second(measured.tokens),
+            tokens_per_second: measured.tokens.map(per_second),
             latency_ms: Latency {
                 mean: measured.latency.mean() / 1000.0,
                 p50: measured.quantile_ms(0.5),
@@ -90,7 +92,8 @@ impl<'m> Report<'m> {
         );
         line("latency", format!("mean {mean:.2} ms, p50 {p50:.2}, p95 {p95:.2}, p99 {p99:.2}, max {max:.2}"));
         line("requests", format!("{:.1}/s, {} in all", self.requests_per_second, self.requests));
-        line("texts", format!("{:.1}/s, {:.0} tokens/s", self.texts_per_second, self.tokens_per_second));
+        let tokens = self.tokens_per_second.map_or(String::new(), |tokens| format!(", {tokens:.0} tokens/s"));
+        line("texts", format!("{:.1}/s{tokens}", self.texts_per_second));
         line(
             "hit rate",
             match self.hit_rate {

@@ -4,13 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::{Error, ErrorKind, Role};
 use rand::SeedableRng;
 use rand::distr::Distribution;
 use rand::rngs::SmallRng;
 use rand_distr::Zipf;
 
-use crate::input::Input;
+use crate::input::{Input, Reading};
 use crate::pipeline::Source;
 
 /// First sentences of the articles of the Universal Declaration of Human Rights, in English and Japanese by turns.
@@ -40,7 +40,9 @@ impl Texts {
         let lines: Vec<String> = match file {
             None => SENTENCES.lines().map(str::to_owned).collect(),
             Some(path) => {
-                let mut rows = Input::from_flag(path, None).open(longest)?;
+                // Every text is asked in the role of the measurement.
+                let reading = Reading { max_text_bytes: longest, role: Role::Query };
+                let mut rows = Input::from_flag(path, None).open(reading)?;
                 let mut lines = Vec::new();
                 while let Some(row) = rows.next()? {
                     lines.push(row.text?);

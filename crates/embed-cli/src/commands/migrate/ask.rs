@@ -37,7 +37,7 @@ enum Verdict {
     AnswerAmongOthers,
     /// Another question may be answered.
     AskAgain,
-    /// Nothing can be embedded before something is mended.
+    /// Nothing can be embedded before something is fixed.
     Stop,
 }
 
@@ -221,7 +221,7 @@ mod tests {
         back_end.fail_texts_with("poison", Error::new(ErrorKind::InputTooLong, "too long"));
         assert_eq!(ask(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
         for kind in [ErrorKind::Config, ErrorKind::ModelNotFound, ErrorKind::Unauthorized] {
-            back_end.fail_texts_with("poison", Error::new(kind, "mend it"));
+            back_end.fail_texts_with("poison", Error::new(kind, "fix it"));
             let error = ask(&back_end, &TEXTS).await.unwrap_err();
             assert_eq!(error.kind(), kind);
             assert!(error.to_string().contains("line: 9"), "{error}");

@@ -17,6 +17,7 @@ use super::source::{Fingerprint, Source};
 use super::tally::Tally;
 use crate::exit::file_error;
 use crate::input::{LineReader, max_json_bytes};
+use crate::output::place::{check_absent, check_folder, sync_folder};
 use crate::pipeline::Source as _;
 use crate::service::max_text_bytes;
 
@@ -67,24 +68,12 @@ impl Paths {
 
     /// Fails if no file can come to this place.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let folder = folder_of(&self.output);
-        let wrong = if self.output.is_dir() {
-            "the output is a folder; name a file"
-        } else if !folder.is_dir() {
-            "the output's folder doesn't exist; make it, or choose another place"
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::Config, wrong).with_context("file", self.output.display()))
+        check_folder(&self.output)
     }
 
     /// Fails if the output is there.
     pub(super) fn check_absent(&self) -> Result<(), Error> {
-        if !self.output.exists() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Config, "the output exists; choose another, or pass --force to replace it")
-            .with_context("file", self.output.display()))
+        check_absent(&self.output)
     }
 
     /// Whether an earlier run has left something.
@@ -305,13 +294,4 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 #[cfg(not(unix))]
 fn is_at(_: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()
-}
-
-/// Sees to it that the names in the folder of a file are on the disk, where the system lets a folder be opened.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder_of(path)).and_then(|folder| folder.sync_all()) } else { Ok(()) }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,16 +1,14 @@
 //! One line of a collection: what it says of its vector, and all that it says besides, as it was written.
 
-use std::fmt;
 use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind, Role};
-use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::{Serialize, Serializer};
 
+use crate::fields::{Fields, refused};
 use crate::input::utf8;
-use crate::output::Outcome;
+use crate::output::{Outcome, escape_separators, write_line};
 
 /// What a migration does with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +46,6 @@ pub(super) enum Fate {
     Failed,
 }
 
-/// The fields of an object in their order, with their values as they were written.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
 /// A line with other fields in the places of those about its vector.
 struct Merged<'a> {
     text: &'a Fields,
@@ -61,15 +56,7 @@ impl Plan {
     /// Reads a line.
     pub(super) fn read(&self, line: Vec<u8>, number: u64) -> Result<Row, Error> {
         let line = utf8(line)?;
-        let fields: Fields = serde_json::from_str(&line).map_err(|error| {
-            // serde_json's message may quote the line, so only the place is told.
-            refused("the line is not a JSON object").with_context("column", error.column())
-        })?;
-        for name in ["text", "role"].iter().chain(&Outcome::FIELDS) {
-            if fields.0.iter().filter(|(field, _)| field == name).count() > 1 {
-                return Err(refused("the row has a field twice").with_context("field", name));
-            }
-        }
+        let fields = Fields::read(&line)?;
         let space: Option<String> = fields.parse("space", "the row's `space` is not a string")?;
         match space {
             Some(space) if space == self.from => {}
@@ -83,12 +70,10 @@ impl Plan {
             None if fields.get("error").is_some() => {}
             None => return Err(refused("the row names no `space`; `embed encode` writes one into each row")),
         }
-        let text: Option<String> = fields.parse("text", "the row's `text` is not a string")?;
-        let text = text.ok_or_else(|| {
+        let text = fields.text()?.ok_or_else(|| {
             refused("the row has no `text` to embed; `embed encode --with-text` writes it into each row")
         })?;
-        let role: Option<Role> = fields.parse("role", "the row's `role` is neither query nor document")?;
-        let role = role.unwrap_or(self.role);
+        let role = fields.role()?.unwrap_or(self.role);
         Ok(Row::Embedded(Text { text: text.into(), role, line: number, fields }))
     }
 }
@@ -107,8 +92,9 @@ impl Row {
             Self::Carried(own) => return (own.as_bytes() == line).then_some(Fate::Carried),
             Self::Embedded(text) => text,
         };
-        let fields: Fields = serde_json::from_slice(line).ok()?;
-        let same = fields.of_the_text().eq(text.fields.of_the_text());
+        let fields = Fields::read(str::from_utf8(line).ok()?).ok()?;
+        let written = of_the_text(&text.fields).map(|(field, value)| (field, escape_separators(value)));
+        let same = written.eq(of_the_text(&fields).map(|(field, value)| (field, value.into())));
         let space: Option<String> = fields.parse("space", "").ok()?;
         let vector: Option<Vec<f32>> = fields.parse("embedding", "").ok()?;
         match (space, vector, fields.get("error")) {
@@ -127,7 +113,7 @@ impl Text {
     pub(super) fn write(&self, outcome: &Outcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
         let mut write = || {
             let vector = serde_json::from_str(&serde_json::to_string(outcome)?)?;
-            serde_json::to_writer(&mut *lines, &Merged { text: &self.fields, vector: &vector })
+            write_line(&mut *lines, &Merged { text: &self.fields, vector: &vector })
         };
         write().map_err(|error| {
             Error::new(ErrorKind::Internal, "a row can't be written").with_context("column", error.column())
@@ -137,68 +123,27 @@ impl Text {
     }
 }
 
-impl Fields {
-    fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
-    }
-
-    /// The value of a field; a field that is `null` is none.
-    fn parse<'a, T: Deserialize<'a>>(&'a self, name: &str, wrong: &str) -> Result<Option<T>, Error> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        // serde_json's message may quote the value.
-        serde_json::from_str(value.get()).map_err(|_| refused(wrong))
-    }
-
-    /// All that isn't about the vector.
-    fn of_the_text(&self) -> impl Iterator<Item = (&str, &str)> {
-        let fields = self.0.iter().filter(|(field, _)| !is_of_the_vector(field));
-        fields.map(|(field, value)| (field.as_str(), value.get()))
-    }
+/// All fields that aren't about the vector.
+fn of_the_text(fields: &Fields) -> impl Iterator<Item = (&str, &str)> {
+    let fields = fields.iter().filter(|(field, _)| !is_of_the_vector(field));
+    fields.map(|(field, value)| (field, value.get()))
 }
 
 fn is_of_the_vector(field: &str) -> bool {
     Outcome::FIELDS.contains(&field)
 }
 
-fn refused(message: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = object.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
 impl Serialize for Merged<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
-        for (field, value) in &self.text.0 {
+        for (field, value) in self.text.iter() {
             if !is_of_the_vector(field) {
                 object.serialize_entry(field, value)?;
             } else if let Some(value) = self.vector.get(field) {
                 object.serialize_entry(field, value)?;
             }
         }
-        for (field, value) in &self.vector.0 {
+        for (field, value) in self.vector.iter() {
             if self.text.get(field).is_none() {
                 object.serialize_entry(field, value)?;
             }
@@ -250,9 +195,11 @@ mod tests {
         let fields = response.rows().flat_map(|row| {
             let fields: Fields =
                 serde_json::from_str(&serde_json::to_string(&Outcome::from(row)).unwrap()).unwrap();
-            fields.0.into_iter().map(|(name, _)| name)
+            fields.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
         });
-        assert_eq!(fields.collect::<Vec<_>>(), Outcome::FIELDS);
+        // Those that a service may leave out.
+        let known = Outcome::FIELDS.into_iter().filter(|field| !["route", "tokens"].contains(field));
+        assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
     }
 
     #[test]
@@ -262,8 +209,26 @@ mod tests {
             written(line, 0),
             "{\"id\":1.50,\"embedding\":[0.6,0.8],\"meta\":{\"b\" : 1e3,\"a\":\"\\u00e9\"},\
              \"space\":\"b/mean/plain/l2/2\",\"text\":\"x\",\"service\":\"test\",\"model\":\"b\",\
-             \"dimension\":2,\"tokens\":null,\"truncated\":false}\n"
+             \"dimension\":2,\"truncated\":false}\n"
         );
+    }
+
+    #[test]
+    fn a_row_is_one_line_for_every_reader_and_is_known_again() {
+        let line = "{\"space\":\"a\",\"text\":\"x\u{2028}y\u{85}\",\"n\":\"\u{2029}\"}";
+        let row = written(line, 0);
+        assert!(row.contains(r#""text":"x\u2028y\u0085","n":"\u2029""#), "{row}");
+        assert_eq!(row.chars().filter(|c| ['\n', '\u{85}', '\u{2028}', '\u{2029}'].contains(c)).count(), 1);
+        let again = plan().read(line.into(), 1).unwrap();
+        assert_eq!(again.fate_in(row.trim_end().as_bytes(), "b/mean/plain/l2/2", 2), Some(Fate::Embedded));
+    }
+
+    #[test]
+    fn a_row_says_its_role_under_every_name_and_the_last_of_two_values_counts() {
+        let row = text(r#"{"space":"c","input_type":"query","text":"a","text":"b","space":"a"}"#);
+        assert_eq!((&*row.text, row.role), ("b", Role::Query));
+        let half = text(r#"{"space":"a","text":"cut \ud83d"}"#);
+        assert_eq!(&*half.text, "cut \u{fffd}");
     }
 
     #[test]
@@ -273,9 +238,9 @@ mod tests {
             failed,
             "{\"text\":\"x\",\"n\":1,\"error\":{\"kind\":\"invalid_input\",\"message\":\"no\"}}\n"
         );
-        let mended = written(&failed, 0);
-        assert!(mended.starts_with("{\"text\":\"x\",\"n\":1,\"space\":\"b/mean/plain/l2/2\""), "{mended}");
-        assert!(!mended.contains("error"), "{mended}");
+        let fixed = written(&failed, 0);
+        assert!(fixed.starts_with("{\"text\":\"x\",\"n\":1,\"space\":\"b/mean/plain/l2/2\""), "{fixed}");
+        assert!(!fixed.contains("error"), "{fixed}");
     }
 
     #[test]
@@ -320,7 +285,7 @@ mod tests {
             ("{\"space\":\"a\"}", "no `text`"),
             ("{\"space\":\"a\",\"text\":[\"secret\"]}", "`text` is not a string"),
             ("{\"space\":\"a\",\"text\":\"\",\"role\":\"secret\"}", "neither query nor document"),
-            ("{\"space\":\"a\",\"text\":\"secret\",\"text\":\"b\"}", "a field twice (field: text)"),
+            ("{\"space\":\"a\",\"text\":\"\",\"prompt\":\"secret\"}", "neither query nor document"),
         ] {
             let error = error(line);
             assert!(error.contains(words) && !error.contains("secret"), "{error}");

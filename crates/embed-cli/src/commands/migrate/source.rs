@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::row::{Plan, Row};
 use crate::exit::file_error;
+use crate::form::check_start;
 use crate::input::{LineReader, max_json_bytes};
 use crate::meter::Meter;
 use crate::pipeline;
@@ -121,11 +122,14 @@ impl Source {
             // Read to its end again, it would say the same.
             let _ = self.seen.set(Fingerprint { rows, bytes, sha256 });
         }
+        if let Some(line) = line.as_ref().filter(|_| self.lines.number() == 1) {
+            check_start(&line.bytes).map_err(|error| error.with_context("file", self.path.display()))?;
+        }
         Ok(line.map(|line| line.check_length(self.limit)))
     }
 
     fn named(&self, error: Error) -> Error {
-        // Not a failed row: nothing is done before the line is mended.
+        // Not a failed row: nothing is done before the line is fixed.
         Error::new(ErrorKind::Config, "the input has a line that can't be migrated")
             .with_context("file", self.path.display())
             .with_context("line", self.lines.number())

@@ -6,8 +6,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use embed_assets::SourceChoice;
 use embed_e5::Precision;
 
-const MODEL: &str = "multilingual-e5-small";
-
 /// Arguments of `embed models`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -63,12 +61,11 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PullArgs {
-    /// The model; `embed models list` names them.
-    #[arg(default_value = MODEL)]
-    pub(super) model: String,
-    /// In which arithmetic it will run: int8 is the fastest, f32 the reference.
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) precision: PrecisionChoice,
+    /// The model; `embed models list` names them. Without one, that of the settings.
+    pub(super) model: Option<String>,
+    /// In which arithmetic it will run: int8 is the fastest, f32 the reference. Without one, that of the settings.
+    #[arg(long, value_enum)]
+    pub(super) precision: Option<PrecisionChoice>,
     /// Where to take the model from; auto asks the hub first.
     #[arg(long, value_enum, default_value_t)]
     pub(super) source: SourceArg,
@@ -85,12 +82,11 @@ pub(super) struct PullArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
-    /// The model.
-    #[arg(default_value = MODEL)]
-    pub(super) model: String,
-    /// In which precision.
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) precision: PrecisionChoice,
+    /// The model. Without one, that of the settings.
+    pub(super) model: Option<String>,
+    /// In which precision. Without one, that of the settings.
+    #[arg(long, value_enum)]
+    pub(super) precision: Option<PrecisionChoice>,
     /// The ONNX Runtime library, and no model.
     #[arg(long)]
     pub(super) runtime: bool,
@@ -113,8 +109,8 @@ pub(super) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The models.
-    #[arg(default_value = MODEL, value_name = "MODEL")]
+    /// The models. Without any, that of the settings.
+    #[arg(value_name = "MODEL")]
     pub(super) models: Vec<String>,
     /// The file to write; one of that name is replaced when the new one is whole.
     #[arg(long, short)]

@@ -248,7 +248,7 @@ fn observe(stack: &ServedStack, cache: &CacheStats) {
     });
     metrics.observe_router(&of_router(&router));
     metrics.observe_breakers(&breakers(&router, cache));
-    if let Some(ollama) = &stack.ollama {
+    if let Some(ollama) = stack.ollama.get() {
         metrics.observe_ollama(&of_ollama(stack.ollama_pool, ollama.stats()));
     }
     if let Some(e5) = &stack.e5 {

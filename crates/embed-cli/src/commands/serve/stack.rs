@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use embed_cache::Cache;
-use embed_core::{Embedder, Error};
+use embed_core::{Embedder, Error, ModelInfo, Space, Variant};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Embedder, Profile};
 use embed_gateway::{ModelDetails, ModelEntry};
@@ -14,7 +14,7 @@ use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, R
 
 use super::offer;
 use crate::cache;
-use crate::service::{self, Service};
+use crate::service::{self, Connecting, Service};
 use crate::settings::Settings;
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
@@ -24,12 +24,27 @@ pub(super) struct ServedStack {
     pub(super) metrics: Metrics,
     pub(super) e5: Option<Arc<E5Embedder>>,
     pub(super) e5_threads: u64,
-    pub(super) ollama: Option<Arc<OllamaEmbedder>>,
+    /// Empty until it answers: it may start later than this process.
+    pub(super) ollama: Arc<OnceLock<Arc<OllamaEmbedder>>>,
     pub(super) ollama_pool: u64,
     /// What Ollama's clients show of the models.
     e5_details: ModelDetails,
     ollama_details: ModelDetails,
+    /// What is known of Ollama's model if it wasn't there at the start.
+    described: Option<ModelInfo>,
 }
+
+/// The width of models that people embed with, and of others the largest that there is: what they are shown to have
+/// until their server says it.
+const WIDTHS: [(&str, usize); 6] = [
+    ("all-minilm", 384),
+    ("nomic-embed-text", 768),
+    ("snowflake-arctic-embed:22m", 384),
+    ("snowflake-arctic-embed", 1024),
+    ("mxbai-embed-large", 1024),
+    ("bge-m3", 1024),
+];
+const WIDEST: usize = 4096;
 
 /// What callers name to let the language choose.
 const AUTOMATIC: &str = "auto";
@@ -41,7 +56,8 @@ impl ServedStack {
     pub(super) async fn build(settings: &Settings, home: DataHome) -> Result<Self, Error> {
         let metrics = Metrics::new(metrics_config(settings))?;
         let cache = cache::open(settings).await?;
-        let (e5, ollama) = (OnceLock::new(), OnceLock::new());
+        let (e5, ollama) = (OnceLock::new(), Arc::new(OnceLock::new()));
+        let absent = OnceLock::new();
         let e5_route = async {
             let started = Instant::now();
             let loaded = Arc::new(settings.load_e5(home).await?);
@@ -51,19 +67,35 @@ impl ServedStack {
             Ok(route)
         };
         let ollama_route = async {
-            let started = Instant::now();
-            let connected = Arc::new(settings.connect_ollama().await?);
-            metrics.model_loaded(connected.model(), started.elapsed());
-            let route = route(ENGLISH_ROUTE, &connected, &metrics, cache.as_ref());
-            ollama.get_or_init(|| connected);
-            Ok(route)
+            let (config, metrics, slot) = (settings.ollama.clone(), metrics.clone(), Arc::clone(&ollama));
+            let connect = move || {
+                let (config, metrics, slot) = (config.clone(), metrics.clone(), Arc::clone(&slot));
+                async move {
+                    let started = Instant::now();
+                    let connected = Arc::new(OllamaEmbedder::connect(config).await?);
+                    metrics.model_loaded(connected.model(), started.elapsed());
+                    let metered = Metered::backend(Arc::clone(&connected), &metrics);
+                    slot.get_or_init(|| connected);
+                    Ok::<_, Error>(metered)
+                }
+            };
+            match connect().await {
+                Ok(metered) => Ok(service::route(ENGLISH_ROUTE, metered, cache.as_ref())),
+                // Its clients have stored what it gave before: its texts wait for it, and go to no other space.
+                Err(reason) if service::is_absence(&reason) => {
+                    let model = absent.get_or_init(|| described(&settings.ollama.model)).clone();
+                    let connecting = Connecting { name: ENGLISH_ROUTE, model, reason, connect };
+                    Ok(service::route_to_come(connecting, cache.as_ref()))
+                }
+                Err(error) => Err(error),
+            }
         };
         let router = Arc::new(settings.join(e5_route, ollama_route).await?);
         let threads = settings.e5.threads.unwrap_or_else(embed_e5::available_threads).get();
         let e5_details = e5.get().map(|e5| offer::of_e5(settings, e5)).unwrap_or_default();
         let ollama_details = match ollama.get() {
             Some(_) => offer::of_ollama(settings).await,
-            None => ModelDetails::default(),
+            None => ModelDetails::default().with_family("bert", "gguf"),
         };
         Ok(Self {
             router,
@@ -71,14 +103,16 @@ impl ServedStack {
             metrics,
             e5: e5.into_inner(),
             e5_threads: threads as u64,
-            ollama: ollama.into_inner(),
+            ollama,
             ollama_pool: settings.ollama.pool_size as u64,
             e5_details,
             ollama_details,
+            described: absent.into_inner(),
         })
     }
 
-    /// The models on offer. Each name is one space; of several, the first chooses by language.
+    /// The models on offer, those that aren't there yet included: a name never changes what it means. Each name is one
+    /// space; of several, the first chooses by language.
     pub(super) fn models(&self) -> Vec<ModelEntry> {
         let mut models = Vec::new();
         if let Some(e5) = &self.e5 {
@@ -88,11 +122,15 @@ impl ServedStack {
                 .with_tokenizer(Arc::new(offer::E5Tokens(Arc::clone(e5))));
             models.push(entry);
         }
-        if let Some(ollama) = &self.ollama {
-            let name = ollama.model().name();
-            let hub = embed_ollama::hub_id(name).filter(|hub| !hub.eq_ignore_ascii_case(name));
-            let entry = entry(name, ollama.model(), ENGLISH_ROUTE, &self.ollama_details);
-            models.push(entry.with_aliases(hub));
+        let hub = |name: &str| embed_ollama::hub_id(name).filter(|hub| !hub.eq_ignore_ascii_case(name));
+        if let Some(model) = &self.described {
+            // Its one space is known when it answers: until then nothing can be promised.
+            let entry = entry(model.name(), model, ENGLISH_ROUTE, &self.ollama_details);
+            models.push(entry.with_aliases(hub(model.name())).with_mixed_spaces(true));
+        } else if let Some(ollama) = self.ollama.get() {
+            let model = ollama.model();
+            let entry = entry(model.name(), model, ENGLISH_ROUTE, &self.ollama_details);
+            models.push(entry.with_aliases(hub(model.name())));
         }
         if models.len() > 1 {
             let automatic = ModelEntry::new(AUTOMATIC, self.router.model().clone()).with_mixed_spaces(true);
@@ -102,8 +140,17 @@ impl ServedStack {
     }
 }
 
-fn entry(name: &str, model: &embed_core::ModelInfo, route: &str, details: &ModelDetails) -> ModelEntry {
+fn entry(name: &str, model: &ModelInfo, route: &str, details: &ModelDetails) -> ModelEntry {
     ModelEntry::new(name, model.clone()).with_route(route).with_details(details.clone())
+}
+
+/// What is known of a model of Ollama before its server answers.
+fn described(model: &str) -> ModelInfo {
+    let known = WIDTHS
+        .iter()
+        .find(|(name, _)| model.strip_prefix(name).is_some_and(|tag| tag.is_empty() || tag.starts_with(':')));
+    let space = Space::builder(model, known.map_or(WIDEST, |(_, width)| *width)).build();
+    ModelInfo::builder("ollama", model, Variant::new(space, [("met", "no")])).build()
 }
 
 fn route<E>(name: &str, embedder: &Arc<E>, metrics: &Metrics, cache: Option<&Cache>) -> Route

@@ -1,8 +1,8 @@
 //! The settings of `embed serve`: addresses, callers, limits.
 
-use embed_core::{Error, ErrorKind};
 use embed_gateway::ApiKey;
 
+use super::super::address::{ADDRESS, address};
 use super::super::kind::Kind;
 use super::super::setting::{HIDDEN, Setting};
 
@@ -11,12 +11,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.listen",
         "TMWS_GATEWAY_LISTEN",
-        "The address that `embed serve` listens at; port 0 is any free one.",
+        "The address that `embed serve` listens at; port 0 is any free one. A name is looked up at the start, and \
+         without a host it is this machine alone.",
         Kind::Text {
-            what: "an address and a port such as 127.0.0.1:8080",
-            set: |settings, address| {
-                let what = "must be an address and a port such as 127.0.0.1:8080";
-                settings.gateway.listen = address.parse().map_err(|_| Error::new(ErrorKind::Config, what))?;
+            what: ADDRESS,
+            set: |settings, text| {
+                settings.gateway.listen = address(text)?;
                 Ok(())
             },
             get: |settings| Some(settings.gateway.listen.to_string()),
@@ -30,11 +30,9 @@ pub(super) const SETTINGS: &[Setting] = &[
          whoever fills the other one doesn't keep probes out. It has no TLS and asks for no key, so strangers must not \
          reach it.",
         Kind::Text {
-            what: "an address and a port such as 127.0.0.1:9090",
-            set: |settings, address| {
-                let what = "must be an address and a port such as 127.0.0.1:9090";
-                let address = address.parse().map_err(|_| Error::new(ErrorKind::Config, what))?;
-                settings.gateway.admin_listen = Some(address);
+            what: ADDRESS,
+            set: |settings, text| {
+                settings.gateway.admin_listen = Some(address(text)?);
                 Ok(())
             },
             get: |settings| settings.gateway.admin_listen.map(|address| address.to_string()),

@@ -29,7 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "e5.model",
         "TMWS_E5_MODEL",
-        "The model that is run in this process; `embed models list` names them.",
+        "The model that is run in this process; `embed models list` names them, and their names on the hub do as well.",
         Kind::Text {
             what: "the name of a model of the E5 family",
             set: |settings, name| {
