@@ -256,6 +256,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use embed_testkit::VirtualTime;
     use futures::FutureExt;
 
     use super::*;
@@ -323,28 +324,27 @@ mod tests {
         for (header, idle) in [(30, 75), (75, 30)] {
             let (header, idle) = (Duration::from_secs(header), Duration::from_secs(idle));
             let limits = Limits { header_timeout: header, idle_timeout: idle, ..Limits::default() };
-            let begun = Instant::now();
-            let lasts = |since: Instant| since.elapsed();
-            let fresh = Connection::new(begun);
+            let time = VirtualTime::start().await;
+            let fresh = Connection::new(time.started());
             fresh.expired(&limits).await;
-            assert_eq!(lasts(begun), header);
+            assert_eq!(time.passed(), header);
 
             let used = Arc::new(Connection::new(Instant::now()));
             let busy = used.busy();
             tokio::time::advance(header + idle).await;
             assert!(used.expired(&limits).now_or_never().is_none(), "a request may take its time");
             drop(busy);
-            let since = Instant::now();
+            let time = VirtualTime::start().await;
             used.expired(&limits).await;
-            assert_eq!(lasts(since), idle);
+            assert_eq!(time.passed(), idle);
 
             drop(used.busy());
             let almost = idle.checked_sub(Duration::from_secs(1)).unwrap();
             tokio::time::advance(almost).await;
             used.received();
-            let since = Instant::now();
+            let time = VirtualTime::start().await;
             used.expired(&limits).await;
-            assert_eq!(lasts(since), header);
+            assert_eq!(time.passed(), header);
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn ollama_command(url: &str) -> Option<Command> {
     let folder = rigs.join("ollama").join(format!("server-{OLLAMA}"));
     let program = folder.join("ollama");
     let found = if program.is_file() { Ok(program) } else { Err("the script's folder hasn't it") };
-    let mut command = Command::new(embed_testkit::require("Ollama's command", found)?);
+    let mut command = Command::new(embed_testkit::require("Ollama", found)?);
     let libraries = std::env::join_paths([folder.join("lib"), folder]).unwrap();
     command.env("LD_LIBRARY_PATH", libraries).env("OLLAMA_HOST", url).stdin(std::process::Stdio::null());
     Some(command)
