@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use embed_core::{Error, ErrorKind, Role};
+use embed_gateway::replace_unpaired_surrogates;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -38,9 +39,9 @@ impl Fields {
     /// Reads a line. Unpaired halves of UTF-16 pairs are read as U+FFFD.
     pub(crate) fn read(line: &str) -> Result<Self, Error> {
         let read = serde_json::from_str(line);
-        read.or_else(|error| match replace_unpaired(line) {
+        read.or_else(|error| match replace_unpaired_surrogates(line.as_bytes()) {
             // In the name of a field; values stay as they were written.
-            Cow::Owned(line) => serde_json::from_str(&line),
+            Cow::Owned(line) => serde_json::from_slice(&line),
             Cow::Borrowed(_) => Err(error),
         })
         // serde_json's message may quote the line, so only the place is told.
@@ -83,7 +84,8 @@ impl Fields {
     /// between the halves, is U+FFFD.
     pub(crate) fn string(&self, name: &str, wrong: &str) -> Result<Option<String>, Error> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        serde_json::from_str(&replace_unpaired(value.get())).map_err(|_| refused(wrong))
+        let value = replace_unpaired_surrogates(value.get().as_bytes());
+        serde_json::from_slice(&value).map_err(|_| refused(wrong))
     }
 
     /// The text to embed.
@@ -138,37 +140,6 @@ fn role_of(words: &str) -> Option<Role> {
 
 pub(crate) fn refused(message: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
-}
-
-/// JSON with U+FFFD in place of each escape of half a UTF-16 pair. The length stays the same.
-fn replace_unpaired(json: &str) -> Cow<'_, str> {
-    let mut replaced = Cow::Borrowed(json);
-    let mut at = 0;
-    // Outside of strings JSON has no backslashes.
-    while let Some(ahead) = json.as_bytes().get(at..).and_then(|rest| rest.iter().position(|&b| b == b'\\')) {
-        at += ahead;
-        at += match unit(json, at) {
-            Some(0xd800..=0xdbff) if matches!(unit(json, at + 6), Some(0xdc00..=0xdfff)) => 12,
-            Some(0xd800..=0xdfff) => {
-                replaced.to_mut().replace_range(at + 2..at + 6, "fffd");
-                6
-            }
-            Some(_) => 6,
-            // Another escape, such as `\\`, whose second half begins none.
-            None => 2,
-        };
-    }
-    replaced
-}
-
-/// The unit of UTF-16 that an escape here stands for.
-fn unit(json: &str, at: usize) -> Option<u16> {
-    let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
-    // A sign would be read as part of a number.
-    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    u16::from_str_radix(digits, 16).ok()
 }
 
 impl<'de> Deserialize<'de> for Fields {

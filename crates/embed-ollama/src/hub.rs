@@ -29,3 +29,20 @@ pub fn hub_id(model: &str) -> Option<&'static str> {
         MODELS.iter().find(|(own, tags, _)| own.eq_ignore_ascii_case(name) && tags.iter().any(is_tag));
     found.map(|(_, _, repository)| *repository)
 }
+
+/// The name in Ollama's library of a repository on the hub, in letters of any case; `None` for one that isn't known here.
+///
+/// ```
+/// use embed_ollama::library_name;
+/// assert_eq!(library_name("sentence-transformers/all-MiniLM-L6-v2").as_deref(), Some("all-minilm"));
+/// assert_eq!(library_name("sentence-transformers/all-MiniLM-L12-v2").as_deref(), Some("all-minilm:33m"));
+/// assert_eq!(library_name("all-minilm"), None);
+/// ```
+#[must_use]
+pub fn library_name(repository: &str) -> Option<String> {
+    let (name, tags, _) = MODELS.iter().find(|(.., own)| own.eq_ignore_ascii_case(repository.trim()))?;
+    match tags.first() {
+        None | Some(&"latest") => Some((*name).to_owned()),
+        Some(tag) => Some(format!("{name}:{tag}")),
+    }
+}

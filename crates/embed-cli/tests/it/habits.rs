@@ -119,11 +119,7 @@ fn heads_stand_over_their_columns() {
     assert_eq!(at(lines[0], "text"), at(lines[2], "one more"), "{}", table.out);
     assert_eq!(at(lines[0], "service"), at(lines[1], "e5"), "{}", table.out);
 
-    let table = embed()
-        .args(["config", "show"])
-        .env("TMWS_GATEWAY_CORS_ORIGINS", "https://例え.jp")
-        .output()
-        .unwrap();
+    let table = embed().args(["config", "show"]).env("TMWS_REDIS_PREFIX", "例え").output().unwrap();
     let table = String::from_utf8(table.stdout).unwrap();
     let rows: Vec<_> = table.lines().skip(2).collect();
     let columns = |line: &str, end: &str| {

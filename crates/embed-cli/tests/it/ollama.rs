@@ -35,6 +35,15 @@ fn texts_are_embedded_and_a_bad_one_keeps_its_place() {
 }
 
 #[test]
+fn a_model_has_its_name_of_the_hub_too() {
+    let (_runtime, double) = double("0.9.3");
+    let args =
+        ["encode", "--service", "ollama", "--model", "sentence-transformers/all-minilm-l6-v2", "a river"];
+    let run = run(&double.url(), &args);
+    assert_eq!((run.code, &run.rows()[0]["model"]), (Some(0), &"all-minilm".into()), "{run:?}");
+}
+
+#[test]
 fn flags_win_over_the_environment() {
     let (_runtime, double) = double("0.5.4");
     let args = ["compare", "--service", "ollama", "--ollama-url", &double.url(), "a river", "a river"];

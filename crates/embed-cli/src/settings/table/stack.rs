@@ -6,7 +6,7 @@ use clap::builder::PossibleValue;
 use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
 use embed_e5::{Precision, Profile};
-use embed_ollama::{Secret, server_url, shown_url};
+use embed_ollama::{Secret, library_name, server_url, shown_url};
 
 use super::super::kind::Kind;
 use super::super::setting::{HIDDEN, Setting, choose, name, names};
@@ -73,7 +73,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Text {
             what: "the name of a model",
             set: |settings, name| {
-                name.clone_into(&mut settings.ollama.model);
+                // The server knows it by the name of its own library.
+                settings.ollama.model = library_name(name).unwrap_or_else(|| name.to_owned());
                 Ok(())
             },
             get: |settings| Some(settings.ollama.model.clone()),
