@@ -313,7 +313,7 @@ async fn late_replies_are_nobody_s() {
         server.freeze();
         for key in &keys[..100] {
             let one = std::slice::from_ref(key);
-            let late = tokio::time::timeout(Duration::from_millis(1), tier.get_many(one)).await;
+            let late = timeout(Duration::from_millis(1), tier.get_many(one)).await;
             assert!(late.is_err());
         }
         let ahead: Vec<_> = keys[100..].chunks(7).map(|some| found(&tier, some)).collect();

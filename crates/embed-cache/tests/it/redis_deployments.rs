@@ -9,7 +9,7 @@ use embed_core::ErrorKind;
 use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer, Reply};
 use tokio::time::timeout;
 
-use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier, value};
+use crate::redis::{config, connected, entries, eventually, found, keys, name, tier, value};
 
 #[tokio::test]
 async fn a_cluster_is_written_read_counted_and_cleared() {

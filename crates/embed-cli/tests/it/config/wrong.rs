@@ -86,7 +86,7 @@ fn a_bad_value_is_an_error_that_says_where_and_what_is_allowed() {
         (
             "ollama.url",
             "TMWS_OLLAMA_API_BASE",
-            vec!["ftp://h", "h:99999", "http://me:hush@h", "h,,i://j"],
+            vec!["ftp://h", "h:99999", "http://h//x", "h,,i://j"],
             vec!["\"ftp://h\"", "11434", "[1]", "[]"],
             "http://127.0.0.1:11434",
         ),
