@@ -1,10 +1,6 @@
 //! Tests of the crate at its boundary.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking and prints what it measured"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bytes;
 mod contract;
