@@ -12,18 +12,26 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value as Json;
 use serde_yaml_ng::Value;
 
+use crate::build_context;
 use crate::setup;
 use crate::shell::{Cmd, is_on, on_the_path};
 use crate::workspace::Workspace;
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
+const IGNORED: &str = "deploy/Dockerfile.dockerignore";
 const COMPOSE: &str = "deploy/compose/compose.yaml";
 const PROMETHEUS: &str = "deploy/compose/prometheus.yml";
 const UNIT: &str = "deploy/systemd/embed.service";
 const KUSTOMIZATION: &str = "deploy/kubernetes/base";
 const DEPLOYMENT: &str = "deploy/kubernetes/base/deployment.yaml";
+/// The variable that names the file of settings.
+const CONFIG: &str = "TMWS_CONFIG";
 /// Files of settings, which `embed config check` reads.
-const SETTINGS: &[&str] = &["deploy/kubernetes/base/embed.toml", "deploy/systemd/embed.toml"];
+const SETTINGS: &[&str] =
+    &[IN_CONTAINERS[0], IN_CONTAINERS[1], IN_CONTAINERS[2], "deploy/systemd/embed.toml"];
+/// Those of containers: the image's, and what is mounted in its place.
+const IN_CONTAINERS: [&str; 3] =
+    ["deploy/embed.toml", "deploy/compose/embed.toml", "deploy/kubernetes/base/embed.toml"];
 /// Files beside those in `deploy/` whose variables must exist.
 const PAGES: &[&str] = &["docs/deploy.md", "docs/scaling.md"];
 
@@ -41,6 +49,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     for file in SETTINGS {
         Cmd::new(&binary, root).args(["config", "check", "--config", file]).run()?;
     }
+    build_context::check(workspace, IGNORED)?;
     let skipped = checkers(workspace)?;
     Ok(if skipped.is_empty() { String::new() } else { format!("without {}", skipped.join(", ")) })
 }
@@ -122,7 +131,11 @@ fn rules(workspace: &Workspace) -> Result<Vec<String>> {
     let api: Json = serde_json::from_str(&read(root, "crates/embed-gateway/openapi.json")?)?;
     findings.extend(of_dockerfile(&dockerfile, oldest_rust(&read(root, "Cargo.toml")?)?));
     findings.extend(of_deployment(&deployment, &api));
-    findings.extend(of_ports(&dockerfile, &compose, &deployment, &read(root, PROMETHEUS)?));
+    findings.extend(of_compose(&compose));
+    findings.extend(of_unit(&read(root, UNIT)?));
+    let settings = IN_CONTAINERS.map(|file| Ok::<_, anyhow::Error>((file, read(root, file)?)));
+    let settings = settings.into_iter().collect::<Result<Vec<_>>>()?;
+    findings.extend(of_ports(&settings, &dockerfile, &compose, &deployment, &read(root, PROMETHEUS)?));
     let version = &workspace.member("embed-cli")?.version;
     if compose["services"]["gateway"]["image"] != format!("embed:{version}").as_str() {
         findings.push(format!("{COMPOSE}: the gateway's image is not embed:{version}"));
@@ -157,7 +170,51 @@ fn of_dockerfile(text: &str, oldest: (u32, u32)) -> Vec<String> {
     );
     check(last.contains("\nHEALTHCHECK "), "the last stage has no HEALTHCHECK".into());
     check(text.contains(" --locked "), "cargo builds without --locked".into());
+    let set = variables(last).into_iter().find(|name| *name != CONFIG);
+    check(set.is_none(), format!("sets {}, which wins over a file that is mounted", set.unwrap_or_default()));
+    let has_file = last.contains(&format!("\nCOPY {} /etc/embed/embed.toml\n", IN_CONTAINERS[0]));
+    check(
+        has_file && last.contains(&format!("{CONFIG}=/etc/embed/embed.toml")),
+        format!("{CONFIG} doesn't name a file of the image"),
+    );
     findings
+}
+
+/// That a file of settings is mounted where the image looks, and no variable wins over it.
+fn of_compose(compose: &Value) -> Vec<String> {
+    let gateway = &compose["services"]["gateway"];
+    let mut findings = Vec::new();
+    let environment = serde_yaml_ng::to_string(&gateway["environment"]).unwrap_or_default();
+    findings.extend(
+        variables(&environment)
+            .into_iter()
+            .map(|name| format!("{COMPOSE}: sets {name}, which wins over the file that is mounted")),
+    );
+    if gateway["volumes"][0] != "./embed.toml:/etc/embed/embed.toml:ro" {
+        findings.push(format!("{COMPOSE}: doesn't mount embed.toml where the image has its own"));
+    }
+    findings
+}
+
+/// What systemd-analyze has no opinion about.
+fn of_unit(text: &str) -> Vec<String> {
+    let has = |key: &str, word: &str| {
+        let values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.flat_map(str::split_whitespace).any(|found| found == word)
+    };
+    let wanted = [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("After", "network-online.target"),
+        ("Wants", "network-online.target"),
+        ("After", "ollama.service"),
+        ("After", "redis-server.service"),
+        ("ExecReload", "$MAINPID"),
+        ("ExecReload", "-HUP"),
+        ("ExecStartPre", "pull"),
+    ];
+    let missing = wanted.into_iter().filter(|(key, word)| !has(key, word));
+    missing.map(|(key, word)| format!("{UNIT}: {key}= lacks {word}")).collect()
 }
 
 /// Probes, limits and rights of the container.
@@ -181,6 +238,10 @@ fn of_deployment(deployment: &Value, api: &Json) -> Vec<String> {
     {
         check(container["resources"][kind][what].is_string(), format!("resources.{kind}.{what} is missing"));
     }
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let port = &container[probe]["httpGet"]["port"];
+        check(port == "admin", format!("the {probe} doesn't ask at the address for operators"));
+    }
     let rights = &container["securityContext"];
     check(pod["securityContext"]["runAsNonRoot"] == true, "runAsNonRoot is not true".into());
     check(rights["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation is not false".into());
@@ -189,25 +250,39 @@ fn of_deployment(deployment: &Value, api: &Json) -> Vec<String> {
     findings
 }
 
-/// One port, the one that the image listens at, wherever it is named.
-fn of_ports(dockerfile: &str, compose: &Value, deployment: &Value, prometheus: &str) -> Vec<String> {
+/// One port for callers, the one that the image listens at, wherever it is named; and one for operators.
+fn of_ports(
+    settings: &[(&'static str, String)],
+    dockerfile: &str,
+    compose: &Value,
+    deployment: &Value,
+    prometheus: &str,
+) -> Vec<String> {
     let after = |text: &str, before: &str| -> Option<String> {
         let (_, rest) = text.split_once(before)?;
         Some(rest.chars().take_while(char::is_ascii_digit).collect())
     };
-    let port = after(dockerfile, "TMWS_GATEWAY_LISTEN=0.0.0.0:");
+    let listens = |text: &str| after(text, "\nlisten = \"0.0.0.0:");
+    let port = settings.first().and_then(|(_, text)| listens(text));
     let published = compose["services"]["gateway"]["ports"][0].as_str();
-    let container = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"];
-    let named = [
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
+    let mut named = vec![
         (DOCKERFILE, after(dockerfile, "\nEXPOSE ")),
         (COMPOSE, published.and_then(|port| Some(port.rsplit_once(':')?.1.to_owned()))),
         (PROMETHEUS, after(prometheus, "gateway:")),
-        (DEPLOYMENT, container.as_u64().map(|port| port.to_string())),
+        (DEPLOYMENT, container[0]["containerPort"].as_u64().map(|port| port.to_string())),
     ];
+    named.extend(settings.iter().map(|(file, text)| (*file, listens(text))));
     let wrong = named.into_iter().filter(|(_, named)| named.is_none() || *named != port);
-    wrong
+    let mut findings: Vec<String> = wrong
         .map(|(file, named)| format!("{file}: names port {named:?}, and the image listens at {port:?}"))
-        .collect()
+        .collect();
+    let admin = container[1]["containerPort"].as_u64().map(|port| port.to_string());
+    let served = settings.last().and_then(|(_, text)| after(text, "\nadmin_listen = \"0.0.0.0:"));
+    if admin.is_none() || admin != served {
+        findings.push(format!("{DEPLOYMENT}: probes ask at {admin:?}, and the settings say {served:?}"));
+    }
+    findings
 }
 
 /// The names in a text that begin as our variables do.
@@ -294,30 +369,68 @@ mod tests {
     #[test]
     fn a_dockerfile_that_runs_as_root_or_builds_with_an_old_compiler_is_found() {
         let good = "ARG RUST_VERSION=1.92.0\nFROM rust:1 AS build\nRUN cargo build --locked -p x\n\
-                    FROM debian:12\nUSER 65532:65532\nHEALTHCHECK CMD x\n";
+                    FROM debian:12\nCOPY deploy/embed.toml /etc/embed/embed.toml\n\
+                    ENV TMWS_CONFIG=/etc/embed/embed.toml\nUSER 65532:65532\nHEALTHCHECK CMD x\n";
         assert!(of_dockerfile(good, (1, 92)).is_empty());
         assert_eq!(of_dockerfile(good, (1, 93)).len(), 1);
-        for (from, to) in
-            [("65532:", "0:"), ("65532:65532", "embed"), ("HEALTHCHECK", "#"), (" --locked", "")]
-        {
+        for (from, to) in [
+            ("65532:", "0:"),
+            ("65532:65532", "embed"),
+            ("HEALTHCHECK", "#"),
+            (" --locked", ""),
+            ("USER", "ENV TMWS_GATEWAY_LISTEN=0.0.0.0:8080\nUSER"),
+            ("COPY deploy/embed.toml", "COPY deploy/other.toml"),
+        ] {
             assert_eq!(of_dockerfile(&good.replace(from, to), (1, 92)).len(), 1, "{from}");
         }
         // The user of an earlier stage is none of the image.
-        assert_eq!(of_dockerfile(&format!("{good}FROM debian:12\nHEALTHCHECK x\n"), (1, 92)).len(), 1);
+        assert_eq!(of_dockerfile(&format!("{good}FROM debian:12\nHEALTHCHECK x\n"), (1, 92)).len(), 2);
     }
 
     #[test]
     fn a_port_that_differs_is_found() {
         let compose: Value =
             serde_yaml_ng::from_str("services: {gateway: {ports: ['127.0.0.1:80:8080']}}").unwrap();
-        let deployment = "spec: {template: {spec: {containers: [{ports: [{containerPort: 8080}]}]}}}";
+        let deployment = "spec: {template: {spec: {containers: [{ports: [{containerPort: 8080}, {containerPort: 9091}]}]}}}";
         let deployment: Value = serde_yaml_ng::from_str(deployment).unwrap();
-        let ports =
-            |dockerfile: &str, prometheus: &str| of_ports(dockerfile, &compose, &deployment, prometheus);
-        let dockerfile = "ENV TMWS_GATEWAY_LISTEN=0.0.0.0:8080\nEXPOSE 8080\n";
-        assert!(ports(dockerfile, "targets: [gateway:8080]").is_empty());
-        assert_eq!(ports(dockerfile, "targets: [gateway:9090]").len(), 1);
-        assert_eq!(ports(dockerfile, "targets: []").len(), 1);
-        assert_eq!(ports(&dockerfile.replace("EXPOSE 8080", "EXPOSE 80"), "gateway:8080").len(), 1);
+        let image = "[gateway]\nlisten = \"0.0.0.0:8080\"\n";
+        let pod = format!("{image}admin_listen = \"0.0.0.0:9091\"\n");
+        let ports = |pod: &str, dockerfile: &str, prometheus: &str| {
+            let settings = [("image", image.to_owned()), ("pod", pod.to_owned())];
+            of_ports(&settings, dockerfile, &compose, &deployment, prometheus)
+        };
+        let dockerfile = "FROM x\nEXPOSE 8080\n";
+        assert!(ports(&pod, dockerfile, "targets: [gateway:8080]").is_empty());
+        assert_eq!(ports(&pod, dockerfile, "targets: [gateway:9090]").len(), 1);
+        assert_eq!(ports(&pod, dockerfile, "targets: []").len(), 1);
+        assert_eq!(ports(&pod, &dockerfile.replace("EXPOSE 8080", "EXPOSE 80"), "gateway:8080").len(), 1);
+        assert_eq!(ports(&pod.replace("9091", "9092"), dockerfile, "gateway:8080").len(), 1);
+        // A file that is mounted takes the image's place, and would listen at the loopback address.
+        assert_eq!(ports(&pod.replace("\nlisten", "\nno"), dockerfile, "gateway:8080").len(), 1);
+    }
+
+    #[test]
+    fn a_variable_that_wins_over_a_mounted_file_is_found() {
+        let compose = "services: {gateway: {volumes: ['./embed.toml:/etc/embed/embed.toml:ro']}}";
+        assert!(of_compose(&serde_yaml_ng::from_str(compose).unwrap()).is_empty());
+        let compose = "services: {gateway: {environment: {TMWS_REDIS_URL: x}}}";
+        assert_eq!(of_compose(&serde_yaml_ng::from_str(compose).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn the_files_of_this_repository_follow_the_rules() {
+        let workspace = Workspace::load().unwrap();
+        assert_eq!(rules(&workspace).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_unit_that_does_not_wait_or_reload_is_found() {
+        let good = "After=network-online.target ollama.service redis-server.service\nWants=network-online.target\n\
+                    Type=notify\nNotifyAccess=main\nExecReload=/bin/kill -HUP $MAINPID\n\
+                    ExecStartPre=/usr/local/bin/embed models pull\n";
+        assert!(of_unit(good).is_empty());
+        for (from, to) in [("notify", "exec"), (" ollama.service", ""), ("-HUP", "-TERM"), ("Wants", "#")] {
+            assert_eq!(of_unit(&good.replacen(from, to, 1)).len(), 1, "{from}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on both")]
 
 mod bench;
+mod build_context;
 mod ci;
 mod deploy;
 mod edges;

@@ -110,7 +110,8 @@ fn data_folder(home: &DataHome) -> Finding {
     let (status, detail) = match root.metadata() {
         Ok(meta) if !meta.is_dir() => (Status::Wrong, format!("{shown} is not a folder; set EMBED_HOME")),
         Ok(meta) if meta.permissions().readonly() => {
-            (Status::Wrong, format!("{shown} can't be written; set EMBED_HOME or its permissions"))
+            // As docs/deploy.md advises: whoever takes a server over can't change its model.
+            (Status::Ok, format!("{shown}, read-only: nothing can be fetched into it"))
         }
         Ok(_) => (Status::Ok, shown.to_string()),
         Err(_) => (Status::Wrong, format!("{shown} is not there; run `embed models pull`")),
