@@ -87,9 +87,14 @@ impl Serving {
         self.folder.path().join(name)
     }
 
+    /// The id of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What of its memory is in use, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim_end_matches("kB").trim().parse().unwrap()
     }
@@ -108,7 +113,7 @@ impl Serving {
 
     /// Sends it a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        embed_testkit::signal(name, self.child.id()).unwrap();
+        embed_testkit::signal(name, self.process()).unwrap();
     }
 
     /// Waits until it has ended by itself.

@@ -89,6 +89,16 @@ impl RedisServer {
         self.up().await.unwrap_or_else(|error| panic!("redis-server: {error}"));
     }
 
+    /// The same as another kind of server, such as one of a cluster.
+    ///
+    /// # Panics
+    ///
+    /// If it doesn't start.
+    pub async fn restart_as(&mut self, options: RedisOptions) {
+        self.options = options;
+        self.restart().await;
+    }
+
     /// Kills it.
     pub fn stop(&mut self) {
         self.process = None;
