@@ -8,6 +8,7 @@ mod bench;
 mod build_context;
 mod ci;
 mod deploy;
+mod drill;
 mod edges;
 mod needs;
 mod package;
@@ -67,6 +68,11 @@ enum Command {
     Tidy,
     /// Run the benchmarks, and write one report: target/bench/report.html, JSON, plots.
     Bench(bench::Options),
+    /// Play outages against the real binary, and show how each one ended.
+    ///
+    /// A scene fails if a caller gets a row that isn't the one of before the outage, or if it isn't well within ten seconds
+    /// of the end of the cause. docs/reliability.md says what each scene does. The tests play each one once.
+    Drill(drill::Options),
     /// Build the release binary and pack it with licences and checksums into target/package.
     Package,
 }
@@ -95,6 +101,7 @@ fn run(command: Command) -> Result<()> {
         Command::Edges => edges::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Drill(options) => drill::run(&workspace, &options),
         Command::Package => package::run(&workspace),
     }
 }

@@ -56,7 +56,7 @@ pub(crate) enum Build {
 }
 
 impl Build {
-    fn profile(self) -> &'static str {
+    pub(crate) fn profile(self) -> &'static str {
         match self {
             Self::Quick => "dev",
             Self::Release => "release",

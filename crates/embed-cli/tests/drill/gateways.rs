@@ -32,8 +32,8 @@ async fn nobody_reads_the_log() {
         // The pipe is full for good after the first time.
         until("lines are dropped", async || {
             let mut asking = JoinSet::new();
-            (0..8).for_each(|_| drop(asking.spawn(refusals(serving.url().to_owned(), 2_000))));
-            assert_eq!(asking.join_all().await, [2_000; 8]);
+            (0..10).for_each(|_| drop(asking.spawn(refusals(serving.url().to_owned(), 2_000))));
+            assert_eq!(asking.join_all().await, [2_000; 10]);
             dropped().await > before
         })
         .await;

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use embed_testkit::ollama::OllamaDouble;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::balancer::Balancer;
-use crate::http::{Connection, until};
+use crate::http::{Connection, ask, until};
+use crate::serving::Serving;
 use crate::texts::{Known, Texts, embedding};
 
 const CALLERS: usize = 4;
@@ -163,4 +165,27 @@ impl Caller {
         }
         reply.header("connection") != "close"
     }
+}
+
+/// A drill that never finds anything would be none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_another_text_or_space_is_noticed() {
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let serving = Serving::start(
+        &["--service", "ollama"],
+        &[("TMWS_OLLAMA_API_BASE", &*ollama.url()), ("TMWS_CACHE", "off")],
+    );
+    let load = Load::start(&[serving.url()], Texts::of_double(), None);
+    load.answers(20).await;
+    assert_eq!(load.tally.wrong(), 0, "{:?}", load.tally.first_wrong());
+    ollama.change(|script| script.drift = 0.1);
+    until("wrong rows are noticed", async || load.tally.wrong() > 20).await;
+    let reply = ask(serving.url(), embedding("all-minilm", "the depth of lake 1")).await.unwrap();
+    assert_eq!(reply.status, 200);
+    assert!(!Texts::of_double().number(3).is(&reply));
+    ollama.change(|script| script.drift = 0.0);
+    let mut reply = ask(serving.url(), embedding("all-minilm", "the depth of lake 1")).await.unwrap();
+    assert!(Texts::of_double().number(3).is(&reply));
+    reply.headers.insert("x-embed-space", "another/mean/plain/l2/384".parse().unwrap());
+    assert!(!Texts::of_double().number(3).is(&reply));
 }

@@ -1,7 +1,7 @@
 //! Scenes about Redis, which is a cache: whatever becomes of it, callers are answered, and with their own rows.
 
 use embed_testkit::ollama::OllamaDouble;
-use embed_testkit::redis::{RedisOptions, RedisServer};
+use embed_testkit::redis::{RedisOptions, RedisSentinels, RedisServer};
 
 use crate::drill::Drill;
 use crate::http::{metric, until};
@@ -133,4 +133,38 @@ async fn redis_is_full() {
         rig.drill.weigh(&[&rig.serving]);
     }
     rig.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_fails_over() {
+    let Some(mut sentinels) = RedisSentinels::require().await else { return };
+    let mut drill = Drill::begin("the master of Redis dies, and its replica takes over").await;
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let (base, url) = (ollama.url(), sentinels.url());
+    let variables = [("TMWS_OLLAMA_API_BASE", &*base), ("TMWS_REDIS_URL", &*url), ("TMWS_CACHE", "redis")];
+    let serving = Serving::start(&["--service", "ollama"], &variables);
+    let load = Load::start(&[serving.url()], Texts::of_double(), None);
+    let mut dead: Option<usize> = None;
+    while drill.goes_on() {
+        if let Some(dead) = dead {
+            sentinels.servers[dead].restart().await;
+            let follows =
+                || sentinels.servers[dead].tell("INFO replication").text().contains("master_link_status:up");
+            until("the dead one is a replica", async || follows()).await;
+        }
+        let before = sentinels.master();
+        let (old, new) = if before == Some(0) { (0, 1) } else { (1, 0) };
+        load.answers(50).await;
+        until("rows are stored", async || !sentinels.servers[old].keys().is_empty()).await;
+        sentinels.servers[old].stop();
+        load.answers(20).await;
+        sentinels.has_another_master(before).await;
+        let stored = sentinels.servers[new].keys().len();
+        let used = async || !is_open(&serving).await && sentinels.servers[new].keys().len() > stored;
+        drill.well(&load, "rows are stored at the new master", used).await;
+        drill.weigh(&[&serving]);
+        dead = Some(old);
+    }
+    drill.take(load, &[]);
+    drill.write();
 }
