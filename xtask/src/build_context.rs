@@ -20,9 +20,7 @@ const MATCHING: MatchOptions = MatchOptions {
 /// file as it is. Whatever a build in a container lacks, this lacks too.
 pub(crate) fn check(workspace: &Workspace, ignore_file: &str) -> Result<()> {
     let root = &workspace.root;
-    let text =
-        fs::read_to_string(root.join(ignore_file)).with_context(|| format!("cannot read {ignore_file}"))?;
-    let ignored = Ignored::parse(&text).with_context(|| format!("{ignore_file} can't be read"))?;
+    let ignored = Ignored::read(root, ignore_file)?;
     let context = workspace.target.join("deploy/context");
     // What an earlier run copied may be gone since.
     if context.exists() {

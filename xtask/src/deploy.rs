@@ -45,11 +45,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     ensure!(findings.is_empty(), "{} findings; the rules are in xtask/src/deploy.rs", findings.len());
     println!("deploy: names, ports, versions and probes agree");
 
+    build_context::check(workspace, IGNORED)?;
     let binary = setup::build(workspace)?;
     for file in SETTINGS {
         Cmd::new(&binary, root).args(["config", "check", "--config", file]).run()?;
     }
-    build_context::check(workspace, IGNORED)?;
     let skipped = checkers(workspace)?;
     Ok(if skipped.is_empty() { String::new() } else { format!("without {}", skipped.join(", ")) })
 }

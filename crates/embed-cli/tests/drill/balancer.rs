@@ -36,7 +36,8 @@ impl Balancer {
         };
         let instances: Vec<_> = urls.iter().map(instance).collect();
         let mut probing = JoinSet::new();
-        for instance in instances.iter().cloned() {
+        for instance in &instances {
+            let instance = Arc::clone(instance);
             probing.spawn(async move {
                 let mut turns = interval(BETWEEN_PROBES);
                 turns.set_missed_tick_behavior(MissedTickBehavior::Delay);

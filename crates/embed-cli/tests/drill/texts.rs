@@ -74,7 +74,7 @@ impl Texts {
 
     /// The text of that number.
     pub(crate) fn number(&self, number: u64) -> Known {
-        if self.of_double && number % 2 == 0 {
+        if self.of_double && number.is_multiple_of(2) {
             return Known::of_double(&format!("text {number} of the load"));
         }
         self.known[(number / 2) as usize % self.known.len()].clone()
