@@ -45,6 +45,28 @@ async fn nobody_reads_the_log() {
     drill.write();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_the_log_is_full() {
+    let mut drill = Drill::begin("the disk of the log is full").await;
+    let ollama = OllamaDouble::start(VERSION).await;
+    // Every write fails with ENOSPC.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url())];
+    let mut serving = Serving::start_logging_to(&["--service", "ollama"], &variables, full.into());
+    let load = Load::start(&[serving.url()], Texts::of_double(), None);
+    while drill.goes_on() {
+        load.answers(100).await;
+        assert_eq!(refusals(serving.url().to_owned(), 200).await, 200);
+        // The cause doesn't end: it is well while nothing can be written.
+        drill.well(&load, "it serves", async || true).await;
+        drill.weigh(&[&serving]);
+    }
+    drill.take(load, &[]);
+    drill.write();
+    serving.terminate();
+    assert_eq!(serving.ended().code(), Some(0));
+}
+
 /// Asks so often for what there isn't, each of which has a line in the log; gives back how often that was answered.
 async fn refusals(url: String, count: usize) -> usize {
     let ask = |more: &str| format!("GET /v1/models/nobody HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");

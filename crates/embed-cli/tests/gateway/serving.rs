@@ -52,7 +52,16 @@ impl Serving {
 
     /// Starts one whose log goes into a pipe that nobody reads.
     pub(crate) fn start_unread<S: AsRef<OsStr>>(args: &[S], variables: &[(&str, &str)]) -> Self {
-        Self::start_with(args, variables, TempDir::new().unwrap(), Stdio::piped())
+        Self::start_logging_to(args, variables, Stdio::piped())
+    }
+
+    /// Starts one whose log goes there.
+    pub(crate) fn start_logging_to<S: AsRef<OsStr>>(
+        args: &[S],
+        variables: &[(&str, &str)],
+        log: Stdio,
+    ) -> Self {
+        Self::start_with(args, variables, TempDir::new().unwrap(), log)
     }
 
     fn start_with<S: AsRef<OsStr>>(
