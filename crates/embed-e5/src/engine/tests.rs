@@ -133,14 +133,12 @@ fn a_long_text_is_the_mean_of_its_windows_in_their_order() {
     let (engine, _hand) = start(&Options { threads: 3, ..Options::default() });
     // Windows of digits are vectors; the last one is shorter, and weighs less.
     let parts: Vec<_> = (0..50).map(|n| format!("{:0<WINDOW$}", n * 7)).chain(["31".to_owned()]).collect();
-    let mut sum = [0.0_f64; 2];
+    let mut mean = embed_core::vector::ChunkMean::default();
     for part in &parts {
-        for (sum, byte) in sum.iter_mut().zip(part.bytes()) {
-            *sum += f64::from(byte) * part.len() as f64;
-        }
+        let vector: Vec<_> = part.bytes().take(2).map(f32::from).collect();
+        mean.add(&vector, part.len()).unwrap();
     }
-    let mut expected = sum.map(|value| value as f32);
-    embed_core::vector::normalise(&mut expected);
+    let expected = mean.finish();
     for _ in 0..20 {
         let rows = wait_for(submit_long(&engine, &parts.concat()));
         assert_eq!(rows[0].as_ref().unwrap().vector, expected);
