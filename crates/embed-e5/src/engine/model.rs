@@ -20,8 +20,6 @@ pub(crate) trait Model: Send {
 #[derive(Debug)]
 pub(crate) struct Ragged<'a> {
     pub(crate) windows: Vec<&'a [u32]>,
-    /// Nothing else waits, so the memory that the run took may be given back behind it.
-    pub(crate) last: bool,
 }
 
 impl Ragged<'_> {

@@ -245,9 +245,9 @@ impl<T: Tokenise> Pool<T> {
     /// Runs windows on the model on all cores, if nobody else has anything to do, or on this one. An error means that
     /// this one panicked.
     fn run(&self, run: Run, own: &mut dyn Model) -> Result<(), ()> {
-        let means = run.alone.then(|| self.run_on_all_cores(&run)).flatten();
+        let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
         // What failed on all cores is tried again on one.
-        let means = means.map_or_else(|| run_on(own, &run), Ok);
+        let means = means.map_or_else(|| run_on(own, &run.pieces), Ok);
         let panicked = matches!(means, Err(Fault::Panicked));
         // Said before the answer is given: the caller's next text may come before this worker is asleep.
         self.ran(panicked);
@@ -263,9 +263,9 @@ impl<T: Tokenise> Pool<T> {
         if panicked { Err(()) } else { Ok(()) }
     }
 
-    fn run_on_all_cores(&self, run: &Run) -> Option<Vec<Vec<f32>>> {
+    fn run_on_all_cores(&self, pieces: &[Piece]) -> Option<Vec<Vec<f32>>> {
         let mut all_core = self.all_core.try_lock().ok()?;
-        let means = run_on(all_core.as_deref_mut()?, run);
+        let means = run_on(all_core.as_deref_mut()?, pieces);
         if matches!(means, Err(Fault::Panicked)) {
             // It is gone for good: the workers do without it.
             *all_core = None;
@@ -360,9 +360,9 @@ fn end<S>(removed: Vec<Removed<S>>) {
     removed.iter().for_each(|removed| removed.call.end());
 }
 
-fn run_on(model: &mut dyn Model, Run { pieces, last, .. }: &Run) -> Result<Vec<Vec<f32>>, Fault> {
+fn run_on(model: &mut dyn Model, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, Fault> {
     caught(|| {
-        let batch = Ragged { windows: pieces.iter().map(|piece| &*piece.ids).collect(), last: *last };
+        let batch = Ragged { windows: pieces.iter().map(|piece| &*piece.ids).collect() };
         let means = model.run(&batch)?;
         if means.len() == pieces.len() {
             return Ok(means);

@@ -59,8 +59,6 @@ pub(super) struct Run {
     pub(super) pieces: Vec<Piece>,
     /// Whether this is one short text and all that there is to do.
     pub(super) alone: bool,
-    /// Whether nothing else waits.
-    pub(super) last: bool,
 }
 
 /// What was taken off the schedule, to be dropped where no lock is held: a slot that is dropped answers.
@@ -343,14 +341,13 @@ impl<S> Schedule<S> {
                 self.charge(index, tokens as u64);
             }
         }
-        let last = !self.has_work();
         let is_one_text = |piece: &Piece| piece.is_whole_text() && piece.call().texts.len() == 1;
         let alone = self.running == 0
             && self.tokenising == 0
-            && last
+            && !self.has_work()
             && matches!(&pieces[..], [piece] if is_one_text(piece));
         self.running += 1;
-        Run { pieces, alone, last }
+        Run { pieces, alone }
     }
 
     /// Workers that are free or will soon be: they run nothing.

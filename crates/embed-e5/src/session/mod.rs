@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use embed_core::{Error, ErrorKind};
 use ort::environment::Environment;
-use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 
 use self::input::{Input, known_inputs};
@@ -39,12 +39,7 @@ pub(crate) struct OrtModel {
     inputs: Vec<Input>,
     output: &'static str,
     dimension: usize,
-    /// Of a run whose memory goes back to the system behind it.
-    giving_back: RunOptions,
 }
-
-/// A run of fewer tokens takes too little to be worth giving back: some 40 KiB for each.
-const MANY_TOKENS: usize = 256;
 
 impl OrtModel {
     pub(crate) fn open(files: &SessionFiles, threads: NonZeroUsize) -> Result<Self, Error> {
@@ -63,9 +58,7 @@ impl OrtModel {
         }
         let inputs = known_inputs(session.inputs().iter().map(|input| input.name())).map_err(of_file)?;
         let output = known_output(session.outputs().iter().map(|output| output.name())).map_err(of_file)?;
-        let giving_back =
-            giving_back().map_err(|error| runtime_error("ONNX Runtime refuses an option", error))?;
-        Ok(Self { session, inputs, output, dimension: files.dimension, giving_back })
+        Ok(Self { session, inputs, output, dimension: files.dimension })
     }
 }
 
@@ -91,12 +84,7 @@ impl Model for OrtModel {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        let outputs = if batch.last && tokens >= MANY_TOKENS {
-            self.session.run_with_options(inputs.as_slice(), &self.giving_back)
-        } else {
-            self.session.run(inputs.as_slice())
-        }
-        .map_err(failed)?;
+        let outputs = self.session.run(inputs.as_slice()).map_err(failed)?;
         let (dims, values) = outputs[self.output].try_extract_tensor::<f32>().map_err(failed)?;
         means_over_tokens(dims, values, [windows.len(), tokens], self.dimension)
     }
@@ -119,13 +107,6 @@ fn check_format(session: &Session) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// Lets ONNX Runtime's pool of memory shrink to what is in use.
-fn giving_back() -> Result<RunOptions, ort::Error> {
-    let mut options = RunOptions::new()?;
-    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-    Ok(options)
 }
 
 /// Whole numbers as an input.
