@@ -60,8 +60,7 @@ impl Slow {
 }
 
 fn signal(child: Child, signal: &str) -> Run {
-    let told = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-    assert!(told.unwrap().success());
+    embed_testkit::signal(signal, child.id()).unwrap();
     child.wait_with_output().unwrap().into()
 }
 
