@@ -8,10 +8,11 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::select;
 
 use crate::http::{Connection, ask, metric, request, until};
-use crate::serving::{Serving, has_e5};
+use crate::serving::{Serving, embed, has_e5};
 
 /// More at once than the gateway below embeds and lets wait.
 const FLOOD: usize = 8;
@@ -22,7 +23,16 @@ async fn every_query_of_the_docs_gives_data() {
         return;
     };
     let ollama = OllamaDouble::start("0.9.3").await;
+    let folder = TempDir::new().unwrap();
+    let rollout = folder.path().join("rollout.json");
+    let begun = embed()
+        .args(["rollout", "start", "--from", "ollama", "--to", "e5", "--percentage", "50", "--file"])
+        .arg(&rollout)
+        .status();
+    assert!(begun.unwrap().success());
     let variables = [
+        ("TMWS_ROUTER_ROLLOUT", rollout.to_str().unwrap()),
+        ("TMWS_ROUTER_SHADOW_PERCENT", "100"),
         ("TMWS_OLLAMA_API_BASE", &*ollama.url()),
         ("TMWS_REDIS_URL", &redis.url()),
         ("TMWS_GATEWAY_CONCURRENCY", "1"),
@@ -38,7 +48,8 @@ async fn every_query_of_the_docs_gives_data() {
         .await;
     redis.stop();
     select! {
-        () = prometheus.gives_data_to_every_query() => {}
+        // The sides of this rollout are two spaces, whose vectors have no cosine.
+        () = prometheus.gives_data_to_queries(|query| !query.contains("tmws_shadow_cosine")) => {}
         () = endless_traffic(url) => {}
     }
 
@@ -77,6 +88,7 @@ async fn traffic(url: &str, turn: usize) {
     let requests = [
         // Known and new ones, in both languages, and by every dialect.
         openai("auto", json!(["the same text each time", fresh, "毎回同じ文章", format!("文章{turn}")])),
+        of_partition(openai("auto", json!(fresh)), turn),
         request("POST", "/api/embed", json!({ "model": "all-minilm", "input": fresh }).to_string()),
         request("POST", "/embed", json!({ "inputs": fresh }).to_string()),
         request("GET", "/api/tags", ""),
@@ -102,6 +114,13 @@ async fn traffic(url: &str, turn: usize) {
     }
     let slow: Vec<_> = (0..FLOOD).map(|number| format!("{fresh}, not even caller {number}")).collect();
     hang_up(url, openai("e5", json!(slow))).await;
+}
+
+/// The same request by another tenant each turn: some are in the rollout, and some aren't.
+fn of_partition(mut request: Request<Full<Bytes>>, turn: usize) -> Request<Full<Bytes>> {
+    let name = format!("tenant-{turn}").parse().unwrap();
+    request.headers_mut().insert("x-embed-partition", name);
+    request
 }
 
 /// More words than the model reads.

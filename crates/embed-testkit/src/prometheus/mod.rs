@@ -62,11 +62,20 @@ impl Prometheus {
     ///
     /// If some still give nothing after a minute and a half; it names them.
     pub async fn gives_data_to_every_query(&self) {
-        let asked = queries().into_iter().flat_map(|query| {
+        self.gives_data_to_queries(|_| true).await;
+    }
+
+    /// [`gives_data_to_every_query`](Self::gives_data_to_every_query) for the queries that `asked` says true to.
+    ///
+    /// # Panics
+    ///
+    /// As that does.
+    pub async fn gives_data_to_queries(&self, asked: impl Fn(&str) -> bool) {
+        let all = queries().into_iter().flat_map(|query| {
             let exprs = query.looks_at();
             exprs.into_iter().map(move |expr| (query.name.clone(), expr))
         });
-        let mut waiting: Vec<(String, String)> = asked.collect();
+        let mut waiting: Vec<(String, String)> = all.filter(|(_, expr)| asked(expr)).collect();
         let (count, give_up) = (waiting.len(), Instant::now() + PATIENCE);
         let mut turns = interval(Duration::from_secs(1));
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
