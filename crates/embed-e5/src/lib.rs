@@ -6,6 +6,7 @@ pub mod operators;
 mod config;
 mod embedder;
 mod engine;
+mod preempt;
 mod profile;
 mod runtime;
 mod session;

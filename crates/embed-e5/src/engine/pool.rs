@@ -3,6 +3,7 @@
 //! One more thread ends calls whose deadline is over, and one opens the model that runs on all cores.
 
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use embed_core::{Error, ErrorKind};
 
 use super::job::{Call, Piece, Untokenised, pieces};
 use super::model::{Fault, Model, Ragged, Tokenise, caught};
-use super::schedule::{BYTES_OF_A_STEP, Limits, Removed, Run, Schedule, Work};
+use super::schedule::{BYTES_OF_A_STEP, Limits, Removed, Run, Schedule, TOKENS_OF_A_RUN, Work};
+use crate::preempt;
 
 /// How long a worker waits before it tries once more to open a model, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -126,7 +128,7 @@ impl<T: Tokenise> Pool<T> {
     }
 
     /// The life of a worker. The first model's success or failure is reported once.
-    pub(super) fn work(&self, number: usize, report: &Sender<Result<(), Error>>) {
+    pub(super) fn work(self: &Arc<Self>, number: usize, report: &Sender<Result<(), Error>>) {
         let mut model = match self.open_model(NonZeroUsize::MIN) {
             Ok(model) => model,
             Err(error) => {
@@ -244,15 +246,15 @@ impl<T: Tokenise> Pool<T> {
 
     /// Runs windows on the model on all cores, if nobody else has anything to do, or on this one. An error means that
     /// this one panicked.
-    fn run(&self, run: Run, own: &mut dyn Model) -> Result<(), ()> {
+    fn run(self: &Arc<Self>, run: Run, own: &mut dyn Model) -> Result<(), ()> {
         let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
         // What failed on all cores is tried again on one.
-        let means = means.map_or_else(|| run_on(own, &run.pieces), Ok);
+        let means = means.map_or_else(|| self.run_giving_way(own, &run.pieces), Ok);
         let panicked = matches!(means, Err(Fault::Panicked));
         // Said before the answer is given: the caller's next text may come before this worker is asleep.
         self.ran(panicked);
         match means {
-            Ok(means) => run.pieces.into_iter().zip(means).for_each(|(piece, mean)| piece.answer(Ok(mean))),
+            Ok(means) => answer(run.pieces, means),
             // One of them may have spoilt it for the others.
             Err(_) if run.pieces.len() > 1 => self.put_back(run.pieces),
             Err(fault) => {
@@ -261,6 +263,51 @@ impl<T: Tokenise> Pool<T> {
             }
         }
         if panicked { Err(()) } else { Ok(()) }
+    }
+
+    /// Runs windows. Inside of a long run, short texts of other calls go ahead if no worker is free for them.
+    fn run_giving_way(
+        self: &Arc<Self>,
+        own: &mut dyn Model,
+        pieces: &[Piece],
+    ) -> Result<Vec<Vec<f32>>, Fault> {
+        if pieces.iter().map(Piece::tokens).sum::<usize>() <= TOKENS_OF_A_RUN {
+            return run_on(own, pieces);
+        }
+        let pool = Arc::clone(self);
+        let calls: Vec<_> = pieces.iter().map(|piece| Arc::clone(piece.call())).collect();
+        preempt::with_points(Rc::new(move || pool.give_way(&calls)), || run_on(own, pieces))
+    }
+
+    /// Runs what goes ahead of a long run of these calls, in the model on all cores: it has nothing to do while all
+    /// workers have.
+    fn give_way(&self, calls: &[Arc<Call>]) {
+        let Ok(mut all_core) = self.all_core.try_lock() else { return };
+        let Some(model) = all_core.as_deref_mut() else { return };
+        let ragged = model.ragged();
+        let next = || self.state().schedule.take_ahead(calls, ragged);
+        while let Some(work) = next() {
+            let run = match work {
+                Work::Tokenise(texts) => {
+                    self.tokenise(texts);
+                    continue;
+                }
+                Work::Run(run) => run,
+            };
+            let means = run_on(model, &run.pieces);
+            self.ran(false);
+            match means {
+                Ok(means) => answer(run.pieces, means),
+                // Tried again on one core.
+                Err(fault) => {
+                    self.put_back(run.pieces);
+                    if matches!(fault, Fault::Panicked) {
+                        *all_core = None;
+                    }
+                }
+            }
+            return;
+        }
     }
 
     fn run_on_all_cores(&self, pieces: &[Piece]) -> Option<Vec<Vec<f32>>> {
@@ -358,6 +405,10 @@ impl<T: Tokenise> Pool<T> {
 /// Says to callers that no more rows will come.
 fn end<S>(removed: Vec<Removed<S>>) {
     removed.iter().for_each(|removed| removed.call.end());
+}
+
+fn answer(pieces: Vec<Piece>, means: Vec<Vec<f32>>) {
+    pieces.into_iter().zip(means).for_each(|(piece, mean)| piece.answer(Ok(mean)));
 }
 
 fn run_on(model: &mut dyn Model, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, Fault> {

@@ -3,7 +3,8 @@
 //! Calls share the engine by the tokens that they cost (weighted fair queueing): each has a *virtual time* up to which
 //! it was served, and next is the call whose next piece of work would end first. A new call begins at the virtual time
 //! of all, so a query goes ahead of the next window of a call that has had its turn, however many windows are left.
-//! A call that is passed over falls behind the virtual time, and so is never passed over for long.
+//! A call that is passed over falls behind the virtual time, and so is never passed over for long. A long window can't be
+//! stopped, but where no worker is free short texts whose turn it is go ahead inside of it.
 //!
 //! Within a call long texts go first, so that no thread is left with a long one at the end; the windows of a text go
 //! in order. Short texts are tokenised ahead, a few kilobytes at a time, so that runs can be packed.
@@ -164,19 +165,41 @@ impl<S> Schedule<S> {
             let &first = order.first()?;
             match self.entries[first].head()? {
                 Head::Window(_) if self.entries[first].drop_void() => continue,
-                Head::Window(_) => {}
+                Head::Window(_) => return Some(Work::Run(self.take_run(&order, ragged))),
                 Head::Step => return Some(self.take_step(first)),
-                Head::RawShort(_) => return Some(self.take_texts(&order, ragged)),
-                Head::Short(_) => {
-                    let ready: usize = order.iter().map(|&index| self.entries[index].short_tokens).sum();
-                    let raw = || order.iter().any(|&index| self.entries[index].has_raw_short());
-                    if ragged && ready < TOKENS_OF_A_RUN && raw() {
-                        return Some(self.take_texts(&order, ragged));
-                    }
-                }
+                Head::RawShort(_) | Head::Short(_) => return Some(self.take_short(&order, ragged)),
             }
-            return Some(Work::Run(self.take_run(&order, ragged)));
         }
+    }
+
+    /// What goes ahead inside of a long run of these calls: short texts of other calls whose turn it is, while no worker
+    /// is free for them.
+    pub(super) fn take_ahead(&mut self, of: &[Arc<Call>], ragged: bool) -> Option<Work<S>> {
+        if self.running < self.workers {
+            return None;
+        }
+        let mut order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
+        let goes_ahead = |index: usize| {
+            let entry = &self.entries[index];
+            let is_short = matches!(entry.head(), Some(Head::RawShort(_) | Head::Short(_)));
+            is_short && !of.iter().any(|call| Arc::ptr_eq(call, &entry.call))
+        };
+        if !goes_ahead(*order.first()?) {
+            return None;
+        }
+        order.retain(|&index| goes_ahead(index));
+        Some(self.take_short(&order, ragged))
+    }
+
+    /// Short texts: a run of them, or first as many tokenised as fill one.
+    fn take_short(&mut self, order: &[usize], ragged: bool) -> Work<S> {
+        let ready: usize = order.iter().map(|&index| self.entries[index].short_tokens).sum();
+        let is_ready = order.first().is_some_and(|&first| !self.entries[first].short.is_empty());
+        let raw = || order.iter().any(|&index| self.entries[index].has_raw_short());
+        if !is_ready || (ragged && ready < TOKENS_OF_A_RUN && raw()) {
+            return self.take_texts(order, ragged);
+        }
+        Work::Run(self.take_run(order, ragged))
     }
 
     /// A worker that took a run has ended it.

@@ -372,6 +372,30 @@ fn a_text_alone_runs_on_all_cores_and_others_on_their_own() {
 }
 
 #[test]
+fn a_query_goes_ahead_inside_of_a_long_window() {
+    for all_core in [AllCore::Runs, AllCore::Fails, AllCore::Panics] {
+        let (engine, hand) = with_all_core(all_core);
+        until_all_core(&engine, &hand).unwrap();
+        let before = hand.noted().len();
+        let long: Vec<_> = (0..2).map(|_| submit_long(&engine, &window("wait").repeat(2))).collect();
+        hand.wait_until_entered();
+        hand.wait_until_entered();
+        let query = submit(&engine, &["query"]).unwrap();
+        hand.release();
+        let row = wait_for(query).remove(0).unwrap();
+        if all_core == AllCore::Runs {
+            assert_eq!(row.vector, ALL_CORE);
+            assert_eq!(hand.noted()[before + 2], "query", "before any other window");
+        } else {
+            assert_eq!(row.vector, OWN, "tried again on a worker");
+        }
+        (0..3).for_each(|_| hand.release());
+        assert!(long.into_iter().all(|call| wait_for(call)[0].is_ok()));
+        assert_eq!(engine.broken_workers(), 0);
+    }
+}
+
+#[test]
 fn what_fails_on_all_cores_is_tried_again_on_one() {
     for all_core in [AllCore::Fails, AllCore::Panics] {
         let (engine, hand) = with_all_core(all_core);

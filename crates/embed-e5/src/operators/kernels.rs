@@ -15,6 +15,7 @@ use super::{
     ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS,
     NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
+use crate::preempt;
 
 thread_local! {
     /// What attention gathers for one head. A thread of the process has one, which all nodes of all its models share,
@@ -180,6 +181,7 @@ impl Operator for GeluOperator {
         let processor = Processor::detect();
         Ok(kernel(move |context| {
             let (inputs, _) = ProductInputs::read(context, integer)?;
+            preempt::point();
             let product = inputs.product(&linear)?;
             let mut out = RowsOutputs::new(context, 0, product.count(), product.width())?;
             let count = rows_of_a_thread(product.count(), threads);
@@ -232,6 +234,7 @@ impl Operator for AttentionOperator {
         let attention = Attention::new(Processor::detect(), heads, hidden / heads).map_err(Error::wrap)?;
         Ok(kernel(move |context| {
             let (inputs, next) = ProductInputs::read(context, integer)?;
+            preempt::point();
             let product = inputs.product(&linear)?;
             let lengths = lengths(&input(context, next)?, product.count())?;
             let mut out = RowsOutputs::new(context, 0, product.count(), hidden)?;

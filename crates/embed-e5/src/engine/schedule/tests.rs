@@ -81,6 +81,7 @@ fn is_of(piece: &Piece, call: &Arc<Call>) -> bool {
 enum Event {
     Push(Vec<usize>),
     Take,
+    TakeAhead(usize),
     EndRun(usize),
     Cancel(usize),
     Fail(usize),
@@ -91,6 +92,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         3 => prop::collection::vec(length, 0..8).prop_map(Event::Push),
         8 => Just(Event::Take),
+        4 => any::<usize>().prop_map(Event::TakeAhead),
         6 => any::<usize>().prop_map(Event::EndRun),
         1 => any::<usize>().prop_map(Event::Cancel),
         1 => any::<usize>().prop_map(Event::Fail),
@@ -133,6 +135,19 @@ proptest! {
                     }
                     None => {}
                 },
+                Event::TakeAhead(which) if !runs.is_empty() => {
+                    let of: Vec<_> = runs[which % runs.len()].pieces.iter().map(|piece| Arc::clone(piece.call())).collect();
+                    match schedule.take_ahead(&of, ragged) {
+                        Some(Work::Tokenise(texts)) => tokenise(&mut schedule, texts),
+                        Some(Work::Run(run)) => {
+                            check(&run);
+                            assert_eq!(runs.len(), workers, "a worker was free");
+                            assert!(!run.pieces.iter().any(|piece| of.iter().any(|call| is_of(piece, call))));
+                            end(&mut schedule, run);
+                        }
+                        None => {}
+                    }
+                }
                 Event::EndRun(which) if !runs.is_empty() => {
                     let run = runs.swap_remove(which % runs.len());
                     end(&mut schedule, run);

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use embed_core::{Role, TokenCount, Truncation};
 
 use super::super::*;
+use crate::preempt;
 use crate::tokenizer::{TokenisedText, Window};
 
 /// Bytes of a window here; a byte is a token.
@@ -43,7 +44,7 @@ pub(super) enum AllCore {
     OpensLate,
 }
 
-/// A model that does what a text says: `panic` panics, `wait` waits for the test; all of them are noted.
+/// A model that does what a text says: `panic` panics, `wait` waits for the test and then has a point; all of them are noted.
 pub(super) struct Scripted {
     script: Arc<Script>,
     threads: usize,
@@ -101,6 +102,7 @@ impl Model for Scripted {
         if names.iter().any(|text| text.starts_with("wait")) {
             self.script.entered.lock().unwrap().send(()).unwrap();
             self.script.release.lock().unwrap().recv().unwrap();
+            preempt::point();
         }
         assert!(!names.iter().any(|text| text == "panic"), "as the script says");
         let vector = |name: &String| {
