@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use crate::Processor;
 use crate::lanes::{LANES, UnfitLength};
 use crate::math::exp2;
 use crate::output::RowsOutput;
+use crate::processor::Processor;
 use crate::product::{Product, Rows};
 
 /// Queries that are worked on at a time: with two vectors of keys they fill twelve of sixteen registers with sums.

@@ -2,9 +2,10 @@
 
 use pulp::{Simd, WithSimd};
 
+use crate::math;
 use crate::output::RowsOutput;
+use crate::processor::Processor;
 use crate::product::{Product, Rows};
-use crate::{Processor, math};
 
 /// GELU of the rows of `product` from `first` on, as many as there is room for. Every row is a function of its own row
 /// alone, to the bit.

@@ -1,6 +1,6 @@
 //! The end of the network: one vector for each text.
 
-use crate::Processor;
+use crate::processor::Processor;
 
 /// The mean of the rows of each text, given how many rows each has, one after the other. `width` is that of a row.
 pub fn mean(processor: Processor, states: &[f32], tokens: &[usize], width: usize, means: &mut [f32]) {

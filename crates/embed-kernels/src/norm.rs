@@ -3,9 +3,10 @@
 use pulp::{Simd, WithSimd};
 
 use crate::lanes::{LANES, UnfitLength, exactly};
+use crate::processor::Processor;
 use crate::product::{Product, Rows};
 use crate::quantise::QuantisedRows;
-use crate::{Processor, math, reduce};
+use crate::{math, reduce};
 
 /// Layer normalisation of a sum, and what the next product takes.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use crate::Processor;
 use crate::lanes::{LANES, UnfitLength};
+use crate::processor::Processor;
 
 /// Values of a block.
 pub const PACKED_BLOCK_VALUES: usize = 2 * LANES;

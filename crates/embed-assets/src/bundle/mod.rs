@@ -8,6 +8,7 @@
 //! runtime/manifest.json, …
 //! ```
 
+mod index;
 mod install;
 mod read;
 mod write;
@@ -15,34 +16,12 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::Error;
 use embed_e5::assets::DataHome;
-use serde::{Deserialize, Serialize};
 
 use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
 use crate::{Asset, Progress};
-
-const INDEX_NAME: &str = "embed-bundle.json";
-
-const FORMAT: u32 = 1;
-
-/// What a bundle says of itself.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Index {
-    format: u32,
-    assets: Vec<IndexEntry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IndexEntry {
-    folder: String,
-    /// Only for the library: a model serves every platform.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    platform: Option<String>,
-}
 
 /// Writes assets of the data folder into a bundle, which replaces a file of that name. Gives its size.
 ///
@@ -128,16 +107,4 @@ pub async fn import_with(
         Ok(assets)
     })
     .await
-}
-
-/// The folder in a bundle, which is the one in the data folder with slashes.
-fn folder_of(asset: Asset) -> String {
-    match asset {
-        Asset::Model { profile, precision } => format!("models/{}/{precision}", profile.name),
-        Asset::Runtime => "runtime".to_owned(),
-    }
-}
-
-fn damaged(path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("{} {what}; export or copy it again", path.display()))
 }

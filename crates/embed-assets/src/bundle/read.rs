@@ -10,9 +10,8 @@ use embed_e5::assets::{FileEntry, MANIFEST_NAME, Manifest};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::index::{FORMAT, INDEX_NAME, Index, damaged, folder_of, hex};
 use super::install::Unpacked;
-use super::write::hex;
-use super::{FORMAT, INDEX_NAME, Index, damaged, folder_of};
 use crate::files::{failed, sync_file};
 use crate::lock::Lock;
 use crate::store::{Staged, write_manifest};

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{FORMAT, INDEX_NAME, Index, IndexEntry, folder_of};
+use super::index::{FORMAT, INDEX_NAME, Index, IndexEntry, folder_of, hex};
 use crate::files::failed;
 use crate::wheel::platform;
 use crate::{Asset, Progress};
@@ -134,8 +134,4 @@ fn copy(
         format!("{} is corrupt; run `embed models pull` and export again", file.name),
     )
     .with_context("file", path.display()))
-}
-
-pub(super) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

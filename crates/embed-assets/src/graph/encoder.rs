@@ -17,6 +17,7 @@
 
 use std::io::{self, Write};
 
+use embed_e5::assets::{LENGTHS, POSITIONS};
 use embed_e5::operators::{
     ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON,
     FACTORS, GELU, HEADS, INTEGER, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
@@ -24,8 +25,9 @@ use embed_e5::operators::{
 
 use super::builder::{Attribute, GraphBuilder, Value, to_i64};
 use super::onnx::ElementType;
+use super::options::{GraphOptions, Precision};
 use super::quantise::{Dense, power_of_two, rows_in_8_bits};
-use super::{GraphOptions, LENGTHS, LayerSmoothing, POSITIONS, Precision};
+use super::smooth::LayerSmoothing;
 use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
 
 /// A network while it is written.

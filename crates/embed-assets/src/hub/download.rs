@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use embed_core::{Error, ErrorKind, Retry};
+use embed_e5::Profile;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,11 @@ use tokio::fs::OpenOptions;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{sleep, timeout};
 
-use super::Hub;
-use super::client::{Announced, Failure, Wanted, protocol};
+use super::client::{Announced, Client, Failure, Wanted, protocol};
 use super::content::ContentId;
 use super::pins::{Digest, HubFile};
+use super::settings::HubOptions;
+use crate::Progress;
 use crate::files::{create_dirs, failed};
 use crate::progress::blocking;
 
@@ -85,15 +87,34 @@ impl Place {
     }
 }
 
-impl Hub<'_> {
+/// Fetches the files of one model's repository at its pinned revision into a folder.
+#[derive(Debug)]
+pub(super) struct Downloads<'a> {
+    profile: &'a Profile,
+    options: &'a HubOptions,
+    folder: PathBuf,
+    progress: &'a dyn Progress,
+    client: Client<'a>,
+}
+
+impl<'a> Downloads<'a> {
+    pub(super) fn new(
+        profile: &'a Profile,
+        options: &'a HubOptions,
+        folder: PathBuf,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self { profile, options, folder, progress, client: Client::new(options) }
+    }
+
     pub(super) fn place(&self, file: HubFile) -> Place {
         let name = file.path.replace('/', "__");
-        let in_folder = |suffix: &str| self.downloads.join(format!("{name}{suffix}"));
+        let in_folder = |suffix: &str| self.folder.join(format!("{name}{suffix}"));
         Place { whole: in_folder(""), part: in_folder(".part"), note: in_folder(".json") }
     }
 
     /// Fetches a file, however many tries it takes within reason.
-    pub(super) async fn download(&self, file: HubFile) -> Result<PathBuf, Error> {
+    pub(super) async fn fetch(&self, file: HubFile) -> Result<PathBuf, Error> {
         let place = self.place(file);
         let mut pauses = self.pauses();
         let mut wrong_before = false;
@@ -200,7 +221,7 @@ impl Hub<'_> {
             .and_then(|etag| etag.to_str().ok())
             .filter(|etag| etag.starts_with('"'))
             .map(str::to_owned);
-        create_dirs(&self.downloads).map_err(Failure::last)?;
+        create_dirs(&self.folder).map_err(Failure::last)?;
         let note = Note { content: Some(content.as_str().to_owned()), validator };
         place.write_note(&note).map_err(Failure::last)?;
         self.receive(file, &place.part, response, start, total).await?;

@@ -18,8 +18,8 @@ use embed_e5::Profile;
 use embed_e5::assets::DataHome;
 
 use crate::Progress;
-use client::Client;
 pub(crate) use content::{ContentId, is_content};
+use download::Downloads;
 use pins::HubFile;
 pub(crate) use pins::files_of;
 pub use settings::{HubOptions, Patience, Proxy, Token};
@@ -29,9 +29,8 @@ pub use settings::{HubOptions, Patience, Proxy, Token};
 pub(crate) struct Hub<'a> {
     options: &'a HubOptions,
     profile: &'a Profile,
-    downloads: PathBuf,
+    downloads: Downloads<'a>,
     progress: &'a dyn Progress,
-    client: Client<'a>,
 }
 
 /// Where the raw files of a model are kept until it is made.
@@ -46,13 +45,8 @@ impl<'a> Hub<'a> {
         options: &'a HubOptions,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self {
-            options,
-            profile,
-            downloads: downloads_of(home, profile).join(profile.revision),
-            progress,
-            client: Client::new(options),
-        }
+        let folder = downloads_of(home, profile).join(profile.revision);
+        Self { options, profile, downloads: Downloads::new(profile, options, folder, progress), progress }
     }
 
     /// The path of a file on this machine: out of the hub's own cache, out of an earlier download, or
@@ -77,7 +71,7 @@ impl<'a> Hub<'a> {
         if self.options.offline {
             return Err(self.offline(file, cached));
         }
-        self.download(file).await
+        self.downloads.fetch(file).await
     }
 
     /// A file that the hub's own tools fetched. They name it after its content, so that a damaged or foreign one is found
@@ -126,7 +120,7 @@ impl<'a> Hub<'a> {
 
     /// A file of an earlier pull that ended before the model was made, or that was asked to keep it.
     async fn kept(&self, file: HubFile) -> Result<Option<PathBuf>, Error> {
-        let place = self.place(file);
+        let place = self.downloads.place(file);
         if !place.whole.is_file() {
             return Ok(None);
         }

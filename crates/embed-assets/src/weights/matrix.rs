@@ -4,10 +4,8 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use embed_core::Error;
+use embed_core::{Error, ErrorKind};
 use half::{bf16, f16};
-
-use super::broken;
 
 /// Weights in one 4-bit block.
 pub const Q4_BLOCK_VALUES: usize = 32;
@@ -221,4 +219,9 @@ fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
             }
         }
     }
+}
+
+/// A file that isn't what it should be: it came from outside, so whoever sent it broke the rules.
+pub(crate) fn broken(message: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, message)
 }

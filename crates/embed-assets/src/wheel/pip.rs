@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{Pin, WheelOptions};
+use super::options::WheelOptions;
+use super::pins::Pin;
 use crate::Progress;
 use crate::files::{create_dirs, failed};
 

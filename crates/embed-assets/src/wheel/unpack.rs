@@ -8,7 +8,7 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::assets::sha256_file;
 use zip::ZipArchive;
 
-use super::Pin;
+use super::pins::Pin;
 use crate::Progress;
 use crate::files::failed;
 

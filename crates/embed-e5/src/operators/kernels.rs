@@ -7,13 +7,13 @@ use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, Operat
 use ort::value::TensorElementType::{Float32, Int64, Uint8};
 use ort::{Error, Result};
 
+use super::names::{
+    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS,
+    NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+};
 use super::values::{
     ProductInputs, RowsOutputs, each, floats, input, lengths, linear, name_for, product_inputs,
     quantised_outputs, rows_of_a_thread,
-};
-use super::{
-    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS,
-    NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 use crate::preempt;
 

@@ -18,6 +18,7 @@
 //! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means (f32) |
 
 mod kernels;
+mod names;
 mod no_panic;
 #[cfg(test)]
 mod tests;
@@ -32,59 +33,8 @@ use ort::operator::OperatorDomain;
 
 use crate::runtime::runtime_error;
 use kernels::{AddNormOperator, AttentionOperator, GeluOperator, TextMean, UnpackRows};
+pub use names::*;
 use no_panic::NoPanic;
-
-/// The domain of the operators.
-pub const DOMAIN: &str = "embed";
-
-/// The version of the operators.
-pub const VERSION: i64 = 1;
-
-/// The end of the name of an operator that takes an 8-bit product.
-pub const INTEGER: &str = "Integer";
-
-/// Takes rows out of a table of 4-bit blocks ([`WIDTH`]).
-pub const UNPACK_ROWS: &str = "UnpackRows";
-
-/// Adds a product and its bias to a residual, and normalises the sum ([`BIAS`], [`NORM_SCALE`], [`NORM_BIAS`],
-/// [`EPSILON`]). The second output is the state plus a few channels of the feed-forward part
-/// ([`APART_INTO`], [`APART_BIAS`], [`APART_OUT`]); the third and the fourth are the state in 8 bits, multiplied by
-/// [`FACTORS`] before.
-pub const ADD_NORM: &str = "AddNorm";
-
-/// Attention inside of each text ([`BIAS`], [`HEADS`]). The product holds queries, keys and values.
-pub const ATTENTION: &str = "Attention";
-
-/// GELU of a product and its bias ([`BIAS`]).
-pub const GELU: &str = "Gelu";
-
-/// The mean of the states of each text ([`WIDTH`]).
-pub const TEXT_MEAN: &str = "TextMean";
-
-/// The bias of a product, one for each column.
-pub const BIAS: &str = "bias";
-/// The scales of 8-bit weights, one for each column.
-pub const COLUMN_SCALES: &str = "column_scales";
-/// The sums of the columns of 8-bit weights, times their scales.
-pub const COLUMN_SUMS: &str = "column_sums";
-/// The scale of a normalisation, one for each channel.
-pub const NORM_SCALE: &str = "norm_scale";
-/// The bias of a normalisation, one for each channel.
-pub const NORM_BIAS: &str = "norm_bias";
-/// The epsilon of a normalisation.
-pub const EPSILON: &str = "epsilon";
-/// What channels are multiplied by before they are quantised.
-pub const FACTORS: &str = "factors";
-/// The weights into channels that are computed apart, for each channel those of all inputs.
-pub const APART_INTO: &str = "apart_into";
-/// The bias of channels that are computed apart.
-pub const APART_BIAS: &str = "apart_bias";
-/// The weights out of channels that are computed apart, for each channel those of all outputs.
-pub const APART_OUT: &str = "apart_out";
-/// How many heads attention has.
-pub const HEADS: &str = "heads";
-/// Values of a row.
-pub const WIDTH: &str = "width";
 
 /// The operators for a program that has sessions of its own, each on so many threads: what `with_operators` of a builder
 /// takes, an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind `Any` so that no

@@ -7,8 +7,8 @@ use ort::operator::{ComputeContext, KernelContext, OperatorInput, OperatorOutput
 use ort::value::{TensorElementType, ValueRef, ValueRefMut};
 use ort::{Error, Result};
 
+use super::names::{BIAS, COLUMN_SCALES, COLUMN_SUMS, INTEGER};
 use super::no_panic::no_panic;
-use super::{BIAS, COLUMN_SCALES, COLUMN_SUMS, INTEGER};
 
 /// Rows that are worth another thread: few, since the threads of a session don't sleep between two operators.
 const LEAST_ROWS: usize = 4;

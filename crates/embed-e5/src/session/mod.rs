@@ -7,27 +7,16 @@ mod output;
 use std::num::NonZeroUsize;
 
 use embed_core::{Error, ErrorKind};
-use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 
 use self::input::{Input, known_inputs};
+pub(crate) use self::options::SessionFiles;
 use self::options::{Products, products_saturate, session};
 use self::output::{known_output, means_over_tokens};
-use crate::Precision;
-use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT, ModelFiles};
+use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT};
 use crate::engine::{Model, Ragged};
 use crate::runtime::runtime_error;
-
-/// What sessions of a model are opened from.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionFiles {
-    pub(crate) environment: Environment,
-    /// Kept, so that they stay what they were when they were verified.
-    pub(crate) files: ModelFiles,
-    pub(crate) dimension: usize,
-    pub(crate) precision: Precision,
-}
 
 /// A session, on one thread or more; the vectors are the same to the bit.
 ///

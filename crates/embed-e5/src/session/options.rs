@@ -5,15 +5,26 @@ use std::num::NonZeroUsize;
 use embed_core::Error;
 #[cfg(feature = "openvino")]
 use embed_core::ErrorKind;
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 #[cfg(feature = "openvino")]
 use ort::session::builder::SessionBuilder;
 
-use super::SessionFiles;
 use crate::Precision;
+use crate::assets::ModelFiles;
 use crate::operators;
 use crate::runtime::runtime_error;
+
+/// What sessions of a model are opened from.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionFiles {
+    pub(crate) environment: Environment,
+    /// Kept, so that they stay what they were when they were verified.
+    pub(crate) files: ModelFiles,
+    pub(crate) dimension: usize,
+    pub(crate) precision: Precision,
+}
 
 /// How 8-bit products are added on x86 without VNNI, in 16 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]

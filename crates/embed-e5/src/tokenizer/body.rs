@@ -4,7 +4,20 @@ use std::collections::VecDeque;
 
 use embed_core::{Error, ErrorKind, TokenCount, Truncation};
 
-use super::{TokenisedText, Window};
+/// The ids of one text, cut by the request's policy: one run of the model for each window.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokenisedText {
+    /// Each with its special tokens and prefix.
+    pub(crate) windows: Vec<Window>,
+    pub(crate) tokens: TokenCount,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) ids: Vec<u32>,
+    /// Tokens of the text itself, which are what the window weighs in a mean.
+    pub(crate) weight: usize,
+}
 
 /// The ids of a text without what stands around them: those that its windows will need, and how many there are.
 pub(super) struct Body {

@@ -16,9 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, fs};
 
-use embed_core::{Error, ErrorKind, Role, TokenCount, Truncation};
+use embed_core::{Error, ErrorKind, Role, Truncation};
 
 use self::body::{Around, Body};
+pub(crate) use self::body::{TokenisedText, Window};
 use self::lattice::Lattice;
 use self::library::Library;
 use self::unigram::Unigram;
@@ -56,21 +57,6 @@ pub(crate) struct Tokenising {
     end: usize,
     word: Lattice,
     body: Body,
-}
-
-/// The ids of one text, cut by the request's policy: one run of the model for each window.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TokenisedText {
-    /// Each with its special tokens and prefix.
-    pub(crate) windows: Vec<Window>,
-    pub(crate) tokens: TokenCount,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) ids: Vec<u32>,
-    /// Tokens of the text itself, which are what the window weighs in a mean.
-    pub(crate) weight: usize,
 }
 
 impl Ids {

@@ -3,35 +3,34 @@
 use embed_core::{Error, ErrorKind, Health, HealthStatus};
 use futures::future::join_all;
 
-use super::{Part, Router, Station};
+use super::routes::Routes;
+use super::upstream::{RolloutSide, Upstream};
 
-impl Router {
-    /// Ready if all routes are, degraded if some are, unavailable if none is. A candidate counts while it serves.
-    pub(super) async fn health_of_routes(&self) -> Health {
-        let counts = |station: &&Station| match &station.part {
-            Some((Part::Candidate, rollout)) => rollout.serves(),
-            _ => true,
-        };
-        let stations: Vec<_> = self.stations.iter().filter(counts).collect();
-        let states = join_all(stations.iter().map(|station| station.health())).await;
-        let names = |wanted: HealthStatus| {
-            let of_status = stations.iter().zip(&states).filter(|(_, health)| health.status() == wanted);
-            of_status.map(|(station, _)| &*station.name).collect::<Vec<_>>()
-        };
-        let (down, degraded) = (names(HealthStatus::Unavailable), names(HealthStatus::Degraded));
-        if down.is_empty() && degraded.is_empty() {
-            return Health::ready();
-        }
-        let mut error = Error::new(ErrorKind::Unavailable, "routes are not well").temporary();
-        for (state, routes) in [("down", &down), ("degraded", &degraded)] {
-            if !routes.is_empty() {
-                error = error.with_context(state, routes.join(", "));
-            }
-        }
-        let worst = states.iter().max_by_key(|health| health.status());
-        if let Some(reason) = worst.and_then(Health::reason) {
-            error = error.with_source(reason.clone());
-        }
-        if down.len() == stations.len() { Health::unavailable(error) } else { Health::degraded(error) }
+/// Ready if all routes are, degraded if some are, unavailable if none is. A candidate counts while it serves.
+pub(super) async fn health_of(routes: &Routes) -> Health {
+    let counts = |upstream: &&Upstream| match &upstream.side {
+        Some((RolloutSide::Candidate, rollout)) => rollout.serves(),
+        _ => true,
+    };
+    let upstreams: Vec<_> = routes.upstreams.iter().filter(counts).collect();
+    let states = join_all(upstreams.iter().map(|upstream| upstream.health())).await;
+    let names = |wanted: HealthStatus| {
+        let of_status = upstreams.iter().zip(&states).filter(|(_, health)| health.status() == wanted);
+        of_status.map(|(upstream, _)| &*upstream.name).collect::<Vec<_>>()
+    };
+    let (down, degraded) = (names(HealthStatus::Unavailable), names(HealthStatus::Degraded));
+    if down.is_empty() && degraded.is_empty() {
+        return Health::ready();
     }
+    let mut error = Error::new(ErrorKind::Unavailable, "routes are not well").temporary();
+    for (state, routes) in [("down", &down), ("degraded", &degraded)] {
+        if !routes.is_empty() {
+            error = error.with_context(state, routes.join(", "));
+        }
+    }
+    let worst = states.iter().max_by_key(|health| health.status());
+    if let Some(reason) = worst.and_then(Health::reason) {
+        error = error.with_source(reason.clone());
+    }
+    if down.len() == upstreams.len() { Health::unavailable(error) } else { Health::degraded(error) }
 }

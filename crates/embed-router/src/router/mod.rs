@@ -1,34 +1,35 @@
 //! The router: an [`Embedder`] over several others.
 
-mod build;
 mod choose;
 mod health;
 mod plan;
+mod routes;
 mod serve;
-mod station;
+mod upstream;
 
 use std::fmt;
 use std::sync::Arc;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, ResponseBuilder, Result, async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, ResponseBuilder, Result, Role, async_trait,
 };
 use futures::future::join_all;
 
+use crate::config::RouterConfig;
 use crate::detect::Detector;
-use crate::pins::PinBook;
 use crate::rollout::Rollout;
-use crate::route::Service;
+use crate::route::{Route, Service};
 use crate::shadow::Shadow;
 use crate::stats::{Counters, RouterStats};
 
-pub use build::Absence;
 pub use choose::{DecidedBy, Decision};
 pub use plan::{Coverage, Plan, PlanItem};
+pub use routes::Absence;
 
-use choose::{Choice, Choices};
+use choose::{Choice, Choices, Chooser};
+use routes::Routes;
 use serve::{Job, Served};
-use station::{Part, Station};
+use upstream::Upstream;
 
 /// Sends each text to the model that reads its language.
 ///
@@ -42,28 +43,104 @@ use station::{Part, Station};
 /// A route that fails takes its own rows with it and no others. Where another route serves the same space, it is asked
 /// instead; a row goes to another space only with [`RouterConfig::allow_cross_space`](crate::RouterConfig).
 pub struct Router {
-    stations: Vec<Station>,
-    table: choose::Table,
-    /// The route that [`Embedder::model`] describes.
-    default: usize,
-    detector: Arc<dyn Detector>,
+    routes: Routes,
+    chooser: Chooser,
     allow_cross_space: bool,
-    pins: PinBook,
     absences: Vec<Absence>,
-    candidate: Option<Candidate>,
-    rollout: Option<Arc<Rollout>>,
     shadow: Option<Shadow>,
     counters: Counters,
 }
 
-/// The routes of a rollout.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    from: usize,
-    to: usize,
-}
-
 impl Router {
+    /// A router over routes. The order of the routes is that in which they stand in for each other.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if a name is there twice or names no route, if no route has a
+    /// service, or if a setting of the rollout can't work.
+    pub fn new(
+        routes: impl IntoIterator<Item = Route>,
+        detector: Arc<dyn Detector>,
+        config: RouterConfig,
+    ) -> Result<Self> {
+        let RouterConfig { policy, allow_cross_space, breaker, pins, rollout } = config;
+        let rollout = rollout.map(Rollout::new).transpose()?.map(Arc::new);
+        let (routes, absences) =
+            Routes::new(routes.into_iter().collect(), &policy, breaker, rollout.as_ref())?;
+        for route in pins.routes() {
+            routes.find("a pin", &route)?;
+        }
+        let shadow = routes.candidate.zip(rollout.as_ref()).and_then(|(candidate, rollout)| {
+            Some(Shadow::new(Arc::clone(rollout), routes.upstreams[candidate.to].shared()?))
+        });
+        let chooser = Chooser { detector, pins, rollout };
+        Ok(Self { routes, chooser, allow_cross_space, absences, shadow, counters: Counters::default() })
+    }
+
+    /// Where each text of a request would go, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that isn't there; it
+    /// lists those that are.
+    pub fn decide(&self, request: &EmbedRequest) -> Result<Vec<Decision>> {
+        self.chooser.decide(&self.routes, request)
+    }
+
+    /// The vectors to search with: one for each space in use whose model reads the query. Search each space with its
+    /// own, and [`fuse`](crate::fuse) the ranked lists.
+    ///
+    /// # Errors
+    ///
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`plan`](Self::plan).
+    pub async fn plan_query(&self, text: &str) -> Result<Plan> {
+        self.plan_one(text, Role::Query, Coverage::Reachable).await
+    }
+
+    /// The vectors to store a document with.
+    ///
+    /// # Errors
+    ///
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`plan`](Self::plan).
+    pub async fn plan_document(&self, text: &str, coverage: Coverage) -> Result<Plan> {
+        self.plan_one(text, Role::Document, coverage).await
+    }
+
+    async fn plan_one(&self, text: &str, role: Role, coverage: Coverage) -> Result<Plan> {
+        let mut plans = self.plan(EmbedRequest::new([text], role), coverage).await?;
+        Ok(plans.swap_remove(0))
+    }
+
+    /// The vectors of each text of a request, in the order asked. Queries are planned with [`Coverage::Reachable`].
+    ///
+    /// Spaces in use are those of the routes of the policy. A text whose route is forced or pinned gets its one vector.
+    /// A text that no model in use reads (under a policy that sends everything to one model) gets that of its route. In
+    /// a partition that a rollout has moved to another space, a reachable document also keeps its vector of the old
+    /// space, so that it is still found after a stop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that isn't there.
+    /// Failures of routes are in the items.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Embedder::embed`](embed_core::Embedder::embed).
+    pub async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>> {
+        let choices = self.chooser.choose(&self.routes, &request).await?;
+        choices.count(request.texts().len(), &self.routes, &self.counters);
+        let moved = self.chooser.is_moved(&request);
+        Ok(plan::plan(request, (&choices, moved, coverage), &self.routes, &self.counters).await)
+    }
+
     /// The routes whose service wasn't there when the router was built. To be said once, at the start; what has become
     /// of them since, [`stats`](Self::stats) and [`health`](Embedder::health) tell.
     #[must_use]
@@ -74,23 +151,23 @@ impl Router {
     /// The rollout, to steer it; `None` if the settings have none.
     #[must_use]
     pub fn rollout(&self) -> Option<&Arc<Rollout>> {
-        self.rollout.as_ref()
+        self.chooser.rollout.as_ref()
     }
 
     /// What was done since it was built.
     #[must_use]
     pub fn stats(&self) -> RouterStats {
         let shadow = self.shadow.as_ref().map(Shadow::status).unwrap_or_default();
-        let rollout = self.rollout.as_ref().map(|rollout| rollout.status(shadow));
-        self.counters.read(self.stations.iter().map(Station::stats).collect(), rollout)
+        let rollout = self.chooser.rollout.as_ref().map(|rollout| rollout.status(shadow));
+        self.counters.read(self.routes.upstreams.iter().map(Upstream::stats).collect(), rollout)
     }
 
     /// The whole request at one route.
     async fn embed_at(&self, job: Job<'_>) -> Result<EmbedResponse> {
-        let (station, request) = (job.station, job.request.clone());
-        match self.serve(job).await? {
+        let (upstream, request) = (job.upstream, job.request.clone());
+        match job.serve(&self.routes, &self.counters).await? {
             Served::Whole(response) => {
-                self.sample(station, &request, &response);
+                self.sample(upstream, &request, &response);
                 Ok(response)
             }
             served => {
@@ -103,17 +180,18 @@ impl Router {
 
     /// Each part of the request at its own route, at the same time.
     async fn embed_split(&self, request: &EmbedRequest, choices: &[Choice]) -> Result<EmbedResponse> {
-        let mut parts: Vec<Vec<usize>> = vec![Vec::new(); self.stations.len()];
+        let mut parts: Vec<Vec<usize>> = vec![Vec::new(); self.routes.upstreams.len()];
         for (row, choice) in choices.iter().enumerate() {
-            parts[choice.station].push(row);
+            parts[choice.upstream].push(row);
         }
         let parts = parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-        let done = join_all(parts.map(async |(station, rows)| {
+        let done = join_all(parts.map(async |(upstream, rows)| {
             let request = request.with_texts(rows.iter().map(|&row| Arc::clone(&request.texts()[row])));
             let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
-            let served = self.serve(Job { station, request: request.clone(), choices }).await;
+            let served =
+                Job { upstream, request: request.clone(), choices }.serve(&self.routes, &self.counters).await;
             if let Ok(Served::Whole(response)) = &served {
-                self.sample(station, &request, response);
+                self.sample(upstream, &request, response);
             }
             (rows, served)
         }))
@@ -133,14 +211,19 @@ impl Router {
         Ok(response.build())
     }
 
+    /// The decisions, if they may lead texts out of their space.
+    fn may_leave<'a>(&self, choices: impl IntoIterator<Item = &'a Choice>) -> Option<Vec<&'a Choice>> {
+        self.allow_cross_space.then(|| choices.into_iter().collect())
+    }
+
     fn response(&self, request: &EmbedRequest) -> ResponseBuilder {
         EmbedResponse::builder(request.texts().len(), self.model().dimension())
     }
 
     /// Lets the candidate try what the old route answered.
-    fn sample(&self, station: usize, request: &EmbedRequest, response: &EmbedResponse) {
-        if let (Some(shadow), Some(candidate)) = (&self.shadow, self.candidate)
-            && candidate.from == station
+    fn sample(&self, upstream: usize, request: &EmbedRequest, response: &EmbedResponse) {
+        if let (Some(shadow), Some(candidate)) = (&self.shadow, self.routes.candidate)
+            && candidate.from == upstream
         {
             shadow.offer(request, response);
         }
@@ -152,7 +235,7 @@ impl Embedder for Router {
     /// The model of the route for texts of no particular kind. While that route's service is looked for, it is what was
     /// known of it beforehand.
     fn model(&self) -> &ModelInfo {
-        match self.stations[self.default].model() {
+        match self.routes.upstreams[self.routes.default].model() {
             Some(model) => model,
             // A router has a default that has one.
             None => unreachable!("the default route has no model"),
@@ -160,28 +243,28 @@ impl Embedder for Router {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        let choices = self.choose(&request).await?;
+        let choices = self.chooser.choose(&self.routes, &request).await?;
         if request.texts().is_empty() {
             return Ok(EmbedResponse::builder(0, 0).build());
         }
-        self.count(&choices, request.texts().len());
+        choices.count(request.texts().len(), &self.routes, &self.counters);
         let request = request.without_route();
         match &choices {
             Choices::All(choice) => {
-                self.embed_at(Job { station: choice.station, request, choices: None }).await
+                self.embed_at(Job { upstream: choice.upstream, request, choices: None }).await
             }
             Choices::Each(each) => {
-                let station = each[0].station;
-                if each.iter().any(|choice| choice.station != station) {
+                let upstream = each[0].upstream;
+                if each.iter().any(|choice| choice.upstream != upstream) {
                     return self.embed_split(&request, each).await;
                 }
-                self.embed_at(Job { station, request, choices: self.may_leave(each) }).await
+                self.embed_at(Job { upstream, request, choices: self.may_leave(each) }).await
             }
         }
     }
 
     async fn health(&self) -> Health {
-        self.health_of_routes().await
+        health::health_of(&self.routes).await
     }
 }
 
@@ -189,15 +272,15 @@ impl Embedder for Router {
 impl fmt::Display for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Router(")?;
-        for (index, station) in self.stations.iter().enumerate() {
+        for (index, upstream) in self.routes.upstreams.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            match &station.service {
-                Service::Here { stack, .. } => write!(f, "{comma}{} → {stack}", station.name)?,
+            match &upstream.service {
+                Service::Here { stack, .. } => write!(f, "{comma}{} → {stack}", upstream.name)?,
                 Service::Late(late) => match late.connected() {
-                    Some(connected) => write!(f, "{comma}{} → {}", station.name, connected.stack)?,
-                    None => write!(f, "{comma}{} looked for", station.name)?,
+                    Some(connected) => write!(f, "{comma}{} → {}", upstream.name, connected.stack)?,
+                    None => write!(f, "{comma}{} looked for", upstream.name)?,
                 },
-                Service::Absent(_) => write!(f, "{comma}{} absent", station.name)?,
+                Service::Absent(_) => write!(f, "{comma}{} absent", upstream.name)?,
             }
         }
         f.write_str(")")
@@ -208,8 +291,8 @@ impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
             .field("stack", &format_args!("{self}"))
-            .field("detector", &self.detector)
-            .field("rollout", &self.rollout)
+            .field("detector", &self.chooser.detector)
+            .field("rollout", &self.chooser.rollout)
             .finish_non_exhaustive()
     }
 }

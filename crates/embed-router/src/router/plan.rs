@@ -6,10 +6,11 @@ use std::sync::Arc;
 use embed_core::{EmbedRequest, Embedding, Result, Role, Space};
 use futures::future::join_all;
 
-use super::Router;
-use super::choose::Choices;
+use super::choose::{Choice, Choices};
+use super::routes::Routes;
 use super::serve::Job;
-use crate::Detection;
+use crate::detect::Detection;
+use crate::stats::Counters;
 
 /// The vectors of one text, at most one for each space in use.
 #[derive(Debug, Clone)]
@@ -44,129 +45,13 @@ pub enum Coverage {
     Reachable,
 }
 
-impl Router {
-    /// The vectors to search with: one for each space in use whose model reads the query. Search each space with its
-    /// own, and [`fuse`](crate::fuse) the ranked lists.
-    ///
-    /// # Errors
-    ///
-    /// As [`plan`](Self::plan).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`plan`](Self::plan).
-    pub async fn plan_query(&self, text: &str) -> Result<Plan> {
-        self.plan_one(text, Role::Query, Coverage::Reachable).await
-    }
-
-    /// The vectors to store a document with.
-    ///
-    /// # Errors
-    ///
-    /// As [`plan`](Self::plan).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`plan`](Self::plan).
-    pub async fn plan_document(&self, text: &str, coverage: Coverage) -> Result<Plan> {
-        self.plan_one(text, Role::Document, coverage).await
-    }
-
-    async fn plan_one(&self, text: &str, role: Role, coverage: Coverage) -> Result<Plan> {
-        let mut plans = self.plan(EmbedRequest::new([text], role), coverage).await?;
-        Ok(plans.swap_remove(0))
-    }
-
-    /// The vectors of each text of a request, in the order asked. Queries are planned with [`Coverage::Reachable`].
-    ///
-    /// Spaces in use are those of the routes of the policy. A text whose route is forced or pinned gets its one vector.
-    /// A text that no model in use reads (under a policy that sends everything to one model) gets that of its route. In
-    /// a partition that a rollout has moved to another space, a reachable document also keeps its vector of the old
-    /// space, so that it is still found after a stop.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that isn't there.
-    /// Failures of routes are in the items.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`Embedder::embed`](embed_core::Embedder::embed).
-    pub async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>> {
-        let choices = self.choose(&request).await?;
-        self.count(&choices, request.texts().len());
-        let moved = self.is_moved(&request);
-        let mut plans = Vec::with_capacity(request.texts().len());
-        // For each route the places of the items that it is to give: (text, item).
-        let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.stations.len()];
-        for row in 0..request.texts().len() {
-            let stations = self.stations_of(&choices, row, request.role(), coverage, moved);
-            let items = stations.iter().enumerate().map(|(item, &station)| {
-                places[station].push((row, item));
-                let station = &self.stations[station];
-                (Arc::clone(&station.name), station.space().cloned())
-            });
-            plans.push((choices.at(row).detection, items.collect::<Vec<_>>()));
-        }
-        let request = request.without_route();
-        let jobs = places.iter().enumerate().filter(|(_, places)| !places.is_empty());
-        let done = join_all(jobs.map(async |(station, places)| {
-            let texts = places.iter().map(|&(row, _)| Arc::clone(&request.texts()[row]));
-            let job = Job { station, request: request.with_texts(texts), choices: None };
-            let rows = match self.serve(job).await {
-                Ok(served) => served.into_rows(),
-                Err(error) => vec![Err(error); places.len()],
-            };
-            places.iter().copied().zip(rows)
-        }))
-        .await;
-        let mut outcomes: HashMap<_, _> = done.into_iter().flatten().collect();
-        let plan = |(row, (detection, items)): (usize, (_, Vec<_>))| {
-            let items = items.into_iter().enumerate().filter_map(|(item, (route, space))| {
-                let outcome = outcomes.remove(&(row, item))?;
-                Some(PlanItem { route, space, outcome })
-            });
-            Plan { detection, items: items.collect() }
-        };
-        Ok(plans.into_iter().enumerate().map(plan).collect())
-    }
-
-    /// The routes that give a text its vectors, its own route first.
-    fn stations_of(
-        &self,
-        choices: &Choices,
-        row: usize,
-        role: Role,
-        coverage: Coverage,
-        moved: bool,
-    ) -> Vec<usize> {
-        let choice = choices.at(row);
-        let mut stations = vec![choice.station];
-        let Some(detection) = choice.detection else {
-            return stations;
-        };
-        if role == Role::Document && coverage == Coverage::Route {
-            return stations;
-        }
-        let candidate = self.candidate.filter(|_| moved);
-        let in_use =
-            self.table.iter().map(|&station| self.taken_over(station)).flat_map(|station| match candidate {
-                // What was stored is found in the old space after a stop, so documents go there too.
-                Some(candidate) if candidate.from == station => {
-                    let old = (role == Role::Document).then_some(candidate.from);
-                    [Some(candidate.to), old]
-                }
-                _ => [Some(station), None],
-            });
-        for station in in_use.flatten() {
-            let new = self.stations[station].space();
-            let has = stations.iter().any(|&has| has == station || self.stations[has].space() == new);
-            if !has && new.is_some() && self.stations[station].reads.covers(&detection) {
-                stations.push(station);
-            }
-        }
-        stations
-    }
+/// What is wanted of one text.
+struct Wanted {
+    choice: Choice,
+    role: Role,
+    coverage: Coverage,
+    /// Whether a rollout moves its partition.
+    moved: bool,
 }
 
 impl Plan {
@@ -180,4 +65,79 @@ impl Plan {
     pub fn is_complete(&self) -> bool {
         self.items.iter().all(|item| item.outcome.is_ok())
     }
+}
+
+/// Makes the plan of each text of a request about which it was decided.
+pub(super) async fn plan(
+    request: EmbedRequest,
+    (choices, moved, coverage): (&Choices, bool, Coverage),
+    routes: &Routes,
+    counters: &Counters,
+) -> Vec<Plan> {
+    let of_row = |row| Wanted { choice: choices.at(row), role: request.role(), coverage, moved };
+    let mut plans = Vec::with_capacity(request.texts().len());
+    // For each route the places of the items that it is to give: (text, item).
+    let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); routes.upstreams.len()];
+    for row in 0..request.texts().len() {
+        let upstreams = upstreams_of(routes, &of_row(row));
+        let items = upstreams.iter().enumerate().map(|(item, &upstream)| {
+            places[upstream].push((row, item));
+            let upstream = &routes.upstreams[upstream];
+            (Arc::clone(&upstream.name), upstream.space().cloned())
+        });
+        plans.push((choices.at(row).detection, items.collect::<Vec<_>>()));
+    }
+    let request = request.without_route();
+    let jobs = places.iter().enumerate().filter(|(_, places)| !places.is_empty());
+    let done = join_all(jobs.map(async |(upstream, places)| {
+        let texts = places.iter().map(|&(row, _)| Arc::clone(&request.texts()[row]));
+        let job = Job { upstream, request: request.with_texts(texts), choices: None };
+        let rows = match job.serve(routes, counters).await {
+            Ok(served) => served.into_rows(),
+            Err(error) => vec![Err(error); places.len()],
+        };
+        places.iter().copied().zip(rows)
+    }))
+    .await;
+    let mut outcomes: HashMap<_, _> = done.into_iter().flatten().collect();
+    let plan = |(row, (detection, items)): (usize, (_, Vec<_>))| {
+        let items = items.into_iter().enumerate().filter_map(|(item, (route, space))| {
+            let outcome = outcomes.remove(&(row, item))?;
+            Some(PlanItem { route, space, outcome })
+        });
+        Plan { detection, items: items.collect() }
+    };
+    plans.into_iter().enumerate().map(plan).collect()
+}
+
+/// The routes that give a text its vectors, its own route first.
+fn upstreams_of(routes: &Routes, wanted: &Wanted) -> Vec<usize> {
+    let &Wanted { choice, role, coverage, moved } = wanted;
+    let mut upstreams = vec![choice.upstream];
+    let Some(detection) = choice.detection else {
+        return upstreams;
+    };
+    if role == Role::Document && coverage == Coverage::Route {
+        return upstreams;
+    }
+    let candidate = routes.candidate.filter(|_| moved);
+    let in_use =
+        routes.by_kind.iter().map(|&upstream| routes.taken_over(upstream)).flat_map(
+            |upstream| match candidate {
+                // What was stored is found in the old space after a stop, so documents go there too.
+                Some(candidate) if candidate.from == upstream => {
+                    let old = (role == Role::Document).then_some(candidate.from);
+                    [Some(candidate.to), old]
+                }
+                _ => [Some(upstream), None],
+            },
+        );
+    for upstream in in_use.flatten() {
+        let new = routes.upstreams[upstream].space();
+        let has = upstreams.iter().any(|&has| has == upstream || routes.upstreams[has].space() == new);
+        if !has && new.is_some() && routes.upstreams[upstream].reads.covers(&detection) {
+            upstreams.push(upstream);
+        }
+    }
+    upstreams
 }

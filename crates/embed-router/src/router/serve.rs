@@ -5,23 +5,25 @@ use std::sync::atomic::Ordering;
 
 use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, Result};
 
-use super::Router;
 use super::choose::Choice;
+use super::routes::Routes;
+use super::upstream::Upstream;
 use crate::guard::{is_of_route, now};
+use crate::stats::Counters;
 
 /// Texts that go to one route.
 #[derive(Debug)]
-pub(crate) struct Job<'a> {
-    pub(crate) station: usize,
-    pub(crate) request: EmbedRequest,
+pub(super) struct Job<'a> {
+    pub(super) upstream: usize,
+    pub(super) request: EmbedRequest,
     /// The decisions about these texts, if one of them may lead to another space. The policy's and a rollout's may; a
     /// forced or pinned text and an item of a plan are meant for one.
-    pub(crate) choices: Option<Vec<&'a Choice>>,
+    pub(super) choices: Option<Vec<&'a Choice>>,
 }
 
 /// What became of a job; no answer at all is an error instead.
 #[derive(Debug)]
-pub(crate) enum Served {
+pub(super) enum Served {
     /// The answer of the route itself.
     Whole(EmbedResponse),
     /// Answers of several routes.
@@ -29,18 +31,18 @@ pub(crate) enum Served {
 }
 
 #[derive(Debug)]
-pub(crate) struct Pieces {
+pub(super) struct Pieces {
     /// For each text the answer and the row in it.
     rows: Vec<Result<(usize, usize), Error>>,
     answers: Vec<EmbedResponse>,
 }
 
-impl Router {
+impl Job<'_> {
     /// Asks the route, and for the rows that it failed at, one after the other, the routes that stand in for it.
-    pub(crate) async fn serve(&self, job: Job<'_>) -> Result<Served> {
-        let Job { station: chosen, request, choices } = job;
-        let (same_space, other_spaces) = self.neighbours(chosen, choices.is_some());
-        let chosen = &self.stations[chosen];
+    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<Served> {
+        let Self { upstream: chosen, request, choices } = self;
+        let (same_space, other_spaces) = neighbours(routes, chosen, choices.is_some());
+        let chosen = &routes.upstreams[chosen];
         if same_space.is_empty() && other_spaces.is_empty() {
             return chosen.ask(request).await.map(Served::Whole);
         }
@@ -58,80 +60,24 @@ impl Router {
         };
         for index in same_space {
             let lost = pieces.lost();
-            self.stand_in(index, &request, lost, &mut pieces).await;
+            pieces.ask_another(&routes.upstreams[index], &request, lost, counters).await;
         }
         for index in other_spaces {
-            let reads = &self.stations[index].reads;
+            let reads = &routes.upstreams[index].reads;
             let may_leave = |row: &usize| {
                 let choice = choices.as_ref().map(|choices| choices[*row]);
                 // A vector that its model gives no meaning to is worse than an error.
                 choice.and_then(|choice| choice.detection).is_some_and(|detection| reads.covers(&detection))
             };
             let lost = pieces.lost().into_iter().filter(may_leave).collect();
-            let got = self.stand_in(index, &request, lost, &mut pieces).await;
-            self.counters.cross_space.fetch_add(got, Ordering::Relaxed);
+            let got = pieces.ask_another(&routes.upstreams[index], &request, lost, counters).await;
+            counters.cross_space.fetch_add(got, Ordering::Relaxed);
         }
         // Nobody answered: that is an error of the call.
         match failure {
             Some(error) if pieces.answers.is_empty() => Err(error),
             _ => Ok(Served::Pieces(pieces)),
         }
-    }
-
-    /// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave
-    /// theirs. A candidate stands in for nobody: it is on trial.
-    fn neighbours(&self, chosen: usize, may_leave: bool) -> (Vec<usize>, Vec<usize>) {
-        let candidate = self.candidate.map(|candidate| candidate.to);
-        let own = self.stations[chosen].space();
-        let others = self.stations.iter().enumerate();
-        let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
-        let (mut same, mut far) = (Vec::new(), Vec::new());
-        for (index, station) in others {
-            let space = station.space();
-            if space.is_some() && space == own {
-                same.push(index);
-            } else if space.is_some() && may_leave {
-                far.push(index);
-            }
-        }
-        (same, far)
-    }
-
-    /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route
-    /// that was chosen.
-    async fn stand_in(
-        &self,
-        index: usize,
-        request: &EmbedRequest,
-        lost: Vec<usize>,
-        pieces: &mut Pieces,
-    ) -> u64 {
-        if lost.is_empty() || request.deadline().is_some_and(|deadline| now() >= deadline) {
-            return 0;
-        }
-        let texts = lost.iter().map(|&row| Arc::clone(&request.texts()[row]));
-        let Ok(response) = self.stations[index].ask(request.with_texts(texts)).await else {
-            return 0;
-        };
-        let answer = pieces.answers.len();
-        let mut got = 0;
-        for (at, row) in lost.into_iter().enumerate() {
-            if response.row(at).is_ok() {
-                pieces.rows[row] = Ok((answer, at));
-                got += 1;
-            }
-        }
-        pieces.answers.push(response);
-        self.counters.failovers.fetch_add(got, Ordering::Relaxed);
-        got
-    }
-
-    /// The decisions, if they may lead texts out of their space.
-    pub(crate) fn may_leave<'a>(
-        &self,
-        choices: impl IntoIterator<Item = &'a Choice>,
-    ) -> Option<Vec<&'a Choice>> {
-        self.allow_cross_space.then(|| choices.into_iter().collect())
     }
 }
 
@@ -140,6 +86,35 @@ impl Pieces {
         let rows = response.rows().enumerate();
         let rows = rows.map(|(at, row)| row.map(|_| (0, at)).map_err(Clone::clone)).collect();
         Self { rows, answers: vec![response] }
+    }
+
+    /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route
+    /// that was chosen.
+    async fn ask_another(
+        &mut self,
+        upstream: &Upstream,
+        request: &EmbedRequest,
+        lost: Vec<usize>,
+        counters: &Counters,
+    ) -> u64 {
+        if lost.is_empty() || request.deadline().is_some_and(|deadline| now() >= deadline) {
+            return 0;
+        }
+        let texts = lost.iter().map(|&row| Arc::clone(&request.texts()[row]));
+        let Ok(response) = upstream.ask(request.with_texts(texts)).await else {
+            return 0;
+        };
+        let answer = self.answers.len();
+        let mut got = 0;
+        for (at, row) in lost.into_iter().enumerate() {
+            if response.row(at).is_ok() {
+                self.rows[row] = Ok((answer, at));
+                got += 1;
+            }
+        }
+        self.answers.push(response);
+        counters.failovers.fetch_add(got, Ordering::Relaxed);
+        got
     }
 
     /// The rows that another route may still give.
@@ -153,7 +128,7 @@ impl Pieces {
 
 impl Served {
     /// Calls back with each row, in order.
-    pub(crate) fn for_each(&self, mut row: impl FnMut(usize, Result<EmbeddingRef<'_>, &Error>)) {
+    pub(super) fn for_each(&self, mut row: impl FnMut(usize, Result<EmbeddingRef<'_>, &Error>)) {
         match self {
             Self::Whole(response) => {
                 for (index, outcome) in response.rows().enumerate() {
@@ -172,9 +147,28 @@ impl Served {
     }
 
     /// The rows, each on its own.
-    pub(crate) fn into_rows(self) -> Vec<Result<Embedding>> {
+    pub(super) fn into_rows(self) -> Vec<Result<Embedding>> {
         let mut rows = Vec::new();
         self.for_each(|_, row| rows.push(row.map(|row| row.to_owned()).map_err(Clone::clone)));
         rows
     }
+}
+
+/// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave
+/// theirs. A candidate stands in for nobody: it is on trial.
+fn neighbours(routes: &Routes, chosen: usize, may_leave: bool) -> (Vec<usize>, Vec<usize>) {
+    let candidate = routes.candidate.map(|candidate| candidate.to);
+    let own = routes.upstreams[chosen].space();
+    let others = routes.upstreams.iter().enumerate();
+    let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
+    let (mut same, mut far) = (Vec::new(), Vec::new());
+    for (index, upstream) in others {
+        let space = upstream.space();
+        if space.is_some() && space == own {
+            same.push(index);
+        } else if space.is_some() && may_leave {
+            far.push(index);
+        }
+    }
+    (same, far)
 }

@@ -1,19 +1,14 @@
-//! A router is put together: names become routes, and settings that can't work are refused.
+//! The routes of a router: names become indices, and settings that can't work are refused.
 
 use std::sync::Arc;
 
-use embed_core::{Error, ErrorKind, Result, Space};
+use embed_core::{BreakerConfig, Error, ErrorKind, Result, Space};
 
-use super::choose::Table;
-use super::station::{Part, Station};
-use super::{Candidate, Router};
-use crate::detect::Detector;
-use crate::policy::KINDS;
+use super::upstream::{RolloutSide, Upstream};
+use crate::detect::Kind;
+use crate::policy::{KINDS, Policy};
 use crate::rollout::Rollout;
 use crate::route::{Route, Service};
-use crate::shadow::Shadow;
-use crate::stats::Counters;
-use crate::{Kind, RouterConfig};
 
 /// A route whose service isn't there when the router is built.
 #[derive(Debug, Clone)]
@@ -29,52 +24,57 @@ pub struct Absence {
     pub is_looked_for: bool,
 }
 
-impl Router {
-    /// A router over routes. The order of the routes is that in which they stand in for each other.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`] if a name is there twice or names no route, if no route has a service, or if a setting of
-    /// the rollout can't work.
-    pub fn new(
-        routes: impl IntoIterator<Item = Route>,
-        detector: Arc<dyn Detector>,
-        config: RouterConfig,
-    ) -> Result<Self> {
-        let routes: Vec<Route> = routes.into_iter().collect();
+/// The routes in service, and which of them the policy names.
+#[derive(Debug)]
+pub(super) struct Routes {
+    pub(super) upstreams: Vec<Upstream>,
+    /// The route of each kind of text.
+    pub(super) by_kind: [usize; KINDS.len()],
+    pub(super) candidate: Option<Candidate>,
+    /// The route that the router's own model is of.
+    pub(super) default: usize,
+}
+
+/// The routes of a rollout.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+impl Routes {
+    /// Puts routes into service; also those whose service isn't there.
+    pub(super) fn new(
+        routes: Vec<Route>,
+        policy: &Policy,
+        breaker: BreakerConfig,
+        rollout: Option<&Arc<Rollout>>,
+    ) -> Result<(Self, Vec<Absence>)> {
         let absences = absences(&routes)?;
-        let RouterConfig { policy, allow_cross_space, breaker, pins, rollout } = config;
-        let mut stations: Vec<_> = routes.into_iter().map(|route| Station::new(route, breaker)).collect();
-        let rollout = rollout.map(Rollout::new).transpose()?.map(Arc::new);
-        stand_ins(&mut stations, &absences)?;
-        let table = table(&stations, |kind| policy.route(kind))?;
-        for route in pins.routes() {
-            find(&stations, "a pin", &route)?;
-        }
-        let candidate = match &rollout {
-            Some(rollout) => Some(join(&mut stations, rollout)?),
+        let mut upstreams: Vec<_> = routes.into_iter().map(|route| Upstream::new(route, breaker)).collect();
+        stand_ins(&mut upstreams, &absences)?;
+        let by_kind = table(&upstreams, |kind| policy.route(kind))?;
+        let candidate = match rollout {
+            Some(rollout) => Some(join(&mut upstreams, rollout)?),
             None => None,
         };
-        let shadow = candidate.zip(rollout.as_ref()).and_then(|(candidate, rollout)| {
-            Some(Shadow::new(Arc::clone(rollout), stations[candidate.to].shared()?))
-        });
-        let of_default = table[Kind::Other as usize];
-        let stand_in = stations[of_default].stand_in;
-        let mut candidates = [Some(of_default), stand_in].into_iter().flatten().chain(0..stations.len());
-        let default = candidates.find(|&index| stations[index].model().is_some());
-        Ok(Self {
-            default: default.ok_or_else(|| nobody(&absences))?,
-            stations,
-            table,
-            detector,
-            allow_cross_space,
-            pins,
-            absences,
-            candidate,
-            rollout,
-            shadow,
-            counters: Counters::default(),
-        })
+        let of_default = by_kind[Kind::Other as usize];
+        let stand_in = upstreams[of_default].stand_in;
+        let mut candidates = [Some(of_default), stand_in].into_iter().flatten().chain(0..upstreams.len());
+        let default = candidates.find(|&index| upstreams[index].model().is_some());
+        let default = default.ok_or_else(|| nobody(&absences))?;
+        Ok((Self { upstreams, by_kind, candidate, default }, absences))
+    }
+
+    /// The route of a name. An error says `what` named it, and lists those that are there.
+    pub(super) fn find(&self, what: &str, name: &str) -> Result<usize> {
+        find(&self.upstreams, what, name)
+    }
+
+    /// The route itself, or who takes over while its service isn't there.
+    pub(super) fn taken_over(&self, upstream: usize) -> usize {
+        let of_policy = &self.upstreams[upstream];
+        of_policy.stand_in.filter(|_| !of_policy.is_there()).unwrap_or(upstream)
     }
 }
 
@@ -101,34 +101,33 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
 }
 
 /// The policy with routes in place of names.
-fn table<'p>(stations: &[Station], route: impl Fn(Kind) -> &'p str) -> Result<Table> {
+fn table<'p>(upstreams: &[Upstream], route: impl Fn(Kind) -> &'p str) -> Result<[usize; KINDS.len()]> {
     let mut table = [0; KINDS.len()];
     for kind in KINDS {
-        table[kind as usize] = find(stations, "the policy", route(kind))?;
+        table[kind as usize] = find(upstreams, "the policy", route(kind))?;
     }
     Ok(table)
 }
 
 /// Finds for each route that isn't there who takes over.
-fn stand_ins(stations: &mut [Station], absences: &[Absence]) -> Result<()> {
+fn stand_ins(upstreams: &mut [Upstream], absences: &[Absence]) -> Result<()> {
     for absence in absences {
         let Some(name) = &absence.stand_in else { continue };
-        let index = find(stations, "the stand-in of an absent route", name)?;
-        if stations[index].shared().is_none() {
+        let index = find(upstreams, "the stand-in of an absent route", name)?;
+        if upstreams[index].shared().is_none() {
             return Err(Error::new(ErrorKind::Config, "the stand-in of an absent route is absent too")
                 .with_context("route", &absence.route)
                 .with_context("stand-in", name));
         }
-        let route = find(stations, "an absence", &absence.route)?;
-        stations[route].stand_in = Some(index);
+        let route = find(upstreams, "an absence", &absence.route)?;
+        upstreams[route].stand_in = Some(index);
     }
     Ok(())
 }
 
-/// The route of a name. An error says `what` named it, and lists those that are there.
-pub(super) fn find(stations: &[Station], what: &str, name: &str) -> Result<usize> {
-    stations.iter().position(|station| *station.name == *name).ok_or_else(|| {
-        let names: Vec<&str> = stations.iter().map(|station| &*station.name).collect();
+fn find(upstreams: &[Upstream], what: &str, name: &str) -> Result<usize> {
+    upstreams.iter().position(|upstream| *upstream.name == *name).ok_or_else(|| {
+        let names: Vec<&str> = upstreams.iter().map(|upstream| &*upstream.name).collect();
         Error::new(
             ErrorKind::Config,
             format!("{what} names a route that isn't there; take one of those that are"),
@@ -139,15 +138,15 @@ pub(super) fn find(stations: &[Station], what: &str, name: &str) -> Result<usize
 }
 
 /// Tells the two routes of a rollout what they are.
-fn join(stations: &mut [Station], rollout: &Arc<Rollout>) -> Result<Candidate> {
+fn join(upstreams: &mut [Upstream], rollout: &Arc<Rollout>) -> Result<Candidate> {
     let config = rollout.config();
-    let from = find(stations, "`from` of the rollout", &config.from)?;
-    let to = find(stations, "`to` of the rollout", &config.to)?;
-    if stations[to].shared().is_none() {
+    let from = find(upstreams, "`from` of the rollout", &config.from)?;
+    let to = find(upstreams, "`to` of the rollout", &config.to)?;
+    if upstreams[to].shared().is_none() {
         return Err(Error::new(ErrorKind::Config, "the candidate of the rollout is absent")
             .with_context("route", &config.to));
     }
-    let (left, right) = (stations[from].space(), stations[to].space());
+    let (left, right) = (upstreams[from].space(), upstreams[to].space());
     // Of a route that isn't there yet nobody knows the space.
     if left != right && !config.cross_space {
         let name = |space: Option<&Space>| space.map_or("not known yet".to_owned(), ToString::to_string);
@@ -159,8 +158,8 @@ fn join(stations: &mut [Station], rollout: &Arc<Rollout>) -> Result<Candidate> {
         .with_context("from", name(left))
         .with_context("to", name(right)));
     }
-    stations[from].part = Some((Part::Current, Arc::clone(rollout)));
-    stations[to].part = Some((Part::Candidate, Arc::clone(rollout)));
+    upstreams[from].side = Some((RolloutSide::Current, Arc::clone(rollout)));
+    upstreams[to].side = Some((RolloutSide::Candidate, Arc::clone(rollout)));
     Ok(Candidate { from, to })
 }
 

@@ -14,7 +14,7 @@ use crate::route::{Reads, Route, Service};
 use crate::stats::{BreakerState, RouteCounters, RouteStats, add};
 
 #[derive(Debug)]
-pub(crate) struct Station {
+pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) service: Service,
     pub(crate) reads: Reads,
@@ -23,7 +23,7 @@ pub(crate) struct Station {
     counters: RouteCounters,
     rules: Mutex<BTreeMap<&'static str, u64>>,
     /// Set if this is the old route or the candidate of a rollout.
-    pub(crate) part: Option<(Part, Arc<Rollout>)>,
+    pub(crate) side: Option<(RolloutSide, Arc<Rollout>)>,
     /// Who takes what the policy sends here while the service isn't there.
     pub(crate) stand_in: Option<usize>,
 }
@@ -31,9 +31,9 @@ pub(crate) struct Station {
 /// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a route is in a rollout.
+/// Which side of a rollout a route is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum RolloutSide {
     Current,
     Candidate,
 }
@@ -47,7 +47,7 @@ enum Guards {
     Behind,
 }
 
-impl Station {
+impl Upstream {
     pub(crate) fn new(route: Route, breaker: BreakerConfig) -> Self {
         let Route { name, service, reads, breaker: own, timeout, guard, stand_in: _ } = route;
         let (guard, guards) = match guard {
@@ -62,7 +62,7 @@ impl Station {
             guards,
             counters: RouteCounters::default(),
             rules: Mutex::default(),
-            part: None,
+            side: None,
             stand_in: None,
         }
     }
@@ -148,13 +148,13 @@ impl Station {
         let texts = request.texts().len();
         let began = now();
         let answer = self.ask_guarded(request).await;
-        if let Some((part, rollout)) = &self.part {
+        if let Some((side, rollout)) = &self.side {
             let time =
                 now().saturating_duration_since(began) / u32::try_from(texts).unwrap_or(u32::MAX).max(1);
             let call = Call { time, failed: has(&answer, is_of_route) };
-            match part {
-                Part::Candidate => rollout.judge(call),
-                Part::Current => rollout.current.add(call),
+            match side {
+                RolloutSide::Candidate => rollout.judge(call),
+                RolloutSide::Current => rollout.current.add(call),
             }
         }
         match answer {
