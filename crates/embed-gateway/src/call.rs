@@ -113,7 +113,8 @@ impl State {
         let limits = &self.config.admission;
         let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), ask.role)
             .with_truncation(ask.truncation)
-            .with_deadline(context.deadline.into_std());
+            .with_deadline(context.deadline.into_std())
+            .with_trace(context.trace.clone());
         if let Some(partition) = &context.partition {
             template = template.with_partition(Arc::clone(partition));
         }
