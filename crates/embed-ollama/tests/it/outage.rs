@@ -36,7 +36,11 @@ async fn a_call_waits_for_an_outage_no_longer_than_the_settings_say() {
             let batch = texts(200);
             for answer in join_all((0..at_once).map(|_| client.embed(request(&batch)))).await {
                 let error = answer.unwrap_err();
-                assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Exhausted), "{fault:?}");
+                assert_eq!(
+                    (error.kind(), error.retry()),
+                    (ErrorKind::Unavailable, Retry::Exhausted),
+                    "{fault:?}"
+                );
             }
             assert!(time.passed() <= longest, "{fault:?}: {:?}", time.passed());
         }
