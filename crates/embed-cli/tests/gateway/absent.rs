@@ -95,7 +95,13 @@ async fn the_catalogue_tells_what_is_there_and_guesses_nothing() {
     refused(&ask(url, request("POST", "/v1/embeddings", body.clone())).await.unwrap());
 
     let double = OllamaDouble::start_at("0.9.3", port).await;
-    double.change(|script| script.dimension = 512);
+    double.change(|script| (script.dimension, script.model) = (512, "another".to_owned()));
+    until("it is known what is missing", async || {
+        openai(url, "all-minilm", ENGLISH).await.text().contains("the back end `ollama` doesn't have the model")
+    })
+    .await;
+    assert_eq!(openai(url, "all-minilm", ENGLISH).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    double.change(|script| script.model = "all-minilm:latest".to_owned());
     until("Ollama is used", async || openai(url, "all-minilm", ENGLISH).await.status == StatusCode::OK).await;
     let space = "all-minilm/mean/plain/l2/512";
     let [openai_card, tags, ps, show, info, status] = sheets(url).await;
@@ -134,6 +140,9 @@ async fn a_hybrid_gateway_waits_for_ollama_and_keeps_its_spaces() {
     let url = serving.url();
     let offered = ["auto", "multilingual-e5-small", "all-minilm"];
     assert_eq!(names(url).await, offered);
+    // What is served of it is of E5 alone so far.
+    let auto = get(url, "/v1/models/auto").await.json();
+    assert_eq!((&auto["available"], &auto["dimensions"]), (&json!(true), &Value::Null), "{auto}");
 
     for reply in [
         openai(url, "auto", ENGLISH).await,
@@ -159,6 +168,7 @@ async fn a_hybrid_gateway_waits_for_ollama_and_keeps_its_spaces() {
     let _double = OllamaDouble::start_at("0.9.3", port).await;
     until("Ollama is used", async || openai(url, "all-minilm", ENGLISH).await.status == StatusCode::OK).await;
     assert_eq!(names(url).await, offered, "a name means what it meant");
+    assert_eq!(get(url, "/v1/models/auto").await.json()["dimensions"], 384);
     for reply in [
         openai(url, "auto", ENGLISH).await,
         openai(url, "all-minilm", ENGLISH).await,
