@@ -24,7 +24,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Panics
 ///
 /// As the other one: if something doesn't hold that must.
-pub fn api_keys(file: &[u8]) {
+pub(crate) fn api_keys(file: &[u8]) {
     let Ok(text) = str::from_utf8(file) else { return };
     let read = keys(text);
     let holds = |key: &str| read.iter().any(|known| known.is_same(&ApiKey::new("", key)));
@@ -49,7 +49,7 @@ pub fn api_keys(file: &[u8]) {
 /// # Panics
 ///
 /// As the other one.
-pub fn lines(input: &[u8]) {
+pub(crate) fn lines(input: &[u8]) {
     let [form, piece, input @ ..] = input else { return };
     let form = if form % 2 == 0 { Form::Jsonl } else { Form::Lines };
     let source = Pieces { rest: input.to_vec(), piece: usize::from(*piece) + 1 };
@@ -63,7 +63,10 @@ pub fn lines(input: &[u8]) {
             Ok(row) => row.expect("a line is a row"),
         };
         if let Some(id) = &row.id {
-            assert!(serde_json::from_str::<Json>(id.get()).is_ok_and(|id| !id.is_null()), "an id that is no JSON");
+            assert!(
+                serde_json::from_str::<Json>(id.get()).is_ok_and(|id| !id.is_null()),
+                "an id that is no JSON"
+            );
         }
         match (&row.text, form) {
             (Ok(text), Form::Lines) => assert_eq!(text.as_bytes(), line),
@@ -82,24 +85,26 @@ pub fn lines(input: &[u8]) {
     assert_eq!(rows.bytes(), input.len() as u64, "bytes of the input are lost");
 }
 
-/// The lines that are rows, without their ends.
+/// The lines that are rows, without their ends: `\n`, or `\r\n`.
 fn lines_of(input: &[u8], as_json: bool) -> Vec<&[u8]> {
-    let mut lines: Vec<_> = input.split(|&byte| byte == b'\n').collect();
-    // What ends in a line's end has no line behind it.
-    if lines.last().is_some_and(|last| last.is_empty()) {
-        lines.pop();
-    }
+    let mut lines: Vec<_> = input.split_inclusive(|&byte| byte == b'\n').collect();
     if let Some(first) = lines.first_mut() {
         *first = first.strip_prefix(MARK).unwrap_or(first);
     }
-    let lines = lines.into_iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let without_end = |line: &'_ [u8]| match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line).len(),
+        None => line.len(),
+    };
+    let lines = lines.into_iter().map(|line| &line[..without_end(line)]);
     lines.filter(|line| !as_json || !line.iter().all(u8::is_ascii_whitespace)).collect()
 }
 
 /// The text of a line that nobody could read otherwise.
 fn plain(line: &[u8], form: Form) -> Option<String> {
     match form {
-        Form::Lines => (line.len() <= MAX_TEXT_BYTES).then(|| str::from_utf8(line).ok().map(str::to_owned))?,
+        Form::Lines => {
+            (line.len() <= MAX_TEXT_BYTES).then(|| str::from_utf8(line).ok().map(str::to_owned))?
+        }
         Form::Jsonl => {
             let json: Json = serde_json::from_slice(line).ok()?;
             let fields = json.as_object().filter(|fields| fields.len() == 1)?;

@@ -210,7 +210,12 @@ impl Source for Rows {
 }
 
 impl Lines {
-    pub(crate) fn new(source: Box<dyn Read + Send>, form: Option<Form>, name: String, reading: Reading) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn Read + Send>,
+        form: Option<Form>,
+        name: String,
+        reading: Reading,
+    ) -> Self {
         let limit = match form.unwrap_or(Form::Lines) {
             Form::Lines => reading.max_text_bytes,
             Form::Jsonl => max_json_bytes(reading.max_text_bytes),

@@ -97,7 +97,10 @@ async fn the_catalogue_tells_what_is_there_and_guesses_nothing() {
     let double = OllamaDouble::start_at("0.9.3", port).await;
     double.change(|script| (script.dimension, script.model) = (512, "another".to_owned()));
     until("it is known what is missing", async || {
-        openai(url, "all-minilm", ENGLISH).await.text().contains("the back end `ollama` doesn't have the model")
+        openai(url, "all-minilm", ENGLISH)
+            .await
+            .text()
+            .contains("the back end `ollama` doesn't have the model")
     })
     .await;
     assert_eq!(openai(url, "all-minilm", ENGLISH).await.status, StatusCode::SERVICE_UNAVAILABLE);
