@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use embed_core::Role;
 use embed_gateway::ApiKey;
+use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
 use crate::form::Form;
@@ -63,10 +64,13 @@ pub(crate) fn lines(input: &[u8]) {
             Ok(row) => row.expect("a line is a row"),
         };
         if let Some(id) = &row.id {
-            assert!(
-                serde_json::from_str::<Json>(id.get()).is_ok_and(|id| !id.is_null()),
-                "an id that is no JSON"
-            );
+            let id = id.get();
+            // A number may be beyond all bounds, and a list deeper than most readers go.
+            let is_json = match id.starts_with('"') {
+                true => serde_json::from_str::<String>(id).is_ok(),
+                false => serde_json::from_str::<IgnoredAny>(id).is_ok(),
+            };
+            assert!(is_json && id != "null", "an id that can't be written again");
         }
         match (&row.text, form) {
             (Ok(text), Form::Lines) => assert_eq!(text.as_bytes(), line),
