@@ -233,7 +233,7 @@ async fn a_panic_of_the_back_end_is_an_error_of_the_call() {
         fn model(&self) -> &embed_core::ModelInfo {
             self.0.model()
         }
-        async fn embed(&self, _: embed_core::EmbedRequest) -> embed_core::Result<embed_core::EmbedResponse> {
+        async fn embed(&self, _: EmbedRequest) -> embed_core::Result<embed_core::EmbedResponse> {
             panic!("told to")
         }
         async fn health(&self) -> embed_core::Health {
