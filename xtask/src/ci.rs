@@ -235,17 +235,22 @@ fn features(run: &mut Run<'_>) -> Result<String> {
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
 }
 
-/// A workspace of its own, so nothing above has seen it. Its target folder is beside the others.
+/// Workspaces of their own, so nothing above has seen them. Their target folder is beside the others.
 fn fuzz(run: &mut Run<'_>) -> Result<String> {
     let target = run.workspace.target.join("fuzz");
-    run.cargo()
-        .args(["check", "--locked", "--manifest-path", "crates/embed-gateway/fuzz/Cargo.toml"])
-        .envs([("CARGO_TARGET_DIR", target)])
-        .run()
-        .context(
-            "libfuzzer-sys needs a C++ compiler, which `.ci/run --tools-only` installs; an old lock file is \
-             brought up to date by `cargo update --workspace --manifest-path crates/embed-gateway/fuzz/Cargo.toml`",
-        )?;
+    for of in ["embed-cli", "embed-gateway"] {
+        let manifest = format!("crates/{of}/fuzz/Cargo.toml");
+        run.cargo()
+            .args(["check", "--locked", "--manifest-path", &manifest])
+            .envs([("CARGO_TARGET_DIR", &target)])
+            .run()
+            .with_context(|| {
+                format!(
+                    "libfuzzer-sys needs a C++ compiler, which `.ci/run --tools-only` installs; an old lock file is \
+                     brought up to date by `cargo update --workspace --manifest-path {manifest}`"
+                )
+            })?;
+    }
     Ok(String::new())
 }
 

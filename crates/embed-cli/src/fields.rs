@@ -88,6 +88,16 @@ impl Fields {
         serde_json::from_slice(&value).map_err(|_| refused(wrong))
     }
 
+    /// Takes the row's id out; one that is `null` is none. It is written again, so halves of UTF-16 pairs are replaced.
+    pub(crate) fn take_id(&mut self) -> Option<Box<RawValue>> {
+        let id = self.take("id").filter(|id| id.get() != "null")?;
+        let whole = match replace_unpaired_surrogates(id.get().as_bytes()) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(whole) => String::from_utf8(whole).ok(),
+        };
+        whole.and_then(|whole| RawValue::from_string(whole).ok()).or(Some(id))
+    }
+
     /// The text to embed.
     pub(crate) fn text(&self) -> Result<Option<String>, Error> {
         self.string("text", "the row's `text` is not a string")
@@ -227,6 +237,22 @@ mod tests {
         for broken in [r#"{"text":"\ud83"}"#, r#"{"text":"\ud83d"#, "{\"text\":\"\\", "{\"text\":\"\\富\"}"]
         {
             assert!(Fields::read(broken).and_then(|fields| fields.text()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_id_can_be_written_again() {
+        for (id, expected) in [
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (r#"["\ude00",1e999]"#, r#"["\ufffd",1e999]"#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            ("007e0", "none"),
+            ("7", "7"),
+            ("null", "none"),
+        ] {
+            let fields = Fields::read(&format!(r#"{{"id":{id},"text":"a"}}"#)).ok();
+            let taken = fields.and_then(|mut fields| fields.take_id());
+            assert_eq!(taken.as_ref().map_or("none", |id| id.get()).to_lowercase(), expected, "{id}");
         }
     }
 

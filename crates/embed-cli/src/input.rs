@@ -32,7 +32,7 @@ pub(crate) struct InputArgs {
 /// One row of the input. A bad one keeps its place.
 #[derive(Debug)]
 pub(crate) struct InputRow {
-    /// The `id` of a JSON line, as it was written.
+    /// The `id` of a JSON line, as it was written; halves of UTF-16 pairs, which no reader takes, are replaced.
     pub(crate) id: Option<Box<RawValue>>,
     pub(crate) text: Result<String, Error>,
     /// What the text is for: as the JSON line says, or the command.
@@ -210,7 +210,12 @@ impl Source for Rows {
 }
 
 impl Lines {
-    fn new(source: Box<dyn Read + Send>, form: Option<Form>, name: String, reading: Reading) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn Read + Send>,
+        form: Option<Form>,
+        name: String,
+        reading: Reading,
+    ) -> Self {
         let limit = match form.unwrap_or(Form::Lines) {
             Form::Lines => reading.max_text_bytes,
             Form::Jsonl => max_json_bytes(reading.max_text_bytes),
@@ -283,7 +288,7 @@ impl Lines {
         };
         let text = fields.text().and_then(|text| text.ok_or_else(|| refused("the row has no `text`")));
         let role = fields.role();
-        let id = fields.take("id").filter(|id| id.get() != "null");
+        let id = fields.take_id();
         match (text, role) {
             (Ok(text), Ok(role)) => InputRow { id, text: Ok(text), role: role.unwrap_or(self.role) },
             (Err(error), _) | (_, Err(error)) => InputRow { id, text: Err(at(error)), role: self.role },

@@ -5,7 +5,10 @@ mod commands;
 mod exit;
 mod fields;
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod input;
+mod keys;
 mod meter;
 #[cfg(test)]
 mod named;

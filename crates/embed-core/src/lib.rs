@@ -12,6 +12,7 @@ mod model;
 mod request;
 mod response;
 mod space;
+mod trace;
 
 pub use async_trait::async_trait;
 
@@ -25,3 +26,4 @@ pub use model::{ModelInfo, ModelInfoBuilder};
 pub use request::{EmbedRequest, IntoText, Role, Truncation};
 pub use response::{EmbedResponse, IntoRows, ResponseBuilder, Rows};
 pub use space::{Normalisation, Pooling, PrefixScheme, Space, SpaceBuilder, Variant};
+pub use trace::TraceContext;

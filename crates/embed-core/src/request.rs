@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, TraceContext};
 
 /// Texts to embed, and how. Owned and cheap to clone, so that it can be sent again, split and moved to
 /// another thread.
@@ -28,6 +28,7 @@ pub struct EmbedRequest {
     partition: Option<Arc<str>>,
     deadline: Option<Instant>,
     route: Option<Arc<str>>,
+    trace: TraceContext,
 }
 
 /// What a text is for. Models with prefixes (E5) give a query and a document of the same words different
@@ -115,6 +116,7 @@ impl EmbedRequest {
             partition: None,
             deadline: None,
             route: None,
+            trace: TraceContext::new(),
         }
     }
 
@@ -145,6 +147,13 @@ impl EmbedRequest {
     #[must_use]
     pub fn with_route(mut self, route: impl Into<Arc<str>>) -> Self {
         self.route = Some(route.into());
+        self
+    }
+
+    /// Names the trace that the request belongs to, and its id, for services that carry them on.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = trace;
         self
     }
 
@@ -201,6 +210,12 @@ impl EmbedRequest {
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         self.route.as_deref()
+    }
+
+    /// The trace that the request belongs to, and its id.
+    #[must_use]
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
     }
 }
 
@@ -313,11 +328,13 @@ mod tests {
             .with_partition("tenant-7")
             .with_deadline(deadline)
             .with_route("e5")
+            .with_trace(TraceContext::new().with_request_id("42"))
             .with_texts(["two".into(), "three".into()]);
         assert_eq!(request.texts().len(), 2);
         assert_eq!(request.partition(), Some("tenant-7"));
         assert_eq!(request.deadline(), Some(deadline));
         assert_eq!(request.route(), Some("e5"));
+        assert_eq!(request.trace().request_id(), Some("42"));
         assert_eq!(request.without_route().route(), None);
     }
 

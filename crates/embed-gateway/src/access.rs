@@ -137,8 +137,9 @@ impl Access {
             tracing::record_all!(self.span, status = status, latency_ms = latency_ms, code = code);
         }
         if let Some(record) = record {
-            let info = &record.offer.entry.info;
-            let (service, model, space) = (info.service(), &*record.offer.entry.name, info.space().id());
+            let (offer, info) = (&record.offer, record.offer.info());
+            let (service, model) = (offer.entry.info.service(), &*offer.entry.name);
+            let space = info.map(|info| info.space().id());
             let Record { rows, bytes: text_bytes, hits: cache_hits, tokens, .. } = record;
             if wanted {
                 tracing::record_all!(

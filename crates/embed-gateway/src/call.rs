@@ -113,7 +113,8 @@ impl State {
         let limits = &self.config.admission;
         let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), ask.role)
             .with_truncation(ask.truncation)
-            .with_deadline(context.deadline.into_std());
+            .with_deadline(context.deadline.into_std())
+            .with_trace(context.trace.clone());
         if let Some(partition) = &context.partition {
             template = template.with_partition(Arc::clone(partition));
         }
@@ -239,7 +240,7 @@ impl Answer {
     /// Sets the header that names the space, if the vectors have one together.
     fn with_space(mut self, ask: &Ask) -> Self {
         self.space = match ask.dimension {
-            None if !ask.offer.entry.mixed => ask.offer.space_header.clone(),
+            None if ask.offer.space().is_some() => ask.offer.space_header.clone(),
             dimension => self.only_space().and_then(|space| {
                 let space = dimension.map_or_else(|| space.clone(), |width| space.with_dimension(width));
                 HeaderValue::from_str(space.id()).ok()
@@ -257,11 +258,11 @@ impl Answer {
 
     /// Whether the rows may go out together.
     fn check(&self, ask: &Ask) -> Result<(), Failure> {
-        let promised = ask.offer.entry.info.space();
+        let promised = ask.offer.space();
         let mut any = self.rows() == 0;
         for row in self.pieces.iter().flat_map(EmbedResponse::rows).flatten() {
             any = true;
-            if !ask.offer.entry.mixed && row.space() != promised {
+            if let Some(promised) = promised.filter(|promised| *promised != row.space()) {
                 return Err(Error::new(ErrorKind::SpaceMismatch, "the stack answered in another space")
                     .with_context("promised", promised)
                     .with_context("got", row.space())
@@ -273,11 +274,7 @@ impl Answer {
                 );
             }
         }
-        if ask.offer.entry.mixed
-            && !ask.rows_say_space
-            && any
-            && self.rows() > 1
-            && self.only_space().is_none()
+        if promised.is_none() && !ask.rows_say_space && any && self.rows() > 1 && self.only_space().is_none()
         {
             let message = "the texts lie in several vector spaces, which this dialect can't say: name one model, \
                            or use /v1/embeddings or /embed/plan";

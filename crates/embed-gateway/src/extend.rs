@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use embed_core::{EmbedRequest, Embedding, Result, Role, async_trait};
+use embed_core::{EmbedRequest, Embedding, Result, Role, TraceContext, async_trait};
 use serde::{Deserialize, Serialize};
 
 /// Says where a text would go, and why, without embedding it.
@@ -46,10 +46,12 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
         let _ = limit;
     }
 
-    /// A request belongs to its caller's trace: `traceparent` is a header as W3C's Trace Context has it, and `span`
-    /// is what everything that happens for the request happens in.
-    fn continue_trace(&self, span: &tracing::Span, traceparent: &str) {
-        let _ = (span, traceparent);
+    /// A request begins in `span`, in which everything happens that is done for it, and belongs to its caller's trace if
+    /// `caller` has one. Whoever records spans makes that one a child of it, and gives the context of the span, which the
+    /// calls of the stack carry on; with `None` they carry the caller's.
+    fn continue_trace(&self, span: &tracing::Span, caller: &TraceContext) -> Option<TraceContext> {
+        let _ = (span, caller);
+        None
     }
 }
 

@@ -199,26 +199,30 @@ impl From<Error> for Failure {
         let (status, own_words) = match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::InputTooLong => (StatusCode::BAD_REQUEST, None),
             ErrorKind::ModelNotFound => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some("the service behind doesn't have the model"))
+                let what = "doesn't have the model; whoever runs this gateway must install it there";
+                (StatusCode::SERVICE_UNAVAILABLE, Some(of_back_end(&error, what)))
             }
             ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, None),
             ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, None),
             ErrorKind::Timeout => {
-                (StatusCode::GATEWAY_TIMEOUT, Some("the deadline was over before the answer"))
+                (StatusCode::GATEWAY_TIMEOUT, Some("the deadline was over before the answer".to_owned()))
             }
             ErrorKind::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some("the service behind doesn't answer now"))
+                (StatusCode::SERVICE_UNAVAILABLE, Some(of_back_end(&error, UNAVAILABLE)))
             }
             ErrorKind::Unauthorized => {
-                (StatusCode::BAD_GATEWAY, Some("the service behind refuses this gateway"))
+                (StatusCode::BAD_GATEWAY, Some(of_back_end(&error, "refuses this gateway")))
             }
             ErrorKind::Protocol | ErrorKind::DimensionMismatch => {
-                (StatusCode::BAD_GATEWAY, Some("the service behind gave an answer that is no vector"))
+                (StatusCode::BAD_GATEWAY, Some(of_back_end(&error, "gave an answer that is no vector")))
             }
             ErrorKind::SpaceMismatch => {
-                (StatusCode::BAD_GATEWAY, Some("the service behind answered in another vector space"))
+                (StatusCode::BAD_GATEWAY, Some(of_back_end(&error, "answered in another vector space")))
             }
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, Some("something is wrong here; the log says what")),
+            _ => {
+                let what = "something is wrong here; the log says what";
+                (StatusCode::INTERNAL_SERVER_ERROR, Some(what.to_owned()))
+            }
         };
         let retry_after = match error.retry() {
             Retry::Temporary { after } if status != StatusCode::GATEWAY_TIMEOUT => {
@@ -226,13 +230,27 @@ impl From<Error> for Failure {
             }
             _ => None,
         };
-        let message = own_words.map_or_else(|| told(&error), str::to_owned);
+        let message = own_words.unwrap_or_else(|| told(&error));
         let mut failure = Self::new(status, error.kind().as_str(), message);
         failure.retry_after = retry_after;
         let limit = error.context().find_map(|(name, value)| (name == LIMIT).then_some(value));
         failure.limit = limit.and_then(|limit| ADMISSION.into_iter().find(|known| *known == limit));
         failure.cause = Some(error);
         failure
+    }
+}
+
+/// What can be done about a back end that isn't there.
+const UNAVAILABLE: &str = "doesn't answer now; it is looked for, and used as soon as it answers. Try again later, or name \
+                           another model: GET /v1/models says which are available. Whoever runs this gateway finds the \
+                           cause in its log: most often the back end isn't running, or has another address than the \
+                           settings say";
+
+/// A sentence about a back end, with the name of its route if there is a router.
+fn of_back_end(error: &Error, what: &str) -> String {
+    match error.context().find(|(name, _)| *name == "route") {
+        Some((_, route)) => format!("the back end `{route}` {what}"),
+        None => format!("the back end {what}"),
     }
 }
 
@@ -309,6 +327,32 @@ mod tests {
         }
         let wrong = Failure::bad_request("wrong").render(Dialect::OpenAi);
         assert!(!wrong.headers().contains_key(header::RETRY_AFTER));
+    }
+
+    #[test]
+    fn each_dialect_says_which_back_end_is_missing_and_what_to_do() {
+        let cause = Error::new(ErrorKind::Unavailable, "no answer from http://10.0.0.1:11434");
+        let error = Error::new(ErrorKind::Unavailable, "the service at http://10.0.0.1:11434 isn't there")
+            .with_context("server", "10.0.0.1:11434")
+            .with_context("route", "ollama")
+            .with_source(cause);
+        for failure in [Failure::from(error.clone()), Failure::of_row(error, 3)] {
+            for (dialect, place) in [
+                (Dialect::OpenAi, "/error/message"),
+                (Dialect::Ollama, "/error"),
+                (Dialect::Tei, "/error"),
+                (Dialect::Own, "/error/message"),
+            ] {
+                let body = failure.body(dialect);
+                let said = body.pointer(place).and_then(Value::as_str).unwrap();
+                for part in
+                    ["the back end `ollama` doesn't answer now", "Try again later", "GET /v1/models", "log"]
+                {
+                    assert!(said.contains(part), "{dialect:?}: {said}");
+                }
+                assert!(!body.to_string().contains("10.0.0.1"), "{body}");
+            }
+        }
     }
 
     #[test]

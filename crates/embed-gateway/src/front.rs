@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use embed_core::TraceContext;
 use futures::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -31,6 +32,8 @@ const PARTITION: HeaderName = HeaderName::from_static("x-embed-partition");
 
 /// The trace that the request belongs to, as W3C's Trace Context has it.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What systems on the way noted of it.
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 const JSON: &str = "application/json";
 
@@ -49,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) partition: Option<Arc<str>>,
+    /// What the calls of the stack carry on.
+    pub(crate) trace: TraceContext,
 }
 
 /// Makes ids that no other process makes.
@@ -86,13 +91,11 @@ pub(crate) async fn front(
     let dialect = Dialect::of(request.method(), request.uri().path());
     let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
     let peer = request.extensions().get::<Peer>().cloned();
-    let traceparent = traceparent(request.headers());
+    let trace = trace_of(request.headers(), &id);
     let address = peer.as_ref().map(|peer| peer.address.ip().to_canonical());
-    let trace = traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
-    let mut access = Access::begin(&request, dialect, &id, address, trace);
-    if let (Some(parent), Some(observer)) = (&traceparent, &state.extensions.observer) {
-        observer.continue_trace(&access.span, parent);
-    }
+    let mut access = Access::begin(&request, dialect, &id, address, trace.trace_id());
+    let observer = state.extensions.observer.as_ref();
+    let carried = observer.and_then(|observer| observer.continue_trace(&access.span, &trace));
 
     let mut response = match Context::of(&state, &request, peer.as_ref()) {
         Err(failure) => failure.into_response(),
@@ -101,6 +104,7 @@ pub(crate) async fn front(
             match expected(&state, &request).and_then(|()| decoded(request)) {
                 Err(failure) => failure.into_response(),
                 Ok(mut request) => {
+                    let context = Context { trace: carried.unwrap_or(trace), ..context };
                     request.extensions_mut().insert(context);
                     let span = access.span.clone();
                     let handled = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
@@ -178,6 +182,7 @@ impl Context {
             started,
             deadline: started + deadline,
             partition: partition.transpose()?,
+            trace: TraceContext::new(),
         })
     }
 }
@@ -197,19 +202,16 @@ fn expected(state: &State, request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// The caller's trace and span, if the header is as its standard has it.
-fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
-    let parent = headers.get(&TRACEPARENT)?.to_str().ok()?.trim();
-    let parts: Vec<_> = parent.split('-').collect();
-    let is_hex = |part: &str, length: usize| {
-        part.len() == length
-            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let (&[version, trace, span, flags], rest) = parts.split_first_chunk()?;
-    let known = is_hex(version, 2) && version != "ff" && (version != "00" || rest.is_empty());
-    let whole = is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2);
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    (known && whole && !zero(trace) && !zero(span)).then(|| parent.into())
+/// What the caller calls the request: its trace, and the id that the answer has. Of several `traceparent`s none is
+/// taken; several `tracestate`s are one list.
+fn trace_of(headers: &HeaderMap, id: &HeaderValue) -> TraceContext {
+    let mut trace = TraceContext::new().with_request_id(id.to_str().unwrap_or_default());
+    let mut parents = headers.get_all(&TRACEPARENT).iter();
+    if let (Some(parent), None) = (parents.next(), parents.next()) {
+        trace = trace.with_traceparent(parent.to_str().unwrap_or_default().trim());
+    }
+    let states: Result<Vec<_>, _> = headers.get_all(&TRACESTATE).iter().map(HeaderValue::to_str).collect();
+    trace.with_tracestate(&states.unwrap_or_default().join(","))
 }
 
 /// The end came before the answer.

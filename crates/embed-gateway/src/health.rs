@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use embed_core::ModelInfo;
 use serde_json::{Value, json};
 
 use crate::failure::SOON;
@@ -46,13 +47,13 @@ pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let models: Vec<_> = state
         .catalogue
         .offers()
-        .iter()
         .map(|offer| {
-            let info = &offer.entry.info;
+            let (assumed, info) = (&offer.entry.info, offer.info());
             json!({
-                "name": offer.entry.name, "aliases": offer.entry.aliases, "service": info.service(),
-                "model": info.name(), "space": info.space().id(), "variant": info.variant().id(),
-                "dimensions": info.dimension(), "max_tokens": info.max_tokens(),
+                "name": offer.entry.name, "aliases": offer.entry.aliases, "service": assumed.service(),
+                "model": assumed.name(), "space": info.map(|info| info.space().id()),
+                "variant": info.map(|info| info.variant().id()), "dimensions": info.map(ModelInfo::dimension),
+                "max_tokens": info.and_then(ModelInfo::max_tokens), "available": offer.is_there(),
                 "role": offer.entry.role, "mixed": offer.entry.mixed,
             })
         })

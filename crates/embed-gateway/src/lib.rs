@@ -39,7 +39,7 @@ pub use extend::{
     StackStatus, Token, Tokenizer,
 };
 pub use gateway::{Gateway, GatewayStats, GatewayWatch};
-pub use models::{ModelDetails, ModelEntry};
+pub use models::{ModelDetails, ModelEntry, ModelSource};
 pub use serve::{Drained, Server};
 pub use surrogates::replace_unpaired_surrogates;
 #[cfg(feature = "tls")]

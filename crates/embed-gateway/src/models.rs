@@ -1,11 +1,12 @@
 //! The models on offer, and how a caller's name finds one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderValue;
-use embed_core::{ModelInfo, Result, Role};
+use embed_core::{ModelInfo, Result, Role, Space};
 use sha2::{Digest, Sha256};
 
 use crate::config::wrong;
@@ -23,8 +24,10 @@ pub struct ModelEntry {
     pub name: String,
     /// Further names.
     pub aliases: Vec<String>,
-    /// The model behind it.
+    /// The model behind it. While [`source`](Self::source) has no answer, nobody is shown it, and nothing is promised of it.
     pub info: ModelInfo,
+    /// What tells of the model when its service is there, if that may come later than the gateway.
+    pub source: Option<Arc<dyn ModelSource>>,
     /// What texts are for if the request doesn't say; documents by default.
     pub role: Role,
     /// The route that a router takes for it; `None` lets the router choose.
@@ -57,6 +60,13 @@ pub struct ModelDetails {
     pub modified: Option<SystemTime>,
 }
 
+/// Tells of a model whose service may come later than the gateway.
+pub trait ModelSource: fmt::Debug + Send + Sync + 'static {
+    /// The model, and what clients are shown of it; `None` until its service is there. It is asked whenever somebody names
+    /// the model or lists the models, and no more after its first answer, which holds for good.
+    fn look(&self) -> Option<(ModelInfo, ModelDetails)>;
+}
+
 /// A model as it is looked up, with what every answer of it needs.
 #[derive(Debug)]
 pub(crate) struct Offer {
@@ -68,14 +78,23 @@ pub(crate) struct Offer {
     pub(crate) modified: SystemTime,
     /// The space as a header, if a header can hold it.
     pub(crate) space_header: Option<HeaderValue>,
+    /// Whether its service has been there: before, the model isn't known.
+    known: bool,
 }
 
 /// All offers by name.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    offers: Vec<Arc<Offer>>,
+    places: Vec<Place>,
     /// By name in lower case, tag included.
-    by_name: HashMap<String, Arc<Offer>>,
+    by_name: HashMap<String, usize>,
+}
+
+/// A model on offer, as it was at the start and as it is since its service came.
+#[derive(Debug)]
+struct Place {
+    first: Arc<Offer>,
+    found: OnceLock<Arc<Offer>>,
 }
 
 /// What a name asks for.
@@ -93,6 +112,7 @@ impl ModelEntry {
             name: name.into(),
             aliases: Vec::new(),
             info,
+            source: None,
             role: Role::Document,
             route: None,
             mixed: false,
@@ -126,6 +146,13 @@ impl ModelEntry {
     #[must_use]
     pub fn with_mixed_spaces(mut self, mixed: bool) -> Self {
         self.mixed = mixed;
+        self
+    }
+
+    /// Sets what tells of the model when its service is there.
+    #[must_use]
+    pub fn with_source(mut self, source: Arc<dyn ModelSource>) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -189,9 +216,8 @@ impl ModelDetails {
 
 impl Catalogue {
     pub(crate) fn new(models: &[ModelEntry], started: SystemTime) -> Result<Self> {
-        let mut catalogue = Self { offers: Vec::new(), by_name: HashMap::new() };
+        let mut catalogue = Self { places: Vec::new(), by_name: HashMap::new() };
         for entry in models {
-            let offer = Arc::new(Offer::new(entry.clone(), started));
             for name in std::iter::once(&entry.name).chain(&entry.aliases) {
                 if name.trim().is_empty() || name.chars().any(char::is_control) {
                     return Err(wrong("models", "must have names that can be read"));
@@ -200,32 +226,44 @@ impl Catalogue {
                     let why = format!("has `{name}`, whose end is a role: leave `:query` or `:document` off");
                     return Err(wrong("models", &why));
                 }
-                if catalogue.by_name.insert(canonical(name), Arc::clone(&offer)).is_some() {
+                if catalogue.by_name.insert(canonical(name), catalogue.places.len()).is_some() {
                     return Err(wrong("models", &format!("has the name `{name}` twice")));
                 }
             }
-            catalogue.offers.push(offer);
+            let first = Arc::new(Offer::new(entry.clone(), started));
+            catalogue.places.push(Place { first, found: OnceLock::new() });
         }
         Ok(catalogue)
     }
 
     /// The model of a name, as it is or with a role at its end.
     pub(crate) fn find(&self, name: &str) -> Option<Named> {
-        if let Some(offer) = self.by_name.get(&canonical(name)) {
-            return Some(Named { offer: Arc::clone(offer), role: None });
-        }
-        let (name, role) = suffix_role(name)?;
-        let offer = self.by_name.get(&canonical(name))?;
-        Some(Named { offer: Arc::clone(offer), role: Some(role) })
+        let named = |name: &str, role| {
+            let place = *self.by_name.get(&canonical(name))?;
+            Some(Named { offer: Arc::clone(self.places[place].offer()), role })
+        };
+        named(name, None).or_else(|| suffix_role(name).and_then(|(name, role)| named(name, Some(role))))
     }
 
     /// The model of requests that can't name one.
     pub(crate) fn first(&self) -> &Arc<Offer> {
-        &self.offers[0]
+        self.places[0].offer()
     }
 
-    pub(crate) fn offers(&self) -> &[Arc<Offer>] {
-        &self.offers
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
+        self.places.iter().map(Place::offer)
+    }
+}
+
+impl Place {
+    fn offer(&self) -> &Arc<Offer> {
+        let Some(source) = &self.first.entry.source else { return &self.first };
+        if let Some(found) = self.found.get() {
+            return found;
+        }
+        let Some((info, details)) = source.look() else { return &self.first };
+        let entry = ModelEntry { info, details, source: None, ..self.first.entry.clone() };
+        self.found.get_or_init(|| Arc::new(Offer::new(entry, SystemTime::now())))
     }
 }
 
@@ -237,8 +275,24 @@ impl Offer {
             digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             modified: entry.details.modified.unwrap_or(started),
             space_header: HeaderValue::from_str(entry.info.space().id()).ok().filter(|_| !entry.mixed),
+            known: entry.source.is_none(),
             entry,
         }
+    }
+
+    /// The model; `None` while its service hasn't been there.
+    pub(crate) fn info(&self) -> Option<&ModelInfo> {
+        self.known.then_some(&self.entry.info)
+    }
+
+    /// The one space in which the name answers; `None` if there are several, or if nobody knows yet.
+    pub(crate) fn space(&self) -> Option<&Space> {
+        self.info().filter(|_| !self.entry.mixed).map(ModelInfo::space)
+    }
+
+    /// Whether its texts could be embedded. Of a name for several models, one at least could be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.known || self.entry.mixed
     }
 
     /// Seconds since 1970 at which the model came.

@@ -109,7 +109,8 @@ pub(crate) async fn plan(
         let (start, texts) = (cut.start, &form.texts[cut]);
         let mut request = EmbedRequest::new(texts.iter().map(Arc::clone), role)
             .with_truncation(form.truncation)
-            .with_deadline(context.deadline.into_std());
+            .with_deadline(context.deadline.into_std())
+            .with_trace(context.trace.clone());
         if let Some(partition) = &context.partition {
             request = request.with_partition(Arc::clone(partition));
         }

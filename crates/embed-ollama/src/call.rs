@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use embed_core::{Error, ErrorKind, ModelInfo, TokenCount, Truncation, vector};
+use embed_core::{EmbedRequest, Error, ErrorKind, ModelInfo, TokenCount, TraceContext, Truncation, vector};
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -26,6 +26,7 @@ pub(crate) struct Call<'a> {
     fleet: &'a Fleet,
     texts: Vec<&'a str>,
     truncation: Truncation,
+    trace: &'a TraceContext,
     rows: Mutex<Vec<Option<Result<Row, Error>>>>,
     /// The failure of a request whose tries found no server. While it stands, others get one try each, and
     /// none if no server may be asked: a call of many requests must not wait for each of them in turn.
@@ -63,9 +64,17 @@ enum Suspicion {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(fleet: &'a Fleet, texts: Vec<&'a str>, truncation: Truncation) -> Self {
+    /// A call for the different texts of a request.
+    pub(crate) fn new(fleet: &'a Fleet, texts: Vec<&'a str>, request: &'a EmbedRequest) -> Self {
         let rows = texts.iter().map(|_| None).collect();
-        Self { fleet, texts, truncation, rows: Mutex::new(rows), outage: Mutex::default() }
+        Self {
+            fleet,
+            texts,
+            truncation: request.truncation(),
+            trace: request.trace(),
+            rows: Mutex::new(rows),
+            outage: Mutex::default(),
+        }
     }
 
     /// Embeds all texts, or as many as can be had before the deadline.

@@ -44,6 +44,10 @@ pub struct OllamaConfig {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// How long a request waits for servers of which none answers, or answers for itself (502, 504): from its first failure
+    /// on, no try begins later than this. So it fails after this time and what its first and its last try take. Pauses that
+    /// a server asks for (429, 503), or that it needs to load a model, are none of it.
+    pub longest_outage: Duration,
     /// The longest pause that a server may ask for by `Retry-After`; more than that ends the call.
     pub longest_asked: Duration,
     /// How long the server keeps the model loaded; `None` leaves that to the server.
@@ -183,6 +187,7 @@ impl Default for OllamaConfig {
             tries: 3,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(10),
+            longest_outage: Duration::from_secs(3),
             longest_asked: Duration::from_secs(60),
             keep_alive: Some(KeepAlive::Seconds(1800)),
             options: ModelOptions::default(),

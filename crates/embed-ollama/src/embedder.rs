@@ -157,7 +157,7 @@ impl Embedder for OllamaEmbedder {
             (asked, own) => asked.or(own),
         };
         let texts = distinct.texts.iter().map(|text| &**text).collect();
-        let call = Call::new(&self.fleet, texts, request.truncation());
+        let call = Call::new(&self.fleet, texts, &request);
         call.run(deadline).await;
         let rows = call.into_rows();
 

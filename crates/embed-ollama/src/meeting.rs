@@ -11,8 +11,7 @@ use crate::identity::{Identity, PROBES, same_model};
 use crate::profile::{Counting, Profile, Traits};
 use crate::stats::add;
 use crate::transport::http::{Limit, Trouble};
-use crate::transport::server::{Dialect, Server};
-use crate::transport::wait::Patience;
+use crate::transport::server::{Dialect, Sending, Server};
 use crate::version::Version;
 use crate::wire::{ModelEntry, ShowAnswer, TagsAnswer, VersionAnswer};
 
@@ -146,7 +145,7 @@ impl Server {
         let mut probes = Vec::with_capacity(PROBES.len());
         let mut dimension = None;
         for text in PROBES {
-            let reply = self.ask(dialect, &[text], dimension, Patience::Usual).await?;
+            let reply = self.ask(dialect, Sending::of_nobody(&[text]), dimension).await?;
             for row in reply.rows {
                 let row =
                     row.map_err(|fault| self.failure(Seen::Rows(fault).into(), dialect.traits.profile))?;

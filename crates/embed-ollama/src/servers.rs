@@ -17,8 +17,7 @@ use crate::meeting::{Met, Refusal};
 use crate::profile::Profile;
 use crate::stats::{Counters, add};
 use crate::transport::http::Http;
-use crate::transport::server::{Server, Session, Visit};
-use crate::transport::wait::Patience;
+use crate::transport::server::{Sending, Server, Session, Visit};
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
@@ -196,12 +195,11 @@ impl Fleet {
     /// Sends texts to the server with the least to do.
     pub(crate) async fn embed(
         &self,
-        texts: &[&str],
+        sending: Sending<'_>,
         avoid: Option<usize>,
-        patience: Patience,
     ) -> Result<Answered, Attempt> {
         let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
-        let result = self.embed_at(&visit.server, texts, patience).await;
+        let result = self.embed_at(&visit.server, sending).await;
         self.settle(visit, &result);
         result.map_err(|refusal| Attempt { refusal, server: Some(index) })
     }
@@ -219,16 +217,11 @@ impl Fleet {
         }
     }
 
-    async fn embed_at(
-        &self,
-        server: &Arc<Server>,
-        texts: &[&str],
-        patience: Patience,
-    ) -> Result<Answered, Refusal> {
+    async fn embed_at(&self, server: &Arc<Server>, sending: Sending<'_>) -> Result<Answered, Refusal> {
         let mut changes = 0;
         loop {
             let session = self.session(server).await?;
-            let answered = self.embed_as(server, session, texts, patience).await?;
+            let answered = self.embed_as(server, session, sending).await?;
             // The rows may have come over a new connection: then the server must still be who it was.
             if !server.is_verified() {
                 self.verify(server).await?;
@@ -248,23 +241,23 @@ impl Fleet {
         &self,
         server: &Arc<Server>,
         session: Arc<Session>,
-        texts: &[&str],
-        patience: Patience,
+        sending: Sending<'_>,
     ) -> Result<Answered, Refusal> {
+        let texts = sending.texts;
         let dialect = &session.dialect;
         server.warm(dialect).await?;
         let _permit = server.permit(dialect, self.weight(texts)).await;
         let dimension = Some(session.identity.dimension());
         if dialect.traits.batches || texts.len() == 1 {
             add(&self.stats.requests, 1);
-            let reply = server.ask(dialect, texts, dimension, patience).await?;
+            let reply = server.ask(dialect, sending, dimension).await?;
             return Ok(Answered { reply, session });
         }
         // This server mixes rows up: one text in a request, one request at a time.
         let mut all = Reply { rows: Vec::with_capacity(texts.len()), tokens: None, shared: 0 };
         for text in texts {
             add(&self.stats.requests, 1);
-            let reply = server.ask(dialect, &[*text], dimension, patience).await?;
+            let reply = server.ask(dialect, Sending { texts: &[*text], ..sending }, dimension).await?;
             all.rows.extend(reply.rows);
         }
         Ok(Answered { reply: all, session })
@@ -384,7 +377,7 @@ impl Fleet {
             let fleet = Arc::clone(self);
             // A task of its own: it may take longer than anybody waits, and then begin again and again.
             let trial = tokio::spawn(async move {
-                let answered = fleet.embed_at(&visit.server, &PROBES[..1], Patience::Usual).await;
+                let answered = fleet.embed_at(&visit.server, Sending::of_nobody(&PROBES[..1])).await;
                 fleet.settle(visit, &answered);
             });
             let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;

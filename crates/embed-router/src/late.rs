@@ -134,7 +134,12 @@ impl Late {
         let after = search.next.saturating_duration_since(now());
         let message = "the service of this route wasn't there when this program began, and hasn't been found since; it \
                        is looked for and used as soon as it answers";
-        Error::new(ErrorKind::Unavailable, message)
+        // A server that lacks the model is there, and whoever looks after it has something else to do.
+        let kind = match search.reason.kind() {
+            ErrorKind::ModelNotFound => ErrorKind::ModelNotFound,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, message)
             .with_retry(Retry::Temporary { after: Some(after) })
             .with_source(search.reason.clone())
     }

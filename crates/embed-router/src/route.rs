@@ -59,8 +59,8 @@ impl Route {
     /// A route whose service isn't there now and is looked for: what a server takes whose back end may start later
     /// than itself.
     ///
-    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`](embed_core::ErrorKind::Unavailable) and a
-    /// reason in words; they go to no other space unless [`with_stand_in`](Self::with_stand_in) or the router's settings
+    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`](embed_core::ErrorKind::Unavailable), or
+    /// [`ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if that was the last reason, and in words; they go to no other space unless [`with_stand_in`](Self::with_stand_in) or the router's settings
     /// say so. `connect` is called again and again, at most every half second at first and every five seconds later, when
     /// the route is called or the router is asked for its [`health`](Embedder::health); the first service that it gives is
     /// the route's for good.

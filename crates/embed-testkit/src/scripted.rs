@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, PrefixScheme, Result, Role,
-    RowInfo, Space, TokenCount, Truncation, Variant, async_trait, vector,
+    RowInfo, Space, TokenCount, TraceContext, Truncation, Variant, async_trait, vector,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ struct Script {
     delay: Duration,
     health: Option<Health>,
     seen: HashMap<(Arc<str>, Role), u64>,
+    traces: Vec<TraceContext>,
 }
 
 impl Scripted {
@@ -144,6 +145,12 @@ impl Scripted {
         self.script().seen.get(&(text.into(), role)).copied().unwrap_or(0)
     }
 
+    /// The trace of each call, in the order in which they began.
+    #[must_use]
+    pub fn traces(&self) -> Vec<TraceContext> {
+        self.script().traces.clone()
+    }
+
     /// Texts asked for so far.
     #[must_use]
     pub fn texts(&self) -> u64 {
@@ -188,6 +195,7 @@ impl Embedder for Scripted {
         for text in request.texts() {
             *self.script().seen.entry((Arc::clone(text), request.role())).or_default() += 1;
         }
+        self.script().traces.push(request.trace().clone());
         self.begun.send_modify(|begun| *begun += 1);
         let mut gate = self.gate.subscribe();
         let open = gate.wait_for(|open| *open);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embed_cache::{Cached, Tier};
-use embed_core::{Embedder, EmbedderExt, Error, ErrorKind, Role};
+use embed_core::{EmbedRequest, Embedder, EmbedderExt, Error, ErrorKind, Role, TraceContext};
 use embed_testkit::{Scripted, VirtualTime};
 use futures::future::FutureExt;
 use tokio::time::Instant;
@@ -61,6 +61,26 @@ async fn a_thousand_callers_and_half_of_them_leave() {
             each_seen_once(service.inner());
         }
     }
+}
+
+/// One call serves several callers: it is in the trace of the one who began it, and the others find its rows all the same.
+#[tokio::test]
+async fn a_flight_is_in_the_trace_of_its_leader() {
+    let service = Cached::new(Scripted::new("e5", 8), cache(&[&MapTier::local("memory")]));
+    service.inner().hold();
+    let trace = |id: &str| TraceContext::new().with_request_id(id);
+    let ask = |id: &str| service.embed(EmbedRequest::new(["zero"], Role::Document).with_trace(trace(id)));
+    let (mut first, mut second) = (ask("first"), ask("second"));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    service.inner().release();
+    let (first, second) = futures::join!(first, second);
+    assert_eq!(first.unwrap().into_complete().unwrap().len(), 1);
+    assert_eq!(second.unwrap().into_complete().unwrap().len(), 1);
+    assert_eq!(service.inner().traces(), [trace("first")]);
+    // The trace is no part of what a row is found by.
+    ask("third").await.unwrap().into_complete().unwrap();
+    assert_eq!(service.inner().calls(), 1);
 }
 
 /// The caller who began goes away after the back end was asked; who waited takes over, and the back end isn't asked
@@ -213,7 +233,7 @@ async fn a_panic_of_the_back_end_is_an_error_of_the_call() {
         fn model(&self) -> &embed_core::ModelInfo {
             self.0.model()
         }
-        async fn embed(&self, _: embed_core::EmbedRequest) -> embed_core::Result<embed_core::EmbedResponse> {
+        async fn embed(&self, _: EmbedRequest) -> embed_core::Result<embed_core::EmbedResponse> {
             panic!("told to")
         }
         async fn health(&self) -> embed_core::Health {

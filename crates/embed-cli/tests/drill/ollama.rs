@@ -9,8 +9,8 @@ use crate::serving::Serving;
 use crate::texts::Texts;
 
 const VERSION: &str = "0.9.3";
-/// While the one back end is down. The gateway tries again, so that a caller may also wait for longer than it wants to.
-const MAY_REFUSE: &[&str] = &["502", "503", "504", "silent"];
+/// While the one back end is down. The gateway tries again, but says so before callers leave.
+const MAY_REFUSE: &[&str] = &["502", "503", "504"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_back_end_answers_502() {

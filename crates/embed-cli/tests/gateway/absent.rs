@@ -24,6 +24,11 @@ async fn openai(url: &str, model: &str, text: &str) -> Reply {
     ask(url, request("POST", "/v1/embeddings", body)).await.unwrap()
 }
 
+async fn ollama(url: &str, text: &str) -> Reply {
+    let body = json!({ "model": "all-minilm", "input": text }).to_string();
+    ask(url, request("POST", "/api/embed", body)).await.unwrap()
+}
+
 /// TEI names no model: it is the first one.
 async fn tei(url: &str, text: &str) -> Reply {
     ask(url, request("POST", "/embed", json!({ "inputs": text }).to_string())).await.unwrap()
@@ -36,7 +41,95 @@ async fn names(url: &str) -> Vec<String> {
 
 fn refused(reply: &Reply) {
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{}", reply.text());
-    assert!(reply.text().contains("doesn't answer now"), "{}", reply.text());
+    // Which one it is, what a caller can do, and who can do more; and not where it should be.
+    for part in ["the back end `ollama` doesn't answer now", "Try again later", "its log"] {
+        assert!(reply.text().contains(part), "{}", reply.text());
+    }
+    assert!(!reply.text().contains("127.0.0.1"), "{}", reply.text());
+}
+
+/// What the model paths of all dialects say of the model of Ollama: OpenAI's, Ollama's three, TEI's for the first model, and
+/// `/status`.
+async fn sheets(url: &str) -> [Value; 6] {
+    let show = request("POST", "/api/show", json!({ "model": "all-minilm" }).to_string());
+    let named = |list: &Value, key: &str| {
+        let mut models = list.as_array().unwrap().iter();
+        models
+            .find(|model| model[key].as_str().unwrap().starts_with("all-minilm"))
+            .cloned()
+            .unwrap_or_default()
+    };
+    [
+        get(url, "/v1/models/all-minilm").await.json(),
+        named(&get(url, "/api/tags").await.json()["models"], "name"),
+        named(&get(url, "/api/ps").await.json()["models"], "name"),
+        ask(url, show).await.unwrap().json(),
+        get(url, "/info").await.json(),
+        named(&get(url, "/status").await.json()["models"], "name"),
+    ]
+}
+
+/// The server has a model of another width than its name promises: what isn't known isn't guessed, and what is found is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_tells_what_is_there_and_guesses_nothing() {
+    let port = free_port();
+    let base = format!("http://127.0.0.1:{port}");
+    let serving = Serving::start(&["--service", "ollama"], &[("TMWS_OLLAMA_API_BASE", &base)]);
+    let url = serving.url();
+    let [openai_card, tags, ps, show, info, status] = sheets(url).await;
+    for card in [&openai_card, &status] {
+        assert_eq!(card["available"], false, "{card}");
+        for field in ["dimensions", "space", "max_tokens"] {
+            assert_eq!(card[field], Value::Null, "{field}: {card}");
+        }
+    }
+    assert_eq!((&tags["available"], &tags["details"]["family"]), (&json!(false), &json!("")), "{tags}");
+    assert_eq!(ps, Value::Null, "it isn't loaded");
+    assert_eq!(show.get("model_info"), None, "{show}");
+    assert!(show["modelfile"].as_str().unwrap().contains("isn't there"), "{show}");
+    for field in ["model_sha", "max_input_length", "model_dtype"] {
+        assert_eq!(info[field], Value::Null, "{field}: {info}");
+    }
+    // A wish isn't held against a guess.
+    let body = json!({ "model": "all-minilm", "input": ENGLISH, "dimensions": 500 }).to_string();
+    refused(&ask(url, request("POST", "/v1/embeddings", body.clone())).await.unwrap());
+
+    let double = OllamaDouble::start_at("0.9.3", port).await;
+    double.change(|script| (script.dimension, script.model) = (512, "another".to_owned()));
+    until("it is known what is missing", async || {
+        openai(url, "all-minilm", ENGLISH)
+            .await
+            .text()
+            .contains("the back end `ollama` doesn't have the model")
+    })
+    .await;
+    assert_eq!(openai(url, "all-minilm", ENGLISH).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    double.change(|script| script.model = "all-minilm:latest".to_owned());
+    until("Ollama is used", async || openai(url, "all-minilm", ENGLISH).await.status == StatusCode::OK).await;
+    let space = "all-minilm/mean/plain/l2/512";
+    let [openai_card, tags, ps, show, info, status] = sheets(url).await;
+    for card in [&openai_card, &status] {
+        assert_eq!(card["available"], true, "{card}");
+        assert_eq!((&card["dimensions"], &card["space"]), (&json!(512), &json!(space)), "{card}");
+        assert_eq!(card["max_tokens"], 512, "{card}");
+    }
+    assert_eq!(tags.get("available"), None, "{tags}");
+    assert_eq!((&tags["size"], &ps["digest"]), (&json!(45_960_996), &tags["digest"]), "{tags}");
+    assert_eq!(tags["details"]["quantization_level"], "F16", "{tags}");
+    assert_eq!(show["model_info"]["bert.embedding_length"], 512, "{show}");
+    assert_eq!(info["max_input_length"], 512, "{info}");
+    assert_eq!(info["model_sha"], tags["digest"], "{info}");
+    // Its one space is promised now, and so is its width.
+    let reply = ask(url, request("POST", "/v1/embeddings", body)).await.unwrap();
+    assert_eq!(
+        (reply.status, reply.header("x-embed-space")),
+        (StatusCode::OK, "all-minilm/mean/plain/l2/500")
+    );
+    let body = json!({ "model": "all-minilm", "input": ENGLISH, "dimensions": 513 }).to_string();
+    assert_eq!(ask(url, request("POST", "/v1/embeddings", body)).await.unwrap().status, 400);
+    let several = json!({ "model": "all-minilm", "input": [ENGLISH, "a river"] }).to_string();
+    let reply = ask(url, request("POST", "/api/embed", several)).await.unwrap();
+    assert_eq!((reply.status, reply.header("x-embed-space")), (StatusCode::OK, space));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,10 +143,14 @@ async fn a_hybrid_gateway_waits_for_ollama_and_keeps_its_spaces() {
     let url = serving.url();
     let offered = ["auto", "multilingual-e5-small", "all-minilm"];
     assert_eq!(names(url).await, offered);
+    // What is served of it is of E5 alone so far.
+    let auto = get(url, "/v1/models/auto").await.json();
+    assert_eq!((&auto["available"], &auto["dimensions"]), (&json!(true), &Value::Null), "{auto}");
 
     for reply in [
         openai(url, "auto", ENGLISH).await,
         openai(url, "all-minilm", ENGLISH).await,
+        ollama(url, ENGLISH).await,
         tei(url, ENGLISH).await,
     ] {
         refused(&reply);
@@ -74,6 +171,7 @@ async fn a_hybrid_gateway_waits_for_ollama_and_keeps_its_spaces() {
     let _double = OllamaDouble::start_at("0.9.3", port).await;
     until("Ollama is used", async || openai(url, "all-minilm", ENGLISH).await.status == StatusCode::OK).await;
     assert_eq!(names(url).await, offered, "a name means what it meant");
+    assert_eq!(get(url, "/v1/models/auto").await.json()["dimensions"], 384);
     for reply in [
         openai(url, "auto", ENGLISH).await,
         openai(url, "all-minilm", ENGLISH).await,

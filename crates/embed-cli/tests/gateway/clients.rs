@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 use embed_testkit::data::mixed_texts;
+use embed_testkit::ollama::OllamaDouble;
 use serde_json::{Value, json};
 
 use crate::serving::{Serving, embed, has_e5};
@@ -57,6 +58,29 @@ fn haystack_with_tei() {
 }
 
 #[test]
+fn haystack_with_openai() {
+    in_python("haystack-openai");
+}
+
+/// Ollama counts no tokens of a batch, and the client adds up what it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn haystack_with_openai_before_ollama() {
+    let Some(mut command) = python() else { return };
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url())];
+    let serving = Serving::start(&["--service", "ollama"], &variables);
+    let texts: Vec<String> = (0..100).map(|number| format!("the depth of lake {number}")).collect();
+    let documents: Vec<_> = texts.iter().map(|text| ollama.vector_of(text)).collect();
+    let expected = serving.file("expected.json");
+    let file =
+        json!({ "model": "all-minilm", "texts": texts, "query": documents[0], "documents": documents });
+    fs::write(&expected, file.to_string()).unwrap();
+    command.arg(format!("{CLIENTS}/clients.py")).args(["haystack-openai", serving.url()]).arg(&expected);
+    without_surroundings(&mut command);
+    tokio::task::spawn_blocking(move || run(&mut command, "haystack-openai")).await.unwrap();
+}
+
+#[test]
 fn langchain_huggingface() {
     in_python("langchain-huggingface");
 }
@@ -100,6 +124,11 @@ fn against_the_gateway(mut command: Command, client: &str) {
     }
     let gateway = Gateway::shared();
     command.args([client, gateway.serving.url()]).arg(&gateway.expected);
+    without_surroundings(&mut command);
+    run(&mut command, client);
+}
+
+fn without_surroundings(command: &mut Command) {
     // The libraries would take keys, addresses and proxies from here.
     for name in [
         "OPENAI_API_KEY",
@@ -116,7 +145,6 @@ fn against_the_gateway(mut command: Command, client: &str) {
     }
     // Nobody else is to hear of the tests.
     command.env("HAYSTACK_TELEMETRY_ENABLED", "False").env("HF_HUB_DISABLE_TELEMETRY", "1");
-    run(&mut command, client);
 }
 
 /// A gateway, and a file that says what it must answer.

@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::response::IntoResponse;
 use axum::{Json, http::StatusCode};
-use embed_core::{EmbeddingRef, Error, Result};
+use embed_core::{EmbeddingRef, Error, ModelInfo, Result, Space};
 use serde_json::{Value as Out, json};
 
-use crate::call::Ask;
+use crate::call::{Answer, Ask};
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, unknown_model, wrong_kind};
 use crate::failure::{Dialect, Failure, Outcome};
@@ -34,8 +34,8 @@ pub(crate) async fn embeddings(
     let finish = Finish { dimension: ask.dimension, normalise: form.normalise };
     let say_space = form.details || ask.offer.entry.mixed;
     let answer = state.embed(ask, &context).await?;
-    let tokens = answer.tokens;
-    Ok(render::respond(answer, List { form, finish, say_space, tokens, rows: 0 }))
+    let usage = Usage::of(&answer);
+    Ok(render::respond(answer, List { form, finish, say_space, usage, rows: 0 }))
 }
 
 /// How the caller wants the answer.
@@ -67,7 +67,7 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> 
     ask.rows_say_space = true;
     ask.role = wishes.role_beside(named.role)?.unwrap_or(ask.role);
     ask.truncation = wishes.truncation.unwrap_or(ask.truncation);
-    ask.dimension = wishes.dimension_of(info)?;
+    ask.dimension = wishes.dimension_of(&named.offer)?;
     let flag = |value: crate::json::Value, name| {
         value.bool().map_err(|kind| wrong_kind(name, "true or false", kind))
     };
@@ -114,9 +114,26 @@ struct List {
     finish: Finish,
     /// Each row names its space.
     say_space: bool,
-    /// Of all texts together; `None` if what is behind doesn't count them.
-    tokens: Option<usize>,
+    usage: Usage,
     rows: usize,
+}
+
+/// Tokens of all texts together. OpenAI's answers always have them, and clients add them up.
+struct Usage {
+    tokens: usize,
+    /// What is behind doesn't count them, and the answer says so.
+    estimated: bool,
+}
+
+impl Usage {
+    /// Bytes of a token, as English text has them.
+    const BYTES: usize = 4;
+
+    fn of(answer: &Answer) -> Self {
+        // A text has one at least, so nothing that isn't known looks like none.
+        let estimate = || answer.record.bytes.div_ceil(Self::BYTES).max(answer.rows());
+        Self { tokens: answer.tokens.unwrap_or_else(estimate), estimated: answer.tokens.is_none() }
+    }
 }
 
 impl Shape for List {
@@ -159,13 +176,13 @@ impl Shape for List {
     fn tail(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"],"model":"#);
         render::string(out, &self.form.model);
-        if let Some(tokens) = self.tokens {
-            out.extend_from_slice(br#","usage":{"prompt_tokens":"#);
-            render::integer(out, tokens);
-            out.extend_from_slice(br#","total_tokens":"#);
-            render::integer(out, tokens);
-            out.push(b'}');
+        let Usage { tokens, estimated } = self.usage;
+        let mut usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
+        if estimated {
+            usage["estimated"] = true.into();
         }
+        out.extend_from_slice(br#","usage":"#);
+        out.extend_from_slice(usage.to_string().as_bytes());
         out.push(b'}');
     }
 }
@@ -195,8 +212,7 @@ fn details(out: &mut Vec<u8>, row: EmbeddingRef<'_>) {
 
 /// `GET /v1/models`.
 pub(crate) async fn models(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models: Vec<_> =
-        state.catalogue.offers().iter().map(|offer| model_card(&offer.entry.name, offer)).collect();
+    let models: Vec<_> = state.catalogue.offers().map(|offer| model_card(&offer.entry.name, offer)).collect();
     Json(json!({ "object": "list", "data": models }))
 }
 
@@ -210,10 +226,10 @@ pub(crate) async fn model(Shared(state): Shared<Arc<State>>, Path(id): Path<Stri
 }
 
 fn model_card(id: &str, offer: &Offer) -> Out {
-    let info = &offer.entry.info;
+    let info = offer.info();
     json!({
-        "id": id, "object": "model", "created": offer.created(), "owned_by": info.service(),
-        "dimensions": info.dimension(), "max_tokens": info.max_tokens(),
-        "space": (!offer.entry.mixed).then(|| info.space().id()),
+        "id": id, "object": "model", "created": offer.created(), "owned_by": offer.entry.info.service(),
+        "dimensions": info.map(ModelInfo::dimension), "max_tokens": info.and_then(ModelInfo::max_tokens),
+        "space": offer.space().map(Space::id), "available": offer.is_there(),
     })
 }

@@ -6,6 +6,7 @@ use embed_core::{ModelInfo, Normalisation, Pooling, Role, Truncation};
 use crate::dialect::wrong_kind;
 use crate::failure::Failure;
 use crate::json::{Fields, Number, Value};
+use crate::models::Offer;
 
 /// The fields, and what each takes. A dialect that has one of them itself takes it first.
 const TABLE: [(&str, Takes); 54] = [
@@ -162,9 +163,10 @@ impl Wishes {
     }
 
     /// The dimension that vectors of the model are cut to.
-    pub(crate) fn dimension_of(&self, model: &ModelInfo) -> Result<Option<usize>, Failure> {
+    pub(crate) fn dimension_of(&self, offer: &Offer) -> Result<Option<usize>, Failure> {
         let Some(asked) = self.dimension else { return Ok(None) };
-        let most = model.dimension();
+        // Of a model that isn't known yet, the answer will tell.
+        let most = offer.info().map_or(usize::MAX, ModelInfo::dimension);
         let dimension = usize::try_from(asked).ok().filter(|dimension| (1..=most).contains(dimension));
         let field = self.dimension_field.unwrap_or("dimensions");
         let message = || format!("`{field}` must be 1 to {most} for this model");

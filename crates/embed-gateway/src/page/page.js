@@ -192,7 +192,7 @@
       make("p", "Version " + gateway.version + ", up " + gateway.uptime_seconds + " s. " + gateway.connections + " connections, " +
         gateway.in_flight + " at work, " + gateway.waiting + " waiting, " + gateway.accepted + " accepted, " + gateway.refused + " refused."),
       table(["Model", "Also", "Service", "Space", "Numbers", "Reads tokens"], status.models.map((model) =>
-        [model.name, model.aliases.join(", "), model.mixed ? "by language" : model.service, model.mixed ? "several" : model.space, model.dimensions, model.max_tokens]), "Models"),
+        [model.name, model.aliases.join(", "), model.mixed ? "by language" : model.service, model.mixed ? "several" : model.space ?? "not there yet", model.dimensions, model.max_tokens]), "Models"),
     ];
     if (status.routes.length) {
       parts.push(table(["Route", "Model", "Space", "State", "Why"], status.routes.map((route) =>

@@ -213,12 +213,19 @@ async fn other_names_of_what_is_done_are_honoured() {
 }
 
 #[tokio::test]
-async fn a_count_that_is_not_known_is_left_out() {
+async fn a_count_that_is_not_known_is_no_zero_and_no_fact() {
     let counted = ask(json!({ "model": "double", "input": ["a b"] })).await.expect(200).json();
     assert_eq!(counted["usage"], json!({ "prompt_tokens": 4, "total_tokens": 4 }));
     let body = json!({ "model": "double", "input": ["a b", "uncounted"] });
     let answer = ask(body.clone()).await.expect(200).json();
-    assert_eq!(answer.get("usage"), None, "{answer}");
+    // Twelve bytes.
+    assert_eq!(
+        answer["usage"],
+        json!({ "prompt_tokens": 3, "total_tokens": 3, "estimated": true }),
+        "{answer}"
+    );
+    let short = ask(json!({ "model": "double", "input": vec!["uncounted"; 1] })).await.expect(200).json();
+    assert_eq!(short["usage"]["estimated"], true, "{short}");
     let answer = post(&router(), "/api/embed", body.to_string()).await.expect(200).json();
     assert_eq!(answer.get("prompt_eval_count"), None, "{answer}");
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use embed_core::ErrorKind;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Call, Suspicion};
 use crate::failure::{Blame, Failure, Pause};
 use crate::meeting::Refusal;
 use crate::servers::Answered;
 use crate::stats::add;
+use crate::transport::server::Sending;
 use crate::transport::wait::Patience;
 
 impl Call<'_> {
@@ -19,6 +20,7 @@ impl Call<'_> {
     pub(super) async fn request(&self, texts: &[&str], suspicion: Suspicion) -> Result<Answered, Refusal> {
         let mut pauses = self.pauses();
         let (mut retries, mut avoid, mut patience) = (0, None, Patience::Usual);
+        let mut outage_began = None;
         let outage = self.outage().clone();
         if let Some(failure) = outage
             && !self.fleet.until_any().is_zero()
@@ -26,7 +28,8 @@ impl Call<'_> {
             return Err(Refusal::Failed(failure));
         }
         loop {
-            let attempt = match self.fleet.embed(texts, avoid, patience).await {
+            let attempt = match self.fleet.embed(Sending { texts, patience, trace: self.trace }, avoid).await
+            {
                 Ok(answered) => {
                     *self.outage() = None;
                     return Ok(answered);
@@ -55,8 +58,16 @@ impl Call<'_> {
             }
             let asked_too_much = failure.after.is_some_and(|after| after > self.config().longest_asked);
             let from_server = failure.rule.blame == Blame::Server;
+            // Whoever waits for a server that may never come back gives up in time to say so.
+            let left = (from_server && failure.rule.pause == Pause::BackOff).then(|| {
+                let began = *outage_began.get_or_insert_with(Instant::now);
+                self.config().longest_outage.saturating_sub(began.elapsed())
+            });
+            let is_over = |left: Duration| left.is_zero() || failure.after.is_some_and(|after| after > left);
             let gone = from_server
-                && (self.outage().is_some() || self.fleet.until_any() > self.config().longest_pause);
+                && (self.outage().is_some()
+                    || self.fleet.until_any() > left.unwrap_or(self.config().longest_pause)
+                    || left.is_some_and(is_over));
             if retries >= allowed || asked_too_much || gone {
                 if from_server {
                     *self.outage() = Some(failure.clone());
@@ -68,7 +79,8 @@ impl Call<'_> {
             let pause = pauses.next().unwrap_or(self.config().longest_pause);
             // Another server needs no pause.
             if !other.is_some_and(|server| self.fleet.has_other(server)) {
-                sleep(self.pause(&failure, pause)).await;
+                let pause = self.pause(&failure, pause);
+                sleep(left.map_or(pause, |left| pause.min(left))).await;
             }
             if failure.rule.name == "silence" {
                 patience = Patience::More;

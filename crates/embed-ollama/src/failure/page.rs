@@ -16,7 +16,8 @@ pub fn render() -> String {
          The first rule that matches decides. *Again* is how often a request is tried again, as far as the setting\n\
          `tries` allows. *Blame* says what follows when no try is left: a fault of a *text* cuts the request in two\n\
          until that text is alone, and only its row fails; a fault of the *server* counts for its breaker, and\n\
-         another server is asked; a fault of the *request* ends it.\n\n\
+         another server is asked; a fault of the *request* ends it. For a fault of the server with a plain back-off no\n\
+         try begins later than `longest_outage` (3 s) after the first failure.\n\n\
          | rule | profiles | what was seen | kind | again | pause | blame |\n\
          |---|---|---|---|---|---|---|\n",
     );

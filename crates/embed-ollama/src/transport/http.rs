@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::{Error, ErrorKind, TraceContext};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Method, Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -119,7 +119,7 @@ impl Http {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
-        let response = self.send(Method::GET, path, None).await?;
+        let response = self.send(self.client.get(self.url(path))).await?;
         read(response, limit).await
     }
 
@@ -133,18 +133,37 @@ impl Http {
         read(response, limit).await
     }
 
-    /// Sends, and leaves the body of the answer to the caller.
-    pub(crate) async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Trouble> {
-        // Only maps with keys that aren't text and failing writers fail; the messages here have neither.
-        let body = serde_json::to_vec(body).unwrap_or_default();
-        self.send(Method::POST, path, Some(body)).await
+    /// The same in the trace of a caller.
+    pub(crate) async fn post_for<T: DeserializeOwned>(
+        &self,
+        trace: &TraceContext,
+        path: &str,
+        body: &impl Serialize,
+        limit: Limit,
+    ) -> Result<T, Trouble> {
+        let request = trace
+            .headers()
+            .fold(self.posting(path, body), |request, (name, value)| request.header(name, value));
+        let response = self.send(request).await?;
+        read(response, limit).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response, Trouble> {
-        let mut request = self.client.request(method, format!("{}{path}", self.target));
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
-        }
+    /// Sends, and leaves the body of the answer to the caller.
+    pub(crate) async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Trouble> {
+        self.send(self.posting(path, body)).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.target)
+    }
+
+    fn posting(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+        // Only maps with keys that aren't text and failing writers fail; the messages here have neither.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(body)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Trouble> {
         let response = request.send().await.map_err(transport)?;
         if response.status().is_success() {
             return Ok(response);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use embed_core::{Breaker, ModelInfo, Pass};
+use embed_core::{Breaker, ModelInfo, Pass, TraceContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
@@ -62,7 +62,7 @@ impl Load {
         let permit = server.permit(&dialect, 1).await;
         add(&server.stats.loads, 1);
         // A text and not an empty input, which old servers answer without loading.
-        let result = server.ask(&dialect, &PROBES[..1], None, Patience::Usual).await.map(drop);
+        let result = server.ask(&dialect, Sending::of_nobody(&PROBES[..1]), None).await.map(drop);
         drop(permit);
         server.state().load = None;
         // Everybody may have gone.
@@ -77,6 +77,23 @@ impl Drop for Load {
         if state.load.as_ref().is_some_and(|load| load.same_channel(&self.done.subscribe())) {
             state.load = None;
         }
+    }
+}
+
+/// Texts on their way to a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending<'a> {
+    pub(crate) texts: &'a [&'a str],
+    pub(crate) patience: Patience,
+    /// Of the caller whose texts they are.
+    pub(crate) trace: &'a TraceContext,
+}
+
+impl<'a> Sending<'a> {
+    /// What no caller asked for.
+    pub(crate) fn of_nobody(texts: &'a [&'a str]) -> Self {
+        static NO_TRACE: TraceContext = TraceContext::new();
+        Self { texts, patience: Patience::Usual, trace: &NO_TRACE }
     }
 }
 
@@ -270,23 +287,22 @@ impl Server {
     pub(crate) async fn ask(
         &self,
         dialect: &Dialect,
-        texts: &[&str],
+        sending: Sending<'_>,
         dimension: Option<usize>,
-        patience: Patience,
     ) -> Result<Reply, Failure> {
         let answer = wait::wait(
             &self.http,
             &self.config,
             &self.stats,
-            patience,
-            self.request(dialect, texts, dimension),
+            sending.patience,
+            self.request(dialect, sending, dimension),
         )
         .await;
         let profile = dialect.traits.profile;
         let raw = profile == Profile::Legacy;
         let reply = answer
             .and_then(|answer| {
-                check_rows(answer.embeddings, texts.len(), dimension, raw, answer.prompt_eval_count)
+                check_rows(answer.embeddings, sending.texts.len(), dimension, raw, answer.prompt_eval_count)
                     .map_err(|fault| Seen::Rows(fault).into())
             })
             .map_err(|trouble| self.failure(trouble, profile))?;
@@ -297,7 +313,7 @@ impl Server {
     async fn request(
         &self,
         dialect: &Dialect,
-        texts: &[&str],
+        Sending { texts, trace, .. }: Sending<'_>,
         dimension: Option<usize>,
     ) -> Result<EmbedAnswer, Trouble> {
         let limit = rows_limit(texts.len(), dimension);
@@ -305,11 +321,11 @@ impl Server {
         let keep_alive = self.config.keep_alive.map(KeepAlive::seconds);
         if dialect.traits.profile == Profile::Legacy {
             let body = EmbeddingsBody { model, prompt: texts.first().unwrap_or(&""), keep_alive, options };
-            let answer: EmbeddingsAnswer = self.http.post("/api/embeddings", &body, limit).await?;
+            let answer: EmbeddingsAnswer = self.http.post_for(trace, "/api/embeddings", &body, limit).await?;
             return Ok(EmbedAnswer { embeddings: answer.embedding.into(), prompt_eval_count: None });
         }
         let body = EmbedBody { model, input: texts, truncate: false, keep_alive, options };
-        self.http.post("/api/embed", &body, limit).await
+        self.http.post_for(trace, "/api/embed", &body, limit).await
     }
 
     /// Whether the process answers at all.

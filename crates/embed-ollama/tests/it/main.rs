@@ -16,7 +16,9 @@ mod kill;
 mod limits;
 mod loading;
 mod models;
+mod outage;
 mod real;
+mod traced;
 mod truncation;
 
 use std::time::Duration;

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use embed_cache::{Cache, CacheStats, TierReport};
+#[cfg(feature = "otlp")]
+use embed_core::TraceContext;
 use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
 use embed_gateway::{
     CacheStatus, Coverage, Explainer, Explanation, GatewayWatch, ObservedRequest, Observer, Plan, Planner,
@@ -89,8 +91,8 @@ impl Observer for Observes {
     }
 
     #[cfg(feature = "otlp")]
-    fn continue_trace(&self, span: &tracing::Span, traceparent: &str) {
-        super::traces::continue_from(span, traceparent);
+    fn continue_trace(&self, span: &tracing::Span, caller: &TraceContext) -> Option<TraceContext> {
+        super::traces::continue_from(span, caller)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use embed_core::{Error, Role};
 use embed_e5::{E5Embedder, Precision};
 use embed_gateway::{ModelDetails, Token, Tokenizer};
-use embed_ollama::OllamaModels;
+use embed_ollama::{OllamaConfig, OllamaModels};
 
 use crate::settings::Settings;
 
@@ -43,10 +43,10 @@ pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
 }
 
 /// A model of a server, as the server tells it; what it doesn't tell is left out.
-pub(super) async fn of_ollama(settings: &Settings) -> ModelDetails {
-    let name = &settings.ollama.model;
+pub(super) async fn of_ollama(config: &OllamaConfig) -> ModelDetails {
+    let name = &config.model;
     let asked = async {
-        let server = OllamaModels::new(settings.ollama.clone())?;
+        let server = OllamaModels::new(config.clone())?;
         Ok::<_, Error>((server.show(name).await?, server.list().await?))
     };
     let Ok((shown, listed)) = asked.await else {

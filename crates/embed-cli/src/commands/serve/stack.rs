@@ -7,7 +7,7 @@ use embed_cache::Cache;
 use embed_core::{Embedder, Error, ModelInfo, Space, Variant};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Embedder, Profile};
-use embed_gateway::{ModelDetails, ModelEntry};
+use embed_gateway::{ModelDetails, ModelEntry, ModelSource};
 use embed_metrics::{Metered, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, Router};
@@ -24,27 +24,42 @@ pub(super) struct ServedStack {
     pub(super) metrics: Metrics,
     pub(super) e5: Option<Arc<E5Embedder>>,
     pub(super) e5_threads: u64,
-    /// Empty until it answers: it may start later than this process.
-    pub(super) ollama: Arc<OnceLock<Arc<OllamaEmbedder>>>,
+    pub(super) ollama: Late,
     pub(super) ollama_pool: u64,
     /// What Ollama's clients show of the models.
     e5_details: ModelDetails,
-    ollama_details: ModelDetails,
-    /// What is known of Ollama's model if it wasn't there at the start.
+    /// What stands for Ollama's model if it wasn't there at the start.
     described: Option<ModelInfo>,
 }
 
-/// The width of models that people embed with, and of others the largest that there is: what they are shown to have
-/// until their server says it.
-const WIDTHS: [(&str, usize); 6] = [
-    ("all-minilm", 384),
-    ("nomic-embed-text", 768),
-    ("snowflake-arctic-embed:22m", 384),
-    ("snowflake-arctic-embed", 1024),
-    ("mxbai-embed-large", 1024),
-    ("bge-m3", 1024),
-];
-const WIDEST: usize = 4096;
+/// An Ollama that may start later than this process: empty until it answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Late(Arc<OnceLock<(Arc<OllamaEmbedder>, ModelDetails)>>);
+
+impl Late {
+    pub(super) fn get(&self) -> Option<&OllamaEmbedder> {
+        self.0.get().map(|(ollama, _)| &**ollama)
+    }
+}
+
+impl ModelSource for Late {
+    fn look(&self) -> Option<(ModelInfo, ModelDetails)> {
+        self.0.get().map(|(ollama, details)| (ollama.model().clone(), details.clone()))
+    }
+}
+
+/// The model of the names that leave the choice to the router, when all its routes are there.
+#[derive(Debug)]
+struct Automatic {
+    router: Arc<Router>,
+    ollama: Late,
+}
+
+impl ModelSource for Automatic {
+    fn look(&self) -> Option<(ModelInfo, ModelDetails)> {
+        self.ollama.get().map(|_| (self.router.model().clone(), ModelDetails::default()))
+    }
+}
 
 /// What callers name to let the language choose.
 const AUTOMATIC: &str = "auto";
@@ -56,7 +71,7 @@ impl ServedStack {
     pub(super) async fn build(settings: &Settings, home: DataHome) -> Result<Self, Error> {
         let metrics = Metrics::new(metrics_config(settings))?;
         let cache = cache::open(settings).await?;
-        let (e5, ollama) = (OnceLock::new(), Arc::new(OnceLock::new()));
+        let (e5, ollama) = (OnceLock::new(), Late::default());
         let absent = OnceLock::new();
         let e5_route = async {
             let started = Instant::now();
@@ -67,15 +82,16 @@ impl ServedStack {
             Ok(route)
         };
         let ollama_route = async {
-            let (config, metrics, slot) = (settings.ollama.clone(), metrics.clone(), Arc::clone(&ollama));
+            let (config, metrics, slot) = (settings.ollama.clone(), metrics.clone(), ollama.clone());
             let connect = move || {
-                let (config, metrics, slot) = (config.clone(), metrics.clone(), Arc::clone(&slot));
+                let (config, metrics, slot) = (config.clone(), metrics.clone(), slot.clone());
                 async move {
                     let started = Instant::now();
-                    let connected = Arc::new(OllamaEmbedder::connect(config).await?);
+                    let connected = Arc::new(OllamaEmbedder::connect(config.clone()).await?);
                     metrics.model_loaded(connected.model(), started.elapsed());
+                    let details = offer::of_ollama(&config).await;
                     let metered = Metered::backend(Arc::clone(&connected), &metrics);
-                    slot.get_or_init(|| connected);
+                    slot.0.get_or_init(|| (connected, details));
                     Ok::<_, Error>(metered)
                 }
             };
@@ -93,10 +109,6 @@ impl ServedStack {
         let router = Arc::new(settings.join(e5_route, ollama_route).await?);
         let threads = settings.e5.threads.unwrap_or_else(embed_e5::available_threads).get();
         let e5_details = e5.get().map(|e5| offer::of_e5(settings, e5)).unwrap_or_default();
-        let ollama_details = match ollama.get() {
-            Some(_) => offer::of_ollama(settings).await,
-            None => ModelDetails::default().with_family("bert", "gguf"),
-        };
         Ok(Self {
             router,
             cache,
@@ -106,7 +118,6 @@ impl ServedStack {
             ollama,
             ollama_pool: settings.ollama.pool_size as u64,
             e5_details,
-            ollama_details,
             described: absent.into_inner(),
         })
     }
@@ -122,18 +133,19 @@ impl ServedStack {
                 .with_tokenizer(Arc::new(offer::E5Tokens(Arc::clone(e5))));
             models.push(entry);
         }
-        let hub = |name: &str| embed_ollama::hub_id(name).filter(|hub| !hub.eq_ignore_ascii_case(name));
-        if let Some(model) = &self.described {
-            // Its one space is known when it answers: until then nothing can be promised.
-            let entry = entry(model.name(), model, ENGLISH_ROUTE, &self.ollama_details);
-            models.push(entry.with_aliases(hub(model.name())).with_mixed_spaces(true));
-        } else if let Some(ollama) = self.ollama.get() {
-            let model = ollama.model();
-            let entry = entry(model.name(), model, ENGLISH_ROUTE, &self.ollama_details);
-            models.push(entry.with_aliases(hub(model.name())));
+        // What the server says of its model, once it is there; before, what stands for it.
+        let met = self.ollama.look();
+        let described = || Some((self.described.clone()?, ModelDetails::default()));
+        if let Some((model, details)) = met.clone().or_else(described) {
+            let name = model.name();
+            let hub = embed_ollama::hub_id(name).filter(|hub| !hub.eq_ignore_ascii_case(name));
+            let entry = entry(name, &model, ENGLISH_ROUTE, &details).with_aliases(hub);
+            models.push(if met.is_some() { entry } else { entry.with_source(Arc::new(self.ollama.clone())) });
         }
         if models.len() > 1 {
             let automatic = ModelEntry::new(AUTOMATIC, self.router.model().clone()).with_mixed_spaces(true);
+            let source = Automatic { router: Arc::clone(&self.router), ollama: self.ollama.clone() };
+            let automatic = if met.is_some() { automatic } else { automatic.with_source(Arc::new(source)) };
             models.insert(0, automatic);
         }
         models
@@ -144,12 +156,9 @@ fn entry(name: &str, model: &ModelInfo, route: &str, details: &ModelDetails) -> 
     ModelEntry::new(name, model.clone()).with_route(route).with_details(details.clone())
 }
 
-/// What is known of a model of Ollama before its server answers.
+/// What stands for a model of Ollama until its server says what it is.
 fn described(model: &str) -> ModelInfo {
-    let known = WIDTHS
-        .iter()
-        .find(|(name, _)| model.strip_prefix(name).is_some_and(|tag| tag.is_empty() || tag.starts_with(':')));
-    let space = Space::builder(model, known.map_or(WIDEST, |(_, width)| *width)).build();
+    let space = Space::builder(model, 1).build();
     ModelInfo::builder("ollama", model, Variant::new(space, [("met", "no")])).build()
 }
 

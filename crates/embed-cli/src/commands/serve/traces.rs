@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 
-use embed_core::{Error, ErrorKind};
+use embed_core::{Error, ErrorKind, TraceContext};
 use opentelemetry::KeyValue;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::TracerProvider as _;
@@ -17,12 +17,21 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Makes a span part of its caller's trace.
-pub(super) fn continue_from(span: &Span, traceparent: &str) {
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let caller = TraceContextPropagator::new().extract(&carrier);
-    // A span that nobody exports has no parent either.
-    let _ = span.set_parent(caller);
+/// Makes a span part of its caller's trace, and gives the context in which it calls others; `None` if nobody exports it.
+pub(super) fn continue_from(span: &Span, caller: &TraceContext) -> Option<TraceContext> {
+    let propagator = TraceContextPropagator::new();
+    if caller.traceparent().is_some() {
+        let carrier: HashMap<_, _> =
+            caller.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // A span that nobody exports has no parent either.
+        let _ = span.set_parent(propagator.extract(&carrier));
+    }
+    let mut carrier = HashMap::new();
+    propagator.inject_context(&span.context(), &mut carrier);
+    let carried = |name: &str| carrier.get(name).map(String::as_str).unwrap_or_default();
+    let trace =
+        caller.clone().with_traceparent(carried("traceparent")).with_tracestate(carried("tracestate"));
+    trace.traceparent().is_some().then_some(trace)
 }
 
 /// What a trace shows whatever the log does: each request with its figures, and the calls of the stack inside of it.

@@ -213,6 +213,21 @@ def with_haystack(url, expected):
     expected.check([text.run(text=expected.texts[0])["embedding"]], texts=expected.texts[:1])
 
 
+def with_haystack_openai(url, expected):
+    from haystack import Document
+    from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
+    from haystack.utils import Secret
+
+    served = {"model": expected.model, "api_base_url": f"{url}/v1", "api_key": Secret.from_token("none")}
+    # Several batches, whose tokens it adds up.
+    answer = OpenAIDocumentEmbedder(**served).run(documents=[Document(content=text) for text in expected.texts])
+    expected.check(document.embedding for document in answer["documents"])
+    assert answer["meta"]["usage"]["prompt_tokens"] >= len(expected.texts), answer["meta"]
+    answer = OpenAITextEmbedder(**served).run(text=expected.texts[0])
+    expected.check([answer["embedding"]], texts=expected.texts[:1])
+    assert answer["meta"]["usage"]["total_tokens"] > 0, answer["meta"]
+
+
 def with_langchain_huggingface(url, expected):
     from huggingface_hub import InferenceClient
     from langchain_huggingface import HuggingFaceEndpointEmbeddings
@@ -264,6 +279,7 @@ CLIENTS = {
     "llama-index-ollama": with_llama_index_ollama,
     "huggingface-hub": with_huggingface_hub,
     "haystack": with_haystack,
+    "haystack-openai": with_haystack_openai,
     "langchain-huggingface": with_langchain_huggingface,
     "dify": with_dify,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State as Shared;
-use embed_core::{EmbedResponse, EmbeddingRef, Error, Result, Truncation};
+use embed_core::{EmbedResponse, EmbeddingRef, Error, ModelInfo, Result, Truncation};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -195,7 +195,8 @@ impl Window {
 /// As Ollama has it, a dimension that can't be cut to is ignored.
 fn cut(dimensions: Option<i64>, offer: &Offer) -> Option<usize> {
     let asked = usize::try_from(dimensions?).ok()?;
-    (1..offer.entry.info.dimension()).contains(&asked).then_some(asked)
+    let whole = offer.info().map_or(usize::MAX, ModelInfo::dimension);
+    (1..whole).contains(&asked).then_some(asked)
 }
 
 /// `{"model":…,"embeddings":[[…]],"total_duration":…,"load_duration":…,"prompt_eval_count":…}`; in a partial

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::IntoResponse;
-use embed_core::Pooling;
+use embed_core::{ModelInfo, Pooling};
 use serde_json::{Value as Out, json};
 
 use super::go;
@@ -27,7 +27,7 @@ pub(crate) async fn version(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 
 /// `GET /api/tags`.
 pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.offers().iter().map(|offer| {
+    let models = state.catalogue.offers().map(|offer| {
         let mut card = card(offer);
         card["modified_at"] = time(offer.modified);
         card
@@ -35,13 +35,13 @@ pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     Json(json!({ "models": models.collect::<Vec<_>>() }))
 }
 
-/// `GET /api/ps`: every model is as good as loaded.
+/// `GET /api/ps`: every model that is there is as good as loaded.
 pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.offers().iter().map(|offer| {
+    let models = state.catalogue.offers().filter(|offer| offer.is_there()).map(|offer| {
         let mut card = card(offer);
         card["expires_at"] = time(SystemTime::now() + FOREVER);
         card["size_vram"] = 0.into();
-        if let Some(tokens) = offer.entry.info.max_tokens() {
+        if let Some(tokens) = offer.info().and_then(ModelInfo::max_tokens) {
             card["context_length"] = tokens.into();
         }
         card
@@ -75,11 +75,19 @@ fn card(offer: &Offer) -> Out {
     if let Some(size) = offer.entry.details.size {
         card["size"] = size.into();
     }
+    if !offer.is_there() {
+        card["available"] = false.into();
+    }
     card
 }
 
 fn details(offer: &Offer) -> Out {
     let details = &offer.entry.details;
+    if !offer.is_there() {
+        return json!({
+            "parent_model": "", "format": "", "family": "", "families": null, "parameter_size": "", "quantization_level": "",
+        });
+    }
     json!({
         "parent_model": "", "format": details.format, "family": details.family(), "families": [details.family()],
         "parameter_size": details.parameter_size(), "quantization_level": details.quantization_level,
@@ -97,7 +105,8 @@ fn sheet(offer: &Offer) -> Out {
     };
     let details = &offer.entry.details;
     // The command of 0.9.3 takes what is here for complete, and breaks if it isn't; without it, it shows the details.
-    let model_info = details.parameters.zip(info.max_tokens()).map(|(parameters, tokens)| {
+    let known = details.parameters.zip(info.max_tokens()).filter(|_| offer.info().is_some());
+    let model_info = known.map(|(parameters, tokens)| {
         json!({
             "general.architecture": family,
             "general.parameter_count": parameters,
@@ -106,8 +115,12 @@ fn sheet(offer: &Offer) -> Out {
             (format!("{family}.pooling_type")): pooling,
         })
     });
+    let modelfile = match offer.info() {
+        Some(info) => format!("# {} behind an embed gateway\n", info.variant().id()),
+        None => format!("# {}: its back end isn't there yet\n", offer.entry.name),
+    };
     let mut sheet = json!({
-        "modelfile": format!("# {} behind an embed gateway\n", info.variant().id()), "template": "{{ .Prompt }}",
+        "modelfile": modelfile, "template": "{{ .Prompt }}",
         "details": self::details(offer), "capabilities": ["embedding"], "modified_at": time(offer.modified),
     });
     if let Some(model_info) = model_info {

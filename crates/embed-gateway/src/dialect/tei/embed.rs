@@ -88,7 +88,7 @@ pub(super) fn ask(
     let mut ask = Ask::new(offer, inputs);
     ask.truncation = wishes.truncation_or_end();
     ask.role = wishes.role.unwrap_or(ask.role);
-    ask.dimension = wishes.dimension_of(&ask.offer.entry.info)?;
+    ask.dimension = wishes.dimension_of(&ask.offer)?;
     Ok((ask, wishes))
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use embed_core::Pooling;
+use embed_core::{ModelInfo, Pooling};
 use serde_json::{Value as Out, json};
 
 use crate::failure::Failure;
@@ -15,19 +15,21 @@ use crate::state::State;
 /// `GET /info`.
 pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     let offer = state.catalogue.first();
-    let info = &offer.entry.info;
-    let pooling = match info.space().pooling() {
+    let info = offer.info();
+    let pooling = info.map(|info| match info.space().pooling() {
         Pooling::Cls => "cls",
         Pooling::LastToken => "last_token",
         _ => "mean",
-    };
+    });
+    let max_tokens = info.and_then(ModelInfo::max_tokens);
     let admission = &state.config.admission;
     Json(json!({
-        "model_id": offer.entry.name, "model_sha": offer.digest, "model_dtype": offer.entry.details.dtype,
+        "model_id": offer.entry.name, "model_sha": info.map(|_| &offer.digest),
+        "model_dtype": offer.entry.details.dtype,
         "model_type": { "embedding": { "pooling": pooling } },
         "max_concurrent_requests": admission.concurrency + admission.queue,
-        "max_input_length": info.max_tokens(),
-        "max_batch_tokens": info.max_tokens().map(|tokens| tokens * admission.piece_rows),
+        "max_input_length": max_tokens,
+        "max_batch_tokens": max_tokens.map(|tokens| tokens * admission.piece_rows),
         "max_batch_requests": null,
         "max_client_batch_size": state.config.limits.rows,
         "auto_truncate": true,
