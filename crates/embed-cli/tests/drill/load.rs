@@ -17,8 +17,8 @@ use crate::texts::{Known, Texts, embedding};
 const CALLERS: usize = 4;
 /// Of each caller.
 const PACE: Duration = Duration::from_millis(10);
-/// As balancers have one: who is asked by then and hasn't answered is left.
-const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// Who has not answered by then never will.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the callers were answered.
 #[derive(Debug, Default)]

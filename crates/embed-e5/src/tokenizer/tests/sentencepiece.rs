@@ -117,7 +117,7 @@ fn the_map_of_the_wheel_is_that_of_sentencepiece_but_for_younger_characters() {
 /// The map that is in the repository is the one of the package, and the package does with it what we do.
 #[test]
 fn sentencepiece_itself_agrees() {
-    let Some(python) = embed_testkit::require("Python clients", sentencepiece()) else { return };
+    let Some(packages) = embed_testkit::require("Python clients", sentencepiece()) else { return };
     let original = Charsmap::read(nmt_nfkc()).unwrap();
     let texts: Vec<_> = every_text().collect();
     let script = r#"
@@ -127,7 +127,7 @@ normaliser = SentencePieceNormalizer(
     rule_name="nmt_nfkc", add_dummy_prefix=False, escape_whitespaces=False, remove_extra_whitespaces=False)
 json.dump([normaliser.normalize(text) for text in json.load(sys.stdin)], sys.stdout)
 "#;
-    let mut child = Command::new(python)
+    let mut child = python_with(&packages)
         .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -146,22 +146,27 @@ json.dump([normaliser.normalize(text) for text in json.load(sys.stdin)], sys.std
     }
 }
 
-/// A Python that has the package, in a virtual environment in the system's temporary folder.
+/// A folder with the package. It is no virtual environment, for which Debian has a package of its own: pip is enough.
 fn sentencepiece() -> Result<std::path::PathBuf, String> {
-    let folder = std::env::temp_dir().join("embed-e5-sentencepiece-0.2.3");
-    let python = folder.join("bin/python");
+    let folder = std::env::temp_dir().join("embed-e5-sentencepiece-0.2.3-packages");
     let run = |command: &mut Command| {
         let output = command.output().map_err(|error| error.to_string())?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(()) } else { Err(said) }
+        let said = [output.stdout, output.stderr].concat();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
     };
-    let has_it = |python: &Path| run(Command::new(python).args(["-c", "import sentencepiece"]));
-    if has_it(&python).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let has_it = || run(python_with(&folder).args(["-c", "import sentencepiece"]));
+    if has_it().is_err() {
         let pip =
             ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"];
-        run(Command::new(&python).args(pip).args(["--only-binary=:all:", "sentencepiece==0.2.3"]))?;
-        has_it(&python)?;
+        let what = ["--only-binary=:all:", "sentencepiece==0.2.3", "--target"];
+        run(Command::new("python3").args(pip).args(what).arg(&folder))?;
+        has_it()?;
     }
-    Ok(python)
+    Ok(folder)
+}
+
+fn python_with(packages: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages).env("PYTHONNOUSERSITE", "1");
+    command
 }
