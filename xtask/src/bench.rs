@@ -116,7 +116,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     vars.push(("EMBED_BENCH_OUT", figures.clone().into()));
     vars.push(("CRITERION_HOME", criterion.clone().into()));
     if let Some(rivals) = built.iter().find(|target| target.part.is_some()) {
-        // What is built, installed, exported and searched for once; what can't be had is skipped later, with the reason.
+        // What is built, installed, exported and searched for once; what can't be fetched is skipped later, with the reason.
         let parts = built.iter().filter_map(|target| target.part.as_ref());
         Cmd::new(&rivals.executable, &rivals.folder).args(["prepare"]).args(parts).run()?;
     }

@@ -101,7 +101,7 @@ fn prepare(suites: &[Suite]) -> Result<()> {
     let python = (wanted(Suite::E5) || wanted(Suite::Start)).then(|| bench.python().map(drop));
     for (language, made) in [("Python", python), ("Rust", Some(bench.foreign().map(drop)))] {
         if let Some(Err(error)) = made {
-            eprintln!("the rivals in {language} can't be had: {error:#}");
+            eprintln!("the rivals in {language} can't be installed: {error:#}");
         }
     }
     if wanted(Suite::E5) { suites::e5::prepare(&bench, &mut Report::open()?) } else { Ok(()) }

@@ -9,7 +9,7 @@ use embed_core::{Error, ErrorKind, ResponseBuilder, Result, RowInfo, Truncation}
 use tokio::time;
 
 use crate::flight::{Claim, Flights};
-use crate::guard::{Guarded, REMOVAL};
+use crate::guard::{GuardedTier, REMOVAL};
 use crate::stats::{Count, Miss};
 use crate::writer::Writer;
 use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Value};
@@ -18,7 +18,7 @@ use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Valu
 /// [`Cached`](crate::Cached) keeps to the namespace of its own variant. Cheap to clone; all clones are one cache.
 ///
 /// A tier that fails, is slow, full or read-only, or holds bytes of another version costs its callers its read
-/// budget at most, and after a few failures in a row nothing, until a trial finds it well again. It is never an
+/// budget at most, and after a few failures in a row nothing, until a trial succeeds. It is never an
 /// error of a request.
 #[derive(Clone)]
 pub struct Cache {
@@ -27,7 +27,7 @@ pub struct Cache {
 
 struct Inner {
     config: CacheConfig,
-    tiers: Vec<Arc<Guarded>>,
+    tiers: Vec<Arc<GuardedTier>>,
     /// One for each tier that isn't local.
     writers: Vec<(usize, Writer)>,
     /// Of the embedders that use this cache.
@@ -92,7 +92,7 @@ impl<'a> Read<'a> {
     }
 
     /// Sets a row to what a tier has, if that is a vector under its key.
-    fn take(&mut self, row: usize, key: &Key, value: &Value, tier: &Guarded) -> Result<(), Miss> {
+    fn take(&mut self, row: usize, key: &Key, value: &Value, tier: &GuardedTier) -> Result<(), Miss> {
         let opened = value.open(key, self.info.model.dimension()).map_err(Miss::Defect)?;
         let mut info = self.info.clone();
         info.tokens = opened.facts.tokens;
@@ -139,7 +139,7 @@ impl Cache {
                     .with_context("tier", tier.name()));
             }
         }
-        let tiers: Vec<_> = tiers.into_iter().map(|tier| Arc::new(Guarded::new(tier, &config))).collect();
+        let tiers: Vec<_> = tiers.into_iter().map(|tier| Arc::new(GuardedTier::new(tier, &config))).collect();
         let remote = tiers.iter().enumerate().filter(|(_, tier)| !tier.is_local());
         let writers =
             remote.map(|(index, tier)| (index, Writer::new(Arc::clone(tier), config.queue_bytes))).collect();
@@ -285,7 +285,7 @@ impl Cache {
     /// for all forms at once, so that a miss costs one round trip.
     async fn read_tier(
         &self,
-        tier: &Guarded,
+        tier: &GuardedTier,
         read: &mut Read<'_>,
         count_misses: bool,
         mut found: impl FnMut(usize, Key, Value),

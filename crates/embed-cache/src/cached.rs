@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, join, join_all};
 use tokio::time;
 
 use crate::cache::{Read, Stored};
-use crate::flight::{Claim, Flights, Landed, Place, Ticket};
+use crate::flight::{Claim, Flights, Outcome, RowPlace, Waiter};
 use crate::guard::now;
 use crate::value::{Facts, Value};
 use crate::{Cache, CacheStats, Key, Namespace};
@@ -118,21 +118,22 @@ impl<E: Embedder> Cached<E> {
         // Rows of which a flight found out that others may not have them: they are looked for as they are cut.
         let mut cut_keys: Option<Vec<Key>> = None;
         while !missing.is_empty() {
-            let (tickets, places) = self.board(request, cut_keys.as_deref().unwrap_or(keys), &missing);
-            let landed = join_all(tickets.iter().map(|ticket| arrive(ticket, request.deadline()))).await;
+            let (waiters, places) = self.join(request, cut_keys.as_deref().unwrap_or(keys), &missing);
+            let outcome =
+                join_all(waiters.iter().map(|waiter| await_outcome(waiter, request.deadline()))).await;
             let mut again = Vec::new();
             for (&row, place) in missing.iter().zip(places) {
-                let Some(landed) = &landed[place.ticket] else {
+                let Some(outcome) = &outcome[place.waiter] else {
                     rows.fail(row, late());
                     error = Some(late());
                     continue;
                 };
-                if !tickets[place.ticket].leads {
-                    if gave_up_early(landed, place.row, request.deadline()) {
+                if !waiters[place.waiter].leads {
+                    if gave_up_early(outcome, place.row, request.deadline()) {
                         again.push(row);
                         continue;
                     }
-                    if !landed.suits(place.row, request.truncation()) {
+                    if !outcome.suits(place.row, request.truncation()) {
                         cut_keys.get_or_insert_with(|| {
                             keys.iter().map(|key| key.cut(request.truncation())).collect()
                         });
@@ -140,8 +141,8 @@ impl<E: Embedder> Cached<E> {
                         continue;
                     }
                 }
-                rows.put_row(row, landed.response.row(place.row));
-                error = landed.error.clone().or(error);
+                rows.put_row(row, outcome.response.row(place.row));
+                error = outcome.error.clone().or(error);
             }
             missing = again;
         }
@@ -149,7 +150,7 @@ impl<E: Embedder> Cached<E> {
     }
 
     /// For each missing row, which flight brings it.
-    fn board(&self, request: &EmbedRequest, keys: &[Key], missing: &[usize]) -> (Vec<Ticket>, Vec<Place>) {
+    fn join(&self, request: &EmbedRequest, keys: &[Key], missing: &[usize]) -> (Vec<Waiter>, Vec<RowPlace>) {
         let mut positions = HashMap::with_capacity(missing.len());
         let mut unique: Vec<usize> = Vec::with_capacity(missing.len());
         let of_row: Vec<usize> = missing
@@ -163,31 +164,31 @@ impl<E: Embedder> Cached<E> {
             .collect();
         let unique_keys: Vec<&Key> = unique.iter().map(|&row| &keys[row]).collect();
         let mut led = 0;
-        let (tickets, places) = self.flights.board(&unique_keys, request.truncation(), |claim, positions| {
+        let (waiters, places) = self.flights.join(&unique_keys, request.truncation(), |claim, positions| {
             led = positions.len();
             let texts = positions.into_iter().map(|position| Arc::clone(&request.texts()[unique[position]]));
             let request = request.with_texts(texts);
-            fly(Arc::clone(&self.shared), request, claim).boxed()
+            run_flight(Arc::clone(&self.shared), request, claim).boxed()
         });
         self.shared.cache.counts().joined.add(missing.len() - led);
-        (tickets, of_row.into_iter().map(|position| places[position]).collect())
+        (waiters, of_row.into_iter().map(|position| places[position]).collect())
     }
 }
 
 /// Waits for a flight. Its leader leaves the deadline to the back end, which may give the rows that it has by then.
-async fn arrive(ticket: &Ticket, deadline: Option<Instant>) -> Option<Arc<Landed>> {
-    match deadline.filter(|_| !ticket.leads) {
-        Some(deadline) => time::timeout_at(deadline.into(), ticket.wait()).await.ok(),
-        None => Some(ticket.wait().await),
+async fn await_outcome(waiter: &Waiter, deadline: Option<Instant>) -> Option<Arc<Outcome>> {
+    match deadline.filter(|_| !waiter.leads) {
+        Some(deadline) => time::timeout_at(deadline.into(), waiter.wait()).await.ok(),
+        None => Some(waiter.wait().await),
     }
 }
 
 /// Whether a row wasn't had because the caller who asked for it first had less time than this one.
-fn gave_up_early(landed: &Landed, row: usize, deadline: Option<Instant>) -> bool {
+fn gave_up_early(outcome: &Outcome, row: usize, deadline: Option<Instant>) -> bool {
     let now = now();
     let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
     let is_late = |error: &Error| error.kind() == ErrorKind::Timeout;
-    is_over(landed.deadline) && !is_over(deadline) && landed.response.row(row).is_err_and(is_late)
+    is_over(outcome.deadline) && !is_over(deadline) && outcome.response.row(row).is_err_and(is_late)
 }
 
 fn late() -> Error {
@@ -196,7 +197,7 @@ fn late() -> Error {
 }
 
 /// One flight: reads the tiers, calls the back end for the rest, stores what is new.
-async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: Claim) -> Arc<Landed> {
+async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: Claim) -> Arc<Outcome> {
     let Inner { embedder, cache, namespace, info } = &*shared;
     let claim = Arc::new(claim);
     let truncation = request.truncation();
@@ -240,17 +241,17 @@ async fn fly<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: C
     }
     cache.store_local(&to_store, &claim.wanted()).await;
     let (response, deadline) = (rows.build(), request.deadline());
-    let landed = Arc::new(Landed { response, truncation, kept, error: call_error, deadline });
+    let outcome = Arc::new(Outcome { response, truncation, kept, error: call_error, deadline });
     let mut forgotten = Vec::new();
-    claim.land(&landed, |wanted| {
+    claim.finish(&outcome, |wanted| {
         cache.store_behind(&claim, &to_store, wanted);
-        let lost = landed.kept.iter().zip(wanted).filter(|(_, wanted)| !**wanted);
+        let lost = outcome.kept.iter().zip(wanted).filter(|(_, wanted)| !**wanted);
         forgotten = lost.map(|(key, _)| key.clone()).collect();
     });
     if !forgotten.is_empty() {
         cache.unstore_local(&forgotten).await;
     }
-    landed
+    outcome
 }
 
 /// Whether a row is surely of the whole text, so that it is the row of every truncation.
@@ -309,7 +310,7 @@ impl<E: Embedder> Embedder for Cached<E> {
         }
     }
 
-    /// The embedder's own health; degraded if it is well and a tier of the cache isn't. A tier that is left alone is
+    /// The embedder's own health; degraded if it is ready and a tier of the cache is not. A tier that is left alone is
     /// [tried](Cache::try_again) by it.
     async fn health(&self) -> Health {
         let (health, ()) = join(self.shared.embedder.health(), self.shared.cache.try_again()).await;

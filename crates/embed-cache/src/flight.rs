@@ -17,7 +17,7 @@ use crate::{Key, Namespace, Value};
 
 /// What came out of a flight: a row for each of its keys.
 #[derive(Debug)]
-pub(crate) struct Landed {
+pub(crate) struct Outcome {
     pub(crate) response: EmbedResponse,
     /// How long texts were cut.
     pub(crate) truncation: Truncation,
@@ -29,7 +29,7 @@ pub(crate) struct Landed {
     pub(crate) deadline: Option<Instant>,
 }
 
-type Flight = Shared<BoxFuture<'static, Arc<Landed>>>;
+type Flight = Shared<BoxFuture<'static, Arc<Outcome>>>;
 
 /// The flights of one embedder.
 #[derive(Default)]
@@ -51,27 +51,27 @@ struct Entry {
 }
 
 enum Progress {
-    Flying(WeakShared<BoxFuture<'static, Arc<Landed>>>),
-    Landed(Arc<Landed>),
+    Running(WeakShared<BoxFuture<'static, Arc<Outcome>>>),
+    Done(Arc<Outcome>),
 }
 
 /// A caller's way to a flight.
-pub(crate) struct Ticket {
+pub(crate) struct Waiter {
     id: u64,
-    seat: Seat,
+    arrival: Arrival,
     /// Whether this caller began it.
     pub(crate) leads: bool,
 }
 
-enum Seat {
-    Flying(Flight),
-    Landed(Arc<Landed>),
+enum Arrival {
+    Running(Flight),
+    Done(Arc<Outcome>),
 }
 
-/// The row of a key: which ticket, which row of that flight.
+/// The row of a key: which waiter, which row of that flight.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) ticket: usize,
+pub(crate) struct RowPlace {
+    pub(crate) waiter: usize,
     pub(crate) row: usize,
 }
 
@@ -80,36 +80,36 @@ pub(crate) struct Claim {
     flights: Arc<Flights>,
     id: u64,
     pub(crate) keys: Vec<Key>,
-    /// The keys that its rows are kept under, once it has landed.
+    /// The keys that its rows are kept under, once it is over.
     kept: OnceLock<Vec<Key>>,
 }
 
 impl Flights {
     /// Finds the flights for some different keys, and begins one for those that have none: `begin` gets the claim
     /// and the positions of its keys among `keys`. A row of the same text that was cut as `cut` says will do too.
-    pub(crate) fn board(
+    pub(crate) fn join(
         self: &Arc<Self>,
         keys: &[&Key],
         cut: Truncation,
-        begin: impl FnOnce(Claim, Vec<usize>) -> BoxFuture<'static, Arc<Landed>>,
-    ) -> (Vec<Ticket>, Vec<Place>) {
-        let mut tickets: Vec<Ticket> = Vec::new();
+        begin: impl FnOnce(Claim, Vec<usize>) -> BoxFuture<'static, Arc<Outcome>>,
+    ) -> (Vec<Waiter>, Vec<RowPlace>) {
+        let mut waiters: Vec<Waiter> = Vec::new();
         let mut places = Vec::with_capacity(keys.len());
         let mut unclaimed = Vec::new();
         let mut state = self.lock();
         for (position, key) in keys.iter().enumerate() {
-            let find = |key: &Key| state.entries.get(key).and_then(|entry| Some((entry, entry.seat()?)));
-            let Some((entry, seat)) = find(key).or_else(|| find(&key.cut(cut))) else {
-                // The ticket of the flight that is to begin is the last one, and isn't there yet.
-                places.push(Place { ticket: usize::MAX, row: unclaimed.len() });
+            let find = |key: &Key| state.entries.get(key).and_then(|entry| Some((entry, entry.arrival()?)));
+            let Some((entry, arrival)) = find(key).or_else(|| find(&key.cut(cut))) else {
+                // The waiter of the flight that is to begin is the last one, and isn't there yet.
+                places.push(RowPlace { waiter: usize::MAX, row: unclaimed.len() });
                 unclaimed.push(position);
                 continue;
             };
-            let ticket = tickets.iter().position(|ticket| ticket.id == entry.flight).unwrap_or_else(|| {
-                tickets.push(Ticket { id: entry.flight, seat, leads: false });
-                tickets.len() - 1
+            let waiter = waiters.iter().position(|waiter| waiter.id == entry.flight).unwrap_or_else(|| {
+                waiters.push(Waiter { id: entry.flight, arrival, leads: false });
+                waiters.len() - 1
             });
-            places.push(Place { ticket, row: entry.row });
+            places.push(RowPlace { waiter, row: entry.row });
         }
         if !unclaimed.is_empty() {
             let id = state.next;
@@ -120,15 +120,15 @@ impl Flights {
             for (row, key) in claimed.into_iter().enumerate() {
                 // Nobody has polled it yet, so there is something to point at.
                 if let Some(weak) = flight.downgrade() {
-                    state.entries.insert(key, Entry { flight: id, row, progress: Progress::Flying(weak) });
+                    state.entries.insert(key, Entry { flight: id, row, progress: Progress::Running(weak) });
                 }
             }
-            for place in places.iter_mut().filter(|place| place.ticket == usize::MAX) {
-                place.ticket = tickets.len();
+            for place in places.iter_mut().filter(|place| place.waiter == usize::MAX) {
+                place.waiter = waiters.len();
             }
-            tickets.push(Ticket { id, seat: Seat::Flying(flight), leads: true });
+            waiters.push(Waiter { id, arrival: Arrival::Running(flight), leads: true });
         }
-        (tickets, places)
+        (waiters, places)
     }
 
     /// Forgets some keys: flights for them go on, but nobody joins them any more, and their rows aren't stored.
@@ -151,7 +151,7 @@ impl Flights {
     }
 }
 
-impl Landed {
+impl Outcome {
     /// Whether a row is what a caller gets who allows this cut: one of the whole text, one that was cut that way, or
     /// an error that isn't about the length.
     pub(crate) fn suits(&self, row: usize, truncation: Truncation) -> bool {
@@ -172,19 +172,19 @@ impl State {
 
 impl Entry {
     /// `None` if everybody who waited has gone.
-    fn seat(&self) -> Option<Seat> {
+    fn arrival(&self) -> Option<Arrival> {
         match &self.progress {
-            Progress::Flying(flight) => flight.upgrade().map(Seat::Flying),
-            Progress::Landed(landed) => Some(Seat::Landed(Arc::clone(landed))),
+            Progress::Running(flight) => flight.upgrade().map(Arrival::Running),
+            Progress::Done(outcome) => Some(Arrival::Done(Arc::clone(outcome))),
         }
     }
 }
 
-impl Ticket {
-    pub(crate) async fn wait(&self) -> Arc<Landed> {
-        match &self.seat {
-            Seat::Flying(flight) => flight.clone().await,
-            Seat::Landed(landed) => Arc::clone(landed),
+impl Waiter {
+    pub(crate) async fn wait(&self) -> Arc<Outcome> {
+        match &self.arrival {
+            Arrival::Running(flight) => flight.clone().await,
+            Arrival::Done(outcome) => Arc::clone(outcome),
         }
     }
 }
@@ -196,35 +196,35 @@ impl Claim {
         self.keys.iter().map(|key| state.belongs(key, self.id)).collect()
     }
 
-    /// The flight is over: from now on its good rows are had at once, and who asks for a failed one tries anew.
+    /// The flight is over: from now on its good rows are given at once, and who asks for a failed one tries anew.
     /// `store` is called with, for each key, whether its row is still wanted; nobody can
     /// [forget](Flights::forget) one meanwhile.
-    pub(crate) fn land(&self, landed: &Arc<Landed>, store: impl FnOnce(&[bool])) {
+    pub(crate) fn finish(&self, outcome: &Arc<Outcome>, store: impl FnOnce(&[bool])) {
         let mut state = self.flights.lock();
         let mut wanted = Vec::with_capacity(self.keys.len());
-        for (row, (key, kept)) in self.keys.iter().zip(&landed.kept).enumerate() {
+        for (row, (key, kept)) in self.keys.iter().zip(&outcome.kept).enumerate() {
             if !state.belongs(key, self.id) {
                 wanted.push(false);
                 continue;
             }
-            let good = landed.response.row(row).is_ok();
+            let good = outcome.response.row(row).is_ok();
             // A text that was cut isn't what others ask for who allow no cut, or another one.
             if !good || kept != key {
                 state.entries.remove(key);
             }
             let free = kept == key || !state.entries.contains_key(kept);
             if good && free {
-                let progress = Progress::Landed(Arc::clone(landed));
+                let progress = Progress::Done(Arc::clone(outcome));
                 state.entries.insert(kept.clone(), Entry { flight: self.id, row, progress });
             }
             wanted.push(free);
         }
-        // A flight lands once.
-        let _ = self.kept.set(landed.kept.clone());
+        // A flight ends once.
+        let _ = self.kept.set(outcome.kept.clone());
         store(&wanted);
     }
 
-    /// Leaves out what was [forgotten](Flights::forget) since the flight landed.
+    /// Leaves out what was [forgotten](Flights::forget) since the flight was over.
     pub(crate) fn keep_wanted(&self, entries: &mut Vec<(Key, Value)>) {
         let state = self.flights.lock();
         entries.retain(|(key, _)| state.belongs(key, self.id));

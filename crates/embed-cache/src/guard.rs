@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use embed_core::{Breaker, Error, ErrorKind, Pass, Result, Role, Truncation};
+use embed_core::{Error, ErrorKind, Result, Role, SharedBreaker, Truncation};
 use futures::FutureExt;
 use futures::future::poll_immediate;
 use tokio::time;
@@ -17,7 +17,7 @@ pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
 /// A tier that can fail and can't hurt.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub(crate) struct GuardedTier {
     pub(crate) tier: Arc<dyn Tier>,
     /// The name as rows carry it.
     pub(crate) label: Arc<str>,
@@ -34,26 +34,18 @@ pub(crate) struct Guarded {
 /// A breaker and a budget for one kind of call.
 #[derive(Debug)]
 struct Gate {
-    breaker: Mutex<Breaker>,
+    breaker: SharedBreaker,
     budget: Duration,
-    openings: Count,
-    /// Why the last call failed; empty if it went well.
+    /// Why the last call failed; empty if it succeeded.
     fault: Mutex<Option<Error>>,
     has_fault: AtomicBool,
 }
 
-/// A call that the breaker let through, which hears of it however the call ends.
-struct Visit<'a> {
-    gate: &'a Gate,
-    pass: Option<Pass>,
-}
-
-impl Guarded {
+impl GuardedTier {
     pub(crate) fn new(tier: Arc<dyn Tier>, config: &CacheConfig) -> Self {
         let gate = |budget| Gate {
-            breaker: Mutex::new(Breaker::new(config.breaker)),
+            breaker: SharedBreaker::new(config.breaker),
             budget,
-            openings: Count::default(),
             fault: Mutex::default(),
             has_fault: AtomicBool::new(false),
         };
@@ -75,7 +67,7 @@ impl Guarded {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.reads.lock().is_open()
+        self.reads.breaker.is_open()
     }
 
     pub(crate) fn read_fault(&self) -> Option<Error> {
@@ -151,8 +143,8 @@ impl Guarded {
             stored: self.stored.read(),
             unstored: self.unstored.read(),
             is_open: self.is_open(),
-            is_write_open: self.writes.lock().is_open(),
-            openings: self.reads.openings.read() + self.writes.openings.read(),
+            is_write_open: self.writes.breaker.is_open(),
+            openings: self.reads.breaker.openings() + self.writes.breaker.openings(),
             read_fault: said(&self.reads.fault()),
             write_fault: said(&self.writes.fault()),
             holds: *lock(&self.holds),
@@ -162,19 +154,19 @@ impl Guarded {
 
 impl Gate {
     async fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T, Miss> {
-        let Some(visit) = self.visit() else {
+        let Some(pass) = self.breaker.enter(now()) else {
             return Err(Miss::BreakerOpen);
         };
-        let result = within(self.budget, call).await;
-        visit.settle(result.is_ok());
-        match result {
+        match within(self.budget, call).await {
             Ok(done) => {
+                pass.succeeded();
                 if self.has_fault.swap(false, Ordering::Relaxed) {
                     *self.fault() = None;
                 }
                 Ok(done)
             }
             Err(error) => {
+                pass.failed(now());
                 let kind = error.kind();
                 *self.fault() = Some(error);
                 self.has_fault.store(true, Ordering::Relaxed);
@@ -185,41 +177,11 @@ impl Gate {
 
     /// Whether it is open and a trial may begin.
     fn is_due(&self) -> bool {
-        let breaker = self.lock();
-        breaker.is_open() && breaker.lets_through(now())
+        self.breaker.is_open() && self.breaker.lets_through(now())
     }
 
     fn fault(&self) -> MutexGuard<'_, Option<Error>> {
         lock(&self.fault)
-    }
-
-    fn visit(&self) -> Option<Visit<'_>> {
-        let pass = self.lock().pass(now())?;
-        Some(Visit { gate: self, pass: Some(pass) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Breaker> {
-        lock(&self.breaker)
-    }
-}
-
-impl Visit<'_> {
-    fn settle(mut self, went_well: bool) {
-        let Some(pass) = self.pass.take() else { return };
-        let mut breaker = self.gate.lock();
-        if went_well {
-            breaker.succeeded(pass);
-        } else if breaker.failed(now(), pass) {
-            self.gate.openings.add(1);
-        }
-    }
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.gate.lock().abandoned(pass);
-        }
     }
 }
 

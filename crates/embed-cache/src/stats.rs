@@ -45,9 +45,9 @@ pub struct TierReport {
     pub is_write_open: bool,
     /// Times that it was left alone because it failed, for reading and for writing.
     pub openings: u64,
-    /// Why the last read failed, in a sentence; `None` if it went well.
+    /// Why the last read failed, in a sentence; `None` if it succeeded.
     pub read_fault: Option<String>,
-    /// Why the last write failed; `None` if it went well.
+    /// Why the last write failed; `None` if it succeeded.
     pub write_fault: Option<String>,
     /// What it holds, if it could be asked.
     pub holds: Option<TierStats>,

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::flight::Claim;
-use crate::guard::Guarded;
+use crate::guard::GuardedTier;
 use crate::{Key, Value};
 
 /// Why rows aren't stored: what [`TierReport::unstored`](crate::TierReport::unstored) says.
@@ -18,7 +18,7 @@ const NO_RUNTIME: &str = "no_runtime";
 /// empty.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    tier: Arc<Guarded>,
+    tier: Arc<GuardedTier>,
     queue: Mutex<Option<Queue>>,
     limit: usize,
 }
@@ -43,7 +43,7 @@ enum Job {
 }
 
 impl Writer {
-    pub(crate) fn new(tier: Arc<Guarded>, limit: usize) -> Self {
+    pub(crate) fn new(tier: Arc<GuardedTier>, limit: usize) -> Self {
         Self { tier, queue: Mutex::new(None), limit }
     }
 
@@ -94,7 +94,7 @@ impl Writer {
     }
 }
 
-async fn run(tier: Arc<Guarded>, mut queue: mpsc::UnboundedReceiver<Job>, waiting: Arc<AtomicUsize>) {
+async fn run(tier: Arc<GuardedTier>, mut queue: mpsc::UnboundedReceiver<Job>, waiting: Arc<AtomicUsize>) {
     while let Some(job) = queue.recv().await {
         match job {
             Job::Put { mut entries, bytes, claim } => {

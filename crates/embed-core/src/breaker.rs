@@ -97,7 +97,7 @@ impl Breaker {
         }
     }
 
-    /// A call went well; true if that closes the breaker. Only the trial can: a call from before it opened says
+    /// A call succeeded; true if that closes the breaker. Only the trial can: a call from before it opened says
     /// nothing of how things are now.
     pub fn succeeded(&mut self, pass: Pass) -> bool {
         if self.open.is_some() && pass == Pass::Closed {

@@ -30,7 +30,7 @@ pub trait Embedder: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// An error of the call means that no row could be had: the service is gone, refuses the caller, or
+    /// An error of the call means that there is no row at all: the service is gone, refuses the caller, or
     /// the deadline of the request is over.
     ///
     /// # Cancellation

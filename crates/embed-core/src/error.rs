@@ -77,7 +77,7 @@ struct Inner {
 
 impl Error {
     /// An error that is [permanent](Retry::Permanent). The message is one sentence without a full stop
-    /// that says what is wrong and, where there is one, names the mend.
+    /// that says what is wrong and, where there is one, names the fix.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let inner = Inner {
             kind,

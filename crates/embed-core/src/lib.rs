@@ -11,6 +11,7 @@ mod health;
 mod model;
 mod request;
 mod response;
+mod shared_breaker;
 mod space;
 mod trace;
 
@@ -25,5 +26,6 @@ pub use health::{Health, HealthStatus};
 pub use model::{ModelInfo, ModelInfoBuilder};
 pub use request::{EmbedRequest, IntoText, Role, Truncation};
 pub use response::{EmbedResponse, IntoRows, ResponseBuilder, Rows};
+pub use shared_breaker::{BreakerGuard, SharedBreaker};
 pub use space::{Normalisation, Pooling, PrefixScheme, Space, SpaceBuilder, Variant};
 pub use trace::TraceContext;

@@ -28,7 +28,7 @@ pub struct Profile {
     pub parameters: u64,
     /// How large its parts are.
     pub shape: Shape,
-    /// Whether its activations were measured, so that int8 keeps the outlier channels apart and its distance from f32 is
+    /// Whether its activations were measured, so that int8 keeps the outlier outlier channels and its distance from f32 is
     /// known. Without that, int8 of this model works and nobody knows how well.
     pub calibrated: bool,
 }

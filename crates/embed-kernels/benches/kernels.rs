@@ -7,13 +7,13 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use embed_kernels::{
-    AddNorm, Apart, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, Processor, Product,
+    AddNorm, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, Outliers, Processor, Product,
     QuantisedRows, RowsOutput, gelu,
 };
 
 const HIDDEN: usize = 384;
 const HEADS: usize = 12;
-/// The middle of the feed-forward part without the channels that are computed apart.
+/// The middle of the feed-forward part without the outlier channels.
 const MIDDLE: usize = 4 * HIDDEN - LANES;
 
 /// An 8-bit product of so many rows.
@@ -58,14 +58,14 @@ impl Room {
     }
 }
 
-fn norm(apart: bool) -> AddNorm {
+fn norm(outliers: bool) -> AddNorm {
     let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12).unwrap();
     let norm = norm.with_factors(&[0.5; HIDDEN]).unwrap();
-    if !apart {
+    if !outliers {
         return norm;
     }
     let weights = vec![0.01; LANES * HIDDEN];
-    norm.with_apart(Apart::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap()
+    norm.with_outliers(Outliers::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap()
 }
 
 fn kernels(c: &mut Criterion) {
@@ -89,7 +89,7 @@ fn kernels(c: &mut Criterion) {
         let (sums, mut room) = (Sums::new(tokens, HIDDEN), Room::new(tokens, HIDDEN));
         let residual: Vec<f32> = (0..tokens * HIDDEN).map(|place| (place % 17) as f32 / 17.0).collect();
         let (mut state, mut sum) = (vec![0.0; tokens * HIDDEN], vec![0.0; tokens * HIDDEN]);
-        for (name, norm) in [("norm", norm(false)), ("norm, channels apart", norm(true))] {
+        for (name, norm) in [("norm", norm(false)), ("norm, outlier channels", norm(true))] {
             let mut run = |room: &mut Room| {
                 let quantised = Some(room.rows(HIDDEN));
                 let out = NormOutput { state: &mut state, sum: &mut sum, quantised };

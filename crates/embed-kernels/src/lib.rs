@@ -20,7 +20,7 @@ pub use attention::{Attention, HeadScratch};
 pub use gelu::gelu;
 pub use lanes::{LANES, UnfitLength};
 pub use mean::mean;
-pub use norm::{AddNorm, Apart, NormOutput};
+pub use norm::{AddNorm, NormOutput, Outliers};
 pub use output::RowsOutput;
 pub use processor::Processor;
 pub use product::{IntegerProduct, Linear, Product, SingleProduct};

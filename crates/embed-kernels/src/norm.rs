@@ -16,13 +16,13 @@ pub struct AddNorm {
     epsilon: f32,
     /// What each channel is multiplied by before it is quantised.
     factors: Vec<f32>,
-    apart: Option<Apart>,
+    outliers: Option<Outliers>,
 }
 
 /// Channels of the feed-forward part that are computed in single precision, beside its 8-bit products: [`LANES`] of
 /// them.
 #[derive(Debug, Clone)]
-pub struct Apart {
+pub struct Outliers {
     /// For each channel the weights of all inputs.
     into: Vec<f32>,
     bias: [f32; LANES],
@@ -30,16 +30,16 @@ pub struct Apart {
     out: Vec<f32>,
 }
 
-/// Rows that channels set apart are computed for at a time, so that their weights, which are larger than a core's first
+/// Rows that outlier channels are computed for at a time, so that their weights, which are larger than a core's first
 /// cache, are read once for all of them.
-const APART_ROWS: usize = 4;
+const OUTLIER_ROWS: usize = 4;
 
 /// Where [`AddNorm::run`] writes to.
 #[derive(Debug)]
 pub struct NormOutput<'a> {
     /// The normalised sum.
     pub state: &'a mut [f32],
-    /// The state plus what channels set apart make of it: as large as the state, or empty.
+    /// The state plus what outlier channels make of it: as large as the state, or empty.
     pub sum: &'a mut [f32],
     /// The state in 8 bits.
     pub quantised: Option<QuantisedRows<'a>>,
@@ -57,7 +57,7 @@ impl AddNorm {
             bias: exactly("the bias of a normalisation", bias, scale.len())?,
             epsilon,
             factors: Vec::new(),
-            apart: None,
+            outliers: None,
         })
     }
 
@@ -71,16 +71,16 @@ impl AddNorm {
         Ok(self)
     }
 
-    /// Adds channels that are computed apart.
+    /// Adds outlier channels.
     ///
     /// # Errors
     ///
     /// If they are of another width.
-    pub fn with_apart(mut self, apart: Apart) -> Result<Self, UnfitLength> {
-        if apart.out.len() != LANES * self.width() {
-            return Err(UnfitLength { what: "weights of channels set apart", length: apart.out.len() });
+    pub fn with_outliers(mut self, outliers: Outliers) -> Result<Self, UnfitLength> {
+        if outliers.out.len() != LANES * self.width() {
+            return Err(UnfitLength { what: "weights of outlier channels", length: outliers.out.len() });
         }
-        self.apart = Some(apart);
+        self.outliers = Some(outliers);
         Ok(self)
     }
 
@@ -144,14 +144,14 @@ impl<R: Rows> WithSimd for Run<'_, R> {
             }
             quantised.put(simd, row, &scaled);
         }
-        if let Some(apart) = &norm.apart {
-            let rows = APART_ROWS * width;
+        if let Some(outliers) = &norm.outliers {
+            let rows = OUTLIER_ROWS * width;
             let whole = sum.len() / rows * rows;
             for (state, sum) in state.chunks_exact(rows).zip(sum.chunks_exact_mut(rows)) {
-                apart.add::<S, APART_ROWS>(simd, state, sum);
+                outliers.add::<S, OUTLIER_ROWS>(simd, state, sum);
             }
             for (state, sum) in state[whole..].chunks_exact(width).zip(sum[whole..].chunks_exact_mut(width)) {
-                apart.add::<S, 1>(simd, state, sum);
+                outliers.add::<S, 1>(simd, state, sum);
             }
         }
     }
@@ -173,21 +173,21 @@ impl AddNorm {
     }
 }
 
-impl Apart {
+impl Outliers {
     /// The weights `[LANES, inputs]`, the bias, and the weights `[LANES, outputs]`.
     ///
     /// # Errors
     ///
     /// If one is of another size.
     pub fn new(into: &[f32], bias: &[f32], out: &[f32]) -> Result<Self, UnfitLength> {
-        let wrong = UnfitLength { what: "the bias of channels set apart", length: bias.len() };
+        let wrong = UnfitLength { what: "the bias of outlier channels", length: bias.len() };
         if !into.len().is_multiple_of(LANES * LANES) {
-            return Err(UnfitLength { what: "weights of channels set apart", length: into.len() });
+            return Err(UnfitLength { what: "weights of outlier channels", length: into.len() });
         }
         Ok(Self {
-            into: exactly("weights of channels set apart", into, into.len())?,
+            into: exactly("weights of outlier channels", into, into.len())?,
             bias: bias.try_into().map_err(|_| wrong)?,
-            out: exactly("weights of channels set apart", out, into.len())?,
+            out: exactly("weights of outlier channels", out, into.len())?,
         })
     }
 
@@ -248,14 +248,14 @@ mod tests {
     use crate::product::{Linear, SingleProduct};
     use crate::widths;
 
-    /// Five rows, of which one is left over, with channels apart.
+    /// Five rows, of which one is left over, with outlier channels.
     fn sums<S: Simd>(simd: S) -> Vec<f32> {
         const HIDDEN: usize = 6 * LANES;
         let linear = Linear::single(&[0.5; HIDDEN]).unwrap();
         let (values, residual) = (widths::noise(5 * HIDDEN), [0.25; 5 * HIDDEN]);
         let weights = widths::noise(LANES * HIDDEN);
         let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-6).unwrap();
-        let norm = norm.with_apart(Apart::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap();
+        let norm = norm.with_outliers(Outliers::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap();
         let (mut state, mut sum) = ([0.0; 5 * HIDDEN], vec![0.0; 5 * HIDDEN]);
         let product = (SingleProduct::new(&linear, &values).unwrap(), 0);
         let out = NormOutput { state: &mut state, sum: &mut sum, quantised: None };

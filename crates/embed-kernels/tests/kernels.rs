@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use embed_kernels::{
-    AddNorm, Apart, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, PACKED_BLOCK_BYTES,
+    AddNorm, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, Outliers, PACKED_BLOCK_BYTES,
     Processor, Product, QuantisedRows, RowsOutput, SingleProduct, gelu, mean, unpack,
 };
 use proptest::prelude::*;
@@ -141,7 +141,7 @@ fn norm(seed: u64) -> (AddNorm, [Vec<f32>; 6]) {
     }
     let [scale, bias, factors, into, apart_bias, out] = &parts;
     let norm = AddNorm::new(scale, bias, 1e-6).unwrap().with_factors(factors).unwrap();
-    (norm.with_apart(Apart::new(into, apart_bias, out).unwrap()).unwrap(), parts)
+    (norm.with_outliers(Outliers::new(into, apart_bias, out).unwrap()).unwrap(), parts)
 }
 
 proptest! {
@@ -293,9 +293,10 @@ fn sizes_that_do_not_fit_are_errors() {
     assert!(AddNorm::new(&[0.0; LANES], &[0.0; 2 * LANES], 0.0).is_err());
     let norm = AddNorm::new(&[0.0; LANES], &[0.0; LANES], 0.0).unwrap();
     assert!(norm.clone().with_factors(&[0.0; 1]).is_err());
-    let apart = Apart::new(&[0.0; 2 * LANES * LANES], &[0.0; LANES], &[0.0; 2 * LANES * LANES]).unwrap();
-    assert!(norm.with_apart(apart).is_err());
-    assert!(Apart::new(&[0.0; LANES], &[0.0; LANES], &[0.0; LANES]).is_err());
+    let outliers =
+        Outliers::new(&[0.0; 2 * LANES * LANES], &[0.0; LANES], &[0.0; 2 * LANES * LANES]).unwrap();
+    assert!(norm.with_outliers(outliers).is_err());
+    assert!(Outliers::new(&[0.0; LANES], &[0.0; LANES], &[0.0; LANES]).is_err());
     assert!(Attention::new(Processor::detect(), 2, LANES).is_err());
     assert!(QuantisedRows::new(&mut [0; LANES], &mut [0.0; 1], LANES).is_err());
     let message = Linear::single(&[0.0; 5]).unwrap_err().to_string();

@@ -1,13 +1,12 @@
 //! A breaker next to a back end: calls of one that keeps failing aren't made for a while.
 
 use std::fmt::{self, Display};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use embed_core::{
-    Breaker, BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Pass,
-    Result, Retry, Role, Truncation, async_trait,
+    BreakerConfig, BreakerGuard, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo,
+    Result, Retry, Role, SharedBreaker, Truncation, async_trait,
 };
 
 /// What stands before calls of a route's back end: a breaker, and the time that a call may take.
@@ -22,9 +21,8 @@ pub struct Guard {
 
 #[derive(Debug)]
 struct Shared {
-    breaker: Mutex<Breaker>,
+    breaker: SharedBreaker,
     timeout: Option<Duration>,
-    openings: AtomicU64,
 }
 
 /// A back end behind a [`Guard`].
@@ -76,26 +74,26 @@ impl Guard {
     /// deadline ends it.
     #[must_use]
     pub fn new(breaker: BreakerConfig, timeout: Option<Duration>) -> Self {
-        let breaker = Mutex::new(Breaker::new(breaker));
-        Self { shared: Arc::new(Shared { breaker, timeout, openings: AtomicU64::new(0) }) }
+        let breaker = SharedBreaker::new(breaker);
+        Self { shared: Arc::new(Shared { breaker, timeout }) }
     }
 
     /// Whether calls are refused, or one of them is finding out whether the back end answers again.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.breaker().is_open()
+        self.shared.breaker.is_open()
     }
 
     /// Times that it opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
-        self.shared.openings.load(Ordering::Relaxed)
+        self.shared.breaker.openings()
     }
 
     /// Makes a call, if the breaker lets it through.
     pub(crate) async fn call(&self, inner: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
         let (began, deadline) = (now(), request.deadline());
-        let visit = self.visit(began, deadline)?;
+        let attempt = self.attempt(began, deadline)?;
         // What no clock can count to is no limit.
         let own = self.shared.timeout.and_then(|timeout| began.checked_add(timeout));
         let late = deadline.and_then(|deadline| deadline.checked_add(GRACE));
@@ -107,14 +105,14 @@ impl Guard {
                 answer.unwrap_or_else(|_| Err(too_late(own == Some(limit))))
             }
         };
-        visit.settle(&answer);
+        attempt.settle(&answer);
         answer
     }
 
-    fn visit(&self, began: Instant, deadline: Option<Instant>) -> Result<Visit<'_>> {
-        let mut breaker = self.breaker();
-        if let Some(pass) = breaker.pass(began) {
-            return Ok(Visit { guard: self, began, deadline, pass: Some(pass) });
+    fn attempt(&self, began: Instant, deadline: Option<Instant>) -> Result<Attempt<'_>> {
+        let breaker = &self.shared.breaker;
+        if let Some(pass) = breaker.enter(began) {
+            return Ok(Attempt { began, deadline, pass: Some(pass) });
         }
         let after = breaker.next_trial().map(|trial| trial.saturating_duration_since(began));
         Err(refusal(after))
@@ -148,11 +146,7 @@ impl Guard {
 
     /// Whether a call would be made now.
     pub(crate) fn lets_through(&self) -> bool {
-        self.breaker().lets_through(now())
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.shared.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.breaker.lets_through(now())
     }
 }
 
@@ -190,7 +184,7 @@ impl<E: Embedder> Embedder for Guarded<E> {
     }
 
     /// The back end's own while calls are let through. While they aren't, the back end is tried by one text each time
-    /// that a pause is over, as a task of its own, and is unavailable until that went well.
+    /// that a pause is over, as a task of its own, and is unavailable until that succeeded.
     async fn health(&self) -> Health {
         self.guard.health(&self.inner).await
     }
@@ -202,40 +196,33 @@ impl<E: Display> Display for Guarded<E> {
     }
 }
 
-/// A call under way. One that is dropped before its end tells the breaker that it was given up.
-struct Visit<'g> {
-    guard: &'g Guard,
+/// A call under way. One that is dropped before its end was given up, or failed if its deadline is over.
+struct Attempt<'g> {
     began: Instant,
     deadline: Option<Instant>,
-    pass: Option<Pass>,
+    pass: Option<BreakerGuard<'g>>,
 }
 
-impl Visit<'_> {
+impl Attempt<'_> {
     fn settle(mut self, answer: &Result<EmbedResponse>) {
         let fault = match answer {
             Err(error) => Some(error),
             Ok(response) if response.rows().any(|row| row.is_ok()) => None,
             Ok(response) => response.errors().map(|(_, error)| error).find(|error| is_of_route(error)),
         };
-        // A service that is busy is well: to leave it out for a second would waste that second.
-        let well = fault.is_none_or(|error| {
+        // A service that is busy is healthy: to leave it out for a second would waste that second.
+        let healthy = fault.is_none_or(|error| {
             !is_of_route(error) || matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::RateLimited)
         });
-        if well {
-            if let Some(pass) = self.pass.take() {
-                self.guard.breaker().succeeded(pass);
-            }
+        if healthy {
+            self.pass.take().map(BreakerGuard::succeeded);
         } else if !(self.is_past_deadline() && self.was_hurried()) {
             self.failed();
         }
     }
 
     fn failed(&mut self) {
-        if let Some(pass) = self.pass.take()
-            && self.guard.breaker().failed(now(), pass)
-        {
-            self.guard.shared.openings.fetch_add(1, Ordering::Relaxed);
-        }
+        self.pass.take().map(|pass| pass.failed(now()));
     }
 
     fn is_past_deadline(&self) -> bool {
@@ -247,14 +234,11 @@ impl Visit<'_> {
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         // A cache lets go of a call that nobody waits for any more: that it was late is the back end's fault.
         if self.pass.is_some() && self.is_past_deadline() && !self.was_hurried() {
             self.failed();
-        }
-        if let Some(pass) = self.pass.take() {
-            self.guard.breaker().abandoned(pass);
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct RouteStats {
 pub enum BreakerState {
     /// It is asked.
     Closed,
-    /// It failed too often, and is left out until a call has found it well again.
+    /// It failed too often, and is left out until a call succeeds.
     Open,
     /// It wasn't there when the router was built.
     Absent,

@@ -28,7 +28,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-core",
         &[
             "breaker error space trace",
-            "health model request vector",
+            "health model request shared_breaker vector",
             "embedding",
             "response",
             "embedder",

@@ -19,8 +19,8 @@ use std::io::{self, Write};
 
 use embed_e5::assets::{LENGTHS, POSITIONS};
 use embed_e5::operators::{
-    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON,
-    FACTORS, GELU, HEADS, INTEGER, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+    ADD_NORM, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, GELU, HEADS, INTEGER, NORM_BIAS,
+    NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 
 use super::builder::{Attribute, GraphBuilder, Value, to_i64};
@@ -62,7 +62,7 @@ struct Product {
 /// The state of all tokens.
 struct State {
     value: Value,
-    /// The state plus channels that were computed apart, else the state.
+    /// The state plus outlier channels, else the state.
     residual: Value,
     rows: Rows,
 }
@@ -71,8 +71,8 @@ struct State {
 struct Wanted {
     arithmetic: Arithmetic,
     factors: Option<Vec<f32>>,
-    /// The weights into and out of channels that are computed apart.
-    apart: Option<(Dense, Dense)>,
+    /// The weights into and out of outlier channels.
+    outliers: Option<(Dense, Dense)>,
 }
 
 /// The 8-bit parts of a layer.
@@ -181,11 +181,11 @@ impl<'a, W: Write> Network<'a, W> {
         let context = self.attention(&state.rows, layer, plan)?;
         let dense = Dense::side_by_side(&[(&layer.attention_output, 1.0)]);
         let output = self.linear(&context, &dense)?;
-        let (wide, narrow, apart) = self.feed_forward(layer, plan);
+        let (wide, narrow, outliers) = self.feed_forward(layer, plan);
         let wanted = Wanted {
             arithmetic: plan.most,
             factors: self.factors(plan.smoothing.map(|layer| &*layer.feed_forward)),
-            apart,
+            outliers,
         };
         let state = self.add_norm(output, &state.residual, &layer.attention_norm, wanted)?;
         let middle = self.linear(&state.rows, &wide)?;
@@ -199,10 +199,10 @@ impl<'a, W: Write> Network<'a, W> {
     fn before_attention(&self, index: usize) -> Wanted {
         let plan = self.plan(index);
         if index >= self.shape.layers {
-            return Wanted { arithmetic: Arithmetic::Single, factors: None, apart: None };
+            return Wanted { arithmetic: Arithmetic::Single, factors: None, outliers: None };
         }
         let factors = self.factors(plan.smoothing.map(|layer| &*layer.attention));
-        Wanted { arithmetic: plan.most, factors, apart: None }
+        Wanted { arithmetic: plan.most, factors, outliers: None }
     }
 
     /// What each head gathers from all tokens of its text.
@@ -240,21 +240,21 @@ impl<'a, W: Write> Network<'a, W> {
         if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(single) }
     }
 
-    /// The two products of the feed-forward part, and the channels between them that are computed apart.
+    /// The two products of the feed-forward part, and the channels between them that are computed outliers.
     fn feed_forward(&self, layer: &Layer, plan: LayerPlan<'_>) -> (Dense, Dense, Option<(Dense, Dense)>) {
         let mut wide = Dense::side_by_side(&[(&layer.feed_forward_in, 1.0)]);
         let mut narrow = Dense::side_by_side(&[(&layer.feed_forward_out, 1.0)]);
-        let mut apart = None;
+        let mut outliers = None;
         if let Some(layer) = plan.smoothing.filter(|layer| !layer.outliers.is_empty()) {
             let mut drop = vec![false; self.shape.feed_forward];
             layer.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
-            let (apart_in, apart_out);
-            (wide, apart_in) = wide.part_outputs(&drop);
-            (narrow, apart_out) = narrow.part_inputs(&drop);
-            apart = Some((apart_in, apart_out));
+            let (outliers_in, outliers_out);
+            (wide, outliers_in) = wide.part_outputs(&drop);
+            (narrow, outliers_out) = narrow.part_inputs(&drop);
+            outliers = Some((outliers_in, outliers_out));
         }
         self.smooth(&mut wide, plan.smoothing.map(|layer| &*layer.feed_forward));
-        (wide, narrow, apart)
+        (wide, narrow, outliers)
     }
 
     /// Multiplies the weights of each channel by its factor.
@@ -309,17 +309,18 @@ impl<'a, W: Write> Network<'a, W> {
         attributes.push((NORM_BIAS, Attribute::Floats(norm.bias.clone())));
         attributes.push((EPSILON, Attribute::Float(self.shape.epsilon)));
         attributes.extend(wanted.factors.map(|factors| (FACTORS, Attribute::Floats(factors))));
-        let has_apart = wanted.apart.is_some();
-        if let Some((into, out)) = wanted.apart {
-            attributes.push((APART_INTO, Attribute::Floats(into.by_output())));
-            attributes.push((APART_BIAS, Attribute::Floats(into.bias)));
-            attributes.push((APART_OUT, Attribute::Floats(out.values)));
+        let has_outliers = wanted.outliers.is_some();
+        if let Some((into, out)) = wanted.outliers {
+            attributes.push((OUTLIERS_INTO, Attribute::Floats(into.by_output())));
+            attributes.push((OUTLIERS_BIAS, Attribute::Floats(into.bias)));
+            attributes.push((OUTLIERS_OUT, Attribute::Floats(out.values)));
         }
         let quantised = wanted.arithmetic == Arithmetic::Integer;
-        let outputs = self.graph.own(&name, &inputs, &[true, has_apart, quantised, quantised], &attributes);
+        let outputs =
+            self.graph.own(&name, &inputs, &[true, has_outliers, quantised, quantised], &attributes);
         let [value, sum, bytes, scales] = outputs.try_into().unwrap_or_default();
         let rows = if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(value.clone()) };
-        let residual = if has_apart { sum } else { value.clone() };
+        let residual = if has_outliers { sum } else { value.clone() };
         Ok(State { value, residual, rows })
     }
 }

@@ -8,7 +8,7 @@
 //! - **Smoothing** (SmoothQuant, Xiao et al. 2022) before attention and before the feed-forward part: a
 //!   channel is divided by a factor and its weights are multiplied by it. The factors are powers of two, so
 //!   both are exact and the file is the same on every machine.
-//! - **Setting outliers apart** (as LLM.int8 does, Dettmers et al. 2022) in the middle of the feed-forward
+//! - **Keeping outliers in single precision** (as LLM.int8 does, Dettmers et al. 2022) in the middle of the feed-forward
 //!   part, where one to ten channels out of 1536 reach up to fifty times the others' range. They are computed
 //!   in float32 beside the 8-bit product. Smoothing alone fails there: it makes the quiet channels so large
 //!   that a text which wakes one of them loses all else (down to a cosine of 0.988).
@@ -25,7 +25,7 @@ use crate::weights::{EncoderShape, EncoderWeights, Linear};
 /// best worst case on texts that were not calibrated on.
 pub const STRENGTH: f32 = 0.6;
 
-/// Channels that are set apart in each layer. A float32 product makes 16 columns at a time, so fewer are no
+/// Outlier channels in each layer. A float32 product makes 16 columns at a time, so fewer are no
 /// faster; 32 gain nothing.
 pub const OUTLIERS: usize = 16;
 

@@ -1,5 +1,5 @@
 //! What happens to requests while a real Redis is killed, frozen, filled, emptied, paused, tampered with, demoted, failed
-//! over or resharded under them: every row stays right, no request fails, and the tier is used again when it is well. That
+//! over or resharded under them: every row stays right, no request fails, and the tier is used again when it is healthy. That
 //! none waits longer than the budget is seen in virtual time, in `tiers`.
 
 use std::collections::BTreeMap;

@@ -125,7 +125,7 @@ async fn a_read_only_tier_is_read() {
     assert_eq!(sources(&right(&service, &["a"]).await), ["tier"]);
 }
 
-/// Each change of the stored bytes is a miss of its own reason, and the next write mends it.
+/// Each change of the stored bytes is a miss of its own reason, and the next write repairs it.
 #[tokio::test]
 async fn bytes_that_are_not_the_vector_of_their_key_are_misses() {
     let texts = ["a", "b", "c"];

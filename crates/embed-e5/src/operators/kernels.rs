@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 
-use embed_kernels::{AddNorm, Apart, Attention, HeadScratch, NormOutput, Processor};
+use embed_kernels::{AddNorm, Attention, HeadScratch, NormOutput, Outliers, Processor};
 use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int64, Uint8};
 use ort::{Error, Result};
 
 use super::names::{
-    ADD_NORM, APART_BIAS, APART_INTO, APART_OUT, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS,
-    NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+    ADD_NORM, ATTENTION, EPSILON, FACTORS, GELU, HEADS, NORM_BIAS, NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO,
+    OUTLIERS_OUT, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 use super::values::{
     ProductInputs, RowsOutputs, each, floats, input, lengths, linear, name_for, product_inputs,
@@ -82,10 +82,10 @@ impl AddNormOperator {
         if let Some(factors) = attributes.get::<Vec<f32>>(FACTORS) {
             norm = norm.with_factors(&factors).map_err(Error::wrap)?;
         }
-        if let Some(into) = attributes.get::<Vec<f32>>(APART_INTO) {
-            let (bias, out) = (floats(attributes, APART_BIAS)?, floats(attributes, APART_OUT)?);
-            let apart = Apart::new(&into, &bias, &out).map_err(Error::wrap)?;
-            norm = norm.with_apart(apart).map_err(Error::wrap)?;
+        if let Some(into) = attributes.get::<Vec<f32>>(OUTLIERS_INTO) {
+            let (bias, out) = (floats(attributes, OUTLIERS_BIAS)?, floats(attributes, OUTLIERS_OUT)?);
+            let outliers = Outliers::new(&into, &bias, &out).map_err(Error::wrap)?;
+            norm = norm.with_outliers(outliers).map_err(Error::wrap)?;
         }
         Ok(norm)
     }

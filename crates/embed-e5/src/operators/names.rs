@@ -1,4 +1,4 @@
-//! The names of the operators and of their attributes.
+//! The names of the operators and of their attributes, as they stand in model files.
 
 /// The domain of the operators.
 pub const DOMAIN: &str = "embed";
@@ -14,7 +14,7 @@ pub const UNPACK_ROWS: &str = "UnpackRows";
 
 /// Adds a product and its bias to a residual, and normalises the sum ([`BIAS`], [`NORM_SCALE`], [`NORM_BIAS`],
 /// [`EPSILON`]). The second output is the state plus a few channels of the feed-forward part
-/// ([`APART_INTO`], [`APART_BIAS`], [`APART_OUT`]); the third and the fourth are the state in 8 bits, multiplied by
+/// ([`OUTLIERS_INTO`], [`OUTLIERS_BIAS`], [`OUTLIERS_OUT`]); the third and the fourth are the state in 8 bits, multiplied by
 /// [`FACTORS`] before.
 pub const ADD_NORM: &str = "AddNorm";
 
@@ -41,12 +41,12 @@ pub const NORM_BIAS: &str = "norm_bias";
 pub const EPSILON: &str = "epsilon";
 /// What channels are multiplied by before they are quantised.
 pub const FACTORS: &str = "factors";
-/// The weights into channels that are computed apart, for each channel those of all inputs.
-pub const APART_INTO: &str = "apart_into";
-/// The bias of channels that are computed apart.
-pub const APART_BIAS: &str = "apart_bias";
-/// The weights out of channels that are computed apart, for each channel those of all outputs.
-pub const APART_OUT: &str = "apart_out";
+/// The weights into outlier channels, for each channel those of all inputs.
+pub const OUTLIERS_INTO: &str = "apart_into";
+/// The bias of outlier channels.
+pub const OUTLIERS_BIAS: &str = "apart_bias";
+/// The weights out of outlier channels, for each channel those of all outputs.
+pub const OUTLIERS_OUT: &str = "apart_out";
 /// How many heads attention has.
 pub const HEADS: &str = "heads";
 /// Values of a row.

@@ -22,7 +22,7 @@ pub(super) async fn health_of(routes: &Routes) -> Health {
     if down.is_empty() && degraded.is_empty() {
         return Health::ready();
     }
-    let mut error = Error::new(ErrorKind::Unavailable, "routes are not well").temporary();
+    let mut error = Error::new(ErrorKind::Unavailable, "some routes are unhealthy").temporary();
     for (state, routes) in [("down", &down), ("degraded", &degraded)] {
         if !routes.is_empty() {
             error = error.with_context(state, routes.join(", "));

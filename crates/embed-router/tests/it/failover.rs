@@ -86,7 +86,7 @@ async fn no_row_at_all_is_an_error_of_the_call() {
         rig.double(name).fail_calls(Some(down()));
     }
     let error = rig.router.embed(documents(&TEXTS)).await.unwrap_err();
-    assert_eq!(field(&error, "route").as_deref(), Some("a"), "the route that was chosen is the one to mend");
+    assert_eq!(field(&error, "route").as_deref(), Some("a"), "the route that was chosen is the one to fix");
 }
 
 /// Text in a language that the other model doesn't read has no meaning there.

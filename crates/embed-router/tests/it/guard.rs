@@ -139,7 +139,7 @@ async fn a_success_from_before_the_outage_does_not_end_it() {
         double.fail_calls(None);
     });
     slow.unwrap();
-    assert!(guard.is_open(), "only a trial finds out whether the back end is well again");
+    assert!(guard.is_open(), "only a trial finds out whether the back end is healthy again");
     guarded.embed(documents(&["words"])).await.unwrap();
     assert!(!guard.is_open());
 }

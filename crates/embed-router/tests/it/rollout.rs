@@ -163,7 +163,7 @@ async fn a_failing_candidate_is_stopped_for_good() {
     assert_eq!(stop.reason, "37.5 % of the last 8 calls failed, and the limit is 30.0 %");
     assert!(stop.at > 1_700_000_000);
     assert_eq!((status.candidate.calls, status.candidate.failed), (8, 3));
-    // It is well again, but nobody said that it may have another try.
+    // It is healthy again, but nobody said that it may have another try.
     rig.double("new").fail_calls(None);
     let calls = rig.double("new").calls();
     for _ in 0..20 {

@@ -1,0 +1,101 @@
+//! One breaker for many callers at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::breaker::{Breaker, BreakerConfig, Pass};
+
+/// A [`Breaker`] behind a lock. A call that it lets through holds a [`BreakerGuard`], so that the breaker learns how the
+/// call went, or that it was dropped before its end.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use embed_core::{BreakerConfig, SharedBreaker};
+///
+/// let breaker = SharedBreaker::new(BreakerConfig::default().with_failures(1));
+/// let now = Instant::now();
+/// breaker.enter(now).unwrap().failed(now);
+/// assert!(breaker.is_open() && breaker.enter(now).is_none());
+/// let after = now + Duration::from_secs(1);
+/// drop(breaker.enter(after).unwrap());
+/// assert!(breaker.enter(after).unwrap().succeeded(), "a trial that was dropped is no trial");
+/// assert_eq!(breaker.openings(), 1);
+/// ```
+#[derive(Debug)]
+pub struct SharedBreaker {
+    breaker: Mutex<Breaker>,
+    openings: AtomicU64,
+}
+
+/// A call that a breaker let through. Dropping it tells the breaker that the call was given up.
+#[derive(Debug)]
+#[must_use]
+pub struct BreakerGuard<'b> {
+    breaker: &'b SharedBreaker,
+    pass: Option<Pass>,
+}
+
+impl SharedBreaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(config: BreakerConfig) -> Self {
+        Self { breaker: Mutex::new(Breaker::new(config)), openings: AtomicU64::new(0) }
+    }
+
+    /// Lets a call through, or not.
+    pub fn enter(&self, now: Instant) -> Option<BreakerGuard<'_>> {
+        let pass = self.lock().pass(now)?;
+        Some(BreakerGuard { breaker: self, pass: Some(pass) })
+    }
+
+    /// Whether it is open, or a trial is under way.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.lock().is_open()
+    }
+
+    /// Whether a call would be let through now.
+    #[must_use]
+    pub fn lets_through(&self, now: Instant) -> bool {
+        self.lock().lets_through(now)
+    }
+
+    /// See [`Breaker::next_trial`].
+    #[must_use]
+    pub fn next_trial(&self) -> Option<Instant> {
+        self.lock().next_trial()
+    }
+
+    /// How often it opened.
+    #[must_use]
+    pub fn openings(&self) -> u64 {
+        self.openings.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BreakerGuard<'_> {
+    /// The call succeeded; true if that closed the breaker.
+    pub fn succeeded(mut self) -> bool {
+        self.pass.take().is_some_and(|pass| self.breaker.lock().succeeded(pass))
+    }
+
+    /// The call failed; true if that opened the breaker.
+    pub fn failed(mut self, now: Instant) -> bool {
+        let opened = self.pass.take().is_some_and(|pass| self.breaker.lock().failed(now, pass));
+        self.breaker.openings.fetch_add(u64::from(opened), Ordering::Relaxed);
+        opened
+    }
+}
+
+impl Drop for BreakerGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            self.breaker.lock().abandoned(pass);
+        }
+    }
+}
