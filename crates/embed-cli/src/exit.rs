@@ -21,10 +21,10 @@ Exit codes:
 Data goes to standard output, messages and progress to standard error. A file that --output names appears when it is \
 whole.
 
-EMBED_HOME names the data folder, ORT_DYLIB_PATH the ONNX Runtime library. `embed config example` prints all that a \
-file of settings, or TMWS_* variables, can say.";
+Variables: those that begin with TMWS_ are settings, and `embed config example` prints all of them; EMBED_HOME is \
+about files: it names the data folder, with models and runtime library. ORT_DYLIB_PATH names the ONNX Runtime library.";
 
-/// For how long the reader of standard error is waited for.
+/// How long to wait until standard error is read.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// An end that isn't an error of the whole command.
@@ -48,7 +48,7 @@ pub(crate) fn report(result: Result<Exit, Error>) -> ExitCode {
                 line.push_str(&format!(": {cause}"));
                 source = cause.source();
             }
-            // If even standard error is gone, or nobody reads it, the code still tells.
+            // If standard error is closed or nobody reads it, the exit code still tells.
             let (done, is_done) = mpsc::channel();
             thread::spawn(move || {
                 let _ = writeln!(io::stderr(), "{line}");

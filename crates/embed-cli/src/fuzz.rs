@@ -9,10 +9,11 @@ use embed_gateway::ApiKey;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
-use crate::form::Form;
-use crate::input::{Lines, Reading, Rows, max_json_bytes};
+use crate::io::format::InputFormat;
+use crate::io::input::{Lines, Reading, Rows};
+use crate::io::lines::max_json_bytes;
+use crate::io::rows::RowSource;
 use crate::keys::keys;
-use crate::pipeline::Source;
 
 /// Little, so that a short input can hold a text that is too long.
 const MAX_TEXT_BYTES: usize = 64;
@@ -52,12 +53,12 @@ pub(crate) fn api_keys(file: &[u8]) {
 /// As the other one.
 pub(crate) fn lines(input: &[u8]) {
     let [form, piece, input @ ..] = input else { return };
-    let form = if form % 2 == 0 { Form::Jsonl } else { Form::Lines };
+    let form = if form % 2 == 0 { InputFormat::Jsonl } else { InputFormat::Lines };
     let source = Pieces { rest: input.to_vec(), piece: usize::from(*piece) + 1 };
     let reading = Reading { max_text_bytes: MAX_TEXT_BYTES, role: Role::Document };
     let mut rows = Rows::Lines(Lines::new(Box::new(source), Some(form), "input".to_owned(), reading));
-    let limit = if form == Form::Jsonl { max_json_bytes(MAX_TEXT_BYTES) } else { MAX_TEXT_BYTES };
-    for line in lines_of(input, form == Form::Jsonl) {
+    let limit = if form == InputFormat::Jsonl { max_json_bytes(MAX_TEXT_BYTES) } else { MAX_TEXT_BYTES };
+    for line in lines_of(input, form == InputFormat::Jsonl) {
         let row = match rows.next() {
             // It isn't text, or none that is read here, and is refused as a whole.
             Err(error) => return assert!(!error.message().is_empty()),
@@ -73,8 +74,8 @@ pub(crate) fn lines(input: &[u8]) {
             assert!(is_json && id != "null", "an id that can't be written again");
         }
         match (&row.text, form) {
-            (Ok(text), Form::Lines) => assert_eq!(text.as_bytes(), line),
-            (Ok(text), Form::Jsonl) => assert!(text.len() <= limit),
+            (Ok(text), InputFormat::Lines) => assert_eq!(text.as_bytes(), line),
+            (Ok(text), InputFormat::Jsonl) => assert!(text.len() <= limit),
             (Err(error), _) => assert!(error.message().len() < 1000),
         }
         if let Some(text) = plain(line, form) {
@@ -104,12 +105,12 @@ fn lines_of(input: &[u8], as_json: bool) -> Vec<&[u8]> {
 }
 
 /// The text of a line that nobody could read otherwise.
-fn plain(line: &[u8], form: Form) -> Option<String> {
+fn plain(line: &[u8], form: InputFormat) -> Option<String> {
     match form {
-        Form::Lines => {
+        InputFormat::Lines => {
             (line.len() <= MAX_TEXT_BYTES).then(|| str::from_utf8(line).ok().map(str::to_owned))?
         }
-        Form::Jsonl => {
+        InputFormat::Jsonl => {
             let json: Json = serde_json::from_slice(line).ok()?;
             let fields = json.as_object().filter(|fields| fields.len() == 1)?;
             fields.get("text")?.as_str().map(str::to_owned)

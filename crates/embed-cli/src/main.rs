@@ -1,23 +1,16 @@
 //! The command `embed`: turns text into vectors, compares texts, looks after the models.
 
-mod cache;
 mod commands;
 mod exit;
-mod fields;
-mod form;
 #[cfg(test)]
 mod fuzz;
-mod input;
+mod io;
 mod keys;
-mod meter;
 #[cfg(test)]
-mod named;
-mod output;
-mod pipeline;
-mod progress;
-mod service;
+mod messages;
 mod settings;
 mod signals;
+mod stack;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,10 +22,9 @@ use embed_e5::assets::DataHome;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
-use crate::settings::Settings;
 
 /// Events of sockets that one thread takes before it works on them. If the system stops that thread meanwhile, all of
-/// them wait for some milliseconds, so few at a time keep the slowest answers near the others: with tokio's own 1024,
+/// them wait for some milliseconds, so few at a time keep the slowest answers near the others: with tokio's default of 1024,
 /// p99 was six to seven times p50 where cached answers were asked for over 64 connections, with 8 it was twice p50, at
 /// the same rate.
 const EVENTS_AT_ONCE: usize = 8;
@@ -69,13 +61,16 @@ enum Command {
     Serve(commands::serve::ServeArgs),
     Bench(commands::bench::BenchArgs),
     Doctor(commands::doctor::DoctorArgs),
-    /// List, fetch, check and carry around the model files and the runtime library.
+    /// List, fetch, check, export and import the model files and the runtime library.
     Models(commands::models::ModelsArgs),
-    /// The vectors that Redis keeps: count them, take them out, fill it.
+    /// The vectors that Redis keeps: count them, remove them, add to them.
     Cache(commands::cache::CacheCommandArgs),
     /// The models of an Ollama server: list, fetch, describe.
     Ollama(commands::ollama::OllamaArgs),
-    /// The settings: what holds and who said so, what is wrong, what there is.
+    /// The settings: their values and where they come from, what is wrong, what can be set.
+    ///
+    /// Flags win over variables, and variables over the file. A variable that is a setting begins with TMWS_; EMBED_HOME
+    /// is about files and no setting: it names the folder of models and runtime library.
     Config(commands::config::ConfigArgs),
     Completions(commands::generate::CompletionsArgs),
     #[command(hide = true)]
@@ -103,24 +98,28 @@ fn main() -> ExitCode {
     };
     if let Err(conflict) = checked {
         let mut program = Cli::command();
-        // With its names, and so with its own usage.
+        // So that it has its names, and the error shows the usage of the command.
         program.build();
         let command = matches.subcommand_name().and_then(|name| program.find_subcommand(name)).cloned();
         command.unwrap_or(program).error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     let mut runtime = match &cli.command {
         Command::Serve(_) | Command::Bench(_) => Builder::new_multi_thread(),
-        // One thread waits; what embeds has threads of its own.
+        // One thread waits; the engine has its threads beside the runtime.
         _ => Builder::new_current_thread(),
     };
     let runtime = runtime.max_io_events_per_tick(EVENTS_AT_ONCE).enable_all().build().map_err(|error| {
-        Error::new(ErrorKind::Internal, "the system gives no threads or no events").with_source(error)
+        Error::new(
+            ErrorKind::Internal,
+            "the runtime can't be started: the system gives no threads or no events",
+        )
+        .with_source(error)
     });
     exit::report(runtime.and_then(|runtime| runtime.block_on(run(cli, matches))))
 }
 
 async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
-    let settings = Settings::read(cli.config.as_deref(), &matches);
+    let settings = settings::read(cli.config.as_deref(), &matches);
     let home = DataHome::from_env();
     match cli.command {
         Command::Config(args) => commands::config::run(&args, settings),
@@ -137,7 +136,7 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
         Command::Serve(args) => {
             let mut settings = settings?;
             settings.gateway.listen = args.address(settings.gateway.listen)?;
-            let again = move || Ok(Settings::read(cli.config.as_deref(), &matches)?);
+            let again = move || Ok(settings::read(cli.config.as_deref(), &matches)?);
             commands::serve::run(args, home?, &settings, again).await
         }
         Command::Bench(args) => commands::bench::run(args, home?, settings?).await,

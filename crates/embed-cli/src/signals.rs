@@ -2,14 +2,16 @@
 
 use std::io;
 
-/// A signal that asks the process to end.
+use embed_core::{Error, ErrorKind};
+
+/// A signal that ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum EndSignal {
     Interrupt,
     Terminate,
 }
 
-impl End {
+impl EndSignal {
     /// The exit code of a process that ends by it at once, as shells have it.
     pub(crate) fn code(self) -> i32 {
         match self {
@@ -19,18 +21,21 @@ impl End {
     }
 }
 
-/// Waits until somebody asks the process to end.
-pub(crate) async fn wait_for_signal() -> io::Result<()> {
+/// Waits for a signal that ends the process.
+pub(crate) async fn wait_for_signal() -> Result<(), Error> {
     Signals::new()?.end().await.map(drop)
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "the system delivers no signals").with_source(error)
 }
 
 #[cfg(unix)]
 mod system {
-    use std::io;
-
+    use embed_core::Error;
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    use super::End;
+    use crate::signals::{EndSignal, failed};
 
     /// The signals, from now on.
     #[derive(Debug)]
@@ -40,27 +45,30 @@ mod system {
     }
 
     impl Signals {
-        pub(crate) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> Result<Self, Error> {
             let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-            Ok(Self { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+            Ok(Self {
+                interrupt: signal(interrupt).map_err(failed)?,
+                terminate: signal(terminate).map_err(failed)?,
+            })
         }
 
-        /// Waits until somebody asks the process to end; also a second time.
-        pub(crate) async fn end(&mut self) -> io::Result<End> {
+        /// Waits for the next signal that ends the process.
+        pub(crate) async fn end(&mut self) -> Result<EndSignal, Error> {
             Ok(tokio::select! {
-                _ = self.interrupt.recv() => End::Interrupt,
-                _ = self.terminate.recv() => End::Terminate,
+                _ = self.interrupt.recv() => EndSignal::Interrupt,
+                _ = self.terminate.recv() => EndSignal::Terminate,
             })
         }
     }
 
-    /// Signals that ask for the settings to be read again.
+    /// Signals for reading the settings again.
     #[derive(Debug)]
     pub(crate) struct Hangups(Signal);
 
     impl Hangups {
-        pub(crate) fn new() -> io::Result<Self> {
-            signal(SignalKind::hangup()).map(Self)
+        pub(crate) fn new() -> Result<Self, Error> {
+            signal(SignalKind::hangup()).map(Self).map_err(failed)
         }
 
         pub(crate) async fn next(&mut self) {
@@ -71,31 +79,31 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    use std::io;
+    use embed_core::Error;
 
-    use super::End;
+    use crate::signals::{EndSignal, failed};
 
     /// The signals, from now on.
     #[derive(Debug)]
     pub(crate) struct Signals;
 
     impl Signals {
-        pub(crate) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> Result<Self, Error> {
             Ok(Self)
         }
 
-        /// Waits until somebody asks the process to end; also a second time.
-        pub(crate) async fn end(&mut self) -> io::Result<End> {
-            tokio::signal::ctrl_c().await.map(|()| End::Interrupt)
+        /// Waits for the next signal that ends the process.
+        pub(crate) async fn end(&mut self) -> Result<EndSignal, Error> {
+            tokio::signal::ctrl_c().await.map(|()| EndSignal::Interrupt).map_err(failed)
         }
     }
 
-    /// Signals that ask for the settings to be read again: here there are none.
+    /// Signals for reading the settings again; this system has none.
     #[derive(Debug)]
     pub(crate) struct Hangups;
 
     impl Hangups {
-        pub(crate) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> Result<Self, Error> {
             Ok(Self)
         }
 

@@ -4,18 +4,19 @@
 
 #[path = "../../src/exit.rs"]
 mod exit;
-#[path = "../../src/fields.rs"]
-mod fields;
-#[path = "../../src/form.rs"]
-mod form;
 #[path = "../../src/fuzz.rs"]
 mod fuzz;
-#[path = "../../src/input.rs"]
-mod input;
 #[path = "../../src/keys.rs"]
 mod keys;
-#[path = "../../src/pipeline.rs"]
-mod pipeline;
+
+#[path = "../../src/io"]
+mod io {
+    pub(crate) mod fields;
+    pub(crate) mod format;
+    pub(crate) mod input;
+    pub(crate) mod lines;
+    pub(crate) mod rows;
+}
 
 /// A file of API keys.
 ///

@@ -1,4 +1,4 @@
-//! `embed bench`: how fast a stack or a gateway is, as those who tune it want to know.
+//! `embed bench`: how fast a stack or a gateway is, for those who tune it.
 
 mod load;
 mod report;
@@ -15,17 +15,18 @@ use embed_e5::assets::DataHome;
 
 use self::load::Load;
 use self::texts::Texts;
-use crate::cache;
+use crate::commands::args::parse_role;
 use crate::exit::Exit;
-use crate::output::print;
-use crate::service::{Service, max_text_bytes, parse_role};
-use crate::settings::{Settings, flags, name};
+use crate::io::output::print;
+use crate::settings::{CachePlace, Service, Settings, flags, name};
+use crate::stack::cache;
+use crate::stack::{self, max_text_bytes};
 
 /// Measure how fast a service answers.
 ///
 /// Callers embed one request after the other for a while; latency, throughput, failures and the
-/// share that the cache had are counted. Each caller waits for its answer before it asks again, so
-/// a service that is slow is asked less: raise --concurrency until the throughput no longer grows.
+/// share that the cache had are counted. Each caller waits for its answer before its next request, so
+/// a slow service gets fewer requests: raise --concurrency until the throughput no longer grows.
 /// Texts repeat as words of a language do (Zipf's law), so that a cache has something to find;
 /// `--cache off` measures without it.
 ///
@@ -55,11 +56,11 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, default_value = "1", value_name = "N", value_parser = at_least_one())]
     batch: NonZeroUsize,
 
-    /// A running gateway (or Ollama server) to ask, in the place of a stack in this process.
+    /// A running gateway (or Ollama server) to measure instead of embedding in this process.
     #[arg(long, value_name = "URL", conflicts_with = "service")]
     url: Option<String>,
 
-    /// The model to ask there.
+    /// The model to request there.
     #[arg(long, value_name = "NAME", requires = "url", default_value = "multilingual-e5-small")]
     remote_model: String,
 
@@ -71,7 +72,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "10000", value_name = "N", value_parser = at_least_one())]
     distinct: NonZeroUsize,
 
-    /// How unequally they are asked: 0 asks all alike, 1 is usual for queries.
+    /// How unequally often texts are used: 0 is all alike, 1 is usual for queries.
     #[arg(long, default_value = "1", value_name = "EXPONENT", value_parser = exponent)]
     zipf: f64,
 
@@ -79,7 +80,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "query", value_parser = parse_role)]
     role: Role,
 
-    /// Print one JSON object in the place of the table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
 
@@ -93,12 +94,12 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
         settings.service = Service::Ollama;
         settings.ollama.servers = vec![url.clone()];
         settings.ollama.model = args.remote_model;
-        // What is asked is the gateway and its cache, not one in front of it.
-        settings.cache.place = cache::Place::Off;
+        // The gateway and its cache are measured, not a cache in front of it.
+        settings.cache.place = CachePlace::Off;
     }
     let texts = Texts::new(args.input.as_deref(), args.distinct, args.zipf, max_text_bytes())?;
     let cache = cache::open(&settings).await?;
-    let embedder = settings.load_behind(home, cache.as_ref()).await?;
+    let embedder = stack::load(&settings, home, cache.as_ref()).await?;
     let load = Load {
         embedder: embedder.into(),
         texts,

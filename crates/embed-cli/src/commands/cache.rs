@@ -1,4 +1,4 @@
-//! `embed cache`: what lies in Redis, taking it out, and filling it.
+//! `embed cache`: counts the vectors in Redis, removes them, adds to them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,15 +10,17 @@ use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Role, 
 use embed_e5::assets::DataHome;
 use serde::Serialize;
 
-use crate::cache::{finish, redis_tier};
+use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
-use crate::form::Form;
-use crate::input::{Input, InputRow, Reading};
-use crate::meter::Meter;
-use crate::output::print;
-use crate::pipeline::{Answers, Batch, call_rows};
-use crate::service::{max_text_bytes, parse_role, parse_truncation};
+use crate::io::format::InputFormat;
+use crate::io::input::{Input, Reading};
+use crate::io::output::print;
+use crate::io::pipeline::{Answers, call_rows};
+use crate::io::row_progress::RowProgress;
+use crate::io::rows::{Batch, InputRow};
 use crate::settings::{Settings, flags};
+use crate::stack::cache::{finish, redis_tier};
+use crate::stack::{self, max_text_bytes};
 
 #[derive(Debug, Args)]
 #[command(args = flags(&["cache.redis_url"]))]
@@ -37,8 +39,8 @@ enum Command {
     },
     /// Take vectors out of Redis, and say how many.
     ///
-    /// Nothing else in the database is touched. Servers that run keep what is in their own memory until its time to
-    /// live is over, or until they are started anew.
+    /// Nothing else in the database is touched. Running servers keep what is in their memory until its time to
+    /// live is over, or until they are restarted.
     #[command(group = clap::ArgGroup::new("what").required(true))]
     Clear {
         /// Those of one variant, named as `embed cache stats` names it.
@@ -64,7 +66,7 @@ struct WarmArgs {
 
     /// What a line of the input is; by default the file's name decides.
     #[arg(long, value_enum)]
-    input_format: Option<Form>,
+    input_format: Option<InputFormat>,
 
     /// What the texts are for.
     #[arg(long, default_value = "document", value_parser = parse_role)]
@@ -152,13 +154,13 @@ async fn count(tier: &RedisTier, variant: Option<&str>) -> Result<u64, Error> {
 
 async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let input = Input::from_flag(&args.input, args.input_format);
-    let meter = Meter::new(input.bytes(), args.quiet, true);
+    let progress = RowProgress::new(input.bytes(), args.quiet, true);
     let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role })?;
     let (tier, url) = redis_tier(settings).await?;
     // One that takes nothing is found out before a model is loaded.
     tier.check().await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
-    let embedder = Cached::new(settings.load(home).await?, cache.clone());
+    let embedder = Cached::new(stack::load(settings, home, None).await?, cache.clone());
     let (mut count, mut failed, mut tokens) = (0, 0, Some(0));
     let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
         let answers = [Role::Query, Role::Document].into_iter().filter_map(|role| answers.of(role));
@@ -169,7 +171,7 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
             // One that isn't known makes the sum unknown.
             tokens = tokens.zip(row.info().tokens).map(|(sum, tokens)| sum + tokens.used as u64);
         }
-        meter.advance(count, tokens, batch.bytes);
+        progress.advance(count, tokens, batch.bytes);
         Ok(())
     };
     let embed = async |texts, role| {
@@ -188,7 +190,7 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
     let summary = format!(
         "{count} texts, {failed} failed: {hits} vectors were in {url}, {stored} were stored, {lost} were not{why}\n"
     );
-    meter.finish("");
+    progress.finish("");
     print(&summary)?;
     Ok(if failed + lost == 0 { Exit::Done } else { Exit::Failures })
 }

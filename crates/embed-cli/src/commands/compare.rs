@@ -6,10 +6,11 @@ use clap::Args;
 use embed_core::{EmbedResponse, Embedder, EmbedderExt, Error, Role};
 use embed_e5::assets::DataHome;
 
+use crate::commands::args::parse_role;
 use crate::exit::Exit;
-use crate::output::{pad, print};
-use crate::service::parse_role;
+use crate::io::output::{pad, print};
 use crate::settings::{Settings, flags};
+use crate::stack;
 
 /// Print the cosine matrix of texts.
 ///
@@ -29,7 +30,7 @@ pub(crate) struct CompareArgs {
 const TEXT_COLUMNS: usize = 44;
 
 pub(crate) async fn run(args: CompareArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
-    let embedder = settings.load(home).await?;
+    let embedder = stack::load(settings, home, None).await?;
     let texts: Vec<_> = args.texts.iter().map(String::as_str).collect();
     let response = embedder.encode_batch(&texts, args.role).await?;
     let mut page = format!("space {}\n\n", embedder.model().space());

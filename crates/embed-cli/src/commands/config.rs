@@ -1,4 +1,4 @@
-//! `embed config`: the settings that hold, whether they are right, and what there is to set.
+//! `embed config`: shows the settings, checks them, and lists all that can be set.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::exit::Exit;
-use crate::output::print;
-use crate::settings::{ConfigFile, Origin, Problems, Setting, Settings, TABLE, flags};
+use crate::io::output::print;
+use crate::settings::{self, ConfigFile, Origin, Problems, Setting, Settings, TABLE, flags};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -21,16 +21,16 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print every setting, its value and who said so. Passwords and tokens are hidden.
+    /// Print every setting, its value and where that comes from. Passwords and tokens are hidden.
     ///
     /// Flags are taken as the other commands take them: `embed config show --service ollama`.
     #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
     Show {
         /// How to write it.
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = ConfigFormat::Table)]
+        format: ConfigFormat,
     },
-    /// Say all that is wrong with the settings; the exit code is 3 then.
+    /// Print everything that is wrong with the settings; the exit code is 3 then.
     Check {
         /// Check this file alone. Without it, all that a command would read: its file and the variables.
         file: Option<PathBuf>,
@@ -40,7 +40,7 @@ enum Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ConfigFormat {
     /// For people.
     Table,
     /// As a file of settings.
@@ -66,13 +66,13 @@ pub(crate) fn run(args: &ConfigArgs, read: Result<Settings, Problems>) -> Result
         Command::Show { format } => {
             let settings = read?;
             print(&match format {
-                Format::Table => table(&settings),
-                Format::Toml => toml(&settings),
-                Format::Json => format!("{:#}\n", json(&settings)),
+                ConfigFormat::Table => table(&settings),
+                ConfigFormat::Toml => toml(&settings),
+                ConfigFormat::Json => format!("{:#}\n", json(&settings)),
             })?;
         }
         Command::Check { file: alone } => {
-            let read = alone.as_deref().map_or(read, Settings::read_file);
+            let read = alone.as_deref().map_or(read, settings::read_file);
             let settings = read.map_err(|problems| {
                 let all = problems.all();
                 let count =
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &ConfigArgs, read: Result<Settings, Problems>) -> Result
     Ok(Exit::Done)
 }
 
-/// The file, and who named it.
+/// The file, and the flag or variable that names it.
 fn file_line(settings: &Settings) -> String {
     match &settings.file {
         Some(ConfigFile { path, named_by: Some(by), .. }) => format!("file {} ({by})", path.display()),
@@ -100,7 +100,7 @@ fn table(settings: &Settings) -> String {
         .iter()
         .map(|setting| {
             let value = setting.kind.get(settings).map_or("not set".to_owned(), |value| value.to_string());
-            (setting.key, value, settings.origin(setting).to_string())
+            (setting.key, value, settings.origin(setting.key).to_string())
         })
         .collect();
     let keys = rows.iter().map(|(key, _, _)| key.width()).max().unwrap_or(0);
@@ -117,7 +117,7 @@ fn table(settings: &Settings) -> String {
 fn toml(settings: &Settings) -> String {
     let head = format!("# {}\n", file_line(settings));
     by_section(head, |setting, name| {
-        let origin = settings.origin(setting);
+        let origin = settings.origin(setting.key);
         match setting.kind.get(settings) {
             None => format!("# {name} is not set\n"),
             Some(value) if setting.secret => format!("# {name} = {value}  # hidden; {origin}\n"),
@@ -128,7 +128,7 @@ fn toml(settings: &Settings) -> String {
 
 fn json(settings: &Settings) -> Value {
     let shown = |setting: &Setting| {
-        let origin = settings.origin(setting);
+        let origin = settings.origin(setting.key);
         let (kind, at) = match &origin {
             Origin::Default => ("default", None),
             Origin::File(..) => ("file", Some(origin.to_string())),

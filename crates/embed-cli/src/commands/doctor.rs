@@ -3,17 +3,18 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use embed_core::{EmbedderExt, Error, ErrorKind};
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
 use serde::Serialize;
 
-use crate::cache::redis_tier;
+use crate::commands::args::ReportFormat;
 use crate::commands::ollama;
 use crate::exit::Exit;
-use crate::output::print;
+use crate::io::output::print;
 use crate::settings::Settings;
+use crate::stack::cache::redis_tier;
 
 /// Check the set-up: data folder, runtime library, models, threads, and one text embedded.
 ///
@@ -21,14 +22,8 @@ use crate::settings::Settings;
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// How to write the findings.
-    #[arg(long, value_enum, default_value_t = Form::Table)]
-    format: Form,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Table,
-    Jsonl,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    format: ReportFormat,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,8 +54,10 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
     findings.extend(ollama_servers(settings).await);
     findings.extend(redis(settings).await);
     print(&match args.format {
-        Form::Table => table(&findings),
-        Form::Jsonl => findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect(),
+        ReportFormat::Table => table(&findings),
+        ReportFormat::Jsonl => {
+            findings.iter().map(|finding| serde_json::json!(finding).to_string() + "\n").collect()
+        }
     })?;
     let wrong = findings.iter().any(|finding| finding.status == Status::Wrong);
     Ok(if wrong { Exit::Failures } else { Exit::Done })
@@ -75,11 +72,11 @@ impl Finding {
     }
 }
 
-/// A server that nobody named and that isn't there is no fault.
+/// An unavailable server is no fault unless the settings name it.
 async fn ollama_servers(settings: &Settings) -> Vec<Finding> {
     let reports = ollama::report(&settings.ollama).await.into_iter();
     reports
-        .map(|ollama::Report { check, result }| {
+        .map(|ollama::ServerCheck { check, result }| {
             let gone = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
             let mut finding = Finding::of(check, result);
             if gone && !settings.names_ollama() {

@@ -14,16 +14,18 @@ use embed_core::{
 use embed_e5::assets::DataHome;
 use embed_router::{Coverage, Plan};
 
-use crate::cache;
+use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
-use crate::input::{InputArgs, InputRow, Reading, Rows, is_same_file};
-use crate::meter::Meter;
-use crate::output::place::Place;
-use crate::output::{Format, Output, OutputOptions, OutputRow};
-use crate::pipeline::{Answers, Batch, call_rows};
-use crate::service::{max_text_bytes, parse_role, parse_truncation};
+use crate::io::input::{InputArgs, Reading, Rows, is_same_file};
+use crate::io::output::destination::Destination;
+use crate::io::output::{Output, OutputFormat, OutputOptions, OutputRow};
+use crate::io::pipeline::{Answers, call_rows};
+use crate::io::row_progress::RowProgress;
+use crate::io::rows::{Batch, InputRow};
 use crate::settings::{Settings, flags};
 use crate::signals::wait_for_signal;
+use crate::stack::cache;
+use crate::stack::{self, max_text_bytes};
 
 /// Turn texts into vectors.
 ///
@@ -55,7 +57,7 @@ pub(crate) struct EncodeArgs {
     plan: Option<Purpose>,
 
     /// Which vectors a document gets: `route` is the cheapest, and queries in a language that this model
-    /// doesn't read can't find it; `reachable` has one for each space that a query may ask.
+    /// doesn't read can't find it; `reachable` has one for each space that a query may search.
     #[arg(long, value_enum, requires = "plan", default_value = "reachable")]
     coverage: Reach,
 
@@ -64,8 +66,8 @@ pub(crate) struct EncodeArgs {
     partition: Option<String>,
 
     /// How to write the rows.
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Jsonl)]
+    format: OutputFormat,
 
     /// Give each JSON line its text and role too, so that the file can be migrated to another model.
     #[arg(long)]
@@ -104,10 +106,12 @@ impl EncodeArgs {
             (Some(input), Some(output)) if is_same_file(input, output) => {
                 Err("--input and --output are the same file")
             }
-            _ if self.with_text && self.format != Format::Jsonl => Err(
+            _ if self.with_text && self.format != OutputFormat::Jsonl => Err(
                 "--with-text is for --format jsonl; a table has the texts, an array has no place for them",
             ),
-            (_, output) if self.format == Format::Npy && Place::of(output.as_deref()).is_stdout() => {
+            (_, output)
+                if self.format == OutputFormat::Npy && Destination::of(output.as_deref()).is_stdout() =>
+            {
                 Err("--format npy needs --output FILE")
             }
             _ => Ok(()),
@@ -134,35 +138,36 @@ impl EncodeArgs {
 }
 
 pub(crate) async fn run(mut args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
-    let place = Place::of(args.output.as_deref());
-    place.check(args.force)?;
+    let destination = Destination::of(args.output.as_deref());
+    destination.check(args.force)?;
     let input = std::mem::take(&mut args.input).input();
-    let to_terminal = place.is_stdout();
-    let summary_elsewhere = args.format == Format::Table && to_terminal;
-    let meter = Meter::new(input.bytes(), args.quiet || summary_elsewhere, !to_terminal);
+    let to_terminal = destination.is_stdout();
+    let summary_elsewhere = args.format == OutputFormat::Table && to_terminal;
+    let progress = RowProgress::new(input.bytes(), args.quiet || summary_elsewhere, !to_terminal);
     let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role() })?;
     let cache = cache::open(settings).await?;
-    let encoding = Encoding { args: &args, place: &place, cache: cache.as_ref(), meter: &meter };
-    let encoded = encoding.run(rows, home, settings).await;
+    let run =
+        EncodeRun { args: &args, destination: &destination, cache: cache.as_ref(), progress: &progress };
+    let encoded = run.run(rows, home, settings).await;
     // Also after an error: what was computed by then is there the next time.
     cache::finish(cache.as_ref()).await;
     encoded?.finish()
 }
 
 /// All that the rows of one run have in common.
-struct Encoding<'a> {
+struct EncodeRun<'a> {
     args: &'a EncodeArgs,
-    place: &'a Place,
+    destination: &'a Destination,
     cache: Option<&'a Cache>,
-    meter: &'a Meter,
+    progress: &'a RowProgress,
 }
 
-impl<'a> Encoding<'a> {
+impl<'a> EncodeRun<'a> {
     async fn run(&self, rows: Rows, home: DataHome, settings: &Settings) -> Result<Sink<'a>, Error> {
         let requests = [self.args.request(Role::Query), self.args.request(Role::Document)];
         let request = |role| &requests[usize::from(role == Role::Document)];
         if self.args.plan.is_some() {
-            let router = settings.router(home, self.cache).await?;
+            let router = stack::router(settings, home, self.cache).await?;
             let coverage = match self.args.coverage {
                 Reach::Route => Coverage::Route,
                 Reach::Reachable => Coverage::Reachable,
@@ -175,7 +180,7 @@ impl<'a> Encoding<'a> {
             self.until_stopped(call_rows(rows, plan, each)).await?;
             return Ok(sink);
         }
-        let embedder = settings.load_behind(home, self.cache).await?;
+        let embedder = stack::load(settings, home, self.cache).await?;
         let mut sink = self.sink(embedder.model().dimension())?;
         let embed = async |texts, role| embedder.embed(request(role).with_texts(texts)).await;
         let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
@@ -188,28 +193,23 @@ impl<'a> Encoding<'a> {
     fn sink(&self, dimension: usize) -> Result<Sink<'a>, Error> {
         let output = Output::open(&OutputOptions {
             format: self.args.format,
-            place: self.place.clone(),
+            destination: self.destination.clone(),
             replace: self.args.force,
             with_text: self.args.with_text,
             dimension,
         })?;
-        Ok(Sink { output, meter: self.meter, started: Instant::now(), totals: Totals::default() })
+        Ok(Sink { output, progress: self.progress, started: Instant::now(), totals: Totals::default() })
     }
 
     /// Waits for the rows, or for a signal if there is a file to take away then.
     async fn until_stopped(&self, rows: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-        let Place::File(path) = self.place else { return rows.await };
+        let Destination::File(path) = self.destination else { return rows.await };
         let mut stopped = pin!(wait_for_signal());
         tokio::select! {
             done = rows => done,
-            signal = &mut stopped => Err(match signal {
-                Ok(()) => {
-                    let what = "stopped by a signal; the output was not finished, and nothing of it is kept";
-                    Error::new(ErrorKind::Unavailable, what).with_context("file", path.display())
-                }
-                Err(error) => {
-                    Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
-                }
+            signal = &mut stopped => signal.and_then(|()| {
+                let what = "stopped by a signal; the output was not finished, and nothing of it is kept";
+                Err(Error::new(ErrorKind::Unavailable, what).with_context("file", path.display()))
             }),
         }
     }
@@ -222,7 +222,7 @@ fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>
 /// Where rows go, and what is known of those that went.
 struct Sink<'a> {
     output: Output,
-    meter: &'a Meter,
+    progress: &'a RowProgress,
     started: Instant,
     totals: Totals,
 }
@@ -266,7 +266,7 @@ impl Sink<'_> {
             self.totals.texts += 1;
         }
         self.output.flush()?;
-        self.meter.advance(self.totals.texts, self.totals.tokens(), batch.bytes);
+        self.progress.advance(self.totals.texts, self.totals.tokens(), batch.bytes);
         Ok(())
     }
 
@@ -289,7 +289,7 @@ impl Sink<'_> {
     fn finish(self) -> Result<Exit, Error> {
         let summary = self.totals.summary(self.started.elapsed());
         self.output.finish(&summary)?;
-        self.meter.finish(&summary);
+        self.progress.finish(&summary);
         Ok(if self.totals.failed == 0 { Exit::Done } else { Exit::Failures })
     }
 }

@@ -1,4 +1,4 @@
-//! `embed completions` and `embed man`: what shells and manuals know of this program, for who packages it.
+//! `embed completions` and `embed man`: completion scripts for shells, and manual pages, for packagers.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use clap_mangen::Man;
 use embed_core::{Error, ErrorKind};
 
 use crate::exit::{Exit, file_error};
-use crate::output::place::write_whole;
-use crate::output::print;
+use crate::io::output::destination::write_whole;
+use crate::io::output::print;
 
 /// Print a script that completes commands and flags in a shell.
 ///
@@ -27,7 +27,7 @@ pub(crate) struct CompletionsArgs {
 /// Write the manual pages, one for each command.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The folder to write them to; it is made if it isn't there.
+    /// The folder to write them to; it is created if it doesn't exist.
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
 }

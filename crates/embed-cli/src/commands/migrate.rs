@@ -1,7 +1,7 @@
-//! `embed migrate`: a collection in one space becomes one in another, row by row, whatever happens on the way.
+//! `embed migrate`: a collection in one space becomes one in another, row by row, and can be resumed.
 
-mod ask;
 mod checkpoint;
+mod retry;
 mod row;
 mod source;
 mod tally;
@@ -14,23 +14,24 @@ use embed_cache::Cache;
 use embed_core::{EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_e5::assets::DataHome;
 
-use ask::Asker;
 use checkpoint::{Checkpoint, Job, Paths, Shape};
-use row::{Fate, Plan, Row};
-use source::{Source, Survey};
+use retry::RetryingEmbedder;
+use row::{Fate, MigrationPlan, Row};
+use source::{Collection, Survey};
 use tally::Tally;
 
-use crate::cache;
+use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
-use crate::input::is_same_file;
-use crate::meter::Meter;
-use crate::output::print;
-use crate::pipeline::{Batch, in_batches};
-use crate::service::{Service, parse_role, parse_truncation};
-use crate::settings::{Settings, flags};
+use crate::io::input::is_same_file;
+use crate::io::output::print;
+use crate::io::pipeline::in_batches;
+use crate::io::row_progress::RowProgress;
+use crate::io::rows::Batch;
+use crate::settings::{Service, Settings, flags};
 use crate::signals::wait_for_signal;
+use crate::stack::{self, cache};
 
-/// Embed a collection anew with another model.
+/// Embed a collection again with another model.
 ///
 /// The input is a file of JSON lines as `embed encode --with-text` writes them: each has `space` and `text`, perhaps
 /// `role`, and whatever else. Rows of the old space get new vectors; rows that are in the new space already stay as
@@ -38,14 +39,14 @@ use crate::signals::wait_for_signal;
 /// the command before it begins.
 ///
 /// OUTPUT appears when it is whole. Until then its rows are in OUTPUT.partial, and after a kill, a full disk or a
-/// back end that is gone the same command goes on where they end.
+/// back end that is unavailable the same command goes on where they end.
 ///
 /// A text that the new model can't embed becomes a row with an error and without a vector, and the exit code is 1.
 /// Such rows, and those alone, are tried again when OUTPUT is the input of another migration.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct MigrateArgs {
-    /// The space of the rows to embed anew, as their `space` says it.
+    /// The space of the rows to embed again, as their `space` says it.
     #[arg(long, value_name = "SPACE")]
     from_space: String,
 
@@ -61,7 +62,7 @@ pub(crate) struct MigrateArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Embed rows anew that are in the new space already: for other weights or another precision.
+    /// Embed rows again that are in the new space already: for other weights or another precision.
     #[arg(long)]
     same_space: bool,
 
@@ -73,7 +74,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, default_value = "error", value_parser = parse_truncation)]
     truncate: Truncation,
 
-    /// Seconds to wait for a back end that is gone before the command stops.
+    /// Seconds to wait for an unavailable back end before the command stops.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     patience: u64,
 
@@ -81,7 +82,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long)]
     force: bool,
 
-    /// Begin anew instead of going on with the rows of an earlier run.
+    /// Start over instead of going on with the rows of an earlier run.
     #[arg(long)]
     restart: bool,
 
@@ -100,7 +101,7 @@ impl MigrateArgs {
     }
 
     /// What this model can do with the rows.
-    fn plan(&self, model: &ModelInfo) -> Result<Plan, Error> {
+    fn plan(&self, model: &ModelInfo) -> Result<MigrationPlan, Error> {
         let (space, to) = (model.space().id(), self.to.as_deref());
         if to.is_some_and(|to| to != space) {
             return Err(Error::new(
@@ -114,11 +115,11 @@ impl MigrateArgs {
             return Err(Error::new(
                 ErrorKind::Config,
                 "the rows would stay in their space; choose another model with --service and --model, or pass \
-                 --same-space to embed them anew",
+                 --same-space to embed them again",
             )
             .with_context("space", space));
         }
-        Ok(Plan { from: self.from_space.clone(), to: space.to_owned(), role: self.role })
+        Ok(MigrationPlan { from: self.from_space.clone(), to: space.to_owned(), role: self.role })
     }
 
     fn end(&self, tally: Tally, how: &str) -> Result<Exit, Error> {
@@ -143,7 +144,7 @@ struct Migration<'a> {
     args: &'a MigrateArgs,
     embedder: &'a dyn Embedder,
     cache: Option<&'a Cache>,
-    plan: Plan,
+    plan: MigrationPlan,
     job: Job,
     to_embed: u64,
 }
@@ -161,7 +162,7 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
         ));
     }
     let cache = cache::open(settings).await?;
-    let embedder = settings.load_behind(home, cache.as_ref()).await?;
+    let embedder = stack::load(settings, home, cache.as_ref()).await?;
     let migration = Migration::prepare(&args, &*embedder, cache.as_ref())?;
     if !args.restart
         && let Some(tally) = paths.finished(&migration.job, migration.source()?, &migration.shape())?
@@ -193,8 +194,8 @@ impl<'a> Migration<'a> {
         Ok(Self { args, embedder, cache, plan, job, to_embed: survey.to_embed })
     }
 
-    fn source(&self) -> Result<Source, Error> {
-        Source::open(&self.args.input, &self.plan)
+    fn source(&self) -> Result<Collection, Error> {
+        Collection::open(&self.args.input, &self.plan)
     }
 
     fn shape(&self) -> Shape<'_> {
@@ -205,30 +206,31 @@ impl<'a> Migration<'a> {
         let mut checkpoint = Checkpoint::open(paths, &self.job, self.args.restart)?;
         let (source, kept) = checkpoint.keep(|| self.source(), &self.shape())?;
         let (seen, started, mut tally) = (source.seen(), Instant::now(), kept);
-        let meter = Meter::of_rows(self.to_embed, kept.asked(), self.args.quiet);
+        let progress = RowProgress::of_rows(self.to_embed, kept.answered(), self.args.quiet);
         let each = |batch: &Batch<Row>, response: &EmbedResponse| {
             checkpoint.append(&lines(batch, response, &mut tally)?)?;
-            let rate = (tally.asked() - kept.asked()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
-            meter.show(tally.asked(), format!("{rate:.0} rows/s"));
+            let rate =
+                (tally.answered() - kept.answered()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
+            progress.show(tally.answered(), format!("{rate:.0} rows/s"));
             Ok(())
         };
-        let asker = self.asker(&meter);
+        let embedder = self.embedder(&progress);
         let answer = async |batch: &Batch<Row>| {
             let texts: Vec<_> = batch.rows.iter().filter_map(Row::text).collect();
-            asker.ask(&texts).await
+            embedder.embed(&texts).await
         };
         let done = tokio::select! {
             done = in_batches(source, answer, each) => done,
             stopped = stop_signal() => Err(stopped),
         };
-        meter.clear();
+        progress.clear();
         cache::finish(self.cache).await;
         let rows = self.job.input.rows;
         done.map_err(|error| error.with_context("rows kept", format!("{} of {rows}", tally.rows())))?;
         if seen.get() != Some(&self.job.input) || tally.rows() != rows {
             return Err(Error::new(
                 ErrorKind::Config,
-                "the input was changed while it was read; leave it alone, and begin anew with --restart",
+                "the input was changed while it was read; leave it alone, and start over with --restart",
             )
             .with_context("rows at first", rows)
             .with_context("rows written", tally.rows()));
@@ -240,13 +242,13 @@ impl<'a> Migration<'a> {
         self.args.end(tally, &format!("{earlier}{seconds:.2} s; space {}", self.plan.to))
     }
 
-    fn asker<'m>(&'m self, meter: &'m Meter) -> Asker<'m> {
-        Asker {
+    fn embedder<'m>(&'m self, progress: &'m RowProgress) -> RetryingEmbedder<'m> {
+        RetryingEmbedder {
             embedder: self.embedder,
             space: self.embedder.model().space(),
             truncation: self.args.truncate,
             patience: Duration::from_secs(self.args.patience),
-            meter,
+            progress,
         }
     }
 }
@@ -275,9 +277,7 @@ fn lines(batch: &Batch<Row>, response: &EmbedResponse, tally: &mut Tally) -> Res
 async fn stop_signal() -> Error {
     let stopped = match wait_for_signal().await {
         Ok(()) => Error::new(ErrorKind::Unavailable, "stopped by a signal; the same command goes on"),
-        Err(error) => {
-            Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
-        }
+        Err(error) => error,
     };
     stopped.temporary()
 }

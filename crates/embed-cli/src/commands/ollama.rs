@@ -8,11 +8,11 @@ use embed_core::Error;
 use embed_ollama::{OllamaModels, PullProgress};
 
 use crate::exit::Exit;
-use crate::output::print;
-use crate::progress::Bars;
+use crate::io::download_progress::DownloadProgress;
+use crate::io::output::print;
 use crate::settings::{Settings, flags};
 
-pub(crate) use report::{Report, report};
+pub(crate) use report::{ServerCheck, report};
 
 #[derive(Debug, Args)]
 #[command(args = flags(&["ollama.url", "ollama.pool_size"]))]
@@ -45,25 +45,25 @@ pub(crate) async fn run(args: OllamaArgs, settings: &Settings) -> Result<Exit, E
     match args.command {
         Command::List => print(&report::list(&models.list().await?))?,
         Command::Show { model } => print(&report::show(&model, &models.show(&model).await?))?,
-        Command::Pull { model, quiet } => pull(&models, &model, &Bars::new(quiet)).await?,
+        Command::Pull { model, quiet } => pull(&models, &model, &DownloadProgress::new(quiet)).await?,
     }
     Ok(Exit::Done)
 }
 
-async fn pull(models: &OllamaModels, model: &str, bars: &Bars) -> Result<(), Error> {
+async fn pull(models: &OllamaModels, model: &str, progress: &DownloadProgress) -> Result<(), Error> {
     let mut pull = models.pull(model).await?;
     let (mut status, mut file) = (String::new(), None::<String>);
     while let Some(step) = pull.next().await {
         let PullProgress { status: now, digest, total, completed, .. } = step?;
         if let Some(done) = file.take_if(|file| digest.as_ref() != Some(file)) {
-            bars.finished(&done);
+            progress.finished(&done);
         }
         match digest {
             Some(digest) => {
-                bars.bytes(&digest, completed.unwrap_or(0), total);
+                progress.bytes(&digest, completed.unwrap_or(0), total);
                 file = Some(digest);
             }
-            None if now != status => bars.message(&now),
+            None if now != status => progress.message(&now),
             None => {}
         }
         status = now;

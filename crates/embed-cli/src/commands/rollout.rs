@@ -8,7 +8,7 @@ use embed_core::{Error, ErrorKind};
 use embed_router::{RolloutConfig, RolloutFile, RolloutState, rollout_place};
 
 use crate::exit::Exit;
-use crate::output::print;
+use crate::io::output::print;
 
 /// The year 10000.
 const END_OF_DATES: u64 = 253_402_300_800;
@@ -25,9 +25,9 @@ pub(crate) struct RolloutArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Begin one: write its state file, which `embed encode --rollout FILE` and other routers follow.
+    /// Start one: write its state file, which `embed encode --rollout FILE` and other routers follow.
     ///
-    /// A candidate of another space finds nothing in a partition until its documents were embedded anew: see
+    /// A candidate of another space finds nothing in a partition until its documents were embedded again: see
     /// `embed migrate`.
     Start {
         /// The route that texts leave.
@@ -49,14 +49,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Move so many of a hundred partitions: 10, then 50, then 100. It lifts a stop.
+    /// Move this many of a hundred partitions: 10, then 50, then 100. It lifts a stop.
     Set {
-        /// From 0 to 100. Who is in at 10 is in at 50.
+        /// From 0 to 100. A partition that is in at 10 is in at 50.
         percentage: u8,
     },
     /// Move nothing, until a percentage is set.
     Stop {
-        /// Why, for those who come after.
+        /// The reason, which the file records.
         #[arg(long, default_value = "stopped by hand")]
         reason: String,
     },
@@ -115,9 +115,9 @@ fn date(seconds: u64) -> String {
 }
 
 fn check(state: &RolloutState, partition: &str) -> String {
-    let place = rollout_place(&state.salt, partition);
-    let verdict = if place < state.share() { "in" } else { "not in" };
-    format!("{verdict}; in from {} of 100 on\n", place + 1)
+    let position = rollout_place(&state.salt, partition);
+    let verdict = if position < state.share() { "in" } else { "not in" };
+    format!("{verdict}; in from {} of 100 on\n", position + 1)
 }
 
 #[cfg(test)]

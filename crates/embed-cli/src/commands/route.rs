@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use embed_core::{EmbedRequest, Error, Role};
 use embed_router::{Decision, LanguageDetector, Router};
 use serde::Serialize;
 
+use crate::commands::args::ReportFormat;
 use crate::exit::Exit;
-use crate::input::{InputArgs, InputRow, Reading};
-use crate::output::{pad, print};
-use crate::pipeline::Source;
-use crate::service::max_text_bytes;
+use crate::io::input::{InputArgs, Reading};
+use crate::io::output::{pad, print};
+use crate::io::rows::{InputRow, RowSource};
 use crate::settings::{Settings, flags};
+use crate::stack::{self, max_text_bytes};
 
 /// Say where each text would go, and why, without embedding it.
 ///
 /// The services are those of `embed encode`; with `--service hybrid`, English goes to Ollama and everything else to
-/// E5. Only Ollama is asked (for the space of its model); the model of E5 is not loaded.
+/// E5. Only Ollama is called (for the space of its model); the model of E5 is not loaded.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct RouteArgs {
@@ -25,21 +26,13 @@ pub(crate) struct RouteArgs {
     input: InputArgs,
 
     /// How to write the decisions.
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Jsonl)]
+    format: ReportFormat,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// One JSON object a line.
-    Jsonl,
-}
-
-/// The fields in the order in which they are written; part of the command's contract.
+/// The fields in the order in which they are written; as the command promises.
 #[derive(Serialize)]
-struct Line<'a> {
+struct DecisionLine<'a> {
     index: u64,
     language: &'a str,
     confidence: f32,
@@ -49,7 +42,7 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct Unread {
+struct FailedLine {
     index: u64,
     error: String,
 }
@@ -66,8 +59,8 @@ impl RouteArgs {
 pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
     let reading = Reading { max_text_bytes: max_text_bytes(), role: Role::Document };
     let mut rows = args.input.input().open(reading)?;
-    let router = settings.signpost().await?;
-    if args.format == Format::Table {
+    let router = stack::decider(settings).await?;
+    if args.format == ReportFormat::Table {
         print(&columns(["language", "confidence", "rule", "service", "text"]))?;
     }
     let (mut index, mut failed) = (0, false);
@@ -86,14 +79,14 @@ fn columns([language, confidence, rule, service, text]: [&str; 5]) -> String {
     line.trim_end().to_owned() + "\n"
 }
 
-fn line(router: &Router, index: u64, row: &InputRow, format: Format) -> Result<String, Error> {
+fn line(router: &Router, index: u64, row: &InputRow, format: ReportFormat) -> Result<String, Error> {
     let text = match &row.text {
         Ok(text) => text,
-        Err(error) if format == Format::Table => {
+        Err(error) if format == ReportFormat::Table => {
             return Ok(columns(["-", "-", "-", "-", &error.to_string()]));
         }
         Err(error) => {
-            return Ok(serde_json::json!(Unread { index, error: error.to_string() }).to_string() + "\n");
+            return Ok(serde_json::json!(FailedLine { index, error: error.to_string() }).to_string() + "\n");
         }
     };
     let request = EmbedRequest::new([Arc::<str>::from(text.as_str())], row.role);
@@ -101,20 +94,20 @@ fn line(router: &Router, index: u64, row: &InputRow, format: Format) -> Result<S
     Ok(show(index, text, &decision, format))
 }
 
-fn show(index: u64, text: &str, decision: &Decision, format: Format) -> String {
+fn show(index: u64, text: &str, decision: &Decision, format: ReportFormat) -> String {
     let (language, confidence, rule) = match &decision.detection {
         Some(found) => (found.language, found.confidence, found.rule),
         None => ("und", 0.0, "forced"),
     };
     let service = &*decision.route;
     match format {
-        Format::Table => {
+        ReportFormat::Table => {
             let text = pad(text, TEXT_COLUMNS);
             columns([language, &format!("{confidence:.2}"), rule, service, text.trim_end()])
         }
-        Format::Jsonl => {
+        ReportFormat::Jsonl => {
             let space = decision.space.as_ref().map(|space| space.id());
-            let line = Line { index, language, confidence, rule, service, space };
+            let line = DecisionLine { index, language, confidence, rule, service, space };
             // Words and numbers: there is nothing that could not be written.
             serde_json::to_string(&line).unwrap_or_default() + "\n"
         }

@@ -4,7 +4,7 @@ mod bridge;
 mod callers;
 mod log;
 mod manager;
-mod offer;
+mod model_details;
 mod reload;
 mod stack;
 #[cfg(feature = "otlp")]
@@ -27,19 +27,19 @@ use log::Log;
 use reload::Reload;
 use stack::ServedStack;
 
-use crate::cache;
 use crate::exit::Exit;
-use crate::output::print;
+use crate::io::output::print;
 use crate::settings::{Settings, flags, ip};
-use crate::signals::{End, Signals};
+use crate::signals::{EndSignal, Signals};
+use crate::stack::cache;
 
-/// For how long the line that says where is waited for.
+/// How long to wait until the line with the address is written.
 const FIRST_LINE: Duration = Duration::from_secs(1);
 
-/// Embed for everybody who doesn't write Rust: one port in the dialects of OpenAI, Ollama and TEI.
+/// Serve embeddings over HTTP: one port for the APIs of OpenAI, Ollama and TEI.
 ///
-/// It listens on this machine alone unless API keys are set. A browser finds a page at the address; /openapi.json says
-/// what there is, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first, and end the process at
+/// It listens on this machine alone unless API keys are set. A browser finds a page at the address; /openapi.json
+/// describes the API, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first, and end the process at
 /// once when they come again. SIGHUP has API keys, certificate and log level read again.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache", "gateway"]))]
@@ -79,7 +79,7 @@ pub(crate) async fn run(
     log.finish().await;
     match served? {
         None => Ok(Exit::Done),
-        // What still runs on threads of its own would be waited for otherwise.
+        // Otherwise threads that still run would be waited for.
         Some(end) => std::process::exit(end.code()),
     }
 }
@@ -90,8 +90,8 @@ async fn serve(
     settings: &Settings,
     log: &Log,
     again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
-) -> Result<Option<End>, Error> {
-    // Settings that can't work are said before a model is loaded.
+) -> Result<Option<EndSignal>, Error> {
+    // Wrong settings are reported before a model is loaded.
     let mut config = callers::config(&settings.gateway)?;
     let listener = listen(settings.gateway.listen, "--listen").await?;
     let admin = match settings.gateway.admin_listen {
@@ -118,10 +118,8 @@ async fn serve(
     }
     watch.follow(server.watch());
     let reload = Reload::start(server.watch(), log.filter(), again)?;
-    let signals = Signals::new().map_err(|error| {
-        Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
-    })?;
-    // Who reads standard output may be slow, or gone.
+    let signals = Signals::new()?;
+    // Whoever reads standard output may be slow, or gone.
     log::within(FIRST_LINE, move || _ = print(&where_to));
     manager::ready();
     let (drained, killed) = until_signals(server, signals).await?;
@@ -144,14 +142,14 @@ async fn serve(
 async fn until_signals(
     server: Server,
     mut signals: Signals,
-) -> Result<(embed_gateway::Drained, Option<End>), Error> {
+) -> Result<(embed_gateway::Drained, Option<EndSignal>), Error> {
     let (begun, begin) = oneshot::channel::<()>();
     let (kill, killed) = oneshot::channel::<()>();
     let second = Arc::new(OnceLock::new());
     let seen = Arc::clone(&second);
     let listening = tokio::spawn(async move {
         if let Err(error) = signals.end().await {
-            tracing::error!(%error, "the system doesn't tell of signals; only a kill ends this process");
+            tracing::error!(%error, "without signals only a kill ends this process");
             std::future::pending::<()>().await;
         }
         manager::stopping();
@@ -174,7 +172,7 @@ async fn until_signals(
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         let what =
-            format!("this address can't be listened at; another program may have it: choose one by {flag}");
+            format!("can't listen at this address; another program may have it: choose another by {flag}");
         Error::new(ErrorKind::Config, what).with_context("address", address).with_source(error)
     })
 }

@@ -26,14 +26,14 @@ pub(crate) fn ip(host: &str) -> Result<IpAddr, Error> {
     if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(ip);
     }
-    // What has other characters is no name, and a resolver need not be asked.
+    // Anything with other characters is no name, and needs no resolver.
     if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(refusal());
     }
     let found: Vec<SocketAddr> = (host, 0)
         .to_socket_addrs()
         .map_err(|error| {
-            let what = "names a host that isn't known here; give the number of its address";
+            let what = "names an unknown host; give its IP address";
             Error::new(ErrorKind::Config, what).with_context("host", host).with_source(error)
         })?
         .collect();

@@ -1,18 +1,15 @@
-//! Variables: `TMWS_*`, and `OLLAMA_HOST`, which is Ollama's own and is asked last.
+//! Variables: `TMWS_*`, and last `OLLAMA_HOST`, which belongs to Ollama.
 
 use std::collections::BTreeMap;
 use std::env;
 
 use embed_ollama::ollama_host;
 
+use super::choices::CachePlace;
+use super::draft::{Draft, nearest};
 use super::kind::switch;
-use super::setting::Setting;
-use super::table::TABLE;
-use super::{Draft, Origin, nearest};
-use crate::cache::Place;
-
-/// Names the file.
-pub(super) const CONFIG: &str = "TMWS_CONFIG";
+use super::origin::{CONFIG, Origin};
+use super::table::{self, TABLE};
 
 /// What every variable of the table begins with.
 const PREFIX: &str = "TMWS_";
@@ -20,7 +17,7 @@ const PREFIX: &str = "TMWS_";
 /// Turned the cache on and off before `TMWS_CACHE` said where it is.
 const CACHE_SWITCH: &str = "TMWS_OLLAMA_CACHE_ENABLED";
 
-/// Names the server for Ollama's own programs.
+/// Names the server for the programs of Ollama.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
 /// The variables that are set to something, by name.
@@ -33,34 +30,34 @@ pub(super) fn read(draft: &mut Draft) -> Variables {
         (name.starts_with(PREFIX) || name == OLLAMA_HOST).then_some((name, value))
     });
     let mut variables = Variables::new();
-    // In the order of their names: that of the environment is anybody's guess.
+    // In the order of their names, since the environment has none.
     for (name, value) in ours.collect::<BTreeMap<_, _>>() {
         match value.to_str().map(str::trim) {
             Some("") => {}
             Some(value) => {
                 variables.insert(name, value.to_owned());
             }
-            None => draft.problems.push(format!("{name}: the value is not valid Unicode; set it anew")),
+            None => draft.problems.push(format!("{name}: the value is not valid Unicode; set it again")),
         }
     }
     variables
 }
 
-/// Sets what the variables say, and finds those that nobody knows.
+/// Sets what the variables say, and finds those that are unknown.
 pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
     for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
         if !known().any(|known| known == name) {
             // What all have in common makes none of them likelier.
             let rest = &name[PREFIX.len()..];
-            let mend = match nearest(rest, rests()) {
+            let fix = match nearest(rest, rests()) {
                 Some(rest) => format!("did you mean {PREFIX}{rest}?"),
                 None if rests().any(|known| family(known) == family(rest)) => {
                     "`embed config show` lists them; unset it".to_owned()
                 }
-                // Other programs of the house have variables with this prefix too (`TMWS_DATABASE_URL`).
+                // Other programs have variables with this prefix too (`TMWS_DATABASE_URL`).
                 None => continue,
             };
-            draft.problems.push(format!("{name}: there is no such setting; {mend}"));
+            draft.problems.push(format!("{name}: there is no such setting; {fix}"));
         }
     }
     if let Some(value) = variables.get(CACHE_SWITCH) {
@@ -83,9 +80,9 @@ fn family(rest: &str) -> &str {
     rest.split('_').next().unwrap_or(rest)
 }
 
-/// Asks `OLLAMA_HOST`, if nobody else has named a server.
+/// Falls back to `OLLAMA_HOST` if nothing else names a server.
 pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
-    if let (Some(url), Some(host)) = (Setting::by_key("ollama.url"), variables.get(OLLAMA_HOST))
+    if let (Some(url), Some(host)) = (table::by_key("ollama.url"), variables.get(OLLAMA_HOST))
         && !draft.settings.names_ollama()
     {
         let origin = Origin::Variable(OLLAMA_HOST);
@@ -100,11 +97,11 @@ pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
 fn cache_switch(value: &str, draft: &mut Draft) {
     let place = match switch(value) {
         Some(false) => "off",
-        Some(true) if draft.settings.cache.place == Place::Off => "auto",
+        Some(true) if draft.settings.cache.place == CachePlace::Off => "auto",
         Some(true) => return,
         None => return draft.problems.push(format!("{CACHE_SWITCH}: must be true or false")),
     };
-    if let Some(setting) = Setting::by_key("cache.place") {
+    if let Some(setting) = table::by_key("cache.place") {
         draft.set(setting, Origin::Variable(CACHE_SWITCH), place);
     }
 }

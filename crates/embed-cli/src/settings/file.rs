@@ -1,42 +1,14 @@
-//! The file: which one, and what it says, line by line.
+//! What the file of settings says, line by line.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use etcetera::BaseStrategy;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::setting::Setting;
-use super::table::TABLE;
-use super::{Draft, Origin, environment, nearest};
-
-/// A file with settings.
-#[derive(Debug, Clone)]
-pub(crate) struct ConfigFile {
-    pub(crate) path: PathBuf,
-    /// Who named it; `None` for the usual place, where it need not be.
-    pub(crate) named_by: Option<&'static str>,
-    /// Whether it is there.
-    pub(crate) is_there: bool,
-}
-
-impl ConfigFile {
-    /// The file that a flag names, else the variable, else the one in the usual place, if this user has a home.
-    pub(super) fn choose(flag: Option<&Path>, variable: Option<&Path>) -> Option<Self> {
-        let named = |path: &Path, by| Self { path: path.to_owned(), named_by: Some(by), is_there: true };
-        if let Some(path) = flag {
-            return Some(named(path, "--config"));
-        }
-        if let Some(path) = variable {
-            return Some(named(path, environment::CONFIG));
-        }
-        let path = etcetera::choose_base_strategy().ok()?.config_dir().join("embed").join("embed.toml");
-        // A folder that this user may not look into has nothing for them.
-        let is_there = path.exists();
-        Some(Self { path, named_by: None, is_there })
-    }
-}
+use super::draft::{Draft, nearest};
+use super::origin::{ConfigFile, Origin};
+use super::table::{self, TABLE};
 
 /// Sets what the file says, if there is one.
 pub(super) fn apply(draft: &mut Draft) {
@@ -57,7 +29,7 @@ pub(super) fn apply(draft: &mut Draft) {
     }
     for error in errors {
         let at = error.span().map_or(1, |span| line(&text, span.start));
-        // The error's own Display would quote the line, which may hold a password.
+        // The error's Display would quote the line, which may hold a password.
         draft.problems.push(format!("{}:{at}: this is no TOML: {}", path.display(), error.message()));
     }
 }
@@ -83,12 +55,12 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, key: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) {
-        match (Setting::by_key(key), value.get_ref()) {
+        match (table::by_key(key), value.get_ref()) {
             (Some(setting), value) => match setting.kind.given(value) {
                 Ok(given) => self.draft.set_given(setting, origin.clone(), &given),
                 Err(error) => self.draft.problem(origin, key, error),
             },
-            // What is in a section that nobody knows is named whole, so that the nearest setting can be.
+            // An entry of an unknown section is reported by its whole name, for which a similar setting can be suggested.
             (None, DeValue::Table(table)) if is_section(key) || !table.is_empty() => self.table(key, table),
             (None, _) if is_section(key) => {
                 self.draft.problem(origin, key, format!("is a section, written [{key}]"));
@@ -108,7 +80,7 @@ fn is_section(key: &str) -> bool {
     TABLE.iter().any(|setting| setting.path().0 == key)
 }
 
-/// The line of a place, counted from 1.
+/// The line of a byte, counted from 1.
 fn line(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }

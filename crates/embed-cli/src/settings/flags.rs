@@ -3,10 +3,12 @@
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::kind::{Given, Kind};
+use super::draft::Draft;
+use super::kind::{Given, SettingKind};
+use super::origin::Origin;
 use super::setting::{Setting, name};
 use super::table::TABLE;
-use super::{Draft, Origin, Settings};
+use super::values::Settings;
 
 /// The heading over these flags.
 const HEADING: &str = "Settings (flags win over variables, variables over the file: embed config --help)";
@@ -31,10 +33,10 @@ fn arg(setting: &'static Setting, flag: &str) -> Arg {
     let id = sharers.first().map_or(setting.key, |first| first.key);
     let arg = Arg::new(id).help(sharers.iter().map(|setting| help(setting)).collect::<Vec<_>>().join(" "));
     match &setting.kind {
-        Kind::Choice { of, .. } => arg.value_parser(PossibleValuesParser::new(of())).ignore_case(true),
+        SettingKind::Choice { of, .. } => arg.value_parser(PossibleValuesParser::new(of())).ignore_case(true),
         // clap's messages quote the value; and what a shared flag may be, the service decides.
         _ if setting.secret || sharers.len() > 1 => arg,
-        Kind::Texts { .. } => arg.action(ArgAction::Append).value_parser(checked(setting)),
+        SettingKind::Texts { .. } => arg.action(ArgAction::Append).value_parser(checked(setting)),
         _ => arg.value_parser(checked(setting)),
     }
 }

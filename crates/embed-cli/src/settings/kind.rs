@@ -1,4 +1,4 @@
-//! What a setting can be: how it is read from a text and from TOML, and what its user is told.
+//! What a setting can be: how it is read from a text and from TOML, and what is allowed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use embed_ollama::Preset;
 use serde_json::Value;
 use toml::de::DeValue;
 
-use super::Settings;
+use super::values::Settings;
 
 /// The largest pool that `embed-ollama` takes.
 const LARGEST_POOL: u64 = 10_000;
 
-/// 100 years, the longest time that Redis is asked to keep anything for.
+/// 100 years, the longest time to live that is given to Redis.
 const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// What somebody says a setting is.
+/// The value of a setting as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Given {
     /// A text, as variables and flags have it: of several values, with commas between them.
@@ -28,7 +28,7 @@ pub(crate) enum Given {
 
 /// The type of a setting, and the way to its field.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum SettingKind {
     /// A text, described by `what`. Its setter may refuse it, with a message that doesn't quote a secret.
     Text {
         what: &'static str,
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
     Seconds { least: f64, set: fn(&mut Settings, Duration), get: fn(&Settings) -> Option<Duration> },
 }
 
-impl Kind {
+impl SettingKind {
     /// What is allowed, to stand behind "must be".
     pub(crate) fn allowed(&self) -> String {
         match self {
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// Sets the field from what somebody says.
+    /// Sets the field to a given value.
     pub(super) fn set(&self, settings: &mut Settings, given: &Given) -> Result<(), Error> {
         let refuse = || self.refusal();
         let text = match (self, given) {

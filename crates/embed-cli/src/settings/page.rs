@@ -3,33 +3,36 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Settings;
 use super::setting::Setting;
 use super::table::TABLE;
+use super::values::Settings;
 
 const HEAD: &str = "\
 # Configuration
 
-Made from the table in `crates/embed-cli/src/settings/table`; to make it anew, run
+Made from the table in `crates/embed-cli/src/settings/table`; to write it again, run
 `EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page`.
 
 Settings of the command `embed` come from a file, from variables and from flags. A variable wins over the file, a flag
-over both. `embed config show` prints what holds and who said so, `embed config check` all that is wrong, and
-`embed config example` a file to begin with. Passwords and tokens are in none of it.
+over both. `embed config show` prints every value and where it comes from, `embed config check` everything that is
+wrong, and `embed config example` a file to start from. Passwords and tokens are in none of it.
 
 **The file** is TOML. It is the one that `--config FILE` names, else the one that `TMWS_CONFIG` names, else
 `embed/embed.toml` in the platform's folder for configuration (`$XDG_CONFIG_HOME` or `~/.config` on Linux) if it is
 there. A file that is named and isn't there is an error.
 
-**A variable** that is empty counts as not set. A key that there isn't, a variable that begins with `TMWS_` and that
-there isn't, and a value that can't be are errors of every command (exit code 3), also where something else wins.
+**Variables** have two prefixes. `TMWS_` begins every variable that is a setting of this command; other programs have
+variables with that prefix too, and theirs are left alone. `EMBED_` is about files: `EMBED_HOME` names the data folder
+with models and runtime library, for this command and for every program that uses the libraries.
 
-**A secret** belongs into the file or a variable: flags are seen by who lists processes.
+A variable that is empty counts as not set. An unknown key, a variable with the prefix `TMWS_` that looks like a setting
+and is none, and a value that isn't allowed are errors of every command (exit code 3), even if something else wins.
 
-Other variables: `EMBED_HOME` names the data folder and `ORT_DYLIB_PATH` the ONNX Runtime library. `OLLAMA_HOST` names
-the Ollama server if no setting does. `TMWS_OLLAMA_CACHE_ENABLED` is older than `TMWS_CACHE`, which wins over it: `false`
-turns the cache off, `true` turns one on that the file turns off. `HF_*`, `HTTPS_PROXY` and `NO_PROXY` are read by
-`embed models pull`, which says how.
+**A secret** belongs into the file or a variable: flags are seen by everyone who lists processes.
+
+Other variables: `ORT_DYLIB_PATH` names the ONNX Runtime library, and `OLLAMA_HOST` the Ollama server if no setting does.
+`TMWS_OLLAMA_CACHE_ENABLED` is older than `TMWS_CACHE`, which wins over it: `false` turns the cache off, `true` turns one
+on that the file turns off. `HF_*`, `HTTPS_PROXY` and `NO_PROXY` are read by `embed models pull`, which says how.
 ";
 
 fn page() -> String {

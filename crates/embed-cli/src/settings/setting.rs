@@ -4,8 +4,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use embed_core::{Error, ErrorKind};
 
-use super::kind::Kind;
-use super::table::TABLE;
+use super::kind::SettingKind;
 
 /// What is shown in place of a secret.
 pub(crate) const HIDDEN: &str = "***";
@@ -26,7 +25,7 @@ pub(crate) struct Setting {
     pub(crate) example: &'static str,
     /// Whether its value is kept out of messages. Its `get` hides what must not be seen.
     pub(crate) secret: bool,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SettingKind,
 }
 
 impl Setting {
@@ -34,7 +33,7 @@ impl Setting {
         key: &'static str,
         variable: &'static str,
         help: &'static str,
-        kind: Kind,
+        kind: SettingKind,
     ) -> Self {
         Self { key, variable, flag: None, help, example: "", secret: false, kind }
     }
@@ -52,11 +51,6 @@ impl Setting {
     pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
         self
-    }
-
-    /// The setting of a key.
-    pub(super) fn by_key(key: &str) -> Option<&'static Self> {
-        TABLE.iter().find(|setting| setting.key == key)
     }
 
     /// The section of the file, which is empty for the top level, and the name in it.

@@ -1,4 +1,4 @@
-//! The table of settings. A setting is a row of one of its parts; its value lives in [`Settings`](super::Settings).
+//! The table of settings. A setting is a row of one of its sections; its value lives in `Settings`.
 
 mod gateway;
 mod log;
@@ -8,15 +8,20 @@ use super::setting::Setting;
 
 /// Every setting, by section.
 pub(crate) static TABLE: &[Setting] = &{
-    const PARTS: [&[Setting]; 3] = [stack::SETTINGS, gateway::SETTINGS, log::SETTINGS];
-    let mut all = [PARTS[0][0]; PARTS[0].len() + PARTS[1].len() + PARTS[2].len()];
-    let (mut part, mut row, mut at) = (0, 0, 0);
+    const SECTIONS: [&[Setting]; 3] = [stack::SETTINGS, gateway::SETTINGS, log::SETTINGS];
+    let mut all = [SECTIONS[0][0]; SECTIONS[0].len() + SECTIONS[1].len() + SECTIONS[2].len()];
+    let (mut section, mut row, mut at) = (0, 0, 0);
     while at < all.len() {
-        if row == PARTS[part].len() {
-            (part, row) = (part + 1, 0);
+        if row == SECTIONS[section].len() {
+            (section, row) = (section + 1, 0);
         }
-        all[at] = PARTS[part][row];
+        all[at] = SECTIONS[section][row];
         (row, at) = (row + 1, at + 1);
     }
     all
 };
+
+/// The setting of a key.
+pub(super) fn by_key(key: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.key == key)
+}

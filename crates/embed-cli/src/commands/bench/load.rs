@@ -1,4 +1,4 @@
-//! Callers that ask one request after the other, and what is counted of them.
+//! Callers that send one request after the other, and what is counted of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use hdrhistogram::Histogram;
 use tokio::time;
 
 use super::texts::Texts;
-use crate::meter::Meter;
+use crate::io::row_progress::RowProgress;
 use crate::signals::wait_for_signal;
 
-/// Who asks whom, how much, and for how long.
+/// The load: what it is put on, how much, and for how long.
 pub(super) struct Load {
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) texts: Texts,
@@ -45,16 +45,16 @@ pub(super) struct Measured {
     pub(super) elapsed: Duration,
 }
 
-/// How often the live view is drawn anew.
+/// How often the live view is redrawn.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A caller whose request failed at once would otherwise ask as fast as it can.
+/// A caller whose request failed at once would otherwise repeat it as fast as it can.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 impl Load {
-    /// Runs to its end, or until somebody interrupts; what was counted by then stands.
+    /// Runs to its end or to an interrupt; what was counted by then stands.
     pub(super) async fn run(&self) -> Result<Measured> {
-        let meter = Meter::new(None, self.quiet, true);
+        let progress = RowProgress::new(None, self.quiet, true);
         let counts: Vec<_> = (0..self.callers).map(|_| Mutex::new(Measured::new())).collect();
         let stop = AtomicBool::new(false);
         let begin = Instant::now() + self.warm_up;
@@ -67,10 +67,10 @@ impl Load {
             tokio::select! {
                 _ = &mut callers => break,
                 _ = &mut interrupted, if !stop.load(Ordering::Relaxed) => stop.store(true, Ordering::Relaxed),
-                _ = ticks.tick() => self.show(&meter, begin, &counts),
+                _ = ticks.tick() => self.show(&progress, begin, &counts),
             }
         }
-        meter.clear();
+        progress.clear();
         let elapsed = Instant::now().saturating_duration_since(begin);
         let measured = Measured { elapsed, ..Measured::of_all(&counts) };
         if measured.requests == 0 {
@@ -83,28 +83,28 @@ impl Load {
         let mut draws = self.texts.draws(caller);
         let end = begin + self.duration;
         while !stop.load(Ordering::Relaxed) {
-            let asked = Instant::now();
-            if asked >= end {
+            let sent = Instant::now();
+            if sent >= end {
                 break;
             }
             let request = self.request.with_texts(draws.by_ref().take(self.batch));
             let answer = self.embedder.embed(request).await;
-            if asked >= begin {
-                lock(counts).count(&answer, asked.elapsed(), self.batch as u64);
+            if sent >= begin {
+                lock(counts).count(&answer, sent.elapsed(), self.batch as u64);
             }
             if answer.is_err() {
                 time::sleep(AFTER_FAILURE).await;
             } else {
-                // Answers from memory are there at once; the view and the others want a turn, too.
+                // Answers from memory need no wait; the view and the other callers need a turn, too.
                 tokio::task::coop::consume_budget().await;
             }
         }
     }
 
-    fn show(&self, meter: &Meter, begin: Instant, counts: &[Mutex<Measured>]) {
+    fn show(&self, progress: &RowProgress, begin: Instant, counts: &[Mutex<Measured>]) {
         let now = Instant::now();
         if now < begin {
-            meter.show(0, "warming up".to_owned());
+            progress.show(0, "warming up".to_owned());
             return;
         }
         let so_far = Measured::of_all(counts);
@@ -118,7 +118,7 @@ impl Load {
             so_far.failures(),
             (self.duration.as_secs_f64() - elapsed).max(0.0),
         );
-        meter.show(0, message);
+        progress.show(0, message);
     }
 }
 

@@ -10,20 +10,20 @@ use rand::distr::Distribution;
 use rand::rngs::SmallRng;
 use rand_distr::Zipf;
 
-use crate::input::{Input, Reading};
-use crate::pipeline::Source;
+use crate::io::input::{Input, Reading};
+use crate::io::rows::RowSource;
 
 /// First sentences of the articles of the Universal Declaration of Human Rights, in English and Japanese by turns.
 const SENTENCES: &str = include_str!("../../../data/bench-texts.txt");
 
-/// Different texts, and how often each is asked.
+/// Different texts, and how often each is used.
 #[derive(Debug)]
 pub(super) struct Texts {
     texts: Vec<Arc<str>>,
     ranks: Zipf<f64>,
 }
 
-/// One caller's way through the texts.
+/// The sequence of texts of one caller.
 #[derive(Debug)]
 pub(super) struct Draws<'t> {
     texts: &'t Texts,
@@ -40,7 +40,7 @@ impl Texts {
         let lines: Vec<String> = match file {
             None => SENTENCES.lines().map(str::to_owned).collect(),
             Some(path) => {
-                // Every text is asked in the role of the measurement.
+                // Every text is embedded in the role of the measurement.
                 let reading = Reading { max_text_bytes: longest, role: Role::Query };
                 let mut rows = Input::from_flag(path, None).open(reading)?;
                 let mut lines = Vec::new();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_ask_differently_and_every_run_alike() {
+    fn callers_draw_differently_and_every_run_alike() {
         let texts = texts(1000, 1.0);
         assert_eq!(texts.texts.iter().collect::<HashSet<_>>().len(), 1000);
         let drawn = |caller| texts.draws(caller).take(50).collect::<Vec<_>>();

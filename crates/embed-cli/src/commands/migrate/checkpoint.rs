@@ -1,9 +1,9 @@
-//! The output in the making, which is also the checkpoint: `OUTPUT.partial` holds the rows so far, and
-//! `OUTPUT.partial.json` beside it says of what.
+//! The unfinished output, which is also the checkpoint: `OUTPUT.partial` holds the rows so far, and
+//! `OUTPUT.partial.json` beside it describes the job that they belong to.
 //!
-//! A process may die between any two steps. `OUTPUT.partial` is there first, empty; then what it is of; then rows are
-//! appended; at the end it gets the name of the output in one step, and what it was of goes away. So rows are never
-//! there without what they are of, and an output of that name is whole.
+//! A process may die between any two steps. First an empty `OUTPUT.partial` is made, and the job is written; then rows
+//! are appended; at the end the file gets the name of the output in one step, and the job is removed. So there are never
+//! rows without their job, and an output of that name is whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -13,15 +13,15 @@ use embed_core::{Error, ErrorKind, ModelInfo, Role, Truncation};
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
-use super::source::{Fingerprint, Source};
+use super::source::{Collection, Fingerprint};
 use super::tally::Tally;
 use crate::exit::file_error;
-use crate::input::{LineReader, max_json_bytes};
-use crate::output::place::{check_absent, check_folder, sync_folder};
-use crate::pipeline::Source as _;
-use crate::service::max_text_bytes;
+use crate::io::lines::{LineReader, max_json_bytes};
+use crate::io::output::destination::{check_absent, check_folder, sync_folder};
+use crate::io::rows::RowSource as _;
+use crate::stack::max_text_bytes;
 
-/// What a migration is of: rows of one job go into one output.
+/// What identifies a migration: one output has the rows of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) input: Fingerprint,
@@ -41,7 +41,7 @@ pub(super) struct Paths {
     job: PathBuf,
 }
 
-/// How rows that were written are known again.
+/// What the rows of an earlier run look like.
 pub(super) struct Shape<'a> {
     pub(super) space: &'a str,
     pub(super) dimension: usize,
@@ -49,7 +49,7 @@ pub(super) struct Shape<'a> {
     pub(super) limit: usize,
 }
 
-/// An output in the making, which nobody else writes.
+/// An unfinished output, which no other process writes.
 pub(super) struct Checkpoint {
     paths: Paths,
     file: File,
@@ -81,12 +81,12 @@ impl Paths {
         self.job.exists()
     }
 
-    /// The counts, if a process that finished this job died before it could take away what the job was: the output
-    /// is whole then. The rows are compared to the end of `source` to be sure.
+    /// The counts, if a process that finished this job died before it removed `OUTPUT.partial.json`: the output is
+    /// whole then. The rows are compared to the end of `source` to be sure.
     pub(super) fn finished(
         &self,
         job: &Job,
-        mut source: Source,
+        mut source: Collection,
         shape: &Shape<'_>,
     ) -> Result<Option<Tally>, Error> {
         if self.partial.exists() || !self.output.exists() || self.read_job()?.as_ref() != Some(job) {
@@ -104,9 +104,14 @@ impl Paths {
         Ok(Some(tally))
     }
 
-    /// Counts the lines of `file` up to the first that is not whole, or not the line of the row of `source`, and their
-    /// bytes. One more row of `source` may be read than there are such lines.
-    fn known_rows(&self, file: &File, source: &mut Source, shape: &Shape<'_>) -> Result<(u64, Tally), Error> {
+    /// Counts the lines of `file`, and their bytes, up to the first that isn't whole or doesn't match its row of
+    /// `source`. One more row of `source` may be read than there are such lines.
+    fn known_rows(
+        &self,
+        file: &File,
+        source: &mut Collection,
+        shape: &Shape<'_>,
+    ) -> Result<(u64, Tally), Error> {
         let mut lines = LineReader::new(BufReader::with_capacity(1 << 16, file), shape.limit);
         let (mut bytes, mut tally) = (0, Tally::default());
         loop {
@@ -121,7 +126,7 @@ impl Paths {
         Ok((bytes, tally))
     }
 
-    /// What the rows in the making are of; `None` if there is nothing that says it.
+    /// The job that the rows belong to; `None` if it was never written.
     fn read_job(&self) -> Result<Option<Job>, Error> {
         match fs::read(&self.job) {
             // A process that died while it wrote this has written no rows.
@@ -164,7 +169,7 @@ impl<'a> Shape<'a> {
 }
 
 impl Checkpoint {
-    /// Opens the output in the making; an earlier run may have left one, of the same job unless `restart` clears it.
+    /// Opens the unfinished output. One that an earlier run left must be of the same job, unless `restart` clears it.
     pub(super) fn open(paths: Paths, job: &Job, restart: bool) -> Result<Self, Error> {
         let file = lock(&paths)?;
         let failed = |error| paths.failed("can't be written", &paths.partial, error);
@@ -191,13 +196,13 @@ impl Checkpoint {
         Ok(Self { paths, file, bytes: 0 })
     }
 
-    /// Keeps the rows that an earlier run wrote, and cuts off what isn't a whole one. `open` gives the rows of the
-    /// input from the first on; what is given back goes on behind those that are kept.
+    /// Keeps the rows that an earlier run wrote, and cuts off an incomplete one. `open` gives the rows of the
+    /// input from the first on; the collection that is returned goes on after those that are kept.
     pub(super) fn keep(
         &mut self,
-        open: impl Fn() -> Result<Source, Error>,
+        open: impl Fn() -> Result<Collection, Error>,
         shape: &Shape<'_>,
-    ) -> Result<(Source, Tally), Error> {
+    ) -> Result<(Collection, Tally), Error> {
         let (bytes, tally) = self.paths.known_rows(&self.file, &mut open()?, shape)?;
         self.file
             .set_len(bytes)
@@ -240,7 +245,7 @@ impl Checkpoint {
 }
 
 impl Job {
-    /// In what another job differs.
+    /// The first difference to another job.
     fn difference(&self, other: &Self) -> Option<&'static str> {
         let differs = [
             (self.input != other.input, "the input"),
@@ -253,8 +258,7 @@ impl Job {
     }
 }
 
-/// Opens the output in the making for this process alone. The lock goes with the file: a process that dies gives it
-/// back.
+/// Opens the unfinished output for this process alone. The lock ends with the process.
 fn lock(paths: &Paths) -> Result<File, Error> {
     let path = &paths.partial;
     let failed = |error| file_error("the output can't be written", path.display(), error);
@@ -262,7 +266,7 @@ fn lock(paths: &Paths) -> Result<File, Error> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
-            // Whoever had it may have given it the output's name since it was opened here.
+            // The process that had it may have finished and renamed it since it was opened here.
             Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(file),
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -282,15 +286,15 @@ fn lock(paths: &Paths) -> Result<File, Error> {
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
 
-    let own = file.metadata()?;
+    let ours = file.metadata()?;
     match path.metadata() {
-        Ok(there) => Ok((own.dev(), own.ino()) == (there.dev(), there.ino())),
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Elsewhere there is no such question that the standard library answers; a name that is gone is seen.
+/// The standard library can't tell elsewhere; it is only noticed when the name is gone.
 #[cfg(not(unix))]
 fn is_at(_: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()

@@ -1,4 +1,4 @@
-//! One line of a collection: what it says of its vector, and all that it says besides, as it was written.
+//! One line of a collection: its fields about the vector, and all others as they were written.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use embed_core::{Error, ErrorKind, Role};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::fields::{Fields, refused};
-use crate::input::utf8;
-use crate::output::{Outcome, escape_separators, write_line};
+use crate::io::fields::{Fields, refused};
+use crate::io::lines::utf8;
+use crate::io::output::{Outcome, escape_separators, write_line};
 
 /// What a migration does with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// The space whose rows are embedded anew.
+pub(super) struct MigrationPlan {
+    /// The space whose rows are embedded again.
     pub(super) from: String,
     /// The space whose rows stay as they are.
     pub(super) to: String,
@@ -46,13 +46,13 @@ pub(super) enum Fate {
     Failed,
 }
 
-/// A line with other fields in the places of those about its vector.
+/// A line whose fields about the vector are replaced.
 struct Merged<'a> {
     text: &'a Fields,
     vector: &'a Fields,
 }
 
-impl Plan {
+impl MigrationPlan {
     /// Reads a line.
     pub(super) fn read(&self, line: Vec<u8>, number: u64) -> Result<Row, Error> {
         let line = utf8(line)?;
@@ -89,7 +89,7 @@ impl Row {
     /// What became of this row in a line that an earlier run wrote; `None` if the line isn't this row's.
     pub(super) fn fate_in(&self, line: &[u8], to: &str, dimension: usize) -> Option<Fate> {
         let text = match self {
-            Self::Carried(own) => return (own.as_bytes() == line).then_some(Fate::Carried),
+            Self::Carried(carried) => return (carried.as_bytes() == line).then_some(Fate::Carried),
             Self::Embedded(text) => text,
         };
         let fields = Fields::read(str::from_utf8(line).ok()?).ok()?;
@@ -108,7 +108,7 @@ impl Row {
 }
 
 impl Text {
-    /// Writes the line with what is known of its new vector. The fields about the vector come where they were, and
+    /// Writes the line with its new vector or error. The fields about the vector come where they were, and
     /// at the end if they weren't there.
     pub(super) fn write(&self, outcome: &Outcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
         let mut write = || {
@@ -158,8 +158,8 @@ mod tests {
 
     use super::*;
 
-    fn plan() -> Plan {
-        Plan { from: "a".to_owned(), to: "b/mean/plain/l2/2".to_owned(), role: Role::Document }
+    fn plan() -> MigrationPlan {
+        MigrationPlan { from: "a".to_owned(), to: "b/mean/plain/l2/2".to_owned(), role: Role::Document }
     }
 
     fn text(line: &str) -> Text {

@@ -9,15 +9,15 @@ use embed_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::row::{Plan, Row};
+use super::row::{MigrationPlan, Row};
 use crate::exit::file_error;
-use crate::form::check_start;
-use crate::input::{LineReader, max_json_bytes};
-use crate::meter::Meter;
-use crate::pipeline;
-use crate::service::max_text_bytes;
+use crate::io::format::check_start;
+use crate::io::lines::{LineReader, max_json_bytes};
+use crate::io::row_progress::RowProgress;
+use crate::io::rows::RowSource;
+use crate::stack::max_text_bytes;
 
-/// What tells one input from another.
+/// Identifies the content of an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
     pub(super) rows: u64,
@@ -26,10 +26,10 @@ pub(super) struct Fingerprint {
 }
 
 /// The rows of a collection.
-pub(super) struct Source {
+pub(super) struct Collection {
     lines: LineReader<BufReader<Hashed<File>>>,
     path: PathBuf,
-    plan: Plan,
+    plan: MigrationPlan,
     limit: usize,
     seen: Arc<OnceLock<Fingerprint>>,
 }
@@ -49,9 +49,9 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads all of it. Fails if there is a line that can't be migrated, before anything is written.
-    pub(super) fn take(path: &Path, plan: &Plan, quiet: bool) -> Result<Self, Error> {
-        let mut source = Source::open(path, plan)?;
-        let meter = Meter::new(path.metadata().ok().map(|meta| meta.len()), quiet, true);
+    pub(super) fn take(path: &Path, plan: &MigrationPlan, quiet: bool) -> Result<Self, Error> {
+        let mut source = Collection::open(path, plan)?;
+        let progress = RowProgress::new(path.metadata().ok().map(|meta| meta.len()), quiet, true);
         let (mut to_embed, mut bad) = (0_u64, None);
         while let Some(line) = source.next_line()? {
             match line.and_then(|line| plan.read(line, source.lines.number())) {
@@ -63,10 +63,10 @@ impl Survey {
             }
             let rows = source.lines.number();
             if rows.is_multiple_of(1000) {
-                meter.show(source.lines.bytes(), format!("{rows} rows checked"));
+                progress.show(source.lines.bytes(), format!("{rows} rows checked"));
             }
         }
-        meter.clear();
+        progress.clear();
         match (bad, source.seen.get()) {
             (Some((error, 1)), _) => Err(error),
             (Some((error, bad)), _) => Err(error.with_context("bad lines", bad)),
@@ -76,8 +76,8 @@ impl Survey {
     }
 }
 
-impl Source {
-    pub(super) fn open(path: &Path, plan: &Plan) -> Result<Self, Error> {
+impl Collection {
+    pub(super) fn open(path: &Path, plan: &MigrationPlan) -> Result<Self, Error> {
         let unreadable = |error| file_error("the input can't be opened", path.display(), error);
         let file = File::open(path).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
@@ -98,12 +98,12 @@ impl Source {
         })
     }
 
-    /// Where it will say what it has read, once it has read all.
+    /// Holds the fingerprint of the input once all of it is read.
     pub(super) fn seen(&self) -> Arc<OnceLock<Fingerprint>> {
         Arc::clone(&self.seen)
     }
 
-    /// Goes on behind so many rows.
+    /// Skips this many rows.
     pub(super) fn skip(&mut self, rows: u64) -> Result<(), Error> {
         for _ in 0..rows {
             self.next_line()?;
@@ -119,7 +119,7 @@ impl Source {
             let digest = self.lines.source().get_ref().digest.clone().finalize();
             let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             let (rows, bytes) = (self.lines.number(), self.lines.bytes());
-            // Read to its end again, it would say the same.
+            // Read to its end again, it would be the same.
             let _ = self.seen.set(Fingerprint { rows, bytes, sha256 });
         }
         if let Some(line) = line.as_ref().filter(|_| self.lines.number() == 1) {
@@ -129,7 +129,7 @@ impl Source {
     }
 
     fn named(&self, error: Error) -> Error {
-        // Not a failed row: nothing is done before the line is fixed.
+        // Not a failed row: nothing is embedded before the line is fixed.
         Error::new(ErrorKind::Config, "the input has a line that can't be migrated")
             .with_context("file", self.path.display())
             .with_context("line", self.lines.number())
@@ -137,7 +137,7 @@ impl Source {
     }
 }
 
-impl pipeline::Source for Source {
+impl RowSource for Collection {
     type Row = Row;
 
     fn next(&mut self) -> Result<Option<Row>, Error> {

@@ -18,8 +18,8 @@ impl Tally {
         }
     }
 
-    /// Rows that the back end was asked for.
-    pub(super) fn asked(&self) -> u64 {
+    /// Rows that the back end has answered, with a vector or an error.
+    pub(super) fn answered(&self) -> u64 {
         self.embedded + self.failed
     }
 

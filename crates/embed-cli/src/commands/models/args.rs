@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use embed_assets::SourceChoice;
 use embed_e5::Precision;
 
+use crate::commands::args::ReportFormat;
+
 /// Arguments of `embed models`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,7 +34,7 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Put what a file of `export` holds into the data folder, after checking all of it.
     Import(ImportArgs),
-    /// Go back to the version of a model, or of the library, that was in use before; once more to go forth again.
+    /// Go back to the version of a model, or of the library, that was in use before; once more returns to the newer one.
     #[command(after_help = ROLLBACK_HELP)]
     Rollback(RollbackArgs),
 }
@@ -44,8 +46,8 @@ the ONNX Runtime library, always. Nothing is installed into any Python.
 
 An interrupted download from the hub is resumed by the next pull. Several pulls at once wait for each other.
 
-Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's own \
-cache), HTTPS_PROXY, NO_PROXY; pip reads its own (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a \
+Variables: HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE=1 (use only the hub's \
+cache), HTTPS_PROXY, NO_PROXY; pip has its variables (PIP_INDEX_URL, PIP_CERT, …). If ORT_DYLIB_PATH names a \
 library, none is fetched.";
 
 const ROLLBACK_HELP: &str = "\
@@ -56,7 +58,7 @@ one has --force. Programs that run keep the version that they loaded.";
 pub(super) struct ListArgs {
     /// A table for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
+    pub(super) format: ReportFormat,
 }
 
 #[derive(Debug, Args)]
@@ -66,7 +68,7 @@ pub(super) struct PullArgs {
     /// In which arithmetic it will run: int8 is the fastest, f32 the reference. Without one, that of the settings.
     #[arg(long, value_enum)]
     pub(super) precision: Option<PrecisionChoice>,
-    /// Where to take the model from; auto asks the hub first.
+    /// Where to take the model from; auto tries the hub first.
     #[arg(long, value_enum, default_value_t)]
     pub(super) source: SourceArg,
     /// Fetch again what is there and whole.
@@ -101,7 +103,7 @@ pub(super) struct VerifyArgs {
     pub(super) model: Option<String>,
     /// A table for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
+    pub(super) format: ReportFormat,
     /// Say nothing on standard error but errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -133,13 +135,6 @@ pub(super) struct ImportArgs {
     /// Say nothing but errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    #[default]
-    Table,
-    Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -7,16 +7,16 @@ use embed_e5::{Precision, Profile};
 use indicatif::DecimalBytes;
 use serde_json::{Value, json};
 
-use super::args::Format;
-use crate::output::print;
+use crate::commands::args::ReportFormat;
+use crate::io::output::print;
 
 /// The row of `verify` in which a model embeds a text.
 pub(super) const TRIAL: &str = "(embeds a text)";
 
-/// What to know of a precision that nobody measured.
+/// The remark about a precision that wasn't measured.
 pub(super) fn not_calibrated(profile: &Profile, precision: Precision) -> Option<&'static str> {
     (profile.precision_label(precision) != precision.as_str())
-        .then_some("not calibrated: nobody measured how far its vectors are from those of f32")
+        .then_some("not calibrated: how far its vectors are from those of f32 wasn't measured")
 }
 
 /// What the last column says beside the source.
@@ -36,10 +36,10 @@ fn remarks(listed: &Listed) -> String {
 }
 
 /// The state of every known asset.
-pub(super) fn list(format: Format, listed: &[Listed]) -> Result<(), Error> {
+pub(super) fn list(format: ReportFormat, listed: &[Listed]) -> Result<(), Error> {
     match format {
-        Format::Jsonl => lines(listed.iter().map(|listed| as_json(listed).to_string())),
-        Format::Table => {
+        ReportFormat::Jsonl => lines(listed.iter().map(|listed| as_json(listed).to_string())),
+        ReportFormat::Table => {
             let rows = listed.iter().map(|listed| {
                 let Listed { asset, state, .. } = listed;
                 let (word, size, more) = match state {
@@ -86,10 +86,10 @@ fn as_json(listed: &Listed) -> Value {
 }
 
 /// The outcome of every file.
-pub(super) fn verified(format: Format, verified: &[Verified]) -> Result<(), Error> {
+pub(super) fn verified(format: ReportFormat, verified: &[Verified]) -> Result<(), Error> {
     let problem = |file: &Verified| file.outcome.as_ref().err().map(ToString::to_string);
     match format {
-        Format::Jsonl => lines(verified.iter().map(|file| {
+        ReportFormat::Jsonl => lines(verified.iter().map(|file| {
             let value = json!({
                 "name": file.asset.name(),
                 "version": file.asset.version(),
@@ -100,7 +100,7 @@ pub(super) fn verified(format: Format, verified: &[Verified]) -> Result<(), Erro
             });
             value.to_string()
         })),
-        Format::Table => {
+        ReportFormat::Table => {
             let rows = verified.iter().map(|file| {
                 [
                     file.asset.to_string(),

@@ -7,7 +7,7 @@ use embed_ollama::{ModelDetails, ModelSummary, OllamaConfig, OllamaModels};
 use indicatif::DecimalBytes;
 
 /// A finding for `embed doctor`.
-pub(crate) struct Report {
+pub(crate) struct ServerCheck {
     pub(crate) check: &'static str,
     pub(crate) result: Result<String, Error>,
 }
@@ -47,7 +47,7 @@ pub(super) fn show(name: &str, model: &ModelDetails) -> String {
 }
 
 /// Server, version and profile, model, and whether it is loaded. Nothing is loaded to find that out.
-pub(crate) async fn report(config: &OllamaConfig) -> Vec<Report> {
+pub(crate) async fn report(config: &OllamaConfig) -> Vec<ServerCheck> {
     let mut reports = Vec::new();
     for server in &config.servers {
         let mut one = config.clone();
@@ -58,17 +58,17 @@ pub(crate) async fn report(config: &OllamaConfig) -> Vec<Report> {
     reports
 }
 
-async fn of_server(config: OllamaConfig) -> Vec<Report> {
+async fn of_server(config: OllamaConfig) -> Vec<ServerCheck> {
     let model = config.model.clone();
     let models = match OllamaModels::new(config) {
         Ok(models) => models,
-        Err(error) => return vec![Report { check: "ollama", result: Err(error) }],
+        Err(error) => return vec![ServerCheck { check: "ollama", result: Err(error) }],
     };
     let version = models.version().await;
     let gone = version.is_err();
     let server =
         version.map(|(version, profile)| format!("{}, version {version}, profile {profile}", models.url()));
-    let mut reports = vec![Report { check: "ollama", result: server }];
+    let mut reports = vec![ServerCheck { check: "ollama", result: server }];
     if gone {
         return reports;
     }
@@ -83,7 +83,7 @@ async fn of_server(config: OllamaConfig) -> Vec<Report> {
     };
     let details = details.await;
     let there = details.is_ok();
-    reports.push(Report { check: "ollama model", result: details });
+    reports.push(ServerCheck { check: "ollama model", result: details });
     if there {
         let loaded = models.loaded().await.map(|loaded| {
             let full = if model.contains(':') { model.clone() } else { format!("{model}:latest") };
@@ -92,7 +92,7 @@ async fn of_server(config: OllamaConfig) -> Vec<Report> {
                 None => "not loaded; the first text loads it".to_owned(),
             }
         });
-        reports.push(Report { check: "ollama load", result: loaded });
+        reports.push(ServerCheck { check: "ollama load", result: loaded });
     }
     reports
 }

@@ -10,12 +10,12 @@ use crate::exit::file_error;
 use crate::keys::keys;
 use crate::settings::GatewaySettings;
 
-/// The gateway's settings with what has to be read from files. Everything that can't work is said here, before a
-/// model is loaded.
+/// The gateway's settings with what has to be read from files. Everything that can't work is an error here, before
+/// a model is loaded.
 pub(super) fn config(settings: &GatewaySettings) -> Result<GatewayConfig, Error> {
     let mut config = settings.config.clone();
     if let Some(path) = &settings.api_key_file {
-        // Whoever names a file wants a key to be asked for.
+        // Whoever names a file wants calls to need a key.
         for key in key_file(path)? {
             if !config.api_keys.iter().any(|known| known.is_same(&key)) {
                 config.api_keys.push(key);

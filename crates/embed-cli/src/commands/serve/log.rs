@@ -1,4 +1,4 @@
-//! What `embed serve` says of itself: the log on standard error, and traces where they are asked for.
+//! The log of `embed serve` on standard error, and its traces if a collector is set.
 
 use std::io;
 use std::panic;
@@ -16,12 +16,12 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use super::traces::Traces;
 use crate::settings::{LogFormat, LogSettings};
 
-/// Lines that wait at most for who reads standard error, some megabytes; further ones are dropped and counted.
+/// Lines that wait at most for the reader of standard error, some megabytes; further ones are dropped and counted.
 const WAITING: usize = 1 << 14;
-/// For how long the last lines are waited for.
+/// How long to wait until the last lines are written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// What was begun, to be ended last of all.
+/// The log that was started, to be finished last of all.
 pub(super) struct Log {
     #[cfg(feature = "otlp")]
     traces: Option<Traces>,
@@ -30,9 +30,9 @@ pub(super) struct Log {
     last: WorkerGuard,
 }
 
-/// Begins to log what is said through `tracing`. Texts of users are in no event and in no span.
+/// Starts to log what goes through `tracing`. Texts of users are in no event and in no span.
 ///
-/// Lines are written by a thread of their own: nothing that serves waits for who reads standard error.
+/// A separate thread writes the lines: serving never waits for whoever reads standard error.
 pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     let (writer, last) = NonBlockingBuilder::default()
         .lossy(true)
@@ -56,7 +56,7 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     // The default hook writes to standard error and waits for it, and what a panic says may hold a user's text.
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a part of the program panicked");
+        tracing::error!(place, "a task panicked");
     }));
     Ok(Log {
         #[cfg(feature = "otlp")]
@@ -78,12 +78,12 @@ impl Log {
         self.dropped.clone()
     }
 
-    /// What exchanges the filter.
+    /// What changes the filter.
     pub(super) fn filter(&self) -> Filter {
         Filter(self.filter.clone())
     }
 
-    /// Sends what is left of the traces, and writes what is left of the lines if somebody reads them.
+    /// Sends the last traces, and writes the last lines if standard error is read.
     #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_async, reason = "there is nothing to wait for"))]
     pub(super) async fn finish(self) {
         #[cfg(feature = "otlp")]
@@ -94,19 +94,19 @@ impl Log {
     }
 }
 
-/// Exchanges the filter of the log while it runs.
+/// Changes the filter of the log while it runs.
 #[derive(Clone)]
 pub(super) struct Filter(reload::Handle<EnvFilter, Registry>);
 
 impl Filter {
     pub(super) fn set(&self, settings: &LogSettings) -> Result<(), Error> {
         self.0.reload(filter(settings)).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the filter of the log can't be exchanged").with_source(error)
+            Error::new(ErrorKind::Internal, "the filter of the log can't be changed").with_source(error)
         })
     }
 }
 
-/// Does what may wait for a reader, on a thread that nobody waits for longer than this.
+/// Does what may block on a reader, on a thread that is waited for no longer than this.
 pub(super) fn within(limit: Duration, what: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || {

@@ -1,21 +1,21 @@
-//! What a service manager is told (systemd, `Type=notify`). Without one, nothing.
+//! Notifies the service manager (systemd, `Type=notify`), if there is one.
 
 #[cfg(unix)]
 use sd_notify::NotifyState;
 
-/// It serves.
+/// The service is ready.
 pub(super) fn ready() {
     #[cfg(unix)]
     tell(&[NotifyState::Ready]);
 }
 
-/// It drains, and ends then.
+/// The service drains, and ends then.
 pub(super) fn stopping() {
     #[cfg(unix)]
     tell(&[NotifyState::Stopping]);
 }
 
-/// It reads its settings again, and says that it is ready then.
+/// The service reads its settings again; `ready` follows.
 pub(super) fn reloading() {
     #[cfg(unix)]
     if let Ok(now) = NotifyState::monotonic_usec_now() {
@@ -26,6 +26,6 @@ pub(super) fn reloading() {
 #[cfg(unix)]
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager can't be told");
+        tracing::warn!(%error, "the service manager can't be notified");
     }
 }

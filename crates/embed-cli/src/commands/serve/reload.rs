@@ -1,6 +1,6 @@
-//! SIGHUP: API keys, certificate and log level are read again. What is wrong leaves everything as it was.
+//! SIGHUP: API keys, certificate and log level are read again. If anything is wrong, everything stays as it was.
 
-use embed_core::{Error, ErrorKind};
+use embed_core::Error;
 use embed_gateway::GatewayWatch;
 use tokio::task::JoinHandle;
 
@@ -19,9 +19,7 @@ impl Reload {
         filter: Filter,
         again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let mut hangups = Hangups::new().map_err(|error| {
-            Error::new(ErrorKind::Internal, "the system doesn't tell of signals").with_source(error)
-        })?;
+        let mut hangups = Hangups::new()?;
         Ok(Self(tokio::spawn(async move {
             loop {
                 hangups.next().await;
@@ -30,7 +28,7 @@ impl Reload {
                     Ok(keys) => tracing::info!(keys, "API keys, certificate and log level were read again"),
                     Err(error) => {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(%error, cause, "nothing was read again; what was holds on");
+                        tracing::error!(%error, cause, "the settings can't be read again; the earlier ones stay in force");
                     }
                 }
                 manager::ready();
@@ -45,7 +43,7 @@ impl Drop for Reload {
     }
 }
 
-/// Everything is read before anything is exchanged; gives the number of keys.
+/// Everything is read before anything is replaced; gives the number of keys.
 fn reload(
     gateway: &GatewayWatch,
     filter: &Filter,

@@ -12,10 +12,10 @@ use embed_metrics::{Metered, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, Router};
 
-use super::offer;
-use crate::cache;
-use crate::service::{self, Connecting, Service};
-use crate::settings::Settings;
+use super::model_details;
+use crate::settings::{Service, Settings};
+use crate::stack::cache;
+use crate::stack::{self, Connecting};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
@@ -75,7 +75,7 @@ impl ServedStack {
         let absent = OnceLock::new();
         let e5_route = async {
             let started = Instant::now();
-            let loaded = Arc::new(settings.load_e5(home).await?);
+            let loaded = Arc::new(stack::e5(settings, home).await?);
             metrics.model_loaded(loaded.model(), started.elapsed());
             let route = route(MULTILINGUAL_ROUTE, &loaded, &metrics, cache.as_ref());
             e5.get_or_init(|| loaded);
@@ -89,26 +89,26 @@ impl ServedStack {
                     let started = Instant::now();
                     let connected = Arc::new(OllamaEmbedder::connect(config.clone()).await?);
                     metrics.model_loaded(connected.model(), started.elapsed());
-                    let details = offer::of_ollama(&config).await;
+                    let details = model_details::of_ollama(&config).await;
                     let metered = Metered::backend(Arc::clone(&connected), &metrics);
                     slot.0.get_or_init(|| (connected, details));
                     Ok::<_, Error>(metered)
                 }
             };
             match connect().await {
-                Ok(metered) => Ok(service::route(ENGLISH_ROUTE, metered, cache.as_ref())),
+                Ok(metered) => Ok(stack::route(ENGLISH_ROUTE, metered, cache.as_ref())),
                 // Its clients have stored what it gave before: its texts wait for it, and go to no other space.
-                Err(reason) if service::is_absence(&reason) => {
+                Err(reason) if stack::is_absence(&reason) => {
                     let model = absent.get_or_init(|| described(&settings.ollama.model)).clone();
                     let connecting = Connecting { name: ENGLISH_ROUTE, model, reason, connect };
-                    Ok(service::route_to_come(connecting, cache.as_ref()))
+                    Ok(stack::connecting_route(connecting, cache.as_ref()))
                 }
                 Err(error) => Err(error),
             }
         };
-        let router = Arc::new(settings.join(e5_route, ollama_route).await?);
+        let router = Arc::new(stack::join(settings, e5_route, ollama_route).await?);
         let threads = settings.e5.threads.unwrap_or_else(embed_e5::available_threads).get();
-        let e5_details = e5.get().map(|e5| offer::of_e5(settings, e5)).unwrap_or_default();
+        let e5_details = e5.get().map(|e5| model_details::of_e5(settings, e5)).unwrap_or_default();
         Ok(Self {
             router,
             cache,
@@ -130,7 +130,7 @@ impl ServedStack {
             let hub = Profile::by_name(e5.model().name()).map(|profile| profile.repository);
             let entry = entry(e5.model().name(), e5.model(), MULTILINGUAL_ROUTE, &self.e5_details)
                 .with_aliases(["e5"].into_iter().chain(hub))
-                .with_tokenizer(Arc::new(offer::E5Tokens(Arc::clone(e5))));
+                .with_tokenizer(Arc::new(model_details::E5Tokens(Arc::clone(e5))));
             models.push(entry);
         }
         // What the server says of its model, once it is there; before, what stands for it.
@@ -166,7 +166,7 @@ fn route<E>(name: &str, embedder: &Arc<E>, metrics: &Metrics, cache: Option<&Cac
 where
     E: Embedder + std::fmt::Display,
 {
-    service::route(name, Metered::backend(Arc::clone(embedder), metrics), cache)
+    stack::route(name, Metered::backend(Arc::clone(embedder), metrics), cache)
 }
 
 fn metrics_config(settings: &Settings) -> MetricsConfig {

@@ -17,13 +17,13 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Makes a span part of its caller's trace, and gives the context in which it calls others; `None` if nobody exports it.
+/// Makes a span a child of its caller's, and gives the context for the calls that it makes; `None` if it isn't exported.
 pub(super) fn continue_from(span: &Span, caller: &TraceContext) -> Option<TraceContext> {
     let propagator = TraceContextPropagator::new();
     if caller.traceparent().is_some() {
         let carrier: HashMap<_, _> =
             caller.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        // A span that nobody exports has no parent either.
+        // A span that isn't exported has no parent either.
         let _ = span.set_parent(propagator.extract(&carrier));
     }
     let mut carrier = HashMap::new();
@@ -40,7 +40,7 @@ const SHOWN: [(&str, Level); 2] = [("embed_gateway", Level::DEBUG), ("embed_metr
 /// Names the service, as for every program that speaks OTLP.
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 
-/// Sends spans in batches, from a thread of its own. Its queue is bounded: what a collector that is slow or gone
+/// Sends spans in batches, from a separate thread. Its queue is bounded: what a collector that is slow or gone
 /// doesn't take is dropped, and no request waits for it.
 #[derive(Debug)]
 pub(super) struct Traces(SdkTracerProvider);
@@ -48,7 +48,7 @@ pub(super) struct Traces(SdkTracerProvider);
 impl Traces {
     /// Traces to the collector at this address. That it isn't there is no error, now or later.
     pub(super) fn to(endpoint: &str) -> Result<Self, Error> {
-        // reqwest comes without cryptography of its own; a second call finds the one that is there.
+        // reqwest comes without a crypto provider; a second call finds the one that is there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let exporter = SpanExporter::builder()
             .with_http()
@@ -80,7 +80,7 @@ impl Traces {
 
     /// Sends what is left; a collector that doesn't take it is waited for some seconds at most.
     pub(super) async fn finish(self) {
-        // It blocks, and its own client must not be dropped among tasks.
+        // It blocks, and its client must not be dropped among tasks.
         let sent = tokio::task::spawn_blocking(move || self.0.shutdown()).await;
         if let Ok(Err(error)) = sent {
             tracing::warn!(%error, "the last traces weren't sent");

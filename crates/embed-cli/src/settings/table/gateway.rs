@@ -3,7 +3,7 @@
 use embed_gateway::ApiKey;
 
 use super::super::address::{ADDRESS, address};
-use super::super::kind::Kind;
+use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting};
 
 /// In the order in which they are shown.
@@ -13,7 +13,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_LISTEN",
         "The address that `embed serve` listens at; port 0 is any free one. A name is looked up at the start, and \
          without a host it is this machine alone.",
-        Kind::Text {
+        SettingKind::Text {
             what: ADDRESS,
             set: |settings, text| {
                 settings.gateway.listen = address(text)?;
@@ -29,7 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A second address at which /healthz, /readyz, /metrics and /status are served, with connections of its own: \
          whoever fills the other one doesn't keep probes out. It has no TLS and asks for no key, so strangers must not \
          reach it.",
-        Kind::Text {
+        SettingKind::Text {
             what: ADDRESS,
             set: |settings, text| {
                 settings.gateway.admin_listen = Some(address(text)?);
@@ -45,7 +45,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_API_KEYS",
         "Keys that let callers in: a list in the file, separated by commas in the variable, where a key can't have one. \
          Without any, everybody may call, and only from this machine.",
-        Kind::Texts {
+        SettingKind::Texts {
             what: "a key, or a list of them",
             set: |settings, keys| {
                 let keys = keys.iter().enumerate();
@@ -63,7 +63,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_API_KEY_FILE",
         "A file with further keys, one a line. Empty lines and lines that begin with # are none; a comment behind a \
          key names it in the log.",
-        Kind::Path {
+        SettingKind::Path {
             set: |settings, path| settings.gateway.api_key_file = Some(path),
             get: |settings| settings.gateway.api_key_file.as_ref(),
         },
@@ -73,7 +73,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.public_without_key",
         "TMWS_GATEWAY_PUBLIC_WITHOUT_KEY",
         "Listen at an address that other machines reach although no key is asked for.",
-        Kind::Switch {
+        SettingKind::Switch {
             set: |settings, on| settings.gateway.config.allow_public_without_key = on,
             get: |settings| settings.gateway.config.allow_public_without_key,
         },
@@ -83,7 +83,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_CORS_ORIGINS",
         "Origins of web pages that may call, with a * for what varies (http://localhost:*, https://*.example.org), or \
          * alone. Where no key is asked for, pages of this machine may call as well, and others are refused.",
-        Kind::Texts {
+        SettingKind::Texts {
             what: "an origin such as https://app.example.org, or a list of them",
             set: |settings, origins| {
                 let config = &mut settings.gateway.config;
@@ -98,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.tls_certificate",
         "TMWS_GATEWAY_TLS_CERTIFICATE",
         "The certificate for TLS in the process, in PEM; goes with tls_key.",
-        Kind::Path {
+        SettingKind::Path {
             set: |settings, path| settings.gateway.tls_certificate = Some(path),
             get: |settings| settings.gateway.tls_certificate.as_ref(),
         },
@@ -108,14 +108,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.tls_key",
         "TMWS_GATEWAY_TLS_KEY",
         "The private key of the certificate, in PEM.",
-        Kind::Path { set: |settings, path| settings.gateway.tls_key = Some(path), get: |settings| settings.gateway.tls_key.as_ref() },
+        SettingKind::Path { set: |settings, path| settings.gateway.tls_key = Some(path), get: |settings| settings.gateway.tls_key.as_ref() },
     )
     .example("\"/etc/embed/tls.key\""),
     Setting::new(
         "gateway.concurrency",
         "TMWS_GATEWAY_CONCURRENCY",
         "Pieces of requests that are embedded at once.",
-        Kind::Count {
+        SettingKind::Count {
             most: 65_536,
             set: |settings, count| settings.gateway.config.admission.concurrency = count as usize,
             get: |settings| Some(settings.gateway.config.admission.concurrency as u64),
@@ -125,7 +125,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.queue",
         "TMWS_GATEWAY_QUEUE",
         "Requests that may wait for their turn; one more is told to come back later.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 20,
             set: |settings, count| settings.gateway.config.admission.queue = count as usize,
             get: |settings| Some(settings.gateway.config.admission.queue as u64),
@@ -135,7 +135,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.max_rows",
         "TMWS_GATEWAY_MAX_ROWS",
         "The most texts of a request.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 30,
             set: |settings, count| settings.gateway.config.limits.rows = count as usize,
             get: |settings| Some(settings.gateway.config.limits.rows as u64),
@@ -145,7 +145,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.max_body_bytes",
         "TMWS_GATEWAY_MAX_BODY_BYTES",
         "The largest body of a request.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 32,
             set: |settings, count| {
                 let limits = &mut settings.gateway.config.limits;
@@ -159,7 +159,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.connections",
         "TMWS_GATEWAY_CONNECTIONS",
         "Connections at once; further ones wait.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 20,
             set: |settings, count| settings.gateway.config.limits.connections = count as usize,
             get: |settings| Some(settings.gateway.config.limits.connections as u64),
@@ -171,7 +171,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Connections of one address at once (of IPv6, of one /64), this machine's own included; further ones get a \
          503. Without it, a quarter of all, and 64 at least. A proxy in front is one address: let it have as many as \
          it opens.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 20,
             set: |settings, count| {
                 settings.gateway.config.limits.connections_per_address = Some(count as usize);
@@ -185,7 +185,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_HEADER_TIMEOUT",
         "Seconds that the head of a request may take from its first byte, or from the start of the connection for the \
          first one.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.001,
             set: |settings, timeout| settings.gateway.config.limits.header_timeout = timeout,
             get: |settings| Some(settings.gateway.config.limits.header_timeout),
@@ -196,7 +196,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_IDLE_TIMEOUT",
         "Seconds that a connection may be idle between two requests. It must be more than proxies and balancers in \
          front keep theirs for, which is 60 mostly.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.001,
             set: |settings, timeout| settings.gateway.config.limits.idle_timeout = timeout,
             get: |settings| Some(settings.gateway.config.limits.idle_timeout),
@@ -206,7 +206,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.deadline",
         "TMWS_GATEWAY_DEADLINE",
         "Seconds after which a request is given up that names no deadline.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.001,
             set: |settings, deadline| {
                 let config = &mut settings.gateway.config;
@@ -220,7 +220,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.readiness_delay",
         "TMWS_GATEWAY_READINESS_DELAY",
         "Seconds between saying that it isn't ready any more and closing the door, for balancers to notice.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.0,
             set: |settings, delay| settings.gateway.config.readiness_delay = delay,
             get: |settings| Some(settings.gateway.config.readiness_delay),
@@ -230,7 +230,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.drain_limit",
         "TMWS_GATEWAY_DRAIN_LIMIT",
         "Seconds that accepted requests may take to end when the process is told to.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.0,
             set: |settings, limit| settings.gateway.config.drain_limit = limit,
             get: |settings| Some(settings.gateway.config.drain_limit),

@@ -1,10 +1,10 @@
-//! What `embed serve` says of itself.
+//! The log of `embed serve`, and its traces.
 
 use embed_core::{Error, ErrorKind};
 use embed_ollama::server_url;
 
-use super::super::LogFormat;
-use super::super::kind::Kind;
+use super::super::choices::LogFormat;
+use super::super::kind::SettingKind;
 use super::super::setting::{Setting, choose, name, names};
 
 /// In the order in which they are shown.
@@ -14,7 +14,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_LOG",
         "What `embed serve` says on standard error: error, warn, info, debug or trace, also for single parts \
                (info,embed_gateway=debug).",
-        Kind::Text {
+        SettingKind::Text {
             what: "a filter such as info",
             set: |settings, filter| {
                 tracing_subscriber::EnvFilter::try_new(filter)
@@ -29,7 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "log.format",
         "TMWS_LOG_FORMAT",
         "How it says it: for people, or a JSON object a line.",
-        Kind::Choice {
+        SettingKind::Choice {
             of: names::<LogFormat>,
             set: |settings, name| choose(name, &mut settings.log.format),
             get: |settings| name(settings.log.format),
@@ -40,12 +40,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_OTLP_ENDPOINT",
         "A collector that `embed serve` sends traces to, as OTLP over HTTP to `/v1/traces` there. Only a build with the \
          feature `otlp` has it; the variables OTEL_* set the rest.",
-        Kind::Text {
+        SettingKind::Text {
             what: "an address such as http://localhost:4318",
             set: |settings, address| {
                 if !cfg!(feature = "otlp") {
-                    let mend = "this program was built without traces; build it with `cargo build --features otlp`, or leave this out";
-                    return Err(Error::new(ErrorKind::Config, mend));
+                    let fix = "this program was built without traces; build it with `cargo build --features otlp`, or leave this out";
+                    return Err(Error::new(ErrorKind::Config, fix));
                 }
                 settings.log.otlp_endpoint = Some(server_url(address)?);
                 Ok(())

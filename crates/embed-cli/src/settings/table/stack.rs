@@ -1,4 +1,4 @@
-//! What embeds, and what stands around it: service, models, routes, cache.
+//! What embeds: service, models, routes, cache.
 
 use std::num::NonZeroUsize;
 
@@ -8,10 +8,9 @@ use embed_core::{Error, ErrorKind};
 use embed_e5::{Precision, Profile};
 use embed_ollama::{Secret, library_name, server_url, shown_url};
 
-use super::super::kind::Kind;
+use super::super::choices::{CachePlace, Service};
+use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, choose, name, names};
-use crate::cache::Place;
-use crate::service::Service;
 
 /// In the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -19,7 +18,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "service",
         "TMWS_EMBEDDING_SERVICE",
         "Who embeds the texts.",
-        Kind::Choice {
+        SettingKind::Choice {
             of: names::<Service>,
             set: |settings, name| choose(name, &mut settings.service),
             get: |settings| name(settings.service),
@@ -30,7 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "e5.model",
         "TMWS_E5_MODEL",
         "The model that is run in this process; `embed models list` names them, and their names on the hub do as well.",
-        Kind::Text {
+        SettingKind::Text {
             what: "the name of a model of the E5 family",
             set: |settings, name| {
                 settings.e5.profile = Profile::by_name(name)?;
@@ -44,7 +43,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "e5.precision",
         "TMWS_E5_PRECISION",
         "In which arithmetic: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
-        Kind::Choice {
+        SettingKind::Choice {
             of: || Precision::ALL.iter().map(|precision| PossibleValue::new(precision.as_str())).collect(),
             set: |settings, name| {
                 settings.e5.precision = name.parse()?;
@@ -58,7 +57,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "e5.threads",
         "TMWS_E5_THREADS",
         "Threads that embed; as many as there are processors unless you say so.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1024,
             set: |settings, count| settings.e5.threads = NonZeroUsize::new(count as usize),
             get: |settings| settings.e5.threads.map(|count| count.get() as u64),
@@ -70,10 +69,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ollama.model",
         "TMWS_OLLAMA_MODEL",
         "The model that an Ollama server embeds with; `embed ollama list` names them.",
-        Kind::Text {
+        SettingKind::Text {
             what: "the name of a model",
             set: |settings, name| {
-                // The server knows it by the name of its own library.
+                // The server knows it by its name in the library of Ollama.
                 settings.ollama.model = library_name(name).unwrap_or_else(|| name.to_owned());
                 Ok(())
             },
@@ -87,7 +86,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The address of an Ollama server, with or without /api; several servers of the same model as a list, \
                or separated by commas. A proxy before it that asks for user and password gets those of \
                http://USER:PASSWORD@HOST. If nothing names one, OLLAMA_HOST does.",
-        Kind::Texts {
+        SettingKind::Texts {
             what: "an address such as http://127.0.0.1:11434, or a list of them",
             set: |settings, urls| {
                 let urls = urls.iter().map(|url| server_url(url));
@@ -102,7 +101,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ollama.pool_size",
         "TMWS_OLLAMA_POOL_SIZE",
         "Requests in flight at one Ollama server. development is 5, staging 10, production 20, high_traffic 50.",
-        Kind::Pool {
+        SettingKind::Pool {
             set: |settings, size| settings.ollama.pool_size = size as usize,
             get: |settings| settings.ollama.pool_size as u64,
         },
@@ -112,7 +111,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ollama.timeout",
         "TMWS_OLLAMA_TIMEOUT",
         "How long an answer of a loaded model may take, in seconds.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.001,
             set: |settings, timeout| {
                 let ollama = &mut settings.ollama;
@@ -126,7 +125,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ollama.token",
         "TMWS_OLLAMA_TOKEN",
         "Sent as `Authorization: Bearer …` to a proxy before the server; Ollama itself asks for none.",
-        Kind::Text {
+        SettingKind::Text {
             what: "a token of visible ASCII characters",
             set: |settings, token| {
                 if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -145,7 +144,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_ROUTER_ROLLOUT",
         "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
          writes the file.",
-        Kind::Path {
+        SettingKind::Path {
             set: |settings, path| settings.router.rollout = Some(path),
             get: |settings| settings.router.rollout.as_ref(),
         },
@@ -157,7 +156,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_ROUTER_SHADOW_PERCENT",
         "How many of a hundred calls of the old route the candidate of the rollout is tried with, beside the \
          caller's path.",
-        Kind::Count {
+        SettingKind::Count {
             most: 100,
             set: |settings, percent| settings.router.shadow_percent = Some(percent),
             get: |settings| settings.router.shadow_percent,
@@ -169,7 +168,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_ROUTER_CROSS_SPACE",
         "Whether a text may go to a model of another space when every route of its own fails. Its vector then finds \
          nothing among those of the space that it left.",
-        Kind::Switch {
+        SettingKind::Switch {
             set: |settings, on| settings.router.cross_space = on,
             get: |settings| settings.router.cross_space,
         },
@@ -178,8 +177,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
-        Kind::Choice {
-            of: names::<Place>,
+        SettingKind::Choice {
+            of: names::<CachePlace>,
             set: |settings, name| choose(name, &mut settings.cache.place),
             get: |settings| name(settings.cache.place),
         },
@@ -189,7 +188,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.ttl",
         "TMWS_CACHE_TTL",
         "How long a vector is kept, in seconds.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.01,
             set: |settings, ttl| settings.cache.memory.ttl = Some(ttl),
             get: |settings| settings.cache.memory.ttl,
@@ -199,7 +198,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.memory_bytes",
         "TMWS_CACHE_MEMORY_BYTES",
         "Bytes that the vectors kept in memory may take.",
-        Kind::Count {
+        SettingKind::Count {
             most: 1 << 40,
             set: |settings, bytes| settings.cache.memory.max_bytes = bytes,
             get: |settings| Some(settings.cache.memory.max_bytes),
@@ -209,7 +208,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.read_budget",
         "TMWS_CACHE_READ_BUDGET",
         "How long Redis may take to answer a read, in seconds; after that its vectors are computed.",
-        Kind::Seconds {
+        SettingKind::Seconds {
             least: 0.001,
             set: |settings, budget| settings.cache.config.read_budget = budget,
             get: |settings| Some(settings.cache.config.read_budget),
@@ -219,7 +218,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.element",
         "TMWS_CACHE_ELEMENT",
         "As what numbers vectors are stored: f32 as they are, f16 in half the bytes and rounded.",
-        Kind::Choice {
+        SettingKind::Choice {
             of: || ["f32", "f16"].map(PossibleValue::new).into(),
             set: |settings, name| {
                 settings.cache.config.element = if name == "f16" { Element::F16 } else { Element::F32 };
@@ -237,7 +236,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis-cluster://… (with \
                ?node=HOST:PORT&node=… for further nodes), redis-sentinel://…?sentinelServiceName=NAME. In a variable or a file, a password isn't seen by who \
                lists processes.",
-        Kind::Text {
+        SettingKind::Text {
             what: "an address such as redis://127.0.0.1:6379",
             set: |settings, url| {
                 settings.cache.redis_url = Some(url.parse()?);
@@ -253,7 +252,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.redis_prefix",
         "TMWS_REDIS_PREFIX",
         "What every key in Redis begins with, before a colon, so that others may use the same database.",
-        Kind::Text {
+        SettingKind::Text {
             what: "a text that isn't empty",
             set: |settings, prefix| {
                 prefix.clone_into(&mut settings.cache.redis_prefix);

@@ -9,7 +9,7 @@ use embed_assets::Progress;
 use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows progress on standard error.
-pub(crate) struct Bars {
+pub(crate) struct DownloadProgress {
     quiet: bool,
     terminal: bool,
     area: MultiProgress,
@@ -18,7 +18,7 @@ pub(crate) struct Bars {
     bars: Mutex<HashMap<String, ProgressBar>>,
 }
 
-impl Bars {
+impl DownloadProgress {
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let target =
@@ -68,7 +68,7 @@ impl Bars {
     }
 }
 
-impl Progress for Bars {
+impl Progress for DownloadProgress {
     fn message(&self, text: &str) {
         self.say(text);
     }
@@ -97,9 +97,9 @@ impl Progress for Bars {
     }
 }
 
-impl fmt::Debug for Bars {
+impl fmt::Debug for DownloadProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bars")
+        f.debug_struct("DownloadProgress")
             .field("quiet", &self.quiet)
             .field("terminal", &self.terminal)
             .finish_non_exhaustive()

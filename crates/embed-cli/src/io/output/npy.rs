@@ -8,14 +8,14 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use embed_core::Space;
 
-use super::place::Writing;
-use super::{OutputRow, RowWriter, flushed};
+use super::destination::OutputFile;
+use super::row::{OutputRow, RowWriter, flushed};
 
 /// Magic, version and length, then the dictionary: a multiple of 64 as the format asks.
 const HEADER_BYTES: usize = 128;
 
 pub(super) struct NpyWriter {
-    out: BufWriter<Writing>,
+    out: BufWriter<OutputFile>,
     rows: u64,
     /// The width of the rows of an array without vectors.
     dimension: usize,
@@ -26,7 +26,7 @@ pub(super) struct NpyWriter {
 }
 
 impl NpyWriter {
-    pub(super) fn new(mut out: BufWriter<Writing>, dimension: usize) -> io::Result<Self> {
+    pub(super) fn new(mut out: BufWriter<OutputFile>, dimension: usize) -> io::Result<Self> {
         // Before any work is done: a pipe can't be gone back in.
         out.get_mut().stream_position().map_err(|_| {
             io::Error::other("an array is finished at its beginning, so it needs a file and not a pipe")
@@ -87,7 +87,7 @@ impl RowWriter for NpyWriter {
         self.out.flush()
     }
 
-    fn finish(mut self: Box<Self>, _summary: &str) -> io::Result<Writing> {
+    fn finish(mut self: Box<Self>, _summary: &str) -> io::Result<OutputFile> {
         let dimension = match &self.space {
             Some(space) => space.dimension(),
             None => {

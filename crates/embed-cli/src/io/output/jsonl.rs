@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
-use super::place::Writing;
-use super::{OutputRow, RowWriter, flushed};
+use super::destination::OutputFile;
+use super::row::{OutputRow, RowWriter, flushed};
 
 pub(super) struct JsonlWriter {
-    pub(super) out: BufWriter<Writing>,
+    pub(super) out: BufWriter<OutputFile>,
     /// Whether rows are to say their text, and what it is for.
     pub(super) with_text: bool,
 }
@@ -46,9 +46,9 @@ pub(crate) fn write_line(out: impl Write, value: &impl Serialize) -> serde_json:
     value.serialize(&mut serde_json::Serializer::with_formatter(out, OneLine))
 }
 
-/// The fields in the order in which they are written; part of the command's contract.
+/// The fields in the order in which they are written; as the command promises.
 #[derive(Serialize)]
-struct Line<'a> {
+struct OutputLine<'a> {
     index: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a RawValue>,
@@ -60,7 +60,7 @@ struct Line<'a> {
     outcome: Outcome<'a>,
 }
 
-/// What a line says of its vector: all that it says besides is the text's own.
+/// What a line says of its vector; all its other fields are about the text.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Outcome<'a> {
@@ -120,7 +120,7 @@ impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for Outcome<'a> {
 impl RowWriter for JsonlWriter {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()> {
         let text = row.input.text.as_deref().ok().filter(|_| self.with_text);
-        let line = Line {
+        let line = OutputLine {
             index: row.index,
             id: row.input.id.as_deref(),
             text,
@@ -135,7 +135,7 @@ impl RowWriter for JsonlWriter {
         self.out.flush()
     }
 
-    fn finish(self: Box<Self>, _summary: &str) -> io::Result<Writing> {
+    fn finish(self: Box<Self>, _summary: &str) -> io::Result<OutputFile> {
         flushed(self.out)
     }
 }

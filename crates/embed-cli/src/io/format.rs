@@ -1,4 +1,4 @@
-//! What an input is: texts, JSON lines, or something else, which is refused in words and not row by row.
+//! What an input is: texts, JSON lines, or something else, which is refused as a whole and not row by row.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use embed_core::{Error, ErrorKind};
 
 /// What a line of the input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Form {
+pub(crate) enum InputFormat {
     /// The line is the text.
     Lines,
     /// The line is a JSON object with `text` and, if you like, `id` and `role`. Empty lines are no rows.
@@ -19,7 +19,7 @@ const COLUMNS: &str = "is a table of columns; write a JSON object with `text` fo
                        jsonl, or embed each line as it stands with --input-format lines";
 const JSON: &str = "may be one JSON document or many; write an object with `text` in each line, for example with `jq -c \
                     '.[]'`, and pass --input-format jsonl";
-const MARKUP: &str = "is a document with a structure of its own; write its texts as lines, or embed each line as it \
+const MARKUP: &str = "is a structured document; write its texts as lines, or embed each line as it \
                       stands with --input-format lines";
 const BINARY: &str = "is not text; write its texts as lines, or as JSON lines with `text`";
 
@@ -80,8 +80,8 @@ const OTHER_STARTS: [(&[u8], &str); 13] = [
     (b"SQLite format 3\0", BINARY),
 ];
 
-impl Form {
-    /// What the name of a file says of its lines; `None` if it says nothing. Fails if it names a form that isn't read
+impl InputFormat {
+    /// What the name of a file says of its lines; `None` if it says nothing. Fails if it names a format that isn't read
     /// here.
     pub(crate) fn by_name(path: &Path) -> Result<Option<Self>, Error> {
         let Some(end) = path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase) else {
@@ -118,12 +118,12 @@ pub(crate) fn check_start(head: &[u8]) -> Result<(), Error> {
 /// Whether lines are of an older encoding. A single one that isn't UTF-8 is damaged, and its row fails; several, where
 /// nothing beyond ASCII is UTF-8, are all of another encoding.
 #[derive(Debug, Default)]
-pub(crate) struct Encoding {
+pub(crate) struct EncodingCheck {
     is_utf8: bool,
     other: bool,
 }
 
-impl Encoding {
+impl EncodingCheck {
     /// Looks at a line without its end. Fails if it settles that the input is of another encoding.
     pub(crate) fn see(&mut self, line: &[u8]) -> Result<(), Error> {
         if self.is_utf8 || line.is_ascii() {
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn names_tell_of_json_lines_or_are_refused() {
         for name in ["a.jsonl", "a.ndjson", "a.jsonlines", "a.JSONL", "a.Ndjson", "a.b.ldjson"] {
-            assert_eq!(Form::by_name(Path::new(name)).unwrap(), Some(Form::Jsonl), "{name}");
+            assert_eq!(InputFormat::by_name(Path::new(name)).unwrap(), Some(InputFormat::Jsonl), "{name}");
         }
         for name in ["a.txt", "a", "a.md", "a.log", ".jsonl", "jsonl", "a.jsonl.txt"] {
-            assert_eq!(Form::by_name(Path::new(name)).unwrap(), None, "{name}");
+            assert_eq!(InputFormat::by_name(Path::new(name)).unwrap(), None, "{name}");
         }
         for (name, words) in [
             ("a.json", "jq"),
@@ -168,7 +168,7 @@ mod tests {
             ("a.pdf", "not text"),
             ("a.html", "--input-format lines"),
         ] {
-            let error = Form::by_name(Path::new(name)).unwrap_err();
+            let error = InputFormat::by_name(Path::new(name)).unwrap_err();
             assert!(
                 error.kind() == ErrorKind::Config && error.to_string().contains(words),
                 "{name}: {error}"
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn one_bad_line_is_damaged_and_several_are_of_another_encoding() {
         let see = |lines: &[&[u8]]| {
-            let mut encoding = Encoding::default();
+            let mut encoding = EncodingCheck::default();
             lines.iter().try_for_each(|line| encoding.see(line))
         };
         assert!(see(&[b"ascii", b"caf\xe9", b"ascii"]).is_ok());

@@ -8,37 +8,14 @@ use embed_core::{Error, Role};
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use crate::input::{InputRow, Rows};
+use super::rows::{Batch, InputRow, RowSource};
 
 /// Texts of one request. A request is small enough that the first rows come soon, and several are in
 /// flight, so that no thread of the engine waits for the next one.
 const BATCH: usize = 32;
 const IN_FLIGHT: usize = 4;
 
-/// Rows, one after the other.
-pub(crate) trait Source: Send + 'static {
-    type Row: Send;
-
-    /// The next row.
-    fn next(&mut self) -> Result<Option<Self::Row>, Error>;
-
-    /// Whether the next row may be long in coming: what is there should be answered first.
-    fn would_wait(&self) -> bool {
-        false
-    }
-
-    /// Bytes read so far.
-    fn bytes(&self) -> u64;
-}
-
-/// Rows that are answered together.
-pub(crate) struct Batch<R> {
-    pub(crate) rows: Vec<R>,
-    /// Bytes of the input that were read when its last row was.
-    pub(crate) bytes: u64,
-}
-
-/// The answers to the texts of a batch, which are asked in calls of their role.
+/// The answers to the texts of a batch, which are embedded in one call for each role.
 pub(crate) struct Answers<A> {
     query: Option<A>,
     document: Option<A>,
@@ -57,17 +34,18 @@ impl<A> Answers<A> {
 /// Answers the texts of all rows, and hands each batch with its answers over in the order of the input. A row that
 /// isn't a text has no row in an answer.
 pub(crate) async fn call_rows<A>(
-    rows: Rows,
+    rows: impl RowSource<Row = InputRow>,
     call: impl AsyncFn(Vec<Arc<str>>, Role) -> Result<A, Error>,
     each: impl FnMut(&Batch<InputRow>, &Answers<A>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let ask = async |batch: &Batch<InputRow>, role| {
+    let call_role = async |batch: &Batch<InputRow>, role| {
         let of_role = batch.rows.iter().filter(|row| row.role == role);
         let texts: Vec<_> = of_role.filter_map(|row| row.text.as_deref().ok()).map(Arc::from).collect();
         if texts.is_empty() { Ok(None) } else { call(texts, role).await.map(Some) }
     };
     let answer = async |batch: &Batch<InputRow>| {
-        let (query, document) = futures::try_join!(ask(batch, Role::Query), ask(batch, Role::Document))?;
+        let (query, document) =
+            futures::try_join!(call_role(batch, Role::Query), call_role(batch, Role::Document))?;
         Ok(Answers { query, document })
     };
     in_batches(rows, answer, each).await
@@ -75,7 +53,7 @@ pub(crate) async fn call_rows<A>(
 
 /// Answers all rows, and hands each batch with its answer over in the order of the input. An error comes after the
 /// batches before it. Dropping the future ends it between two batches.
-pub(crate) async fn in_batches<S: Source, A>(
+pub(crate) async fn in_batches<S: RowSource, A>(
     source: S,
     answer: impl AsyncFn(&Batch<S::Row>) -> Result<A, Error>,
     mut each: impl FnMut(&Batch<S::Row>, &A) -> Result<(), Error>,
@@ -101,9 +79,9 @@ pub(crate) async fn in_batches<S: Source, A>(
 }
 
 /// Sends the rows in batches, and an error of reading after the rows before it. A batch goes off when it is
-/// full or when the next row may be long in coming, so that a slow writer at the other end of a pipe gets
+/// full or when the next row may take long, so that a slow writer at the other end of a pipe gets
 /// its answers.
-fn read_batches<S: Source>(mut rows: S, sender: &mpsc::Sender<Result<Batch<S::Row>, Error>>) {
+fn read_batches<S: RowSource>(mut rows: S, sender: &mpsc::Sender<Result<Batch<S::Row>, Error>>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let row = rows.next();

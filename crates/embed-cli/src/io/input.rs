@@ -5,13 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use embed_core::{Error, ErrorKind, Role};
-use serde_json::value::RawValue;
+use embed_core::{Error, Role};
 
+use super::fields::{Fields, refused};
+use super::format::{EncodingCheck, InputFormat, check_start};
+use super::lines::{LineReader, max_json_bytes, utf8};
+use super::rows::{InputRow, RowSource};
 use crate::exit::file_error;
-use crate::fields::{Fields, refused};
-use crate::form::{Encoding, Form, check_start};
-use crate::pipeline::Source;
 
 /// Where the texts of a command come from.
 #[derive(Debug, Default, Args)]
@@ -26,25 +26,15 @@ pub(crate) struct InputArgs {
 
     /// What a line of the input is; by default the file's name decides, and for standard input it is the text.
     #[arg(long, value_enum)]
-    input_format: Option<Form>,
-}
-
-/// One row of the input. A bad one keeps its place.
-#[derive(Debug)]
-pub(crate) struct InputRow {
-    /// The `id` of a JSON line, as it was written; halves of UTF-16 pairs, which no reader takes, are replaced.
-    pub(crate) id: Option<Box<RawValue>>,
-    pub(crate) text: Result<String, Error>,
-    /// What the text is for: as the JSON line says, or the command.
-    pub(crate) role: Role,
+    input_format: Option<InputFormat>,
 }
 
 /// Where texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     Texts(Vec<String>),
-    Stdin(Option<Form>),
-    File(PathBuf, Option<Form>),
+    Stdin(Option<InputFormat>),
+    File(PathBuf, Option<InputFormat>),
 }
 
 /// What rows of an input have in common.
@@ -56,20 +46,12 @@ pub(crate) struct Reading {
     pub(crate) role: Role,
 }
 
-/// A line may hold this much more than the longest text, for the JSON around it.
-const JSON_ROOM: usize = 1 << 16;
-
 /// Bytes of a buffer, and of the beginning that tells of an encoding.
 const BUFFER: usize = 1 << 16;
 
 /// Whether two names lead to one file that exists.
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// The longest JSON line with a text of so many bytes, each of which may be written as an escape of six.
-pub(crate) fn max_json_bytes(max_text_bytes: usize) -> usize {
-    max_text_bytes * 6 + JSON_ROOM
 }
 
 impl InputArgs {
@@ -97,8 +79,7 @@ impl InputArgs {
     }
 }
 
-/// Whether somebody gives us standard input: a pipe or a file. A terminal and /dev/null, which services and jobs have,
-/// are nobody's.
+/// Whether standard input is a pipe or a file. It isn't if it is a terminal, or /dev/null as in services and jobs.
 fn is_stdin_given() -> bool {
     #[cfg(unix)]
     {
@@ -114,21 +95,21 @@ fn is_stdin_given() -> bool {
 }
 
 impl Input {
-    /// `-` is standard input. Without a form, the name of a file decides what its lines are.
-    pub(crate) fn from_flag(path: &Path, form: Option<Form>) -> Self {
-        if path.as_os_str() == "-" { Self::Stdin(form) } else { Self::File(path.to_owned(), form) }
+    /// `-` is standard input. Without a format, the name of a file decides what its lines are.
+    pub(crate) fn from_flag(path: &Path, format: Option<InputFormat>) -> Self {
+        if path.as_os_str() == "-" { Self::Stdin(format) } else { Self::File(path.to_owned(), format) }
     }
 
-    /// Opens the input. A file whose name or beginning tells of a form that isn't read here is refused.
+    /// Opens the input. A file whose name or beginning tells of a format that isn't read here is refused.
     pub(crate) fn open(self, reading: Reading) -> Result<Rows, Error> {
-        let (source, form, name): (Box<dyn Read + Send>, _, _) = match self {
+        let (source, format, name): (Box<dyn Read + Send>, _, _) = match self {
             Self::Texts(texts) => return Ok(Rows::Texts(texts.into_iter(), reading.role)),
-            Self::Stdin(form) => (Box::new(io::stdin()), form, "standard input".to_owned()),
-            Self::File(path, form) => {
+            Self::Stdin(format) => (Box::new(io::stdin()), format, "standard input".to_owned()),
+            Self::File(path, format) => {
                 let name = path.display().to_string();
                 let failed = |error| file_error("the input can't be opened", &name, error);
-                let by_name = match form {
-                    None => Form::by_name(&path)?,
+                let by_name = match format {
+                    None => InputFormat::by_name(&path)?,
                     given => given,
                 };
                 let file = File::open(&path).map_err(failed)?;
@@ -138,7 +119,7 @@ impl Input {
                 (Box::new(file), by_name, name)
             }
         };
-        Ok(Rows::Lines(Lines::new(source, form, name, reading)))
+        Ok(Rows::Lines(Lines::new(source, format, name, reading)))
     }
 
     /// The size of the input, if it is a file.
@@ -158,34 +139,15 @@ pub(crate) enum Rows {
 
 pub(crate) struct Lines {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
-    /// What somebody says that lines are, or the name of the file. Otherwise they are texts.
-    form: Option<Form>,
+    /// What a flag or the name of the file says that lines are. Otherwise they are texts.
+    format: Option<InputFormat>,
     name: String,
     is_pipe: bool,
-    encoding: Encoding,
+    encoding: EncodingCheck,
     role: Role,
 }
 
-/// Lines of bytes, in bounded memory.
-pub(crate) struct LineReader<R> {
-    source: R,
-    limit: usize,
-    number: u64,
-    bytes: u64,
-}
-
-/// A line without its end.
-pub(crate) struct Line {
-    pub(crate) bytes: Vec<u8>,
-    /// Bytes read for it, its end included.
-    pub(crate) length: u64,
-    /// Whether all of them are in `bytes`; it was too long otherwise.
-    pub(crate) whole: bool,
-    /// Whether it has an end; the last line of a file may have none.
-    pub(crate) ended: bool,
-}
-
-impl Source for Rows {
+impl RowSource for Rows {
     type Row = InputRow;
 
     fn next(&mut self) -> Result<Option<InputRow>, Error> {
@@ -198,13 +160,13 @@ impl Source for Rows {
     }
 
     fn would_wait(&self) -> bool {
-        matches!(self, Self::Lines(lines) if lines.is_pipe && lines.lines.source.buffer().is_empty())
+        matches!(self, Self::Lines(lines) if lines.is_pipe && lines.lines.source().buffer().is_empty())
     }
 
     fn bytes(&self) -> u64 {
         match self {
             Self::Texts(..) => 0,
-            Self::Lines(lines) => lines.lines.bytes,
+            Self::Lines(lines) => lines.lines.bytes(),
         }
     }
 }
@@ -212,30 +174,35 @@ impl Source for Rows {
 impl Lines {
     pub(crate) fn new(
         source: Box<dyn Read + Send>,
-        form: Option<Form>,
+        format: Option<InputFormat>,
         name: String,
         reading: Reading,
     ) -> Self {
-        let limit = match form.unwrap_or(Form::Lines) {
-            Form::Lines => reading.max_text_bytes,
-            Form::Jsonl => max_json_bytes(reading.max_text_bytes),
+        let limit = match format.unwrap_or(InputFormat::Lines) {
+            InputFormat::Lines => reading.max_text_bytes,
+            InputFormat::Jsonl => max_json_bytes(reading.max_text_bytes),
         };
         let lines = LineReader::new(BufReader::with_capacity(BUFFER, source), limit);
-        Self { lines, form, name, is_pipe: true, encoding: Encoding::default(), role: reading.role }
+        Self { lines, format, name, is_pipe: true, encoding: EncodingCheck::default(), role: reading.role }
     }
 
     /// The lines of a file, whose beginning is looked at before any work is done.
-    fn of_file(file: File, form: Option<Form>, name: String, reading: Reading) -> Result<Self, Error> {
-        let mut this = Self::new(Box::new(file), form, name, reading);
+    fn of_file(
+        file: File,
+        format: Option<InputFormat>,
+        name: String,
+        reading: Reading,
+    ) -> Result<Self, Error> {
+        let mut this = Self::new(Box::new(file), format, name, reading);
         this.is_pipe = false;
-        let head = this.lines.source.fill_buf();
+        let head = this.lines.source_mut().fill_buf();
         let head = head.map_err(|error| file_error("the input can't be read", &this.name, error))?;
         let whole = if head.len() < BUFFER {
             head.len()
         } else {
             head.iter().rposition(|&b| b == b'\n').unwrap_or(0)
         };
-        let mut encoding = Encoding::default();
+        let mut encoding = EncodingCheck::default();
         let checked = check_start(head)
             .and_then(|()| head[..whole].split(|&b| b == b'\n').try_for_each(|line| encoding.see(line)));
         checked.map_err(|error| error.with_context("file", &this.name))?;
@@ -249,11 +216,13 @@ impl Lines {
             let Some(line) = line else { return Ok(None) };
             self.look(&line.bytes).map_err(|error| error.with_context("file", &self.name))?;
             let row = |text| InputRow { id: None, text, role: self.role };
-            return Ok(Some(match (line.check_length(self.lines.limit), self.form) {
+            return Ok(Some(match (line.check_length(self.lines.limit()), self.format) {
                 (Err(error), _) => row(Err(error)),
                 // A line of nothing is no row of JSON lines.
-                (Ok(bytes), Some(Form::Jsonl)) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
-                (Ok(bytes), Some(Form::Jsonl)) => self.json_row(bytes),
+                (Ok(bytes), Some(InputFormat::Jsonl)) if bytes.iter().all(u8::is_ascii_whitespace) => {
+                    continue;
+                }
+                (Ok(bytes), Some(InputFormat::Jsonl)) => self.json_row(bytes),
                 (Ok(bytes), _) => row(utf8(bytes)),
             }));
         }
@@ -261,9 +230,9 @@ impl Lines {
 
     /// Looks at a line near the beginning for signs that the input isn't what it is taken for.
     fn look(&mut self, line: &[u8]) -> Result<(), Error> {
-        if self.lines.number == 1 {
+        if self.lines.number() == 1 {
             check_start(line)?;
-            if self.form.is_none()
+            if self.format.is_none()
                 && str::from_utf8(line)
                     .is_ok_and(|line| Fields::read(line).is_ok_and(|fields| !fields.is_empty()))
             {
@@ -276,12 +245,12 @@ impl Lines {
                 );
             }
         }
-        if self.lines.bytes <= BUFFER as u64 { self.encoding.see(line) } else { Ok(()) }
+        if self.lines.bytes() <= BUFFER as u64 { self.encoding.see(line) } else { Ok(()) }
     }
 
     /// The row of a JSON line, which has its id whatever else is wrong with it.
     fn json_row(&self, line: Vec<u8>) -> InputRow {
-        let at = |error: Error| error.with_context("line", self.lines.number);
+        let at = |error: Error| error.with_context("line", self.lines.number());
         let mut fields = match utf8(line).and_then(|line| Fields::read(&line)) {
             Ok(fields) => fields,
             Err(error) => return InputRow { id: None, text: Err(at(error)), role: self.role },
@@ -296,107 +265,27 @@ impl Lines {
     }
 }
 
-impl<R: BufRead> LineReader<R> {
-    /// What a line has beyond `limit` bytes is skipped.
-    pub(crate) fn new(source: R, limit: usize) -> Self {
-        Self { source, limit, number: 0, bytes: 0 }
-    }
-
-    /// The next line. A byte order mark at the start of the first is no part of it.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
-        let Some(mut line) = read_line(&mut self.source, self.limit)? else { return Ok(None) };
-        self.bytes += line.length;
-        self.number += 1;
-        if self.number == 1 && line.bytes.starts_with(b"\xef\xbb\xbf") {
-            line.bytes.drain(..3);
-        }
-        Ok(Some(line))
-    }
-
-    /// The number of the line that was read last; the first is 1.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Bytes read so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Where the lines come from.
-    pub(crate) fn source(&self) -> &R {
-        &self.source
-    }
-}
-
-impl Line {
-    /// The bytes, if they were not too many.
-    pub(crate) fn check_length(self, limit: usize) -> Result<Vec<u8>, Error> {
-        if self.whole {
-            return Ok(self.bytes);
-        }
-        Err(Error::new(ErrorKind::InputTooLong, "the line is too long; split it into passages")
-            .with_context("bytes", self.length)
-            .with_context("limit", limit))
-    }
-}
-
-pub(crate) fn utf8(line: Vec<u8>) -> Result<String, Error> {
-    String::from_utf8(line).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, "the line is not valid UTF-8; convert it, for example with iconv")
-            .with_context("at byte", error.utf8_error().valid_up_to())
-    })
-}
-
-/// Reads a line without its end. What a line has beyond `limit` is skipped, so that memory stays bounded.
-fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>> {
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    loop {
-        let buffer = match source.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let end = buffer.iter().position(|&byte| byte == b'\n');
-        let part = &buffer[..end.map_or(buffer.len(), |end| end + 1)];
-        let (used, finished) = (part.len(), end.is_some() || part.is_empty());
-        // Two more than the limit, so that a line end doesn't count.
-        let room = (limit + 2).saturating_sub(bytes.len()).min(used);
-        bytes.extend_from_slice(&part[..room]);
-        length += used as u64;
-        source.consume(used);
-        if finished {
-            let (whole, ended) = (bytes.len() as u64 == length, end.is_some());
-            if whole && bytes.ends_with(b"\n") {
-                bytes.pop();
-                if bytes.ends_with(b"\r") {
-                    bytes.pop();
-                }
-            }
-            return Ok((length > 0).then_some(Line { bytes, length, whole, ended }));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use embed_core::ErrorKind;
+
     use super::*;
 
-    fn rows(text: &[u8], form: Form) -> Vec<InputRow> {
+    fn rows(text: &[u8], format: InputFormat) -> Vec<InputRow> {
         let reading = Reading { max_text_bytes: 10, role: Role::Document };
         let mut lines =
-            Lines::new(Box::new(io::Cursor::new(text.to_vec())), Some(form), "test".to_owned(), reading);
+            Lines::new(Box::new(io::Cursor::new(text.to_vec())), Some(format), "test".to_owned(), reading);
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 
-    fn texts(text: &[u8], form: Form) -> Vec<Result<String, ErrorKind>> {
-        rows(text, form).into_iter().map(|row| row.text.map_err(|error| error.kind())).collect()
+    fn texts(text: &[u8], format: InputFormat) -> Vec<Result<String, ErrorKind>> {
+        rows(text, format).into_iter().map(|row| row.text.map_err(|error| error.kind())).collect()
     }
 
     #[test]
     fn every_line_is_a_row_whatever_is_in_it() {
-        let lines = texts(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nten bytes!\nmore than ten\nlast", Form::Lines);
+        let lines =
+            texts(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nten bytes!\nmore than ten\nlast", InputFormat::Lines);
         assert_eq!(
             lines,
             [
@@ -412,7 +301,7 @@ mod tests {
 
     #[test]
     fn json_lines_keep_their_id_as_written() {
-        let lines = rows(b"{\"id\": 1.50, \"text\": \"a\"}\n{\"text\": 5}\nnot json\n", Form::Jsonl);
+        let lines = rows(b"{\"id\": 1.50, \"text\": \"a\"}\n{\"text\": 5}\nnot json\n", InputFormat::Jsonl);
         assert_eq!(lines[0].id.as_ref().unwrap().get(), "1.50");
         assert_eq!(lines[0].text.as_ref().unwrap(), "a");
         for bad in &lines[1..] {
@@ -424,7 +313,7 @@ mod tests {
     fn a_bad_json_line_keeps_its_id_too() {
         let lines = rows(
             b"{\"id\":1,\"text\":null}\n{\"text\":[],\"id\":2}\n{\"id\":3}\n{\"id\":4,\"text\":\"a\",\"role\":\"x\"}",
-            Form::Jsonl,
+            InputFormat::Jsonl,
         );
         for (row, id) in lines.iter().zip(["1", "2", "3", "4"]) {
             assert_eq!(row.id.as_ref().unwrap().get(), id);
@@ -434,22 +323,24 @@ mod tests {
 
     #[test]
     fn empty_lines_are_no_json_rows_and_roles_are_those_of_rows() {
-        let lines =
-            rows(b"\n{\"text\":\"a\",\"role\":\"query\"}\r\n\r\n \t\n{\"text\":\"b\"}\n\n", Form::Jsonl);
+        let lines = rows(
+            b"\n{\"text\":\"a\",\"role\":\"query\"}\r\n\r\n \t\n{\"text\":\"b\"}\n\n",
+            InputFormat::Jsonl,
+        );
         let seen: Vec<_> = lines.iter().map(|row| (row.text.as_deref().unwrap(), row.role)).collect();
         assert_eq!(seen, [("a", Role::Query), ("b", Role::Document)]);
     }
 
     #[test]
     fn a_bad_json_line_is_not_quoted() {
-        let lines = rows(b"{\"text\": \"secret\", \"id\": }", Form::Jsonl);
+        let lines = rows(b"{\"text\": \"secret\", \"id\": }", InputFormat::Jsonl);
         let error = lines[0].text.as_ref().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
 
     #[test]
     fn an_input_without_lines_has_no_rows() {
-        assert!(texts(b"", Form::Lines).is_empty());
-        assert_eq!(texts(b"\n", Form::Lines), [Ok(String::new())]);
+        assert!(texts(b"", InputFormat::Lines).is_empty());
+        assert_eq!(texts(b"\n", InputFormat::Lines), [Ok(String::new())]);
     }
 }

@@ -15,7 +15,7 @@ const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// Where an output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     Stdout,
     /// A device or a pipe, which gets what is written when it is written.
     Device(PathBuf),
@@ -25,7 +25,7 @@ pub(crate) enum Place {
 
 /// An output that is being written. Dropped, a file is gone without a trace.
 #[derive(Debug)]
-pub(crate) enum Writing {
+pub(crate) enum OutputFile {
     Stdout(Stdout),
     Device(File),
     Beside {
@@ -36,7 +36,7 @@ pub(crate) enum Writing {
     },
 }
 
-impl Place {
+impl Destination {
     /// What a flag names; nothing is standard output.
     pub(crate) fn of(path: Option<&Path>) -> Self {
         match path {
@@ -71,27 +71,29 @@ impl Place {
     }
 
     /// Begins it.
-    pub(crate) fn create(&self, replace: bool) -> Result<Writing, Error> {
+    pub(crate) fn create(&self, replace: bool) -> Result<OutputFile, Error> {
         self.check(replace)?;
         let failed = |error| file_error("the output can't be written", self.name(), error);
         Ok(match self {
-            Self::Stdout => Writing::Stdout(io::stdout()),
-            Self::Device(path) => Writing::Device(OpenOptions::new().write(true).open(path).map_err(failed)?),
+            Self::Stdout => OutputFile::Stdout(io::stdout()),
+            Self::Device(path) => {
+                OutputFile::Device(OpenOptions::new().write(true).open(path).map_err(failed)?)
+            }
             Self::File(path) => {
                 let file = beside(path).map_err(failed)?;
-                Writing::Beside { file, name: path.clone(), replace }
+                OutputFile::Beside { file, name: path.clone(), replace }
             }
         })
     }
 }
 
-impl Writing {
+impl OutputFile {
     /// Gives a file its name, once all of it is on the disk.
     pub(crate) fn finish(self) -> io::Result<()> {
         let Self::Beside { file, name, replace } = self else { return Ok(()) };
         file.as_file().sync_all()?;
         if replace {
-            // The file that was there had the permissions that somebody wanted.
+            // The file that is replaced has the permissions that its owner chose.
             if let Ok(before) = name.metadata() {
                 file.as_file().set_permissions(before.permissions())?;
             }
@@ -103,7 +105,7 @@ impl Writing {
     }
 }
 
-impl Write for Writing {
+impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(stdout) => stdout.write(bytes),
@@ -121,7 +123,7 @@ impl Write for Writing {
     }
 }
 
-impl Seek for Writing {
+impl Seek for OutputFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
             Self::Stdout(_) => Err(io::ErrorKind::NotSeekable.into()),
@@ -133,10 +135,10 @@ impl Seek for Writing {
 
 /// Writes a file as a whole: it is there with all of this, or as it was before.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let place = Place::of(Some(path));
-    let mut file = place.create(true)?;
+    let destination = Destination::of(Some(path));
+    let mut file = destination.create(true)?;
     let written = file.write_all(bytes).and_then(|()| file.finish());
-    written.map_err(|error| file_error("the file can't be written", place.name(), error))
+    written.map_err(|error| file_error("the file can't be written", destination.name(), error))
 }
 
 /// Fails if no file can be made here.
@@ -194,20 +196,20 @@ mod tests {
     fn a_file_appears_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        let place = Place::of(Some(&path));
-        let mut file = place.create(false).unwrap();
+        let destination = Destination::of(Some(&path));
+        let mut file = destination.create(false).unwrap();
         file.write_all(b"half").unwrap();
         assert!(!path.exists());
         drop(file);
         assert!(entries(folder.path()).is_empty());
 
-        let mut file = place.create(false).unwrap();
+        let mut file = destination.create(false).unwrap();
         file.write_all(b"whole").unwrap();
         file.finish().unwrap();
         assert_eq!(entries(folder.path()), ["out.jsonl"]);
-        assert!(place.create(false).unwrap_err().to_string().contains("--force"));
+        assert!(destination.create(false).unwrap_err().to_string().contains("--force"));
 
-        let mut file = place.create(true).unwrap();
+        let mut file = destination.create(true).unwrap();
         file.write_all(b"other").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         file.finish().unwrap();
@@ -232,11 +234,11 @@ mod tests {
 
     #[test]
     fn standard_output_and_devices_have_no_name_to_give() {
-        assert_eq!(Place::of(None), Place::Stdout);
+        assert_eq!(Destination::of(None), Destination::Stdout);
         for name in STDOUT {
-            assert_eq!(Place::of(Some(Path::new(name))), Place::Stdout);
+            assert_eq!(Destination::of(Some(Path::new(name))), Destination::Stdout);
         }
         #[cfg(unix)]
-        assert_eq!(Place::of(Some(Path::new("/dev/null"))), Place::Device("/dev/null".into()));
+        assert_eq!(Destination::of(Some(Path::new("/dev/null"))), Destination::Device("/dev/null".into()));
     }
 }

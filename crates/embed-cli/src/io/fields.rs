@@ -1,4 +1,4 @@
-//! The fields of a JSON line with their values as they were written, and what they say of the text.
+//! The fields of a JSON line with their values as they were written, and what they say about the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -120,14 +120,14 @@ impl Fields {
                 }
                 let role = role_of(word).ok_or_else(wrong)?;
                 if found.is_some_and(|earlier| earlier != role) {
-                    let what = "the row says twice what its text is for, and differently";
+                    let what = "two fields of the row give its text different roles";
                     return Err(refused(what).with_context("field", name));
                 }
                 found = Some(role);
             }
         }
-        let asks = |name: &&&str| self.get(name).is_some_and(|value| value.get() != "null");
-        if let Some(name) = REFUSED.iter().find(asks) {
+        let has = |name: &&&str| self.get(name).is_some_and(|value| value.get() != "null");
+        if let Some(name) = REFUSED.iter().find(has) {
             let what = "a field would change the vector of this row alone, which can't be; take it out, or rename it";
             return Err(refused(what).with_context("field", name));
         }
@@ -200,7 +200,7 @@ mod tests {
             (r#""prompt":"query: ""#, Some(Role::Query)),
             (r#""prompt":"","task":"feature-extraction""#, None),
             (r#""role":"query","task":"retrieval.query""#, Some(Role::Query)),
-            // What our own rows have, and what says nothing of the vector.
+            // What the rows of `embed encode` have, and what says nothing of the vector.
             (r#""dimension":384,"truncated":false,"model":"m","title":"t","type":"query","meta":{}"#, None),
         ] {
             let fields = read(&format!(r#"{{"text":"x",{fields}}}"#));

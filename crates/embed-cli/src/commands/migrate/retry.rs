@@ -1,4 +1,4 @@
-//! Asking the back end for the rows of a batch until each has an answer that another question wouldn't change.
+//! Embeds the texts of a batch, and retries those whose error may pass.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use embed_core::{
 use tokio::time::{Instant, sleep};
 
 use super::row::Text;
-use crate::meter::Meter;
+use crate::io::row_progress::RowProgress;
 
-/// From here to there each pause is twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The backoff: each pause is twice as long as the one before, within these bounds.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// A text that fails so often in a row, while the back end answers others, fails for its own sake.
+/// A text that fails this often in a row while the back end answers others is the cause itself.
 const TRIES: usize = 3;
 
-/// Asks a back end, and waits for it while it is gone.
-pub(super) struct Asker<'a> {
+/// Embeds with a back end, and waits for it while it is unavailable.
+pub(super) struct RetryingEmbedder<'a> {
     pub(super) embedder: &'a dyn Embedder,
     pub(super) space: &'a Space,
     pub(super) truncation: Truncation,
     /// How long it waits, for each batch.
     pub(super) patience: Duration,
-    pub(super) meter: &'a Meter,
+    pub(super) progress: &'a RowProgress,
 }
 
 /// Whether an error is a row's answer.
@@ -35,32 +35,34 @@ enum Verdict {
     Answer,
     /// It is if the back end answers other rows.
     AnswerAmongOthers,
-    /// Another question may be answered.
-    AskAgain,
+    /// Another call may succeed.
+    Retry,
     /// Nothing can be embedded before something is fixed.
     Stop,
 }
 
-impl Asker<'_> {
-    /// A row for each text. Fails if the back end is gone for longer than the patience lasts, or if it is set up
+impl RetryingEmbedder<'_> {
+    /// A row for each text. Fails if the back end is unavailable for longer than the patience lasts, or if it is set up
     /// wrongly; with the number of the line of the first text that it didn't answer.
-    pub(super) async fn ask(&self, texts: &[&Text]) -> Result<EmbedResponse, Error> {
+    pub(super) async fn embed(&self, texts: &[&Text]) -> Result<EmbedResponse, Error> {
         let mut answers = EmbedResponse::builder(texts.len(), self.space.dimension());
-        let mut pauses = pauses();
+        let mut backoff = backoff();
         let (started, mut tries) = (Instant::now(), 0);
         let mut open: Vec<usize> = (0..texts.len()).collect();
         loop {
             let mut failed: Vec<(usize, Error)> = Vec::new();
             for role in [Role::Document, Role::Query] {
-                let asked: Vec<usize> = open.iter().copied().filter(|&row| texts[row].role == role).collect();
-                if asked.is_empty() {
+                let pending: Vec<usize> =
+                    open.iter().copied().filter(|&row| texts[row].role == role).collect();
+                if pending.is_empty() {
                     continue;
                 }
-                let request = EmbedRequest::new(asked.iter().map(|&row| Arc::clone(&texts[row].text)), role);
+                let request =
+                    EmbedRequest::new(pending.iter().map(|&row| Arc::clone(&texts[row].text)), role);
                 match self.embedder.embed(request.with_truncation(self.truncation)).await {
-                    Err(error) => failed.extend(asked.into_iter().map(|row| (row, error.clone()))),
+                    Err(error) => failed.extend(pending.into_iter().map(|row| (row, error.clone()))),
                     Ok(response) => {
-                        for (row, answer) in asked.into_iter().zip(response.rows()) {
+                        for (row, answer) in pending.into_iter().zip(response.rows()) {
                             match answer {
                                 Ok(vector) if vector.space() != self.space => {
                                     return Err(stopped(&other_space(vector.space()), texts[row].line));
@@ -77,24 +79,24 @@ impl Asker<'_> {
             failed.sort_by_key(|&(row, _)| row);
             let Some((first, error)) = failed.first() else { return Ok(answers.build()) };
             let stop = stopped(error, texts[*first].line);
-            let others_came = failed.len() < texts.len();
+            let others_answered = failed.len() < texts.len();
             tries += 1;
             if failed.iter().any(|(_, error)| matches!(Verdict::on(error), Verdict::Stop)) {
                 return Err(stop);
             }
             let lasting =
                 failed.iter().all(|(_, error)| matches!(Verdict::on(error), Verdict::AnswerAmongOthers));
-            if others_came && (lasting || tries >= TRIES) && self.is_there().await {
+            if others_answered && (lasting || tries >= TRIES) && self.is_there().await {
                 for (row, error) in failed {
                     answers.fail(row, error);
                 }
                 return Ok(answers.build());
             }
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            let pause = backoff.next().unwrap_or(LONGEST_BACKOFF);
             if lasting || started.elapsed() + pause > self.patience {
                 return Err(stop);
             }
-            self.meter.say(&format!("waiting for the back end: {error}"));
+            self.progress.say(&format!("waiting for the back end: {error}"));
             sleep(pause).await;
             open = failed.into_iter().map(|(row, _)| row).collect();
         }
@@ -115,14 +117,14 @@ impl Verdict {
             | ErrorKind::SpaceMismatch
             | ErrorKind::Internal => Self::Stop,
             _ if error.retry() == Retry::Permanent => Self::AnswerAmongOthers,
-            _ => Self::AskAgain,
+            _ => Self::Retry,
         }
     }
 }
 
-fn pauses() -> impl Iterator<Item = Duration> {
-    let pauses = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
-    pauses.with_factor(2.0).with_jitter().without_max_times().build()
+fn backoff() -> impl Iterator<Item = Duration> {
+    let backoff = ExponentialBuilder::new().with_min_delay(FIRST_BACKOFF).with_max_delay(LONGEST_BACKOFF);
+    backoff.with_factor(2.0).with_jitter().without_max_times().build()
 }
 
 fn other_space(space: &Space) -> Error {
@@ -141,23 +143,28 @@ mod tests {
     use embed_testkit::{Scripted, VirtualTime};
     use serde_json::json;
 
-    use super::super::row::{Plan, Row};
+    use super::super::row::{MigrationPlan, Row};
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    async fn ask(back_end: &Scripted, texts: &[(&str, Role)]) -> Result<EmbedResponse, Error> {
-        let plan = Plan { from: "a".to_owned(), to: "b".to_owned(), role: Role::Document };
+    async fn embed(back_end: &Scripted, texts: &[(&str, Role)]) -> Result<EmbedResponse, Error> {
+        let plan = MigrationPlan { from: "a".to_owned(), to: "b".to_owned(), role: Role::Document };
         let rows = texts.iter().zip(7..).map(|((text, role), line)| {
             let row = json!({ "space": "a", "text": text, "role": role }).to_string();
             plan.read(row.into_bytes(), line).unwrap()
         });
         let rows: Vec<Row> = rows.collect();
         let texts: Vec<_> = rows.iter().filter_map(Row::text).collect();
-        let (space, meter) = (back_end.model().space(), &Meter::of_rows(1, 0, true));
-        let asker =
-            Asker { embedder: back_end, space, truncation: Truncation::Error, patience: PATIENCE, meter };
-        asker.ask(&texts).await
+        let (space, progress) = (back_end.model().space(), &RowProgress::of_rows(1, 0, true));
+        let retrying = RetryingEmbedder {
+            embedder: back_end,
+            space,
+            truncation: Truncation::Error,
+            patience: PATIENCE,
+            progress,
+        };
+        retrying.embed(&texts).await
     }
 
     const TEXTS: [(&str, Role); 3] =
@@ -170,7 +177,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_text_is_embedded_in_its_role() {
         let back_end = Scripted::new("b", 8);
-        let response = ask(&back_end, &TEXTS).await.unwrap();
+        let response = embed(&back_end, &TEXTS).await.unwrap();
         for (row, (text, role)) in TEXTS.iter().enumerate() {
             assert_eq!(response.row(row).unwrap().vector(), back_end.vector(text, *role));
         }
@@ -184,7 +191,7 @@ mod tests {
             sleep(PATIENCE / 2).await;
             back_end.fail_calls(None);
         };
-        let (response, ()) = tokio::join!(ask(&back_end, &TEXTS), returns);
+        let (response, ()) = tokio::join!(embed(&back_end, &TEXTS), returns);
         assert_eq!(response.unwrap().rows().flatten().count(), 3);
     }
 
@@ -193,7 +200,7 @@ mod tests {
         let back_end = Scripted::new("b", 8);
         back_end.fail_calls(Some(gone()));
         let time = VirtualTime::start().await;
-        let error = ask(&back_end, &TEXTS).await.unwrap_err();
+        let error = embed(&back_end, &TEXTS).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("line: 7"), "{error}");
         assert!((PATIENCE / 2..=PATIENCE).contains(&time.passed()), "{:?}", time.passed());
@@ -204,13 +211,13 @@ mod tests {
         for error in [gone(), gone().with_retry(Retry::Permanent), gone().temporary()] {
             let back_end = Scripted::new("b", 8);
             back_end.fail_texts_with("poison", error);
-            let response = ask(&back_end, &TEXTS).await.unwrap();
+            let response = embed(&back_end, &TEXTS).await.unwrap();
             assert_eq!(response.errors().map(|(row, _)| row).collect::<Vec<_>>(), [2]);
 
             // All by itself it can't be told from a back end that is gone; and so it is if that says so.
-            assert!(ask(&back_end, &TEXTS[2..]).await.is_err());
+            assert!(embed(&back_end, &TEXTS[2..]).await.is_err());
             back_end.set_health(Health::unavailable(gone()));
-            assert!(ask(&back_end, &TEXTS).await.is_err());
+            assert!(embed(&back_end, &TEXTS).await.is_err());
         }
     }
 
@@ -219,10 +226,10 @@ mod tests {
         let back_end = Scripted::new("b", 8);
         let time = VirtualTime::start().await;
         back_end.fail_texts_with("poison", Error::new(ErrorKind::InputTooLong, "too long"));
-        assert_eq!(ask(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
+        assert_eq!(embed(&back_end, &TEXTS[2..]).await.unwrap().errors().count(), 1);
         for kind in [ErrorKind::Config, ErrorKind::ModelNotFound, ErrorKind::Unauthorized] {
             back_end.fail_texts_with("poison", Error::new(kind, "fix it"));
-            let error = ask(&back_end, &TEXTS).await.unwrap_err();
+            let error = embed(&back_end, &TEXTS).await.unwrap_err();
             assert_eq!(error.kind(), kind);
             assert!(error.to_string().contains("line: 9"), "{error}");
         }

@@ -1,5 +1,5 @@
-//! A message never names what there isn't: every setting, variable, flag and command that a string of this workspace
-//! names is held against the tables of those.
+//! Checks that messages name only what exists: every setting, variable, flag and command in a string of this workspace
+//! is looked up in the tables of those.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,8 +23,8 @@ const VARIABLES: [&str; 6] = [
 ];
 /// Flags of other programs that messages name.
 const FLAGS: [&str; 4] = ["--features", "--test", "--bin", "--help"];
-/// Files whose strings are for other programs, and this one.
-const SPEAK_TO_OTHERS: [&str; 2] = ["src/wheel/pip.rs", "src/named.rs"];
+/// Files whose strings no user sees, and this one.
+const NOT_FOR_USERS: [&str; 2] = ["src/wheel/pip.rs", "src/messages.rs"];
 /// What looks like a setting and is none.
 const ENDS: [&str; 6] = ["rs", "md", "json", "jsonl", "toml", "com"];
 
@@ -67,7 +67,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.file_stem().is_some_and(|name| name == "tests") {
-            // They speak to nobody.
+            // Users don't see them.
         } else if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|end| end == "rs") {
@@ -113,13 +113,13 @@ fn messages_name_only_what_there_is() {
     let (mut wrong, mut named) = (Vec::new(), 0);
     for folder in fs::read_dir(&crates).unwrap() {
         let folder = folder.unwrap().path();
-        // What tests stand on says nothing to users.
+        // Users don't see what is there for tests.
         if folder.ends_with("embed-testkit") || !folder.join("src").is_dir() {
             continue;
         }
         let mut files = Vec::new();
         sources(&folder.join("src"), &mut files);
-        for file in files.iter().filter(|file| !SPEAK_TO_OTHERS.iter().any(|name| file.ends_with(name))) {
+        for file in files.iter().filter(|file| !NOT_FOR_USERS.iter().any(|name| file.ends_with(name))) {
             let mut found = Vec::new();
             let source = fs::read_to_string(file).unwrap();
             strings(source.parse().unwrap(), folder.ends_with("embed-cli"), &mut found);

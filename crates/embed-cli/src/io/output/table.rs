@@ -4,19 +4,19 @@ use std::io::{self, BufWriter, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::place::Writing;
-use super::{OutputRow, RowWriter, flushed};
+use super::destination::OutputFile;
+use super::row::{OutputRow, RowWriter, flushed};
 
 /// Columns that a text may take on the screen.
 const TEXT_COLUMNS: usize = 36;
 
 pub(super) struct TableWriter {
-    out: BufWriter<Writing>,
+    out: BufWriter<OutputFile>,
     started: bool,
 }
 
 impl TableWriter {
-    pub(super) fn new(out: BufWriter<Writing>) -> Self {
+    pub(super) fn new(out: BufWriter<OutputFile>) -> Self {
         Self { out, started: false }
     }
 }
@@ -47,7 +47,7 @@ impl RowWriter for TableWriter {
         self.out.flush()
     }
 
-    fn finish(mut self: Box<Self>, summary: &str) -> io::Result<Writing> {
+    fn finish(mut self: Box<Self>, summary: &str) -> io::Result<OutputFile> {
         writeln!(self.out, "{summary}")?;
         flushed(self.out)
     }

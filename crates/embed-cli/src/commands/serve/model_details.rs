@@ -1,4 +1,4 @@
-//! What the gateway shows of the models that it offers, and their tokens.
+//! What the gateway tells of its models, and their tokens.
 
 use std::sync::Arc;
 
@@ -45,11 +45,11 @@ pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
 /// A model of a server, as the server tells it; what it doesn't tell is left out.
 pub(super) async fn of_ollama(config: &OllamaConfig) -> ModelDetails {
     let name = &config.model;
-    let asked = async {
+    let described = async {
         let server = OllamaModels::new(config.clone())?;
         Ok::<_, Error>((server.show(name).await?, server.list().await?))
     };
-    let Ok((shown, listed)) = asked.await else {
+    let Ok((shown, listed)) = described.await else {
         return ModelDetails::default().with_family("bert", "gguf");
     };
     let tagged = |name: &str| if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };

@@ -6,12 +6,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Counts rows, and shows the bytes of the input, or the rows, as a bar where their number is known.
-pub(crate) struct Meter {
+pub(crate) struct RowProgress {
     bar: ProgressBar,
     summary: bool,
 }
 
-impl Meter {
+impl RowProgress {
     /// A bar of the bytes of an input. `output_is_file` tells that rows don't go to the terminal, where they would
     /// mix with the bar.
     pub(crate) fn new(bytes: Option<u64>, quiet: bool, output_is_file: bool) -> Self {
@@ -26,10 +26,10 @@ impl Meter {
     /// A bar of rows, of which some are there from an earlier run: they don't count for the speed of this one.
     pub(crate) fn of_rows(rows: u64, done: u64, quiet: bool) -> Self {
         let template = "{bar:30} {percent:>3}%  {pos} of {len} rows, {msg}  {elapsed} gone, {eta} left";
-        let meter = Self::draw(Some(rows), template, quiet, quiet);
-        meter.bar.set_position(done);
-        meter.bar.reset_eta();
-        meter
+        let progress = Self::draw(Some(rows), template, quiet, quiet);
+        progress.bar.set_position(done);
+        progress.bar.reset_eta();
+        progress
     }
 
     fn draw(length: Option<u64>, template: &str, hidden: bool, quiet: bool) -> Self {

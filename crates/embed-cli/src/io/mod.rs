@@ -1,0 +1,11 @@
+//! Texts in, rows out: inputs, outputs, what goes from one to the other, and how its progress is shown.
+
+pub(crate) mod download_progress;
+pub(crate) mod fields;
+pub(crate) mod format;
+pub(crate) mod input;
+pub(crate) mod lines;
+pub(crate) mod output;
+pub(crate) mod pipeline;
+pub(crate) mod row_progress;
+pub(crate) mod rows;

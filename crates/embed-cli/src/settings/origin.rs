@@ -1,0 +1,56 @@
+//! Where the value of a setting comes from, and which file is read.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+/// The variable that names the file.
+pub(super) const CONFIG: &str = "TMWS_CONFIG";
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    Default,
+    File(PathBuf, usize),
+    Variable(&'static str),
+    Flag(&'static str),
+}
+
+/// A file with settings.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    /// The flag or variable that names it; `None` for the usual place, where it may be missing.
+    pub(crate) named_by: Option<&'static str>,
+    /// Whether it exists, unless it is named.
+    pub(crate) is_there: bool,
+}
+
+impl ConfigFile {
+    /// The file that a flag names, else the variable, else the one in the usual place, if this user has a home.
+    pub(super) fn choose(flag: Option<&Path>, variable: Option<&Path>) -> Option<Self> {
+        let named = |path: &Path, by| Self { path: path.to_owned(), named_by: Some(by), is_there: true };
+        if let Some(path) = flag {
+            return Some(named(path, "--config"));
+        }
+        if let Some(path) = variable {
+            return Some(named(path, CONFIG));
+        }
+        let path = etcetera::choose_base_strategy().ok()?.config_dir().join("embed").join("embed.toml");
+        // A folder that this user may not look into has nothing for them.
+        let is_there = path.exists();
+        Some(Self { path, named_by: None, is_there })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => write!(f, "--{name}"),
+        }
+    }
+}

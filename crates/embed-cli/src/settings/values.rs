@@ -1,0 +1,135 @@
+//! Every setting with its effective value.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use embed_cache::{CacheConfig, MemoryConfig, RedisConfig, RedisUrl};
+use embed_core::{Error, ErrorKind};
+use embed_e5::E5Config;
+use embed_gateway::GatewayConfig;
+use embed_ollama::OllamaConfig;
+
+use super::choices::{CachePlace, LogFormat, Service};
+use super::origin::{ConfigFile, Origin};
+
+/// Every setting with its effective value, and where the values come from.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) service: Service,
+    pub(crate) e5: E5Config,
+    pub(crate) ollama: OllamaConfig,
+    pub(crate) router: RouterSettings,
+    pub(crate) cache: CacheSettings,
+    pub(crate) gateway: GatewaySettings,
+    pub(crate) log: LogSettings,
+    /// The file that was read, or would be if it were there.
+    pub(crate) file: Option<ConfigFile>,
+    /// By key; what isn't in it has its default.
+    pub(super) origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The settings of what chooses between models.
+#[derive(Debug, Default)]
+pub(crate) struct RouterSettings {
+    /// The state file of a rollout to follow.
+    pub(crate) rollout: Option<PathBuf>,
+    /// How many of a hundred calls the candidate of the rollout is tried with.
+    pub(crate) shadow_percent: Option<u64>,
+    /// Whether a text may leave its space when that fails.
+    pub(crate) cross_space: bool,
+}
+
+/// The settings of the cache.
+#[derive(Debug)]
+pub(crate) struct CacheSettings {
+    pub(crate) place: CachePlace,
+    pub(crate) config: CacheConfig,
+    /// Its time to live is that of Redis, too.
+    pub(crate) memory: MemoryConfig,
+    pub(crate) redis_url: Option<RedisUrl>,
+    pub(crate) redis_prefix: String,
+}
+
+/// The settings of `embed serve`.
+#[derive(Debug)]
+pub(crate) struct GatewaySettings {
+    pub(crate) listen: SocketAddr,
+    /// Where probes, metrics and status are served besides.
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Without models, which the service decides.
+    pub(crate) config: GatewayConfig,
+    /// A file with further API keys.
+    pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+/// The log of `embed serve`.
+#[derive(Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+    /// Where traces are sent.
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl Settings {
+    /// Where the value of the setting with this key comes from.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether the settings name an Ollama server: then its absence is a fault.
+    pub(crate) fn names_ollama(&self) -> bool {
+        self.origins.contains_key("ollama.url")
+    }
+
+    /// The Redis that is named.
+    pub(crate) fn redis(&self) -> Result<RedisConfig, Error> {
+        let CacheSettings { memory, redis_url, redis_prefix, .. } = &self.cache;
+        let url = redis_url.clone().ok_or_else(|| {
+            let fix =
+                "no Redis is named; give --redis-url, set TMWS_REDIS_URL, or write redis_url under [cache]";
+            Error::new(ErrorKind::Config, fix)
+        })?;
+        let mut config = RedisConfig::new(url).with_prefix(redis_prefix);
+        if let Some(ttl) = memory.ttl {
+            config = config.with_ttl(ttl);
+        }
+        Ok(config)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            service: Service::default(),
+            e5: E5Config::default(),
+            ollama: OllamaConfig::default(),
+            router: RouterSettings::default(),
+            cache: CacheSettings {
+                place: CachePlace::default(),
+                config: CacheConfig::default(),
+                memory: MemoryConfig::default(),
+                redis_url: None,
+                redis_prefix: RedisConfig::PREFIX.to_owned(),
+            },
+            gateway: GatewaySettings {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                admin_listen: None,
+                config: GatewayConfig::new([]),
+                api_key_file: None,
+                tls_certificate: None,
+                tls_key: None,
+            },
+            log: LogSettings {
+                filter: "info,embed_metrics=warn".to_owned(),
+                format: LogFormat::default(),
+                otlp_endpoint: None,
+            },
+            file: None,
+            origins: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What embeds, built from the settings: back ends, the router over them, the cache in front of each.
+
+mod backend;
+pub(crate) mod cache;
+mod router;
+
+use embed_cache::{Cache, Cached};
+use embed_core::{Embedder, Error};
+use embed_e5::assets::DataHome;
+
+use crate::settings::{Service, Settings};
+
+pub(crate) use backend::{e5, max_text_bytes};
+pub(crate) use router::{Connecting, connecting_route, decider, is_absence, join, route, router};
+
+/// What embeds, behind the cache if there is one.
+pub(crate) async fn load(
+    settings: &Settings,
+    home: DataHome,
+    cache: Option<&Cache>,
+) -> Result<Box<dyn Embedder>, Error> {
+    Ok(match settings.service {
+        Service::Hybrid => Box::new(router(settings, home, cache).await?),
+        _ if settings.router.rollout.is_some() => Box::new(router(settings, home, cache).await?),
+        Service::E5 => cached(e5(settings, home).await?, cache),
+        Service::Ollama => cached(backend::ollama(settings).await?, cache),
+    })
+}
+
+fn cached(embedder: impl Embedder + 'static, cache: Option<&Cache>) -> Box<dyn Embedder> {
+    match cache {
+        Some(cache) => Box::new(Cached::new(embedder, cache.clone())),
+        None => Box::new(embedder),
+    }
+}
