@@ -270,7 +270,7 @@ const GROUPS: &[Group] = &[
             Rule { name: "forced route", ..ROUTED },
             Rule { name: "pinned partition", ..ROUTED },
             Rule { name: "policy, trivial detector", ..ROUTED },
-            Rule { name: "one route, no stand-in", ..ROUTED },
+            Rule { name: "one route, no fallback", ..ROUTED },
             Rule { name: "rollout, moved partition", ..ROUTED },
             Rule { name: "rollout, no partition", ..ROUTED },
         ],

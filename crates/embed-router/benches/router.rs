@@ -106,7 +106,7 @@ fn one_text(criterion: &mut Criterion) {
     let alone = [Route::shared("ollama", Instant::new("a"))];
     let config = RouterConfig::default().with_policy(Policy::everything_to("ollama"));
     measure(
-        "one route, no stand-in",
+        "one route, no fallback",
         &Router::new(alone, Arc::new(FirstByte), config).unwrap(),
         request.clone(),
     );

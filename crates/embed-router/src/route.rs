@@ -22,7 +22,7 @@ pub struct Route {
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) guard: Option<Guard>,
-    pub(crate) stand_in: Option<Arc<str>>,
+    pub(crate) fallback: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl Route {
     /// than itself.
     ///
     /// Until it is there, its texts fail with [`ErrorKind::Unavailable`](embed_core::ErrorKind::Unavailable), or
-    /// [`ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if that was the last reason, and in words; they go to no other space unless [`with_stand_in`](Self::with_stand_in) or the router's settings
+    /// [`ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if that was the last reason, and in words; they go to no other space unless [`with_fallback`](Self::with_fallback) or the router's settings
     /// say so. `connect` is called again and again, at most every half second at first and every five seconds later, when
     /// the route is called or the router is asked for its [`health`](Embedder::health); the first service that it gives is
     /// the route's for good.
@@ -83,7 +83,7 @@ impl Route {
     /// A route whose service wasn't there when the program began, and why. It isn't looked for again, which suits a
     /// program that ends soon; a server takes [`connecting`](Self::connecting).
     ///
-    /// What the policy would send there goes to the route named by [`with_stand_in`](Self::with_stand_in), or fails
+    /// What the policy would send there goes to the route named by [`with_fallback`](Self::with_fallback), or fails
     /// with this error.
     pub fn absent(name: impl Into<Arc<str>>, reason: Error) -> Self {
         Self::with_service(name.into(), Service::Absent(reason))
@@ -97,7 +97,7 @@ impl Route {
             breaker: None,
             timeout: None,
             guard: None,
-            stand_in: None,
+            fallback: None,
         }
     }
 
@@ -136,8 +136,8 @@ impl Route {
     /// [absent](Self::absent) or [looked for](Self::connecting). It may be of another space, in which vectors that
     /// others stored by this route find nothing: say so only where that can't be.
     #[must_use]
-    pub fn with_stand_in(mut self, route: impl Into<Arc<str>>) -> Self {
-        self.stand_in = Some(route.into());
+    pub fn with_fallback(mut self, route: impl Into<Arc<str>>) -> Self {
+        self.fallback = Some(route.into());
         self
     }
 

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-cache",
         &["key", "value", "config flight tier", "memory redis stats", "guard", "writer", "cache", "cached"],
     ),
+    ("embed-cli", &["exit keys settings signals", "io stack", "commands"]),
     (
         "embed-core",
         &[

@@ -53,7 +53,7 @@ pub(crate) async fn join(
                 if !is_absence(&reason) {
                     return Err(reason);
                 }
-                Ok(Route::absent(ENGLISH_ROUTE, reason).with_stand_in(MULTILINGUAL_ROUTE))
+                Ok(Route::absent(ENGLISH_ROUTE, reason).with_fallback(MULTILINGUAL_ROUTE))
             })?;
             (vec![reads_english(english), e5.await?], Policy::default())
         }
@@ -78,7 +78,7 @@ pub(crate) async fn join(
             tracing::warn!(route = %route, reason = %reason, "a service is unavailable; its texts wait until it answers");
             continue;
         }
-        let fallback = absence.stand_in.as_deref().unwrap_or("no service");
+        let fallback = absence.fallback.as_deref().unwrap_or("no service");
         // A closed standard error is no reason to fail.
         let _ = writeln!(io::stderr(), "embed: {fallback} takes the texts of {route} for this run: {reason}");
     }

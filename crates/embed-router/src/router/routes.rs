@@ -17,7 +17,7 @@ pub struct Absence {
     /// The name of the route.
     pub route: Arc<str>,
     /// Who takes over what the policy sends there; `None` if those texts fail.
-    pub stand_in: Option<Arc<str>>,
+    pub fallback: Option<Arc<str>>,
     /// Why it isn't there.
     pub reason: Error,
     /// Whether it is [looked for](Route::connecting), and used when it comes.
@@ -52,15 +52,15 @@ impl Routes {
     ) -> Result<(Self, Vec<Absence>)> {
         let absences = absences(&routes)?;
         let mut upstreams: Vec<_> = routes.into_iter().map(|route| Upstream::new(route, breaker)).collect();
-        stand_ins(&mut upstreams, &absences)?;
+        fallbacks(&mut upstreams, &absences)?;
         let by_kind = table(&upstreams, |kind| policy.route(kind))?;
         let candidate = match rollout {
             Some(rollout) => Some(join(&mut upstreams, rollout)?),
             None => None,
         };
         let of_default = by_kind[Kind::Other as usize];
-        let stand_in = upstreams[of_default].stand_in;
-        let mut candidates = [Some(of_default), stand_in].into_iter().flatten().chain(0..upstreams.len());
+        let fallback = upstreams[of_default].fallback;
+        let mut candidates = [Some(of_default), fallback].into_iter().flatten().chain(0..upstreams.len());
         let default = candidates.find(|&index| upstreams[index].model().is_some());
         let default = default.ok_or_else(|| nobody(&absences))?;
         Ok((Self { upstreams, by_kind, candidate, default }, absences))
@@ -74,7 +74,7 @@ impl Routes {
     /// The route itself, or who takes over while its service isn't there.
     pub(super) fn taken_over(&self, upstream: usize) -> usize {
         let of_policy = &self.upstreams[upstream];
-        of_policy.stand_in.filter(|_| !of_policy.is_there()).unwrap_or(upstream)
+        of_policy.fallback.filter(|_| !of_policy.is_there()).unwrap_or(upstream)
     }
 }
 
@@ -94,8 +94,8 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
             Service::Late(late) => (late.reason(), true),
             Service::Absent(reason) => (reason.clone(), false),
         };
-        let (route, stand_in) = (Arc::clone(&route.name), route.stand_in.clone());
-        absences.push(Absence { route, stand_in, reason, is_looked_for });
+        let (route, fallback) = (Arc::clone(&route.name), route.fallback.clone());
+        absences.push(Absence { route, fallback, reason, is_looked_for });
     }
     Ok(absences)
 }
@@ -110,17 +110,17 @@ fn table<'p>(upstreams: &[Upstream], route: impl Fn(Kind) -> &'p str) -> Result<
 }
 
 /// Finds for each route that isn't there who takes over.
-fn stand_ins(upstreams: &mut [Upstream], absences: &[Absence]) -> Result<()> {
+fn fallbacks(upstreams: &mut [Upstream], absences: &[Absence]) -> Result<()> {
     for absence in absences {
-        let Some(name) = &absence.stand_in else { continue };
-        let index = find(upstreams, "the stand-in of an absent route", name)?;
+        let Some(name) = &absence.fallback else { continue };
+        let index = find(upstreams, "the fallback of an absent route", name)?;
         if upstreams[index].shared().is_none() {
-            return Err(Error::new(ErrorKind::Config, "the stand-in of an absent route is absent too")
+            return Err(Error::new(ErrorKind::Config, "the fallback of an absent route is absent too")
                 .with_context("route", &absence.route)
-                .with_context("stand-in", name));
+                .with_context("fallback", name));
         }
         let route = find(upstreams, "an absence", &absence.route)?;
-        upstreams[route].stand_in = Some(index);
+        upstreams[route].fallback = Some(index);
     }
     Ok(())
 }

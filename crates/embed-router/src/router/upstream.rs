@@ -25,7 +25,7 @@ pub(crate) struct Upstream {
     /// Set if this is the old route or the candidate of a rollout.
     pub(crate) side: Option<(RolloutSide, Arc<Rollout>)>,
     /// Who takes what the policy sends here while the service isn't there.
-    pub(crate) stand_in: Option<usize>,
+    pub(crate) fallback: Option<usize>,
 }
 
 /// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
@@ -49,7 +49,7 @@ enum Guards {
 
 impl Upstream {
     pub(crate) fn new(route: Route, breaker: BreakerConfig) -> Self {
-        let Route { name, service, reads, breaker: own, timeout, guard, stand_in: _ } = route;
+        let Route { name, service, reads, breaker: own, timeout, guard, fallback: _ } = route;
         let (guard, guards) = match guard {
             Some(guard) => (guard, Guards::Behind),
             None => (Guard::new(own.unwrap_or(breaker), timeout), Guards::Here),
@@ -63,7 +63,7 @@ impl Upstream {
             counters: RouteCounters::default(),
             rules: Mutex::default(),
             side: None,
-            stand_in: None,
+            fallback: None,
         }
     }
 

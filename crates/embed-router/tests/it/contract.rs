@@ -19,7 +19,7 @@ async fn two_spaces_keep_the_contract() {
 }
 
 #[tokio::test]
-async fn stand_ins_keep_the_contract() {
+async fn fallbacks_keep_the_contract() {
     let routes = [("ollama", "minilm"), ("ollama-2", "minilm"), ("e5", "e5"), ("e5-2", "e5")];
     contract::check(Rig::new(&routes, RouterConfig::default().with_cross_space(true)).router).await;
 }

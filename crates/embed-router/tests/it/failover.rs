@@ -1,4 +1,4 @@
-//! What happens when a route fails: rows of its own, stand-ins in its space, other spaces only on request.
+//! What happens when a route fails: rows of its own, fallbacks in its space, other spaces only on request.
 
 use std::sync::Arc;
 use std::time::Duration;

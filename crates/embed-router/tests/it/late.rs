@@ -55,7 +55,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
     let server = Server::default();
     let router = hybrid(&server, RouterConfig::default());
     let absence = &router.absences()[0];
-    assert_eq!((&*absence.route, absence.stand_in.as_deref(), absence.is_looked_for), ("ollama", None, true));
+    assert_eq!((&*absence.route, absence.fallback.as_deref(), absence.is_looked_for), ("ollama", None, true));
     assert_eq!(router.to_string(), "Router(ollama looked for, e5 → e5)");
     let response = router.embed(documents(&TEXTS)).await.unwrap();
     assert_eq!(outcomes(&response), ["unavailable", "e5"], "no text goes to another space");
@@ -109,9 +109,9 @@ async fn calls_find_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stand_in_takes_its_texts_only_if_the_settings_say_so_and_only_until_it_comes() {
+async fn a_fallback_takes_its_texts_only_if_the_settings_say_so_and_only_until_it_comes() {
     let server = Server::default();
-    let routes = [server.route("ollama").with_stand_in("e5"), Route::new("e5", Scripted::new("e5", 8))];
+    let routes = [server.route("ollama").with_fallback("e5"), Route::new("e5", Scripted::new("e5", 8))];
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default().with_pins(pins)).unwrap();
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["e5"; 2]);

@@ -122,10 +122,10 @@ async fn what_names_no_route_is_refused_when_the_router_is_built() {
 #[tokio::test]
 async fn a_route_that_was_never_there_is_replaced_for_good() {
     let e5 = Scripted::new("e5", 8);
-    let routes = [Route::absent("ollama", down()).with_stand_in("e5"), Route::new("e5", e5.clone())];
+    let routes = [Route::absent("ollama", down()).with_fallback("e5"), Route::new("e5", e5.clone())];
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default()).unwrap();
     let absence = &router.absences()[0];
-    assert_eq!((&*absence.route, absence.stand_in.as_deref()), ("ollama", Some("e5")));
+    assert_eq!((&*absence.route, absence.fallback.as_deref()), ("ollama", Some("e5")));
     assert_eq!(router.to_string(), "Router(ollama absent, e5 → e5)");
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["e5"; 5]);
     assert_eq!(e5.calls(), 1, "one space, one call");
@@ -139,7 +139,7 @@ async fn a_route_that_was_never_there_is_replaced_for_good() {
 }
 
 #[tokio::test]
-async fn an_absent_route_without_a_stand_in_fails_its_texts_alone() {
+async fn an_absent_route_without_a_fallback_fails_its_texts_alone() {
     let e5 = Route::new("e5", Scripted::new("e5", 8));
     let routes = [Route::absent("ollama", down()), e5];
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default()).unwrap();
