@@ -9,6 +9,7 @@ pub mod ollama;
 pub mod prometheus;
 pub mod redis;
 
+mod lock;
 mod require;
 mod scripted;
 mod signal;

@@ -9,11 +9,15 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::embed::{Answer, Found, decode, embed, embeddings, error, lookup, string_field};
+use super::embed::{Found, decode, embed, embeddings, lookup, string_field};
+use super::errors::{Answer, error};
 use super::fault::Fault;
+use super::recorded::Recorded;
 use super::runner::{Life, Stability};
+use super::script::Script;
+use super::shared::Shared;
 use super::version::Since;
-use super::{Recorded, Script, Shared, lock};
+use crate::lock::lock;
 
 const JSON: &str = "application/json; charset=utf-8";
 

@@ -5,41 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::errors::{Answer, crash, error, too_long};
+use super::fault::{Rows, RowsFault};
+use super::script::Script;
+use super::shared::Shared;
 use super::version::Since;
-use super::{Script, Shared, words};
-
-/// Status and body.
-pub(super) type Answer = (u16, Value);
-
-/// Rows as they are written: a row may be `null`, and so may a number.
-pub(super) type Rows = Vec<Option<Vec<Option<f32>>>>;
-
-pub(super) fn error(status: u16, text: impl Into<String>) -> Answer {
-    (status, json!({ "error": text.into() }))
-}
-
-/// A runner that crashed, as a version tells it.
-pub(super) fn crash(version: Since) -> Answer {
-    let text = |route: &str| format!("do embedding request: Post \"http://127.0.0.1:41235{route}\": EOF");
-    match () {
-        () if version.before("0.3.5") => error(500, "failed to generate embedding"),
-        () if version.before("0.6.1") => (500, json!({ "error": {} })),
-        () if version.before("0.13.3") => error(500, text("/embedding")),
-        () if version.before("0.30.0") => error(400, text("/embedding")),
-        () => error(400, text("/v1/embeddings")),
-    }
-}
-
-fn too_long(version: Since) -> Answer {
-    error(
-        400,
-        match () {
-            () if version.before("0.12.0") => "input length exceeds maximum context length",
-            () if version.before("0.13.3") => "input exceeds maximum context length",
-            () => "the input length exceeds the context length",
-        },
-    )
-}
+use super::words;
 
 /// The first JSON value of a body, or what Go's decoder says.
 pub(super) fn decode(body: &[u8]) -> Result<Value, Answer> {
@@ -161,7 +132,7 @@ struct Asked {
     options: (Option<i64>, Option<i64>),
 }
 
-pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<super::RowsFault>) -> Answer {
+pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<RowsFault>) -> Answer {
     let script = shared.script();
     let version = Since::of(&script.version);
     let asked = match ask(&script, version, body) {

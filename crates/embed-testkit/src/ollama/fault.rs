@@ -6,6 +6,12 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use futures::{StreamExt, stream};
 use std::io;
 
+use super::errors::crash;
+use super::version::Since;
+
+/// Rows as they are written: a row may be `null`, and so may a number.
+pub(super) type Rows = Vec<Option<Vec<Option<f32>>>>;
+
 /// What goes wrong with one request to embed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
@@ -61,7 +67,7 @@ impl Fault {
     /// A failure of the runner as this version tells it.
     #[must_use]
     pub fn crash(version: &str) -> Self {
-        let (status, body) = super::embed::crash(super::version::Since::of(version));
+        let (status, body) = crash(Since::of(version));
         Self::Answer {
             status,
             body: body.to_string(),
@@ -119,13 +125,12 @@ impl Fault {
 
 impl RowsFault {
     /// Spoils rows.
-    pub(super) fn spoil(self, rows: &mut Vec<Option<Vec<Option<f32>>>>) {
-        let row =
-            |rows: &mut Vec<Option<Vec<Option<f32>>>>, at: usize, change: &dyn Fn(&mut Vec<Option<f32>>)| {
-                if let Some(Some(row)) = rows.get_mut(at) {
-                    change(row);
-                }
-            };
+    pub(super) fn spoil(self, rows: &mut Rows) {
+        let row = |rows: &mut Rows, at: usize, change: &dyn Fn(&mut Vec<Option<f32>>)| {
+            if let Some(Some(row)) = rows.get_mut(at) {
+                change(row);
+            }
+        };
         match self {
             Self::Null(at) => {
                 if let Some(row) = rows.get_mut(at) {

@@ -6,28 +6,33 @@
 mod answer;
 mod cut;
 mod embed;
+mod errors;
 mod fault;
+mod recorded;
 pub mod rig;
 mod runner;
+mod script;
+mod shared;
 mod version;
 pub mod words;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderMap;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::lock::lock;
 use cut::CutListener;
 pub use fault::{Fault, RowsFault};
-use runner::Runner;
+pub use recorded::Recorded;
+pub use script::Script;
+use shared::Shared;
 
 /// A server. It ends when this is dropped, and cuts its connections as Ollama does.
 pub struct OllamaDouble {
@@ -35,65 +40,6 @@ pub struct OllamaDouble {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
     alive: watch::Sender<bool>,
-}
-
-/// How the server is and behaves, to be changed at any time.
-#[derive(Debug, Clone)]
-pub struct Script {
-    /// Its version, which decides how it behaves.
-    pub version: String,
-    /// The one embedding model that it has.
-    pub model: String,
-    /// A model that it has and that is for chat.
-    pub chat_model: Option<String>,
-    /// The digest of the embedding model.
-    pub digest: String,
-    /// The width of the vectors.
-    pub dimension: usize,
-    /// Tokens that the model reads, the two special ones included.
-    pub context: usize,
-    /// How long a load takes.
-    pub load_time: Duration,
-    /// How long a text takes.
-    pub embed_time: Duration,
-    /// A text with this in it crashes the runner.
-    pub poison: Option<String>,
-    /// How far the vectors are moved from what they are by default.
-    pub drift: f32,
-    /// Whether the rows of an array come in another order; only the oldest do that by themselves.
-    pub shuffle: bool,
-    /// Whether requests at one time spoil each other's rows, as they do from 0.4.0 to 0.5.7.
-    pub mixes: bool,
-    /// Whether the model is listed as running while it loads.
-    pub lists_loading: bool,
-    /// Wanted as `Authorization: Bearer …`, as a proxy does.
-    pub token: Option<String>,
-    /// Every answer is this page, as a portal's is.
-    pub portal: bool,
-    /// Every embedding hangs, while the rest of the server answers.
-    pub wedged: bool,
-}
-
-/// A request that came.
-#[derive(Debug, Clone)]
-pub struct Recorded {
-    /// Its path.
-    pub path: String,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body, if it is JSON.
-    pub body: Value,
-}
-
-struct Shared {
-    script: Mutex<Script>,
-    faults: Mutex<std::collections::VecDeque<Fault>>,
-    requests: Mutex<Vec<Recorded>>,
-    count: watch::Sender<usize>,
-    runner: Runner,
-    in_flight: AtomicUsize,
-    most_in_flight: AtomicUsize,
-    texts: AtomicUsize,
 }
 
 impl OllamaDouble {
@@ -114,34 +60,7 @@ impl OllamaDouble {
     pub async fn start_at(version: &str, port: u16) -> Self {
         let listener = listen(port).await;
         let address = listener.local_addr().expect("a bound socket has an address");
-        let since = |text| version::number(version) >= version::number(text);
-        let shared = Arc::new(Shared {
-            script: Mutex::new(Script {
-                version: version.to_owned(),
-                model: "all-minilm:latest".to_owned(),
-                chat_model: Some("llama3:latest".to_owned()),
-                digest: "1b226e2802dbb772b5fc32a58f103ca1804ef7501331012de126ab22f67475ef".to_owned(),
-                dimension: 384,
-                context: 512,
-                load_time: Duration::ZERO,
-                embed_time: Duration::ZERO,
-                poison: None,
-                drift: 0.0,
-                shuffle: !since("0.3.5"),
-                mixes: since("0.4.0") && !since("0.5.8"),
-                lists_loading: true,
-                token: None,
-                portal: false,
-                wedged: false,
-            }),
-            faults: Mutex::default(),
-            requests: Mutex::default(),
-            count: watch::Sender::new(0),
-            runner: Runner::default(),
-            in_flight: AtomicUsize::new(0),
-            most_in_flight: AtomicUsize::new(0),
-            texts: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(Shared::new(Script::of(version)));
         let router = Router::new()
             .fallback(answer::answer)
             .layer(axum::extract::DefaultBodyLimit::disable())
@@ -261,30 +180,6 @@ impl Drop for OllamaDouble {
     }
 }
 
-impl Recorded {
-    /// A header's value, if it is there.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// How many texts are asked to be embedded.
-    #[must_use]
-    pub fn inputs(&self) -> usize {
-        match &self.body["input"] {
-            Value::Array(texts) => texts.len(),
-            Value::String(_) => 1,
-            _ => 0,
-        }
-    }
-}
-
-impl Shared {
-    fn script(&self) -> Script {
-        lock(&self.script).clone()
-    }
-}
-
 /// A port that a double has just left is free a moment later.
 async fn listen(port: u16) -> TcpListener {
     let mut tries = 0;
@@ -299,8 +194,4 @@ async fn listen(port: u16) -> TcpListener {
             Err(error) => panic!("loopback has no such port free: {error}"),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

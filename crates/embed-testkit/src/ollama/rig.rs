@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::lock;
+use crate::lock::lock;
 
 /// The variable that names the script.
 pub const RIG_VARIABLE: &str = "EMBED_OLLAMA_RIG";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lock;
+use crate::lock::lock;
 
 /// The process that has the model.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! A cluster of three masters.
 
-use super::{RedisOptions, RedisServer, free_port, until};
+use super::server::{RedisOptions, RedisServer, free_port, until};
 
 /// A cluster of three masters without replicas.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::process::Process;
-use super::resp::talk;
-use super::{RedisOptions, RedisServer, Reply, free_port, until};
+use super::resp::{Reply, talk};
+use super::server::{RedisOptions, RedisServer, free_port, until};
 
 /// A master, its replica, and sentinels that agree on which is which.
 #[derive(Debug)]

@@ -1,0 +1,67 @@
+//! How a double is and behaves.
+
+use std::time::Duration;
+
+use super::version::number;
+
+/// How the server is and behaves, to be changed at any time.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its version, which decides how it behaves.
+    pub version: String,
+    /// The one embedding model that it has.
+    pub model: String,
+    /// A model that it has and that is for chat.
+    pub chat_model: Option<String>,
+    /// The digest of the embedding model.
+    pub digest: String,
+    /// The width of the vectors.
+    pub dimension: usize,
+    /// Tokens that the model reads, the two special ones included.
+    pub context: usize,
+    /// How long a load takes.
+    pub load_time: Duration,
+    /// How long a text takes.
+    pub embed_time: Duration,
+    /// A text with this in it crashes the runner.
+    pub poison: Option<String>,
+    /// How far the vectors are moved from what they are by default.
+    pub drift: f32,
+    /// Whether the rows of an array come in another order; only the oldest do that by themselves.
+    pub shuffle: bool,
+    /// Whether requests at one time spoil each other's rows, as they do from 0.4.0 to 0.5.7.
+    pub mixes: bool,
+    /// Whether the model is listed as running while it loads.
+    pub lists_loading: bool,
+    /// Wanted as `Authorization: Bearer …`, as a proxy does.
+    pub token: Option<String>,
+    /// Every answer is this page, as a portal's is.
+    pub portal: bool,
+    /// Every embedding hangs, while the rest of the server answers.
+    pub wedged: bool,
+}
+
+impl Script {
+    /// A server of a version, which has `all-minilm`.
+    pub(super) fn of(version: &str) -> Self {
+        let since = |text| number(version) >= number(text);
+        Self {
+            version: version.to_owned(),
+            model: "all-minilm:latest".to_owned(),
+            chat_model: Some("llama3:latest".to_owned()),
+            digest: "1b226e2802dbb772b5fc32a58f103ca1804ef7501331012de126ab22f67475ef".to_owned(),
+            dimension: 384,
+            context: 512,
+            load_time: Duration::ZERO,
+            embed_time: Duration::ZERO,
+            poison: None,
+            drift: 0.0,
+            shuffle: !since("0.3.5"),
+            mixes: since("0.4.0") && !since("0.5.8"),
+            lists_loading: true,
+            token: None,
+            portal: false,
+            wedged: false,
+        }
+    }
+}
