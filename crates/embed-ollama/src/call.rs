@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::batch::pieces;
 use crate::config::OllamaConfig;
 use crate::failure::{Blame, Failure, Seen};
-use crate::meeting::Refusal;
+use crate::handshake::Refusal;
 use crate::profile::Counting;
 use crate::servers::{Answered, Fleet};
 use crate::stats::add;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::batch::Distinct;
 use crate::call::Call;
 use crate::config::OllamaConfig;
+use crate::handshake::{Handshake, Refusal, server_info};
 use crate::identity::Identity;
-use crate::meeting::Refusal;
 use crate::profile::Profile;
 use crate::servers::Fleet;
 use crate::stats::{OllamaStats, add};
@@ -34,7 +34,7 @@ pub struct OllamaEmbedder {
 pub struct ServerStatus {
     /// Its base URL.
     pub url: String,
-    /// Its version, as it says it; `None` if it was never met.
+    /// Its version, as it says it; `None` if it never answered.
     pub version: Option<String>,
     /// How it behaves.
     pub profile: Option<Profile>,
@@ -51,7 +51,7 @@ pub struct ServerStatus {
 }
 
 impl OllamaEmbedder {
-    /// Checks the settings and meets the servers: version, model, dimension, and the vectors that prove who
+    /// Checks the settings and shakes hands with the servers: version, model, dimension, and the vectors that prove who
     /// they are. The model is loaded by it, which may take minutes.
     ///
     /// # Errors
@@ -81,10 +81,7 @@ impl OllamaEmbedder {
         let loads = self.fleet.servers.iter().map(|server| async {
             match server.session().or_else(|| server.former()) {
                 Some(session) => server.warm(&session.dialect).await.map_err(Refusal::from),
-                None => {
-                    let card = server.card().await?;
-                    server.meet(card).await.map(drop)
-                }
+                None => Handshake::with(server, server_info(server).await?).await.map(drop),
             }
         });
         let mut failed = None;
@@ -116,12 +113,12 @@ impl OllamaEmbedder {
         let status = |server: &Arc<crate::transport::server::Server>| {
             let session = server.session().or_else(|| server.former());
             let session = session.as_deref();
-            let (card_version, card_digest) = server.card_now().unzip();
+            let (version, digest) = server.info().map(|info| (info.version, info.digest)).unzip();
             ServerStatus {
                 url: server.http.base().to_owned(),
-                version: card_version,
+                version,
                 profile: session.map(|session| session.dialect.traits.profile),
-                digest: card_digest,
+                digest,
                 batches: session.is_some_and(|session| session.dialect.traits.batches),
                 warm: server.is_warm(),
                 ejected: server.is_ejected(),

@@ -12,19 +12,19 @@ use tokio::time::Instant;
 use crate::batch::Reply;
 use crate::config::{OllamaConfig, Upgrade};
 use crate::failure::{Failure, Seen};
+use crate::handshake::{Handshake, Refusal, server_info};
 use crate::identity::{Drift, Identity, PROBES};
-use crate::meeting::{Met, Refusal};
 use crate::profile::Profile;
 use crate::stats::{Counters, add};
 use crate::transport::http::Http;
-use crate::transport::server::{Sending, Server, Session, Visit};
+use crate::transport::server::{InFlight, Sending, Server, Session};
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) servers: Vec<Arc<Server>>,
     pub(crate) config: Arc<OllamaConfig>,
     pub(crate) stats: Arc<Counters>,
-    /// Who the servers must be: the first that was met, or the identity that was expected.
+    /// Who the servers must be: the first that answered, or the identity that was expected.
     reference: Mutex<Option<Identity>>,
     /// Where the next search begins, so that equal servers take turns.
     turn: AtomicUsize,
@@ -51,7 +51,7 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 const MOST_CHANGES: usize = 3;
 
 impl Fleet {
-    /// Meets all servers. One is enough to begin; one that has other vectors than the first is an error.
+    /// Shakes hands with all servers. One is enough to begin; one that has other vectors than the first is an error.
     pub(crate) async fn connect(config: OllamaConfig) -> Result<(Self, Arc<Session>), Error> {
         let checked = config.check()?;
         let (config, stats) = (Arc::new(config), Arc::new(Counters::default()));
@@ -67,12 +67,12 @@ impl Fleet {
             config,
             stats,
         };
-        let met = join_all(fleet.servers.iter().map(|server| fleet.introduce(server))).await;
+        let handshakes = join_all(fleet.servers.iter().map(|server| fleet.first_handshake(server))).await;
         let (mut first, mut failure) = (None, None);
-        for (server, met) in fleet.servers.iter().zip(met) {
+        for (server, handshake) in fleet.servers.iter().zip(handshakes) {
             // In the order of the settings, so that the first one decides, whoever is faster.
-            let session = match met {
-                Ok(met) => fleet.admit(server, met).map_err(Refusal::into_error)?,
+            let session = match handshake {
+                Ok(handshake) => fleet.take_into_service(server, handshake).map_err(Refusal::into_error)?,
                 Err(Refusal::Unfit(error)) => return Err(error),
                 Err(refusal) => {
                     failure.get_or_insert(refusal);
@@ -84,17 +84,17 @@ impl Fleet {
         match (first, failure) {
             (Some(session), _) => Ok((fleet, session)),
             (None, Some(refusal)) => Err(refusal.into_error()),
-            (None, None) => Err(Error::new(ErrorKind::Internal, "there is no server to meet")),
+            (None, None) => Err(Error::new(ErrorKind::Internal, "there is no server to connect to")),
         }
     }
 
-    /// The first meeting, tried as often as a request is.
-    async fn introduce(&self, server: &Arc<Server>) -> Result<Met, Refusal> {
+    /// The first handshake, tried as often as a request is.
+    async fn first_handshake(&self, server: &Arc<Server>) -> Result<Handshake, Refusal> {
         let mut tries = 1;
         let mut pause = self.config.first_pause;
         loop {
-            let refusal = match self.meet(server).await {
-                Ok(met) => return Ok(met),
+            let refusal = match self.handshake(server).await {
+                Ok(handshake) => return Ok(handshake),
                 Err(refusal) => refusal,
             };
             match &refusal {
@@ -108,21 +108,17 @@ impl Fleet {
         }
     }
 
-    async fn meet(&self, server: &Arc<Server>) -> Result<Met, Refusal> {
-        let visit = server.visit().ok_or_else(|| self.all_out(server))?;
-        let met = async {
-            let card = server.card().await?;
-            server.meet(card).await
+    async fn handshake(&self, server: &Arc<Server>) -> Result<Handshake, Refusal> {
+        let in_flight = server.begin().ok_or_else(|| self.unavailable(server))?;
+        let handshake = async { Handshake::with(server, server_info(server).await?).await }.await;
+        match &handshake {
+            Err(Refusal::Failed(failure)) => in_flight.settle::<()>(&Err(failure.clone())),
+            _ => in_flight.settle(&Ok(())),
         }
-        .await;
-        match &met {
-            Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
-            _ => visit.settle(&Ok(())),
-        }
-        met
+        handshake
     }
 
-    fn all_out(&self, server: &Server) -> Refusal {
+    fn unavailable(&self, server: &Server) -> Refusal {
         server.failure(Seen::Connect.into(), Profile::J).into()
     }
 
@@ -136,32 +132,32 @@ impl Fleet {
     }
 
     /// Takes a server into service if its vectors are those of the others.
-    fn admit(&self, server: &Arc<Server>, met: Met) -> Result<Arc<Session>, Refusal> {
+    fn take_into_service(&self, server: &Arc<Server>, handshake: Handshake) -> Result<Arc<Session>, Refusal> {
         let mut reference = self.reference();
-        let told_limit = met.told_limit();
+        let countable_limit = handshake.countable_limit();
         let identity = match reference.as_ref() {
-            None => met.identity,
-            Some(known) => match known.drift_to(&met.identity) {
+            None => handshake.identity,
+            Some(known) => match known.drift_to(&handshake.identity) {
                 // The same numbers: the same variant, whatever name, digest or version it has now.
                 Drift::None => known.clone(),
                 Drift::Moved(_)
                     if self.config.upgrade == Upgrade::NewVariant && !self.others_serve(server) =>
                 {
                     add(&self.stats.new_variants, 1);
-                    met.identity.in_space_of(known)
+                    handshake.identity.in_space_of(known)
                 }
                 drift => {
                     add(&self.stats.refused_servers, 1);
                     server.forget();
-                    return Err(Refusal::Unfit(self.moved(server, known, &met.identity, drift)));
+                    return Err(Refusal::Unfit(self.moved(server, known, &handshake.identity, drift)));
                 }
             },
         };
         let session = Arc::new(Session {
-            info: identity.model_info(told_limit, self.config.dimensions),
-            limit: met.limit,
-            specials: met.specials,
-            dialect: met.dialect,
+            info: identity.model_info(countable_limit, self.config.dimensions),
+            limit: handshake.limit,
+            specials: handshake.specials,
+            dialect: handshake.dialect,
             identity: identity.clone(),
         });
         *reference = Some(identity);
@@ -198,21 +194,21 @@ impl Fleet {
         sending: Sending<'_>,
         avoid: Option<usize>,
     ) -> Result<Answered, Attempt> {
-        let (index, visit) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
-        let result = self.embed_at(&visit.server, sending).await;
-        self.settle(visit, &result);
+        let (index, in_flight) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
+        let result = self.embed_at(&in_flight.server, sending).await;
+        self.settle(in_flight, &result);
         result.map_err(|refusal| Attempt { refusal, server: Some(index) })
     }
 
     /// Tells a server's breaker how a request went.
-    fn settle(&self, visit: Visit, result: &Result<Answered, Refusal>) {
+    fn settle(&self, in_flight: InFlight, result: &Result<Answered, Refusal>) {
         match result {
-            Err(Refusal::Failed(failure)) => visit.settle::<()>(&Err(failure.clone())),
-            Ok(_) => visit.settle(&Ok(())),
+            Err(Refusal::Failed(failure)) => in_flight.settle::<()>(&Err(failure.clone())),
+            Ok(_) => in_flight.settle(&Ok(())),
             // A server that is refused for its vectors is no better a second later.
             Err(Refusal::Unfit(_)) => {
-                let failure = visit.server.failure(Seen::Connect.into(), Profile::J);
-                visit.settle::<()>(&Err(failure));
+                let failure = in_flight.server.failure(Seen::Connect.into(), Profile::J);
+                in_flight.settle::<()>(&Err(failure));
             }
         }
     }
@@ -265,12 +261,12 @@ impl Fleet {
 
     /// Asks a server that was reconnected to who it is, and ends the session if it is another one.
     async fn verify(&self, server: &Arc<Server>) -> Result<(), Refusal> {
-        let _meeting = server.meeting.lock().await;
+        let _handshake = server.handshake.lock().await;
         if server.is_verified() {
             return Ok(());
         }
-        let card = server.card().await?;
-        if !server.same_card(&card) {
+        let info = server_info(server).await?;
+        if !server.is_still(&info) {
             server.end_session();
         }
         Ok(())
@@ -282,19 +278,19 @@ impl Fleet {
         if let Some(session) = server.session() {
             return Ok(session);
         }
-        let _meeting = server.meeting.lock().await;
+        let _handshake = server.handshake.lock().await;
         if let Some(session) = server.session() {
             return Ok(session);
         }
-        let card = server.card().await?;
+        let info = server_info(server).await?;
         if let Some(former) = server.former()
-            && server.same_card(&card)
+            && server.is_still(&info)
         {
             server.set_session(&former);
             return Ok(former);
         }
-        let met = server.meet(card).await?;
-        self.admit(server, met)
+        let handshake = Handshake::with(server, info).await?;
+        self.take_into_service(server, handshake)
     }
 
     /// Half of the pool for a full batch: a server works through the texts of a model one by one, so two
@@ -308,7 +304,7 @@ impl Fleet {
         (self.config.pool_size as f64 / 2.0 * full).ceil() as usize
     }
 
-    fn pick(&self, avoid: Option<usize>) -> Result<(usize, Visit), Refusal> {
+    fn pick(&self, avoid: Option<usize>) -> Result<(usize, InFlight), Refusal> {
         let count = self.servers.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut order: Vec<usize> = (0..count).map(|step| (turn + step) % count).collect();
@@ -326,11 +322,11 @@ impl Fleet {
             order.insert(0, due);
         }
         for index in order {
-            if let Some(visit) = self.servers[index].visit() {
-                return Ok((index, visit));
+            if let Some(in_flight) = self.servers[index].begin() {
+                return Ok((index, in_flight));
             }
         }
-        Err(self.all_out(&self.servers[turn]))
+        Err(self.unavailable(&self.servers[turn]))
     }
 
     /// Whether another server than this one could be asked now.
@@ -372,13 +368,13 @@ impl Fleet {
     async fn health_of(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), Failure> {
         server.is_alive().await?;
         if server.is_ejected()
-            && let Some(visit) = server.visit()
+            && let Some(in_flight) = server.begin()
         {
             let fleet = Arc::clone(self);
             // A task of its own: it may take longer than anybody waits, and then begin again and again.
             let trial = tokio::spawn(async move {
-                let answered = fleet.embed_at(&visit.server, Sending::of_nobody(&PROBES[..1])).await;
-                fleet.settle(visit, &answered);
+                let answered = fleet.embed_at(&in_flight.server, Sending::of_client(&PROBES[..1])).await;
+                fleet.settle(in_flight, &answered);
             });
             let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
         }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Call, Suspicion};
 use crate::failure::{Blame, Failure, Pause};
-use crate::meeting::Refusal;
+use crate::handshake::Refusal;
 use crate::servers::Answered;
 use crate::stats::add;
 use crate::transport::server::Sending;

@@ -4,146 +4,21 @@
 //! may be a 400. So a rule looks at the profile, the status and the text.
 
 mod page;
+mod rule;
+mod seen;
 mod table;
 
 use std::time::Duration;
 
-use embed_core::{Error, ErrorKind, Retry};
+use embed_core::{Error, Retry};
 
 use crate::profile::Profile;
-use crate::wire::ErrorBody;
+use rule::{Again, Rule};
+use table::RULES;
 
 pub use page::render as failures_page;
-pub(crate) use table::RULES;
-
-/// What was seen.
-#[derive(Debug)]
-pub(crate) enum Seen {
-    /// No connection: refused, unreachable, too slow.
-    Connect,
-    /// The host's name has no address.
-    Name,
-    /// The other side speaks no TLS, or not with us.
-    Tls,
-    /// The connection ended before the answer did.
-    Broken,
-    /// No answer came in time.
-    Silence,
-    /// An answer that is longer than it can be.
-    TooMuch,
-    /// Nothing: it failed too often and isn't asked for now.
-    LeftOut,
-    /// An answer that says what is wrong.
-    Answer {
-        status: u16,
-        body: ErrorBody,
-        /// Whether the body is JSON: a route or a proxy that isn't Ollama's API answers in text.
-        json: bool,
-        /// How long the server asked to be left alone.
-        after: Option<Duration>,
-    },
-    /// An answer that looks fine, of rows that aren't.
-    Rows(RowFault),
-}
-
-/// Why a row isn't a vector of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum RowFault {
-    /// Another number of rows than of texts.
-    Count,
-    /// No rows for texts that were sent.
-    None,
-    /// `null` instead of a row.
-    Null,
-    /// Another width than the model's.
-    Width,
-    /// A number that isn't finite.
-    NotFinite,
-    /// All numbers are zero.
-    Zero,
-    /// A norm far from 1.
-    Norm,
-}
-
-/// A row of the table.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    /// Its name, which an error has in its context.
-    pub(crate) name: &'static str,
-    /// The profiles that it is for, first and last.
-    pub(crate) profiles: (Profile, Profile),
-    pub(crate) on: On,
-    pub(crate) kind: ErrorKind,
-    pub(crate) again: Again,
-    pub(crate) pause: Pause,
-    pub(crate) blame: Blame,
-    /// What is wrong and, where there is one, the fix; `{model}` stands for the model's name.
-    pub(crate) message: &'static str,
-}
-
-/// What a rule matches.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum On {
-    Connect,
-    Name,
-    Tls,
-    Broken,
-    Silence,
-    TooMuch,
-    LeftOut,
-    /// A status of these (none: any) and a text.
-    Answer(&'static [u16], Text),
-    /// Any status from the first to the last.
-    Statuses(u16, u16),
-    Rows(&'static [RowFault]),
-}
-
-/// What a rule wants of the body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Text {
-    Any,
-    /// Nothing, or `{"error":{}}`.
-    HiddenOr(&'static [&'static str]),
-    Empty,
-    /// JSON of any form.
-    Json,
-    /// The whole text.
-    Is(&'static str),
-    /// One of these parts, in any case.
-    Has(&'static [&'static str]),
-}
-
-/// How often to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
-    Never,
-    /// So many times, if the settings allow as many.
-    AtMost(u32),
-    /// As often as the settings allow.
-    AsSet,
-}
-
-/// How long to wait before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pause {
-    /// The back-off of the settings.
-    BackOff,
-    /// Five times the back-off: memory must get free.
-    Long,
-    /// Half the back-off: a queue must get shorter.
-    Short,
-}
-
-/// Whose fault it may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// The whole request, at any server.
-    Request,
-    /// One of the texts: after the tries the request is cut in two, until the text is alone.
-    Text,
-    /// The server: another one may do better, and the breaker counts it.
-    Server,
-}
+pub(crate) use rule::{Blame, Pause};
+pub(crate) use seen::{RowFault, Seen};
 
 /// What is to be done about what was seen.
 #[derive(Debug, Clone)]
@@ -192,50 +67,11 @@ impl Failure {
     }
 }
 
-impl Rule {
-    fn matches(&self, seen: &Seen, profile: Profile) -> bool {
-        let (first, last) = self.profiles;
-        if !(first..=last).contains(&profile) {
-            return false;
-        }
-        match (self.on, seen) {
-            (On::Connect, Seen::Connect)
-            | (On::Name, Seen::Name)
-            | (On::Tls, Seen::Tls)
-            | (On::Broken, Seen::Broken)
-            | (On::Silence, Seen::Silence)
-            | (On::TooMuch, Seen::TooMuch)
-            | (On::LeftOut, Seen::LeftOut) => true,
-            (On::Rows(faults), Seen::Rows(fault)) => faults.contains(fault),
-            (On::Statuses(first, last), Seen::Answer { status, .. }) => (first..=last).contains(status),
-            (On::Answer(statuses, text), Seen::Answer { status, body, json, .. }) => {
-                (statuses.is_empty() || statuses.contains(status)) && text.matches(body, *json)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Text {
-    fn matches(self, body: &ErrorBody, json: bool) -> bool {
-        let has = |parts: &[&str], text: &str| {
-            let text = text.to_lowercase();
-            parts.iter().any(|part| text.contains(&part.to_lowercase()))
-        };
-        match (self, body) {
-            (Self::Any, _) | (Self::Empty, ErrorBody::Empty) | (Self::HiddenOr(_), ErrorBody::Hidden) => true,
-            (Self::Json, _) => json,
-            (Self::Is(whole), ErrorBody::Text(text)) => text.trim() == whole,
-            (Self::Has(parts) | Self::HiddenOr(parts), ErrorBody::Text(text)) => has(parts, text),
-            _ => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::profile::PROFILES;
+    use crate::wire::ErrorBody;
 
     #[test]
     fn names_are_unique_and_messages_are_sentences() {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::rule::{Again, Blame, On, Pause, Rule, Text};
 use super::table::RULES;
-use super::{Again, Blame, On, Pause, RowFault, Rule, Text};
 use crate::profile::{PROFILES, Profile};
 
 /// The page `docs/ollama-failures.md`, rendered from the table that the client goes by.
@@ -92,20 +92,6 @@ fn seen(on: On) -> String {
                 Text::Is(whole) => format!("{status} with just `{whole}`"),
                 Text::Has(parts) => format!("{status} with {}", list(parts)),
             }
-        }
-    }
-}
-
-impl RowFault {
-    pub(crate) fn describe(self) -> &'static str {
-        match self {
-            Self::Count => "another number of rows",
-            Self::None => "no rows",
-            Self::Null => "a row that is null or empty",
-            Self::Width => "a row of another width",
-            Self::NotFinite => "a number that isn't finite",
-            Self::Zero => "a row of zeros",
-            Self::Norm => "a row whose norm isn't 1",
         }
     }
 }

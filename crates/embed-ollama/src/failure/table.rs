@@ -2,7 +2,8 @@
 
 use embed_core::ErrorKind;
 
-use super::{Again, Blame, On, Pause, RowFault, Rule, Text};
+use super::rule::{Again, Blame, On, Pause, Rule, Text};
+use super::seen::RowFault;
 use crate::profile::Profile;
 
 const ALL: (Profile, Profile) = (Profile::Legacy, Profile::J);
@@ -36,7 +37,7 @@ const TOO_LONG: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-pub(crate) static RULES: &[Rule] = &[
+pub(super) static RULES: &[Rule] = &[
     Rule { name: "refused", profiles: ALL, on: On::Connect, kind: ErrorKind::Unavailable,
         again: Again::AsSet, pause: Pause::BackOff, blame: Blame::Server,
         message: "no server answers at this address; start it with `ollama serve`, or set its address" },

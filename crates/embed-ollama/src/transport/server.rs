@@ -13,7 +13,6 @@ use crate::batch::{Reply, check_rows};
 use crate::config::{KeepAlive, ModelOptions, OllamaConfig};
 use crate::failure::{Blame, Failure, Seen};
 use crate::identity::{Identity, PROBES};
-use crate::meeting::Card;
 use crate::profile::{Profile, Traits};
 use crate::stats::{Counters, add};
 use crate::wire::{EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody};
@@ -29,7 +28,7 @@ pub(crate) struct Server {
     verified: AtomicUsize,
     state: Mutex<State>,
     /// Held by the one call that finds out who the server is.
-    pub(crate) meeting: tokio::sync::Mutex<()>,
+    pub(crate) handshake: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -38,8 +37,8 @@ struct State {
     session: Option<Arc<Session>>,
     /// The session before the connection was lost.
     former: Option<Arc<Session>>,
-    /// What it said of itself when it was met.
-    card: Option<Card>,
+    /// What it said of itself at the handshake.
+    info: Option<ServerInfo>,
     /// Until when the model is surely loaded.
     warm_until: Option<Instant>,
     /// The load that is going on.
@@ -62,7 +61,7 @@ impl Load {
         let permit = server.permit(&dialect, 1).await;
         add(&server.stats.loads, 1);
         // A text and not an empty input, which old servers answer without loading.
-        let result = server.ask(&dialect, Sending::of_nobody(&PROBES[..1]), None).await.map(drop);
+        let result = server.ask(&dialect, Sending::of_client(&PROBES[..1]), None).await.map(drop);
         drop(permit);
         server.state().load = None;
         // Everybody may have gone.
@@ -90,11 +89,19 @@ pub(crate) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    /// What no caller asked for.
-    pub(crate) fn of_nobody(texts: &'a [&'a str]) -> Self {
+    /// Texts that no caller sent.
+    pub(crate) fn of_client(texts: &'a [&'a str]) -> Self {
         static NO_TRACE: TraceContext = TraceContext::new();
         Self { texts, patience: Patience::Usual, trace: &NO_TRACE }
     }
+}
+
+/// What a server says of itself before any text is embedded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerInfo {
+    pub(crate) version: String,
+    /// Of the model's manifest.
+    pub(crate) digest: String,
 }
 
 /// How a server is spoken to.
@@ -104,7 +111,7 @@ pub(crate) struct Dialect {
     pub(crate) options: ModelOptions,
 }
 
-/// A server that has been met: who it is and how it is spoken to.
+/// A server after its handshake: who it is and how it is spoken to.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) dialect: Dialect,
@@ -128,11 +135,11 @@ impl Server {
                 breaker: Breaker::new(config.breaker),
                 session: None,
                 former: None,
-                card: None,
+                info: None,
                 warm_until: None,
                 load: None,
             }),
-            meeting: tokio::sync::Mutex::new(()),
+            handshake: tokio::sync::Mutex::new(()),
             config,
             stats,
         }
@@ -170,7 +177,7 @@ impl Server {
         let mut state = self.state();
         state.session = None;
         state.former = None;
-        state.card = None;
+        state.info = None;
     }
 
     pub(crate) fn set_verified(&self, connects: usize) {
@@ -182,26 +189,25 @@ impl Server {
         self.http.connects() == self.verified.load(Ordering::SeqCst)
     }
 
-    /// The server is another one than it was: it is met anew, with nothing loaded.
+    /// The server is another one than it was: the next call begins with a handshake, with nothing loaded.
     pub(crate) fn end_session(&self) {
         let mut state = self.state();
         state.session = None;
         state.warm_until = None;
     }
 
-    pub(crate) fn set_card(&self, card: Card) {
-        self.state().card = Some(card);
+    pub(crate) fn set_info(&self, info: ServerInfo) {
+        self.state().info = Some(info);
     }
 
-    /// Version and digest, as the server said them when it was met.
-    pub(crate) fn card_now(&self) -> Option<(String, String)> {
-        let state = self.state();
-        state.card.as_ref().map(|card| (card.version.clone(), card.digest.clone()))
+    /// What the server said of itself at the handshake.
+    pub(crate) fn info(&self) -> Option<ServerInfo> {
+        self.state().info.clone()
     }
 
-    /// Whether it still says what it said when it was met.
-    pub(crate) fn same_card(&self, card: &Card) -> bool {
-        self.state().card.as_ref() == Some(card)
+    /// Whether it still says what it said at the handshake.
+    pub(crate) fn is_still(&self, info: &ServerInfo) -> bool {
+        self.state().info.as_ref() == Some(info)
     }
 
     pub(crate) fn lets_through(&self) -> bool {
@@ -221,11 +227,11 @@ impl Server {
         self.state().warm_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// A place at this server for one call, if the breaker lets it through.
-    pub(crate) fn visit(self: &Arc<Self>) -> Option<Visit> {
+    /// Begins a call at this server, if the breaker lets it through.
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlight> {
         let pass = self.state().breaker.pass(now())?;
         self.outstanding.fetch_add(1, Ordering::Relaxed);
-        Some(Visit { server: Arc::clone(self), pass, settled: false })
+        Some(InFlight { server: Arc::clone(self), pass, settled: false })
     }
 
     /// What follows from a failure, said with the server's name.
@@ -345,15 +351,15 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// A call's place at a server: counted as long as it lives, and known to the breaker however it ends.
+/// A call that a server works on: counted as long as this lives, and known to the breaker however it ends.
 #[derive(Debug)]
-pub(crate) struct Visit {
+pub(crate) struct InFlight {
     pub(crate) server: Arc<Server>,
     pass: Pass,
     settled: bool,
 }
 
-impl Visit {
+impl InFlight {
     /// Tells the breaker how it went.
     pub(crate) fn settle<T>(mut self, result: &Result<T, Failure>) {
         self.settled = true;
@@ -377,7 +383,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.server.outstanding.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {

@@ -91,7 +91,7 @@ async fn one_server_is_enough_to_begin() {
         client.encode_query(&format!("text {i}")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(first.texts() > 0, "the missing server was never met");
+    assert!(first.texts() > 0, "the missing server was never asked");
 }
 
 /// One of two is upgraded: it waits until no other gives the old vectors, then both are new.
@@ -139,7 +139,7 @@ async fn a_rolling_upgrade_becomes_a_new_variant() {
 }
 
 #[tokio::test]
-async fn calls_at_once_meet_a_returning_server_once() {
+async fn calls_at_once_share_one_handshake_with_a_returning_server() {
     let (first, second) = (OllamaDouble::start("0.9.3").await, OllamaDouble::start("0.9.3").await);
     let client = connect(both(&first, &second)).await;
     let checks = client.stats().identity_checks;
