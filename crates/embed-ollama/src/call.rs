@@ -1,13 +1,14 @@
-//! One call: which text goes how, tries again, and the search for the text that is at fault.
+//! One call: which text goes how, and the search for the text that is at fault.
 
-mod attempts;
-mod long;
+mod retrier;
+mod row;
+mod single;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use embed_core::{EmbedRequest, Error, ErrorKind, ModelInfo, TokenCount, TraceContext, Truncation, vector};
+use embed_core::{EmbedRequest, Error, ErrorKind, Truncation};
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -15,31 +16,23 @@ use crate::batch::pieces;
 use crate::config::OllamaConfig;
 use crate::failure::{Blame, Failure, Seen};
 use crate::handshake::Refusal;
-use crate::profile::Counting;
 use crate::servers::{Answered, Fleet};
 use crate::stats::add;
 use crate::transport::server::Session;
 use crate::truncate::most_tokens;
+use retrier::{Retrier, Suspicion};
+use row::{count, whole};
+use single::Singles;
+
+pub(crate) use row::Row;
 
 /// The texts of a call, and the rows that are there so far.
 pub(crate) struct Call<'a> {
     fleet: &'a Fleet,
+    retrier: Retrier<'a>,
     texts: Vec<&'a str>,
     truncation: Truncation,
-    trace: &'a TraceContext,
     rows: Mutex<Vec<Option<Result<Row, Error>>>>,
-    /// The failure of a request whose tries found no server. While it stands, others get one try each, and
-    /// none if no server may be asked: a call of many requests must not wait for each of them in turn.
-    outage: Mutex<Option<Failure>>,
-}
-
-/// A row that is done.
-#[derive(Debug, Clone)]
-pub(crate) struct Row {
-    pub(crate) vector: Vec<f32>,
-    pub(crate) tokens: Option<TokenCount>,
-    pub(crate) truncated: bool,
-    pub(crate) info: ModelInfo,
 }
 
 /// How a text is sent.
@@ -52,32 +45,20 @@ enum Way {
     Fitted,
 }
 
-/// Whether a piece holds a text that fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Suspicion {
-    /// Nothing is known: tries again are worth it.
-    None,
-    /// It is a part of a piece that failed.
-    Part,
-    /// And the other part didn't: the text at fault is in here.
-    Sure,
-}
-
 impl<'a> Call<'a> {
     /// A call for the different texts of a request.
     pub(crate) fn new(fleet: &'a Fleet, texts: Vec<&'a str>, request: &'a EmbedRequest) -> Self {
         let rows = texts.iter().map(|_| None).collect();
         Self {
             fleet,
+            retrier: Retrier::new(fleet, request.trace()),
             texts,
             truncation: request.truncation(),
-            trace: request.trace(),
             rows: Mutex::new(rows),
-            outage: Mutex::default(),
         }
     }
 
-    /// Embeds all texts, or as many as can be had before the deadline.
+    /// Embeds all texts, or as many as there is time for before the deadline.
     pub(crate) async fn run(&self, deadline: Option<Instant>) {
         match deadline {
             None => self.embed_all().await,
@@ -93,10 +74,6 @@ impl<'a> Call<'a> {
     /// The rows; `None` where there was no time.
     pub(crate) fn into_rows(self) -> Vec<Option<Result<Row, Error>>> {
         self.rows.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outage(&self) -> MutexGuard<'_, Option<Failure>> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> &OllamaConfig {
@@ -137,9 +114,11 @@ impl<'a> Call<'a> {
                 self.solve(batch, Suspicion::None).await;
             }));
         }
+        let singles = Singles::new(&self.retrier, self.truncation);
         for (index, fitted) in others {
+            let text = self.texts[index];
             work.push(Box::pin(async move {
-                let row = if fitted { self.fitted(index).await } else { self.alone(index).await };
+                let row = if fitted { singles.fitted(text).await } else { singles.alone(text).await };
                 self.put(index, row);
             }));
         }
@@ -187,7 +166,7 @@ impl<'a> Call<'a> {
                 return self.halve(piece).await;
             }
             let texts: Vec<&str> = piece.iter().map(|&index| self.texts[index]).collect();
-            match self.request(&texts, suspicion).await {
+            match self.retrier.request(&texts, suspicion).await {
                 Ok(answered) => self.accept(piece, answered, suspicion).await,
                 Err(Refusal::Failed(failure)) if failure.rule.blame == Blame::Text && piece.len() > 1 => {
                     self.halve(piece).await
@@ -221,7 +200,7 @@ impl<'a> Call<'a> {
             match row {
                 Ok(vector) => {
                     let count = reply.tokens.filter(|_| alone).and_then(|tokens| count(&session, tokens));
-                    self.put(index, self.row(vector, count.map(whole), false, &session));
+                    self.put(index, Row::new(vector, count.map(whole), false, &session));
                 }
                 Err(fault) => bad.push((index, fault)),
             }
@@ -234,7 +213,7 @@ impl<'a> Call<'a> {
         match suspicion {
             Suspicion::None => {
                 add(&self.fleet.stats.retries_rows, 1);
-                sleep(self.pauses().next().unwrap_or_default()).await;
+                sleep(self.retrier.pauses().next().unwrap_or_default()).await;
                 self.solve(again, Suspicion::Part).await
             }
             _ if !alone => {
@@ -255,37 +234,4 @@ impl<'a> Call<'a> {
             }
         }
     }
-
-    /// A row of a vector that the model gave, cut to the dimensions that are asked for.
-    fn row(
-        &self,
-        vector: Vec<f32>,
-        tokens: Option<TokenCount>,
-        truncated: bool,
-        session: &Session,
-    ) -> Result<Row, Error> {
-        let info = session.info.clone();
-        let vector = if info.dimension() < vector.len() {
-            vector::truncate_dimensions(&vector, info.dimension())?
-        } else {
-            vector
-        };
-        Ok(Row { vector, tokens, truncated, info })
-    }
-}
-
-/// Tokens with the special ones, out of what the server counts. No text has none: a server that says 0 didn't count.
-fn count(session: &Session, tokens: usize) -> Option<usize> {
-    if tokens == 0 {
-        return None;
-    }
-    match session.dialect.traits.counting {
-        Counting::Unknown => None,
-        Counting::TextOnly => Some(tokens + session.specials),
-        Counting::WithSpecials => Some(tokens),
-    }
-}
-
-fn whole(tokens: usize) -> TokenCount {
-    TokenCount { used: tokens, total: tokens }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use embed_core::vector::ChunkMean;
 use embed_core::{Error, ErrorKind, TokenCount, Truncation};
 
-use super::{Call, Row, Suspicion, count, whole};
+use super::retrier::{Retrier, Suspicion};
+use super::row::{Row, count, whole};
 use crate::failure::{Failure, RowFault, Seen};
 use crate::profile::Counting;
-use crate::servers::Answered;
+use crate::servers::{Answered, Fleet};
 use crate::stats::add;
 use crate::transport::server::Session;
 use crate::truncate::{Keep, Said, Search, most_tokens};
@@ -42,7 +43,19 @@ fn mean(chunks: &[Chunk]) -> Result<(Vec<f32>, Option<usize>), Error> {
     Ok((mean.finish(), tokens))
 }
 
-impl Call<'_> {
+/// What embeds such texts.
+#[derive(Clone, Copy)]
+pub(super) struct Singles<'a> {
+    retrier: &'a Retrier<'a>,
+    fleet: &'a Fleet,
+    truncation: Truncation,
+}
+
+impl<'a> Singles<'a> {
+    pub(super) fn new(retrier: &'a Retrier<'a>, truncation: Truncation) -> Self {
+        Self { retrier, fleet: retrier.fleet(), truncation }
+    }
+
     /// Where a server neither refuses what is too long nor counts, only a text's bytes prove that it fits.
     fn must_be_proven(&self, text: &str) -> Result<(), Error> {
         let Some(session) = self.fleet.any_session() else {
@@ -69,20 +82,20 @@ impl Call<'_> {
 
     /// One text, which must not be cut: where the server forgets the special tokens when it checks the
     /// length, the count tells.
-    pub(super) async fn alone(&self, index: usize) -> Result<Row, Error> {
-        let single = self.single(self.texts[index]).await?;
-        self.row(single.vector, single.tokens.map(whole), false, &single.session)
+    pub(super) async fn alone(&self, text: &str) -> Result<Row, Error> {
+        let single = self.single(text).await?;
+        Row::new(single.vector, single.tokens.map(whole), false, &single.session)
     }
 
     async fn single(&self, text: &str) -> Result<Single, Error> {
         self.must_be_proven(text)?;
-        let Answered { reply, session } = match self.request(&[text], Suspicion::None).await {
+        let Answered { reply, session } = match self.retrier.request(&[text], Suspicion::None).await {
             Ok(answered) => answered,
             Err(refusal) => return Err(refusal.into_error().with_context("bytes", text.len())),
         };
         let profile = session.dialect.traits.profile;
         let failed = |fault| {
-            let failure = Failure::of(&Seen::Rows(fault), profile, &self.config().model);
+            let failure = Failure::of(&Seen::Rows(fault), profile, &self.fleet.config.model);
             failure.exhausted().with_context("row has", fault.describe())
         };
         let tokens = reply.tokens.and_then(|tokens| count(&session, tokens));
@@ -109,8 +122,7 @@ impl Call<'_> {
     }
 
     /// One text that may be too long, whole if it fits, else cut or in chunks as the request says.
-    pub(super) async fn fitted(&self, index: usize) -> Result<Row, Error> {
-        let text = self.texts[index];
+    pub(super) async fn fitted(&self, text: &str) -> Result<Row, Error> {
         let session = self.fleet.any_session();
         let specials = session.as_ref().map_or(2, |session| session.specials);
         let limit = session.and_then(|session| session.limit);
@@ -118,7 +130,7 @@ impl Call<'_> {
         if limit.is_none_or(|limit| text.len() <= limit * 12) {
             match self.single(text).await {
                 Ok(single) => {
-                    return self.row(single.vector, single.tokens.map(whole), false, &single.session);
+                    return Row::new(single.vector, single.tokens.map(whole), false, &single.session);
                 }
                 Err(error) if error.kind() == ErrorKind::InputTooLong => {}
                 Err(error) => return Err(error),
@@ -141,7 +153,7 @@ impl Call<'_> {
             let total = (used.saturating_sub(specials) as f64 / part).round() as usize + specials;
             TokenCount { used, total: total.max(limit + 1) }
         });
-        self.row(single.vector, tokens, true, &single.session)
+        Row::new(single.vector, tokens, true, &single.session)
     }
 
     /// Consecutive chunks, each as long as the model reads, and the mean of their vectors.
@@ -164,7 +176,7 @@ impl Call<'_> {
         }
         let session = last.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the text is empty"))?;
         let (mean, tokens) = mean(&chunks)?;
-        self.row(mean, tokens.map(|tokens| whole(tokens + specials)), false, &session)
+        Row::new(mean, tokens.map(|tokens| whole(tokens + specials)), false, &session)
     }
 
     /// The next chunk: the rest if it fits, else the longest piece of it that does.

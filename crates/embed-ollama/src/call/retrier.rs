@@ -1,21 +1,58 @@
-//! One request, and the tries again.
+//! Requests of a call, each tried again as often as its failure allows.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use embed_core::ErrorKind;
+use embed_core::{ErrorKind, TraceContext};
 use tokio::time::{Instant, sleep};
 
-use super::{Call, Suspicion};
+use crate::config::OllamaConfig;
 use crate::failure::{Blame, Failure, Pause};
 use crate::handshake::Refusal;
-use crate::servers::Answered;
+use crate::servers::{Answered, Fleet};
 use crate::stats::add;
 use crate::transport::server::Sending;
 use crate::transport::wait::Patience;
 
-impl Call<'_> {
+/// What sends the requests of a call.
+pub(super) struct Retrier<'a> {
+    fleet: &'a Fleet,
+    trace: &'a TraceContext,
+    /// The failure of a request whose tries found no server. While it stands, others get one try each, and
+    /// none if no server may be asked: a call of many requests must not wait for each of them in turn.
+    outage: Mutex<Option<Failure>>,
+}
+
+/// Whether a piece holds a text that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// Nothing is known: tries again are worth it.
+    None,
+    /// It is a part of a piece that failed.
+    Part,
+    /// And the other part didn't: the text at fault is in here.
+    Sure,
+}
+
+impl<'a> Retrier<'a> {
+    pub(super) fn new(fleet: &'a Fleet, trace: &'a TraceContext) -> Self {
+        Self { fleet, trace, outage: Mutex::default() }
+    }
+
+    pub(super) fn fleet(&self) -> &'a Fleet {
+        self.fleet
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn config(&self) -> &'a OllamaConfig {
+        &self.fleet.config
+    }
+
     /// Sends one request, and again as often as the failure's rule and the settings allow.
     pub(super) async fn request(&self, texts: &[&str], suspicion: Suspicion) -> Result<Answered, Refusal> {
         let mut pauses = self.pauses();
