@@ -148,10 +148,10 @@ impl Embedder for OllamaEmbedder {
         let distinct = Distinct::of(request.texts());
         add(&stats.duplicates, distinct.places.len() - distinct.texts.len());
 
-        let own = self.fleet.config.deadline.and_then(|after| Instant::now().checked_add(after));
-        let deadline = match (request.deadline().map(Instant::from_std), own) {
-            (Some(asked), Some(own)) => Some(asked.min(own)),
-            (asked, own) => asked.or(own),
+        let configured = self.fleet.config.deadline.and_then(|after| Instant::now().checked_add(after));
+        let deadline = match (request.deadline().map(Instant::from_std), configured) {
+            (Some(asked), Some(configured)) => Some(asked.min(configured)),
+            (asked, configured) => asked.or(configured),
         };
         let texts = distinct.texts.iter().map(|text| &**text).collect();
         let call = Call::new(&self.fleet, texts, &request);
@@ -184,7 +184,7 @@ impl Embedder for OllamaEmbedder {
     }
 }
 
-/// The error of the whole call: no row could be had, and none for a reason of its own.
+/// The error of the whole call: every row failed, and none because of its text.
 fn call_error(rows: &[Option<Result<crate::call::Row, Error>>]) -> Option<Error> {
     let mut error = None;
     for row in rows {
@@ -192,8 +192,8 @@ fn call_error(rows: &[Option<Result<crate::call::Row, Error>>]) -> Option<Error>
             None => {
                 error.get_or_insert_with(too_late);
             }
-            Some(Err(own)) if !is_own(own) => {
-                error.get_or_insert_with(|| own.clone());
+            Some(Err(failed)) if !is_about_text(failed) => {
+                error.get_or_insert_with(|| failed.clone());
             }
             Some(_) => return None,
         }
@@ -201,8 +201,8 @@ fn call_error(rows: &[Option<Result<crate::call::Row, Error>>]) -> Option<Error>
     error
 }
 
-/// Whether an error is one of its text, and not of the service.
-fn is_own(error: &Error) -> bool {
+/// Whether an error is about the text, and not about the service.
+fn is_about_text(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::InvalidInput
         | ErrorKind::InputTooLong

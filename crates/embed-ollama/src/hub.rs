@@ -25,8 +25,9 @@ pub fn hub_id(model: &str) -> Option<&'static str> {
     let model = model.trim().trim_start_matches("registry.ollama.ai/").trim_start_matches("library/");
     let (name, tag) = model.split_once(':').unwrap_or((model, "latest"));
     let is_tag = |known: &&str| tag.eq_ignore_ascii_case(known);
-    let found =
-        MODELS.iter().find(|(own, tags, _)| own.eq_ignore_ascii_case(name) && tags.iter().any(is_tag));
+    let found = MODELS
+        .iter()
+        .find(|(library, tags, _)| library.eq_ignore_ascii_case(name) && tags.iter().any(is_tag));
     found.map(|(_, _, repository)| *repository)
 }
 
@@ -40,7 +41,7 @@ pub fn hub_id(model: &str) -> Option<&'static str> {
 /// ```
 #[must_use]
 pub fn library_name(repository: &str) -> Option<String> {
-    let (name, tags, _) = MODELS.iter().find(|(.., own)| own.eq_ignore_ascii_case(repository.trim()))?;
+    let (name, tags, _) = MODELS.iter().find(|(.., hub)| hub.eq_ignore_ascii_case(repository.trim()))?;
     match tags.first() {
         None | Some(&"latest") => Some((*name).to_owned()),
         Some(tag) => Some(format!("{name}:{tag}")),

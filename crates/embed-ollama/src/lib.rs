@@ -24,7 +24,6 @@ pub use embed_core::BreakerConfig;
 
 pub use config::{KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};
 pub use embedder::{OllamaEmbedder, ServerStatus};
-pub use failure::failures_page;
 pub use hub::{hub_id, library_name};
 pub use identity::Identity;
 pub use models::{ModelDetails, ModelSummary, OllamaModels, Pull, PullProgress};

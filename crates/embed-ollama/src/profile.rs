@@ -37,26 +37,25 @@ pub enum Profile {
 pub(crate) struct Entry {
     pub(crate) profile: Profile,
     pub(crate) since: Version,
-    pub(crate) versions: &'static str,
 }
 
-const fn entry(profile: Profile, since: Version, versions: &'static str) -> Entry {
-    Entry { profile, since, versions }
+const fn entry(profile: Profile, since: Version) -> Entry {
+    Entry { profile, since }
 }
 
 /// Oldest first. 0.2.6 to 0.2.8 have the route of A and are treated as A.
 pub(crate) const PROFILES: [Entry; 11] = [
-    entry(Profile::Legacy, Version::new(0, 0, 0), "before 0.2.6"),
-    entry(Profile::A, Version::new(0, 2, 6), "0.2.6–0.3.4"),
-    entry(Profile::B, Version::new(0, 3, 5), "0.3.5"),
-    entry(Profile::C, Version::new(0, 3, 6), "0.3.6–0.5.1"),
-    entry(Profile::D, Version::new(0, 5, 2), "0.5.2–0.6.0"),
-    entry(Profile::E, Version::new(0, 6, 1), "0.6.1–0.11.10"),
-    entry(Profile::F, Version::new(0, 11, 11), "0.11.11"),
-    entry(Profile::G, Version::new(0, 12, 0), "0.12.0–0.13.2"),
-    entry(Profile::H, Version::new(0, 13, 3), "0.13.3–0.17.7"),
-    entry(Profile::I, Version::new(0, 18, 0), "0.18.0–0.24.0"),
-    entry(Profile::J, Version::new(0, 30, 0), "from 0.30.0"),
+    entry(Profile::Legacy, Version::new(0, 0, 0)),
+    entry(Profile::A, Version::new(0, 2, 6)),
+    entry(Profile::B, Version::new(0, 3, 5)),
+    entry(Profile::C, Version::new(0, 3, 6)),
+    entry(Profile::D, Version::new(0, 5, 2)),
+    entry(Profile::E, Version::new(0, 6, 1)),
+    entry(Profile::F, Version::new(0, 11, 11)),
+    entry(Profile::G, Version::new(0, 12, 0)),
+    entry(Profile::H, Version::new(0, 13, 3)),
+    entry(Profile::I, Version::new(0, 18, 0)),
+    entry(Profile::J, Version::new(0, 30, 0)),
 ];
 
 /// The newest version whose source was read. What is newer is treated as this one, and counted.

@@ -53,12 +53,27 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("embed-metrics", &["config figures names", "page registry", "gateway", "metrics", "metered"]),
     (
+        "embed-ollama",
+        &[
+            "address hub identity secret stats truncate version",
+            "config profile",
+            "wire",
+            "failure",
+            "batch",
+            "transport",
+            "handshake models",
+            "servers",
+            "call",
+            "embedder",
+        ],
+    ),
+    (
         "embed-router",
         &["detect fusion guard pins rollout", "late policy shadow stats", "config route", "router"],
     ),
     (
         "embed-testkit",
-        &["contract data figures hub require scripted signal virtual_time", "ollama prometheus redis"],
+        &["contract data figures lock require signal virtual_time", "hub ollama prometheus redis scripted"],
     ),
     (
         "xtask",

@@ -3,6 +3,7 @@
 //! A status alone decides nothing: before 0.13.3 a caller's fault may be a 500, and from then on a crash
 //! may be a 400. So a rule looks at the profile, the status and the text.
 
+#[cfg(test)]
 mod page;
 mod rule;
 mod seen;
@@ -16,7 +17,6 @@ use crate::profile::Profile;
 use rule::{Again, Rule};
 use table::RULES;
 
-pub use page::render as failures_page;
 pub(crate) use rule::{Blame, Pause};
 pub(crate) use seen::{RowFault, Seen};
 

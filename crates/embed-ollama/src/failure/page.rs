@@ -1,18 +1,32 @@
-//! The page of the docs that shows the table.
+//! The page of the docs that shows the table, rendered by a test.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use super::rule::{Again, Blame, On, Pause, Rule, Text};
 use super::table::RULES;
-use crate::profile::{PROFILES, Profile};
+use crate::profile::{Entry, PROFILES, Profile};
 
-/// The page `docs/ollama-failures.md`, rendered from the table that the client goes by.
-#[must_use]
-pub fn render() -> String {
+#[test]
+fn failures_page() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ollama-failures.md");
+    let rendered = render();
+    if std::env::var_os("EMBED_BLESS").is_some() {
+        fs::write(&path, &rendered).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == rendered,
+        "docs/ollama-failures.md is not what the table says; run EMBED_BLESS=1 cargo test -p embed-ollama --lib failures_page"
+    );
+}
+
+fn render() -> String {
     let mut page = String::from(
         "# What the client makes of Ollama's failures\n\n\
          Rendered from the table in `crates/embed-ollama/src/failure/table.rs`; a test compares them. To write it\n\
-         anew, run `EMBED_BLESS=1 cargo test -p embed-ollama --test it failures_page`.\n\n\
+         anew, run `EMBED_BLESS=1 cargo test -p embed-ollama --lib failures_page`.\n\n\
          The first rule that matches decides. *Again* is how often a request is tried again, as far as the setting\n\
          `tries` allows. *Blame* says what follows when no try is left: a fault of a *text* cuts the request in two\n\
          until that text is alone, and only its row fails; a fault of the *server* counts for its breaker, and\n\
@@ -49,8 +63,14 @@ pub fn render() -> String {
         let _ = writeln!(page, "| `{name}` | {profiles} | {seen} | `{kind}` | {again} | {pause} | {blame} |");
     }
     page.push_str("\n## The profiles\n\n| profile | versions |\n|---|---|\n");
-    for entry in &PROFILES {
-        let _ = writeln!(page, "| {} | {} |", entry.profile, entry.versions);
+    for (index, Entry { profile, since }) in PROFILES.iter().enumerate() {
+        let next = PROFILES.get(index + 1).map(|next| next.since);
+        let versions = match (index, next) {
+            (0, Some(next)) => format!("before {next}"),
+            (_, Some(next)) => format!("from {since}, before {next}"),
+            (_, None) => format!("from {since}"),
+        };
+        let _ = writeln!(page, "| {profile} | {versions} |");
     }
     page
 }

@@ -8,7 +8,6 @@ mod cancel;
 mod conformance;
 mod contract;
 mod failures;
-mod failures_page;
 mod fleet;
 mod heals;
 mod identity;

@@ -33,7 +33,7 @@ pub struct RealServer {
 ///
 /// # Panics
 ///
-/// If one is declared, can't be had, and `CI` or `EMBED_REQUIRE` is set.
+/// If one is declared, isn't there, and `CI` or `EMBED_REQUIRE` is set.
 #[must_use]
 pub fn require(version: &str) -> Option<Arc<RealServer>> {
     declared(version)?;

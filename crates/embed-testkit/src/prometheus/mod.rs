@@ -32,7 +32,7 @@ impl Prometheus {
     ///
     /// # Panics
     ///
-    /// Where it must be installed ([`require`]), or no folder or port can be had.
+    /// Where it must be installed ([`require`]), or there is no folder or port for it.
     pub fn require(target: &str) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         require("prometheus", Self::start(folder, target))

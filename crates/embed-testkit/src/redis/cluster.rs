@@ -111,7 +111,7 @@ impl RedisCluster {
     /// If Redis refuses it.
     pub fn end_move(&self, slot: u16, to: usize) {
         let target = id(&self.masters[to]);
-        // The new owner first, so that nobody hears of a slot without one.
+        // The new owner first, so that no slot is without one.
         let others = (0..self.masters.len()).filter(|index| *index != to);
         for index in std::iter::once(to).chain(others) {
             self.masters[index].tell(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
