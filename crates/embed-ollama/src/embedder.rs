@@ -51,7 +51,7 @@ pub struct ServerStatus {
 }
 
 impl OllamaEmbedder {
-    /// Checks the settings and shakes hands with the servers: version, model, dimension, and the vectors that prove who
+    /// Checks the settings and finds out who the servers are: version, model, dimension, and the vectors that prove who
     /// they are. The model is loaded by it, which may take minutes.
     ///
     /// # Errors

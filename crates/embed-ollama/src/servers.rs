@@ -51,7 +51,7 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 const MOST_CHANGES: usize = 3;
 
 impl Fleet {
-    /// Shakes hands with all servers. One is enough to begin; one that has other vectors than the first is an error.
+    /// The handshake with every server. One is enough to begin; one that has other vectors than the first is an error.
     pub(crate) async fn connect(config: OllamaConfig) -> Result<(Self, Arc<Session>), Error> {
         let checked = config.check()?;
         let (config, stats) = (Arc::new(config), Arc::new(Counters::default()));
