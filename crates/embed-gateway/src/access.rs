@@ -19,10 +19,10 @@ use tokio::time::Instant;
 use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
-use crate::call::Record;
+use crate::answer::Record;
+use crate::connection::Connection;
 use crate::extend::ObservedRequest;
 use crate::failure::{Dialect, Failure};
-use crate::slots::Connection;
 
 /// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log
 /// that shows spans more than their lines.
@@ -115,7 +115,7 @@ impl Access {
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         response.map(|body| {
             let ended = no_body || body.is_end_stream();
-            Body::new(Answer { body, sent: 0, ended, access: Some(self), connection })
+            Body::new(LoggedBody { body, sent: 0, ended, access: Some(self), connection })
         })
     }
 
@@ -222,7 +222,7 @@ fn chain(error: &Error) -> String {
 }
 
 /// The body of an answer, which knows whether all of it was taken.
-struct Answer {
+struct LoggedBody {
     body: Body,
     sent: u64,
     ended: bool,
@@ -230,7 +230,7 @@ struct Answer {
     connection: Option<Arc<Connection>>,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for LoggedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -259,7 +259,7 @@ impl HttpBody for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for LoggedBody {
     fn drop(&mut self) {
         let Some(access) = self.access.take() else { return };
         if !self.ended {

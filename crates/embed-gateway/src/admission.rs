@@ -8,9 +8,9 @@ use embed_core::{Error, ErrorKind, Retry};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::auth::Caller;
-use crate::config::AdmissionConfig;
+use crate::caller::Caller;
 use crate::extend::Observer;
+use crate::limits::AdmissionConfig;
 use crate::queue::Queue;
 
 /// How many times all permits have come back until an observation of how fast they do so has lost most of its weight:

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Limits;
 use crate::encoding;
 use crate::failure::Failure;
+use crate::limits::Limits;
 
 /// What a body is counted in, since a semaphore counts in 32 bits.
 const UNIT: usize = 1024;

@@ -1,184 +1,173 @@
-//! A connection: its bytes are watched, so that it is known what the client keeps waiting for.
+//! What a connection is doing: whether its client keeps a request waiting, and what is done when an answer is sent.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::http::{HeaderValue, Request, header};
-use bytes::Bytes;
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_io_timeout::TimeoutStream;
-use tower::Service;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::auth::Peer;
-use crate::slots::{Busy, Connection, Slot};
-use crate::state::State;
+use crate::limits::Limits;
 
-/// What the connections of a listener have in common.
-#[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) router: Router,
-    pub(crate) state: Arc<State>,
-    /// Only this machine reaches the listener.
-    pub(crate) local: bool,
-    /// For operators: nobody is asked for a key, and there is no TLS.
-    pub(crate) admin: bool,
+/// How long a connection may be without the head of a request before another one may take its place. A request that
+/// is under way arrives in less; half-open sockets have all the time in the world.
+pub(crate) const GRACE: Duration = Duration::from_millis(20);
+
+/// What is done when an answer is with the network; dropped without a call if it never gets there.
+pub(crate) type AtEnd = Box<dyn FnOnce() + Send>;
+
+/// What a connection is doing.
+pub(crate) struct Connection {
+    phase: Mutex<Phase>,
+    closing: Notify,
+    /// Answers that are made and not yet with the network.
+    ending: Mutex<Vec<AtEnd>>,
 }
 
-impl Served {
-    /// Serves a connection to its end.
-    pub(crate) async fn connection(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
-        // Answers are small and whole: waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.state.config.limits.write_timeout));
-        let stream = Box::pin(stream);
-        #[cfg(feature = "tls")]
-        if let (Some(acceptor), false) = (self.state.tls(), self.admin) {
-            let connection = Arc::clone(&slot.connection);
-            connection.starved();
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The head of a request is awaited or has begun; `starved` if all that has come of it was read.
+    Head { since: Instant, starved: bool },
+    /// Between two requests.
+    Idle { since: Instant },
+    /// A request is being answered.
+    Busy,
+}
+
+impl Connection {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            phase: Mutex::new(Phase::Head { since: now, starved: false }),
+            closing: Notify::new(),
+            ending: Mutex::default(),
+        }
+    }
+
+    /// Whether it has had its time and no request has come of it.
+    pub(crate) fn is_half_open(&self, now: Instant) -> bool {
+        match *lock(&self.phase) {
+            Phase::Head { since, starved } => starved && now.duration_since(since) >= GRACE,
+            _ => false,
+        }
+    }
+
+    /// Bytes of a request came.
+    pub(crate) fn received(&self) {
+        let mut phase = lock(&self.phase);
+        match &mut *phase {
+            Phase::Idle { .. } => *phase = Phase::Head { since: Instant::now(), starved: false },
+            Phase::Head { starved, .. } => *starved = false,
+            Phase::Busy => {}
+        }
+    }
+
+    /// More was wanted than had come.
+    pub(crate) fn starved(&self) {
+        if let Phase::Head { starved, .. } = &mut *lock(&self.phase) {
+            *starved = true;
+        }
+    }
+
+    /// A request is whole up to its body.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        *lock(&self.phase) = Phase::Busy;
+        Busy(Arc::clone(self))
+    }
+
+    /// Does this once the answer is with the network.
+    pub(crate) fn at_end(&self, end: AtEnd) {
+        lock(&self.ending).push(end);
+    }
+
+    /// All that was to be sent is with the network.
+    pub(crate) fn flushed(&self) {
+        let ended = std::mem::take(&mut *lock(&self.ending));
+        ended.into_iter().for_each(|end| end());
+    }
+
+    /// Lets another connection have its slot.
+    pub(crate) fn close(&self) {
+        self.closing.notify_one();
+    }
+
+    /// Waits until the connection has to go: its head or its next request takes too long, or another one needs the
+    /// slot.
+    pub(crate) async fn expired(&self, limits: &Limits) {
+        let look = limits.header_timeout.min(limits.idle_timeout);
+        loop {
+            let due = match *lock(&self.phase) {
+                Phase::Head { since, .. } => Some(since + limits.header_timeout),
+                Phase::Idle { since } => Some(since + limits.idle_timeout),
+                Phase::Busy => None,
+            };
+            let now = Instant::now();
+            if due.is_some_and(|due| due <= now) {
+                return;
+            }
+            let wake = due.unwrap_or(now + look).min(now + look);
             tokio::select! {
-                shaken = acceptor.accept(stream) => match shaken {
-                    Ok(stream) => self.http(stream, peer, slot, watcher).await,
-                    Err(error) => tracing::debug!(%error, "the TLS handshake failed"),
-                },
-                () = connection.expired(&self.state.config.limits) => {
-                    tracing::debug!("the TLS handshake took too long");
-                }
+                () = tokio::time::sleep_until(wake) => {}
+                () = self.closing.notified() => return,
             }
-            return;
-        }
-        self.http(stream, peer, slot, watcher).await;
-    }
-
-    async fn http<S>(&self, stream: S, address: SocketAddr, slot: Slot, watcher: Watcher)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let limits = &self.state.config.limits;
-        let connection = Arc::clone(&slot.connection);
-        let stream = Watched { stream, connection: Arc::clone(&connection) };
-        let service = service_fn(|mut request: Request<Incoming>| {
-            let busy = connection.busy();
-            let peer =
-                Peer { address, local: self.local, admin: self.admin, connection: Arc::clone(&connection) };
-            request.extensions_mut().insert(peer);
-            // A router is always ready, and its clone is one pointer.
-            let answer = self.router.clone().call(request);
-            let slot = &slot;
-            async move {
-                let mut answer = answer.await?;
-                if slot.is_scarce() {
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(answer.map(|body| Answer { body, _busy: busy }))
-            }
-        });
-        // Its own time-out can't tell an idle connection from a head that doesn't end.
-        let served = http1::Builder::new()
-            .header_read_timeout(None)
-            .max_header_size(limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::select! {
-            ended = watcher.watch(served) => if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            },
-            () = connection.expired(limits) => tracing::debug!("a connection without a request was closed"),
         }
     }
 }
 
-/// The body of an answer, which keeps its connection busy.
-struct Answer {
-    body: Body,
-    _busy: Busy,
-}
+/// A request is being answered until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Connection>);
 
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *lock(&self.0.phase) = Phase::Idle { since: Instant::now() };
     }
 }
 
-/// A stream that tells its connection what it carries.
-struct Watched<S> {
-    stream: S,
-    connection: Arc<Connection>,
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_pending() {
-            self.connection.starved();
-        } else if buffer.filled().len() > before {
-            self.connection.received();
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_testkit::VirtualTime;
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Each time-out is of its own phase, whatever the other one is.
+    #[tokio::test(start_paused = true)]
+    async fn a_head_and_an_idle_connection_have_times_of_their_own() {
+        for (header, idle) in [(30, 75), (75, 30)] {
+            let (header, idle) = (Duration::from_secs(header), Duration::from_secs(idle));
+            let limits = Limits { header_timeout: header, idle_timeout: idle, ..Limits::default() };
+            let time = VirtualTime::start().await;
+            let fresh = Connection::new(time.started());
+            fresh.expired(&limits).await;
+            assert_eq!(time.passed(), header);
+
+            let used = Arc::new(Connection::new(Instant::now()));
+            let busy = used.busy();
+            tokio::time::advance(header + idle).await;
+            assert!(used.expired(&limits).now_or_never().is_none(), "a request may take its time");
+            drop(busy);
+            let time = VirtualTime::start().await;
+            used.expired(&limits).await;
+            assert_eq!(time.passed(), idle);
+
+            drop(used.busy());
+            let almost = idle.checked_sub(Duration::from_secs(1)).unwrap();
+            tokio::time::advance(almost).await;
+            used.received();
+            let time = VirtualTime::start().await;
+            used.expired(&limits).await;
+            assert_eq!(time.passed(), header);
         }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Called when everything was written.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.connection.flushed();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -10,7 +10,6 @@ use embed_core::{Error, ErrorKind, Retry};
 use serde_json::{Value, json};
 
 use crate::admission::{ADMISSION, LIMIT};
-use crate::encoding;
 use crate::json::BadJson;
 
 /// Whose words a request is answered in; its path says so.
@@ -39,6 +38,9 @@ pub(crate) struct Failure {
     /// What stays in the log: it may say more of this machine than a caller should know.
     pub(crate) cause: Option<Error>,
 }
+
+/// The encodings of bodies that are decoded, as a header says them.
+pub(crate) const ACCEPTED: &str = "gzip, deflate";
 
 /// When to come back, where nobody knows better.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -82,6 +84,17 @@ impl Failure {
         self
     }
 
+    /// The failure of one text.
+    pub(crate) fn of_row(error: Error, row: usize) -> Self {
+        Self::from(error).with_row(row)
+    }
+
+    /// The same for a request that has only one text.
+    pub(crate) fn without_row(mut self) -> Self {
+        self.row = None;
+        self
+    }
+
     /// The failure in the words of a dialect.
     pub(crate) fn render(&self, dialect: Dialect) -> Response {
         let unknown_path = matches!(self.code, "unknown_path" | "wrong_method");
@@ -105,9 +118,7 @@ impl Failure {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            response
-                .headers_mut()
-                .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED));
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         response
     }

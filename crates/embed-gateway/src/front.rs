@@ -1,10 +1,9 @@
 //! What happens to every request before its handler and after it: id, key, deadline, the dialect's words, the log.
 
 use std::any::Any;
-use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -17,14 +16,14 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::access::Access;
-use crate::auth::{Caller, Peer, key_of};
+use crate::auth::{Peer, key_of};
+use crate::caller::Caller;
+use crate::context::{Context, LONGEST_NAME, REQUEST_ID};
 use crate::encoding::decoded;
 use crate::failure::{Dialect, Failure};
 use crate::host::{host_of, is_here};
 use crate::state::State;
 
-/// Names the request, in the answer and in every log line about it. A caller's own is taken over.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Seconds after which the caller stops waiting.
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 /// The collection or tenant that the texts belong to.
@@ -37,49 +36,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 const JSON: &str = "application/json";
 
-/// The longest id and the longest partition that are taken over.
-const LONGEST_NAME: usize = 128;
-
 /// Paths that anybody may ask for: whether the process lives, what it speaks, and the page, which holds nothing.
 const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/health", "/openapi.json"];
-
-/// What a handler knows of its request beside the body.
-#[derive(Debug, Clone)]
-pub(crate) struct Context {
-    pub(crate) caller: Caller,
-    /// The name of the caller's key.
-    pub(crate) key: Option<Arc<str>>,
-    pub(crate) started: Instant,
-    pub(crate) deadline: Instant,
-    pub(crate) partition: Option<Arc<str>>,
-    /// What the calls of the stack carry on.
-    pub(crate) trace: TraceContext,
-}
-
-/// Makes ids that no other process makes.
-#[derive(Debug)]
-pub(crate) struct RequestIds {
-    /// Differs from run to run.
-    prefix: u64,
-    last: AtomicU64,
-}
-
-impl RequestIds {
-    pub(crate) fn new() -> Self {
-        Self { prefix: RandomState::new().hash_one(std::process::id()), last: AtomicU64::new(0) }
-    }
-
-    fn of(&self, headers: &HeaderMap) -> HeaderValue {
-        let own = headers.get(&REQUEST_ID).filter(|id| {
-            id.len() <= LONGEST_NAME && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        });
-        own.cloned().unwrap_or_else(|| {
-            let number = self.last.fetch_add(1, Ordering::Relaxed);
-            HeaderValue::from_str(&format!("{:016x}-{number:x}", self.prefix))
-                .unwrap_or_else(|_| HeaderValue::from_static("-"))
-        })
-    }
-}
 
 /// Passes a request on to its handler, if it may, and words the answer.
 pub(crate) async fn front(
@@ -97,7 +55,7 @@ pub(crate) async fn front(
     let observer = state.extensions.observer.as_ref();
     let carried = observer.and_then(|observer| observer.continue_trace(&access.span, &trace));
 
-    let mut response = match Context::of(&state, &request, peer.as_ref()) {
+    let mut response = match context_of(&state, &request, peer.as_ref()) {
         Err(failure) => failure.into_response(),
         Ok(context) => {
             access.key = context.key.clone();
@@ -136,55 +94,54 @@ pub(crate) async fn front(
     access.answered(response, failure, observed, peer.map(|peer| peer.connection))
 }
 
-impl Context {
-    fn of(state: &State, request: &Request, peer: Option<&Peer>) -> Result<Self, Failure> {
-        let headers = request.headers();
-        let keys = state.keys();
-        let is_open = keys.is_empty() || peer.is_some_and(|peer| peer.admin);
-        let host = match (host_of(request), peer) {
-            (Ok(host), _) => host,
-            // Called without a socket, a request needs no host.
-            (Err(_), None) if !headers.contains_key(header::HOST) => "",
-            (Err(why), _) => return Err(Failure::bad_request(why)),
-        };
-        if is_open && peer.is_some_and(|peer| peer.local) && !is_here(host) {
-            let message = "the Host header names another machine; set an API key (TMWS_GATEWAY_API_KEYS) to be \
-                           called so";
-            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("host"));
-        }
-        if is_open && state.origins(is_open).refuse(request.method(), headers, host) {
-            let message = "web pages of this origin may not call; list it in TMWS_GATEWAY_CORS_ORIGINS";
-            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("origin"));
-        }
-        let key = if keys.is_empty() { None } else { key_of(headers, &keys) };
-        let for_anybody =
-            OPEN.contains(&request.uri().path()) && matches!(*request.method(), Method::GET | Method::HEAD);
-        if key.is_none() && !is_open && !for_anybody {
-            let message = "an API key is missing or wrong: send it as `Authorization: Bearer …`";
-            return Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message).with_limit("key"));
-        }
-        let address = || {
-            let address = peer.map(|peer| peer.address.ip());
-            address.map_or(Caller::Unknown, Caller::of_address)
-        };
-        let deadline = match headers.get(&REQUEST_TIMEOUT) {
-            None => state.config.deadline,
-            Some(value) => seconds(value)?.min(state.config.longest_deadline),
-        };
-        let partition = headers.get(&PARTITION).map(|value| match value.to_str() {
-            Ok(name) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Arc::from(name)),
-            _ => Err(Failure::bad_request("x-embed-partition must be 1 to 128 ASCII characters")),
-        });
-        let started = Instant::now();
-        Ok(Self {
-            caller: key.map_or_else(address, Caller::Key),
-            key: key.and_then(|key| Some(keys.get(usize::from(key))?.shared_name())),
-            started,
-            deadline: started + deadline,
-            partition: partition.transpose()?,
-            trace: TraceContext::new(),
-        })
+/// Lets a request in, or not, and says what its handler has to know of it.
+fn context_of(state: &State, request: &Request, peer: Option<&Peer>) -> Result<Context, Failure> {
+    let headers = request.headers();
+    let keys = state.keys();
+    let is_open = keys.is_empty() || peer.is_some_and(|peer| peer.admin);
+    let host = match (host_of(request), peer) {
+        (Ok(host), _) => host,
+        // Called without a socket, a request needs no host.
+        (Err(_), None) if !headers.contains_key(header::HOST) => "",
+        (Err(why), _) => return Err(Failure::bad_request(why)),
+    };
+    if is_open && peer.is_some_and(|peer| peer.local) && !is_here(host) {
+        let message = "the Host header names another machine; set an API key (TMWS_GATEWAY_API_KEYS) to be \
+                       called so";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("host"));
     }
+    if is_open && state.origins(is_open).refuse(request.method(), headers, host) {
+        let message = "web pages of this origin may not call; list it in TMWS_GATEWAY_CORS_ORIGINS";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message).with_limit("origin"));
+    }
+    let key = if keys.is_empty() { None } else { key_of(headers, &keys) };
+    let for_anybody =
+        OPEN.contains(&request.uri().path()) && matches!(*request.method(), Method::GET | Method::HEAD);
+    if key.is_none() && !is_open && !for_anybody {
+        let message = "an API key is missing or wrong: send it as `Authorization: Bearer …`";
+        return Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message).with_limit("key"));
+    }
+    let address = || {
+        let address = peer.map(|peer| peer.address.ip());
+        address.map_or(Caller::Unknown, Caller::of_address)
+    };
+    let deadline = match headers.get(&REQUEST_TIMEOUT) {
+        None => state.config.deadline,
+        Some(value) => seconds(value)?.min(state.config.longest_deadline),
+    };
+    let partition = headers.get(&PARTITION).map(|value| match value.to_str() {
+        Ok(name) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Arc::from(name)),
+        _ => Err(Failure::bad_request("x-embed-partition must be 1 to 128 ASCII characters")),
+    });
+    let started = Instant::now();
+    Ok(Context {
+        caller: key.map_or_else(address, Caller::Key),
+        key: key.and_then(|key| Some(keys.get(usize::from(key))?.shared_name())),
+        started,
+        deadline: started + deadline,
+        partition: partition.transpose()?,
+        trace: TraceContext::new(),
+    })
 }
 
 /// Refuses what a client announces and waits with, before any of it is taken.

@@ -11,7 +11,6 @@ use embed_core::{Embedder, Error, ErrorKind, Result};
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use crate::call::Ask;
 use crate::config::GatewayConfig;
 use crate::dialect::{ollama, openai, tei};
 use crate::encoding::decoded;
@@ -19,6 +18,7 @@ use crate::extend::Extensions;
 use crate::failure::{Dialect, Failure};
 use crate::models::ModelEntry;
 use crate::own;
+use crate::request::Ask;
 use crate::state::State;
 use crate::surrogates::replace_unpaired_surrogates;
 

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use axum::http::{HeaderMap, HeaderName, Method, Request, Version, header};
 use embed_core::Result;
 
-use crate::config::wrong;
+use crate::error::wrong;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use embed_core::{ModelInfo, Result, Role, Space};
 use sha2::{Digest, Sha256};
 
-use crate::config::wrong;
+use crate::error::wrong;
 use crate::extend::Tokenizer;
 
 /// A model that callers may name.

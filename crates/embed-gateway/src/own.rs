@@ -11,12 +11,12 @@ use bytes::Bytes;
 use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
-use crate::call::cut;
+use crate::context::Context;
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, wrong_kind};
+use crate::embed::cut;
 use crate::extend::{Coverage, Plan};
 use crate::failure::{Dialect, Failure, Outcome};
-use crate::front::Context;
 use crate::json::{Fields, Reading, Value};
 use crate::render;
 use crate::state::State;

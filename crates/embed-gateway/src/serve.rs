@@ -14,12 +14,12 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::auth::Caller;
-use crate::config::public_without_key;
-use crate::connection::Served;
-use crate::gateway::GatewayWatch;
+use crate::caller::Caller;
+use crate::error::public_without_key;
+use crate::serving::Served;
 use crate::slots::{NoSlot, Slot, Slots};
 use crate::state::State;
+use crate::watch::GatewayWatch;
 
 /// A failed accept is mostly a lack of file descriptors, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -10,14 +10,16 @@ use axum::{Json, http::StatusCode};
 use embed_core::{EmbeddingRef, Error, ModelInfo, Result, Space};
 use serde_json::{Value as Out, json};
 
-use crate::call::{Answer, Ask};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, unknown_model, wrong_kind};
+use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
-use crate::front::Context;
 use crate::json::{Fields, Reading};
 use crate::models::{Named, Offer};
 use crate::render::{self, Finish, Shape};
+use crate::request::Ask;
 use crate::state::State;
 
 const FIELDS: &[&str] = &["model", "input", "encoding_format", "user", "partial", "details"];
@@ -33,7 +35,7 @@ pub(crate) async fn embeddings(
     ask.share = received.share;
     let finish = Finish { dimension: ask.dimension, normalise: form.normalise };
     let say_space = form.details || ask.offer.entry.mixed;
-    let answer = state.embed(ask, &context).await?;
+    let answer = embed_texts(&state, ask, &context).await?;
     let usage = Usage::of(&answer);
     Ok(render::respond(answer, List { form, finish, say_space, usage, rows: 0 }))
 }

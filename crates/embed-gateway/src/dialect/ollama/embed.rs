@@ -10,14 +10,16 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::go;
-use crate::call::{Answer, Ask};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{too_many, unknown_model};
+use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
-use crate::front::Context;
 use crate::json::{Fields, Number, Reading, Value};
 use crate::models::{Named, Offer};
 use crate::render::{self, Finish, Shape};
+use crate::request::Ask;
 use crate::state::State;
 
 const EMBED_FIELDS: &[&str] =
@@ -35,7 +37,7 @@ pub(crate) async fn embed(
     ask.share = received.share;
     let finish = Finish { dimension: ask.dimension, normalise: true };
     let window = window.of(&ask);
-    let answer = state.embed(ask, &context).await?;
+    let answer = embed_texts(&state, ask, &context).await?;
     window.check(&answer)?;
     let shape = Embeddings::new(model, finish, &answer, context.started);
     Ok(render::respond(answer, shape))
@@ -51,7 +53,7 @@ pub(crate) async fn embeddings(
     let (mut ask, window) = parse_embeddings(&received.bytes, &state)?;
     ask.share = received.share;
     let window = window.of(&ask);
-    let answer = state.embed(ask, &context).await?;
+    let answer = embed_texts(&state, ask, &context).await?;
     window.check(&answer)?;
     Ok(render::respond(answer, Single))
 }

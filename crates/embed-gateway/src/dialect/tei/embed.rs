@@ -8,13 +8,15 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderValue, StatusCode};
 use embed_core::{EmbeddingRef, Error, Normalisation, Result};
 
-use crate::call::Ask;
+use crate::answer::NORMALISED;
+use crate::context::Context;
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, wrong_kind};
+use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
-use crate::front::Context;
 use crate::json::{Fields, Reading, Value};
 use crate::render::{self, Finish, Shape};
+use crate::request::Ask;
 use crate::state::State;
 
 const FIELDS: &[&str] = &["inputs", "partial", "parameters"];
@@ -30,11 +32,11 @@ pub(crate) async fn embed(
     let received = state.bodies.read(body).await?;
     let (mut ask, finish, raw_refused) = parse(&received.bytes, &state)?;
     ask.share = received.share;
-    let answer = state.embed(ask, &context).await?;
+    let answer = embed_texts(&state, ask, &context).await?;
     let mut response = render::respond(answer, Rows { finish, rows: 0 });
     // Haystack asks for raw vectors by default and takes normalised ones; whoever needs raw ones can see it.
     if raw_refused {
-        response.headers_mut().insert(render::NORMALISED, HeaderValue::from_static("true"));
+        response.headers_mut().insert(NORMALISED, HeaderValue::from_static("true"));
     }
     Ok(response)
 }

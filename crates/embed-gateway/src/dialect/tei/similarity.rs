@@ -9,11 +9,12 @@ use axum::{Extension, Json};
 use embed_core::{EmbedResponse, Error, ErrorKind, Result, vector};
 
 use super::embed::{SENTENCES, ask, read};
-use crate::call::Ask;
+use crate::context::Context;
 use crate::dialect::{strings, wrong_kind};
+use crate::embed::embed_texts;
 use crate::failure::{Failure, Outcome};
-use crate::front::Context;
 use crate::json::Value;
+use crate::request::Ask;
 use crate::state::State;
 
 /// `POST /similarity`.
@@ -25,7 +26,7 @@ pub(crate) async fn similarity(
     let received = state.bodies.read(body).await?;
     let mut ask = parse(&received.bytes, &state)?;
     ask.share = received.share;
-    let answer = state.embed(ask, &context).await?;
+    let answer = embed_texts(&state, ask, &context).await?;
     let mut rows = answer.pieces.iter().flat_map(EmbedResponse::rows);
     let none = || Error::new(ErrorKind::Internal, "the stack answered no row");
     let source = rows.next().ok_or_else(none)?.map_err(Clone::clone)?;

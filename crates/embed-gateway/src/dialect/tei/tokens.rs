@@ -12,11 +12,11 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::{Value as Out, json};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::context::Context;
 use crate::dialect::wishes::{WISHES, Wishes};
 use crate::dialect::{texts, wrong_kind};
 use crate::extend::{Token, Tokenizer};
 use crate::failure::{Failure, Outcome};
-use crate::front::Context;
 use crate::json::{BadJson, Fields, Reading};
 use crate::state::State;
 
