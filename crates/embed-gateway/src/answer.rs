@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use embed_core::{EmbedResponse, Error, ErrorKind, Space};
 
 use crate::failure::Failure;
-use crate::models::Offer;
-use crate::request::Ask;
+use crate::models::Model;
+use crate::request::GatewayRequest;
 
 /// The space of the vectors, where it is one.
 pub(crate) const SPACE: HeaderName = HeaderName::from_static("x-embed-space");
@@ -37,7 +37,7 @@ pub(crate) struct Answer {
 /// What the log says of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) offer: Arc<Offer>,
+    pub(crate) model: Arc<Model>,
     pub(crate) rows: usize,
     /// Of all texts together.
     pub(crate) bytes: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Record {
 
 impl Answer {
     pub(crate) fn collect(
-        ask: &Ask,
+        request: &GatewayRequest,
         pieces: Vec<EmbedResponse>,
         mut record: Record,
         waited: Duration,
@@ -65,20 +65,20 @@ impl Answer {
         }
         Self {
             pieces,
-            dimension: ask.dimension.unwrap_or(dimension),
+            dimension: request.dimension.unwrap_or(dimension),
             tokens,
             truncated,
             waited,
             record,
             space: None,
         }
-        .with_space(ask)
+        .with_space(request)
     }
 
     /// Sets the header that names the space, if the vectors have one together.
-    fn with_space(mut self, ask: &Ask) -> Self {
-        self.space = match ask.dimension {
-            None if ask.offer.space().is_some() => ask.offer.space_header.clone(),
+    fn with_space(mut self, request: &GatewayRequest) -> Self {
+        self.space = match request.dimension {
+            None if request.model.space().is_some() => request.model.space_header.clone(),
             dimension => self.only_space().and_then(|space| {
                 let space = dimension.map_or_else(|| space.clone(), |width| space.with_dimension(width));
                 HeaderValue::from_str(space.id()).ok()
@@ -95,8 +95,8 @@ impl Answer {
     }
 
     /// Whether the rows may go out together.
-    pub(crate) fn check(&self, ask: &Ask) -> Result<(), Failure> {
-        let promised = ask.offer.space();
+    pub(crate) fn check(&self, request: &GatewayRequest) -> Result<(), Failure> {
+        let promised = request.model.space();
         let mut any = self.rows() == 0;
         for row in self.pieces.iter().flat_map(EmbedResponse::rows).flatten() {
             any = true;
@@ -106,13 +106,17 @@ impl Answer {
                     .with_context("got", row.space())
                     .into());
             }
-            if ask.dimension.is_some_and(|dimension| dimension > row.vector().len()) {
+            if request.dimension.is_some_and(|dimension| dimension > row.vector().len()) {
                 return Err(
                     Failure::bad_request("a vector hasn't that many dimensions").with_param("dimensions")
                 );
             }
         }
-        if promised.is_none() && !ask.rows_say_space && any && self.rows() > 1 && self.only_space().is_none()
+        if promised.is_none()
+            && !request.rows_say_space
+            && any
+            && self.rows() > 1
+            && self.only_space().is_none()
         {
             let message = "the texts lie in several vector spaces, which this dialect can't say: name one model, \
                            or use /v1/embeddings or /embed/plan";
@@ -142,7 +146,7 @@ fn is_of_text(error: &Error) -> bool {
 }
 
 impl Record {
-    pub(crate) fn new(ask: &Ask, rows: usize, bytes: usize) -> Self {
-        Self { offer: Arc::clone(&ask.offer), rows, bytes, hits: 0, tokens: Some(0) }
+    pub(crate) fn new(request: &GatewayRequest, rows: usize, bytes: usize) -> Self {
+        Self { model: Arc::clone(&request.model), rows, bytes, hits: 0, tokens: Some(0) }
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::connection::Connection;
+use crate::connections::Connection;
 
 /// A key that lets its holder in, with a name for logs. Only its SHA-256 is kept.
 #[derive(Clone)]

@@ -43,10 +43,10 @@ impl RequestIds {
 
     /// The caller's own id if it can be taken over, else a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
-        let own = headers.get(&REQUEST_ID).filter(|id| {
+        let given = headers.get(&REQUEST_ID).filter(|id| {
             id.len() <= LONGEST_NAME && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)
         });
-        own.cloned().unwrap_or_else(|| {
+        given.cloned().unwrap_or_else(|| {
             let number = self.last.fetch_add(1, Ordering::Relaxed);
             HeaderValue::from_str(&format!("{:016x}-{number:x}", self.prefix))
                 .unwrap_or_else(|_| HeaderValue::from_static("-"))

@@ -12,48 +12,53 @@ use crate::answer::{Answer, Record};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::limits::AdmissionConfig;
-use crate::request::Ask;
+use crate::request::GatewayRequest;
 use crate::state::State;
 
 /// Embeds the texts of a request.
 ///
 /// Dropping the future leaves the queue, gives permits back and drops the calls of the stack.
-pub(crate) async fn embed_texts(state: &State, mut ask: Ask, context: &Context) -> Result<Answer, Failure> {
-    let texts = std::mem::take(&mut ask.texts);
+pub(crate) async fn embed_texts(
+    state: &State,
+    mut request: GatewayRequest,
+    context: &Context,
+) -> Result<Answer, Failure> {
+    let texts = std::mem::take(&mut request.texts);
     let rows = texts.len();
     let bytes = texts.iter().map(|text| text.len()).sum();
     let single = rows == 1;
-    let mut pieces = cut_up(state, texts, &ask, context);
+    let mut pieces = cut_up(state, texts, &request, context);
     let Some(last) = pieces.pop() else {
-        return Ok(Answer::collect(&ask, Vec::new(), Record::new(&ask, 0, 0), Duration::ZERO));
+        return Ok(Answer::collect(&request, Vec::new(), Record::new(&request, 0, 0), Duration::ZERO));
     };
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     let waited = context.started.elapsed();
     let responses = if pieces.is_empty() {
         // Most requests are one piece, and need no machinery for several.
-        embed_piece(state, last, permit, &ask, context).await.map(|response| vec![response])
+        embed_piece(state, last, permit, &request, context).await.map(|response| vec![response])
     } else {
         pieces.push(last);
-        let calls = pieces.into_iter().map(|piece| embed_piece(state, piece, permit.take(), &ask, context));
+        let calls =
+            pieces.into_iter().map(|piece| embed_piece(state, piece, permit.take(), &request, context));
         stream::iter(calls).buffered(state.config.admission.pieces_at_once).try_collect().await
     };
     let responses = responses.map_err(|failure| if single { failure.without_row() } else { failure })?;
-    let answer = Answer::collect(&ask, responses, Record::new(&ask, rows, bytes), waited);
-    answer.check(&ask)?;
+    let answer = Answer::collect(&request, responses, Record::new(&request, rows, bytes), waited);
+    answer.check(&request)?;
     Ok(answer)
 }
 
 /// The request in pieces that are about as much work each.
-fn cut_up(state: &State, texts: Vec<Arc<str>>, ask: &Ask, context: &Context) -> Vec<Piece> {
+fn cut_up(state: &State, texts: Vec<Arc<str>>, request: &GatewayRequest, context: &Context) -> Vec<Piece> {
     let limits = &state.config.admission;
-    let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), ask.role)
-        .with_truncation(ask.truncation)
+    let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), request.role)
+        .with_truncation(request.truncation)
         .with_deadline(context.deadline.into_std())
         .with_trace(context.trace.clone());
     if let Some(partition) = &context.partition {
         template = template.with_partition(Arc::clone(partition));
     }
-    if let Some(route) = &ask.offer.entry.route {
+    if let Some(route) = &request.model.entry.route {
         template = template.with_route(Arc::clone(route));
     }
     let cuts = cut(&texts, limits);
@@ -69,7 +74,7 @@ async fn embed_piece(
     state: &State,
     piece: Piece,
     permit: Option<Permit>,
-    ask: &Ask,
+    request: &GatewayRequest,
     context: &Context,
 ) -> Result<EmbedResponse, Failure> {
     let rows = piece.request.texts().len();
@@ -93,10 +98,10 @@ async fn embed_piece(
             let error = Error::new(ErrorKind::Protocol, "the stack answered another number of rows");
             return Err(error.with_context("asked", rows).with_context("got", response.len()).into());
         }
-        Err(error) if ask.partial && !matches!(error.kind(), ErrorKind::Timeout) => failed(rows, &error),
+        Err(error) if request.partial && !matches!(error.kind(), ErrorKind::Timeout) => failed(rows, &error),
         Err(error) => return Err(error.into()),
     };
-    if !ask.partial
+    if !request.partial
         && let Some((row, error)) = response.errors().next()
     {
         return Err(Failure::of_row(error.clone(), piece.start + row));

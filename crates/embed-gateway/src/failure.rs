@@ -18,7 +18,7 @@ pub(crate) enum Dialect {
     OpenAi,
     Ollama,
     Tei,
-    Own,
+    Native,
 }
 
 /// Why a request isn't answered. Its message never has a text to embed in it.
@@ -149,7 +149,7 @@ impl Failure {
             }
             Dialect::Ollama => json!({ "error": self.ollama_message() }),
             Dialect::Tei => json!({ "error": self.words(), "error_type": self.tei_type() }),
-            Dialect::Own => {
+            Dialect::Native => {
                 let mut error = json!({ "code": self.code, "message": self.words() });
                 if let Some(row) = self.row {
                     error["row"] = row.into();
@@ -207,7 +207,7 @@ impl Failure {
 /// request, is replaced by a sentence of ours: it may name addresses and paths.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (status, own_words) = match error.kind() {
+        let (status, replacement) = match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::InputTooLong => (StatusCode::BAD_REQUEST, None),
             ErrorKind::ModelNotFound => {
                 let what = "doesn't have the model; whoever runs this gateway must install it there";
@@ -241,7 +241,7 @@ impl From<Error> for Failure {
             }
             _ => None,
         };
-        let message = own_words.unwrap_or_else(|| told(&error));
+        let message = replacement.unwrap_or_else(|| told(&error));
         let mut failure = Self::new(status, error.kind().as_str(), message);
         failure.retry_after = retry_after;
         let limit = error.context().find_map(|(name, value)| (name == LIMIT).then_some(value));
@@ -280,7 +280,7 @@ impl From<BadJson> for Failure {
     }
 }
 
-/// The failure travels in the response, and the front, which knows the dialect, words it.
+/// The failure travels in the response, and the middleware, which knows the dialect, words it.
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -299,7 +299,7 @@ impl Dialect {
             "/embeddings" => Self::OpenAi,
             _ if path == "/v1" || path.starts_with("/v1/") => Self::OpenAi,
             _ if path == "/api" || path.starts_with("/api/") => Self::Ollama,
-            _ => Self::Own,
+            _ => Self::Native,
         }
     }
 
@@ -308,7 +308,7 @@ impl Dialect {
             Self::OpenAi => "openai",
             Self::Ollama => "ollama",
             Self::Tei => "tei",
-            Self::Own => "native",
+            Self::Native => "native",
         }
     }
 }
@@ -352,7 +352,7 @@ mod tests {
                 (Dialect::OpenAi, "/error/message"),
                 (Dialect::Ollama, "/error"),
                 (Dialect::Tei, "/error"),
-                (Dialect::Own, "/error/message"),
+                (Dialect::Native, "/error/message"),
             ] {
                 let body = failure.body(dialect);
                 let said = body.pointer(place).and_then(Value::as_str).unwrap();

@@ -1,39 +1,32 @@
 #![doc = include_str!("../README.md")]
 
-mod access;
+mod admin;
 mod admission;
 mod answer;
+mod api;
 mod auth;
 mod body;
 mod caller;
 mod config;
-mod connection;
+mod connections;
 mod context;
-mod dialect;
 mod embed;
-mod encoding;
 mod error;
-mod extend;
 mod failure;
-mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod gateway;
-mod health;
+mod hooks;
 mod host;
 mod json;
 mod limits;
+mod middleware;
 mod models;
-mod own;
 mod page;
-mod queue;
-mod redirect;
 mod render;
 mod request;
-mod serve;
-mod serving;
-mod slots;
+mod server;
 mod state;
 mod surrogates;
 #[cfg(feature = "tls")]
@@ -42,14 +35,14 @@ mod watch;
 
 pub use auth::ApiKey;
 pub use config::GatewayConfig;
-pub use extend::{
+pub use gateway::Gateway;
+pub use hooks::{
     CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
     StackStatus, Token, Tokenizer,
 };
-pub use gateway::Gateway;
 pub use limits::{AdmissionConfig, Limits};
 pub use models::{ModelDetails, ModelEntry, ModelSource};
-pub use serve::{Drained, Server};
+pub use server::{Drained, Server};
 pub use surrogates::replace_unpaired_surrogates;
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;

@@ -10,7 +10,7 @@ use embed_core::{ModelInfo, Result, Role, Space};
 use sha2::{Digest, Sha256};
 
 use crate::error::wrong;
-use crate::extend::Tokenizer;
+use crate::hooks::Tokenizer;
 
 /// A model that callers may name.
 ///
@@ -69,7 +69,7 @@ pub trait ModelSource: fmt::Debug + Send + Sync + 'static {
 
 /// A model as it is looked up, with what every answer of it needs.
 #[derive(Debug)]
-pub(crate) struct Offer {
+pub(crate) struct Model {
     pub(crate) entry: ModelEntry,
     /// The name with its tag.
     pub(crate) tagged: String,
@@ -82,25 +82,25 @@ pub(crate) struct Offer {
     known: bool,
 }
 
-/// All offers by name.
+/// All models by name.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    places: Vec<Place>,
+    listed: Vec<Listed>,
     /// By name in lower case, tag included.
     by_name: HashMap<String, usize>,
 }
 
 /// A model on offer, as it was at the start and as it is since its service came.
 #[derive(Debug)]
-struct Place {
-    first: Arc<Offer>,
-    found: OnceLock<Arc<Offer>>,
+struct Listed {
+    first: Arc<Model>,
+    found: OnceLock<Arc<Model>>,
 }
 
 /// What a name asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
-    pub(crate) offer: Arc<Offer>,
+    pub(crate) model: Arc<Model>,
     /// The role that the name's suffix says.
     pub(crate) role: Option<Role>,
 }
@@ -216,7 +216,7 @@ impl ModelDetails {
 
 impl Catalogue {
     pub(crate) fn new(models: &[ModelEntry], started: SystemTime) -> Result<Self> {
-        let mut catalogue = Self { places: Vec::new(), by_name: HashMap::new() };
+        let mut catalogue = Self { listed: Vec::new(), by_name: HashMap::new() };
         for entry in models {
             for name in std::iter::once(&entry.name).chain(&entry.aliases) {
                 if name.trim().is_empty() || name.chars().any(char::is_control) {
@@ -226,12 +226,12 @@ impl Catalogue {
                     let why = format!("has `{name}`, whose end is a role: leave `:query` or `:document` off");
                     return Err(wrong("models", &why));
                 }
-                if catalogue.by_name.insert(canonical(name), catalogue.places.len()).is_some() {
+                if catalogue.by_name.insert(canonical(name), catalogue.listed.len()).is_some() {
                     return Err(wrong("models", &format!("has the name `{name}` twice")));
                 }
             }
-            let first = Arc::new(Offer::new(entry.clone(), started));
-            catalogue.places.push(Place { first, found: OnceLock::new() });
+            let first = Arc::new(Model::new(entry.clone(), started));
+            catalogue.listed.push(Listed { first, found: OnceLock::new() });
         }
         Ok(catalogue)
     }
@@ -239,35 +239,35 @@ impl Catalogue {
     /// The model of a name, as it is or with a role at its end.
     pub(crate) fn find(&self, name: &str) -> Option<Named> {
         let named = |name: &str, role| {
-            let place = *self.by_name.get(&canonical(name))?;
-            Some(Named { offer: Arc::clone(self.places[place].offer()), role })
+            let index = *self.by_name.get(&canonical(name))?;
+            Some(Named { model: Arc::clone(self.listed[index].model()), role })
         };
         named(name, None).or_else(|| suffix_role(name).and_then(|(name, role)| named(name, Some(role))))
     }
 
     /// The model of requests that can't name one.
-    pub(crate) fn first(&self) -> &Arc<Offer> {
-        self.places[0].offer()
+    pub(crate) fn first(&self) -> &Arc<Model> {
+        self.listed[0].model()
     }
 
-    pub(crate) fn offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
-        self.places.iter().map(Place::offer)
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.listed.iter().map(Listed::model)
     }
 }
 
-impl Place {
-    fn offer(&self) -> &Arc<Offer> {
+impl Listed {
+    fn model(&self) -> &Arc<Model> {
         let Some(source) = &self.first.entry.source else { return &self.first };
         if let Some(found) = self.found.get() {
             return found;
         }
         let Some((info, details)) = source.look() else { return &self.first };
         let entry = ModelEntry { info, details, source: None, ..self.first.entry.clone() };
-        self.found.get_or_init(|| Arc::new(Offer::new(entry, SystemTime::now())))
+        self.found.get_or_init(|| Arc::new(Model::new(entry, SystemTime::now())))
     }
 }
 
-impl Offer {
+impl Model {
     fn new(entry: ModelEntry, started: SystemTime) -> Self {
         let digest = Sha256::digest(entry.info.variant().id().as_bytes());
         Self {
@@ -356,7 +356,7 @@ mod tests {
             ("hf.co/sentence-transformers/all-MiniLM-L6-v2", "all-minilm", None),
         ] {
             let named = catalogue.find(name).unwrap_or_else(|| panic!("{name}"));
-            assert_eq!((named.offer.entry.name.as_str(), named.role), (found, role), "{name}");
+            assert_eq!((named.model.entry.name.as_str(), named.role), (found, role), "{name}");
         }
         for unknown in ["", "all-minilm:33m", "intfloat/e5", "minilm", ":query"] {
             assert!(catalogue.find(unknown).is_none(), "{unknown}");

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use embed_core::{Role, Truncation};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::models::Offer;
+use crate::models::Model;
 
 /// What a dialect's request comes down to.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) offer: Arc<Offer>,
+pub(crate) struct GatewayRequest {
+    pub(crate) model: Arc<Model>,
     pub(crate) texts: Vec<Arc<str>>,
     pub(crate) role: Role,
     pub(crate) truncation: Truncation,
@@ -24,12 +24,12 @@ pub(crate) struct Ask {
     pub(crate) share: Option<OwnedSemaphorePermit>,
 }
 
-impl Ask {
+impl GatewayRequest {
     /// A request as most are: for documents, nothing cut, all or nothing.
-    pub(crate) fn new(offer: Arc<Offer>, texts: Vec<Arc<str>>) -> Self {
+    pub(crate) fn new(model: Arc<Model>, texts: Vec<Arc<str>>) -> Self {
         Self {
-            role: offer.entry.role,
-            offer,
+            role: model.entry.role,
+            model,
             texts,
             truncation: Truncation::Error,
             dimension: None,

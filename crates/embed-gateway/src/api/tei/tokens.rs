@@ -12,11 +12,11 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::{Value as Out, json};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::api::wishes::{WISHES, Wishes};
+use crate::api::{texts, wrong_kind};
 use crate::context::Context;
-use crate::dialect::wishes::{WISHES, Wishes};
-use crate::dialect::{texts, wrong_kind};
-use crate::extend::{Token, Tokenizer};
 use crate::failure::{Failure, Outcome};
+use crate::hooks::{Token, Tokenizer};
 use crate::json::{BadJson, Fields, Reading};
 use crate::state::State;
 
@@ -67,7 +67,7 @@ pub(crate) async fn decode(
     let tokenizer = tokenizer(&state)?;
     let skip = skip_special_tokens.unwrap_or(true);
     let lists = if ids.0.len() > state.config.limits.rows {
-        return Err(crate::dialect::too_many(state.config.limits.rows));
+        return Err(crate::api::too_many(state.config.limits.rows));
     } else {
         ids.0
     };

@@ -11,4 +11,4 @@ use libfuzzer_sys::fuzz_target;
 static PARSERS: LazyLock<Parsers> =
     LazyLock::new(|| Parsers::new(Arc::new(Scripted::new("m", 16))).expect("a gateway of one model"));
 
-fuzz_target!(|body: &[u8]| PARSERS.own(body));
+fuzz_target!(|body: &[u8]| PARSERS.native(body));

@@ -1,4 +1,4 @@
-//! What only this gateway answers: plans, decisions of the router, metrics, and its own description.
+//! What only this gateway answers: plans, decisions of the router, and its own description.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use bytes::Bytes;
 use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
+use super::wishes::{WISHES, Wishes};
+use super::{texts, wrong_kind};
 use crate::context::Context;
-use crate::dialect::wishes::{WISHES, Wishes};
-use crate::dialect::{texts, wrong_kind};
 use crate::embed::cut;
-use crate::extend::{Coverage, Plan};
 use crate::failure::{Dialect, Failure, Outcome};
+use crate::hooks::{Coverage, Plan};
 use crate::json::{Fields, Reading, Value};
 use crate::render;
 use crate::state::State;
 
 /// The description of every path, by hand; a test holds it against the paths and the answers.
-const OPENAPI: &str = include_str!("../openapi.json");
+const OPENAPI: &str = include_str!("../../openapi.json");
 
 const FIELDS: &[&str] = &["input", "coverage"];
 
@@ -188,7 +188,7 @@ fn write_plan(out: &mut Vec<u8>, plan: &Plan) {
         match vector {
             Ok(vector) => write_vector(out, vector),
             Err(error) => {
-                let body = Failure::from(error.clone()).body(Dialect::Own);
+                let body = Failure::from(error.clone()).body(Dialect::Native);
                 out.extend_from_slice(body.to_string().as_bytes());
             }
         }
@@ -208,15 +208,6 @@ fn write_vector(out: &mut Vec<u8>, vector: &Embedding) {
     out.extend_from_slice(br#","embedding":"#);
     render::floats(out, vector.vector());
     out.push(b'}');
-}
-
-/// `GET /metrics`.
-pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Outcome {
-    let metrics = state.extensions.metrics.as_ref();
-    let metrics =
-        metrics.ok_or_else(|| Failure::not_set_up("no exporter of metrics is behind this gateway"))?;
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((kind, metrics()).into_response())
 }
 
 /// `GET /openapi.json`.

@@ -8,13 +8,13 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use embed_core::{EmbedResponse, Error, ErrorKind, Result, vector};
 
-use super::embed::{SENTENCES, ask, read};
+use super::embed::{SENTENCES, read, request_of};
+use crate::api::{strings, wrong_kind};
 use crate::context::Context;
-use crate::dialect::{strings, wrong_kind};
 use crate::embed::embed_texts;
 use crate::failure::{Failure, Outcome};
 use crate::json::Value;
-use crate::request::Ask;
+use crate::request::GatewayRequest;
 use crate::state::State;
 
 /// `POST /similarity`.
@@ -24,9 +24,9 @@ pub(crate) async fn similarity(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let mut ask = parse(&received.bytes, &state)?;
-    ask.share = received.share;
-    let answer = embed_texts(&state, ask, &context).await?;
+    let mut request = parse(&received.bytes, &state)?;
+    request.share = received.share;
+    let answer = embed_texts(&state, request, &context).await?;
     let mut rows = answer.pieces.iter().flat_map(EmbedResponse::rows);
     let none = || Error::new(ErrorKind::Internal, "the stack answered no row");
     let source = rows.next().ok_or_else(none)?.map_err(Clone::clone)?;
@@ -39,7 +39,7 @@ pub(crate) async fn similarity(
 }
 
 /// The source is the first text, and the sentences follow.
-pub(crate) fn parse(body: &[u8], state: &State) -> Result<Ask, Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<GatewayRequest, Failure> {
     let [source_field, sentences_field] = [SENTENCES[0], SENTENCES[1]];
     let mut fields = read(body, state)?;
     let mut inputs = match fields.take("inputs") {
@@ -66,5 +66,5 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<Ask, Failure> {
         return Err(Failure::new(axum::http::StatusCode::BAD_REQUEST, "empty", message));
     }
     let texts = std::iter::once(source).chain(sentences).collect();
-    Ok(ask(&mut fields, texts, state)?.0)
+    Ok(request_of(&mut fields, texts, state)?.0)
 }

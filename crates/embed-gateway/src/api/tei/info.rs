@@ -14,8 +14,8 @@ use crate::state::State;
 
 /// `GET /info`.
 pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let offer = state.catalogue.first();
-    let info = offer.info();
+    let model = state.catalogue.first();
+    let info = model.info();
     let pooling = info.map(|info| match info.space().pooling() {
         Pooling::Cls => "cls",
         Pooling::LastToken => "last_token",
@@ -24,8 +24,8 @@ pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     let max_tokens = info.and_then(ModelInfo::max_tokens);
     let admission = &state.config.admission;
     Json(json!({
-        "model_id": offer.entry.name, "model_sha": info.map(|_| &offer.digest),
-        "model_dtype": offer.entry.details.dtype,
+        "model_id": model.entry.name, "model_sha": info.map(|_| &model.digest),
+        "model_dtype": model.entry.details.dtype,
         "model_type": { "embedding": { "pooling": pooling } },
         "max_concurrent_requests": admission.concurrency + admission.queue,
         "max_input_length": max_tokens,
@@ -40,7 +40,7 @@ pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 
 /// `GET /health`: as `/readyz`, in TEI's words.
 pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> Response {
-    if crate::health::is_ready(&state).await {
+    if crate::admin::is_ready(&state).await {
         return StatusCode::OK.into_response();
     }
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unhealthy").into_response()

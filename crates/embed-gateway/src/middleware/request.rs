@@ -15,11 +15,11 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::access::Access;
+use super::access_log::Access;
 use crate::auth::{Peer, key_of};
+use crate::body::decoded;
 use crate::caller::Caller;
 use crate::context::{Context, LONGEST_NAME, REQUEST_ID};
-use crate::encoding::decoded;
 use crate::failure::{Dialect, Failure};
 use crate::host::{host_of, is_here};
 use crate::state::State;
@@ -40,7 +40,7 @@ const JSON: &str = "application/json";
 const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/health", "/openapi.json"];
 
 /// Passes a request on to its handler, if it may, and words the answer.
-pub(crate) async fn front(
+pub(crate) async fn handle(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     request: Request,
     next: Next,

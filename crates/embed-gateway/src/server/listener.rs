@@ -1,9 +1,7 @@
-//! The listeners: connections with bounds on everything, and an end that loses no accepted request.
+//! A listener: connections as far as there is room for them, and an end that loses no accepted request.
 
-use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,116 +12,23 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::serving::Served;
 use crate::caller::Caller;
-use crate::error::public_without_key;
-use crate::serving::Served;
-use crate::slots::{NoSlot, Slot, Slots};
+use crate::connections::{NoSlot, Slot, Slots};
 use crate::state::State;
-use crate::watch::GatewayWatch;
 
 /// A failed accept is mostly a lack of file descriptors, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// For how long connections may take their last answers when the end doesn't wait for requests any more.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// Connections of the listener for operators: a few scrapers and probes.
-pub(crate) const ADMIN_CONNECTIONS: usize = 64;
-
 /// What a connection is told that its address has no slot for.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 37\r\n\r\ntoo many connections of this address\n";
 
-/// A gateway with its listeners, ready to run: everything about its settings that can fail has been tried.
-pub struct Server {
-    state: Arc<State>,
-    main: Listening,
-    admin: Option<Listening>,
-    kill: Pin<Box<dyn Future<Output = ()> + Send>>,
-    admin_router: Router,
-}
-
-/// How a gateway ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Connections that were cut because the limit was over; 0 if every accepted request was answered.
-    pub cut: usize,
-}
-
-impl Server {
-    pub(crate) fn new(
-        router: Router,
-        admin_router: Router,
-        state: Arc<State>,
-        listener: TcpListener,
-    ) -> Result<Self> {
-        let slots = Arc::clone(&state.slots);
-        let main = Listening::new(router, &state, listener, slots, false)?;
-        if !main.served.local && state.keys().is_empty() && !state.config.allow_public_without_key {
-            return Err(public_without_key(main.address));
-        }
-        Ok(Self { state, main, admin: None, kill: Box::pin(std::future::pending()), admin_router })
-    }
-
-    /// Serves probes, metrics and the state on a listener of their own, too. Its connections are counted by
-    /// themselves, so that whoever fills the other listener doesn't keep operators out. Nobody is asked for a key
-    /// there, and there is no TLS: it belongs to an address that strangers don't reach.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`] if the listener has no address.
-    pub fn with_admin(mut self, listener: TcpListener) -> Result<Self> {
-        let slots = Slots::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
-        self.admin = Some(Listening::new(self.admin_router.clone(), &self.state, listener, slots, true)?);
-        Ok(self)
-    }
-
-    /// Ends the drain when `kill` is done: requests that are still being answered get a 503.
-    #[must_use]
-    pub fn with_kill(mut self, kill: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.kill = Box::pin(kill);
-        self
-    }
-
-    /// A view into the gateway.
-    #[must_use]
-    pub fn watch(&self) -> GatewayWatch {
-        GatewayWatch(Arc::clone(&self.state))
-    }
-
-    /// Serves until `shutdown` is done, and drains: readiness goes first, then, after
-    /// [`readiness_delay`](crate::GatewayConfig::readiness_delay), the listener, and then it waits for the requests
-    /// that were accepted, for [`drain_limit`](crate::GatewayConfig::drain_limit) at most. Requests that aren't
-    /// answered by then get a 503. The listener for operators is there to the end.
-    ///
-    /// # Errors
-    ///
-    /// None for now: what can fail has been tried.
-    ///
-    /// # Cancellation
-    ///
-    /// Dropping the future closes all connections at once.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Drained> {
-        let Self { state, main, admin, mut kill, .. } = self;
-        let admin = async {
-            match admin {
-                Some(mut admin) => {
-                    tracing::info!(address = %admin.address, "listening for operators");
-                    admin.accept(std::future::pending()).await;
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            drained = main.serve(&state, shutdown, &mut kill) => Ok(drained),
-            () = admin => Err(Error::new(ErrorKind::Internal, "the listener for operators ended")),
-        }
-    }
-}
-
 /// A listener and its connections.
-struct Listening {
-    served: Arc<Served>,
-    address: SocketAddr,
+pub(super) struct Listener {
+    pub(super) served: Arc<Served>,
+    pub(super) address: SocketAddr,
     listener: TcpListener,
     slots: Arc<Slots>,
     graceful: GracefulShutdown,
@@ -132,8 +37,8 @@ struct Listening {
     waiting: Option<(TcpStream, SocketAddr)>,
 }
 
-impl Listening {
-    fn new(
+impl Listener {
+    pub(super) fn new(
         router: Router,
         state: &Arc<State>,
         listener: TcpListener,
@@ -149,12 +54,13 @@ impl Listening {
         Ok(Self { served, address, listener, slots, graceful, tasks, waiting: None })
     }
 
-    async fn serve(
+    /// Serves until `shutdown` is done, and drains; how many connections were cut.
+    pub(super) async fn serve(
         mut self,
         state: &State,
         shutdown: impl Future<Output = ()>,
         kill: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Drained {
+    ) -> usize {
         let config = &state.config;
         tracing::info!(address = %self.address, "listening");
         self.accept(shutdown).await;
@@ -184,11 +90,11 @@ impl Listening {
             let _ = tokio::time::timeout(LAST_ANSWERS, ending).await;
         }
         tracing::info!(cut, "drained");
-        Drained { cut }
+        cut
     }
 
     /// Accepts connections until `end` is done.
-    async fn accept(&mut self, end: impl Future<Output = ()>) {
+    pub(super) async fn accept(&mut self, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
         let Self { served, listener, slots, graceful, tasks, waiting, .. } = self;
         loop {
@@ -253,14 +159,5 @@ fn tell(stream: TcpStream, state: &State) {
     if let Ok(mut stream) = stream.into_std() {
         // It fits into the socket's buffer, and doesn't block.
         let _ = stream.write_all(TOO_MANY);
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("address", &self.main.address)
-            .field("admin", &self.admin.as_ref().map(|admin| admin.address))
-            .finish_non_exhaustive()
     }
 }

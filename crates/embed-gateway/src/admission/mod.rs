@@ -1,5 +1,7 @@
 //! Who is let to the stack, who waits, and who is told to come back later.
 
+mod queue;
+
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,10 +10,11 @@ use embed_core::{Error, ErrorKind, Retry};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use queue::Queue;
+
 use crate::caller::Caller;
-use crate::extend::Observer;
+use crate::hooks::Observer;
 use crate::limits::AdmissionConfig;
-use crate::queue::Queue;
 
 /// How many times all permits have come back until an observation of how fast they do so has lost most of its weight:
 /// one round is too short, since calls that began together end together.
@@ -120,7 +123,7 @@ impl Admission {
                 state.refused += 1;
                 let _ = displaced.send(Turn::Displaced);
             }
-            Place::new(self, caller, place.ticket, turn)
+            Waiting::new(self, caller, place.ticket, turn)
         };
         let permit = place.wait(deadline).await?;
         self.lock().accepted += 1;
@@ -136,7 +139,7 @@ impl Admission {
             }
             let (wake, turn) = oneshot::channel();
             let ticket = state.queue.wait(caller, false, wake).map_or(0, |place| place.ticket);
-            Place::new(self, caller, ticket, turn)
+            Waiting::new(self, caller, ticket, turn)
         };
         place.wait(deadline).await
     }
@@ -216,7 +219,7 @@ impl Drop for Permit {
 }
 
 /// A place in the queue, left on drop.
-struct Place<'a> {
+struct Waiting<'a> {
     admission: &'a Arc<Admission>,
     caller: Caller,
     ticket: u64,
@@ -224,7 +227,7 @@ struct Place<'a> {
     _observed: Option<Box<dyn Any + Send>>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Waiting<'a> {
     fn new(
         admission: &'a Arc<Admission>,
         caller: Caller,
@@ -253,7 +256,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
         // A turn that was granted and never taken goes to the next one.

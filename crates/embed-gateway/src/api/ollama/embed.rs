@@ -11,15 +11,15 @@ use tokio::time::Instant;
 
 use super::go;
 use crate::answer::Answer;
+use crate::api::wishes::{WISHES, Wishes};
+use crate::api::{too_many, unknown_model};
 use crate::context::Context;
-use crate::dialect::wishes::{WISHES, Wishes};
-use crate::dialect::{too_many, unknown_model};
 use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
 use crate::json::{Fields, Number, Reading, Value};
-use crate::models::{Named, Offer};
+use crate::models::{Model, Named};
 use crate::render::{self, Finish, Shape};
-use crate::request::Ask;
+use crate::request::GatewayRequest;
 use crate::state::State;
 
 const EMBED_FIELDS: &[&str] =
@@ -33,11 +33,11 @@ pub(crate) async fn embed(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let (model, mut ask, window) = parse_embed(&received.bytes, &state)?;
-    ask.share = received.share;
-    let finish = Finish { dimension: ask.dimension, normalise: true };
-    let window = window.of(&ask);
-    let answer = embed_texts(&state, ask, &context).await?;
+    let (model, mut request, window) = parse_embed(&received.bytes, &state)?;
+    request.share = received.share;
+    let finish = Finish { dimension: request.dimension, normalise: true };
+    let window = window.of(&request);
+    let answer = embed_texts(&state, request, &context).await?;
     window.check(&answer)?;
     let shape = Embeddings::new(model, finish, &answer, context.started);
     Ok(render::respond(answer, shape))
@@ -50,15 +50,15 @@ pub(crate) async fn embeddings(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let (mut ask, window) = parse_embeddings(&received.bytes, &state)?;
-    ask.share = received.share;
-    let window = window.of(&ask);
-    let answer = embed_texts(&state, ask, &context).await?;
+    let (mut request, window) = parse_embeddings(&received.bytes, &state)?;
+    request.share = received.share;
+    let window = window.of(&request);
+    let answer = embed_texts(&state, request, &context).await?;
     window.check(&answer)?;
     Ok(render::respond(answer, Single))
 }
 
-pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask, Window), Failure> {
+pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, GatewayRequest, Window), Failure> {
     const REQUEST: &str = "EmbedRequest";
     let limit = state.config.limits.rows;
     let reading =
@@ -85,18 +85,18 @@ pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Ask, 
     };
     let named = find(state, &model)?;
     go::check_options(&options)?;
-    let wishes = Wishes::take(&mut fields, &named.offer.entry.info)?;
-    let mut ask = ask_for(named, texts, &wishes)?;
-    ask.truncation = match truncate {
+    let wishes = Wishes::take(&mut fields, &named.model.entry.info)?;
+    let mut request = request_for(named, texts, &wishes)?;
+    request.truncation = match truncate {
         Some(false) => Truncation::Error,
         _ => wishes.truncation_or_end(),
     };
-    ask.partial = partial.unwrap_or(false);
-    ask.dimension = cut(dimensions.or(wishes.dimension), &ask.offer);
-    Ok((model, ask, Window::asked(&options)))
+    request.partial = partial.unwrap_or(false);
+    request.dimension = cut(dimensions.or(wishes.dimension), &request.model);
+    Ok((model, request, Window::asked(&options)))
 }
 
-pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(Ask, Window), Failure> {
+pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(GatewayRequest, Window), Failure> {
     const REQUEST: &str = "EmbeddingRequest";
     let reading =
         Reading { known: &[EMBEDDINGS_FIELDS, &WISHES], members: &[go::OPTIONS], as_go: true, max_texts: 0 };
@@ -110,15 +110,16 @@ pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(Ask, Windo
     }
     let named = find(state, &model)?;
     go::check_options(&options)?;
-    let wishes = Wishes::take(&mut fields, &named.offer.entry.info)?;
-    let mut ask = ask_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect(), &wishes)?;
+    let wishes = Wishes::take(&mut fields, &named.model.entry.info)?;
+    let mut request =
+        request_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect(), &wishes)?;
     // What is too long goes to the runner as it is, and that keeps the end.
-    ask.truncation = wishes.truncation.unwrap_or(Truncation::Start);
+    request.truncation = wishes.truncation.unwrap_or(Truncation::Start);
     if wishes.dimension.is_some() {
         let message = "this path doesn't cut vectors: use POST /api/embed";
         return Err(Failure::bad_request(message).with_param("dimensions"));
     }
-    Ok((ask, Window::asked(&options)))
+    Ok((request, Window::asked(&options)))
 }
 
 fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
@@ -144,15 +145,15 @@ fn find(state: &State, model: &str) -> Result<Named, Failure> {
 }
 
 /// The role is the one of the name or of another server's field, or the model's: Ollama has no field for it.
-fn ask_for(named: Named, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<Ask, Failure> {
-    wishes.check_normalise(&named.offer.entry.info)?;
+fn request_for(named: Named, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<GatewayRequest, Failure> {
+    wishes.check_normalise(&named.model.entry.info)?;
     if let Some(field) = wishes.base64 {
         let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");
         return Err(Failure::bad_request(message).with_param(field));
     }
-    let mut ask = Ask::new(named.offer, texts);
-    ask.role = wishes.role_beside(named.role)?.unwrap_or(ask.role);
-    Ok(ask)
+    let mut request = GatewayRequest::new(named.model, texts);
+    request.role = wishes.role_beside(named.role)?.unwrap_or(request.role);
+    Ok(request)
 }
 
 /// The option `num_ctx`: tokens that a text is cut to. No model here reads fewer than it can, so a text that would
@@ -173,12 +174,12 @@ impl Window {
     }
 
     /// The window, if it could cut any of these texts.
-    fn of(self, ask: &Ask) -> Self {
+    fn of(self, request: &GatewayRequest) -> Self {
         /// Special tokens, and a prefix.
         const AROUND: usize = 16;
-        let reads = ask.offer.entry.info.max_tokens();
+        let reads = request.model.entry.info.max_tokens();
         // A token has a byte at least.
-        let cuts = |tokens: usize| ask.texts.iter().any(|text| text.len() + AROUND > tokens);
+        let cuts = |tokens: usize| request.texts.iter().any(|text| text.len() + AROUND > tokens);
         Self(self.0.filter(|tokens| reads.is_none_or(|reads| *tokens < reads) && cuts(*tokens)))
     }
 
@@ -195,9 +196,9 @@ impl Window {
 }
 
 /// As Ollama has it, a dimension that can't be cut to is ignored.
-fn cut(dimensions: Option<i64>, offer: &Offer) -> Option<usize> {
+fn cut(dimensions: Option<i64>, model: &Model) -> Option<usize> {
     let asked = usize::try_from(dimensions?).ok()?;
-    let whole = offer.info().map_or(usize::MAX, ModelInfo::dimension);
+    let whole = model.info().map_or(usize::MAX, ModelInfo::dimension);
     (1..whole).contains(&asked).then_some(asked)
 }
 

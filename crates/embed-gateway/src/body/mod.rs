@@ -1,5 +1,9 @@
 //! Reading a request's body within bytes, time, and what all bodies together may hold.
 
+mod encoding;
+
+pub(crate) use encoding::decoded;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +13,6 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::encoding;
 use crate::failure::Failure;
 use crate::limits::Limits;
 

@@ -22,8 +22,8 @@ use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use crate::auth::Peer;
-use crate::connection::{Busy, Connection};
-use crate::slots::Slot;
+use crate::connections::Slot;
+use crate::connections::{Busy, Connection};
 use crate::state::State;
 
 /// What the connections of a listener have in common.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::go;
-use crate::dialect::unknown_model;
+use crate::api::unknown_model;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading, Value};
 use crate::models::Named;

@@ -1,5 +1,6 @@
 //! The dialects: how each one asks, and how it is answered. Whatever they have in common is here.
 
+pub(crate) mod native;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod tei;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::connection::{Connection, GRACE};
 use crate::caller::Caller;
-use crate::connection::{Connection, GRACE};
 
 /// The connections of a listener.
 #[derive(Debug)]

@@ -11,15 +11,15 @@ use embed_core::{EmbeddingRef, Error, ModelInfo, Result, Space};
 use serde_json::{Value as Out, json};
 
 use crate::answer::Answer;
+use crate::api::wishes::{WISHES, Wishes};
+use crate::api::{texts, unknown_model, wrong_kind};
 use crate::context::Context;
-use crate::dialect::wishes::{WISHES, Wishes};
-use crate::dialect::{texts, unknown_model, wrong_kind};
 use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
 use crate::json::{Fields, Reading};
-use crate::models::{Named, Offer};
+use crate::models::{Model, Named};
 use crate::render::{self, Finish, Shape};
-use crate::request::Ask;
+use crate::request::GatewayRequest;
 use crate::state::State;
 
 const FIELDS: &[&str] = &["model", "input", "encoding_format", "user", "partial", "details"];
@@ -31,11 +31,11 @@ pub(crate) async fn embeddings(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let (mut ask, form) = parse(&received.bytes, &state)?;
-    ask.share = received.share;
-    let finish = Finish { dimension: ask.dimension, normalise: form.normalise };
-    let say_space = form.details || ask.offer.entry.mixed;
-    let answer = embed_texts(&state, ask, &context).await?;
+    let (mut request, form) = parse(&received.bytes, &state)?;
+    request.share = received.share;
+    let finish = Finish { dimension: request.dimension, normalise: form.normalise };
+    let say_space = form.details || request.model.entry.mixed;
+    let answer = embed_texts(&state, request, &context).await?;
     let usage = Usage::of(&answer);
     Ok(render::respond(answer, List { form, finish, say_space, usage, rows: 0 }))
 }
@@ -50,7 +50,7 @@ pub(crate) struct Form {
     normalise: bool,
 }
 
-pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Form), Failure> {
     let limit = state.config.limits.rows;
     let known = Reading { known: &[FIELDS, &WISHES], members: &[], as_go: false, max_texts: limit };
     let mut fields = Fields::read(body, known)?;
@@ -62,18 +62,18 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> 
             .with_param("input")
     })?;
 
-    let info = &named.offer.entry.info;
+    let info = &named.model.entry.info;
     let wishes = Wishes::take(&mut fields, info)?;
     wishes.check_normalise(info)?;
-    let mut ask = Ask::new(Arc::clone(&named.offer), input);
-    ask.rows_say_space = true;
-    ask.role = wishes.role_beside(named.role)?.unwrap_or(ask.role);
-    ask.truncation = wishes.truncation.unwrap_or(ask.truncation);
-    ask.dimension = wishes.dimension_of(&named.offer)?;
+    let mut request = GatewayRequest::new(Arc::clone(&named.model), input);
+    request.rows_say_space = true;
+    request.role = wishes.role_beside(named.role)?.unwrap_or(request.role);
+    request.truncation = wishes.truncation.unwrap_or(request.truncation);
+    request.dimension = wishes.dimension_of(&named.model)?;
     let flag = |value: crate::json::Value, name| {
         value.bool().map_err(|kind| wrong_kind(name, "true or false", kind))
     };
-    ask.partial = flag(fields.take("partial"), "partial")?.unwrap_or(false);
+    request.partial = flag(fields.take("partial"), "partial")?.unwrap_or(false);
     let details = flag(fields.take("details"), "details")?.unwrap_or(false);
     // Accepted, since clients send it; an end user is no collection, so it has no effect.
     fields.take("user").text().map_err(|kind| wrong_kind("user", "a string", kind))?;
@@ -87,15 +87,15 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Form), Failure> 
                 .with_param("encoding_format"));
         }
     };
-    Ok((ask, Form { model, base64, details, normalise: wishes.normalise == Some(true) }))
+    Ok((request, Form { model, base64, details, normalise: wishes.normalise == Some(true) }))
 }
 
 /// The model that a request names, and the name that the answer repeats. TEI's clients name none, and get the first.
 fn named(model: Option<Arc<str>>, state: &State) -> Result<(Named, Arc<str>), Failure> {
     let Some(model) = model else {
-        let offer = Arc::clone(state.catalogue.first());
-        let name = offer.entry.name.as_str().into();
-        return Ok((Named { offer, role: None }, name));
+        let model = Arc::clone(state.catalogue.first());
+        let name = model.entry.name.as_str().into();
+        return Ok((Named { model, role: None }, name));
     };
     if model.is_empty() {
         let message = "`model` is empty: name a model, or leave it out for the first of GET /v1/models";
@@ -214,7 +214,8 @@ fn details(out: &mut Vec<u8>, row: EmbeddingRef<'_>) {
 
 /// `GET /v1/models`.
 pub(crate) async fn models(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models: Vec<_> = state.catalogue.offers().map(|offer| model_card(&offer.entry.name, offer)).collect();
+    let models: Vec<_> =
+        state.catalogue.models().map(|model| model_object(&model.entry.name, model)).collect();
     Json(json!({ "object": "list", "data": models }))
 }
 
@@ -224,14 +225,14 @@ pub(crate) async fn model(Shared(state): Shared<Arc<State>>, Path(id): Path<Stri
         .catalogue
         .find(&id)
         .ok_or_else(|| unknown_model(|name| format!("The model `{name}` does not exist"), &id))?;
-    Ok((StatusCode::OK, Json(model_card(&id, &named.offer))).into_response())
+    Ok((StatusCode::OK, Json(model_object(&id, &named.model))).into_response())
 }
 
-fn model_card(id: &str, offer: &Offer) -> Out {
-    let info = offer.info();
+fn model_object(id: &str, model: &Model) -> Out {
+    let info = model.info();
     json!({
-        "id": id, "object": "model", "created": offer.created(), "owned_by": offer.entry.info.service(),
+        "id": id, "object": "model", "created": model.created(), "owned_by": model.entry.info.service(),
         "dimensions": info.map(ModelInfo::dimension), "max_tokens": info.and_then(ModelInfo::max_tokens),
-        "space": offer.space().map(Space::id), "available": offer.is_there(),
+        "space": model.space().map(Space::id), "available": model.is_there(),
     })
 }

@@ -11,10 +11,10 @@ use embed_core::{ModelInfo, Pooling};
 use serde_json::{Value as Out, json};
 
 use super::go;
-use crate::dialect::unknown_model;
+use crate::api::unknown_model;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading};
-use crate::models::Offer;
+use crate::models::Model;
 use crate::state::State;
 
 /// Nothing is ever unloaded. A server that was told so shows a time as far away as Go can count.
@@ -27,24 +27,24 @@ pub(crate) async fn version(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 
 /// `GET /api/tags`.
 pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.offers().map(|offer| {
-        let mut card = card(offer);
-        card["modified_at"] = time(offer.modified);
-        card
+    let models = state.catalogue.models().map(|model| {
+        let mut entry = entry(model);
+        entry["modified_at"] = time(model.modified);
+        entry
     });
     Json(json!({ "models": models.collect::<Vec<_>>() }))
 }
 
 /// `GET /api/ps`: every model that is there is as good as loaded.
 pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.offers().filter(|offer| offer.is_there()).map(|offer| {
-        let mut card = card(offer);
-        card["expires_at"] = time(SystemTime::now() + FOREVER);
-        card["size_vram"] = 0.into();
-        if let Some(tokens) = offer.info().and_then(ModelInfo::max_tokens) {
-            card["context_length"] = tokens.into();
+    let models = state.catalogue.models().filter(|model| model.is_there()).map(|model| {
+        let mut entry = entry(model);
+        entry["expires_at"] = time(SystemTime::now() + FOREVER);
+        entry["size_vram"] = 0.into();
+        if let Some(tokens) = model.info().and_then(ModelInfo::max_tokens) {
+            entry["context_length"] = tokens.into();
         }
-        card
+        entry
     });
     Json(json!({ "models": models.collect::<Vec<_>>() }))
 }
@@ -65,25 +65,25 @@ pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
         .catalogue
         .find(&model)
         .ok_or_else(|| unknown_model(|name| format!("model '{name}' not found"), &model))?;
-    Ok(Json(sheet(&named.offer)).into_response())
+    Ok(Json(description(&named.model)).into_response())
 }
 
-fn card(offer: &Offer) -> Out {
-    let mut card = json!({
-        "name": offer.tagged, "model": offer.tagged, "digest": offer.digest, "details": details(offer),
+fn entry(model: &Model) -> Out {
+    let mut entry = json!({
+        "name": model.tagged, "model": model.tagged, "digest": model.digest, "details": details(model),
     });
-    if let Some(size) = offer.entry.details.size {
-        card["size"] = size.into();
+    if let Some(size) = model.entry.details.size {
+        entry["size"] = size.into();
     }
-    if !offer.is_there() {
-        card["available"] = false.into();
+    if !model.is_there() {
+        entry["available"] = false.into();
     }
-    card
+    entry
 }
 
-fn details(offer: &Offer) -> Out {
-    let details = &offer.entry.details;
-    if !offer.is_there() {
+fn details(model: &Model) -> Out {
+    let details = &model.entry.details;
+    if !model.is_there() {
         return json!({
             "parent_model": "", "format": "", "family": "", "families": null, "parameter_size": "", "quantization_level": "",
         });
@@ -94,18 +94,18 @@ fn details(offer: &Offer) -> Out {
     })
 }
 
-fn sheet(offer: &Offer) -> Out {
-    let info = &offer.entry.info;
-    let family = offer.entry.details.family();
+fn description(model: &Model) -> Out {
+    let info = &model.entry.info;
+    let family = model.entry.details.family();
     // As llama.cpp numbers them.
     let pooling = match info.space().pooling() {
         Pooling::Cls => 2,
         Pooling::LastToken => 3,
         _ => 1,
     };
-    let details = &offer.entry.details;
+    let details = &model.entry.details;
     // The command of 0.9.3 takes what is here for complete, and breaks if it isn't; without it, it shows the details.
-    let known = details.parameters.zip(info.max_tokens()).filter(|_| offer.info().is_some());
+    let known = details.parameters.zip(info.max_tokens()).filter(|_| model.info().is_some());
     let model_info = known.map(|(parameters, tokens)| {
         json!({
             "general.architecture": family,
@@ -115,18 +115,18 @@ fn sheet(offer: &Offer) -> Out {
             (format!("{family}.pooling_type")): pooling,
         })
     });
-    let modelfile = match offer.info() {
+    let modelfile = match model.info() {
         Some(info) => format!("# {} behind an embed gateway\n", info.variant().id()),
-        None => format!("# {}: its back end isn't there yet\n", offer.entry.name),
+        None => format!("# {}: its back end isn't there yet\n", model.entry.name),
     };
-    let mut sheet = json!({
+    let mut description = json!({
         "modelfile": modelfile, "template": "{{ .Prompt }}",
-        "details": self::details(offer), "capabilities": ["embedding"], "modified_at": time(offer.modified),
+        "details": self::details(model), "capabilities": ["embedding"], "modified_at": time(model.modified),
     });
     if let Some(model_info) = model_info {
-        sheet["model_info"] = model_info;
+        description["model_info"] = model_info;
     }
-    sheet
+    description
 }
 
 fn time(at: SystemTime) -> Out {

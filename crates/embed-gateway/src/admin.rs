@@ -1,4 +1,4 @@
-//! What probes and the page ask: alive, ready, and the state of everything.
+//! What probes, scrapers and the page ask: alive, ready, metrics, and the state of everything.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use embed_core::ModelInfo;
 use serde_json::{Value, json};
 
-use crate::failure::SOON;
+use crate::failure::{Failure, Outcome, SOON};
 use crate::state::State;
 
 /// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it fixes nothing else.
@@ -46,15 +46,15 @@ pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let stack = state.extensions.status.as_ref().map(|status| status()).unwrap_or_default();
     let models: Vec<_> = state
         .catalogue
-        .offers()
-        .map(|offer| {
-            let (assumed, info) = (&offer.entry.info, offer.info());
+        .models()
+        .map(|model| {
+            let (assumed, info) = (&model.entry.info, model.info());
             json!({
-                "name": offer.entry.name, "aliases": offer.entry.aliases, "service": assumed.service(),
+                "name": model.entry.name, "aliases": model.entry.aliases, "service": assumed.service(),
                 "model": assumed.name(), "space": info.map(|info| info.space().id()),
                 "variant": info.map(|info| info.variant().id()), "dimensions": info.map(ModelInfo::dimension),
-                "max_tokens": info.and_then(ModelInfo::max_tokens), "available": offer.is_there(),
-                "role": offer.entry.role, "mixed": offer.entry.mixed,
+                "max_tokens": info.and_then(ModelInfo::max_tokens), "available": model.is_there(),
+                "role": model.entry.role, "mixed": model.entry.mixed,
             })
         })
         .collect();
@@ -75,4 +75,13 @@ pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
         "routes": stack.routes,
         "caches": stack.caches,
     }))
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Outcome {
+    let metrics = state.extensions.metrics.as_ref();
+    let metrics =
+        metrics.ok_or_else(|| Failure::not_set_up("no exporter of metrics is behind this gateway"))?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, metrics()).into_response())
 }

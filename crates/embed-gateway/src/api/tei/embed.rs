@@ -9,14 +9,14 @@ use axum::http::{HeaderValue, StatusCode};
 use embed_core::{EmbeddingRef, Error, Normalisation, Result};
 
 use crate::answer::NORMALISED;
+use crate::api::wishes::{WISHES, Wishes};
+use crate::api::{texts, wrong_kind};
 use crate::context::Context;
-use crate::dialect::wishes::{WISHES, Wishes};
-use crate::dialect::{texts, wrong_kind};
 use crate::embed::embed_texts;
 use crate::failure::{Dialect, Failure, Outcome};
 use crate::json::{Fields, Reading, Value};
 use crate::render::{self, Finish, Shape};
-use crate::request::Ask;
+use crate::request::GatewayRequest;
 use crate::state::State;
 
 const FIELDS: &[&str] = &["inputs", "partial", "parameters"];
@@ -30,9 +30,9 @@ pub(crate) async fn embed(
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let (mut ask, finish, raw_refused) = parse(&received.bytes, &state)?;
-    ask.share = received.share;
-    let answer = embed_texts(&state, ask, &context).await?;
+    let (mut request, finish, raw_refused) = parse(&received.bytes, &state)?;
+    request.share = received.share;
+    let answer = embed_texts(&state, request, &context).await?;
     let mut response = render::respond(answer, Rows { finish, rows: 0 });
     // Haystack asks for raw vectors by default and takes normalised ones; whoever needs raw ones can see it.
     if raw_refused {
@@ -41,7 +41,7 @@ pub(crate) async fn embed(
     Ok(response)
 }
 
-pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Finish, bool), Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Finish, bool), Failure> {
     let limit = state.config.limits.rows;
     let mut fields = read(body, state)?;
     let inputs = texts(fields.take("inputs"), "inputs", limit)?.ok_or_else(|| {
@@ -52,12 +52,12 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(Ask, Finish, bool), F
     }
     let partial = fields.take("partial").bool();
     let partial = partial.map_err(|kind| wrong_kind("partial", "true or false", kind))?;
-    let (mut ask, wishes) = ask(&mut fields, inputs, state)?;
-    ask.partial = partial.unwrap_or(false);
+    let (mut request, wishes) = request_of(&mut fields, inputs, state)?;
+    request.partial = partial.unwrap_or(false);
     let normalise = wishes.normalise.unwrap_or(true);
-    let raw_refused = !normalise && ask.offer.entry.info.space().normalisation() == Normalisation::L2;
-    let finish = Finish { dimension: ask.dimension, normalise };
-    Ok((ask, finish, raw_refused))
+    let raw_refused = !normalise && request.model.entry.info.space().normalisation() == Normalisation::L2;
+    let finish = Finish { dimension: request.dimension, normalise };
+    Ok((request, finish, raw_refused))
 }
 
 /// The fields of a request, those in `parameters` included, where Hugging Face's own service has them.
@@ -76,22 +76,22 @@ pub(super) fn read(body: &[u8], state: &State) -> Result<Fields, Failure> {
 
 /// What a request for the vectors of texts comes down to: the first model of the settings answers, since a request
 /// can't name one, and a long text is cut unless the request says otherwise.
-pub(super) fn ask(
+pub(super) fn request_of(
     fields: &mut Fields,
     inputs: Vec<Arc<str>>,
     state: &State,
-) -> Result<(Ask, Wishes), Failure> {
-    let offer = Arc::clone(state.catalogue.first());
-    let wishes = Wishes::take(fields, &offer.entry.info)?;
+) -> Result<(GatewayRequest, Wishes), Failure> {
+    let model = Arc::clone(state.catalogue.first());
+    let wishes = Wishes::take(fields, &model.entry.info)?;
     if let Some(field) = wishes.base64 {
         let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");
         return Err(Failure::bad_request(message).with_param(field));
     }
-    let mut ask = Ask::new(offer, inputs);
-    ask.truncation = wishes.truncation_or_end();
-    ask.role = wishes.role.unwrap_or(ask.role);
-    ask.dimension = wishes.dimension_of(&ask.offer)?;
-    Ok((ask, wishes))
+    let mut request = GatewayRequest::new(model, inputs);
+    request.truncation = wishes.truncation_or_end();
+    request.role = wishes.role.unwrap_or(request.role);
+    request.dimension = wishes.dimension_of(&request.model)?;
+    Ok((request, wishes))
 }
 
 /// `[[…],[…]]`; in a partial answer a failed text is its error.

@@ -29,7 +29,7 @@ struct Waiter<W> {
 
 /// A place in a line.
 #[derive(Debug)]
-pub(crate) struct Place<W> {
+pub(crate) struct Queued<W> {
     pub(crate) ticket: u64,
     /// Who lost a place for it: the last one of the longest line.
     pub(crate) displaced: Option<W>,
@@ -60,7 +60,7 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
     /// A queue that is full makes place for a caller whose line is shorter than the longest one by two or more, so
     /// that one caller's flood doesn't shut out the others; `None` is a refusal. A waiter that isn't `bounded`
     /// is never refused and never displaced.
-    pub(crate) fn wait(&mut self, caller: C, bounded: bool, wake: W) -> Option<Place<W>> {
+    pub(crate) fn wait(&mut self, caller: C, bounded: bool, wake: W) -> Option<Queued<W>> {
         let mut displaced = None;
         if bounded && self.bounded >= self.bound {
             displaced = Some(self.displace(self.line(caller))?);
@@ -74,17 +74,17 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
         line.push_back(Waiter { ticket, bounded, wake });
         self.waiting += 1;
         self.bounded += usize::from(bounded);
-        Some(Place { ticket, displaced })
+        Some(Queued { ticket, displaced })
     }
 
-    /// Takes the last waiter that may be refused out of the longest line, if that is longer than `own` by two.
-    fn displace(&mut self, own: usize) -> Option<W> {
+    /// Takes the last waiter that may be refused out of the longest line, if that is longer than `line` by two.
+    fn displace(&mut self, line: usize) -> Option<W> {
         let (caller, length) = self
             .lines
             .iter()
             .map(|(caller, line)| (*caller, line.len()))
             .max_by_key(|(_, length)| *length)?;
-        if length < own + 2 {
+        if length < line + 2 {
             return None;
         }
         let ticket = self.lines.get(&caller)?.iter().rev().find(|waiter| waiter.bounded)?.ticket;
@@ -137,10 +137,10 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
 
     /// How many would be served before a new waiter of this caller.
     pub(crate) fn ahead(&self, caller: C) -> usize {
-        let own = self.line(caller);
-        let callers = self.lines.len() + usize::from(own == 0);
+        let length = self.line(caller);
+        let callers = self.lines.len() + usize::from(length == 0);
         // Each caller gets at most one turn for each of ours.
-        self.waiting.min(own + (own + 1) * (callers - 1))
+        self.waiting.min(length + (length + 1) * (callers - 1))
     }
 
     fn line(&self, caller: C) -> usize {

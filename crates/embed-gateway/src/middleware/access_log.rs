@@ -20,9 +20,9 @@ use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
 use crate::answer::Record;
-use crate::connection::Connection;
-use crate::extend::ObservedRequest;
+use crate::connections::Connection;
 use crate::failure::{Dialect, Failure};
+use crate::hooks::ObservedRequest;
 
 /// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log
 /// that shows spans more than their lines.
@@ -137,8 +137,8 @@ impl Access {
             tracing::record_all!(self.span, status = status, latency_ms = latency_ms, code = code);
         }
         if let Some(record) = record {
-            let (offer, info) = (&record.offer, record.offer.info());
-            let (service, model) = (offer.entry.info.service(), &*offer.entry.name);
+            let (model, info) = (&record.model, record.model.info());
+            let (service, model) = (model.entry.info.service(), &*model.entry.name);
             let space = info.map(|info| info.space().id());
             let Record { rows, bytes: text_bytes, hits: cache_hits, tokens, .. } = record;
             if wanted {

@@ -3,10 +3,10 @@
 
 use embed_core::{ModelInfo, Normalisation, Pooling, Role, Truncation};
 
-use crate::dialect::wrong_kind;
+use crate::api::wrong_kind;
 use crate::failure::Failure;
 use crate::json::{Fields, Number, Value};
-use crate::models::Offer;
+use crate::models::Model;
 
 /// The fields, and what each takes. A dialect that has one of them itself takes it first.
 const TABLE: [(&str, Takes); 54] = [
@@ -163,10 +163,10 @@ impl Wishes {
     }
 
     /// The dimension that vectors of the model are cut to.
-    pub(crate) fn dimension_of(&self, offer: &Offer) -> Result<Option<usize>, Failure> {
+    pub(crate) fn dimension_of(&self, model: &Model) -> Result<Option<usize>, Failure> {
         let Some(asked) = self.dimension else { return Ok(None) };
         // Of a model that isn't known yet, the answer will tell.
-        let most = offer.info().map_or(usize::MAX, ModelInfo::dimension);
+        let most = model.info().map_or(usize::MAX, ModelInfo::dimension);
         let dimension = usize::try_from(asked).ok().filter(|dimension| (1..=most).contains(dimension));
         let field = self.dimension_field.unwrap_or("dimensions");
         let message = || format!("`{field}` must be 1 to {most} for this model");
@@ -265,14 +265,14 @@ impl Wishes {
             }
             Takes::Format => self.set_format(field, value),
             Takes::Pooling => {
-                let own = match model.space().pooling() {
+                let pooling = match model.space().pooling() {
                     Pooling::Cls => "cls",
                     Pooling::LastToken => "last",
                     _ => "mean",
                 };
                 let word = text(field, value)?.to_ascii_lowercase();
-                let same = word.split(['_', '-']).next() == Some(own);
-                let message = || format!("`{field}` can't be chosen: the model's own is {own}");
+                let same = word.split(['_', '-']).next() == Some(pooling);
+                let message = || format!("`{field}` can't be chosen: the model's own is {pooling}");
                 if same { Ok(()) } else { Err(refused(field, message())) }
             }
             Takes::Only(only) => {
