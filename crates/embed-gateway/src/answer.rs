@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use embed_core::{EmbedResponse, Error, ErrorKind, Space};
 
+use crate::catalogue::Model;
 use crate::failure::Failure;
-use crate::models::Model;
 use crate::request::GatewayRequest;
 
 /// The space of the vectors, where it is one.

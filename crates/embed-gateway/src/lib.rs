@@ -7,6 +7,7 @@ mod api;
 mod auth;
 mod body;
 mod caller;
+mod catalogue;
 mod config;
 mod connections;
 mod context;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use embed_core::{Role, Truncation};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::models::Model;
+use crate::catalogue::Model;
 
 /// What a dialect's request comes down to.
 #[derive(Debug)]

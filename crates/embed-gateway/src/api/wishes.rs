@@ -4,9 +4,9 @@
 use embed_core::{ModelInfo, Normalisation, Pooling, Role, Truncation};
 
 use crate::api::wrong_kind;
+use crate::catalogue::Model;
 use crate::failure::Failure;
 use crate::json::{Fields, Number, Value};
-use crate::models::Model;
 
 /// The fields, and what each takes. A dialect that has one of them itself takes it first.
 const TABLE: [(&str, Takes); 54] = [

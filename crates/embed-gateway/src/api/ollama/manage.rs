@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::go;
 use crate::api::unknown_model;
+use crate::catalogue::Named;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading, Value};
-use crate::models::Named;
 use crate::state::State;
 
 /// What a request names, as far as it matters here.

@@ -12,9 +12,9 @@ use serde_json::{Value as Out, json};
 
 use super::go;
 use crate::api::unknown_model;
+use crate::catalogue::Model;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading};
-use crate::models::Model;
 use crate::state::State;
 
 /// Nothing is ever unloaded. A server that was told so shows a time as far away as Go can count.
