@@ -1,31 +1,20 @@
-//! Who calls: API keys and addresses.
+//! API keys, and where a request comes from.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::slots::Connection;
+use crate::connections::Connection;
 
 /// A key that lets its holder in, with a name for logs. Only its SHA-256 is kept.
 #[derive(Clone)]
 pub struct ApiKey {
     name: Arc<str>,
     digest: [u8; 32],
-}
-
-/// Whom a request is counted for, when callers take turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Caller {
-    /// The holder of the key at this index.
-    Key(u16),
-    /// A peer without a key; of IPv6 its network, since one host has a whole one.
-    Peer(IpAddr),
-    /// The router was called without a socket.
-    Unknown,
 }
 
 /// The other end of the connection, and by which listener it came.
@@ -69,19 +58,6 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Caller {
-    /// The caller by its address.
-    pub(crate) fn of_address(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = u128::from(address) & (u128::MAX << 64);
-                Self::Peer(Ipv6Addr::from(network).into())
-            }
-            address => Self::Peer(address),
-        }
     }
 }
 
@@ -135,14 +111,5 @@ mod tests {
         }
         assert_eq!(key_of(&HeaderMap::new(), &keys), None);
         assert!(!format!("{keys:?}").contains("second"));
-    }
-
-    #[test]
-    fn one_network_is_one_caller() {
-        let peer = |address: &str| Caller::of_address(address.parse().unwrap());
-        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff"));
-        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
-        assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"));
-        assert_ne!(peer("10.0.0.1"), peer("10.0.0.2"));
     }
 }

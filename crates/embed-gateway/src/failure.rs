@@ -10,7 +10,6 @@ use embed_core::{Error, ErrorKind, Retry};
 use serde_json::{Value, json};
 
 use crate::admission::{ADMISSION, LIMIT};
-use crate::encoding;
 use crate::json::BadJson;
 
 /// Whose words a request is answered in; its path says so.
@@ -19,7 +18,7 @@ pub(crate) enum Dialect {
     OpenAi,
     Ollama,
     Tei,
-    Own,
+    Native,
 }
 
 /// Why a request isn't answered. Its message never has a text to embed in it.
@@ -39,6 +38,9 @@ pub(crate) struct Failure {
     /// What stays in the log: it may say more of this machine than a caller should know.
     pub(crate) cause: Option<Error>,
 }
+
+/// The encodings of bodies that are decoded, as a header says them.
+pub(crate) const ACCEPTED: &str = "gzip, deflate";
 
 /// When to come back, where nobody knows better.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -82,6 +84,17 @@ impl Failure {
         self
     }
 
+    /// The failure of one text.
+    pub(crate) fn of_row(error: Error, row: usize) -> Self {
+        Self::from(error).with_row(row)
+    }
+
+    /// The same for a request that has only one text.
+    pub(crate) fn without_row(mut self) -> Self {
+        self.row = None;
+        self
+    }
+
     /// The failure in the words of a dialect.
     pub(crate) fn render(&self, dialect: Dialect) -> Response {
         let unknown_path = matches!(self.code, "unknown_path" | "wrong_method");
@@ -105,9 +118,7 @@ impl Failure {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            response
-                .headers_mut()
-                .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED));
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         response
     }
@@ -138,7 +149,7 @@ impl Failure {
             }
             Dialect::Ollama => json!({ "error": self.ollama_message() }),
             Dialect::Tei => json!({ "error": self.words(), "error_type": self.tei_type() }),
-            Dialect::Own => {
+            Dialect::Native => {
                 let mut error = json!({ "code": self.code, "message": self.words() });
                 if let Some(row) = self.row {
                     error["row"] = row.into();
@@ -196,7 +207,7 @@ impl Failure {
 /// request, is replaced by a sentence of ours: it may name addresses and paths.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (status, own_words) = match error.kind() {
+        let (status, replacement) = match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::InputTooLong => (StatusCode::BAD_REQUEST, None),
             ErrorKind::ModelNotFound => {
                 let what = "doesn't have the model; whoever runs this gateway must install it there";
@@ -230,7 +241,7 @@ impl From<Error> for Failure {
             }
             _ => None,
         };
-        let message = own_words.unwrap_or_else(|| told(&error));
+        let message = replacement.unwrap_or_else(|| told(&error));
         let mut failure = Self::new(status, error.kind().as_str(), message);
         failure.retry_after = retry_after;
         let limit = error.context().find_map(|(name, value)| (name == LIMIT).then_some(value));
@@ -269,7 +280,7 @@ impl From<BadJson> for Failure {
     }
 }
 
-/// The failure travels in the response, and the front, which knows the dialect, words it.
+/// The failure travels in the response, and the middleware, which knows the dialect, words it.
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -288,7 +299,7 @@ impl Dialect {
             "/embeddings" => Self::OpenAi,
             _ if path == "/v1" || path.starts_with("/v1/") => Self::OpenAi,
             _ if path == "/api" || path.starts_with("/api/") => Self::Ollama,
-            _ => Self::Own,
+            _ => Self::Native,
         }
     }
 
@@ -297,7 +308,7 @@ impl Dialect {
             Self::OpenAi => "openai",
             Self::Ollama => "ollama",
             Self::Tei => "tei",
-            Self::Own => "native",
+            Self::Native => "native",
         }
     }
 }
@@ -341,7 +352,7 @@ mod tests {
                 (Dialect::OpenAi, "/error/message"),
                 (Dialect::Ollama, "/error"),
                 (Dialect::Tei, "/error"),
-                (Dialect::Own, "/error/message"),
+                (Dialect::Native, "/error/message"),
             ] {
                 let body = failure.body(dialect);
                 let said = body.pointer(place).and_then(Value::as_str).unwrap();

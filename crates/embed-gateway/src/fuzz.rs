@@ -11,14 +11,14 @@ use embed_core::{Embedder, Error, ErrorKind, Result};
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use crate::call::Ask;
+use crate::api::native;
+use crate::api::{ollama, openai, tei};
+use crate::body::decoded;
 use crate::config::GatewayConfig;
-use crate::dialect::{ollama, openai, tei};
-use crate::encoding::decoded;
-use crate::extend::Extensions;
 use crate::failure::{Dialect, Failure};
+use crate::hooks::Extensions;
 use crate::models::ModelEntry;
-use crate::own;
+use crate::request::GatewayRequest;
 use crate::state::State;
 use crate::surrogates::replace_unpaired_surrogates;
 
@@ -54,9 +54,9 @@ impl Parsers {
     ///
     /// As the others here: if something doesn't hold that must.
     pub fn openai(&self, body: &[u8]) {
-        let parsed = openai::parse(body, &self.0).map(|(ask, _)| ask);
+        let parsed = openai::parse(body, &self.0).map(|(request, _)| request);
         self.check(Dialect::OpenAi, &parsed);
-        self.agrees_with_serde(body, "input", parsed.as_ref().map(|ask| &*ask.texts));
+        self.agrees_with_serde(body, "input", parsed.as_ref().map(|request| &*request.texts));
         let plain = |body: &Json| body["model"] == MODEL && body["input"].as_str().is_some();
         if is_request_of(body, &["model", "input"], plain) {
             assert!(parsed.is_ok(), "a plain request is refused");
@@ -65,22 +65,22 @@ impl Parsers {
 
     /// `POST /api/embed` and `POST /api/embeddings`.
     pub fn ollama(&self, body: &[u8]) {
-        let embed = ollama::parse_embed(body, &self.0).map(|(_, ask, _)| ask);
+        let embed = ollama::parse_embed(body, &self.0).map(|(_, request, _)| request);
         self.check(Dialect::Ollama, &embed);
         let plain = |body: &Json| body["model"] == MODEL && body["input"].as_str().is_some();
         if is_request_of(body, &["model", "input"], plain) {
             assert!(embed.is_ok(), "a plain request is refused");
         }
-        let embeddings = ollama::parse_embeddings(body, &self.0).map(|(ask, _)| ask);
+        let embeddings = ollama::parse_embeddings(body, &self.0).map(|(request, _)| request);
         self.check(Dialect::Ollama, &embeddings);
-        assert!(embeddings.map_or(0, |ask| ask.texts.len()) <= 1, "a prompt is one text");
+        assert!(embeddings.map_or(0, |request| request.texts.len()) <= 1, "a prompt is one text");
     }
 
     /// `POST /embed`.
     pub fn tei(&self, body: &[u8]) {
-        let parsed = tei::parse(body, &self.0).map(|(ask, ..)| ask);
+        let parsed = tei::parse(body, &self.0).map(|(request, ..)| request);
         self.check(Dialect::Tei, &parsed);
-        self.agrees_with_serde(body, "inputs", parsed.as_ref().map(|ask| &*ask.texts));
+        self.agrees_with_serde(body, "inputs", parsed.as_ref().map(|request| &*request.texts));
         if is_request_of(body, &["inputs"], |body| body["inputs"].as_str().is_some()) {
             assert!(parsed.is_ok(), "a plain request is refused");
         }
@@ -91,7 +91,9 @@ impl Parsers {
         let parsed = tei::parse_similarity(body, &self.0);
         match &parsed {
             // One sentence more than may be is the source.
-            Ok(ask) => assert!((2..=MOST_TEXTS + 1).contains(&ask.texts.len()), "{} texts", ask.texts.len()),
+            Ok(request) => {
+                assert!((2..=MOST_TEXTS + 1).contains(&request.texts.len()), "{} texts", request.texts.len())
+            }
             Err(failure) => refused(Dialect::Tei, failure),
         }
         let parsed = tei::parse_texts(body, &self.0).map(|asked| asked.texts);
@@ -118,26 +120,26 @@ impl Parsers {
         let read = async { self.0.bodies.read(decoded(request)?.into_body()).await };
         match self.1.block_on(read) {
             Ok(received) => assert!(received.bytes.len() <= LARGEST_BODY),
-            Err(failure) => refused(Dialect::Own, &failure),
+            Err(failure) => refused(Dialect::Native, &failure),
         }
     }
 
     /// `POST /route` and `POST /embed/plan`.
-    pub fn own(&self, body: &[u8]) {
-        let parsed = own::Form::read(body, &self.0).map(|form| form.texts);
+    pub fn native(&self, body: &[u8]) {
+        let parsed = native::Form::read(body, &self.0).map(|form| form.texts);
         if let Err(failure) = &parsed {
-            refused(Dialect::Own, failure);
+            refused(Dialect::Native, failure);
         }
         self.agrees_with_serde(body, "input", parsed.as_deref());
     }
 
     /// What holds of every dialect.
-    fn check(&self, dialect: Dialect, parsed: &Result<Ask, Failure>) {
+    fn check(&self, dialect: Dialect, parsed: &Result<GatewayRequest, Failure>) {
         match parsed {
-            Ok(ask) => {
-                let width = ask.offer.entry.info.dimension();
-                assert!(ask.texts.len() <= MOST_TEXTS, "{} texts", ask.texts.len());
-                assert!(ask.dimension.is_none_or(|dimension| (1..=width).contains(&dimension)));
+            Ok(request) => {
+                let width = request.model.entry.info.dimension();
+                assert!(request.texts.len() <= MOST_TEXTS, "{} texts", request.texts.len());
+                assert!(request.dimension.is_none_or(|dimension| (1..=width).contains(&dimension)));
             }
             Err(failure) => refused(dialect, failure),
         }
@@ -206,6 +208,6 @@ mod tests {
         feed("tei", Parsers::tei);
         feed("tei_others", Parsers::tei_others);
         feed("encoded", Parsers::encoded);
-        feed("own", Parsers::own);
+        feed("native", Parsers::native);
     }
 }

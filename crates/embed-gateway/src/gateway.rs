@@ -1,31 +1,26 @@
 //! The gateway: what it is made of, and which path leads where.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
+use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::{self, Next};
+use axum::http::{Method, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use axum::{Router, http::header};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
-use tower::ServiceExt;
-use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use crate::auth::ApiKey;
-use crate::config::{GatewayConfig, wrong};
-use crate::dialect::{ollama, openai, tei};
-use crate::extend::{Explainer, Extensions, Observer, Planner, StackStatus};
+use crate::api::{native, ollama, openai, tei};
+use crate::config::GatewayConfig;
 use crate::failure::{Dialect, Failure};
-use crate::front::front;
-use crate::host::host_of;
-use crate::redirect::without_slash;
-use crate::serve::{Drained, Server};
+use crate::hooks::{Explainer, Extensions, Observer, Planner, StackStatus};
+use crate::middleware::{handle, with_cors, without_slash};
+use crate::server::{Drained, Server};
 use crate::state::State;
-use crate::{health, own, page};
+use crate::watch::GatewayWatch;
+use crate::{admin, page};
 
 /// An HTTP service over an [`Embedder`], in the dialects of OpenAI, Ollama and TEI.
 ///
@@ -35,30 +30,6 @@ pub struct Gateway {
     stack: Arc<dyn Embedder>,
     config: GatewayConfig,
     extensions: Extensions,
-}
-
-/// A view into a running gateway.
-#[derive(Debug, Clone)]
-pub struct GatewayWatch(pub(crate) Arc<State>);
-
-/// What a gateway is doing, and has done since it started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GatewayStats {
-    /// Open connections.
-    pub connections: usize,
-    /// The most that may be open.
-    pub connection_limit: usize,
-    /// Pieces of requests that are at the stack.
-    pub in_flight: usize,
-    /// Pieces of requests that wait for their turn.
-    pub waiting: usize,
-    /// Requests that were let in.
-    pub accepted: u64,
-    /// Requests that were told to come back later.
-    pub refused: u64,
-    /// Whether shutdown has begun.
-    pub draining: bool,
 }
 
 impl Gateway {
@@ -120,9 +91,8 @@ impl Gateway {
     /// As [`into_router`](Self::into_router).
     pub fn start(self) -> Result<(Router, GatewayWatch)> {
         let state = Arc::new(State::new(self.stack, self.config, self.extensions)?);
-        let plain = with_front(table(), &state).with_state(Arc::clone(&state));
-        let pages = Pages { router: plain.clone().layer(cors(&state)), state: Arc::clone(&state) };
-        Ok((plain.layer(middleware::from_fn_with_state(pages, of_pages)), GatewayWatch(state)))
+        let plain = with_middleware(table(), &state).with_state(Arc::clone(&state));
+        Ok((with_cors(plain, &state), GatewayWatch(state)))
     }
 
     /// The gateway with its listener, ready to run. Everything about its settings that can fail is tried here.
@@ -133,7 +103,7 @@ impl Gateway {
     /// other machines reach while no API key is asked for; for a certificate that can't be used.
     pub fn bind(self, listener: TcpListener) -> Result<Server> {
         let (router, GatewayWatch(state)) = self.start()?;
-        let operators = with_front(operators(), &state).with_state(Arc::clone(&state));
+        let operators = with_middleware(operators(), &state).with_state(Arc::clone(&state));
         Server::new(router, operators, state, listener)
     }
 
@@ -160,53 +130,6 @@ impl Gateway {
     pub fn routes() -> Vec<(Method, String)> {
         let routes = table().into_iter();
         routes.map(|(path, method, _)| (method, path.replace("{*", "{"))).collect()
-    }
-}
-
-impl GatewayWatch {
-    /// What it is doing.
-    #[must_use]
-    pub fn stats(&self) -> GatewayStats {
-        let traffic = self.0.admission.traffic();
-        GatewayStats {
-            connections: self.0.slots.open(),
-            connection_limit: self.0.slots.limit(),
-            in_flight: traffic.in_flight,
-            waiting: traffic.waiting,
-            accepted: traffic.accepted,
-            refused: traffic.refused,
-            draining: self.0.draining.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Exchanges the keys that let callers in, and the certificate, for those of these settings. Requests that were
-    /// let in go on; connections from now on get the certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an empty key, for no key at all where some are asked
-    /// for now (nobody stops that by mistake), and for files of TLS that can't be used. Then all stays as it is.
-    pub fn reload(&self, config: &GatewayConfig) -> Result<()> {
-        let state = &self.0;
-        if config.api_keys.iter().any(ApiKey::is_empty)
-            || config.api_keys.is_empty() != state.keys().is_empty()
-        {
-            let what = "must not become empty or stop being so while the gateway runs: that takes a restart";
-            return Err(wrong("api_keys", what));
-        }
-        #[cfg(feature = "tls")]
-        match (&config.tls, state.tls().is_some()) {
-            (Some(tls), true) => state.set_tls(crate::tls::server(tls)?),
-            (None, false) => {}
-            _ => return Err(wrong("tls", "can't be turned on or off while the gateway runs")),
-        }
-        state.set_keys(&config.api_keys);
-        Ok(())
-    }
-
-    /// Says that it isn't ready any more, as [`Server::run`] does first of all at shutdown.
-    pub fn begin_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
     }
 }
 
@@ -242,13 +165,13 @@ fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
         ("/embed_sparse", Method::POST, post(tei::other_kind)),
         ("/info", Method::GET, get(tei::info)),
         ("/health", Method::GET, get(tei::health)),
-        ("/embed/plan", Method::POST, post(own::plan)),
-        ("/route", Method::POST, post(own::route)),
-        ("/status", Method::GET, get(health::status)),
-        ("/healthz", Method::GET, get(health::alive)),
-        ("/readyz", Method::GET, get(health::ready)),
-        ("/metrics", Method::GET, get(own::metrics)),
-        ("/openapi.json", Method::GET, get(own::openapi)),
+        ("/embed/plan", Method::POST, post(native::plan)),
+        ("/route", Method::POST, post(native::route)),
+        ("/status", Method::GET, get(admin::status)),
+        ("/healthz", Method::GET, get(admin::alive)),
+        ("/readyz", Method::GET, get(admin::ready)),
+        ("/metrics", Method::GET, get(admin::metrics)),
+        ("/openapi.json", Method::GET, get(native::openapi)),
         ("/", Method::GET, get(page::root)),
     ]
 }
@@ -279,7 +202,7 @@ fn operators() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
     table().into_iter().filter(|(path, ..)| paths.contains(path)).collect()
 }
 
-fn with_front(
+fn with_middleware(
     table: Vec<(&'static str, Method, MethodRouter<Arc<State>>)>,
     state: &Arc<State>,
 ) -> Router<Arc<State>> {
@@ -288,64 +211,7 @@ fn with_front(
     routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(state), front))
-}
-
-/// Leave for web pages of other origins. It is outside of the front, since a browser asks for leave without a key.
-fn cors(state: &Arc<State>) -> CorsLayer {
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        // A `*` wouldn't be for `Authorization`.
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            crate::render::SPACE,
-            crate::render::TRUNCATED,
-            crate::render::NORMALISED,
-            header::RETRY_AFTER,
-        ]);
-    if state.origins(false).is_any() {
-        return layer.allow_origin(Any);
-    }
-    let state = Arc::clone(state);
-    layer.allow_origin(AllowOrigin::predicate(move |origin: &HeaderValue, _| {
-        origin.to_str().is_ok_and(|origin| state.origins(state.keys().is_empty()).holds(origin))
-    }))
-}
-
-/// The way of requests that web pages make.
-#[derive(Debug, Clone)]
-struct Pages {
-    /// Gives leave.
-    router: Router,
-    state: Arc<State>,
-}
-
-/// Refuses pages that ask for leave and don't get it, where Ollama refuses them. Other clients hear nothing of origins
-/// as long as none is listed.
-async fn of_pages(
-    axum::extract::State(Pages { router, state }): axum::extract::State<Pages>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if !request.headers().contains_key(header::ORIGIN) && state.config.cors_origins.is_empty() {
-        return next.run(request).await;
-    }
-    if is_strange_preflight(&state, &request) {
-        state.refused("origin");
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
-}
-
-fn is_strange_preflight(state: &State, request: &Request) -> bool {
-    let asks = request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let host = host_of(request).unwrap_or_default();
-    let strange = || state.origins(true).refuse(request.method(), request.headers(), host);
-    asks && state.keys().is_empty() && strange()
+        .layer(middleware::from_fn_with_state(Arc::clone(state), handle))
 }
 
 impl fmt::Debug for Gateway {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use axum::http::{HeaderMap, HeaderName, Method, Request, Version, header};
 use embed_core::Result;
 
-use crate::config::wrong;
+use crate::error::wrong;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -72,7 +72,7 @@ pub(crate) fn is_here(host: &str) -> bool {
                 IpAddr::V4(address) => address.is_private(),
                 IpAddr::V6(address) => address.is_unique_local(),
             };
-            private || canonical.is_loopback() || address.is_unspecified() || is_own(canonical)
+            private || canonical.is_loopback() || address.is_unspecified() || is_of_interface(canonical)
         }
         Err(_) => {
             let name = name.to_ascii_lowercase();
@@ -83,7 +83,7 @@ pub(crate) fn is_here(host: &str) -> bool {
 }
 
 /// Whether an interface of this machine has the address.
-fn is_own(address: IpAddr) -> bool {
+fn is_of_interface(address: IpAddr) -> bool {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.iter().any(|interface| interface.ip().to_canonical() == address)
 }
@@ -159,8 +159,8 @@ impl Origins {
         match headers.get(header::ORIGIN).filter(|origin| !origin.is_empty()) {
             Some(origin) => {
                 let origin = origin.to_str().unwrap_or_default();
-                let own = |scheme: &str| origin.strip_prefix(scheme).is_some_and(|rest| rest == host);
-                !(own("http://") || own("https://") || self.holds(origin))
+                let same = |scheme: &str| origin.strip_prefix(scheme).is_some_and(|rest| rest == host);
+                !(same("http://") || same("https://") || self.holds(origin))
             }
             // A link that somebody follows is no call.
             None => {

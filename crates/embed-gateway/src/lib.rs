@@ -1,46 +1,50 @@
 #![doc = include_str!("../README.md")]
 
-mod access;
+mod admin;
 mod admission;
+mod answer;
+mod api;
 mod auth;
 mod body;
-mod call;
+mod caller;
+mod catalogue;
 mod config;
-mod connection;
-mod dialect;
-mod encoding;
-mod extend;
+mod connections;
+mod context;
+mod embed;
+mod error;
 mod failure;
-mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod gateway;
-mod health;
+mod hooks;
 mod host;
 mod json;
+mod limits;
+mod middleware;
 mod models;
-mod own;
 mod page;
-mod queue;
-mod redirect;
 mod render;
-mod serve;
-mod slots;
+mod request;
+mod server;
 mod state;
 mod surrogates;
 #[cfg(feature = "tls")]
 mod tls;
+mod watch;
 
 pub use auth::ApiKey;
-pub use config::{AdmissionConfig, GatewayConfig, Limits};
-pub use extend::{
+pub use config::GatewayConfig;
+pub use gateway::Gateway;
+pub use hooks::{
     CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
     StackStatus, Token, Tokenizer,
 };
-pub use gateway::{Gateway, GatewayStats, GatewayWatch};
+pub use limits::{AdmissionConfig, Limits};
 pub use models::{ModelDetails, ModelEntry, ModelSource};
-pub use serve::{Drained, Server};
+pub use server::{Drained, Server};
 pub use surrogates::replace_unpaired_surrogates;
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;
+pub use watch::{GatewayStats, GatewayWatch};

@@ -3,22 +3,14 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use embed_core::{EmbeddingRef, Error, Normalisation, Result, vector};
 
-use crate::call::Answer;
-
-/// The space of the vectors, where it is one.
-pub(crate) const SPACE: HeaderName = HeaderName::from_static("x-embed-space");
-/// How many texts were cut, where any was.
-pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("x-embed-truncated");
-
-/// Raw vectors were asked for, and the model's are normalised where they are made.
-pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-embed-normalized");
+use crate::answer::Answer;
 
 /// Rows after which an answer goes out in parts, so that it isn't held twice as a whole.
 const ROWS_AT_ONCE: usize = 256;

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::auth::ApiKey;
 use crate::body::Bodies;
+use crate::catalogue::Catalogue;
 use crate::config::GatewayConfig;
-use crate::extend::Extensions;
-use crate::front::RequestIds;
+use crate::connections::Slots;
+use crate::context::RequestIds;
+use crate::hooks::Extensions;
 use crate::host::Origins;
-use crate::models::Catalogue;
-use crate::slots::Slots;
 
 /// How long a health is taken for true: probes come without keys, and must not load what is behind.
 const HEALTH_LASTS: Duration = Duration::from_secs(1);

@@ -48,6 +48,19 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "embed-gateway",
+        &[
+            "caller error hooks limits page surrogates tls",
+            "admission connections context host json models",
+            "auth catalogue failure",
+            "body config request",
+            "answer state",
+            "admin embed middleware render watch",
+            "api server",
+            "gateway",
+        ],
+    ),
+    (
         "embed-kernels",
         &["lanes math processor reduce", "mean quantise unpack", "output product", "attention gelu norm"],
     ),

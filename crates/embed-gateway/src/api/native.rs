@@ -1,0 +1,216 @@
+//! What only this gateway answers: plans, decisions of the router, and its own description.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::http::header;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
+use serde_json::json;
+
+use super::wishes::{WISHES, Wishes};
+use super::{texts, wrong_kind};
+use crate::context::Context;
+use crate::embed::cut;
+use crate::failure::{Dialect, Failure, Outcome};
+use crate::hooks::{Coverage, Plan};
+use crate::json::{Fields, Reading, Value};
+use crate::render;
+use crate::state::State;
+
+/// The description of every path, by hand; a test holds it against the paths and the answers.
+const OPENAPI: &str = include_str!("../../openapi.json");
+
+const FIELDS: &[&str] = &["input", "coverage"];
+
+/// What both requests have.
+pub(crate) struct Form {
+    pub(crate) texts: Vec<Arc<str>>,
+    role: Option<Role>,
+    coverage: Coverage,
+    truncation: Truncation,
+}
+
+/// `POST /route`: where texts would go, and why.
+pub(crate) async fn route(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let explainer = state.extensions.explainer.as_ref();
+    let explainer = explainer.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
+    let received = state.bodies.read(body).await?;
+    let form = Form::read_aside(received.bytes, &state).await?;
+    let role = form.role.unwrap_or(Role::Document);
+    let mut out = br#"{"routes":["#.to_vec();
+    let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
+    for cut in cut(&form.texts, &state.config.admission) {
+        let permit = match permit.take() {
+            Some(permit) => permit,
+            None => state.admission.resume(context.caller, context.deadline).await?,
+        };
+        if cut.start > 0 {
+            out.push(b',');
+        }
+        let texts = form.texts[cut].to_vec();
+        let (explainer, partition) = (Arc::clone(explainer), context.partition.clone());
+        // The permit is in there, too: the work goes on when nobody waits for it any more.
+        let explained = aside(move || {
+            let explain = |text: &Arc<str>| json!(explainer.explain(text, role, partition.as_deref()));
+            let routes: Vec<_> = texts.iter().map(|text| explain(text).to_string()).collect();
+            (routes.join(","), permit)
+        });
+        let explained = tokio::time::timeout_at(context.deadline, explained).await;
+        let (routes, permit) = explained.map_err(|_| late())?;
+        permit.done();
+        out.extend_from_slice(routes.as_bytes());
+    }
+    out.extend_from_slice(b"]}");
+    drop(received.share);
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+/// Does what takes long without waiting, on a thread on which no connection waits.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The front makes an answer of a panic.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary()
+}
+
+/// `POST /embed/plan`: the vectors to search with, or to store.
+pub(crate) async fn plan(
+    Shared(state): Shared<Arc<State>>,
+    Extension(context): Extension<Context>,
+    body: Body,
+) -> Outcome {
+    let planner = state.extensions.planner.as_ref();
+    let planner = planner.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
+    let received = state.bodies.read(body).await?;
+    let form = Form::read_aside(received.bytes, &state).await?;
+    let role = form.role.ok_or_else(|| {
+        Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
+    })?;
+    let mut out = br#"{"plans":["#.to_vec();
+    let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
+    for cut in cut(&form.texts, &state.config.admission) {
+        let permit = match permit.take() {
+            Some(permit) => permit,
+            None => state.admission.resume(context.caller, context.deadline).await?,
+        };
+        let (start, texts) = (cut.start, &form.texts[cut]);
+        let mut request = EmbedRequest::new(texts.iter().map(Arc::clone), role)
+            .with_truncation(form.truncation)
+            .with_deadline(context.deadline.into_std())
+            .with_trace(context.trace.clone());
+        if let Some(partition) = &context.partition {
+            request = request.with_partition(Arc::clone(partition));
+        }
+        let planned = tokio::time::timeout_at(context.deadline, planner.plan(request, form.coverage)).await;
+        let plans = planned.map_err(|_| late())?;
+        // An error is an end, too: the call wasn't given up.
+        permit.done();
+        let plans = plans?;
+        if plans.len() != texts.len() {
+            return Err(
+                Error::new(ErrorKind::Protocol, "the planner answered another number of texts").into()
+            );
+        }
+        for (index, plan) in plans.iter().enumerate() {
+            if start + index > 0 {
+                out.push(b',');
+            }
+            write_plan(&mut out, plan);
+        }
+    }
+    out.extend_from_slice(b"]}");
+    drop(received.share);
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+impl Form {
+    /// Reads a body that may be large.
+    async fn read_aside(body: Bytes, state: &Arc<State>) -> Result<Self, Failure> {
+        let state = Arc::clone(state);
+        aside(move || Self::read(&body, &state)).await
+    }
+
+    pub(crate) fn read(body: &[u8], state: &State) -> Result<Self, Failure> {
+        let limit = state.config.limits.rows;
+        let mut fields = Fields::read(
+            body,
+            Reading { known: &[FIELDS, &WISHES], members: &[], as_go: false, max_texts: limit },
+        )?;
+        let input = texts(fields.take("input"), "input", limit)?.filter(|texts| !texts.is_empty());
+        let texts = input.ok_or_else(|| {
+            Failure::bad_request("`input` must be a string or an array of at least one string")
+                .with_param("input")
+        })?;
+        let coverage = match word(fields.take("coverage"), "coverage")?.as_deref() {
+            None => Coverage::default(),
+            Some("route") => Coverage::Route,
+            Some("reachable") => Coverage::Reachable,
+            Some(_) => {
+                let message = "`coverage` must be route or reachable";
+                return Err(Failure::bad_request(message).with_param("coverage"));
+            }
+        };
+        let info = &state.catalogue.first().entry.info;
+        let wishes = Wishes::take(&mut fields, info)?;
+        wishes.check_normalise(info)?;
+        if wishes.dimension.is_some() || wishes.base64.is_some() {
+            let message =
+                "vectors of several spaces are neither cut nor written as base64: leave that field out";
+            return Err(Failure::bad_request(message));
+        }
+        Ok(Self { texts, role: wishes.role, coverage, truncation: wishes.truncation.unwrap_or_default() })
+    }
+}
+
+fn word(value: Value, field: &'static str) -> Result<Option<Arc<str>>, Failure> {
+    value.text().map_err(|kind| wrong_kind(field, "a string", kind))
+}
+
+fn write_plan(out: &mut Vec<u8>, plan: &Plan) {
+    out.extend_from_slice(br#"{"vectors":["#);
+    for (number, vector) in plan.vectors.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        match vector {
+            Ok(vector) => write_vector(out, vector),
+            Err(error) => {
+                let body = Failure::from(error.clone()).body(Dialect::Native);
+                out.extend_from_slice(body.to_string().as_bytes());
+            }
+        }
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn write_vector(out: &mut Vec<u8>, vector: &Embedding) {
+    let info = vector.info();
+    let head = json!({
+        "space": vector.space().id(), "model": info.model.name(), "route": info.route.as_deref(),
+        "truncated": info.truncated,
+    });
+    let head = head.to_string();
+    // The numbers go into the same object.
+    out.extend_from_slice(head.trim_end_matches('}').as_bytes());
+    out.extend_from_slice(br#","embedding":"#);
+    render::floats(out, vector.vector());
+    out.push(b'}');
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}

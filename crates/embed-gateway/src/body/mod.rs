@@ -1,0 +1,178 @@
+//! Reading a request's body within bytes, time, and what all bodies together may hold.
+
+mod encoding;
+
+pub(crate) use encoding::decoded;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::failure::Failure;
+use crate::limits::Limits;
+
+/// What a body is counted in, since a semaphore counts in 32 bits.
+const UNIT: usize = 1024;
+/// Of a body that is too large this much is read and thrown away: a client that is still writing when the
+/// connection closes sees a reset, and not why.
+const DRAINED: usize = 64 << 20;
+
+/// Reads bodies.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    largest: usize,
+    timeout: Duration,
+    held: Arc<Semaphore>,
+}
+
+/// A body, and its share of what all may hold; keep it as long as anything made of the bytes.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    pub(crate) share: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            largest: limits.body_bytes,
+            timeout: limits.body_timeout,
+            held: Arc::new(Semaphore::new(limits.held_bytes / UNIT + 1)),
+        }
+    }
+
+    /// Reads a body to its end.
+    pub(crate) async fn read(&self, body: Body) -> Result<Received, Failure> {
+        tokio::time::timeout(self.timeout, self.collect(body)).await.unwrap_or_else(|_| {
+            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long to arrive"))
+        })
+    }
+
+    async fn collect(&self, mut body: Body) -> Result<Received, Failure> {
+        let announced = body.size_hint().lower();
+        if announced > self.largest as u64 {
+            return Err(self.drained(body, 0).await);
+        }
+        let mut received = Received { bytes: Bytes::new(), share: None };
+        // Small bodies come in one frame, which is kept as it is.
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| encoding::broken(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = received.bytes.len() + buffer.len() + data.len();
+            if length > self.largest {
+                let share = received.share.take();
+                drop((buffer, received, data, share));
+                return Err(self.drained(body, length).await);
+            }
+            if received.bytes.is_empty() && buffer.is_empty() {
+                self.hold(&mut received.share, length)?;
+                received.bytes = data;
+                continue;
+            }
+            if length > buffer.capacity() {
+                // Room for as much again, and not for what was announced: that may never come.
+                let room = (2 * length).min(usize::try_from(announced).unwrap_or(length).max(length));
+                self.hold(&mut received.share, room)?;
+                buffer.reserve_exact(room - buffer.len());
+            }
+            buffer.extend_from_slice(&std::mem::take(&mut received.bytes));
+            buffer.extend_from_slice(&data);
+        }
+        if !buffer.is_empty() {
+            received.bytes = buffer.into();
+        }
+        Ok(received)
+    }
+
+    /// Lets the share grow to what so many bytes need.
+    fn hold(&self, share: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Failure> {
+        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(bytes.div_ceil(UNIT).saturating_sub(held)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.held).try_acquire_many_owned(more).map_err(|_| {
+            let message = "the bodies of other requests take all the memory there is for them";
+            let mut failure =
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).with_limit("held_bytes");
+            failure.retry_after = Some(Duration::from_secs(1));
+            failure
+        })?;
+        match share {
+            Some(share) => share.merge(more),
+            None => *share = Some(more),
+        }
+        Ok(())
+    }
+
+    /// Reads on for a while, so that a client that writes first and reads then sees why it is refused.
+    async fn drained(&self, mut body: Body, mut seen: usize) -> Failure {
+        while let (true, Some(Ok(frame))) = (seen <= DRAINED, body.frame().await) {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            // What is decoded comes without waiting.
+            tokio::task::consume_budget().await;
+        }
+        self.too_large()
+    }
+
+    /// The refusal of a body by its size.
+    pub(crate) fn too_large(&self) -> Failure {
+        let message = format!("the body is larger than {} bytes: send fewer texts at once", self.largest);
+        Failure::too_large(message).with_limit("body_bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::stream::{self, StreamExt};
+    use http_body_util::StreamBody;
+    use hyper::body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// A body that announces more than it sends.
+    struct Announced(Body, u64);
+
+    impl axum::body::HttpBody for Announced {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+            std::pin::Pin::new(&mut self.0).poll_frame(context)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.1)
+        }
+    }
+
+    /// Memory is taken for what came, and what is taken is counted.
+    #[test]
+    fn what_is_announced_takes_no_memory_before_it_comes() {
+        let bodies = Bodies::new(&Limits::default());
+        let free = bodies.held.available_permits();
+        let frame = || Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b' '; 1000])));
+        let sent =
+            Body::new(StreamBody::new(stream::iter((0..10).map(move |_| frame())).chain(stream::pending())));
+        let mut reading = Box::pin(bodies.collect(Body::new(Announced(sent, 30 << 20))));
+        let taken = allocation_counter::measure(|| assert!(reading.as_mut().now_or_never().is_none()));
+        assert!(taken.bytes_max < 64 << 10, "{taken:?}");
+        let held = (free - bodies.held.available_permits()) * UNIT;
+        assert!((10_000..64 << 10).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_body_in_frames_is_put_together() {
+        let bodies = Bodies::new(&Limits::default());
+        let frames = ["{\"a\":", "", "1", ",\"b\":", "[2,3]", "}"].map(Ok::<_, std::io::Error>);
+        let read = bodies.collect(Body::from_stream(stream::iter(frames))).now_or_never().unwrap().unwrap();
+        assert_eq!(&read.bytes[..], br#"{"a":1,"b":[2,3]}"#);
+    }
+}

@@ -1,0 +1,212 @@
+//! The models on offer, and how a caller's name finds one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use axum::http::HeaderValue;
+use embed_core::{ModelInfo, Result, Role, Space};
+use sha2::{Digest, Sha256};
+
+use crate::error::wrong;
+use crate::models::ModelEntry;
+
+/// A model as it is looked up, with what every answer of it needs.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) entry: ModelEntry,
+    /// The name with its tag.
+    pub(crate) tagged: String,
+    /// What Ollama calls the digest of a manifest: here of the variant, so it changes with the numbers.
+    pub(crate) digest: String,
+    pub(crate) modified: SystemTime,
+    /// The space as a header, if a header can hold it.
+    pub(crate) space_header: Option<HeaderValue>,
+    /// Whether its service has been there: before, the model isn't known.
+    known: bool,
+}
+
+/// All models by name.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    listed: Vec<Listed>,
+    /// By name in lower case, tag included.
+    by_name: HashMap<String, usize>,
+}
+
+/// A model on offer, as it was at the start and as it is since its service came.
+#[derive(Debug)]
+struct Listed {
+    first: Arc<Model>,
+    found: OnceLock<Arc<Model>>,
+}
+
+/// What a name asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) model: Arc<Model>,
+    /// The role that the name's suffix says.
+    pub(crate) role: Option<Role>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(models: &[ModelEntry], started: SystemTime) -> Result<Self> {
+        let mut catalogue = Self { listed: Vec::new(), by_name: HashMap::new() };
+        for entry in models {
+            for name in std::iter::once(&entry.name).chain(&entry.aliases) {
+                if name.trim().is_empty() || name.chars().any(char::is_control) {
+                    return Err(wrong("models", "must have names that can be read"));
+                }
+                if suffix_role(name).is_some() {
+                    let why = format!("has `{name}`, whose end is a role: leave `:query` or `:document` off");
+                    return Err(wrong("models", &why));
+                }
+                if catalogue.by_name.insert(canonical(name), catalogue.listed.len()).is_some() {
+                    return Err(wrong("models", &format!("has the name `{name}` twice")));
+                }
+            }
+            let first = Arc::new(Model::new(entry.clone(), started));
+            catalogue.listed.push(Listed { first, found: OnceLock::new() });
+        }
+        Ok(catalogue)
+    }
+
+    /// The model of a name, as it is or with a role at its end.
+    pub(crate) fn find(&self, name: &str) -> Option<Named> {
+        let named = |name: &str, role| {
+            let index = *self.by_name.get(&canonical(name))?;
+            Some(Named { model: Arc::clone(self.listed[index].model()), role })
+        };
+        named(name, None).or_else(|| suffix_role(name).and_then(|(name, role)| named(name, Some(role))))
+    }
+
+    /// The model of requests that can't name one.
+    pub(crate) fn first(&self) -> &Arc<Model> {
+        self.listed[0].model()
+    }
+
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.listed.iter().map(Listed::model)
+    }
+}
+
+impl Listed {
+    fn model(&self) -> &Arc<Model> {
+        let Some(source) = &self.first.entry.source else { return &self.first };
+        if let Some(found) = self.found.get() {
+            return found;
+        }
+        let Some((info, details)) = source.look() else { return &self.first };
+        let entry = ModelEntry { info, details, source: None, ..self.first.entry.clone() };
+        self.found.get_or_init(|| Arc::new(Model::new(entry, SystemTime::now())))
+    }
+}
+
+impl Model {
+    fn new(entry: ModelEntry, started: SystemTime) -> Self {
+        let digest = Sha256::digest(entry.info.variant().id().as_bytes());
+        Self {
+            tagged: with_tag(&entry.name),
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            modified: entry.details.modified.unwrap_or(started),
+            space_header: HeaderValue::from_str(entry.info.space().id()).ok().filter(|_| !entry.mixed),
+            known: entry.source.is_none(),
+            entry,
+        }
+    }
+
+    /// The model; `None` while its service hasn't been there.
+    pub(crate) fn info(&self) -> Option<&ModelInfo> {
+        self.known.then_some(&self.entry.info)
+    }
+
+    /// The one space in which the name answers; `None` if there are several, or if nobody knows yet.
+    pub(crate) fn space(&self) -> Option<&Space> {
+        self.info().filter(|_| !self.entry.mixed).map(ModelInfo::space)
+    }
+
+    /// Whether its texts could be embedded. Of a name for several models, one at least could be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.known || self.entry.mixed
+    }
+
+    /// Seconds since 1970 at which the model came.
+    pub(crate) fn created(&self) -> u64 {
+        self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    }
+}
+
+/// A name without the role at its end, and the role.
+fn suffix_role(name: &str) -> Option<(&str, Role)> {
+    let (name, suffix) = name.rsplit_once(':')?;
+    let roles = [("query", Role::Query), ("document", Role::Document), ("passage", Role::Document)];
+    let (_, role) = roles.into_iter().find(|(word, _)| suffix.eq_ignore_ascii_case(word))?;
+    Some((name, role))
+}
+
+/// A name as Ollama compares it: without its own registry or the hub's address, with a tag, in lower case.
+fn canonical(name: &str) -> String {
+    let mut name = name.trim();
+    for default in ["registry.ollama.ai/", "https://huggingface.co/", "huggingface.co/", "hf.co/", "library/"]
+    {
+        name = name.strip_prefix(default).unwrap_or(name);
+    }
+    with_tag(name).to_lowercase()
+}
+
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_core::{Space, Variant};
+
+    use super::*;
+
+    fn entry(name: &str) -> ModelEntry {
+        let variant = Variant::new(Space::builder(name, 4).build(), [("v", "1")]);
+        ModelEntry::new(name, ModelInfo::builder("test", name, variant).build())
+    }
+
+    #[test]
+    fn names_are_found_as_ollama_finds_them() {
+        let hub = ["sentence-transformers/all-MiniLM-L6-v2"];
+        let models = [
+            entry("all-minilm").with_aliases(hub),
+            entry("intfloat/e5:small").with_aliases(["text-embedding-3-small"]),
+        ];
+        let catalogue = Catalogue::new(&models, SystemTime::now()).unwrap();
+        for (name, found, role) in [
+            ("all-minilm", "all-minilm", None),
+            ("ALL-minilm:latest", "all-minilm", None),
+            ("registry.ollama.ai/library/all-minilm", "all-minilm", None),
+            ("all-minilm:query", "all-minilm", Some(Role::Query)),
+            ("all-minilm:latest:Document", "all-minilm", Some(Role::Document)),
+            ("intfloat/e5:small:passage", "intfloat/e5:small", Some(Role::Document)),
+            ("text-embedding-3-small:query", "intfloat/e5:small", Some(Role::Query)),
+            ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm", None),
+            ("Sentence-Transformers/all-minilm-l6-v2:latest:Query", "all-minilm", Some(Role::Query)),
+            ("hf.co/sentence-transformers/all-MiniLM-L6-v2", "all-minilm", None),
+        ] {
+            let named = catalogue.find(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!((named.model.entry.name.as_str(), named.role), (found, role), "{name}");
+        }
+        for unknown in ["", "all-minilm:33m", "intfloat/e5", "minilm", ":query"] {
+            assert!(catalogue.find(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_be_ambiguous_are_refused() {
+        for models in [
+            vec![entry("a"), entry("A:latest")],
+            vec![entry("a").with_aliases(["a"])],
+            vec![entry("a:query")],
+            vec![entry(" ")],
+        ] {
+            assert!(Catalogue::new(&models, SystemTime::now()).is_err(), "{models:?}");
+        }
+    }
+}

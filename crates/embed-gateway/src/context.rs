@@ -1,0 +1,55 @@
+//! What handlers know of a request beside its body, and the ids of requests.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use embed_core::TraceContext;
+use tokio::time::Instant;
+
+use crate::caller::Caller;
+
+/// Names the request, in the answer and in every log line about it. A caller's own is taken over.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id and the longest partition that are taken over.
+pub(crate) const LONGEST_NAME: usize = 128;
+
+/// What a handler knows of its request beside the body.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) caller: Caller,
+    /// The name of the caller's key.
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) partition: Option<Arc<str>>,
+    /// What the calls of the stack carry on.
+    pub(crate) trace: TraceContext,
+}
+
+/// Makes ids that no other process makes.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    /// Differs from run to run.
+    prefix: u64,
+    last: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        Self { prefix: RandomState::new().hash_one(std::process::id()), last: AtomicU64::new(0) }
+    }
+
+    /// The caller's own id if it can be taken over, else a new one.
+    pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let given = headers.get(&REQUEST_ID).filter(|id| {
+            id.len() <= LONGEST_NAME && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
+        given.cloned().unwrap_or_else(|| {
+            let number = self.last.fetch_add(1, Ordering::Relaxed);
+            HeaderValue::from_str(&format!("{:016x}-{number:x}", self.prefix))
+                .unwrap_or_else(|_| HeaderValue::from_static("-"))
+        })
+    }
+}

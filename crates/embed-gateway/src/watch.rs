@@ -1,0 +1,82 @@
+//! A view into a running gateway: what it is doing, and what can be exchanged while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use embed_core::Result;
+
+use crate::auth::ApiKey;
+use crate::config::GatewayConfig;
+use crate::error::wrong;
+use crate::state::State;
+
+/// A view into a running gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayWatch(pub(crate) Arc<State>);
+
+/// What a gateway is doing, and has done since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayStats {
+    /// Open connections.
+    pub connections: usize,
+    /// The most that may be open.
+    pub connection_limit: usize,
+    /// Pieces of requests that are at the stack.
+    pub in_flight: usize,
+    /// Pieces of requests that wait for their turn.
+    pub waiting: usize,
+    /// Requests that were let in.
+    pub accepted: u64,
+    /// Requests that were told to come back later.
+    pub refused: u64,
+    /// Whether shutdown has begun.
+    pub draining: bool,
+}
+
+impl GatewayWatch {
+    /// What it is doing.
+    #[must_use]
+    pub fn stats(&self) -> GatewayStats {
+        let traffic = self.0.admission.traffic();
+        GatewayStats {
+            connections: self.0.slots.open(),
+            connection_limit: self.0.slots.limit(),
+            in_flight: traffic.in_flight,
+            waiting: traffic.waiting,
+            accepted: traffic.accepted,
+            refused: traffic.refused,
+            draining: self.0.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Exchanges the keys that let callers in, and the certificate, for those of these settings. Requests that were
+    /// let in go on; connections from now on get the certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an empty key, for no key at all where some are asked
+    /// for now (nobody stops that by mistake), and for files of TLS that can't be used. Then all stays as it is.
+    pub fn reload(&self, config: &GatewayConfig) -> Result<()> {
+        let state = &self.0;
+        if config.api_keys.iter().any(ApiKey::is_empty)
+            || config.api_keys.is_empty() != state.keys().is_empty()
+        {
+            let what = "must not become empty or stop being so while the gateway runs: that takes a restart";
+            return Err(wrong("api_keys", what));
+        }
+        #[cfg(feature = "tls")]
+        match (&config.tls, state.tls().is_some()) {
+            (Some(tls), true) => state.set_tls(crate::tls::server(tls)?),
+            (None, false) => {}
+            _ => return Err(wrong("tls", "can't be turned on or off while the gateway runs")),
+        }
+        state.set_keys(&config.api_keys);
+        Ok(())
+    }
+
+    /// Says that it isn't ready any more, as [`Server::run`](crate::Server::run) does first of all at shutdown.
+    pub fn begin_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}
