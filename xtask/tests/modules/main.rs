@@ -5,6 +5,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use tree::Crate;
 
@@ -101,6 +102,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// All crates with their names.
+static CRATES: LazyLock<Vec<(String, Crate)>> = LazyLock::new(crates);
+
 fn crates() -> Vec<(String, Crate)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut folders: Vec<PathBuf> =
@@ -119,7 +123,7 @@ fn crates() -> Vec<(String, Crate)> {
 
 #[test]
 fn no_modules_import_each_other_in_circles() {
-    let all: Vec<_> = crates()
+    let all: Vec<_> = CRATES
         .iter()
         .flat_map(|(name, of_crate)| {
             circles(of_crate).into_iter().map(move |circle| format!("{name}: {circle}"))
@@ -131,11 +135,11 @@ fn no_modules_import_each_other_in_circles() {
 #[test]
 fn arrows_run_down() {
     let mut all = Vec::new();
-    for (name, of_crate) in crates() {
-        let floors = FLOORS.iter().find(|(of, _)| *of == name).map(|(_, floors)| *floors);
-        let breaches = breaches(&of_crate, floors.unwrap_or_default());
+    for (name, of_crate) in &*CRATES {
+        let floors = FLOORS.iter().find(|(of, _)| of == name).map(|(_, floors)| *floors);
+        let breaches = breaches(of_crate, floors.unwrap_or_default());
         if !breaches.is_empty() {
-            all.push(format!("{name}: {breaches:#?}; it could have\n{}", proposal(&of_crate)));
+            all.push(format!("{name}: {breaches:#?}; it could have\n{}", proposal(of_crate)));
         }
     }
     assert!(all.is_empty(), "{}", all.join("\n"));
@@ -143,8 +147,7 @@ fn arrows_run_down() {
 
 #[test]
 fn a_type_has_its_methods_where_it_is_defined() {
-    let crates = crates();
-    let all = crates.iter().map(|(name, of_crate)| (name, of_crate.far_methods()));
+    let all = CRATES.iter().map(|(name, of_crate)| (name, of_crate.far_methods()));
     let far: Vec<_> = all.filter(|(_, far)| !far.is_empty()).collect();
     assert!(far.is_empty(), "{far:?}");
 }
