@@ -138,7 +138,7 @@ impl GatewayConfig {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for one that no page can have.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for one that no page can have.
     pub fn check_origins(&self) -> Result<()> {
         Origins::new(self.cors_origins.iter().map(String::as_str)).map(drop)
     }
@@ -149,7 +149,7 @@ impl GatewayConfig {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a setting, which it names.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names.
     pub fn check_listening(&self, address: SocketAddr) -> Result<()> {
         self.check_callers()?;
         #[cfg(feature = "tls")]

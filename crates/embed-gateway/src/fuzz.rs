@@ -12,10 +12,11 @@ use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
 use crate::api::native;
+use crate::api::{Dialect, render};
 use crate::api::{ollama, openai, tei};
 use crate::body::decoded;
 use crate::config::GatewayConfig;
-use crate::failure::{Dialect, Failure};
+use crate::failure::Failure;
 use crate::hooks::Extensions;
 use crate::models::ModelEntry;
 use crate::request::GatewayRequest;
@@ -161,7 +162,7 @@ impl Parsers {
 
 /// A refusal is the caller's fault, and its words are the dialect's.
 fn refused(dialect: Dialect, failure: &Failure) {
-    let response = failure.render(dialect);
+    let response = render(failure, dialect);
     assert!(response.status().is_client_error(), "{} for a bad body", response.status());
     assert!(!failure.message.is_empty() && failure.message.len() < 1000, "{} bytes", failure.message.len());
 }

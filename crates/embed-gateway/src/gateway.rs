@@ -12,9 +12,10 @@ use axum::routing::{MethodRouter, delete, get, post};
 use embed_core::{Embedder, Result};
 use tokio::net::TcpListener;
 
+use crate::api::Dialect;
 use crate::api::{native, ollama, openai, tei};
 use crate::config::GatewayConfig;
-use crate::failure::{Dialect, Failure};
+use crate::failure::Failure;
 use crate::hooks::{Explainer, Extensions, Observer, Planner, StackStatus};
 use crate::middleware::{handle, with_cors, without_slash};
 use crate::server::{Drained, Server};

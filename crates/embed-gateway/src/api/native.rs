@@ -11,11 +11,11 @@ use bytes::Bytes;
 use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
+use super::fields::{texts, wrong_kind};
 use super::wishes::{WISHES, Wishes};
-use super::{texts, wrong_kind};
 use crate::context::Context;
 use crate::embed::cut;
-use crate::failure::{Dialect, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::hooks::{Coverage, Plan};
 use crate::json::{Fields, Reading, Value};
 use crate::render;
@@ -77,7 +77,7 @@ pub(crate) async fn route(
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        // The front makes an answer of a panic.
+        // The middleware makes an answer of a panic.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
@@ -175,6 +175,15 @@ impl Form {
     }
 }
 
+/// The error object; also what stands for a failed vector of a plan.
+pub(crate) fn error(failure: &Failure) -> serde_json::Value {
+    let mut error = json!({ "code": failure.code, "message": failure.full_message() });
+    if let Some(row) = failure.row {
+        error["row"] = row.into();
+    }
+    json!({ "error": error })
+}
+
 fn word(value: Value, field: &'static str) -> Result<Option<Arc<str>>, Failure> {
     value.text().map_err(|kind| wrong_kind(field, "a string", kind))
 }
@@ -187,8 +196,8 @@ fn write_plan(out: &mut Vec<u8>, plan: &Plan) {
         }
         match vector {
             Ok(vector) => write_vector(out, vector),
-            Err(error) => {
-                let body = Failure::from(error.clone()).body(Dialect::Native);
+            Err(failed) => {
+                let body = error(&Failure::from(failed.clone()));
                 out.extend_from_slice(body.to_string().as_bytes());
             }
         }

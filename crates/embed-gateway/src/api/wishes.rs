@@ -3,7 +3,7 @@
 
 use embed_core::{ModelInfo, Normalisation, Pooling, Role, Truncation};
 
-use crate::api::wrong_kind;
+use crate::api::fields::wrong_kind;
 use crate::catalogue::Model;
 use crate::failure::Failure;
 use crate::json::{Fields, Number, Value};

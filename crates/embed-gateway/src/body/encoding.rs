@@ -13,6 +13,9 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::failure::Failure;
 
+/// The encodings that are decoded, as a header says them.
+pub(crate) const ACCEPTED: &str = "gzip, deflate";
+
 /// Bytes that are decoded at a time.
 const PIECE: usize = 16 << 10;
 

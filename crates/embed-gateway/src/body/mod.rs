@@ -2,7 +2,7 @@
 
 mod encoding;
 
-pub(crate) use encoding::decoded;
+pub(crate) use encoding::{ACCEPTED, decoded};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,8 +20,9 @@ use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
 use crate::answer::Record;
+use crate::api::Dialect;
 use crate::connections::Connection;
-use crate::failure::{Dialect, Failure};
+use crate::failure::Failure;
 use crate::hooks::ObservedRequest;
 
 /// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log

@@ -20,7 +20,7 @@ pub(crate) fn with_cors(router: Router, state: &Arc<State>) -> Router {
     router.layer(middleware::from_fn_with_state(pages, of_pages))
 }
 
-/// Leave for web pages of other origins. It is outside of the front, since a browser asks for leave without a key.
+/// Leave for web pages of other origins. It is outside of the other middleware, since a browser asks for leave without a key.
 fn cors(state: &Arc<State>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])

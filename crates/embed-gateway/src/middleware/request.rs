@@ -16,11 +16,12 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::access_log::Access;
+use crate::api::{Dialect, render};
 use crate::auth::{Peer, key_of};
 use crate::body::decoded;
 use crate::caller::Caller;
 use crate::context::{Context, LONGEST_NAME, REQUEST_ID};
-use crate::failure::{Dialect, Failure};
+use crate::failure::Failure;
 use crate::host::{host_of, is_here};
 use crate::state::State;
 
@@ -80,7 +81,7 @@ pub(crate) async fn handle(
         if let Some(limit) = failure.limit {
             state.refused(limit);
         }
-        response = failure.render(dialect);
+        response = render(failure, dialect);
     }
     let headers = response.headers_mut();
     if dialect == Dialect::Ollama && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON) {

@@ -9,14 +9,14 @@ use embed_core::{EmbedResponse, EmbeddingRef, Error, ModelInfo, Result, Truncati
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::go;
+use super::{error, go};
 use crate::answer::Answer;
+use crate::api::fields::{too_many, unknown_model};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::api::{too_many, unknown_model};
 use crate::catalogue::{Model, Named};
 use crate::context::Context;
 use crate::embed::embed_texts;
-use crate::failure::{Dialect, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Number, Reading, Value};
 use crate::render::{self, Finish, Shape};
 use crate::request::GatewayRequest;
@@ -239,7 +239,7 @@ impl Shape for Embeddings {
             Ok(values) => render::floats(out, &values),
             Err(error) => {
                 out.extend_from_slice(b"null");
-                let mut body = Failure::from(error).body(Dialect::Ollama);
+                let mut body = error::error(&Failure::from(error));
                 body["index"] = index.into();
                 self.errors.push(body);
             }

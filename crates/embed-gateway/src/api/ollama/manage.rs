@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::go;
-use crate::api::unknown_model;
+use crate::api::fields::unknown_model;
 use crate::catalogue::Named;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading, Value};

@@ -1,6 +1,7 @@
 //! The dialect of Ollama, as a server of 0.9.3 speaks it, with `dimensions` of later ones.
 
 mod embed;
+mod error;
 mod go;
 mod manage;
 mod models;
@@ -8,5 +9,6 @@ mod models;
 pub(crate) use embed::{embed, embeddings};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use embed::{parse_embed, parse_embeddings};
+pub(crate) use error::error;
 pub(crate) use manage::{chat, generate, pull, unmanaged};
 pub(crate) use models::{ps, show, tags, version};

@@ -11,7 +11,7 @@ use embed_core::{ModelInfo, Pooling};
 use serde_json::{Value as Out, json};
 
 use super::go;
-use crate::api::unknown_model;
+use crate::api::fields::unknown_model;
 use crate::catalogue::Model;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading};

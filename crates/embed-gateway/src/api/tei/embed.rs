@@ -8,12 +8,13 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderValue, StatusCode};
 use embed_core::{EmbeddingRef, Error, Normalisation, Result};
 
+use super::error;
 use crate::answer::NORMALISED;
+use crate::api::fields::{texts, wrong_kind};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::api::{texts, wrong_kind};
 use crate::context::Context;
 use crate::embed::embed_texts;
-use crate::failure::{Dialect, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading, Value};
 use crate::render::{self, Finish, Shape};
 use crate::request::GatewayRequest;
@@ -113,7 +114,7 @@ impl Shape for Rows {
         match row.map_err(Clone::clone).and_then(|row| self.finish.apply(row)) {
             Ok(values) => render::floats(out, &values),
             Err(error) => {
-                let body = Failure::of_row(error, index).body(Dialect::Tei);
+                let body = error::error(&Failure::of_row(error, index));
                 out.extend_from_slice(body.to_string().as_bytes());
             }
         }

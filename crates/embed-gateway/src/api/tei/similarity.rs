@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use embed_core::{EmbedResponse, Error, ErrorKind, Result, vector};
 
 use super::embed::{SENTENCES, read, request_of};
-use crate::api::{strings, wrong_kind};
+use crate::api::fields::{strings, wrong_kind};
 use crate::context::Context;
 use crate::embed::embed_texts;
 use crate::failure::{Failure, Outcome};

@@ -12,8 +12,8 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::{Value as Out, json};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::api::fields::{self, texts, wrong_kind};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::api::{texts, wrong_kind};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::hooks::{Token, Tokenizer};
@@ -67,7 +67,7 @@ pub(crate) async fn decode(
     let tokenizer = tokenizer(&state)?;
     let skip = skip_special_tokens.unwrap_or(true);
     let lists = if ids.0.len() > state.config.limits.rows {
-        return Err(crate::api::too_many(state.config.limits.rows));
+        return Err(fields::too_many(state.config.limits.rows));
     } else {
         ids.0
     };

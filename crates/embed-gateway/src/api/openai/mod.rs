@@ -1,5 +1,7 @@
 //! The dialect of OpenAI: `/v1/embeddings`, which TEI also has as `/embeddings`, and `/v1/models`.
 
+mod error;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -8,15 +10,16 @@ use axum::extract::{Path, State as Shared};
 use axum::response::IntoResponse;
 use axum::{Json, http::StatusCode};
 use embed_core::{EmbeddingRef, Error, ModelInfo, Result, Space};
+pub(crate) use error::error;
 use serde_json::{Value as Out, json};
 
 use crate::answer::Answer;
+use crate::api::fields::{texts, unknown_model, wrong_kind};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::api::{texts, unknown_model, wrong_kind};
 use crate::catalogue::{Model, Named};
 use crate::context::Context;
 use crate::embed::embed_texts;
-use crate::failure::{Dialect, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading};
 use crate::render::{self, Finish, Shape};
 use crate::request::GatewayRequest;
@@ -168,7 +171,7 @@ impl Shape for List {
             }
             Err(error) => {
                 out.extend_from_slice(br#","embedding":null,"error":"#);
-                let body = Failure::of_row(error, index).body(Dialect::OpenAi);
+                let body = error::error(&Failure::of_row(error, index));
                 out.extend_from_slice(body["error"].to_string().as_bytes());
             }
         }
