@@ -1,5 +1,7 @@
 //! Modules of each crate import each other in one direction only, and a type has its methods where it is defined.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
