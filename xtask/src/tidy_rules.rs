@@ -105,27 +105,6 @@ pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool)
     findings
 }
 
-/// Every tracked text file: no absolute path of the machine that it was written on.
-pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
-    let roots = [concat!("/ro", "ot/"), concat!("/wo", "rk/")];
-    let mut findings = Vec::new();
-    for (number, line) in numbered(text) {
-        for root in roots {
-            if line.match_indices(root).any(|(at, _)| starts_a_path(&line[..at])) {
-                let message = format!("`{root}…` is a path of one machine: make it relative, or a setting");
-                findings.push(finding(path, number, message));
-            }
-        }
-    }
-    findings
-}
-
-/// Whether a slash after this text begins an absolute path: not in `https://host/…`, `$HOME/…`,
-/// `{folder}/…` or `a/b`.
-fn starts_a_path(before: &str) -> bool {
-    !before.ends_with(|c: char| c.is_alphanumeric() || "/._-~})]%*".contains(c))
-}
-
 /// The manifest of a crate: it inherits the lint table, and says whether it is published.
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let (mut table, mut lints, mut publish) = (String::new(), false, false);
@@ -230,27 +209,6 @@ mod tests {
         assert_eq!(found("crates/embed-testkit/src/b.rs", "left_out(\"perl\", &x)"), [1]);
         assert!(found("crates/a/tests/b.rs", "rig::require(\"0.5.4\")").is_empty());
         assert!(found("crates/a/benches/b.rs", "require(\"perl\", x);").is_empty());
-    }
-
-    #[test]
-    fn machine_paths_are_absolute_ones() {
-        for bad in [
-            concat!("cd /ro", "ot/x"),
-            concat!("\"/wo", "rk/y\""),
-            concat!("A=/wo", "rk/z"),
-            concat!("/ro", "ot/"),
-        ] {
-            assert_eq!(lines(&machine_paths("f", &format!("\n{bad}\n"))), [2], "{bad}");
-        }
-        for good in [
-            concat!("https://host.example/wo", "rk/x"),
-            concat!("$HOME/wo", "rk/"),
-            concat!("{dir}/wo", "rk/"),
-            "/workspace/x",
-            "the work/life line",
-        ] {
-            assert!(machine_paths("f", good).is_empty(), "{good}");
-        }
     }
 
     #[test]
