@@ -29,7 +29,7 @@ use crate::{Asset, Progress};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::ModelNotFound`] if one of the assets isn't there, [`ErrorKind::Config`] if one is damaged
+/// [`ErrorKind::ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if one of the assets isn't there, [`ErrorKind::Config`](embed_core::ErrorKind::Config) if one is damaged
 /// or the bundle can't be written; then no bundle is left behind.
 pub async fn export(
     home: &DataHome,
@@ -67,8 +67,8 @@ impl Default for ImportOptions {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if it is not a bundle, if it is damaged, cut short or holds what doesn't belong
-/// there, or if the data folder can't be written. [`ErrorKind::Protocol`] if a model doesn't work.
+/// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if it is not a bundle, if it is damaged, cut short or holds what doesn't belong
+/// there, or if the data folder can't be written. [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if a model doesn't work.
 pub async fn import(home: &DataHome, path: &Path, progress: &dyn Progress) -> Result<Vec<Asset>, Error> {
     import_with(home, path, &ImportOptions::default(), progress).await
 }

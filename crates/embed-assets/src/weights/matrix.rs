@@ -87,7 +87,7 @@ impl Matrix {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol) if the range is outside of the file, isn't as
+    /// [`ErrorKind::Protocol`] if the range is outside of the file, isn't as
     /// long as the matrix, or holds a number that isn't finite.
     pub fn new(
         file: &Arc<FileBytes>,

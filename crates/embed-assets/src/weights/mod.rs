@@ -62,7 +62,7 @@ impl EncoderShape {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Protocol`], naming the number that can't be.
+    /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol), naming the number that can't be.
     pub fn check(&self) -> Result<(), Error> {
         let numbers = [
             ("hidden", self.hidden, LARGEST.hidden),
@@ -176,7 +176,7 @@ impl EncoderWeights {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Protocol`], naming the part that doesn't fit.
+    /// [`ErrorKind::Protocol`](embed_core::ErrorKind::Protocol), naming the part that doesn't fit.
     pub fn check(&self) -> Result<(), Error> {
         let shape = &self.shape;
         shape.check()?;

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::home;
 
-/// A data folder with a copy of the installed model, to be damaged.
-fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
+/// A data folder with a copy of the installed model, to be changed.
+pub(crate) fn copy_of(home: &DataHome) -> (TempDir, DataHome) {
     let folder = TempDir::new().unwrap();
     let copy = DataHome::new(folder.path());
     let profile = &Profile::all()[0];
