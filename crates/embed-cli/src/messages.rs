@@ -24,7 +24,7 @@ const VARIABLES: [&str; 6] = [
 /// Flags of other programs that messages name.
 const FLAGS: [&str; 4] = ["--features", "--test", "--bin", "--help"];
 /// Files whose strings no user sees, and this one.
-const NOT_FOR_USERS: [&str; 2] = ["src/wheel/pip.rs", "src/messages.rs"];
+const NOT_FOR_USERS: [&str; 3] = ["src/wheel/pip.rs", "src/failure/page.rs", "src/messages.rs"];
 /// What looks like a setting and is none.
 const ENDS: [&str; 6] = ["rs", "md", "json", "jsonl", "toml", "com"];
 
