@@ -24,8 +24,6 @@ pub(crate) struct Answer {
     pub(crate) pieces: Vec<EmbedResponse>,
     /// Numbers in a vector, at most.
     pub(crate) dimension: usize,
-    /// Of all texts together; `None` if what is behind doesn't count them.
-    pub(crate) tokens: Option<usize>,
     /// Texts that were cut.
     pub(crate) truncated: usize,
     /// From the request's arrival to its first turn.
@@ -54,10 +52,9 @@ impl Answer {
         mut record: Record,
         waited: Duration,
     ) -> Self {
-        let (mut tokens, mut truncated, mut dimension) = (Some(0), 0, 0);
+        let (mut truncated, mut dimension) = (0, 0);
         for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
             let info = row.info();
-            tokens = tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
             truncated += usize::from(info.truncated);
             dimension = dimension.max(row.vector().len());
             record.tokens = record.tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
@@ -66,7 +63,6 @@ impl Answer {
         Self {
             pieces,
             dimension: request.dimension.unwrap_or(dimension),
-            tokens,
             truncated,
             waited,
             record,

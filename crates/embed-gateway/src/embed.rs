@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind};
+use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind, Role, Truncation};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::admission::Permit;
@@ -51,13 +51,7 @@ pub(crate) async fn embed_texts(
 /// The request in pieces that are about as much work each.
 fn cut_up(state: &State, texts: Vec<Arc<str>>, request: &GatewayRequest, context: &Context) -> Vec<Piece> {
     let limits = &state.config.admission;
-    let mut template = EmbedRequest::new(Vec::<Arc<str>>::new(), request.role)
-        .with_truncation(request.truncation)
-        .with_deadline(context.deadline.into_std())
-        .with_trace(context.trace.clone());
-    if let Some(partition) = &context.partition {
-        template = template.with_partition(Arc::clone(partition));
-    }
+    let mut template = template(request.role, request.truncation, context);
     if let Some(route) = &request.model.entry.route {
         template = template.with_route(Arc::clone(route));
     }
@@ -70,6 +64,23 @@ fn cut_up(state: &State, texts: Vec<Arc<str>>, request: &GatewayRequest, context
     cuts.into_iter().map(piece).collect()
 }
 
+/// What every request to the stack has of its caller; the texts come later.
+pub(crate) fn template(role: Role, truncation: Truncation, context: &Context) -> EmbedRequest {
+    let template = EmbedRequest::new(Vec::<Arc<str>>::new(), role)
+        .with_truncation(truncation)
+        .with_deadline(context.deadline.into_std())
+        .with_trace(context.trace.clone());
+    match &context.partition {
+        Some(partition) => template.with_partition(Arc::clone(partition)),
+        None => template,
+    }
+}
+
+/// What a caller is told whose deadline was over first.
+pub(crate) fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary()
+}
+
 async fn embed_piece(
     state: &State,
     piece: Piece,
@@ -79,19 +90,14 @@ async fn embed_piece(
 ) -> Result<EmbedResponse, Failure> {
     let rows = piece.request.texts().len();
     let call = async {
-        let permit = match permit {
-            Some(permit) => permit,
-            None => state.admission.resume(context.caller, context.deadline).await?,
-        };
+        let permit = state.admission.turn(permit, context.caller, context.deadline).await?;
         let answered = state.stack.embed(piece.request).await;
         // An error is an end, too: the call wasn't given up.
         permit.done();
         answered
     };
     // The stack keeps deadlines, too; this is for a stack that is stuck.
-    let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary())
-    });
+    let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| Err(late()));
     let response = match answered {
         Ok(response) if response.len() == rows => response,
         Ok(response) => {

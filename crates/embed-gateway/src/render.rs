@@ -96,6 +96,13 @@ fn parts<S: Shape>(
     })
 }
 
+/// What stands before a row that isn't the first.
+pub(crate) fn comma(out: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        out.push(b',');
+    }
+}
+
 impl Finish {
     /// The numbers as they are written.
     pub(crate) fn apply<'a>(&self, row: EmbeddingRef<'a>) -> Result<Cow<'a, [f32]>> {

@@ -1,5 +1,7 @@
 //! Real texts and reference vectors.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// A text with the vector and, for most, the token ids that it must get. See `data/README.md`.
@@ -65,6 +67,19 @@ pub fn udhr() -> Vec<Article> {
 #[must_use]
 pub fn nmt_nfkc() -> &'static [u8] {
     include_bytes!("../data/nmt_nfkc.charsmap")
+}
+
+/// A `tokenizer.json` as a folder of the hub has it: with SentencePiece's [own map](nmt_nfkc) in the place of its map.
+///
+/// # Panics
+///
+/// If it has no map.
+#[must_use]
+pub fn with_nmt_nfkc(json: &str) -> String {
+    let name = "\"precompiled_charsmap\":\"";
+    let start = json.find(name).expect("the tokenizer has a map") + name.len();
+    let end = start + json[start..].find('"').expect("a string ends");
+    [&json[..start], &STANDARD.encode(nmt_nfkc()), &json[end..]].concat()
 }
 
 /// Sentences in Greek and Hindi, which the fifteen languages lack.

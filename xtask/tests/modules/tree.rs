@@ -173,7 +173,6 @@ impl Reader {
                 from_here(more, &path[1 + more..])
             }
             "self" | "Self" => None,
-            "crate" => Some(path.to_vec()),
             _ => Some(path.to_vec()),
         }
     }

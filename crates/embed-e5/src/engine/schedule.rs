@@ -193,10 +193,10 @@ impl<S> Schedule<S> {
 
     /// Short texts: a run of them, or first as many tokenised as fill one.
     fn take_short(&mut self, order: &[usize], ragged: bool) -> Work<S> {
-        let ready: usize = order.iter().map(|&index| self.entries[index].short_tokens).sum();
-        let is_ready = order.first().is_some_and(|&first| !self.entries[first].short.is_empty());
-        let raw = || order.iter().any(|&index| self.entries[index].has_raw_short());
-        if !is_ready || (ragged && ready < TOKENS_OF_A_RUN && raw()) {
+        let entries = || order.iter().map(|&index| &self.entries[index]);
+        let is_ready = entries().next().is_some_and(|first| !first.short.is_empty());
+        let fills_a_run = || entries().map(|entry| entry.short_tokens).sum::<usize>() >= TOKENS_OF_A_RUN;
+        if !is_ready || (ragged && !fills_a_run() && entries().any(Entry::has_raw_short)) {
             return self.take_texts(order, ragged);
         }
         Work::Run(self.take_run(order, ragged))

@@ -130,6 +130,19 @@ impl Admission {
         Ok(permit)
     }
 
+    /// The permit of a piece: the one that the request was let in with, which is the first piece's, or a further one.
+    pub(crate) async fn turn(
+        self: &Arc<Self>,
+        first: Option<Permit>,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<Permit, Error> {
+        match first {
+            Some(permit) => Ok(permit),
+            None => self.resume(caller, deadline).await,
+        }
+    }
+
     /// Lets a further piece of a request in that was let in before: it waits its turn, but is never refused.
     pub(crate) async fn resume(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
         let place = {

@@ -8,13 +8,13 @@ use axum::extract::State as Shared;
 use axum::http::header;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use embed_core::{EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
+use embed_core::{Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
 use super::fields::{texts, wrong_kind};
 use super::wishes::{WISHES, Wishes};
 use crate::context::Context;
-use crate::embed::cut;
+use crate::embed::{cut, late, template};
 use crate::failure::{Failure, Outcome};
 use crate::hooks::{Coverage, Plan};
 use crate::json::{Fields, Reading, Value};
@@ -48,13 +48,8 @@ pub(crate) async fn route(
     let mut out = br#"{"routes":["#.to_vec();
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     for cut in cut(&form.texts, &state.config.admission) {
-        let permit = match permit.take() {
-            Some(permit) => permit,
-            None => state.admission.resume(context.caller, context.deadline).await?,
-        };
-        if cut.start > 0 {
-            out.push(b',');
-        }
+        let permit = state.admission.turn(permit.take(), context.caller, context.deadline).await?;
+        render::comma(&mut out, cut.start);
         let texts = form.texts[cut].to_vec();
         let (explainer, partition) = (Arc::clone(explainer), context.partition.clone());
         // The permit is in there, too: the work goes on when nobody waits for it any more.
@@ -82,10 +77,6 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
-fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary()
-}
-
 /// `POST /embed/plan`: the vectors to search with, or to store.
 pub(crate) async fn plan(
     Shared(state): Shared<Arc<State>>,
@@ -99,21 +90,13 @@ pub(crate) async fn plan(
     let role = form.role.ok_or_else(|| {
         Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
     })?;
+    let template = template(role, form.truncation, &context);
     let mut out = br#"{"plans":["#.to_vec();
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     for cut in cut(&form.texts, &state.config.admission) {
-        let permit = match permit.take() {
-            Some(permit) => permit,
-            None => state.admission.resume(context.caller, context.deadline).await?,
-        };
+        let permit = state.admission.turn(permit.take(), context.caller, context.deadline).await?;
         let (start, texts) = (cut.start, &form.texts[cut]);
-        let mut request = EmbedRequest::new(texts.iter().map(Arc::clone), role)
-            .with_truncation(form.truncation)
-            .with_deadline(context.deadline.into_std())
-            .with_trace(context.trace.clone());
-        if let Some(partition) = &context.partition {
-            request = request.with_partition(Arc::clone(partition));
-        }
+        let request = template.with_texts(texts.iter().map(Arc::clone));
         let planned = tokio::time::timeout_at(context.deadline, planner.plan(request, form.coverage)).await;
         let plans = planned.map_err(|_| late())?;
         // An error is an end, too: the call wasn't given up.
@@ -125,9 +108,7 @@ pub(crate) async fn plan(
             );
         }
         for (index, plan) in plans.iter().enumerate() {
-            if start + index > 0 {
-                out.push(b',');
-            }
+            render::comma(&mut out, start + index);
             write_plan(&mut out, plan);
         }
     }

@@ -48,22 +48,21 @@ pub(crate) async fn handle(
 ) -> Response {
     let id = state.ids.of(request.headers());
     let dialect = Dialect::of(request.method(), request.uri().path());
-    let observed = state.extensions.observer.as_ref().map(|observer| observer.request(dialect.as_str()));
+    let observer = state.extensions.observer.as_ref();
+    let observed = observer.map(|observer| observer.request(dialect.as_str()));
     let peer = request.extensions().get::<Peer>().cloned();
     let trace = trace_of(request.headers(), &id);
     let address = peer.as_ref().map(|peer| peer.address.ip().to_canonical());
     let mut access = Access::begin(&request, dialect, &id, address, trace.trace_id());
-    let observer = state.extensions.observer.as_ref();
     let carried = observer.and_then(|observer| observer.continue_trace(&access.span, &trace));
 
-    let mut response = match context_of(&state, &request, peer.as_ref()) {
+    let mut response = match context_of(&state, &request, peer.as_ref(), carried.unwrap_or(trace)) {
         Err(failure) => failure.into_response(),
         Ok(context) => {
             access.key = context.key.clone();
             match expected(&state, &request).and_then(|()| decoded(request)) {
                 Err(failure) => failure.into_response(),
                 Ok(mut request) => {
-                    let context = Context { trace: carried.unwrap_or(trace), ..context };
                     request.extensions_mut().insert(context);
                     let span = access.span.clone();
                     let handled = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
@@ -96,7 +95,12 @@ pub(crate) async fn handle(
 }
 
 /// Lets a request in, or not, and says what its handler has to know of it.
-fn context_of(state: &State, request: &Request, peer: Option<&Peer>) -> Result<Context, Failure> {
+fn context_of(
+    state: &State,
+    request: &Request,
+    peer: Option<&Peer>,
+    trace: TraceContext,
+) -> Result<Context, Failure> {
     let headers = request.headers();
     let keys = state.keys();
     let is_open = keys.is_empty() || peer.is_some_and(|peer| peer.admin);
@@ -141,7 +145,7 @@ fn context_of(state: &State, request: &Request, peer: Option<&Peer>) -> Result<C
         started,
         deadline: started + deadline,
         partition: partition.transpose()?,
-        trace: TraceContext::new(),
+        trace,
     })
 }
 

@@ -218,8 +218,8 @@ struct Embeddings {
 
 impl Embeddings {
     fn new(model: Arc<str>, finish: Finish, answer: &Answer, started: Instant) -> Self {
-        let (load_duration, tokens) = (answer.waited.as_nanos(), answer.tokens);
-        Self { model, finish, started, load_duration, tokens, rows: 0, errors: Vec::new() }
+        let (load_duration, tokens) = (answer.waited.as_nanos(), answer.record.tokens);
+        Self { model, finish, started, load_duration, tokens, rows: answer.rows(), errors: Vec::new() }
     }
 }
 
@@ -231,10 +231,7 @@ impl Shape for Embeddings {
     }
 
     fn row(&mut self, out: &mut Vec<u8>, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
-        if self.rows > 0 {
-            out.push(b',');
-        }
-        self.rows += 1;
+        render::comma(out, index);
         match row.map_err(Clone::clone).and_then(|row| self.finish.apply(row)) {
             Ok(values) => render::floats(out, &values),
             Err(error) => {

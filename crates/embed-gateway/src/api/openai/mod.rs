@@ -40,7 +40,7 @@ pub(crate) async fn embeddings(
     let say_space = form.details || request.model.entry.mixed;
     let answer = embed_texts(&state, request, &context).await?;
     let usage = Usage::of(&answer);
-    Ok(render::respond(answer, List { form, finish, say_space, usage, rows: 0 }))
+    Ok(render::respond(answer, List { form, finish, say_space, usage }))
 }
 
 /// How the caller wants the answer.
@@ -120,7 +120,6 @@ struct List {
     /// Each row names its space.
     say_space: bool,
     usage: Usage,
-    rows: usize,
 }
 
 /// Tokens of all texts together. OpenAI's answers always have them, and clients add them up.
@@ -137,7 +136,10 @@ impl Usage {
     fn of(answer: &Answer) -> Self {
         // A text has one at least, so nothing that isn't known looks like none.
         let estimate = || answer.record.bytes.div_ceil(Self::BYTES).max(answer.rows());
-        Self { tokens: answer.tokens.unwrap_or_else(estimate), estimated: answer.tokens.is_none() }
+        Self {
+            tokens: answer.record.tokens.unwrap_or_else(estimate),
+            estimated: answer.record.tokens.is_none(),
+        }
     }
 }
 
@@ -147,10 +149,7 @@ impl Shape for List {
     }
 
     fn row(&mut self, out: &mut Vec<u8>, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
-        if self.rows > 0 {
-            out.push(b',');
-        }
-        self.rows += 1;
+        render::comma(out, index);
         out.extend_from_slice(br#"{"object":"embedding","index":"#);
         render::integer(out, index);
         let finished = row.map_err(Clone::clone).and_then(|row| Ok((row, self.finish.apply(row)?)));

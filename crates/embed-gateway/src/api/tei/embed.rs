@@ -34,7 +34,7 @@ pub(crate) async fn embed(
     let (mut request, finish, raw_refused) = parse(&received.bytes, &state)?;
     request.share = received.share;
     let answer = embed_texts(&state, request, &context).await?;
-    let mut response = render::respond(answer, Rows { finish, rows: 0 });
+    let mut response = render::respond(answer, Rows { finish });
     // Haystack asks for raw vectors by default and takes normalised ones; whoever needs raw ones can see it.
     if raw_refused {
         response.headers_mut().insert(NORMALISED, HeaderValue::from_static("true"));
@@ -98,7 +98,6 @@ pub(super) fn request_of(
 /// `[[…],[…]]`; in a partial answer a failed text is its error.
 struct Rows {
     finish: Finish,
-    rows: usize,
 }
 
 impl Shape for Rows {
@@ -107,10 +106,7 @@ impl Shape for Rows {
     }
 
     fn row(&mut self, out: &mut Vec<u8>, index: usize, row: Result<EmbeddingRef<'_>, &Error>) {
-        if self.rows > 0 {
-            out.push(b',');
-        }
-        self.rows += 1;
+        render::comma(out, index);
         match row.map_err(Clone::clone).and_then(|row| self.finish.apply(row)) {
             Ok(values) => render::floats(out, &values),
             Err(error) => {
