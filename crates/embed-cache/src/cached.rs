@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, ModelInfo,
-    ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait,
+    Deadline, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, Layer,
+    ModelInfo, ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait, place,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join, join_all};
-use tokio::time;
+use tokio::time::sleep_until;
 
 use crate::cache::{Read, Stored};
 use crate::flight::{Claim, Flights, Outcome, RowPlace, Waiter};
@@ -141,7 +140,7 @@ impl<E: Embedder> Cached<E> {
                         continue;
                     }
                 }
-                rows.put_row(row, outcome.response.row(place.row));
+                rows.share_row(row, &outcome.response, place.row);
                 error = outcome.error.clone().or(error);
             }
             missing = again;
@@ -176,24 +175,20 @@ impl<E: Embedder> Cached<E> {
 }
 
 /// Waits for a flight. Its leader leaves the deadline to the back end, which may give the rows that it has by then.
-async fn await_outcome(waiter: &Waiter, deadline: Option<Instant>) -> Option<Arc<Outcome>> {
-    match deadline.filter(|_| !waiter.leads) {
-        Some(deadline) => time::timeout_at(deadline.into(), waiter.wait()).await.ok(),
-        None => Some(waiter.wait().await),
-    }
+async fn await_outcome(waiter: &Waiter, deadline: Deadline) -> Option<Arc<Outcome>> {
+    let deadline = if waiter.leads { Deadline::NONE } else { deadline };
+    deadline.limit(|at| sleep_until(at.into()), waiter.wait()).await
 }
 
 /// Whether a row wasn't had because the caller who asked for it first had less time than this one.
-fn gave_up_early(outcome: &Outcome, row: usize, deadline: Option<Instant>) -> bool {
+fn gave_up_early(outcome: &Outcome, row: usize, deadline: Deadline) -> bool {
     let now = now();
-    let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
     let is_late = |error: &Error| error.kind() == ErrorKind::Timeout;
-    is_over(outcome.deadline) && !is_over(deadline) && outcome.response.row(row).is_err_and(is_late)
+    outcome.deadline.is_over(now) && !deadline.is_over(now) && outcome.response.row(row).is_err_and(is_late)
 }
 
 fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before another call had computed this text")
-        .temporary()
+    Deadline::missed("the deadline was over before another call had computed this text")
 }
 
 /// One flight: reads the tiers, calls the back end for the rest, stores what is new.
@@ -216,7 +211,9 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
         let asked = request.with_texts(missing.iter().map(|&row| Arc::clone(&request.texts()[row])));
         match call(embedder, asked, missing.len()).await {
             Ok(response) => {
-                for (&row, answer) in missing.iter().zip(response.rows()) {
+                let response = Arc::new(response);
+                for (at, &row) in missing.iter().enumerate() {
+                    let answer = response.row(at);
                     let variant = answer.map(|answer| answer.info().model.variant().id());
                     if let (Ok(answer), Ok(true)) = (answer, variant.map(|id| id == namespace.variant())) {
                         let facts =
@@ -229,7 +226,7 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
                     } else {
                         cache.counts().unfit.add(1);
                     }
-                    rows.put_row(row, answer);
+                    rows.share_row(row, &response, at);
                 }
             }
             Err(error) => {
@@ -240,7 +237,7 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
         }
     }
     cache.store_local(&to_store, &claim.wanted()).await;
-    let (response, deadline) = (rows.build(), request.deadline());
+    let (response, deadline) = (Arc::new(rows.build()), request.deadline());
     let outcome = Arc::new(Outcome { response, truncation, kept, error: call_error, deadline });
     let mut forgotten = Vec::new();
     claim.finish(&outcome, |wanted| {
@@ -305,7 +302,7 @@ impl<E: Embedder> Embedder for Cached<E> {
         let error = compute.await;
         let response = rows.build();
         match error {
-            Some(error) if response.errors().count() == response.len() => Err(error),
+            Some(error) if response.failed() == response.len() => Err(error),
             _ => Ok(response),
         }
     }
@@ -322,6 +319,15 @@ impl<E: Embedder> Embedder for Cached<E> {
             }
             _ => health,
         }
+    }
+}
+
+impl<E: Embedder> Layer<E> for Cache {
+    type Embedder = Cached<E>;
+    type Place = place::Cache;
+
+    fn layer(self, inner: E) -> Cached<E> {
+        Cached::new(inner, self)
     }
 }
 

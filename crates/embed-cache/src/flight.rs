@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
-use embed_core::{EmbedResponse, Error, ErrorKind, Truncation};
+use embed_core::{Deadline, EmbedResponse, Error, ErrorKind, Truncation};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
@@ -18,7 +17,7 @@ use crate::{Key, Namespace, Value};
 /// What came out of a flight: a row for each of its keys.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) response: EmbedResponse,
+    pub(crate) response: Arc<EmbedResponse>,
     /// How long texts were cut.
     pub(crate) truncation: Truncation,
     /// For each row the key that it is kept under.
@@ -26,7 +25,7 @@ pub(crate) struct Outcome {
     /// The error of the back end's call, if there was one.
     pub(crate) error: Option<Error>,
     /// The deadline of the caller that began it.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Deadline,
 }
 
 type Flight = Shared<BoxFuture<'static, Arc<Outcome>>>;

@@ -1,6 +1,7 @@
 //! The one trait that every back end and every decorator implements.
 
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -44,20 +45,31 @@ pub trait Embedder: Debug + Send + Sync + 'static {
     async fn health(&self) -> Health;
 }
 
+/// What `async_trait` makes of an `async fn`.
+type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
 macro_rules! forward_to_pointee {
     ($pointer:ident) => {
-        #[async_trait]
+        /// Calls go straight on: no future is boxed for the pointer.
         impl<E: Embedder + ?Sized> Embedder for $pointer<E> {
             fn model(&self) -> &ModelInfo {
                 (**self).model()
             }
 
-            async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-                (**self).embed(request).await
+            fn embed<'e, 'f>(&'e self, request: EmbedRequest) -> BoxFuture<'f, Result<EmbedResponse>>
+            where
+                'e: 'f,
+                Self: 'f,
+            {
+                (**self).embed(request)
             }
 
-            async fn health(&self) -> Health {
-                (**self).health().await
+            fn health<'e, 'f>(&'e self) -> BoxFuture<'f, Health>
+            where
+                'e: 'f,
+                Self: 'f,
+            {
+                (**self).health()
             }
         }
     };

@@ -8,8 +8,9 @@ use crate::{Embedding, EmbeddingRef, Error, ErrorKind, Result, RowInfo, Space, v
 
 /// The answer to an [`EmbedRequest`](crate::EmbedRequest): one row for each text, in the order asked.
 ///
-/// All vectors lie in one flat buffer. Rows may be of different models and widths (a router's are), so
-/// each row says which model made it.
+/// The vectors lie in one flat buffer, or in the buffers of the responses that rows are [shared
+/// with](ResponseBuilder::share_row). Rows may be of different models and widths (a router's are), so each row says which
+/// model made it.
 ///
 /// ```
 /// # use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, RowInfo, Space, Variant};
@@ -29,14 +30,26 @@ use crate::{Embedding, EmbeddingRef, Error, ErrorKind, Result, RowInfo, Space, v
 #[derive(Clone)]
 pub struct EmbedResponse {
     values: Vec<f32>,
+    /// Responses that have the numbers of some rows.
+    shared: Vec<Arc<Self>>,
     rows: Vec<Result<Slot>>,
+    /// How many rows are errors.
+    failed: usize,
 }
 
-/// Where a row's numbers start, and what is known of it.
+/// Where a row's numbers are, and what is known of it.
 #[derive(Debug, Clone)]
 struct Slot {
+    owner: Owner,
     start: usize,
     info: RowInfo,
+}
+
+/// Whose numbers a row has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    This,
+    Shared(usize),
 }
 
 /// The rows of a response, borrowed from it: [`EmbedResponse::rows`].
@@ -57,6 +70,7 @@ pub struct IntoRows {
 #[derive(Debug)]
 pub struct ResponseBuilder {
     values: Vec<f32>,
+    shared: Vec<Arc<EmbedResponse>>,
     rows: Vec<Option<Result<Slot>>>,
 }
 
@@ -72,7 +86,7 @@ impl EmbedResponse {
         let mut values = Vec::new();
         // Without the room it grows as rows come, each of which is checked against its model.
         let _ = values.try_reserve_exact(rows.saturating_mul(dimension));
-        ResponseBuilder { values, rows: vec![None; rows] }
+        ResponseBuilder { values, shared: Vec::new(), rows: vec![None; rows] }
     }
 
     /// Number of rows: that of the texts asked.
@@ -98,7 +112,11 @@ impl EmbedResponse {
     /// If there is no such row, as indexing a slice does.
     pub fn row(&self, index: usize) -> Result<EmbeddingRef<'_>, &Error> {
         let slot = self.rows[index].as_ref()?;
-        let vector = &self.values[slot.start..slot.start + slot.info.model.dimension()];
+        let values = match slot.owner {
+            Owner::This => &self.values,
+            Owner::Shared(at) => &self.shared[at].values,
+        };
+        let vector = &values[slot.start..slot.start + slot.info.model.dimension()];
         Ok(EmbeddingRef::new(vector, &slot.info))
     }
 
@@ -108,9 +126,16 @@ impl EmbedResponse {
         Rows { response: self, left: 0..self.len() }
     }
 
-    /// The failed rows, with their indices.
+    /// Number of failed rows, counted when the response was built.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// The failed rows, with their indices. Where there are none, no row is looked at.
     pub fn errors(&self) -> impl Iterator<Item = (usize, &Error)> {
-        self.rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
+        let rows = if self.failed == 0 { &[][..] } else { &self.rows[..] };
+        rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
     }
 
     /// The space of all vectors here; `None` if there is no vector, or if they are of several spaces.
@@ -157,7 +182,8 @@ impl EmbedResponse {
         let dimension = this.space().map(Space::dimension).ok_or_else(|| {
             Error::new(ErrorKind::SpaceMismatch, "the rows are of several spaces and make no matrix")
         })?;
-        let in_order = this.rows.iter().flatten().enumerate().all(|(i, slot)| slot.start == i * dimension);
+        let mut slots = this.rows.iter().flatten().enumerate();
+        let in_order = slots.all(|(i, slot)| slot.owner == Owner::This && slot.start == i * dimension);
         if in_order && this.values.len() == this.len() * dimension {
             return Ok((this.values, dimension));
         }
@@ -189,7 +215,7 @@ impl ResponseBuilder {
         self.rows[index] = Some(vector::check(values, info.model.dimension()).map(|()| {
             let start = self.values.len();
             self.values.extend_from_slice(values);
-            Slot { start, info }
+            Slot { owner: Owner::This, start, info }
         }));
     }
 
@@ -218,7 +244,7 @@ impl ResponseBuilder {
             self.values.truncate(start);
             return Err(error);
         }
-        self.rows[index] = Some(Ok(Slot { start, info }));
+        self.rows[index] = Some(Ok(Slot { owner: Owner::This, start, info }));
         Ok(())
     }
 
@@ -231,7 +257,30 @@ impl ResponseBuilder {
         self.rows[index] = Some(Err(error));
     }
 
-    /// Sets the row at `index` to a row of another response.
+    /// Sets the row at `index` to a row of another response, whose numbers are shared and not copied: they live for as
+    /// long as one of the responses.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row in one of them, as indexing a slice does.
+    pub fn share_row(&mut self, index: usize, other: &Arc<EmbedResponse>, row: usize) {
+        self.rows[index] = Some(other.rows[row].clone().map(|slot| {
+            // Of a row that is shared itself, the response that has its numbers.
+            let owner = match slot.owner {
+                Owner::This => other,
+                Owner::Shared(at) => &other.shared[at],
+            };
+            // Rows of one response mostly come one after the other.
+            let known = self.shared.iter().rposition(|shared| Arc::ptr_eq(shared, owner));
+            let at = known.unwrap_or_else(|| {
+                self.shared.push(Arc::clone(owner));
+                self.shared.len() - 1
+            });
+            Slot { owner: Owner::Shared(at), ..slot }
+        }));
+    }
+
+    /// Sets the row at `index` to a copy of a row of another response.
     ///
     /// # Panics
     ///
@@ -248,8 +297,14 @@ impl ResponseBuilder {
     #[must_use]
     pub fn build(self) -> EmbedResponse {
         let forgotten = || Err(Error::new(ErrorKind::Internal, "the service gave no answer for this row"));
-        let rows = self.rows.into_iter().map(|row| row.unwrap_or_else(forgotten)).collect();
-        EmbedResponse { values: self.values, rows }
+        let mut failed = 0;
+        let row = |row: Option<Result<Slot>>| {
+            let row = row.unwrap_or_else(forgotten);
+            failed += usize::from(row.is_err());
+            row
+        };
+        let rows = self.rows.into_iter().map(row).collect();
+        EmbedResponse { values: self.values, shared: self.shared, rows, failed }
     }
 }
 
@@ -306,7 +361,7 @@ impl fmt::Debug for EmbedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbedResponse")
             .field("rows", &self.len())
-            .field("failed", &self.errors().count())
+            .field("failed", &self.failed)
             .field("space", &self.space())
             .finish_non_exhaustive()
     }
@@ -384,6 +439,31 @@ mod tests {
         );
         assert_eq!(response.row(3).unwrap().vector(), [0.6, 0.8]);
         assert_eq!(response.into_complete().unwrap_err().kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn shared_rows_are_those_of_the_response_that_made_them() {
+        let mut builder = EmbedResponse::builder(3, 2);
+        builder.put(0, &[0.6, 0.8], RowInfo::new(model("a", 2)));
+        builder.fail(1, Error::new(ErrorKind::Timeout, "too slow"));
+        builder.put(2, &[0.0, 1.0], RowInfo::new(model("b", 2)));
+        let made = Arc::new(builder.build());
+        let mut builder = EmbedResponse::builder(4, 2);
+        builder.share_row(0, &made, 2);
+        builder.share_row(1, &made, 1);
+        builder.put(2, &[1.0, 0.0], RowInfo::new(model("a", 2)));
+        builder.share_row(3, &made, 0);
+        let mixed = Arc::new(builder.build().with_route(&"e5".into()));
+        assert!(std::ptr::eq(mixed.row(0).unwrap().vector(), made.row(2).unwrap().vector()));
+        assert_eq!((mixed.failed(), mixed.row(2).unwrap().vector()), (1, &[1.0, 0.0][..]));
+        let mut builder = EmbedResponse::builder(2, 2);
+        builder.share_row(0, &mixed, 3);
+        builder.share_row(1, &mixed, 2);
+        drop(mixed);
+        let again = builder.build();
+        assert!(std::ptr::eq(again.row(0).unwrap().vector(), made.row(0).unwrap().vector()));
+        assert_eq!(again.row(0).unwrap().info().route.as_deref(), Some("e5"));
+        assert_eq!(again.into_matrix().unwrap(), (vec![0.6, 0.8, 1.0, 0.0], 2));
     }
 
     #[test]

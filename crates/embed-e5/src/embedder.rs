@@ -7,7 +7,7 @@ use std::thread;
 
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Role, RowInfo,
-    Truncation, Variant, async_trait,
+    SingleSpace, Truncation, Variant, async_trait,
 };
 use futures::channel::oneshot;
 
@@ -216,6 +216,8 @@ fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> Mo
 fn short_digest(sha256: &str) -> &str {
     sha256.get(..16).unwrap_or(sha256)
 }
+
+impl SingleSpace for E5Embedder {}
 
 #[async_trait]
 impl Embedder for E5Embedder {

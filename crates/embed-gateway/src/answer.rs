@@ -46,83 +46,58 @@ pub(crate) struct Record {
 }
 
 impl Answer {
+    /// The rows of the pieces, if they may go out together: found out in one pass over them.
     pub(crate) fn collect(
         request: &GatewayRequest,
         pieces: Vec<EmbedResponse>,
         mut record: Record,
         waited: Duration,
-    ) -> Self {
-        let (mut truncated, mut dimension) = (0, 0);
-        for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
-            let info = row.info();
-            truncated += usize::from(info.truncated);
-            dimension = dimension.max(row.vector().len());
-            record.tokens = record.tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
-            record.hits += usize::from(info.tier.is_some());
-        }
-        Self {
-            pieces,
-            dimension: request.dimension.unwrap_or(dimension),
-            truncated,
-            waited,
-            record,
-            space: None,
-        }
-        .with_space(request)
-    }
-
-    /// Sets the header that names the space, if the vectors have one together.
-    fn with_space(mut self, request: &GatewayRequest) -> Self {
-        self.space = match request.dimension {
-            None if request.model.space().is_some() => request.model.space_header.clone(),
-            dimension => self.only_space().and_then(|space| {
-                let space = dimension.map_or_else(|| space.clone(), |width| space.with_dimension(width));
-                HeaderValue::from_str(space.id()).ok()
-            }),
-        };
-        self
-    }
-
-    /// The space of all rows, if they have one together.
-    fn only_space(&self) -> Option<&Space> {
-        let mut spaces = self.pieces.iter().flat_map(EmbedResponse::rows).flatten().map(|row| row.space());
-        let first = spaces.next()?;
-        spaces.all(|space| space == first).then_some(first)
-    }
-
-    /// Whether the rows may go out together.
-    pub(crate) fn check(&self, request: &GatewayRequest) -> Result<(), Failure> {
+    ) -> Result<Self, Failure> {
         let promised = request.model.space();
-        let mut any = self.rows() == 0;
-        for row in self.pieces.iter().flat_map(EmbedResponse::rows).flatten() {
-            any = true;
+        let (mut truncated, mut dimension) = (0, 0);
+        // The first vector's space, and whether it is that of all.
+        let mut space: Option<&Space> = None;
+        let mut is_one_space = true;
+        for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
+            let (info, width) = (row.info(), row.vector().len());
             if let Some(promised) = promised.filter(|promised| *promised != row.space()) {
                 return Err(Error::new(ErrorKind::SpaceMismatch, "the stack answered in another space")
                     .with_context("promised", promised)
                     .with_context("got", row.space())
                     .into());
             }
-            if request.dimension.is_some_and(|dimension| dimension > row.vector().len()) {
+            if request.dimension.is_some_and(|dimension| dimension > width) {
                 return Err(
                     Failure::bad_request("a vector hasn't that many dimensions").with_param("dimensions")
                 );
             }
+            is_one_space &= *space.get_or_insert(row.space()) == row.space();
+            truncated += usize::from(info.truncated);
+            dimension = dimension.max(width);
+            record.tokens = record.tokens.zip(info.tokens).map(|(sum, tokens)| sum + tokens.used);
+            record.hits += usize::from(info.tier.is_some());
         }
-        if promised.is_none()
-            && !request.rows_say_space
-            && any
-            && self.rows() > 1
-            && self.only_space().is_none()
-        {
+        if !is_one_space && !request.rows_say_space {
             let message = "the texts lie in several vector spaces, which this dialect can't say: name one model, \
                            or use /v1/embeddings or /embed/plan";
             return Err(Failure::new(StatusCode::BAD_REQUEST, "several_spaces", message));
         }
         // A partial answer without any row tells why.
-        match self.pieces.iter().flat_map(EmbedResponse::errors).next() {
-            Some((_, error)) if !any && !is_of_text(error) => Err(error.clone().into()),
-            _ => Ok(()),
+        if space.is_none()
+            && let Some((_, error)) = pieces.iter().flat_map(EmbedResponse::errors).next()
+            && !is_of_text(error)
+        {
+            return Err(error.clone().into());
         }
+        let space = match request.dimension {
+            None if promised.is_some() => request.model.space_header.clone(),
+            dimension => space.filter(|_| is_one_space).and_then(|space| {
+                let space = dimension.map_or_else(|| space.clone(), |width| space.with_dimension(width));
+                HeaderValue::from_str(space.id()).ok()
+            }),
+        };
+        let dimension = request.dimension.unwrap_or(dimension);
+        Ok(Self { pieces, dimension, truncated, waited, record, space })
     }
 
     pub(crate) fn rows(&self) -> usize {

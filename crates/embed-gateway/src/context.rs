@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use embed_core::TraceContext;
-use tokio::time::Instant;
+use embed_core::{Deadline, EmbedOptions, Error, Role, TraceContext, Truncation};
+use tokio::time::{Instant, sleep_until};
 
 use crate::caller::Caller;
 
@@ -26,6 +26,31 @@ pub(crate) struct Context {
     pub(crate) partition: Option<Arc<str>>,
     /// What the calls of the stack carry on.
     pub(crate) trace: TraceContext,
+}
+
+impl Context {
+    /// What every request to the stack has of its caller.
+    pub(crate) fn options(&self, role: Role, truncation: Truncation) -> EmbedOptions {
+        let options = EmbedOptions::new(role)
+            .with_truncation(truncation)
+            .with_deadline(self.deadline.into_std())
+            .with_trace(self.trace.clone());
+        match &self.partition {
+            Some(partition) => options.with_partition(Arc::clone(partition)),
+            None => options,
+        }
+    }
+
+    /// What a call gives; an error if the caller's deadline comes first.
+    pub(crate) async fn limit<T>(&self, call: impl Future<Output = T>) -> Result<T, Error> {
+        let deadline = Deadline::at(self.deadline.into_std());
+        deadline.limit(|at| sleep_until(at.into()), call).await.ok_or_else(late)
+    }
+}
+
+/// What a caller is told whose deadline was over first.
+pub(crate) fn late() -> Error {
+    Deadline::missed("the deadline was over before the answer")
 }
 
 /// Makes ids that no other process makes.

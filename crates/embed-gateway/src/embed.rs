@@ -1,10 +1,11 @@
 //! From a request's texts to its rows: cut into pieces, let in, embedded, checked.
 
+use std::convert::identity;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind, Role, Truncation};
+use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::admission::Permit;
@@ -29,7 +30,7 @@ pub(crate) async fn embed_texts(
     let single = rows == 1;
     let mut pieces = cut_up(state, texts, &request, context);
     let Some(last) = pieces.pop() else {
-        return Ok(Answer::collect(&request, Vec::new(), Record::new(&request, 0, 0), Duration::ZERO));
+        return Answer::collect(&request, Vec::new(), Record::new(&request, 0, 0), Duration::ZERO);
     };
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     let waited = context.started.elapsed();
@@ -43,42 +44,23 @@ pub(crate) async fn embed_texts(
         stream::iter(calls).buffered(state.config.admission.pieces_at_once).try_collect().await
     };
     let responses = responses.map_err(|failure| if single { failure.without_row() } else { failure })?;
-    let answer = Answer::collect(&request, responses, Record::new(&request, rows, bytes), waited);
-    answer.check(&request)?;
-    Ok(answer)
+    Answer::collect(&request, responses, Record::new(&request, rows, bytes), waited)
 }
 
 /// The request in pieces that are about as much work each.
 fn cut_up(state: &State, texts: Vec<Arc<str>>, request: &GatewayRequest, context: &Context) -> Vec<Piece> {
     let limits = &state.config.admission;
-    let mut template = template(request.role, request.truncation, context);
+    let mut options = context.options(request.role, request.truncation);
     if let Some(route) = &request.model.entry.route {
-        template = template.with_route(Arc::clone(route));
+        options = options.with_route(Arc::clone(route));
     }
     let cuts = cut(&texts, limits);
     let mut texts = texts.into_iter();
     let piece = |cut: Range<usize>| Piece {
         start: cut.start,
-        request: template.with_texts(texts.by_ref().take(cut.len())),
+        request: EmbedRequest::new(texts.by_ref().take(cut.len()), &options),
     };
     cuts.into_iter().map(piece).collect()
-}
-
-/// What every request to the stack has of its caller; the texts come later.
-pub(crate) fn template(role: Role, truncation: Truncation, context: &Context) -> EmbedRequest {
-    let template = EmbedRequest::new(Vec::<Arc<str>>::new(), role)
-        .with_truncation(truncation)
-        .with_deadline(context.deadline.into_std())
-        .with_trace(context.trace.clone());
-    match &context.partition {
-        Some(partition) => template.with_partition(Arc::clone(partition)),
-        None => template,
-    }
-}
-
-/// What a caller is told whose deadline was over first.
-pub(crate) fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary()
 }
 
 async fn embed_piece(
@@ -97,8 +79,7 @@ async fn embed_piece(
         answered
     };
     // The stack keeps deadlines, too; this is for a stack that is stuck.
-    let answered = tokio::time::timeout_at(context.deadline, call).await.unwrap_or_else(|_| Err(late()));
-    let response = match answered {
+    let response = match context.limit(call).await.and_then(identity) {
         Ok(response) if response.len() == rows => response,
         Ok(response) => {
             let error = Error::new(ErrorKind::Protocol, "the stack answered another number of rows");

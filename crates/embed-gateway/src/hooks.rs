@@ -6,8 +6,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use embed_core::{EmbedRequest, Embedding, Result, Role, TraceContext, async_trait};
-use serde::{Deserialize, Serialize};
+use embed_core::{Coverage, EmbedRequest, Embedding, Result, Role, TraceContext, async_trait};
+use serde::Serialize;
 
 /// Says where a text would go, and why, without embedding it.
 pub trait Explainer: fmt::Debug + Send + Sync + 'static {
@@ -106,17 +106,6 @@ pub struct Token {
     pub special: bool,
     /// The characters of the text that it stands for, counted in Unicode scalar values, if that is known.
     pub span: Option<Range<usize>>,
-}
-
-/// In how many spaces a document is stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Coverage {
-    /// In one: a query in a language that its model doesn't read can't find it.
-    Route,
-    /// In every space that a query may ask in: each query finds each document.
-    #[default]
-    Reachable,
 }
 
 /// The vectors of one text, one for each space.

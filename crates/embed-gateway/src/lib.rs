@@ -38,8 +38,8 @@ pub use auth::ApiKey;
 pub use config::GatewayConfig;
 pub use gateway::Gateway;
 pub use hooks::{
-    CacheStatus, Coverage, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus,
-    StackStatus, Token, Tokenizer,
+    CacheStatus, Explainer, Explanation, ObservedRequest, Observer, Plan, Planner, RouteStatus, StackStatus,
+    Token, Tokenizer,
 };
 pub use limits::{AdmissionConfig, Limits};
 pub use models::{ModelDetails, ModelEntry, ModelSource};

@@ -16,6 +16,6 @@ pub use figures::{
     RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 pub use gateway::{GatewayMetrics, GatewayRequest, QueuePlace};
-pub use metered::Metered;
+pub use metered::{BackendMeter, CallerMeter, Metered};
 pub use metrics::Metrics;
 pub use page::render as metrics_page;

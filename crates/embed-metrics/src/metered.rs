@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, ModelInfo, Result,
-    RowInfo, async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, HealthStatus, Layer, ModelInfo, Result,
+    RowInfo, async_trait, place,
 };
 use metrics::{Counter, Gauge};
 use tracing::Instrument;
@@ -35,6 +35,14 @@ pub struct Metered<E> {
     meter: Meter,
 }
 
+/// The layer that puts [`Metered::backend`] around a back end.
+#[derive(Debug, Clone)]
+pub struct BackendMeter(pub Metrics);
+
+/// The layer that puts [`Metered::new`] around everything else.
+#[derive(Debug, Clone)]
+pub struct CallerMeter(pub Metrics);
+
 impl<E: Embedder> Metered<E> {
     /// Records what callers see, as the metrics `embedding_…`.
     #[must_use]
@@ -48,6 +56,24 @@ impl<E: Embedder> Metered<E> {
     pub fn backend(inner: E, metrics: &Metrics) -> Self {
         let meter = Meter::new(metrics.registry(), &BACKEND, inner.model());
         Self { inner, meter }
+    }
+}
+
+impl<E: Embedder> Layer<E> for BackendMeter {
+    type Embedder = Metered<E>;
+    type Place = place::BackendMeter;
+
+    fn layer(self, inner: E) -> Metered<E> {
+        Metered::backend(inner, &self.0)
+    }
+}
+
+impl<E: Embedder> Layer<E> for CallerMeter {
+    type Embedder = Metered<E>;
+    type Place = place::CallerMeter;
+
+    fn layer(self, inner: E) -> Metered<E> {
+        Metered::new(inner, &self.0)
     }
 }
 
@@ -320,7 +346,10 @@ impl Call<'_> {
             _ => ("several", "several"),
         };
         let cache_hits = || shares.iter().map(|share| share.cache_hits).sum::<u64>();
-        let space = || response.space().map_or("several", embed_core::Space::id);
+        let space = || match shares.as_slice() {
+            [only] => only.model.space().id(),
+            _ => response.space().map_or("several", embed_core::Space::id),
+        };
         let latency_ms = latency.as_secs_f64() * 1e3;
         if meter.view.outermost {
             tracing::info!(

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
-use embed_core::{EmbedRequest, Error, ErrorKind, Truncation};
+use embed_core::{Deadline, EmbedRequest, Error, ErrorKind, Truncation};
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -59,15 +59,10 @@ impl<'a> Call<'a> {
     }
 
     /// Embeds all texts, or as many as there is time for before the deadline.
-    pub(crate) async fn run(&self, deadline: Option<Instant>) {
-        match deadline {
-            None => self.embed_all().await,
-            Some(deadline) => tokio::select! {
-                biased;
-                // First, so that a deadline in the past sends nothing.
-                () = sleep_until(deadline) => {}
-                () = self.embed_all() => {}
-            },
+    pub(crate) async fn run(&self, deadline: Deadline) {
+        // Of a call that comes too late nothing is sent.
+        if !deadline.is_over(Instant::now().into_std()) {
+            deadline.limit(|at| sleep_until(at.into()), self.embed_all()).await;
         }
     }
 

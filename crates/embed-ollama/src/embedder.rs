@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Retry, RowInfo,
-    async_trait,
+    SingleSpace, async_trait,
 };
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -135,6 +135,8 @@ impl OllamaEmbedder {
     }
 }
 
+impl SingleSpace for OllamaEmbedder {}
+
 #[async_trait]
 impl Embedder for OllamaEmbedder {
     fn model(&self) -> &ModelInfo {
@@ -149,13 +151,9 @@ impl Embedder for OllamaEmbedder {
         add(&stats.duplicates, distinct.places.len() - distinct.texts.len());
 
         let configured = self.fleet.config.deadline.and_then(|after| Instant::now().checked_add(after));
-        let deadline = match (request.deadline().map(Instant::from_std), configured) {
-            (Some(asked), Some(configured)) => Some(asked.min(configured)),
-            (asked, configured) => asked.or(configured),
-        };
         let texts = distinct.texts.iter().map(|text| &**text).collect();
         let call = Call::new(&self.fleet, texts, &request);
-        call.run(deadline).await;
+        call.run(request.deadline().or_earlier(configured.map(Instant::into_std).into())).await;
         let rows = call.into_rows();
 
         if let Some(error) = call_error(&rows) {

@@ -19,7 +19,7 @@ pub struct Fused<Id> {
 /// Fuses ranked lists, the best document first in each, by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009).
 ///
 /// Scores of two spaces can't be compared, so only the ranks count. A document that is in several lists gets the sum,
-/// so under [`Coverage::Reachable`](crate::Coverage) one that both models rank high comes first. Of a document that is
+/// so under [`Coverage::Reachable`](embed_core::Coverage) one that both models rank high comes first. Of a document that is
 /// in a list twice, the better place counts. Documents with one score stand in the order in which they are met, list by
 /// list: the result is the same every time.
 ///

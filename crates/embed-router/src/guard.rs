@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use embed_core::{
-    BreakerConfig, BreakerGuard, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo,
-    Result, Retry, Role, SharedBreaker, Truncation, async_trait,
+    BreakerConfig, BreakerGuard, Deadline, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health,
+    Layer, ModelInfo, Result, Retry, Role, SharedBreaker, Truncation, async_trait, place,
 };
+use tokio::time::sleep_until;
 
 /// What stands before calls of a route's back end: a breaker, and the time that a call may take.
 ///
@@ -94,22 +95,16 @@ impl Guard {
     pub(crate) async fn call(&self, inner: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
         let (began, deadline) = (now(), request.deadline());
         let attempt = self.attempt(began, deadline)?;
-        // What no clock can count to is no limit.
-        let own = self.shared.timeout.and_then(|timeout| began.checked_add(timeout));
-        let late = deadline.and_then(|deadline| deadline.checked_add(GRACE));
-        let limit = [own, late].into_iter().flatten().min();
-        let answer = match limit {
-            None => inner.embed(request).await,
-            Some(limit) => {
-                let answer = tokio::time::timeout_at(limit.into(), inner.embed(request)).await;
-                answer.unwrap_or_else(|_| Err(too_late(own == Some(limit))))
-            }
-        };
+        let timeout =
+            self.shared.timeout.map_or(Deadline::NONE, |timeout| Deadline::at(began).later_by(timeout));
+        let limit = timeout.or_earlier(deadline.later_by(GRACE));
+        let answer = limit.limit(|at| sleep_until(at.into()), inner.embed(request)).await;
+        let answer = answer.unwrap_or_else(|| Err(too_late(limit == timeout)));
         attempt.settle(&answer);
         answer
     }
 
-    fn attempt(&self, began: Instant, deadline: Option<Instant>) -> Result<Attempt<'_>> {
+    fn attempt(&self, began: Instant, deadline: Deadline) -> Result<Attempt<'_>> {
         let breaker = &self.shared.breaker;
         if let Some(pass) = breaker.enter(began) {
             return Ok(Attempt { began, deadline, pass: Some(pass) });
@@ -190,6 +185,15 @@ impl<E: Embedder> Embedder for Guarded<E> {
     }
 }
 
+impl<E: Embedder> Layer<E> for Guard {
+    type Embedder = Guarded<E>;
+    type Place = place::Guard;
+
+    fn layer(self, inner: E) -> Guarded<E> {
+        Guarded::new(inner, self)
+    }
+}
+
 impl<E: Display> Display for Guarded<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "guarded({})", self.inner)
@@ -199,7 +203,7 @@ impl<E: Display> Display for Guarded<E> {
 /// A call under way. One that is dropped before its end was given up, or failed if its deadline is over.
 struct Attempt<'g> {
     began: Instant,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     pass: Option<BreakerGuard<'g>>,
 }
 
@@ -226,7 +230,7 @@ impl Attempt<'_> {
     }
 
     fn is_past_deadline(&self) -> bool {
-        self.deadline.is_some_and(|deadline| now() >= deadline)
+        self.deadline.is_over(now())
     }
 
     fn was_hurried(&self) -> bool {
@@ -277,12 +281,11 @@ fn refusal(after: Option<Duration>) -> Error {
 }
 
 fn too_late(own: bool) -> Error {
-    let message = if own {
+    Deadline::missed(if own {
         "the route gave no answer within its timeout"
     } else {
         "the deadline was over before the route answered"
-    };
-    Error::new(ErrorKind::Timeout, message).temporary()
+    })
 }
 
 /// Tokio's clock, so that tests may run in virtual time.

@@ -24,5 +24,5 @@ pub use rollout::{
     ShadowStatus, Stop, StopLimits, rollout_place,
 };
 pub use route::{Reads, Route};
-pub use router::{Absence, Coverage, DecidedBy, Decision, Plan, PlanItem, Router};
+pub use router::{Absence, DecidedBy, Decision, Plan, PlanItem, Router};
 pub use stats::{BreakerState, RouteStats, RouterStats};

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, PrefixScheme, Result, Role,
-    RowInfo, Space, TokenCount, TraceContext, Truncation, Variant, async_trait, vector,
+    Deadline, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, PrefixScheme,
+    Result, Role, RowInfo, SingleSpace, Space, TokenCount, TraceContext, Truncation, Variant, async_trait,
+    vector,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::lock::lock;
 
@@ -187,6 +188,8 @@ impl Scripted {
     }
 }
 
+impl SingleSpace for Scripted {}
+
 #[async_trait]
 impl Embedder for Scripted {
     fn model(&self) -> &ModelInfo {
@@ -201,15 +204,10 @@ impl Embedder for Scripted {
         self.begun.send_modify(|begun| *begun += 1);
         let mut gate = self.gate.subscribe();
         let open = gate.wait_for(|open| *open);
-        let late = || Error::new(ErrorKind::Timeout, "the deadline is over").temporary();
-        match request.deadline() {
-            Some(deadline) if deadline <= Instant::now().into_std() => return Err(late()),
-            Some(deadline) => {
-                if timeout_at(deadline.into(), open).await.is_err() {
-                    return Err(late());
-                }
-            }
-            None => drop(open.await),
+        let deadline = request.deadline();
+        let is_over = deadline.is_over(Instant::now().into_std());
+        if is_over || deadline.limit(|at| sleep_until(at.into()), open).await.is_none() {
+            return Err(Deadline::missed("the deadline is over"));
         }
         let delay = self.script().delay;
         if !delay.is_zero() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use embed_core::{EmbedRequest, Error, Role};
+use embed_core::{Error, Role};
 use embed_e5::assets::DataHome;
 
 use self::load::Load;
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
         texts,
         callers: args.concurrency.get(),
         batch: args.batch.get(),
-        request: EmbedRequest::new([""; 0], args.role),
+        options: args.role.into(),
         warm_up: args.warm_up,
         duration: args.duration,
         quiet: args.quiet,

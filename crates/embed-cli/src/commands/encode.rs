@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use embed_cache::Cache;
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Embedding, EmbeddingRef, Error, ErrorKind, Role, Truncation,
+    Coverage, EmbedOptions, EmbedRequest, EmbedResponse, Embedder, Embedding, EmbeddingRef, Error, ErrorKind,
+    Role, Truncation,
 };
 use embed_e5::assets::DataHome;
-use embed_router::{Coverage, Plan};
+use embed_router::Plan;
 
 use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
@@ -58,8 +61,8 @@ pub(crate) struct EncodeArgs {
 
     /// Which vectors a document gets: `route` is the cheapest, and queries in a language that this model
     /// doesn't read can't find it; `reachable` has one for each space that a query may search.
-    #[arg(long, value_enum, requires = "plan", default_value = "reachable")]
-    coverage: Reach,
+    #[arg(long, value_parser = coverages(), requires = "plan", default_value = "reachable")]
+    coverage: Coverage,
 
     /// The collection or tenant that the texts belong to: what a rollout moves as a whole.
     #[arg(long, value_name = "NAME")]
@@ -92,12 +95,6 @@ enum Purpose {
     Document,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Reach {
-    Route,
-    Reachable,
-}
-
 impl EncodeArgs {
     /// What is wrong with the flags together.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
@@ -127,14 +124,17 @@ impl EncodeArgs {
         }
     }
 
-    /// A request without texts.
-    fn request(&self, role: Role) -> EmbedRequest {
-        let request = EmbedRequest::new([""; 0], role).with_truncation(self.truncate);
+    fn options(&self, role: Role) -> EmbedOptions {
+        let options = EmbedOptions::new(role).with_truncation(self.truncate);
         match &self.partition {
-            Some(partition) => request.with_partition(partition.as_str()),
-            None => request,
+            Some(partition) => options.with_partition(partition.as_str()),
+            None => options,
         }
     }
+}
+
+fn coverages() -> impl TypedValueParser<Value = Coverage> {
+    PossibleValuesParser::new(Coverage::ALL.map(Coverage::as_str)).try_map(|name| name.parse::<Coverage>())
 }
 
 pub(crate) async fn run(mut args: EncodeArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
@@ -164,16 +164,13 @@ struct EncodeRun<'a> {
 
 impl<'a> EncodeRun<'a> {
     async fn run(&self, rows: Rows, home: DataHome, settings: &Settings) -> Result<Sink<'a>, Error> {
-        let requests = [self.args.request(Role::Query), self.args.request(Role::Document)];
-        let request = |role| &requests[usize::from(role == Role::Document)];
+        let options = [self.args.options(Role::Query), self.args.options(Role::Document)];
+        let request =
+            |texts, role| EmbedRequest::new::<Arc<str>>(texts, &options[usize::from(role == Role::Document)]);
         if self.args.plan.is_some() {
             let router = stack::router(settings, home, self.cache).await?;
-            let coverage = match self.args.coverage {
-                Reach::Route => Coverage::Route,
-                Reach::Reachable => Coverage::Reachable,
-            };
             let mut sink = self.sink(router.model().dimension())?;
-            let plan = async |texts, role| router.plan(request(role).with_texts(texts), coverage).await;
+            let plan = async |texts, role| router.plan(request(texts, role), self.args.coverage).await;
             let each = |batch: &Batch<InputRow>, plans: &Answers<Vec<Plan>>| {
                 sink.batch(batch, plans, |plans| plans.iter().map(vectors))
             };
@@ -182,7 +179,7 @@ impl<'a> EncodeRun<'a> {
         }
         let embedder = stack::load(settings, home, self.cache).await?;
         let mut sink = self.sink(embedder.model().dimension())?;
-        let embed = async |texts, role| embedder.embed(request(role).with_texts(texts)).await;
+        let embed = async |texts, role| embedder.embed(request(texts, role)).await;
         let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
             sink.batch(batch, answers, |response| response.rows().map(iter::once))
         };

@@ -8,10 +8,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use embed_core::vector::{self, ChunkMean};
-use embed_core::{EmbedRequest, Error, Role, TokenCount, Truncation};
+use embed_core::{Deadline, EmbedRequest, Error, Role, TokenCount, Truncation};
 use futures::channel::oneshot;
 
 use super::model::panicked;
@@ -30,7 +29,7 @@ pub(crate) struct Call {
     pub(super) texts: Arc<[Arc<str>]>,
     pub(super) role: Role,
     pub(super) truncation: Truncation,
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Deadline,
     counters: Arc<Counters>,
     over: AtomicBool,
     answers: Mutex<Answers>,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use embed_core::{EmbedRequest, Error, ErrorKind};
+use embed_core::{Deadline, EmbedRequest, Error, ErrorKind};
 use futures::channel::oneshot;
 
 use self::job::Call;
@@ -101,7 +101,7 @@ impl<T: Tokenise> Engine<T> {
     /// [`ErrorKind::Overloaded`] if as much waits as may, [`ErrorKind::Timeout`] if its deadline is over, the model's
     /// error if no worker has a model.
     pub(crate) fn submit(&self, request: &EmbedRequest) -> Result<Submitted<T>, Error> {
-        if request.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+        if request.deadline().is_over(Instant::now()) {
             return Err(too_late());
         }
         let (call, done) = Call::new(request, &self.counters);
@@ -174,5 +174,5 @@ impl<T: Tokenise> Drop for Submitted<T> {
 
 /// What a caller is told whose deadline was over first.
 pub(crate) fn too_late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before the text was embedded").temporary()
+    Deadline::missed("the deadline was over before the text was embedded")
 }

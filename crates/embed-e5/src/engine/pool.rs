@@ -81,7 +81,7 @@ impl<T: Tokenise> Pool<T> {
     }
 
     pub(super) fn push(&self, call: Arc<Call>) -> Result<(), Error> {
-        let (texts, deadline) = (call.texts.len(), call.deadline);
+        let (texts, deadline) = (call.texts.len(), call.deadline.instant());
         if texts == 0 {
             return Ok(());
         }

@@ -253,7 +253,7 @@ impl<S> Schedule<S> {
 
     /// Takes the calls out whose deadline is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Removed<S>> {
-        self.remove_if(|call| call.deadline.is_some_and(|deadline| deadline <= now))
+        self.remove_if(|call| call.deadline.is_over(now))
     }
 
     /// Takes all calls out.
@@ -263,7 +263,7 @@ impl<S> Schedule<S> {
 
     /// When the next deadline is over.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.entries.iter().filter_map(|entry| entry.call.deadline).min()
+        self.entries.iter().filter_map(|entry| entry.call.deadline.instant()).min()
     }
 
     /// How many workers have a model.

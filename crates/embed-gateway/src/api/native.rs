@@ -8,15 +8,15 @@ use axum::extract::State as Shared;
 use axum::http::header;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use embed_core::{Embedding, Error, ErrorKind, Result, Role, Truncation};
+use embed_core::{Coverage, EmbedRequest, Embedding, Error, ErrorKind, Result, Role, Truncation};
 use serde_json::json;
 
 use super::fields::{texts, wrong_kind};
 use super::wishes::{WISHES, Wishes};
 use crate::context::Context;
-use crate::embed::{cut, late, template};
+use crate::embed::cut;
 use crate::failure::{Failure, Outcome};
-use crate::hooks::{Coverage, Plan};
+use crate::hooks::Plan;
 use crate::json::{Fields, Reading, Value};
 use crate::render;
 use crate::state::State;
@@ -58,8 +58,7 @@ pub(crate) async fn route(
             let routes: Vec<_> = texts.iter().map(|text| explain(text).to_string()).collect();
             (routes.join(","), permit)
         });
-        let explained = tokio::time::timeout_at(context.deadline, explained).await;
-        let (routes, permit) = explained.map_err(|_| late())?;
+        let (routes, permit) = context.limit(explained).await?;
         permit.done();
         out.extend_from_slice(routes.as_bytes());
     }
@@ -90,15 +89,14 @@ pub(crate) async fn plan(
     let role = form.role.ok_or_else(|| {
         Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
     })?;
-    let template = template(role, form.truncation, &context);
+    let options = context.options(role, form.truncation);
     let mut out = br#"{"plans":["#.to_vec();
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     for cut in cut(&form.texts, &state.config.admission) {
         let permit = state.admission.turn(permit.take(), context.caller, context.deadline).await?;
         let (start, texts) = (cut.start, &form.texts[cut]);
-        let request = template.with_texts(texts.iter().map(Arc::clone));
-        let planned = tokio::time::timeout_at(context.deadline, planner.plan(request, form.coverage)).await;
-        let plans = planned.map_err(|_| late())?;
+        let request = EmbedRequest::new(texts, &options);
+        let plans = context.limit(planner.plan(request, form.coverage)).await?;
         // An error is an end, too: the call wasn't given up.
         permit.done();
         let plans = plans?;
@@ -135,14 +133,11 @@ impl Form {
             Failure::bad_request("`input` must be a string or an array of at least one string")
                 .with_param("input")
         })?;
-        let coverage = match word(fields.take("coverage"), "coverage")?.as_deref() {
+        let coverage = match word(fields.take("coverage"), "coverage")? {
             None => Coverage::default(),
-            Some("route") => Coverage::Route,
-            Some("reachable") => Coverage::Reachable,
-            Some(_) => {
-                let message = "`coverage` must be route or reachable";
-                return Err(Failure::bad_request(message).with_param("coverage"));
-            }
+            Some(name) => name.parse().map_err(|_| {
+                Failure::bad_request("`coverage` must be route or reachable").with_param("coverage")
+            })?,
         };
         let info = &state.catalogue.first().entry.info;
         let wishes = Wishes::take(&mut fields, info)?;

@@ -159,7 +159,7 @@ impl Embedder for Double {
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }
-        if request.deadline().is_some_and(|deadline| deadline <= std::time::Instant::now()) {
+        if request.deadline().is_over(std::time::Instant::now()) {
             return Err(Error::new(ErrorKind::Timeout, "too late").temporary());
         }
         let mut response = EmbedResponse::builder(request.texts().len(), DIMENSION);

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use embed_core::{EmbedRequest, EmbedderExt, Error, ErrorKind, Health, Result, Role, async_trait};
+use embed_core::{Coverage, EmbedRequest, EmbedderExt, Error, ErrorKind, Health, Result, Role, async_trait};
 use embed_gateway::{
-    AdmissionConfig, CacheStatus, Coverage, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus,
-    StackStatus,
+    AdmissionConfig, CacheStatus, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus, StackStatus,
 };
 use serde_json::json;
 

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use embed_core::{EmbedRequest, EmbedderExt, Error, ErrorKind, Result, Role, async_trait};
-use embed_gateway::{
-    CacheStatus, Coverage, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus, StackStatus,
-};
+use embed_core::{Coverage, EmbedRequest, EmbedderExt, Error, ErrorKind, Result, Role, async_trait};
+use embed_gateway::{CacheStatus, Explainer, Explanation, Gateway, Plan, Planner, RouteStatus, StackStatus};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 

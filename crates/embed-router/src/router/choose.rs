@@ -1,6 +1,5 @@
 //! Where each text of a request goes, and why.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use embed_core::{EmbedRequest, Result, Space};
@@ -148,19 +147,26 @@ impl Choices {
                 routes.upstreams[choice.upstream].count_rule(rule, texts as u64);
             }
             Self::Each(choices) => {
-                let mut rules = BTreeMap::<_, u64>::new();
                 let (mut moved, mut unread) = (0, 0);
+                // Neighbours are mostly sent to one route by one rule, and are counted at once.
+                let mut run: Option<(usize, &'static str, u64)> = None;
+                let end = |run: Option<(usize, &'static str, u64)>| {
+                    if let Some((upstream, rule, rows)) = run {
+                        routes.upstreams[upstream].count_rule(rule, rows);
+                    }
+                };
                 for Choice { upstream, by, detection } in choices {
                     let Some(detection) = detection else {
                         continue;
                     };
-                    *rules.entry((*upstream, detection.rule)).or_default() += 1;
+                    match &mut run {
+                        Some((of, by, rows)) if *of == *upstream && *by == detection.rule => *rows += 1,
+                        other => end(other.replace((*upstream, detection.rule, 1))),
+                    }
                     moved += usize::from(*by == DecidedBy::Rollout);
                     unread += usize::from(!routes.upstreams[*upstream].reads.covers(detection));
                 }
-                for ((upstream, rule), rows) in rules {
-                    routes.upstreams[upstream].count_rule(rule, rows);
-                }
+                end(run);
                 add(&counters.moved, moved);
                 add(&counters.unread, unread);
             }

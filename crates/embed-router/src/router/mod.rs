@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, ResponseBuilder, Result, Role, async_trait,
+    Coverage, EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, Result, Role, async_trait,
 };
 use futures::future::join_all;
 
@@ -23,7 +23,7 @@ use crate::shadow::Shadow;
 use crate::stats::{Counters, RouterStats};
 
 pub use choose::{DecidedBy, Decision};
-pub use plan::{Coverage, Plan, PlanItem};
+pub use plan::{Plan, PlanItem};
 pub use routes::Absence;
 
 use choose::{Choice, Choices, Chooser};
@@ -164,15 +164,17 @@ impl Router {
 
     /// The whole request at one route.
     async fn embed_at(&self, job: Job<'_>) -> Result<EmbedResponse> {
-        let (upstream, request) = (job.upstream, job.request.clone());
+        let sample = self.sampler(job.upstream).map(|shadow| (shadow, job.request.clone()));
         match job.serve(&self.routes, &self.counters).await? {
             Served::Whole(response) => {
-                self.sample(upstream, &request, &response);
+                if let Some((shadow, request)) = sample {
+                    shadow.offer(&request, &response);
+                }
                 Ok(response)
             }
             served => {
-                let mut response = self.response(&request);
-                served.for_each(|row, outcome| response.put_row(row, outcome));
+                let mut response = EmbedResponse::builder(served.len(), 0);
+                served.share_rows(&mut response, |row| row);
                 Ok(response.build())
             }
         }
@@ -190,8 +192,8 @@ impl Router {
             let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
             let served =
                 Job { upstream, request: request.clone(), choices }.serve(&self.routes, &self.counters).await;
-            if let Ok(Served::Whole(response)) = &served {
-                self.sample(upstream, &request, response);
+            if let (Ok(Served::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
+                shadow.offer(&request, response);
             }
             (rows, served)
         }))
@@ -201,10 +203,10 @@ impl Router {
         {
             return Err(error.clone());
         }
-        let mut response = self.response(request);
+        let mut response = EmbedResponse::builder(request.texts().len(), 0);
         for (rows, served) in done {
             match served {
-                Ok(served) => served.for_each(|at, outcome| response.put_row(rows[at], outcome)),
+                Ok(served) => served.share_rows(&mut response, |at| rows[at]),
                 Err(error) => rows.iter().for_each(|&row| response.fail(row, error.clone())),
             }
         }
@@ -216,17 +218,10 @@ impl Router {
         self.allow_cross_space.then(|| choices.into_iter().collect())
     }
 
-    fn response(&self, request: &EmbedRequest) -> ResponseBuilder {
-        EmbedResponse::builder(request.texts().len(), self.model().dimension())
-    }
-
-    /// Lets the candidate try what the old route answered.
-    fn sample(&self, upstream: usize, request: &EmbedRequest, response: &EmbedResponse) {
-        if let (Some(shadow), Some(candidate)) = (&self.shadow, self.routes.candidate)
-            && candidate.from == upstream
-        {
-            shadow.offer(request, response);
-        }
+    /// What lets the candidate try the texts that this route answers, if it is the old route of a rollout.
+    fn sampler(&self, upstream: usize) -> Option<&Shadow> {
+        let candidate = self.routes.candidate?;
+        self.shadow.as_ref().filter(|_| candidate.from == upstream)
     }
 }
 

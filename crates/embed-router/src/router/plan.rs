@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use embed_core::{EmbedRequest, Embedding, Result, Role, Space};
+use embed_core::{Coverage, EmbedRequest, Embedding, Result, Role, Space};
 use futures::future::join_all;
 
 use super::choose::{Choice, Choices};
@@ -32,17 +32,6 @@ pub struct PlanItem {
     pub space: Option<Space>,
     /// The vector, or why there is none. A plan never leaves its spaces: another route stands in only inside of one.
     pub outcome: Result<Embedding>,
-}
-
-/// Which vectors of a text are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Coverage {
-    /// The one that its route gives: the cheapest. **Queries in a language that this model doesn't read can't find the
-    /// document**: an English document that is stored in the English model's space alone is lost for a Japanese query.
-    Route,
-    /// Also one for every other space in use whose model reads the text, so that every query finds every document.
-    Reachable,
 }
 
 /// What is wanted of one text.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedding, EmbeddingRef, Error, Result};
+use embed_core::{EmbedRequest, EmbedResponse, Embedding, Error, ResponseBuilder, Result};
 
 use super::choose::Choice;
 use super::routes::Routes;
@@ -34,7 +34,7 @@ pub(super) enum Served {
 pub(super) struct Pieces {
     /// For each text the answer and the row in it.
     rows: Vec<Result<(usize, usize), Error>>,
-    answers: Vec<EmbedResponse>,
+    answers: Vec<Arc<EmbedResponse>>,
 }
 
 impl Job<'_> {
@@ -85,7 +85,7 @@ impl Pieces {
     fn of(response: EmbedResponse) -> Self {
         let rows = response.rows().enumerate();
         let rows = rows.map(|(at, row)| row.map(|_| (0, at)).map_err(Clone::clone)).collect();
-        Self { rows, answers: vec![response] }
+        Self { rows, answers: vec![Arc::new(response)] }
     }
 
     /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route
@@ -97,7 +97,7 @@ impl Pieces {
         lost: Vec<usize>,
         counters: &Counters,
     ) -> u64 {
-        if lost.is_empty() || request.deadline().is_some_and(|deadline| now() >= deadline) {
+        if lost.is_empty() || request.deadline().is_over(now()) {
             return 0;
         }
         let texts = lost.iter().map(|&row| Arc::clone(&request.texts()[row]));
@@ -112,7 +112,7 @@ impl Pieces {
                 got += 1;
             }
         }
-        self.answers.push(response);
+        self.answers.push(Arc::new(response));
         counters.failovers.fetch_add(got, Ordering::Relaxed);
         got
     }
@@ -127,30 +127,37 @@ impl Pieces {
 }
 
 impl Served {
-    /// Calls back with each row, in order.
-    pub(super) fn for_each(&self, mut row: impl FnMut(usize, Result<EmbeddingRef<'_>, &Error>)) {
+    /// Number of texts.
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Whole(response) => {
-                for (index, outcome) in response.rows().enumerate() {
-                    row(index, outcome);
-                }
+            Self::Whole(response) => response.len(),
+            Self::Pieces(pieces) => pieces.rows.len(),
+        }
+    }
+
+    /// Shares the rows with a response, each at its place there.
+    pub(super) fn share_rows(self, response: &mut ResponseBuilder, place: impl Fn(usize) -> usize) {
+        match self {
+            Self::Whole(whole) => {
+                let whole = Arc::new(whole);
+                (0..whole.len()).for_each(|row| response.share_row(place(row), &whole, row));
             }
-            Self::Pieces(pieces) => {
-                for (index, outcome) in pieces.rows.iter().enumerate() {
+            Self::Pieces(Pieces { rows, answers }) => {
+                for (row, outcome) in rows.into_iter().enumerate() {
                     match outcome {
-                        Ok((answer, at)) => row(index, pieces.answers[*answer].row(*at)),
-                        Err(error) => row(index, Err(error)),
+                        Ok((answer, at)) => response.share_row(place(row), &answers[answer], at),
+                        Err(error) => response.fail(place(row), error),
                     }
                 }
             }
         }
     }
 
-    /// The rows, each on its own.
+    /// The rows, each a vector of its own.
     pub(super) fn into_rows(self) -> Vec<Result<Embedding>> {
-        let mut rows = Vec::new();
-        self.for_each(|_, row| rows.push(row.map(|row| row.to_owned()).map_err(Clone::clone)));
-        rows
+        let mut response = EmbedResponse::builder(self.len(), 0);
+        self.share_rows(&mut response, |row| row);
+        response.build().into_iter().collect()
     }
 }
 

@@ -146,9 +146,13 @@ impl Upstream {
     /// Asks the service, if its guard lets the call through. Every row, good or failed, names this route.
     pub(crate) async fn ask(&self, request: EmbedRequest) -> Result<EmbedResponse> {
         let texts = request.texts().len();
-        let began = now();
-        let answer = self.ask_guarded(request).await;
-        if let Some((side, rollout)) = &self.side {
+        // Only a rollout wants to know how long a call took.
+        let began = self.side.as_ref().map(|_| now());
+        let answer = match self.embedder() {
+            Ok(embedder) => self.call(embedder, request).await,
+            Err(absent) => Err(absent),
+        };
+        if let (Some((side, rollout)), Some(began)) = (&self.side, began) {
             let time =
                 now().saturating_duration_since(began) / u32::try_from(texts).unwrap_or(u32::MAX).max(1);
             let call = Call { time, failed: has(&answer, is_of_route) };
@@ -163,8 +167,7 @@ impl Upstream {
         }
     }
 
-    async fn ask_guarded(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        let embedder = self.embedder()?;
+    async fn call(&self, embedder: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
         let texts = request.texts().len();
         let answer = match self.guards {
             Guards::Here => self.guard.call(embedder, request).await,

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use embed_core::{Embedder, Error, ErrorKind, HealthStatus, Retry, Role};
-use embed_router::{BreakerState, Coverage, PinBook, Route, Router, RouterConfig};
+use embed_core::{Coverage, Embedder, Error, ErrorKind, HealthStatus, Retry, Role};
+use embed_router::{BreakerState, PinBook, Route, Router, RouterConfig};
 use embed_testkit::Scripted;
 use tokio::time::sleep;
 

@@ -1,7 +1,7 @@
 //! Plans: the vectors of a query and of a document, space by space, and what coverage leaves out.
 
-use embed_core::{EmbedRequest, ErrorKind, Role};
-use embed_router::{Coverage, PinBook, Plan, RolloutConfig, RouterConfig, fuse};
+use embed_core::{Coverage, EmbedRequest, ErrorKind, Role};
+use embed_router::{PinBook, Plan, RolloutConfig, RouterConfig, fuse};
 
 use crate::support::{Rig, all_to, documents, down};
 

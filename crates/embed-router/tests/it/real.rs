@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Role, vector};
+use embed_core::{Coverage, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Role, vector};
 use embed_e5::{E5Config, E5Embedder};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
-use embed_router::{Coverage, LanguageDetector, Plan, Reads, Route, Router, RouterConfig, fuse};
+use embed_router::{LanguageDetector, Plan, Reads, Route, Router, RouterConfig, fuse};
 use embed_testkit::data::{udhr, udhr_in};
 use embed_testkit::ollama::rig::{self, RealServer};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Result};
+use embed_core::{EmbedOptions, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Result};
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use tokio::time;
@@ -20,8 +20,7 @@ pub(super) struct Load {
     pub(super) texts: Texts,
     pub(super) callers: usize,
     pub(super) batch: usize,
-    /// A request without texts.
-    pub(super) request: EmbedRequest,
+    pub(super) options: EmbedOptions,
     pub(super) warm_up: Duration,
     pub(super) duration: Duration,
     pub(super) quiet: bool,
@@ -87,7 +86,7 @@ impl Load {
             if sent >= end {
                 break;
             }
-            let request = self.request.with_texts(draws.by_ref().take(self.batch));
+            let request = EmbedRequest::new(draws.by_ref().take(self.batch), &self.options);
             let answer = self.embedder.embed(request).await;
             if sent >= begin {
                 lock(counts).count(&answer, sent.elapsed(), self.batch as u64);

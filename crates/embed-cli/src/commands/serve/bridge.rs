@@ -8,10 +8,10 @@ use std::time::Duration;
 use embed_cache::{Cache, CacheStats, TierReport};
 #[cfg(feature = "otlp")]
 use embed_core::TraceContext;
-use embed_core::{EmbedRequest, Embedder, Error, Role, async_trait};
+use embed_core::{Coverage, EmbedRequest, Embedder, Error, Role, async_trait};
 use embed_gateway::{
-    CacheStatus, Coverage, Explainer, Explanation, GatewayWatch, ObservedRequest, Observer, Plan, Planner,
-    RouteStatus, StackStatus,
+    CacheStatus, Explainer, Explanation, GatewayWatch, ObservedRequest, Observer, Plan, Planner, RouteStatus,
+    StackStatus,
 };
 use embed_metrics::{
     BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, GatewayRequest,
@@ -61,10 +61,6 @@ pub(super) struct Plans(pub(super) Arc<Router>);
 #[async_trait]
 impl Planner for Plans {
     async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>, Error> {
-        let coverage = match coverage {
-            Coverage::Route => embed_router::Coverage::Route,
-            Coverage::Reachable => embed_router::Coverage::Reachable,
-        };
         let plans = self.0.plan(request, coverage).await?;
         Ok(plans
             .into_iter()

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::api::fields::{self, texts, wrong_kind};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::context::Context;
+use crate::context::{Context, late};
 use crate::failure::{Failure, Outcome};
 use crate::hooks::{Token, Tokenizer};
 use crate::json::{BadJson, Fields, Reading};
@@ -121,7 +121,6 @@ async fn in_turn<I: Send + 'static, T: Send + 'static>(
 ) -> Result<Vec<T>, Failure> {
     let permit = state.admission.enter(context.caller, context.deadline).await?;
     let deadline = context.deadline;
-    let late = || Error::new(ErrorKind::Timeout, "the deadline was over before the answer").temporary();
     // The permit stays with the work, which nobody can stop between two items.
     let working = spawn_blocking(move || {
         let mut room = MOST_TOKENS;
@@ -136,7 +135,7 @@ async fn in_turn<I: Send + 'static, T: Send + 'static>(
         Ok(done)
     });
     let broken = |_: JoinError| Error::new(ErrorKind::Internal, "the tokenizer broke on a text");
-    tokio::time::timeout_at(deadline, working).await.map_err(|_| late())?.map_err(broken)?
+    context.limit(working).await?.map_err(broken)?
 }
 
 fn too_many() -> Failure {
