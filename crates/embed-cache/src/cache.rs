@@ -63,6 +63,13 @@ pub(crate) struct Stored {
     pub(crate) value: Value,
 }
 
+/// What a tier had for a row.
+struct Hit<'a> {
+    row: usize,
+    key: &'a Key,
+    value: Value,
+}
+
 /// As what a text lies in a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -260,7 +267,7 @@ impl Cache {
             if read.is_complete() {
                 return;
             }
-            self.read_tier(tier, read, true, |_, _, _| ()).await;
+            self.read_tier(tier, read, true, |_| ()).await;
         }
     }
 
@@ -273,8 +280,8 @@ impl Cache {
                 break;
             }
             let count_misses = !tier.is_local();
-            self.read_tier(tier, read, count_misses, |row, key, value| {
-                found.push(Stored { row, key, tier: index, value });
+            self.read_tier(tier, read, count_misses, |Hit { row, key, value }| {
+                found.push(Stored { row, key: key.clone(), tier: index, value });
             })
             .await;
         }
@@ -288,7 +295,7 @@ impl Cache {
         tier: &GuardedTier,
         read: &mut Read<'_>,
         count_misses: bool,
-        mut found: impl FnMut(usize, Key, Value),
+        mut found: impl FnMut(Hit<'_>),
     ) {
         let steps: &[&[Form]] = match (read.cut, tier.is_local()) {
             (None, _) => &[&[Form::Whole]],
@@ -314,7 +321,7 @@ impl Cache {
                     let Some(value) = values[place].take() else { continue };
                     match read.take(row, &keys[place], &value, tier) {
                         Ok(()) => {
-                            found(row, keys[place].clone(), value);
+                            found(Hit { row, key: &keys[place], value });
                             is_there = true;
                             break;
                         }

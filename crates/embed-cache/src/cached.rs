@@ -10,7 +10,7 @@ use embed_core::{
     ModelInfo, ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait, place,
 };
 use futures::FutureExt;
-use futures::future::{BoxFuture, join, join_all};
+use futures::future::{join, join_all};
 use tokio::time::sleep_until;
 
 use crate::cache::{Read, Stored};
@@ -297,9 +297,7 @@ impl<E: Embedder> Embedder for Cached<E> {
         if missing.is_empty() {
             return Ok(rows.build());
         }
-        // A miss takes milliseconds and a hit a microsecond: its future shouldn't have the size of the other's.
-        let compute: BoxFuture<'_, _> = Box::pin(self.compute(&request, &keys, &mut rows, missing));
-        let error = compute.await;
+        let error = self.compute(&request, &keys, &mut rows, missing).await;
         let response = rows.build();
         match error {
             Some(error) if response.failed() == response.len() => Err(error),

@@ -77,7 +77,10 @@ impl GuardedTier {
     /// One answer for each key; a tier that couldn't look is counted as a miss of all the rows that they are for.
     pub(crate) async fn get_many(&self, keys: &[Key], rows: usize) -> Option<Vec<Option<Value>>> {
         let read = async {
-            let values = self.tier.get_many(keys).await?;
+            let values = match self.tier.get_now(keys) {
+                Some(values) => values,
+                None => self.tier.get_many(keys).await?,
+            };
             if values.len() == keys.len() {
                 return Ok(values);
             }

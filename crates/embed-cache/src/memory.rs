@@ -148,6 +148,12 @@ impl MemoryTier {
         Ok(Self { cache, config, largest, evicted, expired: AtomicU64::new(0) })
     }
 
+    fn look_up(&self, keys: &[Key]) -> Vec<Option<Value>> {
+        // The clock is read once for all keys: it costs as much as a lookup.
+        let now = self.config.ttl.map(|_| Instant::now());
+        keys.iter().map(|key| self.get(key, now)).collect()
+    }
+
     fn get(&self, key: &Key, now: Option<Instant>) -> Option<Value> {
         let stored = self.cache.get(key)?;
         if !stored.is_expired(now) {
@@ -179,9 +185,11 @@ impl Tier for MemoryTier {
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>> {
-        // The clock is read once for all keys: it costs as much as a lookup.
-        let now = self.config.ttl.map(|_| Instant::now());
-        Ok(keys.iter().map(|key| self.get(key, now)).collect())
+        Ok(self.look_up(keys))
+    }
+
+    fn get_now(&self, keys: &[Key]) -> Option<Vec<Option<Value>>> {
+        Some(self.look_up(keys))
     }
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {

@@ -35,6 +35,12 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// The future is dropped when its time is over.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>>;
 
+    /// The same as [`get_many`](Self::get_many) without a future, which a hit in memory would pay for; `None`, the
+    /// default, if there is no such way.
+    fn get_now(&self, _keys: &[Key]) -> Option<Vec<Option<Value>>> {
+        None
+    }
+
     /// Stores all entries, in place of what is there.
     ///
     /// # Errors

@@ -32,11 +32,11 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-core",
         &[
             "breaker error space trace",
-            "health model request shared_breaker vector",
-            "embedding",
-            "response",
+            "coverage deadline health model shared_breaker vector",
+            "embedding options",
+            "request response",
             "embedder",
-            "ext",
+            "ext layer",
         ],
     ),
     (
