@@ -9,12 +9,14 @@ pub mod ollama;
 pub mod prometheus;
 pub mod redis;
 
+mod golden;
 mod lock;
 mod require;
 mod scripted;
 mod signal;
 mod virtual_time;
 
+pub use golden::golden;
 pub use require::{LEFT_OUT_VARIABLE, REQUIRE_VARIABLE, left_out, require};
 pub use scripted::Scripted;
 pub use signal::signal;

@@ -11,6 +11,7 @@ mod double;
 mod encodings;
 mod ends;
 mod fuzz;
+mod golden;
 mod hosts;
 mod limits;
 mod logs;

@@ -35,7 +35,7 @@ impl Planner for Extras {
     }
 }
 
-fn full() -> Router {
+pub(crate) fn full() -> Router {
     let gateway = Gateway::new(Arc::new(Double::new()), config())
         .with_explainer(Arc::new(Extras))
         .with_planner(Arc::new(Extras))
