@@ -63,15 +63,7 @@ fn page() -> String {
 #[test]
 fn configuration_page_is_what_the_table_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    if std::env::var_os("EMBED_BLESS").is_some() {
-        std::fs::write(&path, page()).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == page(),
-        "docs/configuration.md is not what the table says; run \
-         EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page"
-    );
+    embed_testkit::golden(path, "-p embed-cli --bin embed configuration_page", &page());
 }
 
 #[test]

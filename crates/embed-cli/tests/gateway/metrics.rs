@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::select;
 
-use crate::http::{Connection, ask, metric, request, until};
+use crate::http::{Connection, ask, get, metric, request, until};
 use crate::serving::{Serving, embed, has_e5};
 
 /// More at once than the gateway below embeds and lets wait.
@@ -71,6 +71,35 @@ async fn every_query_of_the_docs_gives_data() {
     for gauge in ["tmws_embedding_in_flight", "tmws_backend_in_flight", "tmws_gateway_queue_depth"] {
         until("nothing is in flight", async || metric(url, gauge, &[]).await == 0.0).await;
     }
+}
+
+/// Every name with its type, and every label with its values, of the whole stack after some traffic. Only Linux has all
+/// the figures of a process.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn names_types_and_labels_are_as_ever() {
+    if !has_e5() {
+        return;
+    }
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url()), ("TMWS_CACHE", "memory")];
+    let serving = Serving::start(&["--service", "hybrid"], &variables);
+    traffic(serving.url(), 0).await;
+    let text = get(serving.url(), "/metrics").await.text();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.txt");
+    embed_testkit::golden(file, "-p embed-cli --test gateway as_ever", &series(&text));
+}
+
+/// A page of metrics without its numbers and without what this build is: types, then series, in order.
+#[cfg(target_os = "linux")]
+fn series(text: &str) -> String {
+    let lines = text.lines().filter_map(|line| match line.strip_prefix('#') {
+        Some(_) => line.starts_with("# TYPE").then_some(line),
+        None => line.rsplit_once(' ').map(|(series, _)| series),
+    });
+    let mut lines: Vec<&str> = lines.filter(|line| !line.starts_with("tmws_build_info{")).collect();
+    lines.sort_unstable();
+    lines.join("\n") + "\n"
 }
 
 async fn endless_traffic(url: &str) {

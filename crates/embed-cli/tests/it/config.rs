@@ -14,12 +14,12 @@ use tokio::runtime::Runtime;
 use crate::{Run, embed, path};
 
 /// A machine without settings: no variable of ours, and an empty folder for configuration.
-struct Setup {
-    folder: TempDir,
+pub(crate) struct Setup {
+    pub(crate) folder: TempDir,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: TempDir::new().unwrap() }
     }
 
@@ -42,7 +42,7 @@ impl Setup {
         command
     }
 
-    fn run(&self, variables: &[(&str, &str)], args: &[&str]) -> Run {
+    pub(crate) fn run(&self, variables: &[(&str, &str)], args: &[&str]) -> Run {
         self.command(args).envs(variables.iter().copied()).output().unwrap().into()
     }
 

@@ -9,6 +9,7 @@ mod cache;
 mod config;
 mod encode;
 mod forms;
+mod golden;
 mod habits;
 mod migrate;
 mod models;

@@ -1,7 +1,6 @@
 //! The page of the docs that shows the table, rendered by a test.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use super::rule::{Again, Blame, On, Pause, Rule, Text};
@@ -11,15 +10,7 @@ use crate::profile::{Entry, PROFILES, Profile};
 #[test]
 fn failures_page() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ollama-failures.md");
-    let rendered = render();
-    if std::env::var_os("EMBED_BLESS").is_some() {
-        fs::write(&path, &rendered).unwrap();
-    }
-    let page = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        page == rendered,
-        "docs/ollama-failures.md is not what the table says; run EMBED_BLESS=1 cargo test -p embed-ollama --lib failures_page"
-    );
+    embed_testkit::golden(path, "-p embed-ollama --lib failures_page", &render());
 }
 
 fn render() -> String {
