@@ -7,7 +7,6 @@ mod figures;
 mod gateway;
 mod metered;
 mod metrics;
-mod page;
 mod registry;
 
 pub use config::MetricsConfig;
@@ -18,4 +17,3 @@ pub use figures::{
 pub use gateway::{GatewayMetrics, GatewayRequest, QueuePlace};
 pub use metered::{BackendMeter, CallerMeter, Metered};
 pub use metrics::Metrics;
-pub use page::render as metrics_page;

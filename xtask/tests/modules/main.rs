@@ -68,7 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-kernels",
         &["lanes math processor reduce", "mean quantise unpack", "output product", "attention gelu norm"],
     ),
-    ("embed-metrics", &["config figures names", "page registry", "gateway", "metrics", "metered"]),
+    ("embed-metrics", &["config figures names", "registry", "gateway", "metrics", "metered"]),
     (
         "embed-ollama",
         &[
@@ -90,7 +90,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "embed-testkit",
-        &["contract data figures lock require signal virtual_time", "hub ollama prometheus redis scripted"],
+        &["contract data figures golden lock require signal virtual_time", "hub ollama prometheus redis scripted"],
     ),
     (
         "xtask",
