@@ -52,6 +52,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", about: "the rules of the tree that no compiler checks", run: check_tidy },
     Step { name: "edges", about: "which crate may know which", run: check_edges },
     Step { name: "deny", about: "licences, banned crates, sources of all dependencies", run: deny },
+    Step { name: "package", about: "what is published can be packed", run: package },
     Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
     Step { name: "doc", about: "the documentation, warnings denied", run: doc },
     Step { name: "features", about: "each feature alone compiles", run: features },
@@ -73,7 +74,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// The steps that are over soon: whoever has broken two of them learns of both in one run.
-const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "clippy", "doc"];
+const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "package", "clippy", "doc"];
 
 enum Outcome {
     Passed(String),
@@ -203,6 +204,18 @@ fn deny(run: &mut Run<'_>) -> Result<String> {
         .run()
         .context("the rules are in deny.toml; `.ci/run --tools-only` installs cargo-deny")?;
     Ok("advisories are not checked here".to_owned())
+}
+
+/// Packed and not built: `clippy` and `features` compile the same sources, and with the packages all dependencies would be
+/// compiled once more, in cargo's own profile.
+fn package(run: &mut Run<'_>) -> Result<String> {
+    let published = run.workspace.members.iter().filter(|member| member.published);
+    let args: Vec<_> = published.flat_map(|member| ["--package", &*member.name]).collect();
+    run.cargo().args(["package", "--no-verify", "--allow-dirty", "--offline"]).args(&args).run().context(
+        "a dependency on another crate of the workspace has a version, but for dev-dependencies on embed-testkit; \
+         `cargo fetch` brings the index",
+    )?;
+    Ok(format!("{} crates", args.len() / 2))
 }
 
 fn clippy(run: &mut Run<'_>) -> Result<String> {

@@ -124,8 +124,8 @@ pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
         findings.push(finding(path, end, message));
     }
     if !publish {
-        let message = "`[package]` does not say whether the crate is published: add `publish.workspace = true`; \
-                       without it cargo takes it for public, and cargo-deny refuses its path dependencies";
+        let message = "`[package]` does not say whether the crate is published: add `publish = true`, or \
+                       `publish.workspace = true` if it stays in this repository";
         findings.push(finding(path, 1, message));
     }
     findings

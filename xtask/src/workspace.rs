@@ -27,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) version: String,
     /// Its folder.
     pub(crate) folder: PathBuf,
+    /// Whether it may go to crates.io.
+    pub(crate) published: bool,
     /// Other members that it names as normal or build dependencies, optional ones included.
     pub(crate) edges: Vec<String>,
     /// The names of its benchmark targets.
@@ -97,6 +99,7 @@ impl Member {
             name: text(package, "name")?.to_owned(),
             version: text(package, "version")?.to_owned(),
             folder,
+            published: package["publish"].is_null(),
             edges,
             benches,
             features: features.keys().cloned().collect(),
@@ -134,6 +137,7 @@ mod tests {
         });
         let workspace = Workspace::from_metadata(&metadata).unwrap();
         let member = workspace.member("b").unwrap();
+        assert!(member.published);
         assert_eq!(member.edges, ["core", "maker"]);
         assert_eq!(member.benches, ["speed"]);
         assert_eq!(member.features, ["default"]);

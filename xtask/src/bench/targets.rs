@@ -178,6 +178,7 @@ mod tests {
             name: name.to_owned(),
             version: "0.1.0".to_owned(),
             folder: PathBuf::from("/r").join(name),
+            published: false,
             edges: Vec::new(),
             benches: benches.iter().map(|&bench| bench.to_owned()).collect(),
             features: Vec::new(),

@@ -90,7 +90,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "embed-testkit",
-        &["contract data figures golden lock require signal virtual_time", "hub ollama prometheus redis scripted"],
+        &[
+            "contract data figures golden lock require signal virtual_time",
+            "hub ollama prometheus redis scripted",
+        ],
     ),
     (
         "xtask",
