@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use embed_core::{Error, ErrorKind};
-use embed_router::{RolloutConfig, RolloutFile, RolloutState, rollout_place};
+use embed_router::{
+    ENGLISH_ROUTE, MULTILINGUAL_ROUTE, RolloutConfig, RolloutFile, RolloutState, rollout_place,
+};
 
 use crate::exit::Exit;
 use crate::io::output::print;
@@ -31,10 +33,10 @@ enum Command {
     /// `embed migrate`.
     Start {
         /// The route that texts leave.
-        #[arg(long)]
+        #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
         from: String,
         /// The route that they go to.
-        #[arg(long)]
+        #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
         to: String,
         /// How many of a hundred partitions move at first.
         #[arg(long, default_value_t = 0)]

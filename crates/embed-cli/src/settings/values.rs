@@ -38,6 +38,8 @@ pub(crate) struct RouterSettings {
     pub(crate) shadow_percent: Option<u64>,
     /// Whether a text may leave its space when that fails.
     pub(crate) cross_space: bool,
+    /// The one route of a partition.
+    pub(crate) pins: BTreeMap<String, String>,
 }
 
 /// The settings of the cache.

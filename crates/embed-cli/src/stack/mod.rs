@@ -20,11 +20,16 @@ pub(crate) async fn load(
     cache: Option<&Cache>,
 ) -> Result<Box<dyn Embedder>, Error> {
     Ok(match settings.service {
-        Service::Hybrid => Box::new(router(settings, home, cache).await?),
-        _ if settings.router.rollout.is_some() => Box::new(router(settings, home, cache).await?),
+        _ if needs_router(settings) => Box::new(router(settings, home, cache).await?),
         Service::E5 => cached(e5(settings, home).await?, cache),
-        Service::Ollama => cached(backend::ollama(settings).await?, cache),
+        _ => cached(backend::ollama(settings).await?, cache),
     })
+}
+
+/// One service alone needs none, unless a setting names routes, which the router checks.
+fn needs_router(settings: &Settings) -> bool {
+    let router = &settings.router;
+    settings.service == Service::Hybrid || router.rollout.is_some() || !router.pins.is_empty()
 }
 
 fn cached(embedder: impl Embedder + 'static, cache: Option<&Cache>) -> Box<dyn Embedder> {

@@ -58,8 +58,10 @@ pub(crate) async fn join(
             (vec![reads_english(english), e5.await?], Policy::default())
         }
     };
-    let mut config =
-        RouterConfig::default().with_policy(policy).with_cross_space(settings.router.cross_space);
+    let mut config = RouterConfig::default()
+        .with_policy(policy)
+        .with_cross_space(settings.router.cross_space)
+        .with_pins(settings.router.pins.iter().map(|(partition, route)| (&**partition, &**route)).collect());
     if let Some(file) = &settings.router.rollout {
         let state = RolloutFile::new(file).read()?.ok_or_else(|| {
             Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")

@@ -1,5 +1,7 @@
 //! The dashboard and the alerts over a running gateway: a real Prometheus scrapes it, and every query gives data.
 
+use std::collections::BTreeSet;
+
 use embed_testkit::ollama::OllamaDouble;
 use embed_testkit::prometheus::Prometheus;
 use embed_testkit::redis::{RedisOptions, RedisServer};
@@ -100,6 +102,22 @@ fn series(text: &str) -> String {
     let mut lines: Vec<&str> = lines.filter(|line| !line.starts_with("tmws_build_info{")).collect();
     lines.sort_unstable();
     lines.join("\n") + "\n"
+}
+
+/// Where one model takes every text, no language decides, and no series says which one did.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_model_has_no_rules_of_languages() {
+    let ollama = OllamaDouble::start("0.9.3").await;
+    let serving = Serving::start(&["--service", "ollama"], &[("TMWS_OLLAMA_API_BASE", &*ollama.url())]);
+    let asked = request("POST", "/v1/embeddings", json!({ "input": "a river" }).to_string());
+    assert_eq!(ask(serving.url(), asked).await.unwrap().status, 200);
+    let decisions = "tmws_router_decisions_total";
+    assert_eq!(metric(serving.url(), decisions, &["route=\"ollama\"", "rule=\"forced\""]).await, 1.0);
+    let page = get(serving.url(), "/metrics").await.text();
+    let rules = page.lines().filter(|line| line.starts_with(decisions));
+    let rules: BTreeSet<_> =
+        rules.map(|line| line.split("rule=\"").nth(1).unwrap().split('"').next().unwrap()).collect();
+    assert_eq!(rules, BTreeSet::from(["forced", "other", "pinned"]));
 }
 
 async fn endless_traffic(url: &str) {

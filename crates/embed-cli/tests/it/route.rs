@@ -58,6 +58,61 @@ fn each_text_goes_to_the_model_that_reads_it() {
     assert!(table.out.contains("kana") && table.out.contains("e5"), "{}", table.out);
 }
 
+/// A partition that is pinned stays on its route, whatever language decides elsewhere.
+#[test]
+fn a_pinned_partition_stays_on_its_route() {
+    let Some(_) = home() else { return };
+    let ollama = ollama();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("embed.toml");
+    std::fs::write(&file, "[router]\npins = [\"contracts, old=e5\", \"notes=ollama\"]\n").unwrap();
+    let encode = |partition: &str, text: &str| {
+        let args = ["encode", "--config", file.to_str().unwrap(), "--partition", partition, text];
+        let run = run(&ollama.double.url(), &args);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run.rows()[0]["route"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(encode("contracts, old", ENGLISH), "e5");
+    assert_eq!(encode("notes", "富士山の高さ"), "ollama");
+    assert_eq!((encode("others", ENGLISH), encode("others", "富士山の高さ")), ("ollama".into(), "e5".into()));
+}
+
+/// A pin to a route that no service has is found at the start, where one service alone embeds as well.
+#[test]
+fn a_pin_names_a_route() {
+    let Some(_) = home() else { return };
+    let run = |pins: &str, args: &[&str]| -> Run {
+        let mut command = embed();
+        command.env("TMWS_ROUTER_PINS", pins).args(args).stdin(Stdio::null()).output().unwrap().into()
+    };
+    let other = run("notes=ollama", &["encode", ENGLISH]);
+    assert_eq!(other.code, Some(3), "{other:?}");
+    assert!(other.error().contains("a pin names a route"), "{other:?}");
+    assert_eq!(run("notes=e5,contracts=e5", &["encode", ENGLISH]).code, Some(0));
+    for wrong in ["notes=e6", "notes", "=e5", "notes=e5,notes=ollama"] {
+        let refused = run(wrong, &["config", "check"]);
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert!(
+            refused.err.contains("PARTITION=ROUTE") && refused.err.contains("ollama or e5"),
+            "{refused:?}"
+        );
+    }
+}
+
+/// A name that is no route would write a rollout that no server follows.
+#[test]
+fn a_rollout_is_between_routes_that_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rollout.json");
+    for (from, to) in [("a", "e5"), ("ollama", "b"), ("", "e5")] {
+        let args = ["rollout", "--file", file.to_str().unwrap(), "start", "--from", from, "--to", to];
+        let refused = run("http://127.0.0.1:1", &args);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.err.contains("ollama, e5"), "{refused:?}");
+        assert!(!file.exists());
+    }
+}
+
 #[test]
 fn a_plan_has_a_vector_for_each_space() {
     let Some(_) = home() else { return };

@@ -180,7 +180,8 @@ fn metrics_config(settings: &Settings) -> MetricsConfig {
     let routes: Vec<&str> = models.iter().map(|(route, _)| *route).collect();
     let mut config = MetricsConfig::default()
         .with_routes(routes.iter().copied())
-        .with_rules(LanguageDetector::rules())
+        // Where there is one model, no language decides.
+        .with_rules(LanguageDetector::rules().filter(|_| routes.len() > 1))
         .with_tiers(TIERS)
         .with_parts(routes.iter().copied().chain(TIERS));
     for (service, model) in models {

@@ -1,5 +1,6 @@
 //! What embeds: service, models, routes, cache.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use clap::builder::PossibleValue;
@@ -7,10 +8,13 @@ use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
 use embed_e5::{Precision, Profile};
 use embed_ollama::{Secret, library_name, server_url, shown_url};
+use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
 use super::super::choices::{CachePlace, Service};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, choose, name, names};
+
+const PINS: &str = "PARTITION=ROUTE where ROUTE is ollama or e5, or a list of them with each partition once";
 
 /// In the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -174,6 +178,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     ),
     Setting::new(
+        "router.pins",
+        "TMWS_ROUTER_PINS",
+        "Partitions whose texts all go to one route, whatever language they are in: a collection stays in the space of \
+         its vectors. A request that names a model or a route goes there.",
+        SettingKind::Texts {
+            what: PINS,
+            set: |settings, pins| {
+                settings.router.pins = read_pins(pins)?;
+                Ok(())
+            },
+            get: |settings| settings.router.pins.iter().map(|(partition, route)| format!("{partition}={route}")).collect(),
+        },
+    )
+    .example("[\"contracts=e5\"]"),
+    Setting::new(
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
@@ -262,3 +281,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     ),
 ];
+
+fn read_pins(pins: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+    let mut read = BTreeMap::new();
+    for pin in pins {
+        // A partition may have an equals sign in its name.
+        let pin = pin.rsplit_once('=').map(|(partition, route)| (partition.trim(), route.trim()));
+        let known = pin.filter(|(partition, route)| {
+            !partition.is_empty() && [ENGLISH_ROUTE, MULTILINGUAL_ROUTE].contains(route)
+        });
+        let is_new = known
+            .is_some_and(|(partition, route)| read.insert(partition.to_owned(), route.to_owned()).is_none());
+        if !is_new {
+            return Err(Error::new(ErrorKind::Config, format!("must be {PINS}")));
+        }
+    }
+    Ok(read)
+}
