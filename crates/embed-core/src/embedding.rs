@@ -39,7 +39,7 @@ pub struct EmbeddingRef<'a> {
 /// # documents.put(1, &[1.0, 0.0], RowInfo::new(model.clone()));
 /// # documents.put(2, &[0.6, 0.8], RowInfo::new(model));
 /// # let documents = documents.build();
-/// # let query = documents.row(2).unwrap().to_owned();
+/// # let query = documents.row(2).unwrap().to_embedding();
 /// # assert_eq!(best(&query, &documents)?, Some((1.0, 2)));
 /// # Ok::<(), embed_core::Error>(())
 /// ```
@@ -130,7 +130,7 @@ impl<'a> EmbeddingRef<'a> {
 
     /// A copy that outlives the response.
     #[must_use]
-    pub fn to_owned(&self) -> Embedding {
+    pub fn to_embedding(&self) -> Embedding {
         Embedding { vector: self.vector.to_vec(), info: self.info.clone() }
     }
 }
@@ -138,7 +138,7 @@ impl<'a> EmbeddingRef<'a> {
 impl Embedding {
     /// The vector as a row.
     #[must_use]
-    pub fn as_ref(&self) -> EmbeddingRef<'_> {
+    pub fn as_view(&self) -> EmbeddingRef<'_> {
         EmbeddingRef { vector: &self.vector, info: &self.info }
     }
 
@@ -172,7 +172,7 @@ impl Embedding {
     ///
     /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
     pub fn similarity<'b>(&self, other: impl Into<EmbeddingRef<'b>>) -> Result<f32> {
-        self.as_ref().similarity(other)
+        self.as_view().similarity(other)
     }
 
     /// The vector cut to its first `dimension` numbers and normalised again, also one of a raw space; its space is
@@ -191,7 +191,7 @@ impl Embedding {
 
 impl<'a> From<&'a Embedding> for EmbeddingRef<'a> {
     fn from(embedding: &'a Embedding) -> Self {
-        embedding.as_ref()
+        embedding.as_view()
     }
 }
 
@@ -289,7 +289,7 @@ mod tests {
     #[expect(clippy::needless_borrows_for_generic_args, reason = "callers write it so")]
     fn rows_and_embeddings_are_compared_and_are_slices() {
         let owned = embedding(Normalisation::L2, &[0.6, 0.8]);
-        let row = owned.as_ref();
+        let row = owned.as_view();
         let all = [
             owned.similarity(&owned),
             owned.similarity(row),
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(slice, AsRef::<[f32]>::as_ref(&row));
         assert_eq!(slice, AsRef::<[f32]>::as_ref(&owned));
         assert_eq!((owned.len(), row.len()), (2, 2));
-        assert_eq!(row.to_owned(), owned);
+        assert_eq!(row.to_embedding(), owned);
         assert_ne!(embedding(Normalisation::None, &[0.6, 0.8]), owned, "another space");
         assert_ne!(embedding(Normalisation::L2, &[0.8, 0.6]), owned);
     }

@@ -169,15 +169,24 @@ impl fmt::Display for Inner {
     }
 }
 
+/// One line for people: what `Display` gives, the kind, whether to try again, and the causes. It is what `main` prints of
+/// an error that it returns.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.inner.kind).field("retry", &self.inner.retry);
-        debug.field("message", &self.inner.to_string());
-        if let Some(source) = &self.inner.source {
-            debug.field("source", source);
+        write!(f, "{self} [{}", self.inner.kind)?;
+        match self.inner.retry {
+            Retry::Permanent => {}
+            Retry::Temporary { after: None } => f.write_str(", temporary")?,
+            Retry::Temporary { after: Some(after) } => write!(f, ", temporary, again after {after:?}")?,
+            Retry::Exhausted => f.write_str(", all tries failed")?,
         }
-        debug.finish()
+        f.write_str("]")?;
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            write!(f, ", caused by: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -223,6 +232,22 @@ mod tests {
         assert_eq!(error.message(), "the model file is corrupt");
         let source = StdError::source(&error).unwrap();
         assert_eq!(source.downcast_ref::<std::io::Error>().unwrap().to_string(), "hidden");
+    }
+
+    #[test]
+    fn what_main_prints_reads_well() {
+        let error = Error::new(ErrorKind::Unavailable, "the server is gone")
+            .with_context("server", "127.0.0.1:1")
+            .with_source(
+                Error::new(ErrorKind::Timeout, "no answer").with_source(std::io::Error::other("reset")),
+            );
+        assert_eq!(
+            format!("{error:?}"),
+            "the server is gone (server: 127.0.0.1:1) [unavailable], caused by: no answer, caused by: reset"
+        );
+        assert_eq!(format!("{:?}", error.temporary()).matches("[unavailable, temporary]").count(), 1);
+        let error = Error::new(ErrorKind::Config, "no").with_retry(Retry::Exhausted);
+        assert_eq!(format!("{error:#?}"), "no [config, all tries failed]");
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl FromStr for Role {
         [Self::Query, Self::Document]
             .into_iter()
             .find(|role| role.as_str() == name)
-            .ok_or_else(|| Error::new(ErrorKind::Config, "a role is one of query, document"))
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a role is one of query, document"))
     }
 }
 
@@ -227,7 +227,7 @@ impl FromStr for Truncation {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "a truncation is one of error, end, start, chunk-mean")
+            Error::new(ErrorKind::InvalidInput, "a truncation is one of error, end, start, chunk-mean")
         })
     }
 }
@@ -242,6 +242,6 @@ mod tests {
             assert_eq!(policy.as_str().parse::<Truncation>().unwrap(), policy);
             assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
         }
-        assert_eq!("queries".parse::<Role>().unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!("queries".parse::<Role>().unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

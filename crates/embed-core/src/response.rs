@@ -201,7 +201,7 @@ impl EmbedResponse {
             return Err(Error::new(ErrorKind::Protocol, "one text was asked and the answer isn't one row")
                 .with_context("rows", self.len()));
         }
-        self.row(0).map(|row| row.to_owned()).map_err(Clone::clone)
+        self.row(0).map(|row| row.to_embedding()).map_err(Clone::clone)
     }
 }
 
@@ -327,7 +327,7 @@ impl Iterator for IntoRows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.response.row(self.left.next()?);
-        Some(row.map(|row| row.to_owned()).map_err(Clone::clone))
+        Some(row.map(|row| row.to_embedding()).map_err(Clone::clone))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(response.rows().len(), 3);
         let mut lent = Vec::new();
         for row in &response {
-            lent.push(row.map(|row| row.to_owned()).map_err(Error::kind));
+            lent.push(row.map(|row| row.to_embedding()).map_err(Error::kind));
         }
         assert_eq!(lent[1], Err(ErrorKind::Timeout));
         let mut taken = Vec::new();

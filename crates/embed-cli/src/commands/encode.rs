@@ -213,7 +213,7 @@ impl<'a> EncodeRun<'a> {
 }
 
 fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>> {
-    plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_ref))
+    plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_view))
 }
 
 /// Where rows go, and what is known of those that went.

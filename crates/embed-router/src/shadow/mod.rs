@@ -98,7 +98,7 @@ impl Shadow {
             trial.dropped.fetch_add(rows as u64, Ordering::Relaxed);
             return;
         };
-        let (texts, current) = good().map(|(text, row)| (Arc::clone(text), row.to_owned())).unzip();
+        let (texts, current) = good().map(|(text, row)| (Arc::clone(text), row.to_embedding())).unzip();
         let (role, truncation) = (request.role(), request.truncation());
         let sent = self.send(Sample { texts, current, role, truncation, _place: place });
         let counter = if sent { &trial.sampled } else { &trial.dropped };
@@ -162,7 +162,7 @@ impl Trial {
         };
         for (current, candidate) in sample.current.iter().zip(response.rows()) {
             if let Ok(candidate) = candidate {
-                self.compared().add(sample.role, current.as_ref(), candidate);
+                self.compared().add(sample.role, current.as_view(), candidate);
             }
             // To look for neighbours takes a fraction of a millisecond; others may want the thread.
             tokio::task::yield_now().await;
