@@ -73,7 +73,7 @@ impl Detector for FirstByte {
 
 fn router(config: RouterConfig) -> Router {
     let routes = [("ollama", "a"), ("e5", "b"), ("new", "a")];
-    let routes = routes.map(|(name, space)| Route::shared(name, Instant::new(space)));
+    let routes = routes.map(|(name, space)| Route::new(name, Instant::new(space)));
     Router::new(routes, Arc::new(FirstByte), config).unwrap()
 }
 
@@ -103,7 +103,7 @@ fn one_text(criterion: &mut Criterion) {
         request.clone().with_partition("tenant"),
     );
     measure("policy, trivial detector", &hybrid, request.clone());
-    let alone = [Route::shared("ollama", Instant::new("a"))];
+    let alone = [Route::new("ollama", Instant::new("a"))];
     let config = RouterConfig::default().with_policy(Policy::everything_to("ollama"));
     measure(
         "one route, no fallback",
@@ -159,8 +159,8 @@ fn trials(criterion: &mut Criterion) {
         ("a hanging candidate", 1.0, hanging),
     ] {
         let routes = [
-            Route::shared("old", Instant::waiting("a", quick)),
-            Route::shared("new", Instant::waiting("a", candidate)),
+            Route::new("old", Instant::waiting("a", quick)),
+            Route::new("new", Instant::waiting("a", candidate)),
         ];
         // So long that the candidate isn't stopped while it is measured.
         let shadow = ShadowConfig::default().with_share(share).with_candidate(2, Duration::from_secs(600));

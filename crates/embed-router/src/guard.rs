@@ -12,9 +12,9 @@ use tokio::time::sleep_until;
 
 /// What stands before calls of a route's back end: a breaker, and the time that a call may take.
 ///
-/// A route has one of its own around all that it is given. Where there is a cache inside of the route, the guard
-/// belongs behind it, or the cache would be shut off with the back end: put a [`Guarded`] there, and give the
-/// route the same guard ([`Route::with_guard`](crate::Route::with_guard)). Clones share one state.
+/// A route has one of its own next to its back end, behind the cache if there is one, or the cache would be shut off with
+/// the back end. Routes to one server may share one ([`RouteBuilder::guard`](crate::RouteBuilder::guard)). Clones share
+/// one state.
 #[derive(Debug, Clone)]
 pub struct Guard {
     shared: Arc<Shared>,
@@ -28,15 +28,7 @@ struct Shared {
 
 /// A back end behind a [`Guard`].
 ///
-/// ```
-/// # use embed_core::Embedder;
-/// # use embed_router::{Guard, Guarded, Route};
-/// # fn routes(ollama: impl Embedder + std::fmt::Display, cached: impl Fn(Guarded<Box<dyn Embedder>>) -> Box<dyn Embedder>) -> Route {
-/// let guard = Guard::default();
-/// let guarded = Guarded::new(Box::new(ollama) as Box<dyn Embedder>, guard.clone());
-/// let route = Route::shared("ollama", cached(guarded).into()).with_guard(guard);
-/// # route }
-/// ```
+/// A route makes one where it has a cache: see [`RouteBuilder::cache`](crate::RouteBuilder::cache).
 #[derive(Debug)]
 pub struct Guarded<E> {
     /// Shared with the trials, which are tasks of their own.

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long who asks for the health waits for a try that has begun.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<Connected>> + Send + Sync>;
+type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Embedder>>> + Send + Sync>;
 
 /// The place of a service that is looked for. Each try runs as a task of its own, one at a time, whenever somebody asks
 /// for the service or for its health and the pause since the last one is over.
@@ -34,14 +34,8 @@ struct Shared {
     /// What is known of the model before anybody has met it.
     described: ModelInfo,
     connect: Connect,
-    connected: OnceLock<Connected>,
+    connected: OnceLock<Arc<dyn Embedder>>,
     search: Mutex<Search>,
-}
-
-/// The service, and what it is made of.
-pub(crate) struct Connected {
-    pub(crate) embedder: Arc<dyn Embedder>,
-    pub(crate) stack: Arc<str>,
 }
 
 struct Search {
@@ -60,15 +54,11 @@ impl Late {
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<E>> + Send + 'static,
-        E: Embedder + fmt::Display,
+        E: Embedder,
     {
         let connect = move || {
             let connecting = connect();
-            let connecting = async move {
-                let embedder = connecting.await?;
-                Ok(Connected { stack: embedder.to_string().into(), embedder: Arc::new(embedder) })
-            };
-            connecting.boxed()
+            async move { Ok(Arc::new(connecting.await?) as Arc<dyn Embedder>) }.boxed()
         };
         let search = Search { reason, next: now() + FIRST_PAUSE, pause: FIRST_PAUSE, under_way: false };
         let shared = Shared {
@@ -80,15 +70,26 @@ impl Late {
         Self { shared: Arc::new(shared) }
     }
 
+    /// The place of what is made of the service when it is there.
+    pub(crate) fn map(
+        self,
+        make: impl Fn(Arc<dyn Embedder>) -> Arc<dyn Embedder> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(self.shared.described.clone(), self.reason(), move || {
+            let (connecting, make) = ((self.shared.connect)(), make.clone());
+            async move { connecting.await.map(make) }
+        })
+    }
+
     /// The service, once it is there.
-    pub(crate) fn connected(&self) -> Option<&Connected> {
+    pub(crate) fn connected(&self) -> Option<&Arc<dyn Embedder>> {
         self.shared.connected.get()
     }
 
     /// The service; an error while it isn't there, and then a try begins if one is due.
     pub(crate) fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         if let Some(connected) = self.connected() {
-            return Ok(&connected.embedder);
+            return Ok(connected);
         }
         drop(self.look());
         Err(self.absence())
@@ -162,7 +163,7 @@ impl Drop for Try {
 #[async_trait]
 impl Embedder for Late {
     fn model(&self) -> &ModelInfo {
-        self.connected().map_or(&self.shared.described, |connected| connected.embedder.model())
+        self.connected().map_or(&self.shared.described, |connected| connected.model())
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {

@@ -23,6 +23,6 @@ pub use rollout::{
     Agreement, CallStatus, Rollout, RolloutConfig, RolloutFile, RolloutState, RolloutStatus, ShadowConfig,
     ShadowStatus, Stop, StopLimits, rollout_place,
 };
-pub use route::{Reads, Route};
+pub use route::{Reads, Route, RouteBuilder};
 pub use router::{Absence, DecidedBy, Decision, Plan, PlanItem, Router};
 pub use stats::{BreakerState, RouteStats, RouterStats};

@@ -1,14 +1,14 @@
 //! A route: a name, a service, and what its model reads.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{BreakerConfig, Embedder, Error, ModelInfo, Result};
+use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, ModelInfo, Result};
 
 use crate::late::Late;
-use crate::{Detection, Guard, Kind};
+use crate::{Detection, Guard, Guarded, Kind};
 
 /// One way that a text may go: a service under a name.
 ///
@@ -18,6 +18,7 @@ use crate::{Detection, Guard, Kind};
 pub struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) service: Service,
+    pub(crate) cache: Option<CacheLayer>,
     pub(crate) reads: Reads,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) timeout: Option<Duration>,
@@ -25,9 +26,38 @@ pub struct Route {
     pub(crate) fallback: Option<Arc<str>>,
 }
 
+/// A [`Route`] in the making. What stands before its back end is put in the right order whatever the order of the calls:
+/// `Cached(Guarded(back end))`, so that what a cache has is served while the back end is down.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use embed_core::Embedder;
+/// # use embed_router::{Guarded, Reads, Route};
+/// # type BackEnd = std::sync::Arc<dyn Embedder>;
+/// # fn route<C: Embedder>(ollama: BackEnd, cached: impl Fn(Guarded<BackEnd>) -> C + Send + Sync + 'static) -> Route {
+/// Route::builder("ollama")
+///     .backend(ollama)
+///     .cache(cached)
+///     .timeout(Duration::from_secs(10))
+///     .reads(Reads::only(["en"]))
+///     .build()
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct RouteBuilder {
+    route: Route,
+}
+
+/// What puts a cache around the guarded back end of a route.
+#[derive(Clone)]
+pub(crate) struct CacheLayer(Arc<dyn Fn(Guarded<BackEnd>) -> BackEnd + Send + Sync>);
+
+type BackEnd = Arc<dyn Embedder>;
+
 #[derive(Debug, Clone)]
 pub(crate) enum Service {
-    Here { embedder: Arc<dyn Embedder>, stack: Arc<str> },
+    Here { embedder: BackEnd },
     Late(Late),
     Absent(Error),
 }
@@ -43,24 +73,47 @@ pub enum Reads {
 }
 
 impl Route {
-    /// A route to a service that can print what it is made of. Its model reads everything unless
-    /// [`with_reads`](Self::with_reads) says otherwise.
-    pub fn new(name: impl Into<Arc<str>>, embedder: impl Embedder + Display) -> Self {
-        let stack = embedder.to_string().into();
-        Self::with_service(name.into(), Service::Here { embedder: Arc::new(embedder), stack })
+    /// A route to a back end, without a cache. [`builder`](Self::builder) sets more.
+    pub fn new(name: impl Into<Arc<str>>, backend: impl Embedder) -> Self {
+        Self::builder(name).backend(backend).build()
     }
 
-    /// A route to a service of which no more than the trait is known; it is printed as its model.
-    pub fn shared(name: impl Into<Arc<str>>, embedder: Arc<dyn Embedder>) -> Self {
-        let stack = format!("{}/{}", embedder.model().service(), embedder.model().name()).into();
-        Self::with_service(name.into(), Service::Here { embedder, stack })
+    /// Begins a route. Its model reads everything unless [`reads`](RouteBuilder::reads) says otherwise. Without a back
+    /// end it is [absent](RouteBuilder::absent).
+    pub fn builder(name: impl Into<Arc<str>>) -> RouteBuilder {
+        let nothing = Error::new(ErrorKind::Config, "the route was built without a back end; give it one");
+        let route = Self {
+            name: name.into(),
+            service: Service::Absent(nothing),
+            cache: None,
+            reads: Reads::Everything,
+            breaker: None,
+            timeout: None,
+            guard: None,
+            fallback: None,
+        };
+        RouteBuilder { route }
     }
 
-    /// A route whose service isn't there now and is looked for: what a server takes whose back end may start later
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl RouteBuilder {
+    /// Sets the back end.
+    pub fn backend(mut self, backend: impl Embedder) -> Self {
+        self.route.service = Service::Here { embedder: Arc::new(backend) };
+        self
+    }
+
+    /// Sets a back end that isn't there now and is looked for: what a server takes whose back end may start later
     /// than itself.
     ///
-    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`](embed_core::ErrorKind::Unavailable), or
-    /// [`ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if that was the last reason, and in words; they go to no other space unless [`with_fallback`](Self::with_fallback) or the router's settings
+    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`], or [`ErrorKind::ModelNotFound`] if that was the
+    /// last reason, and in words; they go to no other space unless [`fallback`](Self::fallback) or the router's settings
     /// say so. `connect` is called again and again, at most every half second at first and every five seconds later, when
     /// the route is called or the router is asked for its [`health`](Embedder::health); the first service that it gives is
     /// the route's for good.
@@ -71,80 +124,91 @@ impl Route {
     /// # Cancellation
     ///
     /// A try runs as a task of its own; nobody's going away ends it.
-    pub fn connecting<C, F, E>(name: impl Into<Arc<str>>, model: ModelInfo, reason: Error, connect: C) -> Self
+    pub fn connecting<C, F, E>(mut self, model: ModelInfo, reason: Error, connect: C) -> Self
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<E>> + Send + 'static,
-        E: Embedder + Display,
+        E: Embedder,
     {
-        Self::with_service(name.into(), Service::Late(Late::new(model, reason, connect)))
+        self.route.service = Service::Late(Late::new(model, reason, connect));
+        self
     }
 
-    /// A route whose service wasn't there when the program began, and why. It isn't looked for again, which suits a
+    /// Says that the back end wasn't there when the program began, and why. It isn't looked for again, which suits a
     /// program that ends soon; a server takes [`connecting`](Self::connecting).
     ///
-    /// What the policy would send there goes to the route named by [`with_fallback`](Self::with_fallback), or fails
-    /// with this error.
-    pub fn absent(name: impl Into<Arc<str>>, reason: Error) -> Self {
-        Self::with_service(name.into(), Service::Absent(reason))
+    /// What the policy would send there goes to the route named by [`fallback`](Self::fallback), or fails with this error.
+    pub fn absent(mut self, reason: Error) -> Self {
+        self.route.service = Service::Absent(reason);
+        self
     }
 
-    fn with_service(name: Arc<str>, service: Service) -> Self {
-        Self {
-            name,
-            service,
-            reads: Reads::Everything,
-            breaker: None,
-            timeout: None,
-            guard: None,
-            fallback: None,
-        }
-    }
-
-    /// Sets what the model reads.
-    #[must_use]
-    pub fn with_reads(mut self, reads: Reads) -> Self {
-        self.reads = reads;
+    /// Puts a cache around the back end and its guard: `|guarded| Cached::new(guarded, cache.clone())`.
+    pub fn cache<C>(mut self, cache: impl Fn(Guarded<BackEnd>) -> C + Send + Sync + 'static) -> Self
+    where
+        C: Embedder,
+    {
+        self.route.cache = Some(CacheLayer(Arc::new(move |guarded| Arc::new(cache(guarded)))));
         self
     }
 
     /// Sets a breaker other than that of the router's settings.
-    #[must_use]
-    pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
-        self.breaker = Some(breaker);
+    pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.route.breaker = Some(breaker);
         self
     }
 
     /// Sets how long a call may take before the route counts as failed and the next one of its space is asked.
     /// There is none by default: services have timeouts of their own, and a model may take minutes to load.
-    #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.route.timeout = Some(timeout);
         self
     }
 
-    /// Says that a [`Guarded`](crate::Guarded) inside of the service stands behind this guard, so that the router puts
-    /// none around it, and what a cache has is served while the back end is down. It replaces
-    /// [`with_breaker`](Self::with_breaker) and [`with_timeout`](Self::with_timeout), which belong to the guard then.
-    #[must_use]
-    pub fn with_guard(mut self, guard: Guard) -> Self {
-        self.guard = Some(guard);
+    /// Sets the guard before the back end in place of one of the route's own: routes to one server may share it. It has
+    /// its breaker and its timeout, and the route may set neither.
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.route.guard = Some(guard);
+        self
+    }
+
+    /// Sets what the model reads.
+    pub fn reads(mut self, reads: Reads) -> Self {
+        self.route.reads = reads;
         self
     }
 
     /// Names the route that takes over what the policy sends here while this one's service isn't there, because it is
     /// [absent](Self::absent) or [looked for](Self::connecting). It may be of another space, in which vectors that
     /// others stored by this route find nothing: say so only where that can't be.
-    #[must_use]
-    pub fn with_fallback(mut self, route: impl Into<Arc<str>>) -> Self {
-        self.fallback = Some(route.into());
+    pub fn fallback(mut self, route: impl Into<Arc<str>>) -> Self {
+        self.route.fallback = Some(route.into());
         self
     }
 
-    /// The name.
+    /// The route.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn build(self) -> Route {
+        self.route
+    }
+}
+
+impl Service {
+    /// The service with a guard next to the back end and the cache around both.
+    pub(crate) fn cached(self, guard: &Guard, CacheLayer(cache): CacheLayer) -> Self {
+        let guard = guard.clone();
+        let wrap = move |embedder| cache(Guarded::new(embedder, guard.clone()));
+        match self {
+            Self::Here { embedder } => Self::Here { embedder: wrap(embedder) },
+            Self::Late(late) => Self::Late(late.map(wrap)),
+            Self::Absent(reason) => Self::Absent(reason),
+        }
+    }
+}
+
+impl fmt::Debug for CacheLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheLayer")
     }
 }
 

@@ -11,7 +11,7 @@ use embed_e5::assets::DataHome;
 use crate::settings::{Service, Settings};
 
 pub(crate) use backend::{e5, max_text_bytes};
-pub(crate) use router::{Connecting, connecting_route, decider, is_absence, join, route, router};
+pub(crate) use router::{decider, is_absence, join, route, router};
 
 /// What embeds, behind the cache if there is one.
 pub(crate) async fn load(

@@ -1,8 +1,6 @@
 //! The router over the routes of a service.
 
-use std::fmt::{self, Display};
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use embed_cache::{Cache, Cached};
 use embed_core::{
@@ -11,8 +9,8 @@ use embed_core::{
 use embed_e5::Profile;
 use embed_e5::assets::DataHome;
 use embed_router::{
-    ENGLISH_ROUTE, Guard, Guarded, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig,
-    RolloutFile, Route, Router, RouterConfig, ShadowConfig,
+    ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
+    RouteBuilder, Router, RouterConfig, ShadowConfig,
 };
 
 use super::backend;
@@ -24,15 +22,17 @@ pub(crate) async fn router(
     home: DataHome,
     cache: Option<&Cache>,
 ) -> Result<Router, Error> {
-    let e5 = async { Ok(route(MULTILINGUAL_ROUTE, backend::e5(settings, home).await?, cache)) };
-    let ollama = async { Ok(route(ENGLISH_ROUTE, backend::ollama(settings).await?, cache)) };
+    let e5 =
+        async { Ok(route(MULTILINGUAL_ROUTE, cache).backend(backend::e5(settings, home).await?).build()) };
+    let ollama = async { Ok(route(ENGLISH_ROUTE, cache).backend(backend::ollama(settings).await?).build()) };
     join(settings, e5, ollama).await
 }
 
 /// A router that decides where texts go and can't embed them: E5 isn't loaded for it.
 pub(crate) async fn decider(settings: &Settings) -> Result<Router, Error> {
-    let e5 = async { Ok(Route::new(MULTILINGUAL_ROUTE, Described::e5(settings.e5.profile))) };
-    let ollama = async { Ok(Route::new(ENGLISH_ROUTE, backend::ollama(settings).await?)) };
+    let e5 =
+        async { Ok(route(MULTILINGUAL_ROUTE, None).backend(Described::e5(settings.e5.profile)).build()) };
+    let ollama = async { Ok(route(ENGLISH_ROUTE, None).backend(backend::ollama(settings).await?).build()) };
     join(settings, e5, ollama).await
 }
 
@@ -46,16 +46,16 @@ pub(crate) async fn join(
 ) -> Result<Router, Error> {
     let (routes, policy) = match settings.service {
         Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
-        Service::Ollama => (vec![reads_english(ollama.await?)], Policy::everything_to(ENGLISH_ROUTE)),
+        Service::Ollama => (vec![ollama.await?], Policy::everything_to(ENGLISH_ROUTE)),
         Service::Hybrid => {
             let english = ollama.await.or_else(|reason| {
                 // An Ollama that answers and is set up wrongly is an error for the operator.
                 if !is_absence(&reason) {
                     return Err(reason);
                 }
-                Ok(Route::absent(ENGLISH_ROUTE, reason).with_fallback(MULTILINGUAL_ROUTE))
+                Ok(route(ENGLISH_ROUTE, None).absent(reason).fallback(MULTILINGUAL_ROUTE).build())
             })?;
-            (vec![reads_english(english), e5.await?], Policy::default())
+            (vec![english, e5.await?], Policy::default())
         }
     };
     let mut config = RouterConfig::default()
@@ -73,7 +73,7 @@ pub(crate) async fn join(
         let shadow = ShadowConfig::default().with_share(share);
         config = config.with_rollout(rollout.with_state_file(file).with_shadow(shadow));
     }
-    let router = Router::new(routes, Arc::new(LanguageDetector::new()), config)?;
+    let router = Router::new(routes, LanguageDetector::new(), config)?;
     for absence in router.absences() {
         let (route, reason) = (&absence.route, &absence.reason);
         if absence.is_looked_for {
@@ -87,58 +87,19 @@ pub(crate) async fn join(
     Ok(router)
 }
 
-/// A route to this back end, behind a breaker and the cache if there is one.
-pub(crate) fn route(name: &str, embedder: impl Embedder + Display, cache: Option<&Cache>) -> Route {
-    // Behind the cache, which has answers while the back end is down.
-    let guard = Guard::default();
-    let guarded = Guarded::new(embedder, guard.clone());
-    let route = match cache {
-        Some(cache) => Route::new(name, Cached::new(guarded, cache.clone())),
-        None => Route::new(name, guarded),
-    };
-    route.with_guard(guard)
-}
-
-/// A service that isn't available yet, and how to connect to it.
-pub(crate) struct Connecting<C> {
-    pub(crate) name: &'static str,
-    pub(crate) model: ModelInfo,
-    /// Why it isn't available.
-    pub(crate) reason: Error,
-    pub(crate) connect: C,
-}
-
-/// A route that is used as soon as its service is available.
-pub(crate) fn connecting_route<C, F, E>(connecting: Connecting<C>, cache: Option<&Cache>) -> Route
-where
-    C: Fn() -> F + Send + Sync + 'static,
-    F: Future<Output = Result<E, Error>> + Send + 'static,
-    E: Embedder + Display,
-{
-    let Connecting { name, model, reason, connect } = connecting;
-    let guard = Guard::default();
-    let behind = guard.clone();
-    let connect = move || {
-        let (connected, guard) = (connect(), behind.clone());
-        async move { connected.await.map(|embedder| Guarded::new(embedder, guard)) }
-    };
-    let route = match cache.cloned() {
-        None => Route::connecting(name, model, reason, connect),
-        Some(cache) => Route::connecting(name, model, reason, move || {
-            let (connected, cache) = (connect(), cache.clone());
-            async move { connected.await.map(|embedder| Cached::new(embedder, cache)) }
-        }),
-    };
-    route.with_guard(guard)
+/// Begins the route of a name: what its model reads, and the cache if there is one.
+pub(crate) fn route(name: &str, cache: Option<&Cache>) -> RouteBuilder {
+    let route = Route::builder(name);
+    let route = if name == ENGLISH_ROUTE { route.reads(Reads::only(["en"])) } else { route };
+    match cache.cloned() {
+        Some(cache) => route.cache(move |guarded| Cached::new(guarded, cache.clone())),
+        None => route,
+    }
 }
 
 /// Whether an error says that a service is unavailable, and not that its set-up is wrong.
 pub(crate) fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
-}
-
-fn reads_english(route: Route) -> Route {
-    route.with_reads(Reads::only(["en"]))
 }
 
 /// A model that is described and not loaded.
@@ -164,11 +125,5 @@ impl Embedder for Described {
 
     async fn health(&self) -> Health {
         Health::ready()
-    }
-}
-
-impl Display for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
     }
 }

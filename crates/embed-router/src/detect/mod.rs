@@ -5,6 +5,7 @@ mod script;
 mod words;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -17,6 +18,12 @@ use words::Tally;
 pub trait Detector: Debug + Send + Sync + 'static {
     /// The language of a text, with how sure that is and why.
     fn detect(&self, text: &str) -> Detection;
+}
+
+impl<D: Detector + ?Sized> Detector for Arc<D> {
+    fn detect(&self, text: &str) -> Detection {
+        (**self).detect(text)
+    }
 }
 
 /// What a [`Detector`] found.

@@ -60,7 +60,7 @@ impl Router {
     /// service, or if a setting of the rollout can't work.
     pub fn new(
         routes: impl IntoIterator<Item = Route>,
-        detector: Arc<dyn Detector>,
+        detector: impl Detector,
         config: RouterConfig,
     ) -> Result<Self> {
         let RouterConfig { policy, allow_cross_space, breaker, pins, rollout } = config;
@@ -73,7 +73,7 @@ impl Router {
         let shadow = routes.candidate.zip(rollout.as_ref()).and_then(|(candidate, rollout)| {
             Some(Shadow::new(Arc::clone(rollout), routes.upstreams[candidate.to].shared()?))
         });
-        let chooser = Chooser { detector, pins, rollout };
+        let chooser = Chooser { detector: Arc::new(detector), pins, rollout };
         Ok(Self { routes, chooser, allow_cross_space, absences, shadow, counters: Counters::default() })
     }
 
@@ -263,19 +263,17 @@ impl Embedder for Router {
     }
 }
 
-/// The stack: every route with what stands behind it.
+/// Every route with the model behind it.
 impl fmt::Display for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Router(")?;
         for (index, upstream) in self.routes.upstreams.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            match &upstream.service {
-                Service::Here { stack, .. } => write!(f, "{comma}{} → {stack}", upstream.name)?,
-                Service::Late(late) => match late.connected() {
-                    Some(connected) => write!(f, "{comma}{} → {}", upstream.name, connected.stack)?,
-                    None => write!(f, "{comma}{} looked for", upstream.name)?,
-                },
-                Service::Absent(_) => write!(f, "{comma}{} absent", upstream.name)?,
+            write!(f, "{comma}{}", upstream.name)?;
+            match (upstream.model().filter(|_| upstream.is_there()), &upstream.service) {
+                (Some(model), _) => write!(f, " → {}/{}", model.service(), model.name())?,
+                (None, Service::Absent(_)) => f.write_str(" absent")?,
+                (None, _) => f.write_str(" looked for")?,
             }
         }
         f.write_str(")")

@@ -20,7 +20,7 @@ pub struct Absence {
     pub fallback: Option<Arc<str>>,
     /// Why it isn't there.
     pub reason: Error,
-    /// Whether it is [looked for](Route::connecting), and used when it comes.
+    /// Whether it is [looked for](crate::RouteBuilder::connecting), and used when it comes.
     pub is_looked_for: bool,
 }
 
@@ -115,9 +115,13 @@ fn fallbacks(upstreams: &mut [Upstream], absences: &[Absence]) -> Result<()> {
         let Some(name) = &absence.fallback else { continue };
         let index = find(upstreams, "the fallback of an absent route", name)?;
         if upstreams[index].shared().is_none() {
-            return Err(Error::new(ErrorKind::Config, "the fallback of an absent route is absent too")
-                .with_context("route", &absence.route)
-                .with_context("fallback", name));
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the fallback of an absent route is absent too; start one of them",
+            )
+            .with_context("route", &absence.route)
+            .with_context("fallback", name)
+            .with_source(absence.reason.clone()));
         }
         let route = find(upstreams, "an absence", &absence.route)?;
         upstreams[route].fallback = Some(index);

@@ -49,10 +49,11 @@ enum Guards {
 
 impl Upstream {
     pub(crate) fn new(route: Route, breaker: BreakerConfig) -> Self {
-        let Route { name, service, reads, breaker: own, timeout, guard, fallback: _ } = route;
-        let (guard, guards) = match guard {
-            Some(guard) => (guard, Guards::Behind),
-            None => (Guard::new(own.unwrap_or(breaker), timeout), Guards::Here),
+        let Route { name, service, cache, reads, breaker: own, timeout, guard, fallback: _ } = route;
+        let guard = guard.unwrap_or_else(|| Guard::new(own.unwrap_or(breaker), timeout));
+        let (service, guards) = match cache {
+            Some(cache) => (service.cached(&guard, cache), Guards::Behind),
+            None => (service, Guards::Here),
         };
         Self {
             name,
@@ -70,7 +71,7 @@ impl Upstream {
     /// The service; an error while it isn't there.
     fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         match &self.service {
-            Service::Here { embedder, .. } => Ok(embedder),
+            Service::Here { embedder } => Ok(embedder),
             Service::Late(late) => late.embedder(),
             Service::Absent(reason) => Err(reason.clone()),
         }
@@ -78,8 +79,8 @@ impl Upstream {
 
     fn present(&self) -> Option<&Arc<dyn Embedder>> {
         match &self.service {
-            Service::Here { embedder, .. } => Some(embedder),
-            Service::Late(late) => late.connected().map(|connected| &connected.embedder),
+            Service::Here { embedder } => Some(embedder),
+            Service::Late(late) => late.connected(),
             Service::Absent(_) => None,
         }
     }
@@ -92,7 +93,7 @@ impl Upstream {
     /// What can be held on to from the start; `None` if it will never be there.
     pub(crate) fn shared(&self) -> Option<Arc<dyn Embedder>> {
         match &self.service {
-            Service::Here { embedder, .. } => Some(Arc::clone(embedder)),
+            Service::Here { embedder } => Some(Arc::clone(embedder)),
             Service::Late(late) => Some(Arc::new(late.clone())),
             Service::Absent(_) => None,
         }
@@ -115,7 +116,7 @@ impl Upstream {
     pub(crate) async fn health(&self) -> Health {
         let said = async {
             let embedder = match &self.service {
-                Service::Here { embedder, .. } => embedder,
+                Service::Here { embedder } => embedder,
                 Service::Late(late) => match late.find().await {
                     Ok(embedder) => embedder,
                     Err(reason) => return Health::unavailable(reason),

@@ -28,7 +28,7 @@ async fn fallbacks_keep_the_contract() {
 #[tokio::test]
 async fn a_router_in_a_router_keeps_the_contract() {
     let inner: Arc<dyn Embedder> = Rig::hybrid(RouterConfig::default()).router;
-    let route = Route::shared("all", Arc::clone(&inner));
+    let route = Route::new("all", Arc::clone(&inner));
     let outer = Router::new([route], Arc::new(Letters), all_to("all")).unwrap();
     let row = outer.encode_query("words").await.unwrap();
     assert_eq!(row.info().route.as_deref(), Some("all"), "the outermost router names its own route");

@@ -185,7 +185,8 @@ async fn a_hanging_route_costs_its_own_rows() {
 async fn a_hanging_route_is_replaced_within_the_deadline() {
     let [a, b] = [Scripted::new("e5", 8), Scripted::new("e5", 8)];
     let timeout = Duration::from_millis(500);
-    let routes = [Route::new("a", a.clone()).with_timeout(timeout), Route::new("b", b.clone())];
+    let routes =
+        [Route::builder("a").backend(a.clone()).timeout(timeout).build(), Route::new("b", b.clone())];
     let router = Router::new(routes, Arc::new(Letters), all_to("a")).unwrap();
     a.hold();
     let time = VirtualTime::start().await;
@@ -270,7 +271,7 @@ async fn a_wrong_number_of_rows_is_an_error() {
         }
     }
 
-    let routes = [Route::shared("e5", Arc::new(Short(Scripted::new("e5", 8))))];
+    let routes = [Route::new("e5", Short(Scripted::new("e5", 8)))];
     let router = Router::new(routes, Arc::new(Letters), all_to("e5")).unwrap();
     assert_eq!(router.embed(documents(&TEXTS)).await.unwrap_err().kind(), ErrorKind::Protocol);
 }

@@ -18,7 +18,7 @@ const KNOWN: &str = "known words";
 /// Has one text, as a cache would, and asks for all others.
 #[derive(Debug)]
 struct Knows {
-    inner: Guarded<Scripted>,
+    inner: Guarded<Arc<dyn Embedder>>,
     vector: Vec<f32>,
 }
 
@@ -60,10 +60,12 @@ struct Rig {
 
 fn rig(failures: u32) -> Rig {
     let double = Scripted::new("e5", 8);
-    let guard = Guard::new(BreakerConfig::default().with_failures(failures), None);
-    let inner = Guarded::new(double.clone(), guard.clone());
-    let knows = Knows { inner, vector: double.vector(KNOWN, Role::Document) };
-    let route = Route::shared("e5", Arc::new(knows)).with_guard(guard);
+    let vector = double.vector(KNOWN, Role::Document);
+    let route = Route::builder("e5")
+        .cache(move |inner| Knows { inner, vector: vector.clone() })
+        .backend(double.clone())
+        .breaker(BreakerConfig::default().with_failures(failures))
+        .build();
     Rig { double, router: Router::new([route], Arc::new(Letters), all_to("e5")).unwrap() }
 }
 
@@ -91,6 +93,44 @@ async fn what_is_known_is_served_while_the_back_end_is_down() {
     assert_eq!(outcomes(&router.embed(documents(&["new words"])).await.unwrap()), ["e5"]);
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
     assert!(router.health().await.is_available());
+}
+
+/// Two routes to one server: what one of them finds out holds for the other, with a cache and without.
+#[tokio::test(start_paused = true)]
+async fn routes_may_share_a_guard() {
+    let double = Scripted::new("e5", 8);
+    let guard = Guard::new(BreakerConfig::default().with_failures(1), None);
+    let route = |name| Route::builder(name).backend(double.clone()).guard(guard.clone());
+    let routes = [route("plain").build(), route("cached").cache(|guarded| guarded).build()];
+    let router = Router::new(routes, Arc::new(Letters), all_to("cached")).unwrap();
+    double.fail_calls(Some(down()));
+    router.embed(documents(&["words"]).with_route("plain")).await.unwrap_err();
+    let asked = double.calls();
+    router.embed(documents(&["words"]).with_route("cached")).await.unwrap_err();
+    assert_eq!((double.calls(), guard.openings()), (asked, 1));
+}
+
+/// The breaker of the router's settings is that of a route with a cache, too, and there is one of it.
+#[tokio::test(start_paused = true)]
+async fn a_cached_route_has_the_breaker_of_the_settings() {
+    let double = Scripted::new("e5", 8);
+    let route = Route::builder("e5").backend(double.clone()).cache(|guarded| guarded).build();
+    let config = all_to("e5").with_breaker(BreakerConfig::default().with_failures(2));
+    let router = Router::new([route], Arc::new(Letters), config).unwrap();
+    double.fail_calls(Some(down()));
+    for _ in 0..4 {
+        router.embed(documents(&["words"])).await.unwrap_err();
+    }
+    let route = &router.stats().routes[0];
+    assert_eq!((double.calls(), route.failed_calls, route.refused_calls, route.openings), (2, 2, 2, 1));
+}
+
+/// A route that was given no back end is absent, and says so.
+#[tokio::test]
+async fn a_route_without_a_back_end_is_absent() {
+    let routes = [Route::builder("old").build(), Route::new("e5", Scripted::new("e5", 8))];
+    let router = Router::new(routes, Arc::new(Letters), all_to("e5")).unwrap();
+    assert!(router.absences()[0].reason.to_string().contains("without a back end"));
 }
 
 /// A cache drops a call that nobody waits for any more, and that would hide a back end that hangs.
@@ -162,7 +202,7 @@ async fn a_guard_has_the_timeout() {
     assert_eq!(guarded.embed(documents(&["words"])).await.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!((time.passed(), guard.is_open(), guard.openings()), (timeout, true, 1));
 
-    let route = Route::shared("e5", Arc::new(guarded)).with_guard(guard).with_timeout(timeout);
+    let route = Route::builder("e5").backend(double).guard(guard).timeout(timeout).build();
     let error = Router::new([route], Arc::new(Letters), all_to("e5")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("guard"), "{error}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embed_core::{Embedder, Health, HealthStatus, Role};
-use embed_router::{BreakerState, Guard, Guarded, Route, Router, RouterConfig};
+use embed_router::{BreakerState, Route, Router, RouterConfig};
 use embed_testkit::{Scripted, VirtualTime};
 use tokio::time::{advance, sleep};
 
@@ -15,9 +15,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// The route's guard around all that it is made of, and one further in.
 fn routers(double: &Scripted) -> [Router; 2] {
-    let guard = Guard::default();
-    let behind = Guarded::new(double.clone(), guard.clone());
-    let routes = [Route::new("e5", double.clone()), Route::shared("e5", Arc::new(behind)).with_guard(guard)];
+    let behind = Route::builder("e5").backend(double.clone()).cache(|guarded| guarded).build();
+    let routes = [Route::new("e5", double.clone()), behind];
     routes.map(|route| Router::new([route], Arc::new(Letters), all_to("e5")).unwrap())
 }
 

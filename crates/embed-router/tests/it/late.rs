@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use embed_core::{Coverage, Embedder, Error, ErrorKind, HealthStatus, Retry, Role};
-use embed_router::{BreakerState, PinBook, Route, Router, RouterConfig};
+use embed_router::{BreakerState, PinBook, Route, RouteBuilder, Router, RouterConfig};
 use embed_testkit::Scripted;
 use tokio::time::sleep;
 
@@ -32,10 +32,10 @@ impl Server {
         self.tries.load(Ordering::Relaxed)
     }
 
-    fn route(&self, name: &'static str) -> Route {
+    fn route(&self, name: &'static str) -> RouteBuilder {
         let server = self.clone();
         let described = Scripted::new("described", 8).model().clone();
-        Route::connecting(name, described, down(), move || {
+        Route::builder(name).connecting(described, down(), move || {
             server.tries.fetch_add(1, Ordering::Relaxed);
             let running = server.running.lock().unwrap().clone();
             async move { running.ok_or_else(down) }
@@ -44,7 +44,7 @@ impl Server {
 }
 
 fn hybrid(server: &Server, config: RouterConfig) -> Router {
-    let routes = [server.route("ollama"), Route::new("e5", Scripted::new("e5", 8))];
+    let routes = [server.route("ollama").build(), Route::new("e5", Scripted::new("e5", 8))];
     Router::new(routes, Arc::new(Letters), config).unwrap()
 }
 
@@ -56,7 +56,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
     let router = hybrid(&server, RouterConfig::default());
     let absence = &router.absences()[0];
     assert_eq!((&*absence.route, absence.fallback.as_deref(), absence.is_looked_for), ("ollama", None, true));
-    assert_eq!(router.to_string(), "Router(ollama looked for, e5 → e5)");
+    assert_eq!(router.to_string(), "Router(ollama looked for, e5 → scripted/e5)");
     let response = router.embed(documents(&TEXTS)).await.unwrap();
     assert_eq!(outcomes(&response), ["unavailable", "e5"], "no text goes to another space");
     let error = response.row(0).unwrap_err();
@@ -74,7 +74,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
     sleep(PAUSE).await;
     assert_eq!(router.health().await.status(), HealthStatus::Ready);
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
-    assert_eq!(router.to_string(), "Router(ollama → minilm, e5 → e5)");
+    assert_eq!(router.to_string(), "Router(ollama → scripted/minilm, e5 → scripted/e5)");
     let response = router.embed(documents(&TEXTS)).await.unwrap();
     assert_eq!(outcomes(&response), ["ollama", "e5"]);
     assert_eq!(response.row(0).unwrap().vector(), double.vector(TEXTS[0], Role::Document));
@@ -88,7 +88,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
 #[tokio::test(start_paused = true)]
 async fn calls_find_it() {
     let server = Server::default();
-    let router = Router::new([server.route("ollama")], Arc::new(Letters), all_to("ollama")).unwrap();
+    let router = Router::new([server.route("ollama").build()], Arc::new(Letters), all_to("ollama")).unwrap();
     assert_eq!(router.model().name(), "described");
     for _ in 0..100 {
         assert_eq!(router.embed(documents(&TEXTS)).await.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -111,7 +111,7 @@ async fn calls_find_it() {
 #[tokio::test(start_paused = true)]
 async fn a_fallback_takes_its_texts_only_if_the_settings_say_so_and_only_until_it_comes() {
     let server = Server::default();
-    let routes = [server.route("ollama").with_fallback("e5"), Route::new("e5", Scripted::new("e5", 8))];
+    let routes = [server.route("ollama").fallback("e5").build(), Route::new("e5", Scripted::new("e5", 8))];
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default().with_pins(pins)).unwrap();
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["e5"; 2]);
@@ -129,7 +129,8 @@ async fn a_fallback_takes_its_texts_only_if_the_settings_say_so_and_only_until_i
 async fn it_is_a_route_like_any_other_when_it_is_there() {
     let server = Server::default();
     let twin = Scripted::new("minilm", 8);
-    let routes = [server.route("ollama"), Route::new("e5", Scripted::new("e5", 8)), Route::new("twin", twin)];
+    let routes =
+        [server.route("ollama").build(), Route::new("e5", Scripted::new("e5", 8)), Route::new("twin", twin)];
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default()).unwrap();
     let spaces = async || router.plan_document("plain words", Coverage::Reachable).await.unwrap().items.len();
     assert_eq!(spaces().await, 2, "its own place and E5");
@@ -144,20 +145,38 @@ async fn it_is_a_route_like_any_other_when_it_is_there() {
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Open);
 }
 
+/// What stands before a back end stands before one that comes later, too.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_comes_late_is_behind_its_cache_and_guard() {
+    let server = Server::default();
+    let route = server.route("ollama").cache(|guarded| guarded).build();
+    let router = Router::new([route], Arc::new(Letters), all_to("ollama")).unwrap();
+    router.embed(documents(&["words"])).await.unwrap_err();
+    let double = server.start();
+    sleep(PAUSE).await;
+    assert_eq!(router.health().await.status(), HealthStatus::Ready);
+    double.fail_calls(Some(down()));
+    for _ in 0..7 {
+        router.embed(documents(&["words"])).await.unwrap_err();
+    }
+    let route = &router.stats().routes[0];
+    assert_eq!((double.calls(), route.breaker, route.openings), (5, BreakerState::Open, 1));
+}
+
 /// A try that dies isn't the last one.
 #[tokio::test(start_paused = true)]
 async fn a_try_that_panics_is_not_the_last() {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
     let described = Scripted::new("described", 8).model().clone();
-    let route = Route::connecting("e5", described, down(), move || {
+    let route = Route::builder("e5").connecting(described, down(), move || {
         let first = counted.fetch_add(1, Ordering::Relaxed) == 0;
         async move {
             assert!(!first, "the first one dies");
             Ok::<_, Error>(Scripted::new("e5", 8))
         }
     });
-    let router = Router::new([route], Arc::new(Letters), all_to("e5")).unwrap();
+    let router = Router::new([route.build()], Arc::new(Letters), all_to("e5")).unwrap();
     sleep(PAUSE).await;
     assert_eq!(router.health().await.status(), HealthStatus::Unavailable);
     sleep(PAUSE).await;

@@ -38,7 +38,7 @@ impl Real {
         let settings = OllamaConfig::new("all-minilm", server.url()).with_pauses(pauses.0, pauses.1);
         let ollama = Arc::new(OllamaEmbedder::connect(settings).await.unwrap());
         let routes = [
-            Route::new("ollama", Arc::clone(&ollama)).with_reads(Reads::only(["en"])),
+            Route::builder("ollama").backend(Arc::clone(&ollama)).reads(Reads::only(["en"])).build(),
             Route::new("e5", Arc::clone(&e5)),
         ];
         let router = Router::new(routes, Arc::new(LanguageDetector::new()), config).unwrap();

@@ -122,11 +122,12 @@ async fn what_names_no_route_is_refused_when_the_router_is_built() {
 #[tokio::test]
 async fn a_route_that_was_never_there_is_replaced_for_good() {
     let e5 = Scripted::new("e5", 8);
-    let routes = [Route::absent("ollama", down()).with_fallback("e5"), Route::new("e5", e5.clone())];
+    let routes =
+        [Route::builder("ollama").absent(down()).fallback("e5").build(), Route::new("e5", e5.clone())];
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default()).unwrap();
     let absence = &router.absences()[0];
     assert_eq!((&*absence.route, absence.fallback.as_deref()), ("ollama", Some("e5")));
-    assert_eq!(router.to_string(), "Router(ollama absent, e5 → e5)");
+    assert_eq!(router.to_string(), "Router(ollama absent, e5 → scripted/e5)");
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["e5"; 5]);
     assert_eq!(e5.calls(), 1, "one space, one call");
     let health = router.health().await;
@@ -141,20 +142,31 @@ async fn a_route_that_was_never_there_is_replaced_for_good() {
 #[tokio::test]
 async fn an_absent_route_without_a_fallback_fails_its_texts_alone() {
     let e5 = Route::new("e5", Scripted::new("e5", 8));
-    let routes = [Route::absent("ollama", down()), e5];
+    let routes = [Route::builder("ollama").absent(down()).build(), e5];
     let router = Router::new(routes, Arc::new(Letters), RouterConfig::default()).unwrap();
     let response = router.embed(documents(&TEXTS)).await.unwrap();
     assert_eq!(outcomes(&response), ["unavailable", "e5", "e5", "e5", "unavailable"]);
-    let nothing = Router::new([Route::absent("e5", down())], Arc::new(Letters), all_to("e5")).unwrap_err();
+    let fallen = Router::new(
+        [
+            Route::builder("ollama").absent(down()).fallback("e5").build(),
+            Route::builder("e5").absent(down()).build(),
+        ],
+        Letters,
+        all_to("e5"),
+    )
+    .unwrap_err();
+    assert!(format!("{fallen:?}").contains("the server is gone"), "{fallen:?}");
+    let nothing = Router::new([Route::builder("e5").absent(down()).build()], Arc::new(Letters), all_to("e5"))
+        .unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::Config);
 }
 
 #[tokio::test]
 async fn the_stack_is_printed() {
     let rig = Rig::hybrid(RouterConfig::default());
-    assert_eq!(rig.router.to_string(), "Router(ollama → minilm, e5 → e5)");
+    assert_eq!(rig.router.to_string(), "Router(ollama → scripted/minilm, e5 → scripted/e5)");
     let debug = format!("{:?}", rig.router);
-    assert!(debug.contains("ollama → minilm"), "{debug}");
+    assert!(debug.contains("ollama → scripted/minilm"), "{debug}");
 }
 
 #[tokio::test]

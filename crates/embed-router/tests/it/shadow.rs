@@ -128,10 +128,8 @@ async fn a_hanging_candidate_is_stopped_by_its_timeouts() {
     let shadow = always().with_candidate(2, Duration::from_secs(1)).with_budget(10, 1 << 20);
     let limits = StopLimits::default().with_calls(20, 10);
     let rollout = RolloutConfig::new("old", "new").with_shadow(shadow).with_limits(limits);
-    let routes = [
-        Route::new("old", Scripted::new("e5", 8)),
-        Route::shared("new", Arc::new(Hanging(Scripted::new("e5", 8)))),
-    ];
+    let routes =
+        [Route::new("old", Scripted::new("e5", 8)), Route::new("new", Hanging(Scripted::new("e5", 8)))];
     let router = Router::new(routes, Arc::new(Letters), all_to("old").with_rollout(rollout)).unwrap();
     for _ in 0..100 {
         let time = VirtualTime::start().await;

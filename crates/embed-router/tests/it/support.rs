@@ -44,7 +44,7 @@ impl Rig {
     ) -> Self {
         let route = |(name, space): &(&'static str, &str)| {
             let reads = if space.starts_with("minilm") { Reads::only(["en"]) } else { Reads::Everything };
-            Route::new(*name, doubles[name].clone()).with_reads(reads)
+            Route::builder(*name).backend(doubles[name].clone()).reads(reads).build()
         };
         let router = Router::new(routes.iter().map(route), Arc::new(Letters), config).unwrap();
         Self { router: Arc::new(router), doubles }

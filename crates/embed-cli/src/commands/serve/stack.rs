@@ -10,12 +10,11 @@ use embed_e5::{E5Embedder, Profile};
 use embed_gateway::{ModelDetails, ModelEntry, ModelSource};
 use embed_metrics::{Metered, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
-use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Route, Router};
+use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Router};
 
 use super::model_details;
 use crate::settings::{Service, Settings};
-use crate::stack::cache;
-use crate::stack::{self, Connecting};
+use crate::stack::{self, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
@@ -77,9 +76,9 @@ impl ServedStack {
             let started = Instant::now();
             let loaded = Arc::new(stack::e5(settings, home).await?);
             metrics.model_loaded(loaded.model(), started.elapsed());
-            let route = route(MULTILINGUAL_ROUTE, &loaded, &metrics, cache.as_ref());
+            let metered = Metered::backend(Arc::clone(&loaded), &metrics);
             e5.get_or_init(|| loaded);
-            Ok(route)
+            Ok(stack::route(MULTILINGUAL_ROUTE, cache.as_ref()).backend(metered).build())
         };
         let ollama_route = async {
             let (config, metrics, slot) = (settings.ollama.clone(), metrics.clone(), ollama.clone());
@@ -95,13 +94,13 @@ impl ServedStack {
                     Ok::<_, Error>(metered)
                 }
             };
+            let route = stack::route(ENGLISH_ROUTE, cache.as_ref());
             match connect().await {
-                Ok(metered) => Ok(stack::route(ENGLISH_ROUTE, metered, cache.as_ref())),
+                Ok(metered) => Ok(route.backend(metered).build()),
                 // Its clients have stored what it gave before: its texts wait for it, and go to no other space.
                 Err(reason) if stack::is_absence(&reason) => {
                     let model = absent.get_or_init(|| described(&settings.ollama.model)).clone();
-                    let connecting = Connecting { name: ENGLISH_ROUTE, model, reason, connect };
-                    Ok(stack::connecting_route(connecting, cache.as_ref()))
+                    Ok(route.connecting(model, reason, connect).build())
                 }
                 Err(error) => Err(error),
             }
@@ -160,13 +159,6 @@ fn entry(name: &str, model: &ModelInfo, route: &str, details: &ModelDetails) -> 
 fn described(model: &str) -> ModelInfo {
     let space = Space::builder(model, 1).build();
     ModelInfo::builder("ollama", model, Variant::new(space, [("met", "no")])).build()
-}
-
-fn route<E>(name: &str, embedder: &Arc<E>, metrics: &Metrics, cache: Option<&Cache>) -> Route
-where
-    E: Embedder + std::fmt::Display,
-{
-    stack::route(name, Metered::backend(Arc::clone(embedder), metrics), cache)
 }
 
 fn metrics_config(settings: &Settings) -> MetricsConfig {
