@@ -235,7 +235,7 @@ impl Cache {
     }
 
     /// A tier that is left alone for now, because it failed, and why.
-    pub(crate) fn failing_tier(&self) -> Option<(&'static str, Option<Error>)> {
+    pub(crate) fn failing_tier(&self) -> Option<(&str, Option<Error>)> {
         let tier = self.inner.tiers.iter().find(|tier| tier.is_open())?;
         Some((tier.tier.name(), tier.read_fault()))
     }

@@ -140,7 +140,7 @@ impl GuardedTier {
         }
         let said = |fault: &Option<Error>| fault.as_ref().map(ToString::to_string);
         TierReport {
-            name: self.tier.name(),
+            name: Arc::clone(&self.label),
             hits: self.hits.read(),
             misses: self.misses.read(),
             stored: self.stored.read(),

@@ -176,7 +176,7 @@ impl Stored {
 
 #[async_trait]
 impl Tier for MemoryTier {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "memory"
     }
 

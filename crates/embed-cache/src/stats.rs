@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use embed_core::ErrorKind;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub struct CacheStats {
 #[non_exhaustive]
 pub struct TierReport {
     /// Its name.
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// Rows that it gave.
     pub hits: u64,
     /// Rows that it was asked for and didn't give, by reason: `absent`, `breaker_open`, the kind of an error (`timeout`

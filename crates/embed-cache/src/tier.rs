@@ -15,7 +15,7 @@ use crate::{Key, Namespace, Value};
 #[async_trait]
 pub trait Tier: Debug + Send + Sync + 'static {
     /// One lower-case word for rows, labels and logs: `memory`, `redis`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Whether it answers from this process, without waiting for anything. Such a tier is asked on the
     /// caller's own path, before calls for the same text are brought together, and written before the caller

@@ -224,10 +224,7 @@ impl Reads {
     pub fn covers(&self, detection: &Detection) -> bool {
         match self {
             Self::Everything => true,
-            Self::Only(languages) => {
-                detection.kind != Kind::Mixed
-                    && languages.iter().any(|language| *language == detection.language)
-            }
+            Self::Only(languages) => detection.kind != Kind::Mixed && languages.contains(&detection.language),
         }
     }
 }

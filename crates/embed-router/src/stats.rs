@@ -1,5 +1,6 @@
 //! What a router has done so far.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +44,7 @@ pub struct RouteStats {
     /// Whether it may be asked.
     pub breaker: BreakerState,
     /// Texts that were sent here by the rule of the detector that decided, `forced` or `pinned`.
-    pub rows_by_rule: BTreeMap<&'static str, u64>,
+    pub rows_by_rule: BTreeMap<Cow<'static, str>, u64>,
     /// Calls of its service.
     pub calls: u64,
     /// Calls that failed by its own fault, as a whole or in a row.
@@ -107,7 +108,7 @@ impl RouteCounters {
         space: Option<&Space>,
         breaker: BreakerState,
         openings: u64,
-        rows_by_rule: BTreeMap<&'static str, u64>,
+        rows_by_rule: BTreeMap<Cow<'static, str>, u64>,
     ) -> RouteStats {
         RouteStats {
             name: Arc::clone(name),

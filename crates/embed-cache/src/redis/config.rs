@@ -15,6 +15,8 @@ use super::RedisUrl;
 pub struct RedisConfig {
     /// Where it is.
     pub url: RedisUrl,
+    /// The name of the tier, which rows, labels and logs have; a cache over two servers needs two.
+    pub name: String,
     /// What every key begins with, before a colon, so that others may use the same database.
     pub prefix: String,
     /// How long an entry lives, give or take a tenth, so that what was written together doesn't go together.
@@ -44,6 +46,7 @@ impl RedisConfig {
         let connect_timeout = Duration::from_secs(1);
         Self {
             url,
+            name: "redis".to_owned(),
             prefix: Self::PREFIX.to_owned(),
             ttl: Duration::from_secs(3600),
             connect_timeout,
@@ -51,6 +54,13 @@ impl RedisConfig {
             ca_file: None,
             client_certificate: None,
         }
+    }
+
+    /// Sets the name of the tier.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Sets what every key begins with.

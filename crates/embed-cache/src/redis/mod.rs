@@ -59,6 +59,7 @@ pub struct RedisTier {
     connections: Connections,
     keys: Keyspace,
     url: RedisUrl,
+    name: String,
     /// The connections are being made anew, or were a moment ago.
     renewing: Arc<AtomicBool>,
 }
@@ -90,6 +91,7 @@ impl RedisTier {
             connections: Connections::start(&config)?,
             keys: Keyspace::new(&config.prefix, config.ttl),
             url: config.url,
+            name: config.name,
             renewing: Arc::default(),
         })
     }
@@ -267,8 +269,8 @@ impl RedisTier {
 
 #[async_trait]
 impl Tier for RedisTier {
-    fn name(&self) -> &'static str {
-        "redis"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>> {

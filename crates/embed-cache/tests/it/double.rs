@@ -11,7 +11,7 @@ use embed_testkit::Scripted;
 /// A map behind the trait, and how it behaves from now on. Clones are the same tier.
 #[derive(Debug, Clone)]
 pub(crate) struct MapTier {
-    name: &'static str,
+    name: String,
     local: bool,
     inner: Arc<Mutex<Inner>>,
 }
@@ -39,12 +39,12 @@ pub(crate) enum Mood {
 }
 
 impl MapTier {
-    pub(crate) fn local(name: &'static str) -> Self {
-        Self { name, local: true, inner: Arc::default() }
+    pub(crate) fn local(name: impl Into<String>) -> Self {
+        Self { name: name.into(), local: true, inner: Arc::default() }
     }
 
-    pub(crate) fn remote(name: &'static str) -> Self {
-        Self { name, local: false, inner: Arc::default() }
+    pub(crate) fn remote(name: impl Into<String>) -> Self {
+        Self { name: name.into(), local: false, inner: Arc::default() }
     }
 
     pub(crate) fn set(&self, reads: Mood, writes: Mood) {
@@ -86,8 +86,8 @@ async fn behave(mood: Mood) -> Result<()> {
 
 #[async_trait]
 impl Tier for MapTier {
-    fn name(&self) -> &'static str {
-        self.name
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn is_local(&self) -> bool {

@@ -96,7 +96,7 @@ fn line(router: &Router, index: u64, row: &InputRow, format: ReportFormat) -> Re
 
 fn show(index: u64, text: &str, decision: &Decision, format: ReportFormat) -> String {
     let (language, confidence, rule) = match &decision.detection {
-        Some(found) => (found.language, found.confidence, found.rule),
+        Some(found) => (&*found.language, found.confidence, &*found.rule),
         None => ("und", 0.0, "forced"),
     };
     let service = &*decision.route;

@@ -4,6 +4,7 @@ mod sample;
 mod script;
 mod words;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl<D: Detector + ?Sized> Detector for Arc<D> {
 }
 
 /// What a [`Detector`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Detection {
     /// What a router decides by.
@@ -35,18 +36,23 @@ pub struct Detection {
     /// The main language, as an ISO 639 code: two letters where there are (`en`, `ja`), else three; `und` if
     /// unknown. It explains and does not decide: a text whose language is `en` may be of another kind than
     /// [`Kind::En`], for a word in it that the English model cannot read.
-    pub language: &'static str,
+    pub language: Cow<'static, str>,
     /// How sure the language is, from 0 to 1.
     pub confidence: f32,
     /// The rule that decided. `docs/detection.md` lists those of [`LanguageDetector`].
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
 }
 
 impl Detection {
     /// A finding of a detector of your own.
     #[must_use]
-    pub fn new(kind: Kind, language: &'static str, confidence: f32, rule: &'static str) -> Self {
-        Self { kind, language, confidence: confidence.clamp(0.0, 1.0), rule }
+    pub fn new(
+        kind: Kind,
+        language: impl Into<Cow<'static, str>>,
+        confidence: f32,
+        rule: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { kind, language: language.into(), confidence: confidence.clamp(0.0, 1.0), rule: rule.into() }
     }
 }
 

@@ -39,7 +39,7 @@ pub enum DecidedBy {
 }
 
 /// A decision inside of the router: the index of a route.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Choice {
     pub(super) upstream: usize,
     pub(super) by: DecidedBy,
@@ -75,7 +75,7 @@ impl Chooser {
             Decision { route, space, by: choice.by, detection: choice.detection }
         };
         if let Some(choice) = self.choose_for_all(routes, request)? {
-            return Ok(request.texts().iter().map(|_| decision(choice)).collect());
+            return Ok(request.texts().iter().map(|_| decision(choice.clone())).collect());
         }
         let moved = self.is_moved(request);
         Ok(request.texts().iter().map(|text| decision(self.choose_by_kind(routes, text, moved))).collect())
@@ -128,10 +128,10 @@ impl Chooser {
 
 impl Choices {
     /// The decision about one text.
-    pub(super) fn at(&self, row: usize) -> Choice {
+    pub(super) fn at(&self, row: usize) -> &Choice {
         match self {
-            Self::All(choice) => *choice,
-            Self::Each(choices) => choices[row],
+            Self::All(choice) => choice,
+            Self::Each(choices) => &choices[row],
         }
     }
 
@@ -149,8 +149,8 @@ impl Choices {
             Self::Each(choices) => {
                 let (mut moved, mut unread) = (0, 0);
                 // Neighbours are mostly sent to one route by one rule, and are counted at once.
-                let mut run: Option<(usize, &'static str, u64)> = None;
-                let end = |run: Option<(usize, &'static str, u64)>| {
+                let mut run: Option<(usize, &str, u64)> = None;
+                let end = |run: Option<(usize, &str, u64)>| {
                     if let Some((upstream, rule, rows)) = run {
                         routes.upstreams[upstream].count_rule(rule, rows);
                     }
@@ -161,7 +161,7 @@ impl Choices {
                     };
                     match &mut run {
                         Some((of, by, rows)) if *of == *upstream && *by == detection.rule => *rows += 1,
-                        other => end(other.replace((*upstream, detection.rule, 1))),
+                        other => end(other.replace((*upstream, &detection.rule, 1))),
                     }
                     moved += usize::from(*by == DecidedBy::Rollout);
                     unread += usize::from(!routes.upstreams[*upstream].reads.covers(detection));

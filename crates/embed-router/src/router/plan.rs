@@ -35,8 +35,8 @@ pub struct PlanItem {
 }
 
 /// What is wanted of one text.
-struct Wanted {
-    choice: Choice,
+struct Wanted<'c> {
+    choice: &'c Choice,
     role: Role,
     coverage: Coverage,
     /// Whether a rollout moves its partition.
@@ -74,7 +74,7 @@ pub(super) async fn plan(
             let upstream = &routes.upstreams[upstream];
             (Arc::clone(&upstream.name), upstream.space().cloned())
         });
-        plans.push((choices.at(row).detection, items.collect::<Vec<_>>()));
+        plans.push((choices.at(row).detection.clone(), items.collect::<Vec<_>>()));
     }
     let request = request.without_route();
     let jobs = places.iter().enumerate().filter(|(_, places)| !places.is_empty());
@@ -100,10 +100,10 @@ pub(super) async fn plan(
 }
 
 /// The routes that give a text its vectors, its own route first.
-fn upstreams_of(routes: &Routes, wanted: &Wanted) -> Vec<usize> {
+fn upstreams_of(routes: &Routes, wanted: &Wanted<'_>) -> Vec<usize> {
     let &Wanted { choice, role, coverage, moved } = wanted;
     let mut upstreams = vec![choice.upstream];
-    let Some(detection) = choice.detection else {
+    let Some(detection) = &choice.detection else {
         return upstreams;
     };
     if role == Role::Document && coverage == Coverage::Route {
@@ -124,7 +124,7 @@ fn upstreams_of(routes: &Routes, wanted: &Wanted) -> Vec<usize> {
     for upstream in in_use.flatten() {
         let new = routes.upstreams[upstream].space();
         let has = upstreams.iter().any(|&has| has == upstream || routes.upstreams[has].space() == new);
-        if !has && new.is_some() && routes.upstreams[upstream].reads.covers(&detection) {
+        if !has && new.is_some() && routes.upstreams[upstream].reads.covers(detection) {
             upstreams.push(upstream);
         }
     }

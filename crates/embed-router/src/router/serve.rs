@@ -67,7 +67,9 @@ impl Job<'_> {
             let may_leave = |row: &usize| {
                 let choice = choices.as_ref().map(|choices| choices[*row]);
                 // A vector that its model gives no meaning to is worse than an error.
-                choice.and_then(|choice| choice.detection).is_some_and(|detection| reads.covers(&detection))
+                choice
+                    .and_then(|choice| choice.detection.as_ref())
+                    .is_some_and(|detection| reads.covers(detection))
             };
             let lost = pieces.lost().into_iter().filter(may_leave).collect();
             let got = pieces.ask_another(&routes.upstreams[index], &request, lost, counters).await;

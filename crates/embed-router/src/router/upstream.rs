@@ -1,5 +1,6 @@
 //! A route in service: its guard, its counts, and one call of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(crate) struct Upstream {
     guard: Guard,
     guards: Guards,
     counters: RouteCounters,
-    rules: Mutex<BTreeMap<&'static str, u64>>,
+    rules: Mutex<BTreeMap<Cow<'static, str>, u64>>,
     /// Set if this is the old route or the candidate of a rollout.
     pub(crate) side: Option<(RolloutSide, Arc<Rollout>)>,
     /// Who takes what the policy sends here while the service isn't there.
@@ -195,9 +196,12 @@ impl Upstream {
     }
 
     /// Counts texts that were sent here by a rule.
-    pub(crate) fn count_rule(&self, rule: &'static str, rows: u64) {
+    pub(crate) fn count_rule(&self, rule: &str, rows: u64) {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        *rules.entry(rule).or_default() += rows;
+        match rules.get_mut(rule) {
+            Some(count) => *count += rows,
+            None => drop(rules.insert(rule.to_owned().into(), rows)),
+        }
     }
 
     pub(crate) fn stats(&self) -> RouteStats {

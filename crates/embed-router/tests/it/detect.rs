@@ -186,7 +186,7 @@ fn special_cases() {
     let wrong: Vec<_> = cases
         .into_iter()
         .map(|(text, kind, language, rule)| (text, (kind, language, rule), detector.detect(text)))
-        .filter(|(_, expected, found)| *expected != (found.kind, found.language, found.rule))
+        .filter(|(_, expected, found)| *expected != (found.kind, &*found.language, &*found.rule))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -200,7 +200,7 @@ fn other_languages_in_latin_letters_have_names() {
         let text = data::udhr_in(tag).join("\n");
         assert_eq!(detector.detect(&text).language, language);
         let unnamed = detector.clone().without_names().detect(&text);
-        assert_eq!((unnamed.kind, unnamed.language, unnamed.confidence), (Kind::Other, "und", 0.0));
+        assert_eq!((unnamed.kind, &*unnamed.language, unnamed.confidence), (Kind::Other, "und", 0.0));
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use embed_core::{EmbedRequest, Embedder, ErrorKind, HealthStatus, Role};
-use embed_router::{BreakerState, DecidedBy, Kind, PinBook, Policy, Route, Router, RouterConfig};
+use embed_router::{
+    BreakerState, DecidedBy, Detection, Detector, Kind, PinBook, Policy, Reads, Route, RouteStats, Router,
+    RouterConfig,
+};
 use embed_testkit::Scripted;
 
 use crate::support::{Letters, Rig, all_to, documents, down, field, outcomes};
@@ -23,8 +26,8 @@ async fn hybrid_sends_english_to_one_route_and_the_rest_to_the_other() {
     }
     assert_eq!((rig.double("ollama").calls(), rig.double("e5").calls()), (1, 1), "one call for each route");
     let stats = rig.router.stats();
-    assert_eq!(stats.routes[0].rows_by_rule, [("ascii", 2)].into());
-    assert_eq!(stats.routes[1].rows_by_rule, [("both", 1), ("kana", 1), ("rest", 1)].into());
+    assert_eq!(rules(&stats.routes[0]), [("ascii", 2)]);
+    assert_eq!(rules(&stats.routes[1]), [("both", 1), ("kana", 1), ("rest", 1)]);
     assert_eq!((stats.unread, stats.failovers), (0, 0));
 }
 
@@ -59,7 +62,7 @@ async fn a_forced_route_takes_everything_unseen() {
     );
     let stats = rig.router.stats();
     assert_eq!((stats.forced, stats.pinned), (5, 0));
-    assert_eq!(stats.routes[1].rows_by_rule, [("forced", 5)].into());
+    assert_eq!(rules(&stats.routes[1]), [("forced", 5)]);
 }
 
 #[tokio::test]
@@ -94,8 +97,8 @@ async fn a_pinned_partition_stays_on_its_route() {
 async fn decisions_explain_themselves_without_embedding() {
     let rig = Rig::hybrid(RouterConfig::default());
     let decisions = rig.router.decide(&documents(&TEXTS)).unwrap();
-    let detection = decisions[1].detection.unwrap();
-    assert_eq!((&*decisions[1].route, detection.rule, detection.language), ("e5", "kana", "ja"));
+    let detection = decisions[1].detection.as_ref().unwrap();
+    assert_eq!((&*decisions[1].route, &*detection.rule, &*detection.language), ("e5", "kana", "ja"));
     assert_eq!(decisions[0].space.as_ref(), Some(rig.double("ollama").model().space()));
     assert_eq!(rig.double("ollama").calls() + rig.double("e5").calls(), 0);
 }
@@ -177,4 +180,36 @@ async fn statistics_are_json_for_whoever_exports_them() {
     assert_eq!(json["routes"][0]["rows_by_rule"]["ascii"], 1);
     assert_eq!(json["routes"][0]["breaker"], "closed");
     assert_eq!(json["routes"][1]["space"], "e5/mean/query-passage/l2/8");
+}
+
+/// Texts by the rule that decided.
+fn rules(route: &RouteStats) -> Vec<(&str, u64)> {
+    route.rows_by_rule.iter().map(|(rule, rows)| (&**rule, *rows)).collect()
+}
+
+/// Knows what it read somewhere: names that were in no program.
+#[derive(Debug)]
+struct Loaded(Vec<(String, String)>);
+
+impl Detector for Loaded {
+    fn detect(&self, text: &str) -> Detection {
+        match self.0.iter().find(|(word, _)| text.contains(word)) {
+            Some((word, language)) => {
+                Detection::new(Kind::Other, language.clone(), 1.0, format!("has {word}"))
+            }
+            None => Detection::new(Kind::Other, "und", 0.0, "nothing"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_detector_may_load_its_names() {
+    let words = [("und", "de"), ("og", "da")].map(|(word, language)| (word.to_owned(), language.to_owned()));
+    let route =
+        Route::builder("e5").backend(Scripted::new("e5", 8)).reads(Reads::only(["de".to_owned()])).build();
+    let router = Router::new([route], Loaded(words.into()), all_to("e5")).unwrap();
+    router.embed(documents(&["du und ich", "wir und ihr", "dig og mig", "?"])).await.unwrap();
+    let stats = router.stats();
+    assert_eq!(rules(&stats.routes[0]), [("has og", 1), ("has und", 2), ("nothing", 1)]);
+    assert_eq!(stats.unread, 2);
 }

@@ -160,7 +160,7 @@ impl Watch {
                     (false, false) => "ready",
                 };
                 let status =
-                    CacheStatus::new(tier.name, state).with_counts(tier.hits, tier.misses.values().sum());
+                    CacheStatus::new(&*tier.name, state).with_counts(tier.hits, tier.misses.values().sum());
                 let bytes = tier.holds.and_then(|holds| holds.bytes);
                 bytes.map_or(status.clone(), |bytes| status.with_bytes(bytes))
             });
@@ -218,16 +218,16 @@ async fn look_at_tiers(cache: Cache) {
 }
 
 /// Says once why a tier fails, and once that it doesn't any more.
-fn tell_faults(cache: &CacheStats, told: &mut BTreeMap<&'static str, String>) {
+fn tell_faults(cache: &CacheStats, told: &mut BTreeMap<Arc<str>, String>) {
     for tier in &cache.tiers {
         let fault = tier.read_fault.as_ref().or(tier.write_fault.as_ref());
         match fault {
-            Some(fault) if told.get(tier.name) != Some(fault) => {
-                tracing::warn!(tier = tier.name, reason = %fault, "a tier of the cache fails");
-                told.insert(tier.name, fault.clone());
+            Some(fault) if told.get(&tier.name) != Some(fault) => {
+                tracing::warn!(tier = &*tier.name, reason = %fault, "a tier of the cache fails");
+                told.insert(Arc::clone(&tier.name), fault.clone());
             }
-            None if told.remove(tier.name).is_some() => {
-                tracing::info!(tier = tier.name, "a tier of the cache works again");
+            None if told.remove(&tier.name).is_some() => {
+                tracing::info!(tier = &*tier.name, "a tier of the cache works again");
             }
             _ => {}
         }
@@ -258,7 +258,7 @@ fn observe(stack: &ServedStack, cache: &CacheStats) {
 fn tier(report: &TierReport) -> TierFigures<'_> {
     let holds = report.holds.unwrap_or_default();
     TierFigures {
-        tier: report.name,
+        tier: &report.name,
         hits: report.hits,
         misses: report.misses.iter().map(|(reason, count)| (*reason, *count)).collect(),
         stored: report.stored,
@@ -278,7 +278,7 @@ fn of_router(stats: &RouterStats) -> RouterFigures<'_> {
             .iter()
             .map(|route| RouteFigures {
                 route: &route.name,
-                texts: route.rows_by_rule.iter().map(|(rule, rows)| (*rule, *rows)).collect(),
+                texts: route.rows_by_rule.iter().map(|(rule, rows)| (&**rule, *rows)).collect(),
                 calls: route.calls,
                 failed_calls: route.failed_calls,
                 refused_calls: route.refused_calls,
@@ -333,7 +333,7 @@ fn breakers<'a>(router: &'a RouterStats, cache: &'a CacheStats) -> Vec<BreakerFi
         openings: route.openings,
     });
     let tiers = cache.tiers.iter().map(|tier| BreakerFigures {
-        part: tier.name,
+        part: &tier.name,
         state: if tier.is_open { BreakerState::Open } else { BreakerState::Closed },
         openings: tier.openings,
     });
