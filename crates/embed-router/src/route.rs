@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, ModelInfo, Result};
+use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, Layer, ModelInfo, Result, place};
 
 use crate::late::Late;
 use crate::{Detection, Guard, Guarded, Kind};
@@ -31,13 +31,16 @@ pub struct Route {
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use embed_core::Embedder;
+/// # use embed_core::{Embedder, Layer, place};
 /// # use embed_router::{Guarded, Reads, Route};
 /// # type BackEnd = std::sync::Arc<dyn Embedder>;
-/// # fn route<C: Embedder>(ollama: BackEnd, cached: impl Fn(Guarded<BackEnd>) -> C + Send + Sync + 'static) -> Route {
+/// # fn route<C>(ollama: BackEnd, cache: C) -> Route
+/// # where
+/// #     C: Layer<Guarded<BackEnd>, Place = place::Cache> + Clone + Send + Sync + 'static,
+/// # {
 /// Route::builder("ollama")
 ///     .backend(ollama)
-///     .cache(cached)
+///     .cache(cache)
 ///     .timeout(Duration::from_secs(10))
 ///     .reads(Reads::only(["en"]))
 ///     .build()
@@ -143,12 +146,12 @@ impl RouteBuilder {
         self
     }
 
-    /// Puts a cache around the back end and its guard: `|guarded| Cached::new(guarded, cache.clone())`.
-    pub fn cache<C>(mut self, cache: impl Fn(Guarded<BackEnd>) -> C + Send + Sync + 'static) -> Self
+    /// Puts a cache around the back end and its guard, such as a clone of an `embed_cache::Cache`.
+    pub fn cache<L>(mut self, cache: L) -> Self
     where
-        C: Embedder,
+        L: Layer<Guarded<BackEnd>, Place = place::Cache> + Clone + Send + Sync + 'static,
     {
-        self.route.cache = Some(CacheLayer(Arc::new(move |guarded| Arc::new(cache(guarded)))));
+        self.route.cache = Some(CacheLayer(Arc::new(move |guarded| Arc::new(cache.clone().layer(guarded)))));
         self
     }
 

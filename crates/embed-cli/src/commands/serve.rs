@@ -15,10 +15,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
-use embed_core::{Error, ErrorKind};
+use embed_core::{Error, ErrorKind, Stack};
 use embed_e5::assets::DataHome;
 use embed_gateway::{Gateway, Server};
-use embed_metrics::Metered;
+use embed_metrics::CallerMeter;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -103,7 +103,8 @@ async fn serve(
 
     config.models = stack.models();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let embedder = Arc::new(Metered::new(Arc::clone(&stack.router), &stack.metrics));
+    let callers = CallerMeter(stack.metrics.clone());
+    let embedder = Arc::new(Stack::of_router(Arc::clone(&stack.router)).layer(callers).build());
     let gateway = Gateway::new(embedder, config)
         .with_explainer(Arc::new(bridge::Explains(Arc::clone(&stack.router))))
         .with_planner(Arc::new(bridge::Plans(Arc::clone(&stack.router))))

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use embed_cache::{Cache, Cached};
+use embed_cache::Cache;
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Variant, async_trait,
 };
@@ -92,7 +92,7 @@ pub(crate) fn route(name: &str, cache: Option<&Cache>) -> RouteBuilder {
     let route = Route::builder(name);
     let route = if name == ENGLISH_ROUTE { route.reads(Reads::only(["en"])) } else { route };
     match cache.cloned() {
-        Some(cache) => route.cache(move |guarded| Cached::new(guarded, cache.clone())),
+        Some(cache) => route.cache(cache),
         None => route,
     }
 }

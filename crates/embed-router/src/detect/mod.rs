@@ -89,7 +89,7 @@ pub enum Kind {
 /// assert_eq!(detector.detect("what does 木漏れ日 mean").kind, Kind::Mixed);
 ///
 /// let french = detector.detect("la hauteur du mont Fuji et de ses voisins");
-/// assert_eq!((french.kind, french.language), (Kind::Other, "fr"));
+/// assert_eq!((french.kind, &*french.language), (Kind::Other, "fr"));
 /// ```
 #[derive(Debug, Clone)]
 pub struct LanguageDetector {

@@ -11,7 +11,7 @@ use embed_router::{BreakerState, Guard, Guarded, Route, Router};
 use embed_testkit::{Scripted, VirtualTime};
 use tokio::time::Instant;
 
-use crate::support::{Letters, all_to, documents, down, outcomes};
+use crate::support::{Letters, all_to, cache_by, documents, down, outcomes};
 
 const KNOWN: &str = "known words";
 
@@ -62,7 +62,7 @@ fn rig(failures: u32) -> Rig {
     let double = Scripted::new("e5", 8);
     let vector = double.vector(KNOWN, Role::Document);
     let route = Route::builder("e5")
-        .cache(move |inner| Knows { inner, vector: vector.clone() })
+        .cache(cache_by(move |inner| Knows { inner, vector: vector.clone() }))
         .backend(double.clone())
         .breaker(BreakerConfig::default().with_failures(failures))
         .build();
@@ -101,7 +101,7 @@ async fn routes_may_share_a_guard() {
     let double = Scripted::new("e5", 8);
     let guard = Guard::new(BreakerConfig::default().with_failures(1), None);
     let route = |name| Route::builder(name).backend(double.clone()).guard(guard.clone());
-    let routes = [route("plain").build(), route("cached").cache(|guarded| guarded).build()];
+    let routes = [route("plain").build(), route("cached").cache(cache_by(|guarded| guarded)).build()];
     let router = Router::new(routes, Arc::new(Letters), all_to("cached")).unwrap();
     double.fail_calls(Some(down()));
     router.embed(documents(&["words"]).with_route("plain")).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn routes_may_share_a_guard() {
 #[tokio::test(start_paused = true)]
 async fn a_cached_route_has_the_breaker_of_the_settings() {
     let double = Scripted::new("e5", 8);
-    let route = Route::builder("e5").backend(double.clone()).cache(|guarded| guarded).build();
+    let route = Route::builder("e5").backend(double.clone()).cache(cache_by(|guarded| guarded)).build();
     let config = all_to("e5").with_breaker(BreakerConfig::default().with_failures(2));
     let router = Router::new([route], Arc::new(Letters), config).unwrap();
     double.fail_calls(Some(down()));

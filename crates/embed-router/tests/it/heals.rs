@@ -8,14 +8,14 @@ use embed_router::{BreakerState, Route, Router, RouterConfig};
 use embed_testkit::{Scripted, VirtualTime};
 use tokio::time::{advance, sleep};
 
-use crate::support::{Letters, Rig, all_to, documents, down};
+use crate::support::{Letters, Rig, all_to, cache_by, documents, down};
 
 /// As often as a gateway looks.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The route's guard around all that it is made of, and one further in.
 fn routers(double: &Scripted) -> [Router; 2] {
-    let behind = Route::builder("e5").backend(double.clone()).cache(|guarded| guarded).build();
+    let behind = Route::builder("e5").backend(double.clone()).cache(cache_by(|guarded| guarded)).build();
     let routes = [Route::new("e5", double.clone()), behind];
     routes.map(|route| Router::new([route], Arc::new(Letters), all_to("e5")).unwrap())
 }

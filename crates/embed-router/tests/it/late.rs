@@ -9,7 +9,7 @@ use embed_router::{BreakerState, PinBook, Route, RouteBuilder, Router, RouterCon
 use embed_testkit::Scripted;
 use tokio::time::sleep;
 
-use crate::support::{Letters, all_to, documents, down, field, outcomes};
+use crate::support::{Letters, all_to, cache_by, documents, down, field, outcomes};
 
 /// Longer than the longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(6);
@@ -149,7 +149,7 @@ async fn it_is_a_route_like_any_other_when_it_is_there() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_comes_late_is_behind_its_cache_and_guard() {
     let server = Server::default();
-    let route = server.route("ollama").cache(|guarded| guarded).build();
+    let route = server.route("ollama").cache(cache_by(|guarded| guarded)).build();
     let router = Router::new([route], Arc::new(Letters), all_to("ollama")).unwrap();
     router.embed(documents(&["words"])).await.unwrap_err();
     let double = server.start();

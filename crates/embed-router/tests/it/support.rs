@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind, Role};
-use embed_router::{Detection, Detector, Kind, Policy, Reads, Route, Router, RouterConfig};
+use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Layer, Role, place};
+use embed_router::{Detection, Detector, Guarded, Kind, Policy, Reads, Route, Router, RouterConfig};
 use embed_testkit::Scripted;
 
 /// Kana is Japanese, ASCII is English, both is mixed, anything else is German.
@@ -21,6 +21,23 @@ impl Detector for Letters {
             (false, true) if text.is_ascii() => Detection::new(Kind::En, "en", 1.0, "ascii"),
             _ => Detection::new(Kind::Other, "de", 0.5, "rest"),
         }
+    }
+}
+
+/// A layer at a cache's place that is made by a function.
+#[derive(Clone)]
+pub(crate) struct CacheBy<F>(F);
+
+pub(crate) fn cache_by<C, F: FnOnce(Guarded<Arc<dyn Embedder>>) -> C>(make: F) -> CacheBy<F> {
+    CacheBy(make)
+}
+
+impl<E, C: Embedder, F: FnOnce(E) -> C> Layer<E> for CacheBy<F> {
+    type Embedder = C;
+    type Place = place::Cache;
+
+    fn layer(self, inner: E) -> C {
+        (self.0)(inner)
     }
 }
 

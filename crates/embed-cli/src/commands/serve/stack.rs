@@ -4,11 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use embed_cache::Cache;
-use embed_core::{Embedder, Error, ModelInfo, Space, Variant};
+use embed_core::{Embedder, Error, ModelInfo, Space, Stack, Variant};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Embedder, Profile};
 use embed_gateway::{ModelDetails, ModelEntry, ModelSource};
-use embed_metrics::{Metered, Metrics, MetricsConfig};
+use embed_metrics::{BackendMeter, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Router};
 
@@ -76,7 +76,7 @@ impl ServedStack {
             let started = Instant::now();
             let loaded = Arc::new(stack::e5(settings, home).await?);
             metrics.model_loaded(loaded.model(), started.elapsed());
-            let metered = Metered::backend(Arc::clone(&loaded), &metrics);
+            let metered = Stack::new(Arc::clone(&loaded)).layer(BackendMeter(metrics.clone())).build();
             e5.get_or_init(|| loaded);
             Ok(stack::route(MULTILINGUAL_ROUTE, cache.as_ref()).backend(metered).build())
         };
@@ -89,7 +89,7 @@ impl ServedStack {
                     let connected = Arc::new(OllamaEmbedder::connect(config.clone()).await?);
                     metrics.model_loaded(connected.model(), started.elapsed());
                     let details = model_details::of_ollama(&config).await;
-                    let metered = Metered::backend(Arc::clone(&connected), &metrics);
+                    let metered = Stack::new(Arc::clone(&connected)).layer(BackendMeter(metrics)).build();
                     slot.0.get_or_init(|| (connected, details));
                     Ok::<_, Error>(metered)
                 }
