@@ -13,7 +13,7 @@ use crate::setup::seconds;
 use crate::shell::{Cmd, is_on};
 use crate::test::{self, Counts};
 use crate::workspace::Workspace;
-use crate::{bench, deploy, edges, readme, setup, tidy};
+use crate::{api, bench, deploy, edges, readme, setup, tidy};
 
 /// The feature of embed-e5 whose build fetches a library from a host that is no package registry.
 const DOWNLOADS: &str = "download-binaries";
@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     Step { name: "package", about: "what is published can be packed", run: package },
     Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
     Step { name: "doc", about: "the documentation, warnings denied", run: doc },
+    Step { name: "api", about: "the public API of the libraries is the recorded one", run: check_api },
     Step { name: "features", about: "each feature alone compiles", run: features },
     Step { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
     Step {
@@ -74,7 +75,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// The steps that are over soon: whoever has broken two of them learns of both in one run.
-const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "package", "clippy", "doc"];
+const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "package", "clippy", "doc", "api"];
 
 enum Outcome {
     Passed(String),
@@ -227,6 +228,10 @@ fn clippy(run: &mut Run<'_>) -> Result<String> {
 fn doc(run: &mut Run<'_>) -> Result<String> {
     run.cargo().args(["doc", "--workspace", "--no-deps"]).envs([("RUSTDOCFLAGS", "-D warnings")]).run()?;
     Ok(String::new())
+}
+
+fn check_api(run: &mut Run<'_>) -> Result<String> {
+    Ok(format!("{} libraries", api::run(run.workspace)?))
 }
 
 /// `--no-dev-deps` is not given: it rewrites the manifests while it runs, and resolver 3 leaves the

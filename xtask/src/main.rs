@@ -4,6 +4,7 @@
 //! each part of it can be run alone. One file is one command, `shell` and `workspace` are shared.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on both")]
 
+mod api;
 mod bench;
 mod build_context;
 mod ci;

@@ -29,6 +29,8 @@ pub(crate) struct Member {
     pub(crate) folder: PathBuf,
     /// Whether it may go to crates.io.
     pub(crate) published: bool,
+    /// Whether it has a library.
+    pub(crate) is_library: bool,
     /// Other members that it names as normal or build dependencies, optional ones included.
     pub(crate) edges: Vec<String>,
     /// The names of its benchmark targets.
@@ -87,11 +89,12 @@ impl Member {
         edges.sort();
         edges.dedup();
         let targets = package["targets"].as_array().context("a package without targets")?;
+        let is = |target: &Value, kind: &str| {
+            target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind))
+        };
         let benches = targets
             .iter()
-            .filter(|target| {
-                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "bench"))
-            })
+            .filter(|target| is(target, "bench"))
             .filter_map(|target| target["name"].as_str().map(str::to_owned))
             .collect();
         let features = package["features"].as_object().context("a package without features")?;
@@ -100,6 +103,7 @@ impl Member {
             version: text(package, "version")?.to_owned(),
             folder,
             published: package["publish"].is_null(),
+            is_library: targets.iter().any(|target| is(target, "lib")),
             edges,
             benches,
             features: features.keys().cloned().collect(),
@@ -137,7 +141,7 @@ mod tests {
         });
         let workspace = Workspace::from_metadata(&metadata).unwrap();
         let member = workspace.member("b").unwrap();
-        assert!(member.published);
+        assert!(member.published && member.is_library);
         assert_eq!(member.edges, ["core", "maker"]);
         assert_eq!(member.benches, ["speed"]);
         assert_eq!(member.features, ["default"]);

@@ -179,6 +179,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             folder: PathBuf::from("/r").join(name),
             published: false,
+            is_library: true,
             edges: Vec::new(),
             benches: benches.iter().map(|&bench| bench.to_owned()).collect(),
             features: Vec::new(),

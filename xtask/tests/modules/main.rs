@@ -100,7 +100,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "shell tidy_rules",
             "needs workspace",
-            "build_context edges setup",
+            "api build_context edges setup",
             "deploy package readme test",
             "bench drill tidy",
             "ci",
