@@ -56,7 +56,11 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
     Step { name: "doc", about: "the documentation, warnings denied", run: doc },
     Step { name: "api", about: "the public API of the libraries is the recorded one", run: check_api },
-    Step { name: "features", about: "each feature alone compiles", run: features },
+    Step {
+        name: "features",
+        about: "each feature alone compiles, and what is left out is refused in words",
+        run: features,
+    },
     Step { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
     Step {
         name: "quickstart",
@@ -250,6 +254,11 @@ fn features(run: &mut Run<'_>) -> Result<String> {
         );
     }
     cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
+    // What is left out is refused in words.
+    for (of, target) in [("embed-ollama", "--lib"), ("embed-cli", "--test=it")] {
+        let args = ["test", "--no-default-features", "--package", of];
+        run.cargo().args(args).args([target, "without_the_feature"]).run()?;
+    }
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
 }
 

@@ -62,8 +62,10 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cache", "memory", &["fred", "rustls", "url"]),
     ("embed-cache", "redis", &["quick_cache", "rustls"]),
     ("embed-cache", "memory,redis-rustls", &["aws-lc-rs", "native-tls", "openssl"]),
-    ("embed-cli", "", &["opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
+    ("embed-cli", "", &["fred", "opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
     ("embed-cli", "otlp", &["aws-lc-rs", "native-tls", "openssl", "tonic"]),
+    ("embed-ollama", "", &["hyper-rustls", "rustls"]),
+    ("embed-router", "", &["serde_json", "tempfile"]),
 ];
 
 /// Runs all checks and prints every breach.

@@ -80,7 +80,11 @@ enum Command {
 /// The version, and where it is known, what it was built from; then the features that it was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let revision = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty());
-    let features = [("otlp", cfg!(feature = "otlp")), ("openvino", cfg!(feature = "openvino"))];
+    let features = [
+        ("otlp", cfg!(feature = "otlp")),
+        ("openvino", cfg!(feature = "openvino")),
+        ("no Redis", !cfg!(feature = "redis")),
+    ];
     let features: Vec<_> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
     let revision = revision.unwrap_or("not recorded");

@@ -3,7 +3,8 @@
 use embed_core::BreakerConfig;
 
 use crate::guard::default_breaker;
-use crate::{PinBook, Policy, RolloutConfig};
+use crate::rollout::RolloutConfig;
+use crate::{PinBook, Policy};
 
 /// How a router decides, and what it does when a route fails.
 #[derive(Debug, Clone)]

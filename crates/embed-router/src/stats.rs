@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use embed_core::Space;
 use serde::Serialize;
 
-use crate::RolloutStatus;
+use crate::rollout::RolloutStatus;
 
 /// What a router has done since it was built. A call that was dropped is in the counts of texts and not in those of
 /// calls.

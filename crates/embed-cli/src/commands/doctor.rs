@@ -14,6 +14,7 @@ use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::io::output::print;
 use crate::settings::Settings;
+#[cfg(feature = "redis")]
 use crate::stack::cache::redis_tier;
 
 /// Check the set-up: data folder, runtime library, models, threads, and one text embedded.
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
     );
     findings.push(one_text(e5).await);
     findings.extend(ollama_servers(settings).await);
+    #[cfg(feature = "redis")]
     findings.extend(redis(settings).await);
     print(&match args.format {
         ReportFormat::Table => table(&findings),
@@ -88,6 +90,7 @@ async fn ollama_servers(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Redis, if one is named: then its absence is a fault.
+#[cfg(feature = "redis")]
 async fn redis(settings: &Settings) -> Option<Finding> {
     settings.cache.redis_url.as_ref()?;
     let answered = async {

@@ -11,6 +11,8 @@ mod environment;
 mod file;
 mod flags;
 mod kind;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
 mod origin;
 #[cfg(test)]
 mod page;

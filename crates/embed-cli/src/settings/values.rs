@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use embed_cache::{CacheConfig, MemoryConfig, RedisConfig, RedisUrl};
-use embed_core::{Error, ErrorKind};
+use embed_cache::{CacheConfig, MemoryConfig};
+#[cfg(feature = "redis")]
+use embed_cache::{RedisConfig, RedisUrl};
+use embed_core::Error;
 use embed_e5::E5Config;
 use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
 use super::choices::{CachePlace, LogFormat, Service};
+#[cfg(not(feature = "redis"))]
+use super::no_redis::{RedisConfig, RedisUrl};
 use super::origin::{ConfigFile, Origin};
 
 /// Every setting with its effective value, and where the values come from.
@@ -87,13 +91,20 @@ impl Settings {
         self.origins.contains_key("ollama.url")
     }
 
+    /// The Redis that is named, which none can be.
+    #[cfg(not(feature = "redis"))]
+    pub(crate) fn redis(&self) -> Result<RedisUrl, Error> {
+        self.cache.redis_url.clone().ok_or_else(super::no_redis::none)
+    }
+
     /// The Redis that is named.
+    #[cfg(feature = "redis")]
     pub(crate) fn redis(&self) -> Result<RedisConfig, Error> {
         let CacheSettings { memory, redis_url, redis_prefix, .. } = &self.cache;
         let url = redis_url.clone().ok_or_else(|| {
             let fix =
                 "no Redis is named; give --redis-url, set TMWS_REDIS_URL, or write redis_url under [cache]";
-            Error::new(ErrorKind::Config, fix)
+            Error::new(embed_core::ErrorKind::Config, fix)
         })?;
         let mut config = RedisConfig::new(url).with_prefix(redis_prefix);
         if let Some(ttl) = memory.ttl {

@@ -4,12 +4,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_cache::{Cache, MemoryTier, RedisTier, RedisUrl, Tier};
+use embed_cache::{Cache, MemoryTier, Tier};
+#[cfg(feature = "redis")]
+use embed_cache::{RedisTier, RedisUrl};
 use embed_core::Error;
 
 use crate::settings::{CachePlace, Settings};
 
 /// How long a start waits for Redis. A cache that isn't there by then is used when it comes.
+#[cfg(feature = "redis")]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the end of a command waits for what isn't stored yet.
@@ -29,21 +32,33 @@ pub(crate) async fn open(settings: &Settings) -> Result<Option<Cache>, Error> {
         tiers.push(Arc::new(MemoryTier::new(cache.memory)?));
     }
     if has_redis {
-        let tier = RedisTier::connect(settings.redis()?)?;
-        let checked = async {
-            tier.ready(CONNECT_TIMEOUT).await?;
-            tier.check().await
-        };
-        if let Err(error) = checked.await {
-            // A closed standard error is no reason to fail.
-            let _ = writeln!(io::stderr(), "embed: going on without Redis: {error}");
-        }
-        tiers.push(Arc::new(tier));
+        tiers.push(connect(settings).await?);
     }
     if tiers.is_empty() { Ok(None) } else { Cache::new(cache.config, tiers).map(Some) }
 }
 
+#[cfg(feature = "redis")]
+async fn connect(settings: &Settings) -> Result<Arc<dyn Tier>, Error> {
+    let tier = RedisTier::connect(settings.redis()?)?;
+    let checked = async {
+        tier.ready(CONNECT_TIMEOUT).await?;
+        tier.check().await
+    };
+    if let Err(error) = checked.await {
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(io::stderr(), "embed: going on without Redis: {error}");
+    }
+    Ok(Arc::new(tier))
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "it is where there is a Redis")]
+async fn connect(settings: &Settings) -> Result<Arc<dyn Tier>, Error> {
+    match settings.redis()? {}
+}
+
 /// The Redis that the settings name, which must answer, be of the kind that its URL says, and be readable.
+#[cfg(feature = "redis")]
 pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisUrl), Error> {
     let config = settings.redis()?;
     let url = config.url.clone();

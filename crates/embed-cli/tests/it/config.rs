@@ -54,7 +54,7 @@ impl Setup {
     }
 
     /// What a command says that is not even begun.
-    fn refused(&self, variables: &[(&str, &str)], args: &[&str]) -> String {
+    pub(crate) fn refused(&self, variables: &[(&str, &str)], args: &[&str]) -> String {
         let run = self.run(variables, args);
         assert_eq!((run.code, run.out.as_str()), (Some(3), ""), "{run:?}");
         run.error().to_owned()

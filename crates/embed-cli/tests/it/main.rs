@@ -13,6 +13,8 @@ mod golden;
 mod habits;
 mod migrate;
 mod models;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
 mod ollama;
 mod route;
 mod serve;

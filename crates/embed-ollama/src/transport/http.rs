@@ -10,11 +10,11 @@ use embed_core::{Error, ErrorKind, TraceContext};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
-use rustls_platform_verifier::BuilderVerifierExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::util::MapResponseLayer;
 
+use super::tls::{is_tls, secured};
 use crate::address::{is_loopback, without_credentials};
 use crate::config::{Checked, OllamaConfig};
 use crate::failure::Seen;
@@ -52,27 +52,10 @@ impl fmt::Debug for Http {
 
 impl Http {
     pub(crate) fn new(url: &Url, config: &OllamaConfig, checked: &Checked) -> Result<Self, Error> {
-        // `ring` is handed over here and not installed for the whole process, which is the program's choice.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let versions =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = if url.scheme() == "https" {
-            versions.and_then(BuilderVerifierExt::with_platform_verifier)
-        } else {
-            // A plain server must not fail for lack of certificates.
-            versions.map(|builder| builder.with_root_certificates(rustls::RootCertStore::empty()))
-        };
-        let tls = tls
-            .map_err(|error| {
-                let what = "the system's certificates can't be read; install the package ca-certificates";
-                Error::new(ErrorKind::Config, what).with_source(error)
-            })?
-            .with_no_client_auth();
         let bare = without_credentials(url);
         // A token that was set says more than user and password in the address.
         let target = if checked.headers.contains_key(AUTHORIZATION) { &bare } else { url };
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+        let mut builder = secured(reqwest::Client::builder(), url)?
             .user_agent(concat!("embed-ollama/", env!("CARGO_PKG_VERSION")))
             .default_headers(checked.headers.clone())
             .connect_timeout(config.connect_timeout)
@@ -254,13 +237,4 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stati
         next = cause.source();
         Some(cause)
     })
-}
-
-/// Errors of input and output wrap one another, and their `source` skips what they wrap.
-fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
-    cause.is::<rustls::Error>()
-        || cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .is_some_and(|inside| is_tls(inside))
 }

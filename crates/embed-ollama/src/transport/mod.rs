@@ -2,4 +2,5 @@
 
 pub(crate) mod http;
 pub(crate) mod server;
+mod tls;
 pub(crate) mod wait;

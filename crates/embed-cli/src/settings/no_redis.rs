@@ -1,0 +1,37 @@
+//! What stands in the place of Redis in a build without it: settings of which there is no value.
+
+use std::fmt;
+use std::str::FromStr;
+
+use embed_core::{Error, ErrorKind};
+
+/// An address that can't be read.
+#[derive(Debug, Clone)]
+pub(crate) enum RedisUrl {}
+
+/// What doesn't depend on an address.
+pub(super) struct RedisConfig;
+
+/// The command has no Redis.
+pub(super) fn none() -> Error {
+    let fix = "this program was built without Redis; build it with `cargo build --features redis`, or leave this out";
+    Error::new(ErrorKind::Config, fix)
+}
+
+impl FromStr for RedisUrl {
+    type Err = Error;
+
+    fn from_str(_: &str) -> Result<Self, Error> {
+        Err(none())
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl RedisConfig {
+    pub(super) const PREFIX: &str = "embed";
+}

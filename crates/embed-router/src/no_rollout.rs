@@ -1,0 +1,89 @@
+//! What stands in the place of rollouts where the feature `rollout` is off: types of which there is no value.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embed_core::{EmbedRequest, EmbedResponse, Embedder, Result};
+use serde::Serialize;
+
+/// Settings that nobody can make.
+#[derive(Debug, Clone)]
+pub struct RolloutConfig {
+    pub(crate) from: Arc<str>,
+    pub(crate) to: Arc<str>,
+    pub(crate) cross_space: bool,
+    never: Infallible,
+}
+
+/// A rollout that nobody can begin.
+#[derive(Debug)]
+pub struct Rollout {
+    pub(crate) current: Meter,
+    never: Infallible,
+}
+
+/// What is never told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum RolloutStatus {}
+
+#[derive(Debug)]
+pub(crate) enum Meter {}
+
+#[derive(Debug)]
+pub(crate) enum Shadow {}
+
+#[derive(Debug, Default)]
+pub(crate) struct ShadowStatus;
+
+#[expect(dead_code, reason = "nobody reads how a call went")]
+pub(crate) struct Call {
+    pub(crate) time: Duration,
+    pub(crate) failed: bool,
+}
+
+impl Rollout {
+    pub(crate) fn new(config: RolloutConfig) -> Result<Self> {
+        match config.never {}
+    }
+
+    pub(crate) fn config(&self) -> &RolloutConfig {
+        match self.never {}
+    }
+
+    pub(crate) fn includes(&self, _partition: &str) -> bool {
+        match self.never {}
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        match self.never {}
+    }
+
+    pub(crate) fn judge(&self, call: Call) {
+        self.current.add(call);
+    }
+
+    pub(crate) fn status(&self, _shadow: ShadowStatus) -> RolloutStatus {
+        match self.never {}
+    }
+}
+
+impl Meter {
+    pub(crate) fn add(&self, _call: Call) {
+        match *self {}
+    }
+}
+
+impl Shadow {
+    pub(crate) fn new(rollout: Arc<Rollout>, _candidate: Arc<dyn Embedder>) -> Self {
+        match rollout.never {}
+    }
+
+    pub(crate) fn offer(&self, _request: &EmbedRequest, _response: &EmbedResponse) {
+        match *self {}
+    }
+
+    pub(crate) fn status(&self) -> ShadowStatus {
+        match *self {}
+    }
+}
