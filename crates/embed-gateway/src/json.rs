@@ -59,29 +59,36 @@ pub(crate) enum Kind {
 }
 
 /// Why a body can't be read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadJson {
-    /// Nothing but white space.
+    #[error("the body is empty; send a JSON object")]
     Empty,
-    /// It ends too early.
+    #[error("the body is JSON that ends too early")]
     Cut,
     /// Nested deeper than 128 levels.
+    #[error("the body is JSON that is nested too deep")]
     TooDeep,
     /// In an encoding that shows: no JSON begins so.
+    #[error(transparent)]
     Encoded(Encoding),
     /// Not UTF-8 from this byte on, counted from 0.
+    #[error(
+        "the body isn't UTF-8: look at byte {at}; text in Latin-1 or another encoding must be encoded as UTF-8"
+    )]
     NotUtf8 { at: usize },
     /// Whatever else isn't JSON; counted from 1.
+    #[error("the body isn't JSON: look at line {line}, column {column}")]
     Syntax { line: usize, column: usize },
-    /// JSON, but no object.
+    #[error("the body is a JSON {}, not an object", .0.as_str())]
     NotAnObject(Kind),
 }
 
 /// What the first bytes of a body say of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Encoding {
+    #[error("the body is gzip and doesn't say so: send the header `content-encoding: gzip`")]
     Gzip,
-    /// Or UTF-32.
+    #[error("the body is UTF-16 or UTF-32: encode it as UTF-8, whatever the header says")]
     Utf16,
 }
 
@@ -221,30 +228,6 @@ impl BadJson {
             serde_json::error::Category::Eof => Self::Cut,
             _ if error.to_string().starts_with("recursion limit exceeded") => Self::TooDeep,
             _ => Self::Syntax { line: error.line(), column: error.column() },
-        }
-    }
-}
-
-impl fmt::Display for BadJson {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the body is empty; send a JSON object"),
-            Self::Cut => f.write_str("the body is JSON that ends too early"),
-            Self::TooDeep => f.write_str("the body is JSON that is nested too deep"),
-            Self::Encoded(Encoding::Gzip) => {
-                f.write_str("the body is gzip and doesn't say so: send the header `content-encoding: gzip`")
-            }
-            Self::Encoded(Encoding::Utf16) => {
-                f.write_str("the body is UTF-16 or UTF-32: encode it as UTF-8, whatever the header says")
-            }
-            Self::NotUtf8 { at } => write!(
-                f,
-                "the body isn't UTF-8: look at byte {at}; text in Latin-1 or another encoding must be encoded as UTF-8"
-            ),
-            Self::Syntax { line, column } => {
-                write!(f, "the body isn't JSON: look at line {line}, column {column}")
-            }
-            Self::NotAnObject(kind) => write!(f, "the body is a JSON {}, not an object", kind.as_str()),
         }
     }
 }

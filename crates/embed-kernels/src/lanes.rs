@@ -1,27 +1,17 @@
 //! The sizes that the kernels take.
 
-use std::fmt;
-
 /// Every row is a whole number of so many values: a vector of AVX-512, two of AVX2, four of NEON.
 pub const LANES: usize = 16;
 
 /// A length that is no multiple of [`LANES`], or doesn't fit the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {length} values, which doesn't fit the others or is no multiple of {LANES}")]
 pub struct UnfitLength {
     /// What was measured.
     pub what: &'static str,
     /// Its length.
     pub length: usize,
 }
-
-impl fmt::Display for UnfitLength {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, length } = self;
-        write!(f, "{what}: {length} values, which doesn't fit the others or is no multiple of {LANES}")
-    }
-}
-
-impl std::error::Error for UnfitLength {}
 
 /// Constants that must be so many, and whole lanes.
 pub(crate) fn exactly(what: &'static str, values: &[f32], length: usize) -> Result<Vec<f32>, UnfitLength> {

@@ -1,4 +1,4 @@
-//! A build without the feature `redis`: who asks for a Redis hears in one sentence what to do.
+//! A build without the feature `redis`: whoever asks for Redis is told in one sentence what to do.
 
 use crate::config::Setup;
 

@@ -1,7 +1,7 @@
 //! Bodies that a client compressed: decoded while they are read, so that the limit of a body holds for what it becomes.
 
 use std::error::Error as StdError;
-use std::{fmt, io};
+use std::io;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
 use axum::body::Body;
@@ -26,9 +26,9 @@ enum Coding {
     Deflate,
 }
 
-/// The body isn't what its `content-encoding` says.
-#[derive(Debug)]
-struct NotSo(io::Error);
+#[derive(Debug, thiserror::Error)]
+#[error("the body isn't what its content-encoding says")]
+struct NotSo(#[source] io::Error);
 
 /// The request with its body as it was before it was compressed.
 pub(crate) fn decoded(mut request: Request) -> Result<Request, Failure> {
@@ -99,16 +99,4 @@ impl Coding {
 
 fn unsupported(message: &str) -> Failure {
     Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message)
-}
-
-impl fmt::Display for NotSo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body isn't what its content-encoding says")
-    }
-}
-
-impl StdError for NotSo {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0)
-    }
 }
