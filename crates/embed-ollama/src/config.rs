@@ -12,6 +12,18 @@ use crate::address::{base_url, shown_url};
 use crate::identity::Identity;
 use crate::secret::Secret;
 
+/// Methods that set one field each.
+macro_rules! setters {
+    ($($with:ident($field:ident: $given:ty);)*) => {$(
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+        #[must_use]
+        pub fn $with(mut self, $field: $given) -> Self {
+            self.$field = $field.into();
+            self
+        }
+    )*};
+}
+
 /// Settings of an [`OllamaEmbedder`](crate::OllamaEmbedder). [`OllamaConfig::default`] is all-minilm on the
 /// server of this machine.
 ///
@@ -227,13 +239,6 @@ impl OllamaConfig {
         self
     }
 
-    /// Sets how long the answer of a loaded model may take.
-    #[must_use]
-    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
     /// Sets the first and the longest pause between tries.
     #[must_use]
     pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
@@ -242,11 +247,29 @@ impl OllamaConfig {
         self
     }
 
-    /// Sets the identity that the servers must have.
-    #[must_use]
-    pub fn with_expected(mut self, identity: Identity) -> Self {
-        self.expected = Some(identity);
-        self
+    setters! {
+        with_model(model: impl Into<String>);
+        with_pool_size(pool_size: usize);
+        with_request_timeout(request_timeout: Duration);
+        with_load_timeout(load_timeout: Duration);
+        with_connect_timeout(connect_timeout: Duration);
+        with_deadline(deadline: impl Into<Option<Duration>>);
+        with_tries(tries: u32);
+        with_longest_outage(longest_outage: Duration);
+        with_longest_asked(longest_asked: Duration);
+        with_keep_alive(keep_alive: impl Into<Option<KeepAlive>>);
+        with_options(options: ModelOptions);
+        with_dimensions(dimensions: impl Into<Option<usize>>);
+        with_max_batch_bytes(max_batch_bytes: usize);
+        with_max_batch_rows(max_batch_rows: usize);
+        with_max_text_bytes(max_text_bytes: usize);
+        with_count_tokens(count_tokens: bool);
+        with_upgrade(upgrade: Upgrade);
+        with_expected(expected: impl Into<Option<Identity>>);
+        with_allow_chat_models(allow_chat_models: bool);
+        with_token(token: impl Into<Option<Secret>>);
+        with_headers(headers: Vec<(String, Secret)>);
+        with_breaker(breaker: BreakerConfig);
     }
 
     /// Checks every field.
@@ -342,6 +365,15 @@ impl fmt::Debug for OllamaConfig {
     }
 }
 
+impl ModelOptions {
+    setters! {
+        with_num_ctx(num_ctx: impl Into<Option<u32>>);
+        with_num_batch(num_batch: impl Into<Option<u32>>);
+        with_num_gpu(num_gpu: impl Into<Option<u32>>);
+        with_num_thread(num_thread: impl Into<Option<u32>>);
+    }
+}
+
 impl KeepAlive {
     /// The number that is sent.
     pub(crate) fn seconds(self) -> i64 {
@@ -396,6 +428,78 @@ mod tests {
         assert_eq!(with(|c| c.headers = vec![("a b".into(), Secret::new("x"))]), "headers");
         assert_eq!(with(|c| c.headers = vec![("Origin".into(), Secret::new("x"))]), "headers");
         assert!(OllamaConfig::default().check().is_ok());
+    }
+
+    /// A new field has its setter, or this doesn't compile.
+    #[test]
+    fn every_field_can_be_set_in_one_expression() {
+        let seconds = Duration::from_secs;
+        let options = ModelOptions::default()
+            .with_num_ctx(512)
+            .with_num_batch(512)
+            .with_num_gpu(None)
+            .with_num_thread(2);
+        let OllamaConfig {
+            model,
+            servers,
+            pool_size,
+            request_timeout,
+            load_timeout,
+            connect_timeout,
+            deadline,
+            tries,
+            first_pause,
+            longest_pause,
+            longest_outage,
+            longest_asked,
+            keep_alive,
+            options,
+            dimensions,
+            max_batch_bytes,
+            max_batch_rows,
+            max_text_bytes,
+            count_tokens,
+            upgrade,
+            expected,
+            allow_chat_models,
+            token,
+            headers,
+            breaker,
+        } = OllamaConfig::default()
+            .with_model("m")
+            .with_servers(["a", "b"])
+            .with_pool_size(1)
+            .with_request_timeout(seconds(2))
+            .with_load_timeout(seconds(3))
+            .with_connect_timeout(seconds(4))
+            .with_deadline(seconds(5))
+            .with_tries(6)
+            .with_pauses(seconds(7), seconds(8))
+            .with_longest_outage(seconds(9))
+            .with_longest_asked(seconds(10))
+            .with_keep_alive(KeepAlive::Forever)
+            .with_options(options)
+            .with_dimensions(11)
+            .with_max_batch_bytes(12)
+            .with_max_batch_rows(13)
+            .with_max_text_bytes(14)
+            .with_count_tokens(true)
+            .with_upgrade(Upgrade::NewVariant)
+            .with_expected(None)
+            .with_allow_chat_models(true)
+            .with_token(Secret::new("t"))
+            .with_headers(vec![("X-A".to_owned(), Secret::new("h"))])
+            .with_breaker(BreakerConfig::default().with_failures(15));
+        assert_eq!((model.as_str(), servers, pool_size), ("m", vec!["a".to_owned(), "b".to_owned()], 1));
+        let times = [request_timeout, load_timeout, connect_timeout, deadline.unwrap()];
+        assert_eq!(times, [2, 3, 4, 5].map(seconds));
+        assert_eq!([first_pause, longest_pause, longest_outage, longest_asked], [7, 8, 9, 10].map(seconds));
+        assert_eq!((tries, keep_alive, dimensions), (6, Some(KeepAlive::Forever), Some(11)));
+        assert_eq!([max_batch_bytes, max_batch_rows, max_text_bytes], [12, 13, 14]);
+        assert!(count_tokens && allow_chat_models && expected.is_none() && token.is_some());
+        assert_eq!((upgrade, headers.len(), breaker.failures), (Upgrade::NewVariant, 1, 15));
+        let ModelOptions { num_ctx, num_batch, num_gpu, num_thread } = options;
+        assert_eq!([num_ctx, num_batch, num_gpu, num_thread], [Some(512), Some(512), None, Some(2)]);
     }
 
     #[test]

@@ -89,8 +89,7 @@ async fn an_empty_or_unknown_model_and_one_for_chat() {
     }
     // Whoever insists learns it from the server.
     let double = OllamaDouble::start("0.30.0").await;
-    let mut config = OllamaConfig::new("llama3", double.url());
-    config.allow_chat_models = true;
+    let config = OllamaConfig::new("llama3", double.url()).with_allow_chat_models(true);
     let error = refused(config).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, Retry::Permanent));
     assert!(error.to_string().contains("can't embed"), "{error}");

@@ -11,13 +11,14 @@ use futures::future::join_all;
 use crate::{connect, request, rows_are_right, texts};
 
 fn both(first: &OllamaDouble, second: &OllamaDouble) -> OllamaConfig {
-    let mut config = OllamaConfig::new("all-minilm", first.url())
+    let pause = Duration::from_millis(50);
+    let breaker = OllamaConfig::default().breaker;
+    let breaker = breaker.with_failures(2).with_pauses(pause, breaker.longest_pause);
+    OllamaConfig::new("all-minilm", first.url())
         .with_servers([first.url(), second.url()])
-        .with_pauses(Duration::from_millis(5), Duration::from_millis(20));
-    config.max_batch_rows = 10;
-    config.breaker.first_pause = Duration::from_millis(50);
-    config.breaker.failures = 2;
-    config
+        .with_pauses(Duration::from_millis(5), Duration::from_millis(20))
+        .with_max_batch_rows(10)
+        .with_breaker(breaker)
 }
 
 #[tokio::test]
@@ -156,8 +157,7 @@ async fn a_server_that_is_gone_for_good_ends_the_call_soon() {
     for version in ["0.5.4", "0.9.3"] {
         let double = OllamaDouble::start(version).await;
         double.change(|script| script.embed_time = Duration::from_millis(5));
-        let mut config = OllamaConfig::new("all-minilm", double.url());
-        config.max_batch_rows = 5;
+        let config = OllamaConfig::new("all-minilm", double.url()).with_max_batch_rows(5);
         let client = connect(config).await;
         let texts = texts(500);
         let before = double.requests().len();

@@ -81,9 +81,9 @@ async fn the_server_is_killed_and_restarted() {
         return;
     };
     // How long the restart takes is the machine's business: what is tested is what comes after it.
-    let mut config = OllamaConfig::new("all-minilm", server.url());
-    config.tries = 20;
-    config.longest_outage = Duration::from_secs(60);
+    let config = OllamaConfig::new("all-minilm", server.url())
+        .with_tries(20)
+        .with_longest_outage(Duration::from_secs(60));
     let client = Arc::new(connect(config).await);
     let server = Arc::new(server);
     let target = Arc::clone(&server);
