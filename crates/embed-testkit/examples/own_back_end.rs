@@ -42,7 +42,7 @@ impl Trigrams {
             let hash = trigram.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &character| {
                 (hash ^ u64::from(character)).wrapping_mul(0x0100_0000_01b3)
             });
-            numbers[(hash >> 32) as usize % DIMENSION] += 1.0;
+            numbers[(hash ^ (hash >> 40)) as usize % DIMENSION] += 1.0;
         }
         vector::normalise(&mut numbers);
         Ok(numbers)
