@@ -10,27 +10,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_cache::{Cache, CacheConfig, Cached, MemoryConfig, MemoryTier};
+use embed_cache::{Cache, CacheConfig, MemoryConfig, MemoryTier};
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Result, Role};
 use embed_router::{LanguageDetector, Policy, Reads, Route, Router, RouterConfig};
 use embed_testkit::Scripted;
 
-/// The whole stack: `Router(route → Cached(Guarded(back end)))`.
+/// The whole stack: `Router(route → Cached(Guarded(back end)))`, whatever the order of the builder's calls.
 fn stack(english: impl Embedder, others: impl Embedder) -> Result<(Router, Cache)> {
     // A `RedisTier` behind the memory would share the vectors with other processes.
     let memory = MemoryTier::new(MemoryConfig::default())?;
     let cache = Cache::new(CacheConfig::default(), vec![Arc::new(memory)])?;
-    let (first, second) = (cache.clone(), cache.clone());
     let english = Route::builder("english")
         .backend(english)
-        .cache(move |guarded| Cached::new(guarded, first.clone()))
+        .cache(cache.clone())
         .timeout(Duration::from_secs(30))
         .reads(Reads::only(["en"]))
         .build();
-    let others = Route::builder("others")
-        .backend(others)
-        .cache(move |guarded| Cached::new(guarded, second.clone()))
-        .build();
+    let others = Route::builder("others").backend(others).cache(cache.clone()).build();
     let config = RouterConfig::default().with_policy(Policy::hybrid("english", "others"));
     Ok((Router::new([english, others], LanguageDetector::new(), config)?, cache))
 }

@@ -9,7 +9,7 @@
 
 use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, EmbedderExt, Error, ErrorKind, Health, ModelInfo, Result, RowInfo,
-    Space, Variant, async_trait, vector,
+    SingleSpace, Space, Variant, async_trait, vector,
 };
 
 const DIMENSION: usize = 256;
@@ -72,6 +72,9 @@ impl Embedder for Trigrams {
         Health::ready()
     }
 }
+
+/// All rows are of the space that the model names, so a cache may stand around it: [`embed_core::Stack`] asks for that.
+impl SingleSpace for Trigrams {}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {

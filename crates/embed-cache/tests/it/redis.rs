@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_cache::{Cache, CacheConfig, Cached, Key, Namespace, RedisConfig, RedisTier, Tier, Value};
+use embed_cache::{Key, Namespace, RedisConfig, RedisTier, Tier, Value};
 use embed_core::{Error, ErrorKind, Role, Truncation};
-use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisOptions, RedisServer, Reply};
 use tokio::time::timeout;
-
-use crate::double::{right, sources};
 
 /// Much longer than anything takes that goes well, on a machine with other work, too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,24 +77,6 @@ pub(crate) fn name(key: &Key) -> Vec<u8> {
 
 async fn server() -> Option<RedisServer> {
     RedisServer::require(RedisOptions::default()).await
-}
-
-/// A cache may have two Redis, if each has a name.
-#[tokio::test]
-async fn two_servers_have_two_names() {
-    let Some(server) = server().await else { return };
-    let tier = async |name: &str| {
-        Arc::new(connected(config(&server.url()).with_name(name).with_prefix(name)).await) as Arc<dyn Tier>
-    };
-    let tiers = vec![tier("near").await, tier("far").await];
-    let service = Cached::new(Scripted::new("e5", 8), Cache::new(CacheConfig::default(), tiers).unwrap());
-    right(&service, &["a"]).await;
-    service.cache().flush(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(sources(&right(&service, &["a"]).await), ["near"]);
-    let names: Vec<_> = service.stats().await.tiers.into_iter().map(|tier| tier.name).collect();
-    assert_eq!(names, ["near".into(), "far".into()]);
-    let twice = vec![tier("near").await, tier("near").await];
-    assert_eq!(Cache::new(CacheConfig::default(), twice).unwrap_err().kind(), ErrorKind::Config);
 }
 
 #[tokio::test]

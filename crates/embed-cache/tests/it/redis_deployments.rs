@@ -1,15 +1,17 @@
-//! The Redis tier against a real cluster, and against a master with sentinels.
+//! The Redis tier against a real cluster, against a master with sentinels, and two of them in one cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use embed_cache::{Key, Namespace, RedisTier, Tier};
+use embed_cache::{Cache, CacheConfig, Cached, Key, Namespace, RedisTier, Tier};
 use embed_core::ErrorKind;
+use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer, Reply};
 use tokio::time::timeout;
 
-use crate::redis::{config, connected, entries, eventually, found, keys, name, tier, value};
+use crate::double::{right, sources};
+use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier, value};
 
 #[tokio::test]
 async fn a_cluster_is_written_read_counted_and_cleared() {
@@ -237,4 +239,23 @@ async fn stores_and_finds(tier: &RedisTier, keys: &[Key]) {
     })
     .await;
     assert!(keys.iter().map(value).eq(values), "another key's value");
+}
+
+/// A cache may have two Redis, if each has a name.
+#[tokio::test]
+async fn two_servers_have_two_names() {
+    let Some(server) = RedisServer::require(RedisOptions::default()).await else { return };
+    let settings = CacheConfig::default().with_read_budget(PATIENCE);
+    let tier = async |name: &str| {
+        Arc::new(connected(config(&server.url()).with_name(name).with_prefix(name)).await) as Arc<dyn Tier>
+    };
+    let tiers = vec![tier("near").await, tier("far").await];
+    let service = Cached::new(Scripted::new("e5", 8), Cache::new(settings, tiers).unwrap());
+    right(&service, &["a"]).await;
+    service.cache().flush(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(sources(&right(&service, &["a"]).await), ["near"]);
+    let names: Vec<_> = service.stats().await.tiers.into_iter().map(|tier| tier.name).collect();
+    assert_eq!(names, ["near".into(), "far".into()]);
+    let twice = vec![tier("near").await, tier("near").await];
+    assert_eq!(Cache::new(settings, twice).unwrap_err().kind(), ErrorKind::Config);
 }
