@@ -116,17 +116,6 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// A matrix of f32 numbers made in memory.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn from_f32(values: &[f32], rows: usize, columns: usize) -> Result<Self, Error> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let range = 0..bytes.len();
-        Self::new(&Arc::new(bytes.into()), range, Format::F32, rows, columns)
-    }
-
     /// Rows: outputs of a linear part, entries of a table.
     pub fn rows(&self) -> usize {
         self.rows

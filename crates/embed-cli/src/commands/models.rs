@@ -37,7 +37,7 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
     let profile = args.model.as_deref().map_or(Ok(settings.e5.profile), Profile::by_name)?;
     let progress = DownloadProgress::new(args.quiet);
     let mut options = PullOptions::from_env()?;
-    options.source = args.source.into();
+    options.source = args.source;
     options.force = args.force;
     options.fetch_runtime = !args.no_runtime;
     if std::env::var_os(RUNTIME_VARIABLE).is_some_and(|path| !path.is_empty()) && !args.no_runtime {
@@ -47,7 +47,7 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
         tell(&progress, Asset::Runtime, home, &pulled);
     }
     let of_settings = [settings.e5.precision];
-    let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
+    let precisions = args.precision.unwrap_or(&of_settings);
     for (i, &precision) in precisions.iter().enumerate() {
         // The second precision is made of the same raw files.
         options.keep_downloads = i + 1 < precisions.len();
@@ -138,7 +138,7 @@ async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) ->
         vec![Asset::Runtime]
     } else {
         let of_settings = [settings.e5.precision];
-        let precisions = args.precision.map_or(&of_settings[..], |choice| choice.all());
+        let precisions = args.precision.unwrap_or(&of_settings);
         let model = args.model.as_deref().unwrap_or(settings.e5.profile.name);
         precisions.iter().map(|&precision| named(model, precision)).collect::<Result<_, _>>()?
     };
@@ -168,9 +168,8 @@ async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Resu
     let mut chosen = Vec::new();
     let of_settings = [settings.e5.profile.name.to_owned()];
     for model in if args.models.is_empty() { &of_settings[..] } else { &args.models } {
-        let precisions = args.precision.all();
         let before = chosen.len();
-        for &precision in precisions {
+        for &precision in args.precision {
             let asset = named(model, precision)?;
             if there.contains(&asset) {
                 chosen.push(asset);

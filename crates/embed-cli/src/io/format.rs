@@ -23,47 +23,20 @@ const MARKUP: &str = "is a structured document; write its texts as lines, or emb
                       stands with --input-format lines";
 const BINARY: &str = "is not text; write its texts as lines, or as JSON lines with `text`";
 
-/// What the end of a name tells that isn't read here.
-const OTHER_NAMES: [(&[&str], &str); 5] = [
-    (&["gz", "tgz", "bz2", "xz", "zst", "lz4", "lzma", "br", "zip", "7z", "rar", "z", "tar"], UNPACK),
-    (&["csv", "tsv", "tab", "psv"], COLUMNS),
-    (&["json", "geojson", "json5"], JSON),
-    (&["xml", "html", "htm", "xhtml", "yaml", "yml", "toml", "rtf", "ipynb"], MARKUP),
+/// Endings of names, with spaces between them, that tell of a format that isn't read here.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("gz tgz bz2 xz zst lz4 lzma br zip 7z rar z tar", UNPACK),
+    ("csv tsv tab psv", COLUMNS),
+    ("json geojson json5", JSON),
+    ("xml html htm xhtml yaml yml toml rtf ipynb", MARKUP),
     (
-        &[
-            "parquet",
-            "arrow",
-            "arrows",
-            "feather",
-            "avro",
-            "orc",
-            "npy",
-            "npz",
-            "h5",
-            "hdf5",
-            "pkl",
-            "pickle",
-            "pt",
-            "safetensors",
-            "sqlite",
-            "db",
-            "duckdb",
-            "pdf",
-            "doc",
-            "docx",
-            "xls",
-            "xlsx",
-            "ods",
-            "odt",
-            "ppt",
-            "pptx",
-            "epub",
-        ],
+        "parquet arrow arrows feather avro orc npy npz h5 hdf5 pkl pickle pt safetensors sqlite db duckdb \
+         pdf doc docx xls xlsx ods odt ppt pptx epub",
         BINARY,
     ),
 ];
 
-/// What the first bytes tell that isn't read here.
+/// First bytes that tell of a format that isn't read here.
 const OTHER_STARTS: [(&[u8], &str); 13] = [
     (b"\x1f\x8b", UNPACK),
     (b"\x28\xb5\x2f\xfd", UNPACK),
@@ -90,7 +63,7 @@ impl InputFormat {
         if ["jsonl", "ndjson", "jsonlines", "ldjson"].contains(&end.as_str()) {
             return Ok(Some(Self::Jsonl));
         }
-        match OTHER_NAMES.iter().find(|(ends, _)| ends.contains(&end.as_str())) {
+        match OTHER_NAMES.iter().find(|(ends, _)| ends.split(' ').any(|known| known == end)) {
             Some((_, why)) => Err(refused(why).with_context("file", path.display())),
             None => Ok(None),
         }

@@ -59,6 +59,44 @@ impl Setting {
     }
 }
 
+/// The kind of a setting whose value is that of a field, such as `field!(Count 100, gateway.config.limits.rows)`.
+macro_rules! field {
+    (Path, $($field:ident).+) => {
+        SettingKind::Path {
+            set: |settings, path| settings.$($field).+ = Some(path),
+            get: |settings| settings.$($field).+.as_ref(),
+        }
+    };
+    (Choice $of:ty, $($field:ident).+) => {
+        SettingKind::Choice {
+            of: $crate::settings::setting::names::<$of>,
+            set: |settings, name| $crate::settings::setting::choose(name, &mut settings.$($field).+),
+            get: |settings| $crate::settings::setting::name(settings.$($field).+),
+        }
+    };
+    (Count $most:expr, $($field:ident).+) => {
+        SettingKind::Count {
+            most: $most,
+            set: |settings, count| settings.$($field).+ = count as usize,
+            get: |settings| Some(settings.$($field).+ as u64),
+        }
+    };
+    (Switch, $($field:ident).+) => {
+        SettingKind::Switch {
+            set: |settings, on| settings.$($field).+ = on,
+            get: |settings| settings.$($field).+,
+        }
+    };
+    (Seconds $least:expr, $($field:ident).+) => {
+        SettingKind::Seconds {
+            least: $least,
+            set: |settings, time| settings.$($field).+ = time,
+            get: |settings| Some(settings.$($field).+),
+        }
+    };
+}
+pub(super) use field;
+
 pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
     T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
 }

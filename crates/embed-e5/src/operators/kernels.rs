@@ -62,57 +62,37 @@ impl Operator for UnpackRows {
     }
 }
 
-/// See [`ADD_NORM`].
-pub(super) struct AddNormOperator {
+/// An operator that reads a product: see [`ADD_NORM`], [`ATTENTION`] and [`GELU`].
+pub(super) struct ProductOperator {
+    reader: Reader,
+    /// Whether the product is one of 8-bit numbers.
     integer: bool,
     name: String,
     threads: usize,
 }
 
-impl AddNormOperator {
-    pub(super) fn new(integer: bool, threads: usize) -> Self {
-        Self { integer, name: name_for(ADD_NORM, integer), threads }
-    }
-
-    fn norm(attributes: &KernelContext<'_>) -> Result<AddNorm> {
-        let epsilon =
-            attributes.get(EPSILON).ok_or_else(|| Error::new("the attribute epsilon is missing"))?;
-        let (scale, bias) = (floats(attributes, NORM_SCALE)?, floats(attributes, NORM_BIAS)?);
-        let mut norm = AddNorm::new(&scale, &bias, epsilon).map_err(Error::wrap)?;
-        if let Some(factors) = attributes.get::<Vec<f32>>(FACTORS) {
-            norm = norm.with_factors(&factors).map_err(Error::wrap)?;
-        }
-        if let Some(into) = attributes.get::<Vec<f32>>(OUTLIERS_INTO) {
-            let (bias, out) = (floats(attributes, OUTLIERS_BIAS)?, floats(attributes, OUTLIERS_OUT)?);
-            let outliers = Outliers::new(&into, &bias, &out).map_err(Error::wrap)?;
-            norm = norm.with_outliers(outliers).map_err(Error::wrap)?;
-        }
-        Ok(norm)
-    }
+/// What an operator makes of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reader {
+    AddNorm,
+    Attention,
+    Gelu,
 }
 
-impl Operator for AddNormOperator {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        &self.name
+impl ProductOperator {
+    pub(super) fn new(reader: Reader, integer: bool, threads: usize) -> Self {
+        let name = match reader {
+            Reader::AddNorm => ADD_NORM,
+            Reader::Attention => ATTENTION,
+            Reader::Gelu => GELU,
+        };
+        Self { reader, integer, name: name_for(name, integer), threads }
     }
 
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        let mut inputs = product_inputs(self.integer);
-        inputs.push(OperatorInput::required(Float32));
-        inputs
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        let state = [OperatorOutput::required(Float32), OperatorOutput::optional(Float32)];
-        state.into_iter().chain(quantised_outputs())
-    }
-
-    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+    fn add_norm<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let (integer, threads) = (self.integer, self.threads);
         let linear = linear(attributes, integer)?;
-        let norm = Self::norm(attributes)?;
+        let norm = norm(attributes)?;
         let (width, processor) = (norm.width(), Processor::detect());
         Ok(kernel(move |context| {
             let (inputs, next) = ProductInputs::read(context, integer)?;
@@ -145,85 +125,8 @@ impl Operator for AddNormOperator {
             })
         }))
     }
-}
 
-/// See [`GELU`].
-pub(super) struct GeluOperator {
-    integer: bool,
-    name: String,
-    threads: usize,
-}
-
-impl GeluOperator {
-    pub(super) fn new(integer: bool, threads: usize) -> Self {
-        Self { integer, name: name_for(GELU, integer), threads }
-    }
-}
-
-impl Operator for GeluOperator {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        product_inputs(self.integer)
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::optional(Float32)].into_iter().chain(quantised_outputs())
-    }
-
-    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
-        let (integer, threads) = (self.integer, self.threads);
-        let linear = linear(attributes, integer)?;
-        let processor = Processor::detect();
-        Ok(kernel(move |context| {
-            let (inputs, _) = ProductInputs::read(context, integer)?;
-            preempt::point();
-            let product = inputs.product(&linear)?;
-            let mut out = RowsOutputs::new(context, 0, product.count(), product.width())?;
-            let count = rows_of_a_thread(product.count(), threads);
-            let pieces = out.rows()?.pieces(count, product.width()).into_iter().enumerate();
-            each(context, pieces.collect(), |(piece, out)| {
-                embed_kernels::gelu(processor, (product, piece * count), out);
-            })
-        }))
-    }
-}
-
-/// See [`ATTENTION`].
-pub(super) struct AttentionOperator {
-    integer: bool,
-    name: String,
-    threads: usize,
-}
-
-impl AttentionOperator {
-    pub(super) fn new(integer: bool, threads: usize) -> Self {
-        Self { integer, name: name_for(ATTENTION, integer), threads }
-    }
-}
-
-impl Operator for AttentionOperator {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        let mut inputs = product_inputs(self.integer);
-        inputs.push(OperatorInput::required(Int64));
-        inputs
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::optional(Float32)].into_iter().chain(quantised_outputs())
-    }
-
-    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+    fn attention<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let (integer, threads) = (self.integer, self.threads);
         let linear = linear(attributes, integer)?;
         let heads = size(attributes, HEADS)?;
@@ -264,6 +167,73 @@ impl Operator for AttentionOperator {
             Ok(())
         }))
     }
+
+    fn gelu<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let (integer, threads) = (self.integer, self.threads);
+        let linear = linear(attributes, integer)?;
+        let processor = Processor::detect();
+        Ok(kernel(move |context| {
+            let (inputs, _) = ProductInputs::read(context, integer)?;
+            preempt::point();
+            let product = inputs.product(&linear)?;
+            let mut out = RowsOutputs::new(context, 0, product.count(), product.width())?;
+            let count = rows_of_a_thread(product.count(), threads);
+            let pieces = out.rows()?.pieces(count, product.width()).into_iter().enumerate();
+            each(context, pieces.collect(), |(piece, out)| {
+                embed_kernels::gelu(processor, (product, piece * count), out);
+            })
+        }))
+    }
+}
+
+impl Operator for ProductOperator {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let further = match self.reader {
+            Reader::AddNorm => Some(OperatorInput::required(Float32)),
+            Reader::Attention => Some(OperatorInput::required(Int64)),
+            Reader::Gelu => None,
+        };
+        product_inputs(self.integer).into_iter().chain(further)
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        let optional = OperatorOutput::optional(Float32);
+        let rows = match self.reader {
+            Reader::AddNorm => vec![OperatorOutput::required(Float32), optional],
+            Reader::Attention | Reader::Gelu => vec![optional],
+        };
+        rows.into_iter().chain(quantised_outputs())
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        match self.reader {
+            Reader::AddNorm => self.add_norm(attributes),
+            Reader::Attention => self.attention(attributes),
+            Reader::Gelu => self.gelu(attributes),
+        }
+    }
+}
+
+/// The constants of a normalisation.
+fn norm(attributes: &KernelContext<'_>) -> Result<AddNorm> {
+    let epsilon = attributes.get(EPSILON).ok_or_else(|| Error::new("the attribute epsilon is missing"))?;
+    let (scale, bias) = (floats(attributes, NORM_SCALE)?, floats(attributes, NORM_BIAS)?);
+    let mut norm = AddNorm::new(&scale, &bias, epsilon).map_err(Error::wrap)?;
+    if let Some(factors) = attributes.get::<Vec<f32>>(FACTORS) {
+        norm = norm.with_factors(&factors).map_err(Error::wrap)?;
+    }
+    if let Some(into) = attributes.get::<Vec<f32>>(OUTLIERS_INTO) {
+        let (bias, out) = (floats(attributes, OUTLIERS_BIAS)?, floats(attributes, OUTLIERS_OUT)?);
+        let outliers = Outliers::new(&into, &bias, &out).map_err(Error::wrap)?;
+        norm = norm.with_outliers(outliers).map_err(Error::wrap)?;
+    }
+    Ok(norm)
 }
 
 /// How many heads a thread takes: all of them where a text is too short for more threads.

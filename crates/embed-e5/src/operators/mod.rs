@@ -32,7 +32,7 @@ use embed_core::Error;
 use ort::operator::OperatorDomain;
 
 use crate::runtime::runtime_error;
-use kernels::{AddNormOperator, AttentionOperator, GeluOperator, TextMean, UnpackRows};
+use kernels::{ProductOperator, Reader, TextMean, UnpackRows};
 pub use names::*;
 use no_panic::NoPanic;
 
@@ -72,11 +72,10 @@ pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error
 
 fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
     let mut domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?.add(NoPanic(TextMean))?;
-    for integer in [false, true] {
-        domain = domain
-            .add(NoPanic(AddNormOperator::new(integer, threads)))?
-            .add(NoPanic(AttentionOperator::new(integer, threads)))?
-            .add(NoPanic(GeluOperator::new(integer, threads)))?;
+    for reader in [Reader::AddNorm, Reader::Attention, Reader::Gelu] {
+        for integer in [false, true] {
+            domain = domain.add(NoPanic(ProductOperator::new(reader, integer, threads)))?;
+        }
     }
     Ok(domain)
 }

@@ -4,7 +4,6 @@
 //! client shows. What a real server says in the same place is compared in `embed-ollama`'s tests.
 
 mod answer;
-mod cut;
 mod embed;
 mod errors;
 mod fault;
@@ -23,12 +22,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::lock::lock;
-use cut::CutListener;
 pub use fault::{Fault, RowsFault};
 pub use recorded::Recorded;
 pub use script::Script;
@@ -39,7 +39,6 @@ pub struct OllamaDouble {
     address: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
-    alive: watch::Sender<bool>,
 }
 
 impl OllamaDouble {
@@ -65,13 +64,7 @@ impl OllamaDouble {
             .fallback(answer::answer)
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
-        let alive = watch::Sender::new(true);
-        let listener = CutListener::new(listener, alive.subscribe());
-        let task = tokio::spawn(async move {
-            // It only ends by being dropped; a failing accept shows in the test that asks.
-            let _ = axum::serve(listener, router).await;
-        });
-        Self { address, shared, task, alive }
+        Self { address, shared, task: tokio::spawn(serve(listener, router)) }
     }
 
     /// Its base URL.
@@ -176,7 +169,19 @@ impl fmt::Debug for OllamaDouble {
 impl Drop for OllamaDouble {
     fn drop(&mut self) {
         self.task.abort();
-        self.alive.send_replace(false);
+    }
+}
+
+/// Serves until the task is aborted, which cuts the connections, too.
+async fn serve(listener: TcpListener, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        // A failing accept shows in the test that asks.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // What a client waits for should not wait for the system.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use embed_assets::SourceChoice;
 use embed_e5::Precision;
 
@@ -66,11 +67,11 @@ pub(super) struct PullArgs {
     /// The model; `embed models list` names them. Without one, that of the settings.
     pub(super) model: Option<String>,
     /// In which arithmetic it will run: int8 is the fastest, f32 the reference. Without one, that of the settings.
-    #[arg(long, value_enum)]
-    pub(super) precision: Option<PrecisionChoice>,
+    #[arg(long, value_parser = precisions())]
+    pub(super) precision: Option<&'static [Precision]>,
     /// Where to take the model from; auto tries the hub first.
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) source: SourceArg,
+    #[arg(long, value_parser = source(), default_value = "auto")]
+    pub(super) source: SourceChoice,
     /// Fetch again what is there and whole.
     #[arg(long)]
     pub(super) force: bool,
@@ -87,8 +88,8 @@ pub(super) struct RollbackArgs {
     /// The model. Without one, that of the settings.
     pub(super) model: Option<String>,
     /// In which precision. Without one, that of the settings.
-    #[arg(long, value_enum)]
-    pub(super) precision: Option<PrecisionChoice>,
+    #[arg(long, value_parser = precisions())]
+    pub(super) precision: Option<&'static [Precision]>,
     /// The ONNX Runtime library, and no model.
     #[arg(long)]
     pub(super) runtime: bool,
@@ -118,8 +119,8 @@ pub(super) struct ExportArgs {
     #[arg(long, short)]
     pub(super) output: PathBuf,
     /// Only this precision; without it, those that are there.
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::All)]
-    pub(super) precision: PrecisionChoice,
+    #[arg(long, value_parser = precisions(), default_value = ALL)]
+    pub(super) precision: &'static [Precision],
     /// Without the ONNX Runtime library, which is for this platform alone.
     #[arg(long)]
     pub(super) no_runtime: bool,
@@ -137,44 +138,23 @@ pub(super) struct ImportArgs {
     pub(super) quiet: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum PrecisionChoice {
-    #[default]
-    Int8,
-    F32,
-    Mixed,
-    #[cfg(feature = "openvino")]
-    Bf16,
-    All,
+/// The name of all precisions together.
+const ALL: &str = "all";
+
+/// Reads the name of a precision, or that of all.
+fn precisions() -> impl TypedValueParser<Value = &'static [Precision]> {
+    let names = Precision::ALL.iter().map(|precision| precision.as_str());
+    PossibleValuesParser::new(names.chain([ALL])).map(|name| {
+        let named = Precision::ALL.iter().position(|precision| precision.as_str() == name);
+        named.map_or(Precision::ALL, |at| &Precision::ALL[at..=at])
+    })
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum SourceArg {
-    #[default]
-    Auto,
-    Hub,
-    Wheel,
-}
-
-impl PrecisionChoice {
-    pub(super) fn all(self) -> &'static [Precision] {
-        match self {
-            Self::Int8 => &[Precision::Int8],
-            Self::F32 => &[Precision::F32],
-            Self::Mixed => &[Precision::Mixed],
-            #[cfg(feature = "openvino")]
-            Self::Bf16 => &[Precision::Bf16],
-            Self::All => Precision::ALL,
-        }
-    }
-}
-
-impl From<SourceArg> for SourceChoice {
-    fn from(source: SourceArg) -> Self {
-        match source {
-            SourceArg::Auto => Self::Auto,
-            SourceArg::Hub => Self::Hub,
-            SourceArg::Wheel => Self::Wheel,
-        }
-    }
+/// Reads the name of a source.
+fn source() -> impl TypedValueParser<Value = SourceChoice> {
+    PossibleValuesParser::new(["auto", "hub", "wheel"]).map(|name| match name.as_str() {
+        "hub" => SourceChoice::Hub,
+        "wheel" => SourceChoice::Wheel,
+        _ => SourceChoice::Auto,
+    })
 }

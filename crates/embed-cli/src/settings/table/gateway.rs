@@ -4,7 +4,7 @@ use embed_gateway::ApiKey;
 
 use super::super::address::{ADDRESS, address};
 use super::super::kind::SettingKind;
-use super::super::setting::{HIDDEN, Setting};
+use super::super::setting::{HIDDEN, Setting, field};
 
 /// In the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -63,20 +63,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_API_KEY_FILE",
         "A file with further keys, one a line. Empty lines and lines that begin with # are none; a comment behind a \
          key names it in the log.",
-        SettingKind::Path {
-            set: |settings, path| settings.gateway.api_key_file = Some(path),
-            get: |settings| settings.gateway.api_key_file.as_ref(),
-        },
+        field!(Path, gateway.api_key_file),
     )
     .example("\"/run/secrets/api-keys\""),
     Setting::new(
         "gateway.public_without_key",
         "TMWS_GATEWAY_PUBLIC_WITHOUT_KEY",
         "Listen at an address that other machines reach although no key is asked for.",
-        SettingKind::Switch {
-            set: |settings, on| settings.gateway.config.allow_public_without_key = on,
-            get: |settings| settings.gateway.config.allow_public_without_key,
-        },
+        field!(Switch, gateway.config.allow_public_without_key),
     ),
     Setting::new(
         "gateway.cors_origins",
@@ -98,48 +92,33 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.tls_certificate",
         "TMWS_GATEWAY_TLS_CERTIFICATE",
         "The certificate for TLS in the process, in PEM; goes with tls_key.",
-        SettingKind::Path {
-            set: |settings, path| settings.gateway.tls_certificate = Some(path),
-            get: |settings| settings.gateway.tls_certificate.as_ref(),
-        },
+        field!(Path, gateway.tls_certificate),
     )
     .example("\"/etc/embed/tls.crt\""),
     Setting::new(
         "gateway.tls_key",
         "TMWS_GATEWAY_TLS_KEY",
         "The private key of the certificate, in PEM.",
-        SettingKind::Path { set: |settings, path| settings.gateway.tls_key = Some(path), get: |settings| settings.gateway.tls_key.as_ref() },
+        field!(Path, gateway.tls_key),
     )
     .example("\"/etc/embed/tls.key\""),
     Setting::new(
         "gateway.concurrency",
         "TMWS_GATEWAY_CONCURRENCY",
         "Pieces of requests that are embedded at once.",
-        SettingKind::Count {
-            most: 65_536,
-            set: |settings, count| settings.gateway.config.admission.concurrency = count as usize,
-            get: |settings| Some(settings.gateway.config.admission.concurrency as u64),
-        },
+        field!(Count 65_536, gateway.config.admission.concurrency),
     ),
     Setting::new(
         "gateway.queue",
         "TMWS_GATEWAY_QUEUE",
         "Requests that may wait for their turn; one more is told to come back later.",
-        SettingKind::Count {
-            most: 1 << 20,
-            set: |settings, count| settings.gateway.config.admission.queue = count as usize,
-            get: |settings| Some(settings.gateway.config.admission.queue as u64),
-        },
+        field!(Count 1 << 20, gateway.config.admission.queue),
     ),
     Setting::new(
         "gateway.max_rows",
         "TMWS_GATEWAY_MAX_ROWS",
         "The most texts of a request.",
-        SettingKind::Count {
-            most: 1 << 30,
-            set: |settings, count| settings.gateway.config.limits.rows = count as usize,
-            get: |settings| Some(settings.gateway.config.limits.rows as u64),
-        },
+        field!(Count 1 << 30, gateway.config.limits.rows),
     ),
     Setting::new(
         "gateway.max_body_bytes",
@@ -159,11 +138,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.connections",
         "TMWS_GATEWAY_CONNECTIONS",
         "Connections at once; further ones wait.",
-        SettingKind::Count {
-            most: 1 << 20,
-            set: |settings, count| settings.gateway.config.limits.connections = count as usize,
-            get: |settings| Some(settings.gateway.config.limits.connections as u64),
-        },
+        field!(Count 1 << 20, gateway.config.limits.connections),
     ),
     Setting::new(
         "gateway.connections_per_address",
@@ -185,22 +160,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_GATEWAY_HEADER_TIMEOUT",
         "Seconds that the head of a request may take from its first byte, or from the start of the connection for the \
          first one.",
-        SettingKind::Seconds {
-            least: 0.001,
-            set: |settings, timeout| settings.gateway.config.limits.header_timeout = timeout,
-            get: |settings| Some(settings.gateway.config.limits.header_timeout),
-        },
+        field!(Seconds 0.001, gateway.config.limits.header_timeout),
     ),
     Setting::new(
         "gateway.idle_timeout",
         "TMWS_GATEWAY_IDLE_TIMEOUT",
         "Seconds that a connection may be idle between two requests. It must be more than proxies and balancers in \
          front keep theirs for, which is 60 mostly.",
-        SettingKind::Seconds {
-            least: 0.001,
-            set: |settings, timeout| settings.gateway.config.limits.idle_timeout = timeout,
-            get: |settings| Some(settings.gateway.config.limits.idle_timeout),
-        },
+        field!(Seconds 0.001, gateway.config.limits.idle_timeout),
     ),
     Setting::new(
         "gateway.deadline",
@@ -220,20 +187,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "gateway.readiness_delay",
         "TMWS_GATEWAY_READINESS_DELAY",
         "Seconds between saying that it isn't ready any more and closing the door, for balancers to notice.",
-        SettingKind::Seconds {
-            least: 0.0,
-            set: |settings, delay| settings.gateway.config.readiness_delay = delay,
-            get: |settings| Some(settings.gateway.config.readiness_delay),
-        },
+        field!(Seconds 0.0, gateway.config.readiness_delay),
     ),
     Setting::new(
         "gateway.drain_limit",
         "TMWS_GATEWAY_DRAIN_LIMIT",
         "Seconds that accepted requests may take to end when the process is told to.",
-        SettingKind::Seconds {
-            least: 0.0,
-            set: |settings, limit| settings.gateway.config.drain_limit = limit,
-            get: |settings| Some(settings.gateway.config.drain_limit),
-        },
+        field!(Seconds 0.0, gateway.config.drain_limit),
     ),
 ];

@@ -5,7 +5,7 @@ use embed_ollama::server_url;
 
 use super::super::choices::LogFormat;
 use super::super::kind::SettingKind;
-use super::super::setting::{Setting, choose, name, names};
+use super::super::setting::{Setting, field};
 
 /// In the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -29,11 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "log.format",
         "TMWS_LOG_FORMAT",
         "How it says it: for people, or a JSON object a line.",
-        SettingKind::Choice {
-            of: names::<LogFormat>,
-            set: |settings, name| choose(name, &mut settings.log.format),
-            get: |settings| name(settings.log.format),
-        },
+        field!(Choice LogFormat, log.format),
     ),
     Setting::new(
         "log.otlp_endpoint",

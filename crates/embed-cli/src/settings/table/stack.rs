@@ -12,7 +12,7 @@ use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
 use super::super::choices::{CachePlace, Service};
 use super::super::kind::SettingKind;
-use super::super::setting::{HIDDEN, Setting, choose, name, names};
+use super::super::setting::{HIDDEN, Setting, field};
 
 const PINS: &str = "PARTITION=ROUTE where ROUTE is ollama or e5, or a list of them with each partition once";
 
@@ -22,11 +22,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "service",
         "TMWS_EMBEDDING_SERVICE",
         "Who embeds the texts.",
-        SettingKind::Choice {
-            of: names::<Service>,
-            set: |settings, name| choose(name, &mut settings.service),
-            get: |settings| name(settings.service),
-        },
+        field!(Choice Service, service),
     )
     .flag("service", "SERVICE"),
     Setting::new(
@@ -148,10 +144,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_ROUTER_ROLLOUT",
         "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
          writes the file.",
-        SettingKind::Path {
-            set: |settings, path| settings.router.rollout = Some(path),
-            get: |settings| settings.router.rollout.as_ref(),
-        },
+        field!(Path, router.rollout),
     )
     .flag("rollout", "FILE")
     .example("\"rollout.json\""),
@@ -172,10 +165,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_ROUTER_CROSS_SPACE",
         "Whether a text may go to a model of another space when every route of its own fails. Its vector then finds \
          nothing among those of the space that it left.",
-        SettingKind::Switch {
-            set: |settings, on| settings.router.cross_space = on,
-            get: |settings| settings.router.cross_space,
-        },
+        field!(Switch, router.cross_space),
     ),
     Setting::new(
         "router.pins",
@@ -196,11 +186,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
-        SettingKind::Choice {
-            of: names::<CachePlace>,
-            set: |settings, name| choose(name, &mut settings.cache.place),
-            get: |settings| name(settings.cache.place),
-        },
+        field!(Choice CachePlace, cache.place),
     )
     .flag("cache", "WHERE"),
     Setting::new(
@@ -227,11 +213,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache.read_budget",
         "TMWS_CACHE_READ_BUDGET",
         "How long Redis may take to answer a read, in seconds; after that its vectors are computed.",
-        SettingKind::Seconds {
-            least: 0.001,
-            set: |settings, budget| settings.cache.config.read_budget = budget,
-            get: |settings| Some(settings.cache.config.read_budget),
-        },
+        field!(Seconds 0.001, cache.config.read_budget),
     ),
     Setting::new(
         "cache.element",
