@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use self::targets::{Built, RIVALS, Selection};
-use crate::needs::{self, Found};
-use crate::setup::{self, Build, Precision, Vars, seconds};
+use crate::needs::{self, FoundParts};
+use crate::setup::{self, BuildProfile, PrecisionChoice, Vars, seconds};
 use crate::shell::Cmd;
 use crate::test;
 use crate::workspace::Workspace;
@@ -102,7 +102,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
         selection.names().for_each(|name| println!("{name}"));
         return Ok(());
     }
-    let embed = setup::run(workspace, Build::Release, Precision::All, &[])?;
+    let embed = setup::run(workspace, BuildProfile::Release, PrecisionChoice::All, &[])?;
     let built = selection.build(workspace, &options.profile)?;
     let report = targets::build_binary(workspace, REPORT, &options.profile)?;
 
@@ -239,7 +239,7 @@ pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usi
         .args(["test", "--workspace", "--bench=*"])
         .args(targets::FEATURES)
         .envs(vars.iter().map(|(name, value)| (name, value)))
-        .envs(test::variables(&workspace.root, &Found::look(&workspace.root, true)))
+        .envs(test::variables(&workspace.root, &FoundParts::look(&workspace.root, true)))
         .run()?;
     Ok(count)
 }

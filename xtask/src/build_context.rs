@@ -37,10 +37,10 @@ pub(crate) fn check(workspace: &Workspace, ignore_file: &str) -> Result<()> {
 
 /// The rules of an ignore file, in their order: the last one that fits a path decides.
 #[derive(Debug)]
-struct Ignored(Vec<Rule>);
+struct Ignored(Vec<IgnoreRule>);
 
 #[derive(Debug)]
-struct Rule {
+struct IgnoreRule {
     pattern: Pattern,
     lets_through: bool,
 }
@@ -59,7 +59,7 @@ impl Ignored {
                 None => (false, line),
             };
             let pattern = Pattern::new(pattern.trim_matches('/')).with_context(|| format!("`{line}`"))?;
-            Ok(Rule { pattern, lets_through })
+            Ok(IgnoreRule { pattern, lets_through })
         });
         rules.collect::<Result<_>>().map(Self)
     }
@@ -68,7 +68,8 @@ impl Ignored {
     fn has(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         let with_folders: Vec<&str> = ends.map(|end| &path[..end]).collect();
-        let fits = |rule: &&Rule| with_folders.iter().any(|part| rule.pattern.matches_with(part, MATCHING));
+        let fits =
+            |rule: &&IgnoreRule| with_folders.iter().any(|part| rule.pattern.matches_with(part, MATCHING));
         self.0.iter().rev().find(fits).is_some_and(|rule| !rule.lets_through)
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::setup::seconds;
 use crate::shell::{Cmd, is_on};
-use crate::test::{self, Counts};
+use crate::test::{self, TestCounts};
 use crate::workspace::Workspace;
 use crate::{api, bench, deploy, edges, readme, setup, tidy};
 
@@ -32,56 +32,56 @@ pub(crate) struct Options {
     list: bool,
 }
 
-struct Step {
+struct CiStep {
     name: &'static str,
     about: &'static str,
     /// Does the work; the text goes into the table.
-    run: fn(&mut Run<'_>) -> Result<String>,
+    run: fn(&mut CiRun<'_>) -> Result<String>,
 }
 
 /// What the steps share.
-struct Run<'w> {
+struct CiRun<'w> {
     workspace: &'w Workspace,
     /// Variables for everything that starts `embed` or the tests.
     vars: Vec<(String, OsString)>,
-    counts: Counts,
+    counts: TestCounts,
 }
 
-const STEPS: &[Step] = &[
-    Step { name: "fmt", about: "the code is formatted", run: fmt },
-    Step { name: "tidy", about: "the rules of the tree that no compiler checks", run: check_tidy },
-    Step { name: "edges", about: "which crate may know which", run: check_edges },
-    Step { name: "deny", about: "licences, banned crates, sources of all dependencies", run: deny },
-    Step { name: "package", about: "what is published can be packed", run: package },
-    Step { name: "clippy", about: "all targets, warnings denied", run: clippy },
-    Step { name: "doc", about: "the documentation, warnings denied", run: doc },
-    Step { name: "api", about: "the public API of the libraries is the recorded one", run: check_api },
-    Step {
+const STEPS: &[CiStep] = &[
+    CiStep { name: "fmt", about: "the code is formatted", run: fmt },
+    CiStep { name: "tidy", about: "the rules of the tree that no compiler checks", run: check_tidy },
+    CiStep { name: "edges", about: "which crate may know which", run: check_edges },
+    CiStep { name: "deny", about: "licences, banned crates, sources of all dependencies", run: deny },
+    CiStep { name: "package", about: "what is published can be packed", run: package },
+    CiStep { name: "clippy", about: "all targets, warnings denied", run: clippy },
+    CiStep { name: "doc", about: "the documentation, warnings denied", run: doc },
+    CiStep { name: "api", about: "the public API of the libraries is the recorded one", run: check_api },
+    CiStep {
         name: "features",
         about: "each feature alone compiles, and what is left out is refused in words",
         run: features,
     },
-    Step { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
-    Step {
+    CiStep { name: "fuzz", about: "the fuzz targets compile; the tests feed them their seeds", run: fuzz },
+    CiStep {
         name: "quickstart",
         about: "from an empty data folder to vectors, and again offline",
         run: quickstart,
     },
-    Step {
+    CiStep {
         name: "deploy",
         about: "the files in deploy/, by rules and by the tools of their makers",
         run: check_deploy,
     },
-    Step { name: "test", about: "all tests, with the real model", run: tests },
-    Step { name: "otlp", about: "traces arrive at a collector", run: otlp },
-    Step { name: "benches", about: "each benchmark runs once", run: benches },
-    Step { name: "readme", about: "the commands of README.md work", run: check_readme },
+    CiStep { name: "test", about: "all tests, with the real model", run: tests },
+    CiStep { name: "otlp", about: "traces arrive at a collector", run: otlp },
+    CiStep { name: "benches", about: "each benchmark runs once", run: benches },
+    CiStep { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
 
 /// The steps that are over soon: whoever has broken two of them learns of both in one run.
 const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "package", "clippy", "doc", "api"];
 
-enum Outcome {
+enum StepOutcome {
     Passed(String),
     Failed,
     NotReached,
@@ -96,30 +96,31 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let steps: Vec<&Step> = STEPS.iter().filter(|step| options.picks(step.name)).collect();
+    let steps: Vec<&CiStep> = STEPS.iter().filter(|step| options.picks(step.name)).collect();
     ensure!(!steps.is_empty(), "no step is left to run");
     let quickstarts = steps.iter().any(|step| step.name == "quickstart");
-    let mut run = Run { workspace, vars: data_folder(workspace, quickstarts)?, counts: Counts::default() };
+    let mut run =
+        CiRun { workspace, vars: data_folder(workspace, quickstarts)?, counts: TestCounts::default() };
 
     let start = Instant::now();
     let mut failures = Vec::new();
     let mut rows = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if !failures.is_empty() && !QUICK.contains(&step.name) {
-            rows.push((step.name, Outcome::NotReached, Duration::ZERO));
+            rows.push((step.name, StepOutcome::NotReached, Duration::ZERO));
             continue;
         }
         println!("\n== {} ({} of {}): {}", step.name, index + 1, steps.len(), step.about);
         let begin = Instant::now();
         let outcome = match (step.run)(&mut run) {
-            Ok(note) => Outcome::Passed(note),
+            Ok(note) => StepOutcome::Passed(note),
             Err(error) => {
                 println!("\n{} failed: {error:#}", step.name);
                 failures.push(format!(
                     "the step `{0}` failed: {error:#}; `cargo xtask ci --only {0}` runs it alone",
                     step.name
                 ));
-                Outcome::Failed
+                StepOutcome::Failed
             }
         };
         rows.push((step.name, outcome, begin.elapsed()));
@@ -135,7 +136,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         if failures.is_empty() { "ok" } else { "FAILED" },
         seconds(start.elapsed())
     );
-    if run.counts != Counts::default() {
+    if run.counts != TestCounts::default() {
         println!("\n{}", run.counts);
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
@@ -153,11 +154,11 @@ fn names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).collect::<Vec<_>>().into()
 }
 
-fn row(name: &str, outcome: &Outcome, time: Duration) -> String {
+fn row(name: &str, outcome: &StepOutcome, time: Duration) -> String {
     let (word, note) = match outcome {
-        Outcome::Passed(note) => ("ok", note.as_str()),
-        Outcome::Failed => ("FAILED", ""),
-        Outcome::NotReached => return format!("{name:<11} not reached"),
+        StepOutcome::Passed(note) => ("ok", note.as_str()),
+        StepOutcome::Failed => ("FAILED", ""),
+        StepOutcome::NotReached => return format!("{name:<11} not reached"),
     };
     format!("{name:<11} {word:<7} {:>12}   {note}", seconds(time)).trim_end().to_owned()
 }
@@ -181,29 +182,29 @@ fn data_folder(workspace: &Workspace, empty: bool) -> Result<Vec<(String, OsStri
     Ok(vec![("EMBED_HOME".to_owned(), home.into())])
 }
 
-impl Run<'_> {
+impl CiRun<'_> {
     fn cargo(&self) -> Cmd {
         Cmd::cargo(&self.workspace.root)
     }
 }
 
-fn fmt(run: &mut Run<'_>) -> Result<String> {
+fn fmt(run: &mut CiRun<'_>) -> Result<String> {
     run.cargo().args(["fmt", "--all", "--check"]).run().context("`cargo fmt --all` fixes it")?;
     Ok(String::new())
 }
 
-fn check_tidy(run: &mut Run<'_>) -> Result<String> {
+fn check_tidy(run: &mut CiRun<'_>) -> Result<String> {
     tidy::run(run.workspace)?;
     Ok(String::new())
 }
 
-fn check_edges(run: &mut Run<'_>) -> Result<String> {
+fn check_edges(run: &mut CiRun<'_>) -> Result<String> {
     edges::run(run.workspace)?;
     Ok(String::new())
 }
 
 /// Advisories are left out: their database is a git repository, and CI reaches package registries only.
-fn deny(run: &mut Run<'_>) -> Result<String> {
+fn deny(run: &mut CiRun<'_>) -> Result<String> {
     run.cargo()
         .args(["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
         .run()
@@ -213,7 +214,7 @@ fn deny(run: &mut Run<'_>) -> Result<String> {
 
 /// Packed and not built: `clippy` and `features` compile the same sources, and with the packages all dependencies would be
 /// compiled once more, in cargo's own profile.
-fn package(run: &mut Run<'_>) -> Result<String> {
+fn package(run: &mut CiRun<'_>) -> Result<String> {
     let published = run.workspace.members.iter().filter(|member| member.published);
     let args: Vec<_> = published.flat_map(|member| ["--package", &*member.name]).collect();
     run.cargo().args(["package", "--no-verify", "--allow-dirty", "--offline"]).args(&args).run().context(
@@ -223,24 +224,24 @@ fn package(run: &mut Run<'_>) -> Result<String> {
     Ok(format!("{} crates", args.len() / 2))
 }
 
-fn clippy(run: &mut Run<'_>) -> Result<String> {
+fn clippy(run: &mut CiRun<'_>) -> Result<String> {
     // The flags go behind the dashes and not into RUSTFLAGS: dependencies keep their build artefacts.
     run.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
     Ok(String::new())
 }
 
-fn doc(run: &mut Run<'_>) -> Result<String> {
+fn doc(run: &mut CiRun<'_>) -> Result<String> {
     run.cargo().args(["doc", "--workspace", "--no-deps"]).envs([("RUSTDOCFLAGS", "-D warnings")]).run()?;
     Ok(String::new())
 }
 
-fn check_api(run: &mut Run<'_>) -> Result<String> {
+fn check_api(run: &mut CiRun<'_>) -> Result<String> {
     Ok(format!("{} libraries", api::run(run.workspace)?))
 }
 
 /// `--no-dev-deps` is not given: it rewrites the manifests while it runs, and resolver 3 leaves the
 /// features of dev-dependencies out of a plain check anyway.
-fn features(run: &mut Run<'_>) -> Result<String> {
+fn features(run: &mut CiRun<'_>) -> Result<String> {
     let mut cmd = run.cargo().args(["hack", "check", "--workspace", "--each-feature"]);
     let declared = run.workspace.members.iter().any(|member| member.features.iter().any(|f| f == DOWNLOADS));
     let offline = declared && !is_on("EMBED_CI_DOWNLOADS");
@@ -263,7 +264,7 @@ fn features(run: &mut Run<'_>) -> Result<String> {
 }
 
 /// Workspaces of their own, so nothing above has seen them. Their target folder is beside the others.
-fn fuzz(run: &mut Run<'_>) -> Result<String> {
+fn fuzz(run: &mut CiRun<'_>) -> Result<String> {
     let target = run.workspace.target.join("fuzz");
     for of in ["embed-cli", "embed-gateway"] {
         let manifest = format!("crates/{of}/fuzz/Cargo.toml");
@@ -281,7 +282,7 @@ fn fuzz(run: &mut Run<'_>) -> Result<String> {
     Ok(String::new())
 }
 
-fn quickstart(run: &mut Run<'_>) -> Result<String> {
+fn quickstart(run: &mut CiRun<'_>) -> Result<String> {
     let start = Instant::now();
     setup::quickstart(run.workspace, &run.vars)?;
     let first = start.elapsed();
@@ -294,29 +295,29 @@ fn quickstart(run: &mut Run<'_>) -> Result<String> {
     Ok(format!("first {}, again {} offline", seconds(first), seconds(start.elapsed())))
 }
 
-fn check_deploy(run: &mut Run<'_>) -> Result<String> {
+fn check_deploy(run: &mut CiRun<'_>) -> Result<String> {
     deploy::run(run.workspace)
 }
 
-fn tests(run: &mut Run<'_>) -> Result<String> {
+fn tests(run: &mut CiRun<'_>) -> Result<String> {
     let (counts, all_is_well) = test::run(run.workspace, &[], &[], &run.vars)?;
     run.counts = counts;
     all_is_well.map(|()| counts.to_string())
 }
 
 /// The binary that is shipped has no traces, and is the one that the step before has tested.
-fn otlp(run: &mut Run<'_>) -> Result<String> {
+fn otlp(run: &mut CiRun<'_>) -> Result<String> {
     let args = ["test", "--workspace", "--features", "embed-cli/otlp", "--test", "gateway", "traces"];
     run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
     Ok(String::new())
 }
 
-fn benches(run: &mut Run<'_>) -> Result<String> {
+fn benches(run: &mut CiRun<'_>) -> Result<String> {
     let count = bench::run_as_tests(run.workspace, &run.vars)?;
     Ok(format!("{count} benchmark targets"))
 }
 
-fn check_readme(run: &mut Run<'_>) -> Result<String> {
+fn check_readme(run: &mut CiRun<'_>) -> Result<String> {
     let count = readme::run(run.workspace, &run.vars)?;
     Ok(format!("{count} commands beside the steps above"))
 }
@@ -327,9 +328,9 @@ mod tests {
 
     #[test]
     fn only_and_skip_pick_steps() {
-        let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         let picked = |only: &[&str], skip: &[&str]| {
-            let options = Options { only: own(only), skip: own(skip), list: false };
+            let options = Options { only: owned(only), skip: owned(skip), list: false };
             STEPS.iter().map(|step| step.name).filter(|name| options.picks(name)).collect::<Vec<_>>()
         };
         assert_eq!(picked(&[], &[]).len(), STEPS.len());
@@ -340,9 +341,9 @@ mod tests {
 
     #[test]
     fn the_table_shows_what_happened() {
-        let passed = row("doc", &Outcome::Passed("fine".to_owned()), Duration::from_secs(61));
+        let passed = row("doc", &StepOutcome::Passed("fine".to_owned()), Duration::from_secs(61));
         assert_eq!(passed, "doc         ok        1 min 01 s   fine");
-        assert_eq!(row("test", &Outcome::NotReached, Duration::ZERO), "test        not reached");
-        assert!(row("fmt", &Outcome::Failed, Duration::from_secs(1)).contains("FAILED"));
+        assert_eq!(row("test", &StepOutcome::NotReached, Duration::ZERO), "test        not reached");
+        assert!(row("fmt", &StepOutcome::Failed, Duration::from_secs(1)).contains("FAILED"));
     }
 }

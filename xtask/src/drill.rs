@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::needs::Found;
-use crate::setup::{self, Build, Precision};
+use crate::needs::FoundParts;
+use crate::setup::{self, BuildProfile, PrecisionChoice};
 use crate::shell::Cmd;
 use crate::test;
 use crate::workspace::Workspace;
@@ -42,9 +42,9 @@ pub(crate) struct Options {
 /// Plays the scenes, and shows their table. Fails with the first test that does.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let root = &workspace.root;
-    let build = if options.release { Build::Release } else { Build::Quick };
-    setup::run(workspace, build, Precision::Int8, &[])?;
-    let found = Found::look(root, true);
+    let build = if options.release { BuildProfile::Release } else { BuildProfile::Quick };
+    setup::run(workspace, build, PrecisionChoice::Int8, &[])?;
+    let found = FoundParts::look(root, true);
     let table = workspace.target.join("drill.tsv");
     fs::write(&table, "").with_context(|| format!("cannot write {}", workspace.shown(&table)))?;
     let program = |args: &[&str]| {

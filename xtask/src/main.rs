@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::setup::{Build, Precision};
+use crate::setup::{BuildProfile, PrecisionChoice};
 use crate::workspace::Workspace;
 
 /// The project's own commands.
@@ -93,8 +93,8 @@ fn run(command: Command) -> Result<()> {
     let workspace = Workspace::load()?;
     match command {
         Command::Setup { all } => {
-            let precision = if all { Precision::All } else { Precision::Int8 };
-            setup::run(&workspace, Build::Release, precision, &[]).map(drop)
+            let precision = if all { PrecisionChoice::All } else { PrecisionChoice::Int8 };
+            setup::run(&workspace, BuildProfile::Release, precision, &[]).map(drop)
         }
         Command::Quickstart => setup::quickstart(&workspace, &[]),
         Command::Test { filters, cargo_args } => test::run(&workspace, &filters, &cargo_args, &[])?.1,

@@ -37,7 +37,7 @@ enum Probe {
 
 /// Whether a part is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum PartState {
     /// Tests fail without it.
     There,
     /// Tests fetch it, and are left out where no registry is to be reached.
@@ -115,16 +115,18 @@ impl Need {
     }
 
     /// Looks whether it is there; `models`: whether this command has fetched the models.
-    fn state(&self, root: &Path, models: bool) -> State {
-        let there = |found: bool| if found { State::There } else { State::Missing };
-        let extra = |found: bool| if found { State::There } else { State::Extra };
+    fn state(&self, root: &Path, models: bool) -> PartState {
+        let there = |found: bool| if found { PartState::There } else { PartState::Missing };
+        let extra = |found: bool| if found { PartState::There } else { PartState::Extra };
         match self.probe {
             Probe::Model => there(models),
             Probe::Program(names) => there(names.iter().any(|name| on_the_path(name))),
-            Probe::Installs(programs) if programs.iter().all(|name| on_the_path(name)) => State::Installed,
-            Probe::Installs(_) => State::Missing,
-            Probe::Node if on_the_path("npm") && node() >= Some(OLDEST_NODE) => State::Installed,
-            Probe::Node => State::Missing,
+            Probe::Installs(programs) if programs.iter().all(|name| on_the_path(name)) => {
+                PartState::Installed
+            }
+            Probe::Installs(_) => PartState::Missing,
+            Probe::Node if on_the_path("npm") && node() >= Some(OLDEST_NODE) => PartState::Installed,
+            Probe::Node => PartState::Missing,
             Probe::Works(words) => there(works(words)),
             Probe::Variable(name) => extra(is_set(name)),
             Probe::Ollama => {
@@ -137,9 +139,9 @@ impl Need {
 
 /// What this machine has, in the order of the table.
 #[derive(Debug)]
-pub(crate) struct Found(Vec<(&'static Need, State)>);
+pub(crate) struct FoundParts(Vec<(&'static Need, PartState)>);
 
-impl Found {
+impl FoundParts {
     /// Looks at everything; `models`: whether the models are there.
     pub(crate) fn look(root: &Path, models: bool) -> Self {
         Self(NEEDS.iter().map(|need| (need, need.state(root, models))).collect())
@@ -147,7 +149,7 @@ impl Found {
 
     /// The names of the parts without which tests fail, as `EMBED_REQUIRE` takes them. `CI` makes tests fail without any.
     pub(crate) fn required(&self) -> String {
-        let there = self.0.iter().filter(|(_, state)| *state == State::There);
+        let there = self.0.iter().filter(|(_, state)| *state == PartState::There);
         there.map(|(need, _)| need.part).collect::<Vec<_>>().join(",")
     }
 
@@ -158,13 +160,13 @@ impl Found {
         println!("\nwhat the tests need:");
         for (need, state) in &self.0 {
             match state {
-                State::There => println!("  {:<30} there", need.part),
-                State::Installed => println!("  {:<30} the tests install it", need.part),
-                State::Missing => println!("  {:<30} {without}: {}", need.part, need.command),
-                State::Extra => println!("  {:<30} not asked for: {}", need.part, need.command),
+                PartState::There => println!("  {:<30} there", need.part),
+                PartState::Installed => println!("  {:<30} the tests install it", need.part),
+                PartState::Missing => println!("  {:<30} {without}: {}", need.part, need.command),
+                PartState::Extra => println!("  {:<30} not asked for: {}", need.part, need.command),
             }
         }
-        if self.0.iter().any(|(_, state)| *state == State::Missing) {
+        if self.0.iter().any(|(_, state)| *state == PartState::Missing) {
             println!("  on Debian, `.ci/run --tools-only` installs what is missing");
         }
         println!();
@@ -214,7 +216,11 @@ mod tests {
     fn only_what_is_there_is_required() {
         let [redis, openssl, python] =
             ["redis-server", "openssl", "Python clients"].map(|part| Need::named(part).unwrap());
-        let found = Found(vec![(redis, State::There), (openssl, State::Missing), (python, State::Installed)]);
+        let found = FoundParts(vec![
+            (redis, PartState::There),
+            (openssl, PartState::Missing),
+            (python, PartState::Installed),
+        ]);
         assert_eq!(found.required(), "redis-server");
     }
 
@@ -223,16 +229,19 @@ mod tests {
         let need = |probe| Need { part: "x", probe, command: "y" };
         assert_eq!(
             need(Probe::Program(&["no-such-program", "sh"])).state(Path::new("."), false),
-            State::There
+            PartState::There
         );
-        assert_eq!(need(Probe::Program(&["no-such-program"])).state(Path::new("."), false), State::Missing);
+        assert_eq!(
+            need(Probe::Program(&["no-such-program"])).state(Path::new("."), false),
+            PartState::Missing
+        );
         assert_eq!(
             need(Probe::Installs(&["sh", "no-such-program"])).state(Path::new("."), false),
-            State::Missing
+            PartState::Missing
         );
-        assert_eq!(need(Probe::Works(&["true"])).state(Path::new("."), false), State::There);
-        assert_eq!(need(Probe::Works(&["no-such-program"])).state(Path::new("."), false), State::Missing);
-        assert_eq!(need(Probe::Model).state(Path::new("."), true), State::There);
-        assert_eq!(need(Probe::Variable("NO_SUCH_VARIABLE")).state(Path::new("."), true), State::Extra);
+        assert_eq!(need(Probe::Works(&["true"])).state(Path::new("."), false), PartState::There);
+        assert_eq!(need(Probe::Works(&["no-such-program"])).state(Path::new("."), false), PartState::Missing);
+        assert_eq!(need(Probe::Model).state(Path::new("."), true), PartState::There);
+        assert_eq!(need(Probe::Variable("NO_SUCH_VARIABLE")).state(Path::new("."), true), PartState::Extra);
     }
 }

@@ -13,14 +13,14 @@ use crate::workspace::Workspace;
 
 /// Which weights to fetch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Precision {
+pub(crate) enum PrecisionChoice {
     /// The default one alone.
     Int8,
     /// Every one that the tests ask for.
     All,
 }
 
-impl Precision {
+impl PrecisionChoice {
     fn as_str(self) -> &'static str {
         match self {
             Self::Int8 => "int8",
@@ -48,14 +48,14 @@ const FIRST: &str = "embed-first";
 
 /// How cargo builds `embed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Build {
+pub(crate) enum BuildProfile {
     /// Soon: the profile of the tests, which share what is compiled for it.
     Quick,
     /// As it is shipped and measured.
     Release,
 }
 
-impl Build {
+impl BuildProfile {
     pub(crate) fn profile(self) -> &'static str {
         match self {
             Self::Quick => "dev",
@@ -67,8 +67,8 @@ impl Build {
 /// Builds the binary, fetches what it needs, and says what it does. Gives back the binary.
 pub(crate) fn run(
     workspace: &Workspace,
-    build: Build,
-    precision: Precision,
+    build: BuildProfile,
+    precision: PrecisionChoice,
     vars: &Vars<'_>,
 ) -> Result<PathBuf> {
     let start = Instant::now();
@@ -82,7 +82,7 @@ pub(crate) fn run(
 }
 
 /// What is there already is verified and left alone.
-fn pull(workspace: &Workspace, binary: &Path, precision: Precision, vars: &Vars<'_>) -> Result<()> {
+fn pull(workspace: &Workspace, binary: &Path, precision: PrecisionChoice, vars: &Vars<'_>) -> Result<()> {
     Cmd::new(binary, &workspace.root)
         .args(["models", "pull", "--precision", precision.as_str()])
         .envs(vars.iter().map(|(name, value)| (name, value)))
@@ -94,7 +94,7 @@ fn pull(workspace: &Workspace, binary: &Path, precision: Precision, vars: &Vars<
 pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     let start = Instant::now();
     println!("quickstart: 1 of 3, compiling what embeds a text (a minute or two on two cores)");
-    let first = executable(&cargo_build(workspace, Build::Quick, &[FIRST], &[]).read()?, FIRST);
+    let first = executable(&cargo_build(workspace, BuildProfile::Quick, &[FIRST], &[]).read()?, FIRST);
     let first = first.with_context(|| format!("cargo built no executable `{FIRST}`"))?;
     let after = seconds(start.elapsed());
     println!(
@@ -111,14 +111,14 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
                 println!("quickstart: first vectors after {}", seconds(start.elapsed()));
             }
         });
-        let binary = cargo_build(workspace, Build::Quick, &[FIRST, "embed"], &[]).read();
+        let binary = cargo_build(workspace, BuildProfile::Quick, &[FIRST, "embed"], &[]).read();
         (embedded.join(), binary)
     });
     embedded.map_err(|_| anyhow!("the thread that waits for `{FIRST}` died"))?;
     let binary = executable(&binary?, "embed").context("cargo built no executable `embed`")?;
     println!("quickstart: 3 of 3, after {}: the command `embed` is compiled", seconds(start.elapsed()));
     // What couldn't be fetched is tried again here, and the reason is said.
-    pull(workspace, &binary, Precision::Int8, vars)?;
+    pull(workspace, &binary, PrecisionChoice::Int8, vars)?;
     for command in [&["encode", "--format", "table"][..], &["compare"]] {
         println!();
         Cmd::new(&binary, &workspace.root)
@@ -139,13 +139,13 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
 
 /// The same with variables for the compiler.
 pub(crate) fn build_with(workspace: &Workspace, vars: &Vars<'_>) -> Result<PathBuf> {
-    let messages = cargo_build(workspace, Build::Release, &["embed"], vars).read()?;
+    let messages = cargo_build(workspace, BuildProfile::Release, &["embed"], vars).read()?;
     executable(&messages, "embed").context("cargo built no executable `embed`")
 }
 
 /// Both packages are named whatever is built: by them cargo chooses the features of the dependencies, and what is compiled
 /// for one program serves the other.
-fn cargo_build(workspace: &Workspace, build: Build, programs: &[&str], vars: &Vars<'_>) -> Cmd {
+fn cargo_build(workspace: &Workspace, build: BuildProfile, programs: &[&str], vars: &Vars<'_>) -> Cmd {
     Cmd::cargo(&workspace.root)
         .args(["build", "--profile", build.profile(), "--package=embed-cli", "--package=embed-assets"])
         .args(programs.iter().map(|program| format!("--bin={program}")))

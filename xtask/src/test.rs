@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::needs::{self, Found, Need};
-use crate::setup::{self, Build, Precision, Vars};
+use crate::needs::{self, FoundParts, Need};
+use crate::setup::{self, BuildProfile, PrecisionChoice, Vars};
 use crate::shell::{Cmd, is_on};
 use crate::workspace::Workspace;
 
 /// How many tests ran, added up over all test programs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct TestCounts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     /// Left out, as a whole or in part.
@@ -28,8 +28,8 @@ pub(crate) fn run(
     filters: &[String],
     cargo_args: &[String],
     vars: &Vars<'_>,
-) -> Result<(Counts, Result<()>)> {
-    let models = setup::run(workspace, Build::Quick, Precision::All, vars);
+) -> Result<(TestCounts, Result<()>)> {
+    let models = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars);
     // Where nothing can be fetched, the tests that need no model still say something.
     if let Err(error) = &models {
         if is_on("CI") {
@@ -37,12 +37,12 @@ pub(crate) fn run(
         }
         println!("\nthe models are not there, and their tests are left out: {error:#}");
     }
-    let found = Found::look(&workspace.root, models.is_ok());
+    let found = FoundParts::look(&workspace.root, models.is_ok());
     found.print();
 
     let notes = workspace.target.join("tests-left-out");
     fs::write(&notes, "").with_context(|| format!("cannot write {}", workspace.shown(&notes)))?;
-    let mut seen = Seen::default();
+    let mut seen = TestOutput::default();
     let ended = Cmd::cargo(&workspace.root)
         .args(arguments(filters, cargo_args))
         .envs(vars.iter().map(|(name, value)| (name, value)))
@@ -92,7 +92,7 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
 }
 
 /// The variables that tests look at: what is there must work. Whoever sets EMBED_REQUIRE decides for themselves.
-pub(crate) fn variables(root: &Path, found: &Found) -> Vec<(&'static str, OsString)> {
+pub(crate) fn variables(root: &Path, found: &FoundParts) -> Vec<(&'static str, OsString)> {
     let mut vars: Vec<(&'static str, OsString)> = needs::ollama_rig(root).into_iter().collect();
     if std::env::var_os("EMBED_REQUIRE").is_none() {
         vars.push(("EMBED_REQUIRE", found.required().into()));
@@ -102,7 +102,7 @@ pub(crate) fn variables(root: &Path, found: &Found) -> Vec<(&'static str, OsStri
 
 /// What the test programs said.
 #[derive(Debug, Default)]
-struct Seen {
+struct TestOutput {
     passed: usize,
     ignored: usize,
     /// Names of tests.
@@ -110,7 +110,7 @@ struct Seen {
     failures: usize,
 }
 
-impl Seen {
+impl TestOutput {
     /// Takes a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`, or `test name ... FAILED`.
     fn add(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
@@ -139,7 +139,7 @@ impl Seen {
 /// Adds up, and says which tests failed and which were left out for lack of what. `notes` are the lines that
 /// `embed_testkit::require` writes. A test that was left out passes in the eyes of its program, and is not counted as
 /// passed here.
-fn summary(seen: &Seen, notes: &str) -> (Counts, Vec<String>) {
+fn summary(seen: &TestOutput, notes: &str) -> (TestCounts, Vec<String>) {
     // The tests by part, with one reason for each part.
     let mut parts: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
     let mut left_out = Vec::new();
@@ -171,7 +171,7 @@ fn summary(seen: &Seen, notes: &str) -> (Counts, Vec<String>) {
         }
         lines.extend(tests.iter().map(|test| format!("          - {test}")));
     }
-    let counts = Counts {
+    let counts = TestCounts {
         passed: seen.passed.saturating_sub(left_out.len()),
         failed: seen.failures,
         skipped: seen.ignored + left_out.len(),
@@ -179,7 +179,7 @@ fn summary(seen: &Seen, notes: &str) -> (Counts, Vec<String>) {
     (counts, lines)
 }
 
-impl std::fmt::Display for Counts {
+impl std::fmt::Display for TestCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
@@ -211,8 +211,8 @@ mod tests {
         );
     }
 
-    fn seen(lines: &[&str]) -> Seen {
-        let mut seen = Seen::default();
+    fn seen(lines: &[&str]) -> TestOutput {
+        let mut seen = TestOutput::default();
         lines.iter().for_each(|line| seen.add(line));
         seen
     }
@@ -227,7 +227,7 @@ mod tests {
             "test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
         ]);
         let (counts, lines) = summary(&seen, "");
-        assert_eq!(counts, Counts { passed: 7, failed: 1, skipped: 1 });
+        assert_eq!(counts, TestCounts { passed: 7, failed: 1, skipped: 1 });
         assert_eq!(lines[1..], ["FAILED    two::fails"]);
         assert_eq!(counts.to_string(), "7 passed, 1 failed, 1 skipped");
     }
@@ -241,7 +241,7 @@ mod tests {
         // `a` in two programs, twice in one of them for two parts; `c` failed although some of it was left out.
         let notes = "redis-server\tx-1\ta\tgone\nopenssl\tx-1\ta\tgone\nredis-server\ty-1\ta\tgone\nredis-server\tx-1\tc\tgone\n";
         let (counts, lines) = summary(&seen, notes);
-        assert_eq!(counts, Counts { passed: 3, failed: 1, skipped: 2 });
+        assert_eq!(counts, TestCounts { passed: 3, failed: 1, skipped: 2 });
         let text = lines.join("\n");
         assert!(text.contains("LEFT OUT  for lack of redis-server, 2 tests: gone"), "{text}");
         assert!(text.contains("what brings it: apt-get install redis-server"), "{text}");

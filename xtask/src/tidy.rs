@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::needs::Need;
 use crate::readme;
 use crate::shell::Cmd;
-use crate::tidy_rules::{self as rules, Finding};
+use crate::tidy_rules::{self as rules, RuleBreach};
 use crate::workspace::Workspace;
 
 /// Checks every file that git tracks or would track, and every crate.
@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         // Running the commands comes last in CI; that they can be read at all is known now.
         && let Err(error) = readme::examples(&text)
     {
-        findings.push(Finding {
+        findings.push(RuleBreach {
             path: "README.md".into(),
             line: 1,
             message: format!("{error:#}").trim_start_matches("README.md: ").to_owned(),
@@ -69,11 +69,11 @@ fn files(root: &Path) -> Result<Vec<String>> {
 }
 
 /// The text of a file that must be there.
-fn document(root: &Path, path: &str, findings: &mut Vec<Finding>) -> Result<Option<String>> {
+fn document(root: &Path, path: &str, findings: &mut Vec<RuleBreach>) -> Result<Option<String>> {
     match fs::read_to_string(root.join(path)) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            findings.push(Finding {
+            findings.push(RuleBreach {
                 path: path.to_owned(),
                 line: 1,
                 message: "the file is missing: write it".into(),

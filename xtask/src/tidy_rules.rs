@@ -5,7 +5,7 @@ const MAX_LINES: usize = 500;
 
 /// Something that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct RuleBreach {
     /// From the root of the repository.
     pub(crate) path: String,
     /// Counted from 1.
@@ -14,18 +14,18 @@ pub(crate) struct Finding {
     pub(crate) message: String,
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for RuleBreach {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}: {}", self.path, self.line, self.message)
     }
 }
 
-fn finding(path: &str, line: usize, message: impl Into<String>) -> Finding {
-    Finding { path: path.to_owned(), line, message: message.into() }
+fn finding(path: &str, line: usize, message: impl Into<String>) -> RuleBreach {
+    RuleBreach { path: path.to_owned(), line, message: message.into() }
 }
 
 /// The rules for a Rust source file.
-pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
+pub(crate) fn rust_file(path: &str, text: &str) -> Vec<RuleBreach> {
     let mut findings = Vec::new();
     let first = text.lines().next().unwrap_or_default();
     if !first.starts_with("//!") && !first.starts_with("#![doc") {
@@ -58,7 +58,7 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<Finding> {
 
 /// No test measures time: what passes by itself is that of the machine and of its other work. The rule is about the words
 /// with which time is measured, so that no assertion can be made of it.
-pub(crate) fn timed_test(path: &str, text: &str) -> Vec<Finding> {
+pub(crate) fn timed_test(path: &str, text: &str) -> Vec<RuleBreach> {
     const MEASURES: &[&str] = &[".elapsed()", "duration_since(", "Instant::now() -"];
     // The drill publishes how long outages last, and asserts that they end.
     let publishes = path == "crates/embed-cli/tests/drill/drill.rs";
@@ -85,7 +85,7 @@ pub(crate) fn timed_test(path: &str, text: &str) -> Vec<Finding> {
 }
 
 /// A test asks for no part that the table of needs doesn't know, since `test` could not say what brings it.
-pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool) -> Vec<Finding> {
+pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool) -> Vec<RuleBreach> {
     let mut findings = Vec::new();
     if !path.contains("/tests/") && !path.starts_with("crates/embed-testkit/src/") {
         return findings;
@@ -106,7 +106,7 @@ pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool)
 }
 
 /// The manifest of a crate: it inherits the lint table, and says whether it is published.
-pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
+pub(crate) fn manifest(path: &str, text: &str) -> Vec<RuleBreach> {
     let (mut table, mut lints, mut publish) = (String::new(), false, false);
     for line in text.lines() {
         let words: String = line.split_whitespace().collect();
@@ -132,7 +132,7 @@ pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
 }
 
 /// ARCHITECTURE.md names the crate, as code.
-pub(crate) fn architecture(path: &str, text: &str, crate_name: &str) -> Vec<Finding> {
+pub(crate) fn architecture(path: &str, text: &str, crate_name: &str) -> Vec<RuleBreach> {
     if text.contains(&format!("`{crate_name}`")) {
         return Vec::new();
     }
@@ -140,7 +140,7 @@ pub(crate) fn architecture(path: &str, text: &str, crate_name: &str) -> Vec<Find
 }
 
 /// CHANGELOG.md has a heading for this version, or one for what is not released yet.
-pub(crate) fn changelog(path: &str, text: &str, version: &str) -> Vec<Finding> {
+pub(crate) fn changelog(path: &str, text: &str, version: &str) -> Vec<RuleBreach> {
     let wanted = [version, "unreleased"];
     let mut headings = text.lines().filter(|line| line.starts_with("## ")).map(str::to_lowercase);
     let names_it = |heading: String| {
@@ -162,7 +162,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    fn lines(findings: &[Finding]) -> Vec<usize> {
+    fn lines(findings: &[RuleBreach]) -> Vec<usize> {
         findings.iter().map(|finding| finding.line).collect()
     }
 

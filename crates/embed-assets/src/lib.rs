@@ -19,7 +19,7 @@ mod wheel;
 
 pub use asset::{Asset, Listed, State, Verified, list, verify};
 pub use bundle::{ImportOptions, export, import, import_with};
-pub use hub::{HubOptions, Patience, Proxy, Token};
+pub use hub::{HubOptions, HubToken, Patience, Proxy};
 pub use progress::{Progress, Silent};
 pub use pull::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime, roll_back};
 pub use repack::{Raw, Repack};

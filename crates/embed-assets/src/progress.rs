@@ -33,7 +33,7 @@ impl Progress for Silent {
 }
 
 #[derive(Debug)]
-enum Event {
+enum ProgressEvent {
     Message(String),
     Bytes(String, u64, Option<u64>),
     Finished(String),
@@ -41,10 +41,10 @@ enum Event {
 
 /// Sends from a blocking thread what a borrowed [`Progress`] could not be taken to.
 #[derive(Debug)]
-struct Relay(mpsc::UnboundedSender<Event>);
+struct Relay(mpsc::UnboundedSender<ProgressEvent>);
 
 impl Relay {
-    fn send(&self, event: Event) {
+    fn send(&self, event: ProgressEvent) {
         // Nobody listens once the caller gave up; then there is nobody to tell.
         let _ = self.0.send(event);
     }
@@ -52,15 +52,15 @@ impl Relay {
 
 impl Progress for Relay {
     fn message(&self, text: &str) {
-        self.send(Event::Message(text.to_owned()));
+        self.send(ProgressEvent::Message(text.to_owned()));
     }
 
     fn bytes(&self, file: &str, done: u64, total: Option<u64>) {
-        self.send(Event::Bytes(file.to_owned(), done, total));
+        self.send(ProgressEvent::Bytes(file.to_owned(), done, total));
     }
 
     fn finished(&self, file: &str) {
-        self.send(Event::Finished(file.to_owned()));
+        self.send(ProgressEvent::Finished(file.to_owned()));
     }
 }
 
@@ -77,9 +77,9 @@ where
     let task = task::spawn_blocking(move || work(&Relay(sender)));
     while let Some(event) = receiver.recv().await {
         match event {
-            Event::Message(text) => progress.message(&text),
-            Event::Bytes(file, done, total) => progress.bytes(&file, done, total),
-            Event::Finished(file) => progress.finished(&file),
+            ProgressEvent::Message(text) => progress.message(&text),
+            ProgressEvent::Bytes(file, done, total) => progress.bytes(&file, done, total),
+            ProgressEvent::Finished(file) => progress.finished(&file),
         }
     }
     task.await.unwrap_or_else(|error| {

@@ -37,25 +37,25 @@ pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
     let charsmap = charsmap::precompile(&map)?;
     let first = Special::new(vocabulary, vocabulary.bos)?;
     let last = Special::new(vocabulary, vocabulary.eos)?;
-    let file = File {
+    let file = TokenizerFile {
         version: "1.0",
         truncation: None,
         padding: None,
         added_tokens: added_tokens(vocabulary)?,
-        normalizer: Part::Sequence {
+        normalizer: Component::Sequence {
             normalizers: vec![
-                Part::Precompiled { precompiled_charsmap: STANDARD.encode(charsmap) },
-                Part::Replace { pattern: Pattern::Regex(" {2,}"), content: " " },
+                Component::Precompiled { precompiled_charsmap: STANDARD.encode(charsmap) },
+                Component::Replace { pattern: Pattern::Regex(" {2,}"), content: " " },
             ],
         },
-        pre_tokenizer: METASPACE_PART,
-        post_processor: Part::TemplateProcessing {
+        pre_tokenizer: METASPACE_COMPONENT,
+        post_processor: Component::TemplateProcessing {
             single: vec![first.put(0), text("A", 0), last.put(0)],
             pair: vec![first.put(0), text("A", 0), last.put(0), last.put(0), text("B", 0), last.put(0)],
             special_tokens: [&first, &last].map(|token| (token.id, token.described())).into(),
         },
-        decoder: METASPACE_PART,
-        model: Unigram {
+        decoder: METASPACE_COMPONENT,
+        model: UnigramSection {
             r#type: "Unigram",
             unk_id: vocabulary.unk,
             vocab: &vocabulary.pieces,
@@ -67,22 +67,22 @@ pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
 
 /// The whole file. Structs and not JSON values, because the order of a struct's fields is fixed.
 #[derive(Serialize)]
-struct File<'a> {
+struct TokenizerFile<'a> {
     version: &'static str,
     truncation: Option<()>,
     padding: Option<()>,
     added_tokens: Vec<AddedToken<'a>>,
-    normalizer: Part<'a>,
-    pre_tokenizer: Part<'a>,
-    post_processor: Part<'a>,
-    decoder: Part<'a>,
-    model: Unigram<'a>,
+    normalizer: Component<'a>,
+    pre_tokenizer: Component<'a>,
+    post_processor: Component<'a>,
+    decoder: Component<'a>,
+    model: UnigramSection<'a>,
 }
 
 /// A step of the tokenizer.
 #[derive(Serialize)]
 #[serde(tag = "type")]
-enum Part<'a> {
+enum Component<'a> {
     Sequence {
         normalizers: Vec<Self>,
     },
@@ -99,14 +99,14 @@ enum Part<'a> {
         split: bool,
     },
     TemplateProcessing {
-        single: Vec<Piece<'a>>,
-        pair: Vec<Piece<'a>>,
-        special_tokens: BTreeMap<&'a str, Described<'a>>,
+        single: Vec<TemplatePiece<'a>>,
+        pair: Vec<TemplatePiece<'a>>,
+        special_tokens: BTreeMap<&'a str, SpecialTokenEntry<'a>>,
     },
 }
 
-const METASPACE_PART: Part<'static> =
-    Part::Metaspace { replacement: METASPACE, prepend_scheme: "always", split: true };
+const METASPACE_COMPONENT: Component<'static> =
+    Component::Metaspace { replacement: METASPACE, prepend_scheme: "always", split: true };
 
 #[derive(Serialize)]
 enum Pattern {
@@ -114,17 +114,17 @@ enum Pattern {
 }
 
 #[derive(Serialize)]
-enum Piece<'a> {
+enum TemplatePiece<'a> {
     SpecialToken { id: &'a str, type_id: u32 },
     Sequence { id: &'static str, type_id: u32 },
 }
 
-fn text(id: &'static str, type_id: u32) -> Piece<'static> {
-    Piece::Sequence { id, type_id }
+fn text(id: &'static str, type_id: u32) -> TemplatePiece<'static> {
+    TemplatePiece::Sequence { id, type_id }
 }
 
 #[derive(Serialize)]
-struct Described<'a> {
+struct SpecialTokenEntry<'a> {
     id: &'a str,
     ids: [u32; 1],
     tokens: [&'a str; 1],
@@ -146,12 +146,12 @@ impl<'a> Special<'a> {
         Ok(Self { id, number })
     }
 
-    fn put(&self, type_id: u32) -> Piece<'a> {
-        Piece::SpecialToken { id: self.id, type_id }
+    fn put(&self, type_id: u32) -> TemplatePiece<'a> {
+        TemplatePiece::SpecialToken { id: self.id, type_id }
     }
 
-    fn described(&self) -> Described<'a> {
-        Described { id: self.id, ids: [self.number], tokens: [self.id] }
+    fn described(&self) -> SpecialTokenEntry<'a> {
+        SpecialTokenEntry { id: self.id, ids: [self.number], tokens: [self.id] }
     }
 }
 
@@ -189,7 +189,7 @@ fn added_tokens(vocabulary: &Vocabulary) -> Result<Vec<AddedToken<'_>>, Error> {
 }
 
 #[derive(Serialize)]
-struct Unigram<'a> {
+struct UnigramSection<'a> {
     // First, because the library looks at it before it reads the long list.
     r#type: &'static str,
     unk_id: u32,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{CHILD, CONFIG, Ears, Home, TOKENIZER, child, hub, options, profile, pull, weights};
-use embed_assets::{PullOptions, Pulled, SourceChoice, Token, pull_model};
+use embed_assets::{HubToken, PullOptions, Pulled, SourceChoice, pull_model};
 use embed_core::{ErrorKind, Retry};
 use embed_e5::assets::{MODEL_FILE, ModelFiles, Source, TOKENIZER_FILE};
 use embed_e5::{Precision, Profile};
@@ -126,11 +126,11 @@ async fn the_token_is_for_the_endpoint_alone() {
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert!(error.to_string().contains("set HF_TOKEN"), "{error}");
 
-    options.hub.token = Token::new("hf_wrong").unwrap();
+    options.hub.token = HubToken::new("hf_wrong").unwrap();
     let error = pull(&home, &options).await.unwrap_err();
     assert!(!format!("{error} {error:?} {options:?}").contains("hf_wrong"), "{error}");
 
-    options.hub.token = Token::new("hf_secret").unwrap();
+    options.hub.token = HubToken::new("hf_secret").unwrap();
     pull(&home, &options).await.unwrap();
     let asked = hub.requests_for(Place::Hub, WEIGHTS);
     assert_eq!(asked[0].header("authorization"), Some("Bearer hf_secret"));

@@ -303,9 +303,9 @@ fn a_precision_says_which_products_are_in_8_bits() {
 
 #[test]
 fn a_model_in_bf16_has_standard_operators_alone() {
-    let own = [ADD_NORM, ATTENTION, UNPACK_ROWS, LENGTHS];
-    assert_eq!(holds(Precision::F32, None, own), [true; 4]);
-    assert_eq!(holds(Precision::Bf16, None, own), [false; 4]);
+    let custom = [ADD_NORM, ATTENTION, UNPACK_ROWS, LENGTHS];
+    assert_eq!(holds(Precision::F32, None, custom), [true; 4]);
+    assert_eq!(holds(Precision::Bf16, None, custom), [false; 4]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn asset() -> Asset {
 }
 
 #[tokio::test]
-async fn damage_of_every_sort_is_found_and_mended() {
+async fn damage_of_every_sort_is_found_and_repaired() {
     let (hub, home) = (hub().await, Home::new());
     let options = options(hub.endpoint());
     pull(&home, &options).await.unwrap();

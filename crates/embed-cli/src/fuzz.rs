@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
 use crate::io::format::InputFormat;
-use crate::io::input::{Lines, Reading, Rows};
+use crate::io::input::{InputRows, LineRows, ReadOptions};
 use crate::io::lines::max_json_bytes;
 use crate::io::rows::RowSource;
 use crate::keys::keys;
@@ -54,9 +54,9 @@ pub(crate) fn api_keys(file: &[u8]) {
 pub(crate) fn lines(input: &[u8]) {
     let [form, piece, input @ ..] = input else { return };
     let form = if form % 2 == 0 { InputFormat::Jsonl } else { InputFormat::Lines };
-    let source = Pieces { rest: input.to_vec(), piece: usize::from(*piece) + 1 };
-    let reading = Reading { max_text_bytes: MAX_TEXT_BYTES, role: Role::Document };
-    let mut rows = Rows::Lines(Lines::new(Box::new(source), Some(form), "input".to_owned(), reading));
+    let source = ChunkedInput { rest: input.to_vec(), piece: usize::from(*piece) + 1 };
+    let reading = ReadOptions { max_text_bytes: MAX_TEXT_BYTES, role: Role::Document };
+    let mut rows = InputRows::Lines(LineRows::new(Box::new(source), Some(form), "input".to_owned(), reading));
     let limit = if form == InputFormat::Jsonl { max_json_bytes(MAX_TEXT_BYTES) } else { MAX_TEXT_BYTES };
     for line in lines_of(input, form == InputFormat::Jsonl) {
         let row = match rows.next() {
@@ -119,12 +119,12 @@ fn plain(line: &[u8], form: InputFormat) -> Option<String> {
 }
 
 /// An input that comes in pieces.
-struct Pieces {
+struct ChunkedInput {
     rest: Vec<u8>,
     piece: usize,
 }
 
-impl Read for Pieces {
+impl Read for ChunkedInput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.piece.min(buffer.len()).min(self.rest.len());
         buffer[..length].copy_from_slice(&self.rest[..length]);

@@ -12,12 +12,12 @@ use embed_core::{
 use futures::channel::oneshot;
 
 use crate::assets::{DataHome, ModelFiles, TOKENIZER_FILE};
-use crate::engine::{Engine, Limits, Setup, Tokenise, too_late};
+use crate::engine::{Engine, QueueLimits, Setup, Tokenise, too_late};
 use crate::runtime::RuntimeLibrary;
 use crate::session::{OrtModel, SessionFiles};
 use crate::stats::{Counters, E5Stats};
 use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
-use crate::tokens::{Token, Vocabulary};
+use crate::tokens::{Token, TokenNames};
 use crate::{E5Config, Precision, Profile};
 
 /// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
@@ -38,7 +38,7 @@ pub struct E5Embedder {
     engine: Engine<LateTokenizer>,
     counters: Arc<Counters>,
     tokenizer: Arc<LateTokenizer>,
-    vocabulary: Vocabulary,
+    vocabulary: TokenNames,
     model_bytes: u64,
 }
 
@@ -103,7 +103,7 @@ impl E5Embedder {
             let setup = Setup {
                 threads,
                 all_core: threads_of_a_text(threads, config.precision),
-                limits: Limits { calls: config.max_waiting_calls, bytes: config.max_waiting_bytes },
+                limits: QueueLimits { calls: config.max_waiting_calls, bytes: config.max_waiting_bytes },
                 max_windows: config.max_windows,
                 open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
                 counters: Arc::clone(&counters),
@@ -117,7 +117,7 @@ impl E5Embedder {
         })?;
         let model = model_info(config.profile, config.precision, &files);
         let model_bytes = files.model_bytes;
-        Ok(Self { model, engine, counters, tokenizer: late, vocabulary: Vocabulary::new(files), model_bytes })
+        Ok(Self { model, engine, counters, tokenizer: late, vocabulary: TokenNames::new(files), model_bytes })
     }
 
     /// What was done since the model was loaded.

@@ -162,7 +162,7 @@ impl Profile {
     /// [`ErrorKind::ModelNotFound`]; the message lists the names.
     pub fn by_name(name: &str) -> Result<&'static Self, Error> {
         let is_called = |profile: &&Self| {
-            [profile.name, profile.repository].iter().any(|own| own.eq_ignore_ascii_case(name.trim()))
+            [profile.name, profile.repository].iter().any(|known| known.eq_ignore_ascii_case(name.trim()))
         };
         PROFILES.iter().find(is_called).ok_or_else(|| {
             let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();

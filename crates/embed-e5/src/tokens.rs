@@ -30,13 +30,13 @@ pub struct Token {
 }
 
 /// The words of a vocabulary, which embedding doesn't need: they are read when they are first asked for.
-pub(crate) struct Vocabulary {
+pub(crate) struct TokenNames {
     /// While this lives, the file stays where it is.
     files: Option<ModelFiles>,
-    read: OnceLock<std::result::Result<Pieces, Error>>,
+    read: OnceLock<std::result::Result<WrittenPieces, Error>>,
 }
 
-struct Pieces {
+struct WrittenPieces {
     /// By id.
     pieces: Vec<Box<str>>,
     special: HashSet<u32>,
@@ -45,11 +45,11 @@ struct Pieces {
 
 /// The parts of a `tokenizer.json` that say how tokens are written.
 #[derive(Deserialize)]
-struct File<'a> {
+struct VocabularyFile<'a> {
     #[serde(borrow)]
     added_tokens: Vec<Added<'a>>,
     #[serde(borrow)]
-    model: Model<'a>,
+    model: VocabularyModel<'a>,
 }
 
 #[derive(Deserialize)]
@@ -61,13 +61,13 @@ struct Added<'a> {
 }
 
 #[derive(Deserialize)]
-struct Model<'a> {
+struct VocabularyModel<'a> {
     r#type: &'a str,
     #[serde(borrow)]
     vocab: &'a RawValue,
 }
 
-impl Vocabulary {
+impl TokenNames {
     pub(crate) fn new(files: ModelFiles) -> Self {
         Self { files: Some(files), read: OnceLock::new() }
     }
@@ -92,10 +92,10 @@ impl Vocabulary {
             Ok(Token { id, piece: piece.to_string(), special: index == 0 || index == end, span: None })
         };
         let mut tokens = ids.iter().enumerate().map(token).collect::<Result<Vec<_>>>()?;
-        let own = before..end.max(before);
-        let written: Vec<&str> = tokens[own.clone()].iter().map(|token| &*token.piece).collect();
+        let of_text = before..end.max(before);
+        let written: Vec<&str> = tokens[of_text.clone()].iter().map(|token| &*token.piece).collect();
         let found = spans(text, &written, pieces.writing);
-        for (token, span) in tokens[own].iter_mut().zip(found) {
+        for (token, span) in tokens[of_text].iter_mut().zip(found) {
             token.span = span;
         }
         Ok(tokens)
@@ -128,19 +128,19 @@ impl Vocabulary {
         Ok(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text))
     }
 
-    fn pieces(&self) -> Result<&Pieces> {
+    fn pieces(&self) -> Result<&WrittenPieces> {
         let read = self.read.get_or_init(|| {
             let files = self.files.as_ref().ok_or_else(broken)?;
             let json = fs::read(&files.tokenizer).map_err(|error| broken().with_source(error))?;
-            Pieces::read(&json).ok_or_else(broken)
+            WrittenPieces::read(&json).ok_or_else(broken)
         });
         read.as_ref().map_err(Clone::clone)
     }
 }
 
-impl Pieces {
+impl WrittenPieces {
     fn read(json: &[u8]) -> Option<Self> {
-        let file: File<'_> = serde_json::from_slice(json).ok()?;
+        let file: VocabularyFile<'_> = serde_json::from_slice(json).ok()?;
         let (mut pieces, writing) = match file.model.r#type {
             "Unigram" => {
                 let scored: Vec<(Cow<'_, str>, f64)> = serde_json::from_str(file.model.vocab.get()).ok()?;
@@ -183,9 +183,9 @@ mod tests {
     const PIECES: &str = r#"{"added_tokens":[{"id":0,"content":"<s>","special":true},{"id":3,"content":"<mask>","special":true}],
         "model":{"type":"Unigram","vocab":[["<s>",0.0],["▁river",-1.5],["s",-2]]}}"#;
 
-    fn vocabulary(json: &str) -> Vocabulary {
-        let read = OnceLock::from(Ok(Pieces::read(json.as_bytes()).unwrap()));
-        Vocabulary { files: None, read }
+    fn vocabulary(json: &str) -> TokenNames {
+        let read = OnceLock::from(Ok(WrittenPieces::read(json.as_bytes()).unwrap()));
+        TokenNames { files: None, read }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::lanes::{LANES, UnfitLength};
 use crate::math::exp2;
 use crate::output::RowsOutput;
 use crate::processor::Processor;
-use crate::product::{Product, Rows};
+use crate::product::{Product, ProductRows};
 
 /// Queries that are worked on at a time: with two vectors of keys they fill twelve of sixteen registers with sums.
 const QUERIES: usize = 6;
@@ -76,7 +76,7 @@ impl Attention {
         let tokens = contexts.len() / (heads.len() * self.width).max(1);
         let groups = heads.step_by(HEADS).zip(contexts.chunks_mut((HEADS * tokens * self.width).max(1)));
         for (head, contexts) in groups {
-            let place = Place { first, tokens, head, heads: self.heads, width: self.width };
+            let place = HeadGroup { first, tokens, head, heads: self.heads, width: self.width };
             let arch = self.processor.0;
             match joint {
                 Product::Single(joint) => arch.dispatch(Heads { joint, place, scratch, contexts }),
@@ -93,7 +93,7 @@ impl Attention {
 
 /// Some heads of a text.
 #[derive(Clone, Copy)]
-struct Place {
+struct HeadGroup {
     /// The first row of the text.
     first: usize,
     tokens: usize,
@@ -107,17 +107,17 @@ struct Place {
 /// The work on some heads.
 struct Heads<'a, R> {
     joint: R,
-    place: Place,
+    place: HeadGroup,
     scratch: &'a mut HeadScratch,
     contexts: &'a mut [f32],
 }
 
-impl<R: Rows> WithSimd for Heads<'_, R> {
+impl<R: ProductRows> WithSimd for Heads<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { joint, place: Place { first, tokens, head, heads, width }, scratch, contexts } = self;
+        let Self { joint, place: HeadGroup { first, tokens, head, heads, width }, scratch, contexts } = self;
         // Keys lie in panels of two vectors.
         let panel = 2 * S::F32_LANES;
         let padded = tokens.next_multiple_of(panel);
@@ -285,7 +285,7 @@ mod tests {
         let values = widths::noise(tokens * 3 * HIDDEN);
         let joint = SingleProduct::new(&linear, &values).unwrap();
         let mut contexts = vec![0.0; tokens * HIDDEN];
-        let place = Place { first: 0, tokens, head: 0, heads: 2, width: 2 * LANES };
+        let place = HeadGroup { first: 0, tokens, head: 0, heads: 2, width: 2 * LANES };
         let mut scratch = HeadScratch::default();
         simd.vectorize(Heads { joint, place, scratch: &mut scratch, contexts: &mut contexts });
         contexts

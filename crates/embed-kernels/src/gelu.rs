@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use crate::math;
 use crate::output::RowsOutput;
 use crate::processor::Processor;
-use crate::product::{Product, Rows};
+use crate::product::{Product, ProductRows};
 
 /// GELU of the rows of `product` from `first` on, as many as there is room for. Every row is a function of its own row
 /// alone, to the bit.
@@ -15,18 +15,18 @@ use crate::product::{Product, Rows};
 /// If the product has fewer rows.
 pub fn gelu(processor: Processor, (product, first): (Product<'_>, usize), out: RowsOutput<'_>) {
     match product {
-        Product::Single(product) => processor.0.dispatch(Run { product: (product, first), out }),
-        Product::Integer(product) => processor.0.dispatch(Run { product: (product, first), out }),
+        Product::Single(product) => processor.0.dispatch(GeluRows { product: (product, first), out }),
+        Product::Integer(product) => processor.0.dispatch(GeluRows { product: (product, first), out }),
     }
 }
 
 /// The work on some rows.
-struct Run<'a, R> {
+struct GeluRows<'a, R> {
     product: (R, usize),
     out: RowsOutput<'a>,
 }
 
-impl<R: Rows> WithSimd for Run<'_, R> {
+impl<R: ProductRows> WithSimd for GeluRows<'_, R> {
     type Output = ();
 
     #[inline(always)]

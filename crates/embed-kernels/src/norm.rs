@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::lanes::{LANES, UnfitLength, exactly};
 use crate::processor::Processor;
-use crate::product::{Product, Rows};
+use crate::product::{Product, ProductRows};
 use crate::quantise::QuantisedRows;
 use crate::{math, reduce};
 
@@ -105,24 +105,24 @@ impl AddNorm {
     ) {
         match product {
             Product::Single(product) => {
-                processor.0.dispatch(Run { norm: self, product: (product, first), residual, out });
+                processor.0.dispatch(NormRows { norm: self, product: (product, first), residual, out });
             }
             Product::Integer(product) => {
-                processor.0.dispatch(Run { norm: self, product: (product, first), residual, out });
+                processor.0.dispatch(NormRows { norm: self, product: (product, first), residual, out });
             }
         }
     }
 }
 
 /// The work on some rows.
-struct Run<'a, R> {
+struct NormRows<'a, R> {
     norm: &'a AddNorm,
     product: (R, usize),
     residual: &'a [f32],
     out: NormOutput<'a>,
 }
 
-impl<R: Rows> WithSimd for Run<'_, R> {
+impl<R: ProductRows> WithSimd for NormRows<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -259,7 +259,7 @@ mod tests {
         let (mut state, mut sum) = ([0.0; 5 * HIDDEN], vec![0.0; 5 * HIDDEN]);
         let product = (SingleProduct::new(&linear, &values).unwrap(), 0);
         let out = NormOutput { state: &mut state, sum: &mut sum, quantised: None };
-        simd.vectorize(Run { norm: &norm, product, residual: &residual, out });
+        simd.vectorize(NormRows { norm: &norm, product, residual: &residual, out });
         sum
     }
 

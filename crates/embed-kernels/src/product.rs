@@ -4,7 +4,7 @@ use crate::lanes::{UnfitLength, exactly};
 use crate::quantise::RowScale;
 
 /// The rows that a kernel reads.
-pub(crate) trait Rows: Copy + Send + Sync {
+pub(crate) trait ProductRows: Copy + Send + Sync {
     /// How many rows there are.
     fn count(self) -> usize;
     /// Values of a row.
@@ -107,7 +107,7 @@ impl<'a> SingleProduct<'a> {
     }
 }
 
-impl Rows for SingleProduct<'_> {
+impl ProductRows for SingleProduct<'_> {
     fn count(self) -> usize {
         self.values.len() / self.width()
     }
@@ -156,7 +156,7 @@ impl<'a> IntegerProduct<'a> {
     }
 }
 
-impl Rows for IntegerProduct<'_> {
+impl ProductRows for IntegerProduct<'_> {
     fn count(self) -> usize {
         self.rows.len()
     }

@@ -204,10 +204,10 @@ proptest! {
         let residual = noise(seed + 10, count * HIDDEN);
         let (norm, _) = norm(seed + 20);
         let among = run_norm(&norm, (product.product(), 0), &residual);
-        let own = &residual[row * HIDDEN..(row + 1) * HIDDEN];
+        let of_row = &residual[row * HIDDEN..(row + 1) * HIDDEN];
         for alone in [
-            run_norm(&norm, (product.part(row..row + 1), 0), own),
-            run_norm(&norm, (product.product(), row), own),
+            run_norm(&norm, (product.part(row..row + 1), 0), of_row),
+            run_norm(&norm, (product.product(), row), of_row),
         ] {
             let place = row * HIDDEN..(row + 1) * HIDDEN;
             prop_assert_eq!(&among.state[place.clone()], &*alone.state);

@@ -41,10 +41,10 @@ pub struct Article {
 #[must_use]
 pub fn e5_small_reference() -> Vec<ReferenceRow> {
     #[derive(Deserialize)]
-    struct File {
+    struct ReferenceFile {
         rows: Vec<ReferenceRow>,
     }
-    let file: File = serde_json::from_str(include_str!("../data/e5-small-reference.json"))
+    let file: ReferenceFile = serde_json::from_str(include_str!("../data/e5-small-reference.json"))
         .expect("the reference rows are valid JSON");
     file.rows
 }

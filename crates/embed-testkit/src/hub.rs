@@ -75,7 +75,7 @@ pub struct Recorded {
 }
 
 #[derive(Debug, Clone)]
-struct Stored {
+struct StoredFile {
     bytes: Bytes,
     commit: String,
     large: bool,
@@ -83,7 +83,7 @@ struct Stored {
 
 struct Shared {
     store: SocketAddr,
-    files: Mutex<HashMap<String, Stored>>,
+    files: Mutex<HashMap<String, StoredFile>>,
     faults: Mutex<HashMap<(Place, String), VecDeque<Fault>>>,
     token: Mutex<Option<String>>,
     requests: Mutex<Vec<Recorded>>,
@@ -137,7 +137,7 @@ impl HubDouble {
 
     fn insert(&self, repository: &str, commit: &str, path: &str, bytes: Bytes, large: bool) {
         let key = format!("/{repository}/resolve/{commit}/{path}");
-        lock(&self.shared.files).insert(key, Stored { bytes, commit: commit.to_owned(), large });
+        lock(&self.shared.files).insert(key, StoredFile { bytes, commit: commit.to_owned(), large });
     }
 
     /// Lets requests for a file (the end of its path) fail, each by the next fault, before they succeed.
@@ -275,7 +275,7 @@ fn status_only(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn redirect(file: &Stored, to: &str) -> Response<Body> {
+fn redirect(file: &StoredFile, to: &str) -> Response<Body> {
     let mut response = status_only(StatusCode::FOUND);
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::from_str(to).expect("the address of the store is ASCII"));
@@ -285,13 +285,13 @@ fn redirect(file: &Stored, to: &str) -> Response<Body> {
 }
 
 /// What the hub calls the content of a file: SHA-256 for large ones, git's id of the blob for all others.
-fn etag(file: &Stored) -> HeaderValue {
+fn etag(file: &StoredFile) -> HeaderValue {
     let id = if file.large { sha256(&file.bytes) } else { git_blob(&file.bytes) };
     HeaderValue::from_str(&format!("\"{id}\"")).expect("a digest is ASCII")
 }
 
 /// The bytes of a file, from where the request asks.
-fn content(file: &Stored, request: &HeaderMap, fault: Option<&Fault>) -> Response<Body> {
+fn content(file: &StoredFile, request: &HeaderMap, fault: Option<&Fault>) -> Response<Body> {
     let total = file.bytes.len();
     let same = request.get(IF_RANGE).is_none_or(|validator| *validator == etag(file));
     let start = request.get(RANGE).filter(|_| same).and_then(|range| {

@@ -25,7 +25,7 @@ pub struct Scripted {
     model: ModelInfo,
     /// What the numbers are made of, beside role and text.
     seed: Arc<str>,
-    script: Arc<Mutex<Script>>,
+    script: Arc<Mutex<ScriptedState>>,
     /// Whether calls may end.
     gate: Arc<watch::Sender<bool>>,
     /// Calls that have begun.
@@ -33,7 +33,7 @@ pub struct Scripted {
 }
 
 #[derive(Default)]
-struct Script {
+struct ScriptedState {
     call_error: Option<Error>,
     bad_words: Vec<(String, Error)>,
     delay: Duration,
@@ -183,7 +183,7 @@ impl Scripted {
         Ok((self.vector(&text, request.role()), TokenCount { used, total }))
     }
 
-    fn script(&self) -> MutexGuard<'_, Script> {
+    fn script(&self) -> MutexGuard<'_, ScriptedState> {
         lock(&self.script)
     }
 }

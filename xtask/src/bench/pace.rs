@@ -12,23 +12,23 @@ const WHOLE_CRITERION: &[&str] = &["--warm-up-time=0.5", "--measurement-time=2"]
 
 /// What a part may do in a quick run.
 #[derive(Debug)]
-struct Share {
+struct TimeShare {
     part: &'static str,
     seconds: u64,
     /// Which functions criterion takes, as a regular expression over `group/function`; none stands for all.
     only: Option<&'static str>,
 }
 
-const fn all(part: &'static str, seconds: u64) -> Share {
-    Share { part, seconds, only: None }
+const fn all(part: &'static str, seconds: u64) -> TimeShare {
+    TimeShare { part, seconds, only: None }
 }
 
-const fn only(part: &'static str, seconds: u64, functions: &'static str) -> Share {
-    Share { part, seconds, only: Some(functions) }
+const fn only(part: &'static str, seconds: u64, functions: &'static str) -> TimeShare {
+    TimeShare { part, seconds, only: Some(functions) }
 }
 
 /// What is left out is another size of what is in.
-const SHARES: &[Share] = &[
+const SHARES: &[TimeShare] = &[
     only("cache/memory", 14, "cache/(lookup of 1|hit of 1|hit of 32|request of 1)/"),
     only("cache/redis", 5, "cache/redis, (32 rows|32 rows written|64 callers of 32 rows/[18] connections)"),
     all("cli/serve", 22),
@@ -48,9 +48,9 @@ const SHARES: &[Share] = &[
 ];
 
 /// The share of a part that nobody has thought of.
-const OTHER: Share = all("", 5);
+const OTHER: TimeShare = all("", 5);
 
-fn share(part: &str) -> &'static Share {
+fn share(part: &str) -> &'static TimeShare {
     SHARES.iter().find(|share| share.part == part).unwrap_or(&OTHER)
 }
 

@@ -29,7 +29,7 @@ const AREAS: &[(&str, &[&str])] = &[
 
 /// One thing to measure: a benchmark target of a crate, or a part of the rivals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
+struct BenchTarget {
     package: String,
     name: String,
 }
@@ -37,7 +37,7 @@ struct Target {
 /// What was chosen.
 #[derive(Debug)]
 pub(crate) struct Selection {
-    targets: Vec<Target>,
+    targets: Vec<BenchTarget>,
 }
 
 /// A program that measures.
@@ -51,7 +51,7 @@ pub(crate) struct Built {
     name: String,
 }
 
-impl Target {
+impl BenchTarget {
     /// The name by which one is chosen, such as `cache/redis`.
     fn shown(&self) -> String {
         format!("{}/{}", self.package.trim_start_matches("embed-"), self.name)
@@ -68,17 +68,19 @@ impl Target {
 impl Selection {
     /// What the names choose; everything, if there are none.
     pub(crate) fn new(workspace: &Workspace, names: &[String]) -> Result<Self> {
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<BenchTarget> = Vec::new();
         for member in &workspace.members {
             let parts = if member.name == RIVALS { RIVAL_PARTS } else { &[] };
             let names = member.benches.iter().map(String::as_str).chain(parts.iter().copied());
-            targets.extend(names.map(|name| Target { package: member.name.clone(), name: name.to_owned() }));
+            targets.extend(
+                names.map(|name| BenchTarget { package: member.name.clone(), name: name.to_owned() }),
+            );
         }
         // The rivals last: what they disturb is not measured any more.
         targets.sort_by_key(|target| target.package == RIVALS);
         for name in names {
             if !targets.iter().any(|target| target.is(name)) {
-                let all: Vec<String> = targets.iter().map(Target::shown).collect();
+                let all: Vec<String> = targets.iter().map(BenchTarget::shown).collect();
                 bail!("nothing to measure is called `{name}`; there are: {}", all.join(", "));
             }
         }
@@ -88,7 +90,7 @@ impl Selection {
 
     /// What is measured, by name.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        self.targets.iter().map(Target::shown)
+        self.targets.iter().map(BenchTarget::shown)
     }
 
     /// Lets cargo build it, in one call for all, so that no dependency is compiled twice.

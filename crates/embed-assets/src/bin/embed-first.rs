@@ -13,9 +13,9 @@ use embed_e5::{E5Config, E5Embedder, Precision, Profile};
 
 /// A line for each thing worth knowing.
 #[derive(Debug)]
-struct Lines;
+struct PrintedProgress;
 
-impl Progress for Lines {
+impl Progress for PrintedProgress {
     fn message(&self, text: &str) {
         println!("fetch: {text}");
     }
@@ -43,8 +43,9 @@ fn run(texts: &[String]) -> Result<(), Error> {
     })?;
     let (home, options) = (DataHome::from_env()?, PullOptions::from_env()?);
     runtime.block_on(async {
-        pull_runtime(&home, &options, &Lines).await?;
-        let pulled = pull_model(&home, &Profile::all()[0], Precision::Int8, &options, &Lines).await?;
+        pull_runtime(&home, &options, &PrintedProgress).await?;
+        let pulled =
+            pull_model(&home, &Profile::all()[0], Precision::Int8, &options, &PrintedProgress).await?;
         println!("fetch: {} is in place", pulled.manifest().name);
         if texts.is_empty() {
             return Ok(());

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use embed_e5::operators::DOMAIN as OWN_DOMAIN;
+use embed_e5::operators::DOMAIN as CUSTOM_DOMAIN;
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
@@ -22,7 +22,7 @@ const EXTERNAL_FROM: usize = 1024;
 const PAGE: u64 = 4096;
 
 /// The name of a value: what a node gives or a constant holds.
-pub(super) type Value = String;
+pub(super) type ValueName = String;
 
 /// An attribute of a node.
 pub(super) enum Attribute {
@@ -63,23 +63,23 @@ impl<W: Write> GraphBuilder<W> {
         op: &str,
         inputs: [&str; N],
         attributes: &[(&str, Attribute)],
-    ) -> Value {
+    ) -> ValueName {
         self.put(op, "", &inputs, &[true], attributes).swap_remove(0)
     }
 
     /// A node of the operators of `embed-e5`. Outputs that aren't wanted have an empty name.
-    pub(super) fn own(
+    pub(super) fn custom(
         &mut self,
         op: &str,
         inputs: &[&str],
         wanted: &[bool],
         attributes: &[(&str, Attribute)],
-    ) -> Vec<Value> {
-        self.put(op, OWN_DOMAIN, inputs, wanted, attributes)
+    ) -> Vec<ValueName> {
+        self.put(op, CUSTOM_DOMAIN, inputs, wanted, attributes)
     }
 
     /// Cuts a value into equal parts.
-    pub(super) fn split<const N: usize>(&mut self, value: &str, axis: i64) -> [Value; N] {
+    pub(super) fn split<const N: usize>(&mut self, value: &str, axis: i64) -> [ValueName; N] {
         let attributes = [
             ("axis", Attribute::Int(axis)),
             ("num_outputs", Attribute::Int(N.try_into().unwrap_or(i64::MAX))),
@@ -95,10 +95,10 @@ impl<W: Write> GraphBuilder<W> {
         inputs: &[&str],
         wanted: &[bool],
         attributes: &[(&str, Attribute)],
-    ) -> Vec<Value> {
+    ) -> Vec<ValueName> {
         let name = self.fresh(op);
-        let output = |(output, &wanted)| if wanted { format!("{name}.{output}") } else { Value::new() };
-        let outputs: Vec<Value> = wanted.iter().enumerate().map(output).collect();
+        let output = |(output, &wanted)| if wanted { format!("{name}.{output}") } else { ValueName::new() };
+        let outputs: Vec<ValueName> = wanted.iter().enumerate().map(output).collect();
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: outputs.clone(),
@@ -124,13 +124,13 @@ impl<W: Write> GraphBuilder<W> {
     }
 
     /// A constant of f32 numbers.
-    pub(super) fn f32s(&mut self, dims: &[usize], values: &[f32]) -> io::Result<Value> {
+    pub(super) fn f32s(&mut self, dims: &[usize], values: &[f32]) -> io::Result<ValueName> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(ElementType::F32, dims, &bytes)
     }
 
     /// A table in f32, row after row.
-    pub(super) fn f32_rows(&mut self, table: &Matrix) -> io::Result<Value> {
+    pub(super) fn f32_rows(&mut self, table: &Matrix) -> io::Result<ValueName> {
         let dims = [table.rows(), table.columns()];
         let mut row = vec![0.0; table.columns()];
         let rows = (0..table.rows()).map(|index| {
@@ -141,19 +141,24 @@ impl<W: Write> GraphBuilder<W> {
     }
 
     /// A value as f32.
-    pub(super) fn cast_to_f32(&mut self, value: &str) -> Value {
+    pub(super) fn cast_to_f32(&mut self, value: &str) -> ValueName {
         let to = Attribute::Int(ElementType::F32 as i64);
         self.node("Cast", [value], &[("to", to)])
     }
 
     /// A constant of i64 numbers: sizes, axes, bounds.
-    pub(super) fn i64s(&mut self, values: &[i64]) -> io::Result<Value> {
+    pub(super) fn i64s(&mut self, values: &[i64]) -> io::Result<ValueName> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(ElementType::I64, &[values.len()], &bytes)
     }
 
     /// A constant from its bytes.
-    pub(super) fn constant(&mut self, kind: ElementType, dims: &[usize], bytes: &[u8]) -> io::Result<Value> {
+    pub(super) fn constant(
+        &mut self,
+        kind: ElementType,
+        dims: &[usize],
+        bytes: &[u8],
+    ) -> io::Result<ValueName> {
         if bytes.len() < EXTERNAL_FROM {
             return Ok(self.declare(kind, dims, Some(bytes.to_vec()), Vec::new()));
         }
@@ -166,7 +171,7 @@ impl<W: Write> GraphBuilder<W> {
         kind: ElementType,
         dims: &[usize],
         pieces: impl Iterator<Item = B>,
-    ) -> io::Result<Value> {
+    ) -> io::Result<ValueName> {
         let padding = self.data_length.next_multiple_of(PAGE) - self.data_length;
         let zeros = [0; PAGE as usize];
         self.append(&zeros[..usize::try_from(padding).unwrap_or_default()])?;
@@ -196,7 +201,7 @@ impl<W: Write> GraphBuilder<W> {
         dims: &[usize],
         raw_data: Option<Vec<u8>>,
         external_data: Vec<StringStringEntryProto>,
-    ) -> Value {
+    ) -> ValueName {
         let name = self.fresh("constant");
         self.constants.push(TensorProto {
             dims: dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),

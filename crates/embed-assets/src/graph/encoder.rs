@@ -23,7 +23,7 @@ use embed_e5::operators::{
     NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
 
-use super::builder::{Attribute, GraphBuilder, Value, to_i64};
+use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::options::{GraphOptions, Precision};
 use super::quantise::{Dense, power_of_two, rows_in_8_bits};
@@ -46,29 +46,29 @@ enum Arithmetic {
 }
 
 /// Rows as a product takes them.
-enum Rows {
-    Single(Value),
+enum TokenRows {
+    Single(ValueName),
     /// The bytes, and the scales of the rows.
-    Quantised(Value, Value),
+    Quantised(ValueName, ValueName),
 }
 
 /// What a product gives: the inputs and attributes of whichever operator reads it.
-struct Product {
-    inputs: Vec<Value>,
+struct ProductNode {
+    inputs: Vec<ValueName>,
     attributes: Vec<(&'static str, Attribute)>,
     arithmetic: Arithmetic,
 }
 
 /// The state of all tokens.
-struct State {
-    value: Value,
+struct TokenState {
+    value: ValueName,
     /// The state plus outlier channels, else the state.
-    residual: Value,
-    rows: Rows,
+    residual: ValueName,
+    rows: TokenRows,
 }
 
 /// What a normalisation is to give beside the state.
-struct Wanted {
+struct WantedOutputs {
     arithmetic: Arithmetic,
     factors: Option<Vec<f32>>,
     /// The weights into and out of outlier channels.
@@ -104,7 +104,7 @@ impl<'a, W: Write> Network<'a, W> {
             state = self.layer(state, layer, index)?;
         }
         let width = [(WIDTH, Attribute::Int(to_i64(self.shape.hidden)))];
-        let means = self.graph.own(TEXT_MEAN, &[&state.value, LENGTHS], &[true], &width).swap_remove(0);
+        let means = self.graph.custom(TEXT_MEAN, &[&state.value, LENGTHS], &[true], &width).swap_remove(0);
         self.graph.output(&means, "pooled");
         Ok(self.graph)
     }
@@ -122,11 +122,11 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// Word plus position plus type, normalised.
-    fn embeddings(&mut self) -> io::Result<State> {
+    fn embeddings(&mut self) -> io::Result<TokenState> {
         let words = self.words()?;
         let table = self.position_table()?;
         let positions = self.graph.node("Gather", [&table, POSITIONS], &[]);
-        let product = Product {
+        let product = ProductNode {
             inputs: vec![words],
             attributes: vec![(BIAS, Attribute::Floats(vec![0.0; self.shape.hidden]))],
             arithmetic: Arithmetic::Single,
@@ -137,7 +137,7 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// The rows of the word table: to the bit as they came, but for dense tables in an 8-bit model.
-    fn words(&mut self) -> io::Result<Value> {
+    fn words(&mut self) -> io::Result<ValueName> {
         let table = &self.weights.embeddings.word;
         let (rows, hidden) = (self.shape.vocabulary, self.shape.hidden);
         let ids = "input_ids";
@@ -146,7 +146,7 @@ impl<'a, W: Write> Network<'a, W> {
                 let bytes = table.row_bytes();
                 let table = self.graph.streamed(ElementType::U8, &[rows, bytes], table.stored_rows())?;
                 let width = [(WIDTH, Attribute::Int(to_i64(hidden)))];
-                Ok(self.graph.own(UNPACK_ROWS, &[ids, &table], &[true], &width).swap_remove(0))
+                Ok(self.graph.custom(UNPACK_ROWS, &[ids, &table], &[true], &width).swap_remove(0))
             }
             (Precision::Int8, _) => {
                 let (bytes, scales) = rows_in_8_bits(table);
@@ -170,19 +170,19 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// The rows of the position table from the first position on, with the row of token type 0 in each.
-    fn position_table(&mut self) -> io::Result<Value> {
+    fn position_table(&mut self) -> io::Result<ValueName> {
         let hidden = self.shape.hidden;
         let values = self.weights.position_rows();
         self.graph.f32s(&[values.len() / hidden, hidden], &values)
     }
 
-    fn layer(&mut self, state: State, layer: &Layer, index: usize) -> io::Result<State> {
+    fn layer(&mut self, state: TokenState, layer: &Layer, index: usize) -> io::Result<TokenState> {
         let plan = self.plan(index);
         let context = self.attention(&state.rows, layer, plan)?;
         let dense = Dense::side_by_side(&[(&layer.attention_output, 1.0)]);
         let output = self.linear(&context, &dense)?;
         let (wide, narrow, outliers) = self.feed_forward(layer, plan);
-        let wanted = Wanted {
+        let wanted = WantedOutputs {
             arithmetic: plan.most,
             factors: self.factors(plan.smoothing.map(|layer| &*layer.feed_forward)),
             outliers,
@@ -196,17 +196,17 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// What the attention of a layer takes; of the layer behind the last one, nothing.
-    fn before_attention(&self, index: usize) -> Wanted {
+    fn before_attention(&self, index: usize) -> WantedOutputs {
         let plan = self.plan(index);
         if index >= self.shape.layers {
-            return Wanted { arithmetic: Arithmetic::Single, factors: None, outliers: None };
+            return WantedOutputs { arithmetic: Arithmetic::Single, factors: None, outliers: None };
         }
         let factors = self.factors(plan.smoothing.map(|layer| &*layer.attention));
-        Wanted { arithmetic: plan.most, factors, outliers: None }
+        WantedOutputs { arithmetic: plan.most, factors, outliers: None }
     }
 
     /// What each head gathers from all tokens of its text.
-    fn attention(&mut self, rows: &Rows, layer: &Layer, plan: LayerPlan<'_>) -> io::Result<Rows> {
+    fn attention(&mut self, rows: &TokenRows, layer: &Layer, plan: LayerPlan<'_>) -> io::Result<TokenRows> {
         // The weights of attention are powers of two.
         let scale = std::f32::consts::LOG2_E / (self.shape.head_width() as f32).sqrt();
         let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
@@ -217,7 +217,7 @@ impl<'a, W: Write> Network<'a, W> {
         Ok(self.reader(ATTENTION, joint, &[LENGTHS], vec![heads], plan.most))
     }
 
-    fn gelu(&mut self, product: Product, next: Arithmetic) -> Rows {
+    fn gelu(&mut self, product: ProductNode, next: Arithmetic) -> TokenRows {
         self.reader(GELU, product, &[], Vec::new(), next)
     }
 
@@ -225,19 +225,19 @@ impl<'a, W: Write> Network<'a, W> {
     fn reader(
         &mut self,
         name: &str,
-        product: Product,
+        product: ProductNode,
         inputs: &[&str],
         attributes: Vec<(&'static str, Attribute)>,
         next: Arithmetic,
-    ) -> Rows {
+    ) -> TokenRows {
         let name = product.operator(name);
         let inputs: Vec<&str> =
             product.inputs.iter().map(String::as_str).chain(inputs.iter().copied()).collect();
         let attributes: Vec<_> = product.attributes.into_iter().chain(attributes).collect();
         let quantised = next == Arithmetic::Integer;
-        let outputs = self.graph.own(&name, &inputs, &[!quantised, quantised, quantised], &attributes);
+        let outputs = self.graph.custom(&name, &inputs, &[!quantised, quantised, quantised], &attributes);
         let [single, bytes, scales] = outputs.try_into().unwrap_or_default();
-        if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(single) }
+        if quantised { TokenRows::Quantised(bytes, scales) } else { TokenRows::Single(single) }
     }
 
     /// The two products of the feed-forward part, and the channels between them that are computed outliers.
@@ -271,22 +271,26 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// A product of rows, in the arithmetic that they are in.
-    fn linear(&mut self, rows: &Rows, dense: &Dense) -> io::Result<Product> {
+    fn linear(&mut self, rows: &TokenRows, dense: &Dense) -> io::Result<ProductNode> {
         let dims = [dense.inputs, dense.outputs];
         let bias = (BIAS, Attribute::Floats(dense.bias.clone()));
         match rows {
-            Rows::Single(rows) => {
+            TokenRows::Single(rows) => {
                 let matrix = self.graph.f32s(&dims, &dense.values)?;
                 let product = self.graph.node("MatMul", [rows, &matrix], &[]);
-                Ok(Product { inputs: vec![product], attributes: vec![bias], arithmetic: Arithmetic::Single })
+                Ok(ProductNode {
+                    inputs: vec![product],
+                    attributes: vec![bias],
+                    arithmetic: Arithmetic::Single,
+                })
             }
-            Rows::Quantised(bytes, scales) => {
+            TokenRows::Quantised(bytes, scales) => {
                 let quantised = dense.quantise();
                 let matrix = self.graph.constant(ElementType::I8, &dims, &quantised.bytes)?;
                 let product = self.graph.node("MatMulInteger", [bytes, &matrix], &[]);
                 let scales_of_columns = (COLUMN_SCALES, Attribute::Floats(quantised.scales));
                 let sums = (COLUMN_SUMS, Attribute::Floats(quantised.sums));
-                Ok(Product {
+                Ok(ProductNode {
                     inputs: vec![product, scales.clone()],
                     attributes: vec![bias, scales_of_columns, sums],
                     arithmetic: Arithmetic::Integer,
@@ -297,11 +301,11 @@ impl<'a, W: Write> Network<'a, W> {
 
     fn add_norm(
         &mut self,
-        product: Product,
+        product: ProductNode,
         residual: &str,
         norm: &Norm,
-        wanted: Wanted,
-    ) -> io::Result<State> {
+        wanted: WantedOutputs,
+    ) -> io::Result<TokenState> {
         let name = product.operator(ADD_NORM);
         let inputs: Vec<&str> = product.inputs.iter().map(String::as_str).chain([residual]).collect();
         let mut attributes = product.attributes;
@@ -317,15 +321,16 @@ impl<'a, W: Write> Network<'a, W> {
         }
         let quantised = wanted.arithmetic == Arithmetic::Integer;
         let outputs =
-            self.graph.own(&name, &inputs, &[true, has_outliers, quantised, quantised], &attributes);
+            self.graph.custom(&name, &inputs, &[true, has_outliers, quantised, quantised], &attributes);
         let [value, sum, bytes, scales] = outputs.try_into().unwrap_or_default();
-        let rows = if quantised { Rows::Quantised(bytes, scales) } else { Rows::Single(value.clone()) };
+        let rows =
+            if quantised { TokenRows::Quantised(bytes, scales) } else { TokenRows::Single(value.clone()) };
         let residual = if has_outliers { sum } else { value.clone() };
-        Ok(State { value, residual, rows })
+        Ok(TokenState { value, residual, rows })
     }
 }
 
-impl Product {
+impl ProductNode {
     /// The form of an operator that reads this kind of product.
     fn operator(&self, name: &str) -> String {
         match self.arithmetic {

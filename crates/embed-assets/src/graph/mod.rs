@@ -114,14 +114,14 @@ fn write_data(
     name: String,
 ) -> io::Result<ModelProto> {
     let data = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let own = options.precision != Precision::Bf16;
-    let graph: GraphBuilder<_> = if own {
+    let custom = options.precision != Precision::Bf16;
+    let graph: GraphBuilder<_> = if custom {
         Network::new(weights, options, data, name).write()?
     } else {
         PlainNetwork::new(weights, data, name).write()?
     };
     let ids = |dims: &[DimensionProto]| value_info("input_ids", ElementType::I64, dims);
-    let inputs = if own {
+    let inputs = if custom {
         let others = [(POSITIONS, "tokens"), (LENGTHS, "batch")];
         let others = others.map(|(name, size)| value_info(name, ElementType::I64, &[named(size)]));
         [ids(&[named("tokens")])].into_iter().chain(others).collect()
@@ -144,7 +144,7 @@ fn write_data(
         StringStringEntryProto::new(DATA_SHA256_KEY, digest),
     ];
     let mut opset_import = vec![set("", OPSET)];
-    if own {
+    if custom {
         opset_import.push(set(operators::DOMAIN, operators::VERSION));
     }
     Ok(ModelProto {

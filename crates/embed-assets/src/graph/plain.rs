@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use super::builder::{Attribute, GraphBuilder, Value, to_i64};
+use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::quantise::Dense;
 use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
@@ -17,14 +17,14 @@ pub(super) struct PlainNetwork<'a, W: Write> {
     weights: &'a EncoderWeights,
     shape: EncoderShape,
     /// The sizes of the input: tokens of each text, texts.
-    sizes: Value,
+    sizes: ValueName,
 }
 
 impl<'a, W: Write> PlainNetwork<'a, W> {
     /// A network whose large constants go to `data`, a file of this name beside the model.
     pub(super) fn new(weights: &'a EncoderWeights, data: W, data_name: String) -> Self {
         let graph = GraphBuilder::new(data, data_name);
-        Self { graph, weights, shape: weights.shape, sizes: Value::new() }
+        Self { graph, weights, shape: weights.shape, sizes: ValueName::new() }
     }
 
     /// Writes every node from the input to the output.
@@ -42,7 +42,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
     }
 
     /// Word plus position plus type, normalised: `[tokens, hidden]`, place after place.
-    fn embeddings(&mut self) -> io::Result<Value> {
+    fn embeddings(&mut self) -> io::Result<ValueName> {
         let turned = self.transpose("input_ids", &[1, 0]);
         let flat = self.graph.i64s(&[-1])?;
         let ids = self.graph.node("Reshape", [&turned, &flat], &[]);
@@ -64,19 +64,19 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
     }
 
     /// The rows of all tokens as `[tokens of a text, texts, …]`, the last dimensions as they are given.
-    fn by_place(&mut self, rows: &str, inner: &[usize]) -> io::Result<Value> {
+    fn by_place(&mut self, rows: &str, inner: &[usize]) -> io::Result<ValueName> {
         let dims = self.dims_by_place(inner)?;
         Ok(self.graph.node("Reshape", [rows, &dims], &[]))
     }
 
-    fn dims_by_place(&mut self, inner: &[usize]) -> io::Result<Value> {
+    fn dims_by_place(&mut self, inner: &[usize]) -> io::Result<ValueName> {
         let inner: Vec<i64> = inner.iter().copied().map(to_i64).collect();
         let inner = self.graph.i64s(&inner)?;
         Ok(self.graph.node("Concat", [&self.sizes, &inner], &[("axis", Attribute::Int(0))]))
     }
 
     /// The first rows of the position table, one for each token of a text.
-    fn positions(&mut self) -> io::Result<Value> {
+    fn positions(&mut self) -> io::Result<ValueName> {
         let hidden = self.shape.hidden;
         let values = self.weights.position_rows();
         let table = self.graph.f32s(&[values.len() / hidden, 1, hidden], &values)?;
@@ -85,7 +85,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         Ok(self.graph.node("Slice", [&table, &first, &tokens], &[]))
     }
 
-    fn layer(&mut self, state: &str, layer: &Layer) -> io::Result<Value> {
+    fn layer(&mut self, state: &str, layer: &Layer) -> io::Result<ValueName> {
         let context = self.attention(state, layer)?;
         let output = self.gemm(&context, &Dense::side_by_side(&[(&layer.attention_output, 1.0)]))?;
         let state = self.add_norm(&output, state, &layer.attention_norm)?;
@@ -96,7 +96,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
     }
 
     /// What each head gathers from all tokens: `[tokens, hidden]`.
-    fn attention(&mut self, state: &str, layer: &Layer) -> io::Result<Value> {
+    fn attention(&mut self, state: &str, layer: &Layer) -> io::Result<ValueName> {
         let (heads, width) = (self.shape.heads, self.shape.head_width());
         let scale = 1.0 / (width as f32).sqrt();
         let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
@@ -115,13 +115,13 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         self.rows(&context, self.shape.hidden)
     }
 
-    fn gemm(&mut self, input: &str, dense: &Dense) -> io::Result<Value> {
+    fn gemm(&mut self, input: &str, dense: &Dense) -> io::Result<ValueName> {
         let matrix = self.graph.f32s(&[dense.inputs, dense.outputs], &dense.values)?;
         let bias = self.graph.f32s(&[dense.bias.len()], &dense.bias)?;
         Ok(self.graph.node("Gemm", [input, &matrix, &bias], &[]))
     }
 
-    fn add_norm(&mut self, left: &str, right: &str, norm: &Norm) -> io::Result<Value> {
+    fn add_norm(&mut self, left: &str, right: &str, norm: &Norm) -> io::Result<ValueName> {
         let sum = self.graph.node("Add", [left, right], &[]);
         let scale = self.graph.f32s(&[norm.scale.len()], &norm.scale)?;
         let bias = self.graph.f32s(&[norm.bias.len()], &norm.bias)?;
@@ -130,12 +130,12 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
     }
 
     /// One row for each token.
-    fn rows(&mut self, value: &str, width: usize) -> io::Result<Value> {
+    fn rows(&mut self, value: &str, width: usize) -> io::Result<ValueName> {
         let dims = self.graph.i64s(&[-1, to_i64(width)])?;
         Ok(self.graph.node("Reshape", [value, &dims], &[]))
     }
 
-    fn transpose(&mut self, value: &str, order: &[i64]) -> Value {
+    fn transpose(&mut self, value: &str, order: &[i64]) -> ValueName {
         self.graph.node("Transpose", [value], &[("perm", Attribute::Ints(order.to_vec()))])
     }
 }

@@ -1,6 +1,6 @@
 //! Weights in fewer bits: 8-bit matrices with one scale for each output, and the forms of the word table.
 
-use crate::weights::{Linear, Matrix};
+use crate::weights::{LinearLayer, Matrix};
 
 /// The largest value of a symmetric 8-bit number. −128 stays unused, so that a number and its negative are equally
 /// exact.
@@ -16,7 +16,7 @@ pub(super) struct Dense {
 
 impl Dense {
     /// Several linear parts with the same input, side by side; each is multiplied by a number.
-    pub(super) fn side_by_side(parts: &[(&Linear, f32)]) -> Self {
+    pub(super) fn side_by_side(parts: &[(&LinearLayer, f32)]) -> Self {
         let inputs = parts.first().map_or(0, |(part, _)| part.weight.columns());
         let outputs = parts.iter().map(|(part, _)| part.weight.rows()).sum();
         let mut values = vec![0.0; inputs * outputs];

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 
 use embed_core::{Error, ErrorKind};
 
-use crate::weights::{EncoderShape, EncoderWeights, Linear};
+use crate::weights::{EncoderShape, EncoderWeights, LinearLayer};
 
 /// How much of a channel's excess goes to its weights. 0.5 to 0.8 differ by 0.0001 on average; 0.6 had the
 /// best worst case on texts that were not calibrated on.
@@ -180,7 +180,7 @@ fn numbers<T: std::str::FromStr>(line: Option<&str>, name: &'static str) -> Resu
 
 /// SmoothQuant's factor `max|x|^s / max|w|^(1−s)` of each channel, divided by the geometric mean of all,
 /// as the nearest power of two.
-fn exponents(activations: &[f32], consumers: &[&Linear]) -> Vec<i8> {
+fn exponents(activations: &[f32], consumers: &[&LinearLayer]) -> Vec<i8> {
     let mut weights = vec![0.0_f32; activations.len()];
     let mut row = vec![0.0; activations.len()];
     for consumer in consumers {

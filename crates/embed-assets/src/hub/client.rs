@@ -29,7 +29,7 @@ pub(super) struct Client<'a> {
 
 /// A request for (the rest of) a file.
 #[derive(Debug)]
-pub(super) struct Wanted<'a> {
+pub(super) struct FileRequest<'a> {
     pub(super) repository: &'a str,
     pub(super) revision: &'a str,
     pub(super) path: &'a str,
@@ -41,20 +41,20 @@ pub(super) struct Wanted<'a> {
 
 /// What the hub says about a file, wherever its bytes come from.
 #[derive(Debug, Default)]
-pub(super) struct Announced {
+pub(super) struct FileFacts {
     pub(super) content: Option<ContentId>,
     pub(super) bytes: Option<u64>,
 }
 
 /// A failed try.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct FailedTry {
     pub(super) error: Error,
     /// Whether another try makes sense now. A host that has never answered gets none.
     pub(super) again: bool,
 }
 
-impl Failure {
+impl FailedTry {
     pub(super) fn last(error: Error) -> Self {
         Self { error, again: false }
     }
@@ -70,12 +70,12 @@ impl<'a> Client<'a> {
     }
 
     /// Asks for a file and follows redirects up to the answer that holds bytes, or says why there is none.
-    pub(super) async fn open(&self, wanted: &Wanted<'_>) -> Result<(Announced, Response), Failure> {
-        let http = self.http().map_err(Failure::last)?;
+    pub(super) async fn open(&self, wanted: &FileRequest<'_>) -> Result<(FileFacts, Response), FailedTry> {
+        let http = self.http().map_err(FailedTry::last)?;
         let endpoint = Url::parse(&self.options.endpoint).ok().filter(Url::has_host).ok_or_else(|| {
             let what =
                 "HF_ENDPOINT is not the address of a server; set it to one like https://huggingface.co";
-            Failure::last(Error::new(ErrorKind::Config, what))
+            FailedTry::last(Error::new(ErrorKind::Config, what))
         })?;
         let address = format!(
             "{}/{}/resolve/{}/{}",
@@ -85,14 +85,14 @@ impl<'a> Client<'a> {
             wanted.path
         );
         let mut url = Url::parse(&address).map_err(|error| {
-            Failure::last(protocol("the hub's address can't be built").with_source(error))
+            FailedTry::last(protocol("the hub's address can't be built").with_source(error))
         })?;
-        let mut announced = Announced::default();
+        let mut announced = FileFacts::default();
         for _ in 0..MOST_REDIRECTS {
             let at_home = url.origin() == endpoint.origin();
             let response = self.send(http, &url, at_home, wanted).await?;
             if at_home && !response.status().is_client_error() && !response.status().is_server_error() {
-                announced.add(response.headers(), wanted).map_err(Failure::last)?;
+                announced.add(response.headers(), wanted).map_err(FailedTry::last)?;
             }
             if !response.status().is_redirection() {
                 check(&response, at_home, self.options.token.is_some(), wanted)?;
@@ -102,13 +102,13 @@ impl<'a> Client<'a> {
                 .headers()
                 .get(LOCATION)
                 .and_then(|location| url.join(location.to_str().ok()?).ok())
-                .ok_or_else(|| Failure::last(protocol("the hub sends elsewhere without saying where")))?;
+                .ok_or_else(|| FailedTry::last(protocol("the hub sends elsewhere without saying where")))?;
             if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(Failure::last(protocol("the hub sends from https to a place without it")));
+                return Err(FailedTry::last(protocol("the hub sends from https to a place without it")));
             }
             url = next;
         }
-        Err(Failure::last(protocol("the hub sends from place to place without end")))
+        Err(FailedTry::last(protocol("the hub sends from place to place without end")))
     }
 
     async fn send(
@@ -116,8 +116,8 @@ impl<'a> Client<'a> {
         http: &reqwest::Client,
         url: &Url,
         at_home: bool,
-        wanted: &Wanted<'_>,
-    ) -> Result<Response, Failure> {
+        wanted: &FileRequest<'_>,
+    ) -> Result<Response, FailedTry> {
         let host =
             format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
         let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
@@ -149,14 +149,14 @@ impl<'a> Client<'a> {
                 } else {
                     (ErrorKind::Unavailable, "broke the connection off")
                 };
-                Err(Failure {
+                Err(FailedTry {
                     error: silent(kind, &host, what).with_source(error.without_url()),
                     again: known,
                 })
             }
             Err(_) => {
                 let what = format!("says nothing for {}", seconds(limit));
-                Err(Failure { error: silent(ErrorKind::Timeout, &host, &what), again: known })
+                Err(FailedTry { error: silent(ErrorKind::Timeout, &host, &what), again: known })
             }
         }
     }
@@ -198,8 +198,8 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Announced {
-    fn add(&mut self, headers: &HeaderMap, wanted: &Wanted<'_>) -> Result<(), Error> {
+impl FileFacts {
+    fn add(&mut self, headers: &HeaderMap, wanted: &FileRequest<'_>) -> Result<(), Error> {
         let text = |name: &'static str| {
             headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok())
         };
@@ -231,12 +231,17 @@ impl Announced {
 }
 
 /// What a status means. Answers with bytes, and the one that says that there are no more, are fine.
-fn check(response: &Response, at_home: bool, has_token: bool, wanted: &Wanted<'_>) -> Result<(), Failure> {
+fn check(
+    response: &Response,
+    at_home: bool,
+    has_token: bool,
+    wanted: &FileRequest<'_>,
+) -> Result<(), FailedTry> {
     let status = response.status();
     if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
         return Ok(());
     }
-    let Wanted { repository, revision, path, .. } = wanted;
+    let FileRequest { repository, revision, path, .. } = wanted;
     let after = response
         .headers()
         .get(RETRY_AFTER)
@@ -244,10 +249,10 @@ fn check(response: &Response, at_home: bool, has_token: bool, wanted: &Wanted<'_
         .map(Duration::from_secs);
     let temporary = |kind, what: String| {
         let error = Error::new(kind, what).with_context("status", status.as_u16());
-        Failure::again(error.with_retry(Retry::Temporary { after }))
+        FailedTry::again(error.with_retry(Retry::Temporary { after }))
     };
     let permanent =
-        |kind, what: String| Failure::last(Error::new(kind, what).with_context("status", status.as_u16()));
+        |kind, what: String| FailedTry::last(Error::new(kind, what).with_context("status", status.as_u16()));
     Err(match status.as_u16() {
         429 => temporary(
             ErrorKind::RateLimited,

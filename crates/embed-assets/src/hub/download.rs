@@ -14,7 +14,7 @@ use tokio::fs::OpenOptions;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{sleep, timeout};
 
-use super::client::{Announced, Client, Failure, Wanted, protocol};
+use super::client::{Client, FailedTry, FileFacts, FileRequest, protocol};
 use super::content::ContentId;
 use super::pins::{Digest, HubFile};
 use super::settings::HubOptions;
@@ -30,7 +30,7 @@ const BUFFER: usize = 1 << 20;
 
 /// Where a file and what belongs to it lie.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DownloadPaths {
     pub(super) whole: PathBuf,
     part: PathBuf,
     note: PathBuf,
@@ -59,7 +59,7 @@ impl Note {
     }
 }
 
-impl Place {
+impl DownloadPaths {
     pub(super) fn note(&self) -> Note {
         // A damaged note is no note: then the file is fetched anew.
         fs::read(&self.note).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
@@ -107,16 +107,16 @@ impl<'a> Downloads<'a> {
         Self { profile, options, folder, progress, client: Client::new(options) }
     }
 
-    pub(super) fn place(&self, file: HubFile) -> Place {
+    pub(super) fn place(&self, file: HubFile) -> DownloadPaths {
         let name = file.path.replace('/', "__");
         let in_folder = |suffix: &str| self.folder.join(format!("{name}{suffix}"));
-        Place { whole: in_folder(""), part: in_folder(".part"), note: in_folder(".json") }
+        DownloadPaths { whole: in_folder(""), part: in_folder(".part"), note: in_folder(".json") }
     }
 
     /// Fetches a file, however many tries it takes within reason.
     pub(super) async fn fetch(&self, file: HubFile) -> Result<PathBuf, Error> {
         let place = self.place(file);
-        let mut pauses = self.pauses();
+        let mut backoffs = self.backoffs();
         let mut wrong_before = false;
         loop {
             let before = place.partial_bytes();
@@ -131,15 +131,15 @@ impl<'a> Downloads<'a> {
                         return outcome;
                     }
                 },
-                Err(Failure { error, again: false }) => {
+                Err(FailedTry { error, again: false }) => {
                     self.progress.finished(file.path);
                     return Err(error);
                 }
-                Err(Failure { error, again: true }) => {
+                Err(FailedTry { error, again: true }) => {
                     if place.partial_bytes() >= before.saturating_add(PROGRESS) {
-                        pauses = self.pauses();
+                        backoffs = self.backoffs();
                     }
-                    self.pause(&mut pauses, error)
+                    self.pause(&mut backoffs, error)
                         .await
                         .inspect_err(|_| self.progress.finished(file.path))?;
                 }
@@ -147,7 +147,7 @@ impl<'a> Downloads<'a> {
         }
     }
 
-    fn pauses(&self) -> ExponentialBackoff {
+    fn backoffs(&self) -> ExponentialBackoff {
         let patience = &self.options.patience;
         ExponentialBuilder::new()
             .with_min_delay(patience.first_pause)
@@ -158,16 +158,16 @@ impl<'a> Downloads<'a> {
     }
 
     /// Waits for the next try, or gives the error if there is none.
-    async fn pause(&self, pauses: &mut ExponentialBackoff, error: Error) -> Result<(), Error> {
-        let Some(own) = pauses.next() else {
+    async fn pause(&self, backoffs: &mut ExponentialBackoff, error: Error) -> Result<(), Error> {
+        let Some(backoff) = backoffs.next() else {
             return Err(error.with_retry(Retry::Exhausted));
         };
         let pause = match error.retry() {
             Retry::Temporary { after: Some(asked) } if asked > self.options.patience.longest_asked => {
                 return Err(error.with_context("asked to wait, in seconds", asked.as_secs()));
             }
-            Retry::Temporary { after: Some(asked) } => asked.max(own),
-            _ => own,
+            Retry::Temporary { after: Some(asked) } => asked.max(backoff),
+            _ => backoff,
         };
         self.progress.message(&format!("{error}; next try in {:.1} s", pause.as_secs_f64()));
         sleep(pause).await;
@@ -175,11 +175,11 @@ impl<'a> Downloads<'a> {
     }
 
     /// One try: asks for what is missing and writes down what comes.
-    async fn attempt(&self, file: HubFile, place: &Place) -> Result<Arrived, Failure> {
+    async fn attempt(&self, file: HubFile, place: &DownloadPaths) -> Result<Arrived, FailedTry> {
         let note = place.note();
         // Without a validator the digest still tells in the end whether the two parts belong together.
         let offset = if note == Note::default() { 0 } else { place.partial_bytes() };
-        let wanted = Wanted {
+        let wanted = FileRequest {
             repository: self.profile.repository,
             revision: self.profile.revision,
             path: file.path,
@@ -187,25 +187,25 @@ impl<'a> Downloads<'a> {
             validator: note.validator.as_deref(),
         };
         let (announced, response) = self.client.open(&wanted).await?;
-        let content = expected_content(file, &announced).map_err(Failure::last)?;
+        let content = expected_content(file, &announced).map_err(FailedTry::last)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if offset > 0 && announced.bytes == Some(offset) {
                 // The try before was cut after the last byte and before the check.
                 return Ok(Arrived { content, bytes: announced.bytes });
             }
-            place.discard().map_err(Failure::last)?;
-            return Err(Failure::again(protocol("the hub doesn't know the rest of a partial file")));
+            place.discard().map_err(FailedTry::last)?;
+            return Err(FailedTry::again(protocol("the hub doesn't know the rest of a partial file")));
         }
         let start = start_of(&response).unwrap_or(0);
         if start != 0 && start != offset {
-            return Err(Failure::last(protocol("the hub sends another part of the file than asked")));
+            return Err(FailedTry::last(protocol("the hub sends another part of the file than asked")));
         }
         let rest = header_number(response.headers().get(CONTENT_LENGTH));
         let total = announced.bytes.or(rest.map(|rest| start.saturating_add(rest)));
         let total = match (file.digest, total) {
             (Digest::Pinned { bytes, sha256 }, Some(other)) if bytes != other => {
                 let what = format!("the hub has another {} than the one that is pinned", file.path);
-                return Err(Failure::last(
+                return Err(FailedTry::last(
                     protocol(&what)
                         .with_context("pinned SHA-256", sha256)
                         .with_context("pinned bytes", bytes)
@@ -221,9 +221,9 @@ impl<'a> Downloads<'a> {
             .and_then(|etag| etag.to_str().ok())
             .filter(|etag| etag.starts_with('"'))
             .map(str::to_owned);
-        create_dirs(&self.folder).map_err(Failure::last)?;
+        create_dirs(&self.folder).map_err(FailedTry::last)?;
         let note = Note { content: Some(content.as_str().to_owned()), validator };
-        place.write_note(&note).map_err(Failure::last)?;
+        place.write_note(&note).map_err(FailedTry::last)?;
         self.receive(file, &place.part, response, start, total).await?;
         Ok(Arrived { content, bytes: total })
     }
@@ -236,8 +236,8 @@ impl<'a> Downloads<'a> {
         mut response: Response,
         start: u64,
         total: Option<u64>,
-    ) -> Result<(), Failure> {
-        let local = |error| Failure::last(failed("write", part, error));
+    ) -> Result<(), FailedTry> {
+        let local = |error| FailedTry::last(failed("write", part, error));
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(part).await;
         let mut target = opened.map_err(local)?;
         target.set_len(start).await.map_err(local)?;
@@ -250,15 +250,15 @@ impl<'a> Downloads<'a> {
                 Ok(Ok(Some(chunk))) => {
                     done += chunk.len() as u64;
                     if total.is_some_and(|total| done > total) {
-                        break Err(Failure::again(protocol("the hub sends more bytes than it announced")));
+                        break Err(FailedTry::again(protocol("the hub sends more bytes than it announced")));
                     }
                     target.write_all(&chunk).await.map_err(local)?;
                 }
                 Ok(Ok(None)) if total.is_some_and(|total| done < total) => break Err(cut(file, done)),
                 Ok(Ok(None)) => break Ok(()),
                 Ok(Err(error)) => {
-                    let Failure { error: what, again } = cut(file, done);
-                    break Err(Failure { error: what.with_source(error.without_url()), again });
+                    let FailedTry { error: what, again } = cut(file, done);
+                    break Err(FailedTry { error: what.with_source(error.without_url()), again });
                 }
                 Err(_) => break Err(cut(file, done)),
             }
@@ -269,7 +269,7 @@ impl<'a> Downloads<'a> {
     }
 
     /// Checks a file that came to its end and gives it its name; deletes it if it is wrong.
-    async fn accept(&self, file: HubFile, place: &Place, arrived: Arrived) -> Result<PathBuf, Error> {
+    async fn accept(&self, file: HubFile, place: &DownloadPaths, arrived: Arrived) -> Result<PathBuf, Error> {
         let bytes = place.partial_bytes();
         let (part, expected) = (place.part.clone(), arrived.content.clone());
         let found = blocking(self.progress, move |_| {
@@ -291,7 +291,7 @@ impl<'a> Downloads<'a> {
 }
 
 /// What the bytes should be; a hub that announces others than the pinned ones is not listened to.
-fn expected_content(file: HubFile, announced: &Announced) -> Result<ContentId, Error> {
+fn expected_content(file: HubFile, announced: &FileFacts) -> Result<ContentId, Error> {
     match (file.digest.pinned(), &announced.content) {
         (Some(pinned), Some(other @ ContentId::Sha256(_))) if pinned != *other => {
             let what = format!("the hub announces another {} than the one that is pinned", file.path);
@@ -305,9 +305,9 @@ fn expected_content(file: HubFile, announced: &Announced) -> Result<ContentId, E
     }
 }
 
-fn cut(file: HubFile, done: u64) -> Failure {
+fn cut(file: HubFile, done: u64) -> FailedTry {
     let what = format!("the connection was cut while {} came; check the network", file.path);
-    Failure::again(Error::new(ErrorKind::Unavailable, what).with_context("bytes so far", done).temporary())
+    FailedTry::again(Error::new(ErrorKind::Unavailable, what).with_context("bytes so far", done).temporary())
 }
 
 /// Where the bytes of a partial answer begin: `bytes 5-9/10`.

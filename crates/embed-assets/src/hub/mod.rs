@@ -22,7 +22,7 @@ pub(crate) use content::{ContentId, is_content};
 use download::Downloads;
 use pins::HubFile;
 pub(crate) use pins::files_of;
-pub use settings::{HubOptions, Patience, Proxy, Token};
+pub use settings::{HubOptions, HubToken, Patience, Proxy};
 
 /// One model's repository at its pinned revision.
 #[derive(Debug)]
@@ -54,16 +54,16 @@ impl<'a> Hub<'a> {
     pub(crate) async fn obtain(&self, file: HubFile) -> Result<PathBuf, Error> {
         let cached = self.cached(file).await;
         match &cached {
-            Cached::Whole(path) => {
+            HubCacheFile::Whole(path) => {
                 self.progress.message(&format!("Taking {} from the hub's cache", file.path));
                 return Ok(path.clone());
             }
-            Cached::Useless { path, why } if !self.options.offline => self.progress.message(&format!(
+            HubCacheFile::Useless { path, why } if !self.options.offline => self.progress.message(&format!(
                 "{} in the hub's cache {why}, so it is fetched anew; it lies at {}",
                 file.path,
                 path.display()
             )),
-            Cached::Useless { .. } | Cached::Absent => {}
+            HubCacheFile::Useless { .. } | HubCacheFile::Absent => {}
         }
         if let Some(path) = self.kept(file).await? {
             return Ok(path);
@@ -76,9 +76,9 @@ impl<'a> Hub<'a> {
 
     /// A file that the hub's own tools fetched. They name it after its content, so that a damaged or foreign one is found
     /// out here.
-    async fn cached(&self, file: HubFile) -> Cached {
+    async fn cached(&self, file: HubFile) -> HubCacheFile {
         let Some(cache) = &self.options.cache else {
-            return Cached::Absent;
+            return HubCacheFile::Absent;
         };
         let path = cache
             .join(format!("models--{}", self.profile.repository.replace('/', "--")))
@@ -86,31 +86,34 @@ impl<'a> Hub<'a> {
             .join(self.profile.revision)
             .join(file.path);
         let Ok(path) = fs::canonicalize(&path) else {
-            return Cached::Absent;
+            return HubCacheFile::Absent;
         };
         let named = || path.file_name().and_then(|name| name.to_str()).and_then(ContentId::parse);
         let Some(expected) = file.digest.pinned().or_else(named) else {
             // Where the hub's tools can't make links, names say nothing of the content.
-            return Cached::Useless { path, why: "can't be checked, since its name is no digest".to_owned() };
+            return HubCacheFile::Useless {
+                path,
+                why: "can't be checked, since its name is no digest".to_owned(),
+            };
         };
         match is_content(&path, expected, self.progress).await {
-            Ok(true) => Cached::Whole(path),
-            Ok(false) => Cached::Useless { path, why: "is damaged or another file".to_owned() },
-            Err(_) => Cached::Useless { path, why: "can't be read".to_owned() },
+            Ok(true) => HubCacheFile::Whole(path),
+            Ok(false) => HubCacheFile::Useless { path, why: "is damaged or another file".to_owned() },
+            Err(_) => HubCacheFile::Useless { path, why: "can't be read".to_owned() },
         }
     }
 
     /// Nothing may be fetched, and the cache doesn't give the file.
-    fn offline(&self, file: HubFile, cached: Cached) -> Error {
+    fn offline(&self, file: HubFile, cached: HubCacheFile) -> Error {
         let (name, repository) = (file.path, self.profile.repository);
         let unavailable = |what: String| Error::new(ErrorKind::Unavailable, what);
         match cached {
-            Cached::Useless { path, why } => unavailable(format!(
+            HubCacheFile::Useless { path, why } => unavailable(format!(
                 "HF_HUB_OFFLINE is set and {name} of {repository} in the hub's cache {why}; remove it and pull once \
                  without HF_HUB_OFFLINE, or use `embed models import`"
             ))
             .with_context("file", path.display()),
-            Cached::Whole(_) | Cached::Absent => unavailable(format!(
+            HubCacheFile::Whole(_) | HubCacheFile::Absent => unavailable(format!(
                 "HF_HUB_OFFLINE is set and {name} of {repository} is not in the hub's cache; unset it, or use \
                  `embed models import`"
             ))
@@ -134,7 +137,7 @@ impl<'a> Hub<'a> {
 
 /// What the hub's own cache has of a file.
 #[derive(Debug)]
-enum Cached {
+enum HubCacheFile {
     Whole(PathBuf),
     Useless { path: PathBuf, why: String },
     Absent,

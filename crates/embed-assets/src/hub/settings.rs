@@ -19,7 +19,7 @@ pub struct HubOptions {
     /// The folder of the hub's own cache. A file that lies there is used and not fetched.
     pub cache: Option<PathBuf>,
     /// Who asks. It is sent to the endpoint and to no other host.
-    pub token: Option<Token>,
+    pub token: Option<HubToken>,
     /// Whether to fetch nothing and use only what the hub's own cache holds.
     pub offline: bool,
     /// Which proxy is used.
@@ -67,7 +67,7 @@ pub struct Patience {
 
 /// A secret that never appears in `Debug`, in an error or in a log.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct HubToken(String);
 
 impl Default for HubOptions {
     /// The public hub, without a token and without regard for the environment, proxies excepted.
@@ -136,21 +136,21 @@ impl HubOptions {
             .or_else(|| home.as_ref().map(|home| home.join("hub")));
         options.offline = flag("HF_HUB_OFFLINE")?;
         options.token = match text("HF_TOKEN")? {
-            Some(token) => Token::new(&token)?,
+            Some(token) => HubToken::new(&token)?,
             None if flag("HF_HUB_DISABLE_IMPLICIT_TOKEN")? => None,
             None => {
                 let path = variable("HF_TOKEN_PATH").map(PathBuf::from);
                 let path = path.or_else(|| home.as_ref().map(|home| home.join("token")));
                 // A token that can't be read is as good as none: the files of this crate need none.
                 let text = path.and_then(|path| fs::read_to_string(path).ok());
-                text.map(|text| Token::new(&text)).transpose()?.flatten()
+                text.map(|text| HubToken::new(&text)).transpose()?.flatten()
             }
         };
         Ok(options)
     }
 }
 
-impl Token {
+impl HubToken {
     /// A token, spaces around it taken off; `None` if nothing is left.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for HubToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
@@ -214,9 +214,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("token"), "hf_file\n").unwrap();
         let home = home.path().to_str().unwrap();
-        assert_eq!(of(&[("HF_HOME", home)]).unwrap().token, Token::new("hf_file").unwrap());
+        assert_eq!(of(&[("HF_HOME", home)]).unwrap().token, HubToken::new("hf_file").unwrap());
         let options = of(&[("HF_HOME", home), ("HF_TOKEN", " hf_variable ")]).unwrap();
-        assert_eq!(options.token, Token::new("hf_variable").unwrap());
+        assert_eq!(options.token, HubToken::new("hf_variable").unwrap());
         assert!(!format!("{options:?}").contains("hf_variable"));
         let implicit = [("HF_HOME", home), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
         assert_eq!(of(&implicit).unwrap().token, None);

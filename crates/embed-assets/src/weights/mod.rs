@@ -106,7 +106,7 @@ pub struct Norm {
 
 /// A linear part: `y = x · weightᵀ + bias`.
 #[derive(Debug, Clone)]
-pub struct Linear {
+pub struct LinearLayer {
     /// One row for each output.
     pub weight: Matrix,
     /// One number for each output.
@@ -130,19 +130,19 @@ pub struct Embeddings {
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// To the queries.
-    pub query: Linear,
+    pub query: LinearLayer,
     /// To the keys.
-    pub key: Linear,
+    pub key: LinearLayer,
     /// To the values.
-    pub value: Linear,
+    pub value: LinearLayer,
     /// From the attention's context back to the state.
-    pub attention_output: Linear,
+    pub attention_output: LinearLayer,
     /// After attention.
     pub attention_norm: Norm,
     /// Into the wide middle, before GELU.
-    pub feed_forward_in: Linear,
+    pub feed_forward_in: LinearLayer,
     /// Out of it.
-    pub feed_forward_out: Linear,
+    pub feed_forward_out: LinearLayer,
     /// After the feed-forward part.
     pub output_norm: Norm,
 }
@@ -214,7 +214,12 @@ fn check_matrix(part: &'static str, matrix: &Matrix, rows: usize, columns: usize
         .with_context("columns", matrix.columns()))
 }
 
-fn check_linear(part: &'static str, linear: &Linear, outputs: usize, inputs: usize) -> Result<(), Error> {
+fn check_linear(
+    part: &'static str,
+    linear: &LinearLayer,
+    outputs: usize,
+    inputs: usize,
+) -> Result<(), Error> {
     check_matrix(part, &linear.weight, outputs, inputs)?;
     check_vector(part, &linear.bias, outputs)
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use embed_core::{Error, ErrorKind};
 
 use super::matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
-use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, Vocabulary, broken};
+use super::{Embeddings, EncoderShape, EncoderWeights, Layer, LinearLayer, Norm, Vocabulary, broken};
 
 const MAGIC: &[u8; 4] = b"E5S1";
 const VERSION: u32 = 1;
@@ -151,13 +151,13 @@ fn read_normalisation(cursor: &mut Cursor<'_>) -> Result<Vec<(char, String)>, Er
 }
 
 /// Where one tensor lies.
-struct Entry {
+struct TensorEntry {
     kind: u8,
     count: usize,
     range: Range<usize>,
 }
 
-fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<String, Entry>, Error> {
+fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<String, TensorEntry>, Error> {
     let count = cursor.size()?;
     // Not reserved by `count`: a damaged file may claim billions of entries.
     let mut entries = HashMap::new();
@@ -173,7 +173,7 @@ fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<
         let offset = usize::try_from(cursor.u64()?).map_err(|_| truncated())?;
         let bytes = usize::try_from(cursor.u64()?).map_err(|_| truncated())?;
         let end = offset.checked_add(bytes).filter(|&end| end <= file_bytes).ok_or_else(truncated)?;
-        let entry = Entry { kind, count, range: offset..end };
+        let entry = TensorEntry { kind, count, range: offset..end };
         if entries.insert(name.to_owned(), entry).is_some() {
             return Err(broken("a tensor is in the file twice").with_context("tensor", name));
         }
@@ -182,7 +182,7 @@ fn read_directory(cursor: &mut Cursor<'_>, file_bytes: usize) -> Result<HashMap<
 }
 
 struct Directory {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<String, TensorEntry>,
     file: Arc<FileBytes>,
 }
 
@@ -216,8 +216,8 @@ impl Directory {
         })
     }
 
-    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, Error> {
-        Ok(Linear {
+    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<LinearLayer, Error> {
+        Ok(LinearLayer {
             weight: self.matrix(&format!("{name}.w"), outputs, inputs)?,
             bias: self.vector(&format!("{name}.b"), outputs)?,
         })

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
 use super::matrix::{FileBytes, Format, Matrix};
-use super::{Embeddings, EncoderShape, EncoderWeights, Layer, Linear, Norm, broken};
+use super::{Embeddings, EncoderShape, EncoderWeights, Layer, LinearLayer, Norm, broken};
 
 /// What the tensors of a base model are called behind, depending on the class that saved it.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
@@ -166,8 +166,8 @@ impl Tensors {
         })
     }
 
-    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, Error> {
-        Ok(Linear {
+    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<LinearLayer, Error> {
+        Ok(LinearLayer {
             weight: self.matrix(&format!("{name}.weight"), &[outputs, inputs])?,
             bias: self.vector(&format!("{name}.bias"), outputs)?,
         })

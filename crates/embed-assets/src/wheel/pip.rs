@@ -34,12 +34,12 @@ pub(super) async fn download(
     let growing = scratch.join("pip");
     create_dirs(&folder)?;
     create_dirs(&growing)?;
-    let (program, own_arguments) = options
+    let (program, further_arguments) = options
         .python
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Config, "no Python is named; name one that has pip"))?;
     let mut command = Command::new(program);
-    command.args(own_arguments).args(arguments(pin, &folder));
+    command.args(further_arguments).args(arguments(pin, &folder));
     for variable in ["TMPDIR", "TEMP", "TMP"] {
         command.env(variable, &growing);
     }

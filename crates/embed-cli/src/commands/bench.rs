@@ -13,12 +13,12 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use embed_core::{Error, Role};
 use embed_e5::assets::DataHome;
 
-use self::load::Load;
-use self::texts::Texts;
+use self::load::BenchLoad;
+use self::texts::BenchTexts;
 use crate::commands::args::parse_role;
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::{CachePlace, Service, Settings, flags, name};
+use crate::settings::{CachePlace, ServiceChoice, Settings, flags, name};
 use crate::stack::cache;
 use crate::stack::{self, max_text_bytes};
 
@@ -91,16 +91,16 @@ pub(crate) struct BenchArgs {
 
 pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings) -> Result<Exit, Error> {
     if let Some(url) = &args.url {
-        settings.service = Service::Ollama;
+        settings.service = ServiceChoice::Ollama;
         settings.ollama.servers = vec![url.clone()];
         settings.ollama.model = args.remote_model;
         // The gateway and its cache are measured, not a cache in front of it.
         settings.cache.place = CachePlace::Off;
     }
-    let texts = Texts::new(args.input.as_deref(), args.distinct, args.zipf, max_text_bytes())?;
+    let texts = BenchTexts::new(args.input.as_deref(), args.distinct, args.zipf, max_text_bytes())?;
     let cache = cache::open(&settings).await?;
     let embedder = stack::load(&settings, home, cache.as_ref()).await?;
-    let load = Load {
+    let load = BenchLoad {
         embedder: embedder.into(),
         texts,
         callers: args.concurrency.get(),
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
     cache::finish(cache.as_ref()).await;
     let measured = measured?;
     let service = if args.url.is_some() { report::REMOTE.to_owned() } else { name(settings.service) };
-    let report = report::Report::new(&service, &load, &measured, cache.is_some());
+    let report = report::BenchReport::new(&service, &load, &measured, cache.is_some());
     print(&if args.json { report.json() } else { report.table() })?;
     Ok(if measured.is_whole() { Exit::Done } else { Exit::Failures })
 }

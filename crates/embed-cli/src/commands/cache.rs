@@ -13,9 +13,9 @@ use serde::Serialize;
 use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
 use crate::io::format::InputFormat;
-use crate::io::input::{Input, Reading};
+use crate::io::input::{Input, ReadOptions};
 use crate::io::output::print;
-use crate::io::pipeline::{Answers, call_rows};
+use crate::io::pipeline::{AnswersByRole, call_rows};
 use crate::io::row_progress::RowProgress;
 use crate::io::rows::{Batch, InputRow};
 use crate::settings::{Settings, flags};
@@ -83,7 +83,7 @@ struct WarmArgs {
 
 /// What `embed cache stats` finds.
 #[derive(Serialize)]
-struct Found {
+struct CacheReport {
     redis: String,
     #[serde(flatten)]
     census: Census,
@@ -100,13 +100,14 @@ pub(crate) async fn run(args: CacheCommandArgs, home: DataHome, settings: &Setti
 
 async fn stats(settings: &Settings, json: bool) -> Result<Exit, Error> {
     let (tier, url) = redis_tier(settings).await?;
-    let found = Found { redis: url.to_string(), census: tier.census().await?, database: tier.stats().await? };
+    let found =
+        CacheReport { redis: url.to_string(), census: tier.census().await?, database: tier.stats().await? };
     let page = if json { format!("{}\n", serde_json::json!(found)) } else { table(&found) };
     print(&page)?;
     Ok(Exit::Done)
 }
 
-fn table(Found { redis, census, database }: &Found) -> String {
+fn table(CacheReport { redis, census, database }: &CacheReport) -> String {
     let number = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
     let mut page = format!(
         "{redis}: {} keys and {} bytes in the whole database, limit {}\n\n  vectors  variant\n",
@@ -155,14 +156,14 @@ async fn count(tier: &RedisTier, variant: Option<&str>) -> Result<u64, Error> {
 async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let input = Input::from_flag(&args.input, args.input_format);
     let progress = RowProgress::new(input.bytes(), args.quiet, true);
-    let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role })?;
+    let rows = input.open(ReadOptions { max_text_bytes: max_text_bytes(), role: args.role })?;
     let (tier, url) = redis_tier(settings).await?;
     // One that takes nothing is found out before a model is loaded.
     tier.check().await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
     let embedder = Cached::new(stack::load(settings, home, None).await?, cache.clone());
     let (mut count, mut failed, mut tokens) = (0, 0, Some(0));
-    let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
+    let each = |batch: &Batch<InputRow>, answers: &AnswersByRole<EmbedResponse>| {
         let answers = [Role::Query, Role::Document].into_iter().filter_map(|role| answers.of(role));
         let good: Vec<_> = answers.flat_map(|response| response.rows().flatten()).collect();
         count += batch.rows.len() as u64;

@@ -19,10 +19,10 @@ use embed_router::Plan;
 
 use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
-use crate::io::input::{InputArgs, Reading, Rows, is_same_file};
+use crate::io::input::{InputArgs, InputRows, ReadOptions, is_same_file};
 use crate::io::output::destination::Destination;
 use crate::io::output::{Output, OutputFormat, OutputOptions, OutputRow};
-use crate::io::pipeline::{Answers, call_rows};
+use crate::io::pipeline::{AnswersByRole, call_rows};
 use crate::io::row_progress::RowProgress;
 use crate::io::rows::{Batch, InputRow};
 use crate::settings::{Settings, flags};
@@ -144,7 +144,7 @@ pub(crate) async fn run(mut args: EncodeArgs, home: DataHome, settings: &Setting
     let to_terminal = destination.is_stdout();
     let summary_elsewhere = args.format == OutputFormat::Table && to_terminal;
     let progress = RowProgress::new(input.bytes(), args.quiet || summary_elsewhere, !to_terminal);
-    let rows = input.open(Reading { max_text_bytes: max_text_bytes(), role: args.role() })?;
+    let rows = input.open(ReadOptions { max_text_bytes: max_text_bytes(), role: args.role() })?;
     let cache = cache::open(settings).await?;
     let run =
         EncodeRun { args: &args, destination: &destination, cache: cache.as_ref(), progress: &progress };
@@ -163,7 +163,7 @@ struct EncodeRun<'a> {
 }
 
 impl<'a> EncodeRun<'a> {
-    async fn run(&self, rows: Rows, home: DataHome, settings: &Settings) -> Result<Sink<'a>, Error> {
+    async fn run(&self, rows: InputRows, home: DataHome, settings: &Settings) -> Result<Sink<'a>, Error> {
         let options = [self.args.options(Role::Query), self.args.options(Role::Document)];
         let request =
             |texts, role| EmbedRequest::new::<Arc<str>>(texts, &options[usize::from(role == Role::Document)]);
@@ -171,7 +171,7 @@ impl<'a> EncodeRun<'a> {
             let router = stack::router(settings, home, self.cache).await?;
             let mut sink = self.sink(router.model().dimension())?;
             let plan = async |texts, role| router.plan(request(texts, role), self.args.coverage).await;
-            let each = |batch: &Batch<InputRow>, plans: &Answers<Vec<Plan>>| {
+            let each = |batch: &Batch<InputRow>, plans: &AnswersByRole<Vec<Plan>>| {
                 sink.batch(batch, plans, |plans| plans.iter().map(vectors))
             };
             self.until_stopped(call_rows(rows, plan, each)).await?;
@@ -180,7 +180,7 @@ impl<'a> EncodeRun<'a> {
         let embedder = stack::load(settings, home, self.cache).await?;
         let mut sink = self.sink(embedder.model().dimension())?;
         let embed = async |texts, role| embedder.embed(request(texts, role)).await;
-        let each = |batch: &Batch<InputRow>, answers: &Answers<EmbedResponse>| {
+        let each = |batch: &Batch<InputRow>, answers: &AnswersByRole<EmbedResponse>| {
             sink.batch(batch, answers, |response| response.rows().map(iter::once))
         };
         self.until_stopped(call_rows(rows, embed, each)).await?;
@@ -240,7 +240,7 @@ impl Sink<'_> {
     fn batch<'r, A: 'r, I, R>(
         &mut self,
         batch: &Batch<InputRow>,
-        answers: &'r Answers<A>,
+        answers: &'r AnswersByRole<A>,
         rows: impl Fn(&'r A) -> I,
     ) -> Result<(), Error>
     where

@@ -14,11 +14,11 @@ use embed_cache::Cache;
 use embed_core::{EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_e5::assets::DataHome;
 
-use checkpoint::{Checkpoint, Job, Paths, Shape};
+use checkpoint::{Checkpoint, MigrationJob, Paths, RowShape};
 use retry::RetryingEmbedder;
-use row::{Fate, MigrationPlan, Row};
+use row::{MigrationPlan, MigrationRow, RowResult};
 use source::{Collection, Survey};
-use tally::Tally;
+use tally::RowCounts;
 
 use crate::commands::args::{parse_role, parse_truncation};
 use crate::exit::Exit;
@@ -27,7 +27,7 @@ use crate::io::output::print;
 use crate::io::pipeline::in_batches;
 use crate::io::row_progress::RowProgress;
 use crate::io::rows::Batch;
-use crate::settings::{Service, Settings, flags};
+use crate::settings::{ServiceChoice, Settings, flags};
 use crate::signals::wait_for_signal;
 use crate::stack::{self, cache};
 
@@ -122,8 +122,8 @@ impl MigrateArgs {
         Ok(MigrationPlan { from: self.from_space.clone(), to: space.to_owned(), role: self.role })
     }
 
-    fn end(&self, tally: Tally, how: &str) -> Result<Exit, Error> {
-        let Tally { embedded, carried, failed } = tally;
+    fn end(&self, tally: RowCounts, how: &str) -> Result<Exit, Error> {
+        let RowCounts { embedded, carried, failed } = tally;
         let again = if failed == 0 {
             String::new()
         } else {
@@ -145,7 +145,7 @@ struct Migration<'a> {
     embedder: &'a dyn Embedder,
     cache: Option<&'a Cache>,
     plan: MigrationPlan,
-    job: Job,
+    job: MigrationJob,
     to_embed: u64,
 }
 
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
     if !args.force && !paths.is_begun() {
         paths.check_absent()?;
     }
-    if settings.service == Service::Hybrid {
+    if settings.service == ServiceChoice::Hybrid {
         return Err(Error::new(
             ErrorKind::Config,
             "a migration ends in one space, and the hybrid service has two; choose one by --service",
@@ -184,7 +184,7 @@ impl<'a> Migration<'a> {
         let model = embedder.model();
         let plan = args.plan(model)?;
         let survey = Survey::take(&args.input, &plan, args.quiet)?;
-        let job = Job {
+        let job = MigrationJob {
             input: survey.input,
             from: plan.from.clone(),
             variant: model.variant().id().to_owned(),
@@ -198,8 +198,8 @@ impl<'a> Migration<'a> {
         Collection::open(&self.args.input, &self.plan)
     }
 
-    fn shape(&self) -> Shape<'_> {
-        Shape::of(self.embedder.model())
+    fn shape(&self) -> RowShape<'_> {
+        RowShape::of(self.embedder.model())
     }
 
     async fn run(&self, paths: Paths) -> Result<Exit, Error> {
@@ -207,7 +207,7 @@ impl<'a> Migration<'a> {
         let (source, kept) = checkpoint.keep(|| self.source(), &self.shape())?;
         let (seen, started, mut tally) = (source.seen(), Instant::now(), kept);
         let progress = RowProgress::of_rows(self.to_embed, kept.answered(), self.args.quiet);
-        let each = |batch: &Batch<Row>, response: &EmbedResponse| {
+        let each = |batch: &Batch<MigrationRow>, response: &EmbedResponse| {
             checkpoint.append(&lines(batch, response, &mut tally)?)?;
             let rate =
                 (tally.answered() - kept.answered()) as f64 / started.elapsed().as_secs_f64().max(1e-3);
@@ -215,8 +215,8 @@ impl<'a> Migration<'a> {
             Ok(())
         };
         let embedder = self.embedder(&progress);
-        let answer = async |batch: &Batch<Row>| {
-            let texts: Vec<_> = batch.rows.iter().filter_map(Row::text).collect();
+        let answer = async |batch: &Batch<MigrationRow>| {
+            let texts: Vec<_> = batch.rows.iter().filter_map(MigrationRow::text).collect();
             embedder.embed(&texts).await
         };
         let done = tokio::select! {
@@ -254,19 +254,23 @@ impl<'a> Migration<'a> {
 }
 
 /// The lines of a batch.
-fn lines(batch: &Batch<Row>, response: &EmbedResponse, tally: &mut Tally) -> Result<Vec<u8>, Error> {
+fn lines(
+    batch: &Batch<MigrationRow>,
+    response: &EmbedResponse,
+    tally: &mut RowCounts,
+) -> Result<Vec<u8>, Error> {
     let (mut lines, mut answers) = (Vec::new(), response.rows());
     for row in &batch.rows {
         match row {
-            Row::Carried(line) => {
+            MigrationRow::Carried(line) => {
                 lines.extend_from_slice(line.as_bytes());
                 lines.push(b'\n');
-                tally.add(Fate::Carried);
+                tally.add(RowResult::Carried);
             }
-            Row::Embedded(text) => {
+            MigrationRow::Embedded(text) => {
                 let answer =
                     answers.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a row has no answer"))?;
-                tally.add(if answer.is_ok() { Fate::Embedded } else { Fate::Failed });
+                tally.add(if answer.is_ok() { RowResult::Embedded } else { RowResult::Failed });
                 text.write(&answer.into(), &mut lines)?;
             }
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::commands::args::ReportFormat;
 use crate::exit::Exit;
-use crate::io::input::{InputArgs, Reading};
+use crate::io::input::{InputArgs, ReadOptions};
 use crate::io::output::{pad, print};
 use crate::io::rows::{InputRow, RowSource};
 use crate::settings::{Settings, flags};
@@ -57,7 +57,7 @@ impl RouteArgs {
 }
 
 pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
-    let reading = Reading { max_text_bytes: max_text_bytes(), role: Role::Document };
+    let reading = ReadOptions { max_text_bytes: max_text_bytes(), role: Role::Document };
     let mut rows = args.input.input().open(reading)?;
     let router = stack::decider(settings).await?;
     if args.format == ReportFormat::Table {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The fields of an object, in their order. Of one that is there twice, the last value counts.
-pub(crate) struct Fields(Vec<(String, Box<RawValue>)>);
+pub(crate) struct LineFields(Vec<(String, Box<RawValue>)>);
 
 /// What a text is for, under the names that models and servers give it. docs/gateway.md has the same for requests.
 const ROLES: [&str; 7] =
@@ -35,7 +35,7 @@ const REFUSED: [&str; 8] = [
 /// Values of the fields for a role that say nothing of it: what a model does, and not what a text is for.
 const NEUTRAL: [&str; 5] = ["embed", "embedding", "embeddings", "feature-extraction", "sentence-similarity"];
 
-impl Fields {
+impl LineFields {
     /// Reads a line. Unpaired halves of UTF-16 pairs are read as U+FFFD.
     pub(crate) fn read(line: &str) -> Result<Self, Error> {
         let read = serde_json::from_str(line);
@@ -152,18 +152,18 @@ pub(crate) fn refused(message: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for LineFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = LineFields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<LineFields, A::Error> {
                 let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
                 while let Some((name, value)) = object.next_entry::<String, _>()? {
                     match fields.iter_mut().find(|(field, _)| *field == name) {
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Fields {
                         None => fields.push((name, value)),
                     }
                 }
-                Ok(Fields(fields))
+                Ok(LineFields(fields))
             }
         }
 
@@ -183,8 +183,8 @@ impl<'de> Deserialize<'de> for Fields {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Fields {
-        Fields::read(line).unwrap()
+    fn read(line: &str) -> LineFields {
+        LineFields::read(line).unwrap()
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(fields.text().unwrap().unwrap(), "a");
         for broken in [r#"{"text":"\ud83"}"#, r#"{"text":"\ud83d"#, "{\"text\":\"\\", "{\"text\":\"\\富\"}"]
         {
-            assert!(Fields::read(broken).and_then(|fields| fields.text()).is_err(), "{broken}");
+            assert!(LineFields::read(broken).and_then(|fields| fields.text()).is_err(), "{broken}");
         }
     }
 
@@ -250,7 +250,7 @@ mod tests {
             ("7", "7"),
             ("null", "none"),
         ] {
-            let fields = Fields::read(&format!(r#"{{"id":{id},"text":"a"}}"#)).ok();
+            let fields = LineFields::read(&format!(r#"{{"id":{id},"text":"a"}}"#)).ok();
             let taken = fields.and_then(|mut fields| fields.take_id());
             assert_eq!(taken.as_ref().map_or("none", |id| id.get()).to_lowercase(), expected, "{id}");
         }

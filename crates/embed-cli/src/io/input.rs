@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use embed_core::{Error, Role};
 
-use super::fields::{Fields, refused};
+use super::fields::{LineFields, refused};
 use super::format::{EncodingCheck, InputFormat, check_start};
 use super::lines::{LineReader, max_json_bytes, utf8};
 use super::rows::{InputRow, RowSource};
@@ -39,7 +39,7 @@ pub(crate) enum Input {
 
 /// What rows of an input have in common.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading {
+pub(crate) struct ReadOptions {
     /// The longest text that is worth reading whole.
     pub(crate) max_text_bytes: usize,
     /// What a text is for if its row doesn't say.
@@ -101,9 +101,9 @@ impl Input {
     }
 
     /// Opens the input. A file whose name or beginning tells of a format that isn't read here is refused.
-    pub(crate) fn open(self, reading: Reading) -> Result<Rows, Error> {
+    pub(crate) fn open(self, reading: ReadOptions) -> Result<InputRows, Error> {
         let (source, format, name): (Box<dyn Read + Send>, _, _) = match self {
-            Self::Texts(texts) => return Ok(Rows::Texts(texts.into_iter(), reading.role)),
+            Self::Texts(texts) => return Ok(InputRows::Texts(texts.into_iter(), reading.role)),
             Self::Stdin(format) => (Box::new(io::stdin()), format, "standard input".to_owned()),
             Self::File(path, format) => {
                 let name = path.display().to_string();
@@ -114,12 +114,12 @@ impl Input {
                 };
                 let file = File::open(&path).map_err(failed)?;
                 if file.metadata().map_err(failed)?.is_file() {
-                    return Lines::of_file(file, by_name, name, reading).map(Rows::Lines);
+                    return LineRows::of_file(file, by_name, name, reading).map(InputRows::Lines);
                 }
                 (Box::new(file), by_name, name)
             }
         };
-        Ok(Rows::Lines(Lines::new(source, format, name, reading)))
+        Ok(InputRows::Lines(LineRows::new(source, format, name, reading)))
     }
 
     /// The size of the input, if it is a file.
@@ -132,12 +132,12 @@ impl Input {
 }
 
 /// The rows of an input, one after the other.
-pub(crate) enum Rows {
+pub(crate) enum InputRows {
     Texts(std::vec::IntoIter<String>, Role),
-    Lines(Lines),
+    Lines(LineRows),
 }
 
-pub(crate) struct Lines {
+pub(crate) struct LineRows {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     /// What a flag or the name of the file says that lines are. Otherwise they are texts.
     format: Option<InputFormat>,
@@ -147,7 +147,7 @@ pub(crate) struct Lines {
     role: Role,
 }
 
-impl RowSource for Rows {
+impl RowSource for InputRows {
     type Row = InputRow;
 
     fn next(&mut self) -> Result<Option<InputRow>, Error> {
@@ -171,12 +171,12 @@ impl RowSource for Rows {
     }
 }
 
-impl Lines {
+impl LineRows {
     pub(crate) fn new(
         source: Box<dyn Read + Send>,
         format: Option<InputFormat>,
         name: String,
-        reading: Reading,
+        reading: ReadOptions,
     ) -> Self {
         let limit = match format.unwrap_or(InputFormat::Lines) {
             InputFormat::Lines => reading.max_text_bytes,
@@ -191,7 +191,7 @@ impl Lines {
         file: File,
         format: Option<InputFormat>,
         name: String,
-        reading: Reading,
+        reading: ReadOptions,
     ) -> Result<Self, Error> {
         let mut this = Self::new(Box::new(file), format, name, reading);
         this.is_pipe = false;
@@ -234,7 +234,7 @@ impl Lines {
             check_start(line)?;
             if self.format.is_none()
                 && str::from_utf8(line)
-                    .is_ok_and(|line| Fields::read(line).is_ok_and(|fields| !fields.is_empty()))
+                    .is_ok_and(|line| LineFields::read(line).is_ok_and(|fields| !fields.is_empty()))
             {
                 // A closed standard error is no reason to fail.
                 let _ = writeln!(
@@ -251,7 +251,7 @@ impl Lines {
     /// The row of a JSON line, which has its id whatever else is wrong with it.
     fn json_row(&self, line: Vec<u8>) -> InputRow {
         let at = |error: Error| error.with_context("line", self.lines.number());
-        let mut fields = match utf8(line).and_then(|line| Fields::read(&line)) {
+        let mut fields = match utf8(line).and_then(|line| LineFields::read(&line)) {
             Ok(fields) => fields,
             Err(error) => return InputRow { id: None, text: Err(at(error)), role: self.role },
         };
@@ -272,9 +272,9 @@ mod tests {
     use super::*;
 
     fn rows(text: &[u8], format: InputFormat) -> Vec<InputRow> {
-        let reading = Reading { max_text_bytes: 10, role: Role::Document };
+        let reading = ReadOptions { max_text_bytes: 10, role: Role::Document };
         let mut lines =
-            Lines::new(Box::new(io::Cursor::new(text.to_vec())), Some(format), "test".to_owned(), reading);
+            LineRows::new(Box::new(io::Cursor::new(text.to_vec())), Some(format), "test".to_owned(), reading);
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 

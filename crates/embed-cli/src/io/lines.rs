@@ -16,7 +16,7 @@ pub(crate) struct LineReader<R> {
 }
 
 /// A line without its end.
-pub(crate) struct Line {
+pub(crate) struct InputLine {
     pub(crate) bytes: Vec<u8>,
     /// Bytes read for it, its end included.
     pub(crate) length: u64,
@@ -38,7 +38,7 @@ impl<R: BufRead> LineReader<R> {
     }
 
     /// The next line. A byte order mark at the start of the first is left out.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<InputLine>> {
         let Some(mut line) = read_line(&mut self.source, self.limit)? else { return Ok(None) };
         self.bytes += line.length;
         self.number += 1;
@@ -73,7 +73,7 @@ impl<R: BufRead> LineReader<R> {
     }
 }
 
-impl Line {
+impl InputLine {
     /// The bytes, if they were not too many.
     pub(crate) fn check_length(self, limit: usize) -> Result<Vec<u8>, Error> {
         if self.whole {
@@ -93,7 +93,7 @@ pub(crate) fn utf8(line: Vec<u8>) -> Result<String, Error> {
 }
 
 /// Reads a line without its end. What a line has beyond `limit` is skipped, so that memory stays bounded.
-fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>> {
+fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<InputLine>> {
     let mut bytes = Vec::new();
     let mut length = 0;
     loop {
@@ -118,7 +118,7 @@ fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<Line>>
                     bytes.pop();
                 }
             }
-            return Ok((length > 0).then_some(Line { bytes, length, whole, ended }));
+            return Ok((length > 0).then_some(InputLine { bytes, length, whole, ended }));
         }
     }
 }

@@ -14,7 +14,7 @@ use embed_core::Error;
 use destination::{Destination, OutputFile};
 use row::RowWriter;
 
-pub(crate) use jsonl::{Outcome, escape_separators, write_line};
+pub(crate) use jsonl::{RowOutcome, escape_separators, write_line};
 pub(crate) use row::OutputRow;
 pub(crate) use table::pad;
 

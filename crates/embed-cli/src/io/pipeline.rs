@@ -16,12 +16,12 @@ const BATCH: usize = 32;
 const IN_FLIGHT: usize = 4;
 
 /// The answers to the texts of a batch, which are embedded in one call for each role.
-pub(crate) struct Answers<A> {
+pub(crate) struct AnswersByRole<A> {
     query: Option<A>,
     document: Option<A>,
 }
 
-impl<A> Answers<A> {
+impl<A> AnswersByRole<A> {
     /// The answer to the texts of this role, in their order; `None` if there were none.
     pub(crate) fn of(&self, role: Role) -> Option<&A> {
         match role {
@@ -36,7 +36,7 @@ impl<A> Answers<A> {
 pub(crate) async fn call_rows<A>(
     rows: impl RowSource<Row = InputRow>,
     call: impl AsyncFn(Vec<Arc<str>>, Role) -> Result<A, Error>,
-    each: impl FnMut(&Batch<InputRow>, &Answers<A>) -> Result<(), Error>,
+    each: impl FnMut(&Batch<InputRow>, &AnswersByRole<A>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let call_role = async |batch: &Batch<InputRow>, role| {
         let of_role = batch.rows.iter().filter(|row| row.role == role);
@@ -46,7 +46,7 @@ pub(crate) async fn call_rows<A>(
     let answer = async |batch: &Batch<InputRow>| {
         let (query, document) =
             futures::try_join!(call_role(batch, Role::Query), call_role(batch, Role::Document))?;
-        Ok(Answers { query, document })
+        Ok(AnswersByRole { query, document })
     };
     in_batches(rows, answer, each).await
 }

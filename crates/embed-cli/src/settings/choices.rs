@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 /// What embeds. The names of those with one model are those of the sections that hold their settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Service {
+pub(crate) enum ServiceChoice {
     /// A model of the E5 family inside this process.
     #[default]
     E5,

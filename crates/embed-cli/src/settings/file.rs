@@ -25,7 +25,7 @@ pub(super) fn apply(draft: &mut Draft) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     let (table, errors) = DeTable::parse_recoverable(&text);
     if errors.is_empty() {
-        return Reader { text: &text, path, draft }.table("", table.get_ref());
+        return SettingsReader { text: &text, path, draft }.table("", table.get_ref());
     }
     for error in errors {
         let at = error.span().map_or(1, |span| line(&text, span.start));
@@ -35,13 +35,13 @@ pub(super) fn apply(draft: &mut Draft) {
 }
 
 /// What is being read, for messages that say where.
-struct Reader<'a> {
+struct SettingsReader<'a> {
     text: &'a str,
     path: PathBuf,
     draft: &'a mut Draft,
 }
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     fn table(&mut self, section: &str, table: &DeTable<'_>) {
         // The map is in the order of the alphabet; messages are better in that of the file.
         let mut entries: Vec<_> = table.iter().collect();

@@ -12,7 +12,7 @@ use embed_e5::E5Config;
 use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
-use super::choices::{CachePlace, LogFormat, Service};
+use super::choices::{CachePlace, LogFormat, ServiceChoice};
 #[cfg(not(feature = "redis"))]
 use super::no_redis::{RedisConfig, RedisUrl};
 use super::origin::{ConfigFile, Origin};
@@ -20,7 +20,7 @@ use super::origin::{ConfigFile, Origin};
 /// Every setting with its effective value, and where the values come from.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) service: Service,
+    pub(crate) service: ServiceChoice,
     pub(crate) e5: E5Config,
     pub(crate) ollama: OllamaConfig,
     pub(crate) router: RouterSettings,
@@ -117,7 +117,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            service: Service::default(),
+            service: ServiceChoice::default(),
             e5: E5Config::default(),
             ollama: OllamaConfig::default(),
             router: RouterSettings::default(),

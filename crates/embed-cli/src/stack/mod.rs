@@ -8,7 +8,7 @@ use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error};
 use embed_e5::assets::DataHome;
 
-use crate::settings::{Service, Settings};
+use crate::settings::{ServiceChoice, Settings};
 
 pub(crate) use backend::{e5, max_text_bytes};
 pub(crate) use router::{decider, is_absence, join, route, router};
@@ -21,7 +21,7 @@ pub(crate) async fn load(
 ) -> Result<Box<dyn Embedder>, Error> {
     Ok(match settings.service {
         _ if needs_router(settings) => Box::new(router(settings, home, cache).await?),
-        Service::E5 => cached(e5(settings, home).await?, cache),
+        ServiceChoice::E5 => cached(e5(settings, home).await?, cache),
         _ => cached(backend::ollama(settings).await?, cache),
     })
 }
@@ -29,7 +29,7 @@ pub(crate) async fn load(
 /// One service alone needs none, unless a setting names routes, which the router checks.
 fn needs_router(settings: &Settings) -> bool {
     let router = &settings.router;
-    settings.service == Service::Hybrid || router.rollout.is_some() || !router.pins.is_empty()
+    settings.service == ServiceChoice::Hybrid || router.rollout.is_some() || !router.pins.is_empty()
 }
 
 fn cached(embedder: impl Embedder + 'static, cache: Option<&Cache>) -> Box<dyn Embedder> {

@@ -14,7 +14,7 @@ use embed_router::{
 };
 
 use super::backend;
-use crate::settings::{Service, Settings};
+use crate::settings::{ServiceChoice, Settings};
 
 /// A router over the routes of the service, which may be one, each behind the cache if there is one.
 pub(crate) async fn router(
@@ -31,7 +31,7 @@ pub(crate) async fn router(
 /// A router that decides where texts go and can't embed them: E5 isn't loaded for it.
 pub(crate) async fn decider(settings: &Settings) -> Result<Router, Error> {
     let e5 =
-        async { Ok(route(MULTILINGUAL_ROUTE, None).backend(Described::e5(settings.e5.profile)).build()) };
+        async { Ok(route(MULTILINGUAL_ROUTE, None).backend(UnloadedModel::e5(settings.e5.profile)).build()) };
     let ollama = async { Ok(route(ENGLISH_ROUTE, None).backend(backend::ollama(settings).await?).build()) };
     join(settings, e5, ollama).await
 }
@@ -45,9 +45,9 @@ pub(crate) async fn join(
     ollama: impl Future<Output = Result<Route, Error>>,
 ) -> Result<Router, Error> {
     let (routes, policy) = match settings.service {
-        Service::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
-        Service::Ollama => (vec![ollama.await?], Policy::everything_to(ENGLISH_ROUTE)),
-        Service::Hybrid => {
+        ServiceChoice::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
+        ServiceChoice::Ollama => (vec![ollama.await?], Policy::everything_to(ENGLISH_ROUTE)),
+        ServiceChoice::Hybrid => {
             let english = ollama.await.or_else(|reason| {
                 // An Ollama that answers and is set up wrongly is an error for the operator.
                 if !is_absence(&reason) {
@@ -104,9 +104,9 @@ pub(crate) fn is_absence(error: &Error) -> bool {
 
 /// A model that is described and not loaded.
 #[derive(Debug)]
-struct Described(ModelInfo);
+struct UnloadedModel(ModelInfo);
 
-impl Described {
+impl UnloadedModel {
     fn e5(profile: &Profile) -> Self {
         let variant = Variant::new(profile.space(), [("loaded", "no")]);
         Self(ModelInfo::builder("e5", profile.name, variant).build())
@@ -114,7 +114,7 @@ impl Described {
 }
 
 #[async_trait]
-impl Embedder for Described {
+impl Embedder for UnloadedModel {
     fn model(&self) -> &ModelInfo {
         &self.0
     }

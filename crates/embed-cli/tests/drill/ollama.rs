@@ -76,7 +76,7 @@ async fn the_back_end_is_absent_at_the_start() {
 /// The real one, where a script starts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_ollama_is_killed() {
-    let Some(ollama) = rig::require_own("0.5.4") else { return };
+    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
     let mut drill = Drill::begin("a real Ollama is killed").await;
     let variables = [("TMWS_OLLAMA_API_BASE", ollama.url())];
     let texts = {

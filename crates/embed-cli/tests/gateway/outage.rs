@@ -19,7 +19,7 @@ const KNOWN: &str = "a text that is in the memory of the gateway";
 async fn readiness_and_metrics_tell_the_truth_about_outages() {
     let Some(mut redis) = RedisServer::require(RedisOptions::default()).await else { return };
     // The older one embeds many times faster on machines without a GPU.
-    let Some(ollama) = rig::require_own("0.5.4") else { return };
+    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
     let variables = [("TMWS_OLLAMA_API_BASE", ollama.url()), ("TMWS_REDIS_URL", &redis.url())];
     let serving = Serving::start(&["--service", "ollama"], &variables);
     let url = serving.url();

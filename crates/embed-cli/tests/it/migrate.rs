@@ -232,8 +232,8 @@ fn a_failed_row_keeps_its_place_and_is_tried_again_alone() {
     let second = collection.written();
     assert_eq!(first.lines().next(), second.lines().next());
     assert_eq!(first.lines().last(), second.lines().last());
-    let mended = &collection.rows()[1];
-    assert_eq!((&mended["truncated"], &mended["error"]), (&true.into(), &Value::Null));
+    let fixed = &collection.rows()[1];
+    assert_eq!((&fixed["truncated"], &fixed["error"]), (&true.into(), &Value::Null));
 }
 
 #[test]

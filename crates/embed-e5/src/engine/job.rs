@@ -19,32 +19,32 @@ use crate::tokenizer::{TokenisedText, starts_with_prefix};
 
 /// The vector of a text.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct EngineRow {
     pub(crate) vector: Vec<f32>,
     pub(crate) tokens: TokenCount,
 }
 
 /// What a caller waits for: texts and, one by one, their rows.
-pub(crate) struct Call {
+pub(crate) struct EngineCall {
     pub(super) texts: Arc<[Arc<str>]>,
     pub(super) role: Role,
     pub(super) truncation: Truncation,
     pub(super) deadline: Deadline,
     counters: Arc<Counters>,
     over: AtomicBool,
-    answers: Mutex<Answers>,
+    answers: Mutex<PendingRows>,
 }
 
-struct Answers {
-    rows: Vec<Option<Result<Row, Error>>>,
+struct PendingRows {
+    rows: Vec<Option<Result<EngineRow, Error>>>,
     missing: usize,
     done: Option<oneshot::Sender<()>>,
 }
 
 /// A text in the hands of the engine. Its row is answered once; at the latest when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    call: Arc<Call>,
+pub(crate) struct TextSlot {
+    call: Arc<EngineCall>,
     place: usize,
     answered: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Slot {
 /// A text that isn't tokenised yet, or in part.
 #[derive(Debug)]
 pub(crate) struct Untokenised<S> {
-    pub(super) slot: Slot,
+    pub(super) slot: TextSlot,
     pub(super) state: Option<S>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Piece {
 
 /// A text whose windows are on their way.
 struct Sum {
-    call: Arc<Call>,
+    call: Arc<EngineCall>,
     tokens: TokenCount,
     through_the_model: usize,
     windows: usize,
@@ -77,7 +77,7 @@ struct Sum {
 
 struct SumState {
     /// `None` once the row is answered.
-    slot: Option<Slot>,
+    slot: Option<TextSlot>,
     /// Of the windows before `next`.
     mean: ChunkMean,
     next: usize,
@@ -85,7 +85,7 @@ struct SumState {
     early: BTreeMap<usize, (Vec<f32>, usize)>,
 }
 
-impl Call {
+impl EngineCall {
     /// A call, and what resolves when no row is waited for any more.
     pub(crate) fn new(
         request: &EmbedRequest,
@@ -95,7 +95,8 @@ impl Call {
         let (sender, done) = oneshot::channel();
         let missing = texts.len();
         // Without texts the sender is gone at once, which is the same answer.
-        let answers = Answers { rows: vec![None; missing], missing, done: (missing > 0).then_some(sender) };
+        let answers =
+            PendingRows { rows: vec![None; missing], missing, done: (missing > 0).then_some(sender) };
         let call = Self {
             texts,
             role: request.role(),
@@ -131,12 +132,12 @@ impl Call {
     }
 
     /// The rows that are there; `None` for those that aren't.
-    pub(crate) fn take_rows(&self) -> Vec<Option<Result<Row, Error>>> {
+    pub(crate) fn take_rows(&self) -> Vec<Option<Result<EngineRow, Error>>> {
         std::mem::take(&mut self.answers().rows)
     }
 
     /// Sets a row, once. A row that its caller has already given up is thrown away.
-    fn answer(&self, place: usize, row: Result<Row, Error>) {
+    fn answer(&self, place: usize, row: Result<EngineRow, Error>) {
         let mut answers = self.answers();
         let Some(slot @ None) = answers.rows.get_mut(place) else { return };
         *slot = Some(row);
@@ -146,7 +147,7 @@ impl Call {
         wake(done);
     }
 
-    fn answers(&self) -> MutexGuard<'_, Answers> {
+    fn answers(&self) -> MutexGuard<'_, PendingRows> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,12 +160,12 @@ fn wake(done: Option<oneshot::Sender<()>>) {
     }
 }
 
-impl Slot {
-    pub(super) fn new(call: &Arc<Call>, place: usize) -> Self {
+impl TextSlot {
+    pub(super) fn new(call: &Arc<EngineCall>, place: usize) -> Self {
         Self { call: Arc::clone(call), place, answered: false }
     }
 
-    pub(super) fn call(&self) -> &Arc<Call> {
+    pub(super) fn call(&self) -> &Arc<EngineCall> {
         &self.call
     }
 
@@ -172,13 +173,13 @@ impl Slot {
         &self.call.texts[self.place]
     }
 
-    pub(super) fn answer(mut self, row: Result<Row, Error>) {
+    pub(super) fn answer(mut self, row: Result<EngineRow, Error>) {
         self.answered = true;
         self.call.answer(self.place, row);
     }
 }
 
-impl Drop for Slot {
+impl Drop for TextSlot {
     fn drop(&mut self) {
         if !self.answered && !self.call.is_over() {
             self.call.answer(self.place, Err(panicked()));
@@ -187,7 +188,7 @@ impl Drop for Slot {
 }
 
 /// The pieces of a text, in order.
-pub(super) fn pieces(slot: Slot, text: TokenisedText) -> Vec<Piece> {
+pub(super) fn pieces(slot: TextSlot, text: TokenisedText) -> Vec<Piece> {
     let sum = Arc::new(Sum {
         call: Arc::clone(slot.call()),
         tokens: text.tokens,
@@ -211,7 +212,7 @@ pub(super) fn pieces(slot: Slot, text: TokenisedText) -> Vec<Piece> {
 }
 
 impl Piece {
-    pub(super) fn call(&self) -> &Arc<Call> {
+    pub(super) fn call(&self) -> &Arc<EngineCall> {
         &self.text.call
     }
 
@@ -261,7 +262,7 @@ impl Sum {
         let Some(slot) = slot else { return };
         let row = vector.map(|vector| {
             self.call.counters.text(self.through_the_model, self.tokens, starts_with_prefix(slot.text()));
-            Row { vector, tokens: self.tokens }
+            EngineRow { vector, tokens: self.tokens }
         });
         slot.answer(row);
     }
@@ -283,9 +284,9 @@ impl SumState {
     }
 }
 
-impl fmt::Debug for Call {
+impl fmt::Debug for EngineCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("texts", &self.texts.len()).finish_non_exhaustive()
+        f.debug_struct("EngineCall").field("texts", &self.texts.len()).finish_non_exhaustive()
     }
 }
 

@@ -30,14 +30,14 @@ use std::time::Instant;
 use embed_core::{Deadline, EmbedRequest, Error, ErrorKind};
 use futures::channel::oneshot;
 
-use self::job::Call;
-use self::pool::{Parts, Pool};
+use self::job::EngineCall;
+use self::pool::{Pool, PoolParts};
 use crate::stats::Counters;
 
-pub(crate) use self::job::Row;
-pub(crate) use self::model::{Model, Ragged, Tokenise};
+pub(crate) use self::job::EngineRow;
+pub(crate) use self::model::{EngineModel, Ragged, Tokenise};
 pub(crate) use self::pool::OpenModel;
-pub(crate) use self::schedule::Limits;
+pub(crate) use self::schedule::QueueLimits;
 
 /// How an engine is set up.
 pub(crate) struct Setup {
@@ -46,7 +46,7 @@ pub(crate) struct Setup {
     /// On how many threads the model for a text alone runs, if there is to be one.
     pub(crate) all_core: Option<NonZeroUsize>,
     /// What may wait.
-    pub(crate) limits: Limits,
+    pub(crate) limits: QueueLimits,
     /// Windows that a text may have.
     pub(crate) max_windows: usize,
     /// Opens a model.
@@ -72,7 +72,7 @@ impl<T: Tokenise> Engine<T> {
     /// The first model's error; the threads are gone then.
     pub(crate) fn start(setup: Setup, tokenizer: Arc<T>) -> Result<Self, Error> {
         let Setup { threads: workers, all_core, limits, max_windows, open, counters } = setup;
-        let pool = Arc::new(Pool::new(Parts { workers, limits, max_windows, tokenizer, open }));
+        let pool = Arc::new(Pool::new(PoolParts { workers, limits, max_windows, tokenizer, open }));
         let mut engine = Self { pool, counters, threads: Vec::with_capacity(workers.get() + 2) };
         let (report, reports) = std::sync::mpsc::channel();
         for number in 0..workers.get() {
@@ -104,7 +104,7 @@ impl<T: Tokenise> Engine<T> {
         if request.deadline().is_over(Instant::now()) {
             return Err(too_late());
         }
-        let (call, done) = Call::new(request, &self.counters);
+        let (call, done) = EngineCall::new(request, &self.counters);
         self.pool.push(Arc::clone(&call))?;
         Ok(Submitted { call, pool: Arc::clone(&self.pool), done })
     }
@@ -147,7 +147,7 @@ impl<T: Tokenise> fmt::Debug for Engine<T> {
 
 /// A call that waits. Dropping it takes what isn't done yet off the schedule.
 pub(crate) struct Submitted<T: Tokenise> {
-    call: Arc<Call>,
+    call: Arc<EngineCall>,
     pool: Arc<Pool<T>>,
     done: oneshot::Receiver<()>,
 }
@@ -160,7 +160,7 @@ impl<T: Tokenise> Submitted<T> {
     }
 
     /// The rows that are there; `None` for those that came too late.
-    pub(crate) fn take_rows(&self) -> Vec<Option<Result<Row, Error>>> {
+    pub(crate) fn take_rows(&self) -> Vec<Option<Result<EngineRow, Error>>> {
         self.call.take_rows()
     }
 }

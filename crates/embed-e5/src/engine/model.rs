@@ -8,7 +8,7 @@ use embed_core::{Error, ErrorKind, Role, Truncation};
 use crate::tokenizer::TokenisedText;
 
 /// A model that one thread uses at a time.
-pub(crate) trait Model: Send {
+pub(crate) trait EngineModel: Send {
     /// One vector for each window, in order: the mean of its token vectors, not normalised.
     fn run(&mut self, batch: &Ragged<'_>) -> Result<Vec<Vec<f32>>, Error>;
 
@@ -43,7 +43,7 @@ pub(crate) trait Tokenise: Send + Sync + 'static {
 
 /// Why something isn't there.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum WorkFailure {
     /// It failed, and may be used again.
     Failed(Error),
     /// It panicked: what that left behind can't be trusted.
@@ -51,11 +51,11 @@ pub(super) enum Fault {
 }
 
 /// Does what may panic.
-pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Fault::Panicked)?.map_err(Fault::Failed)
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, WorkFailure> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| WorkFailure::Panicked)?.map_err(WorkFailure::Failed)
 }
 
-impl Fault {
+impl WorkFailure {
     /// What the caller of a text is told.
     pub(super) fn into_error(self) -> Error {
         match self {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use embed_core::{Error, ErrorKind};
 
-use super::job::{Call, Piece, Untokenised, pieces};
-use super::model::{Fault, Model, Ragged, Tokenise, caught};
-use super::schedule::{BYTES_OF_A_STEP, Limits, Removed, Run, Schedule, TOKENS_OF_A_RUN, Work};
+use super::job::{EngineCall, Piece, Untokenised, pieces};
+use super::model::{EngineModel, Ragged, Tokenise, WorkFailure, caught};
+use super::schedule::{BYTES_OF_A_STEP, ModelRun, QueueLimits, Removed, Schedule, TOKENS_OF_A_RUN, Work};
 use crate::preempt;
 
 /// How long a worker waits before it tries once more to open a model, at first and at most.
@@ -20,11 +20,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Opens a model that runs on so many threads.
-pub(crate) type OpenModel = dyn Fn(NonZeroUsize) -> Result<Box<dyn Model>, Error> + Send + Sync;
+pub(crate) type OpenModel = dyn Fn(NonZeroUsize) -> Result<Box<dyn EngineModel>, Error> + Send + Sync;
 
 /// What the threads of an engine share.
 pub(super) struct Pool<T: Tokenise> {
-    state: Mutex<State<T::Text>>,
+    state: Mutex<PoolState<T::Text>>,
     /// What each worker sleeps on.
     wake: Vec<Condvar>,
     /// What the timer sleeps on.
@@ -33,10 +33,10 @@ pub(super) struct Pool<T: Tokenise> {
     max_windows: usize,
     open: Box<OpenModel>,
     /// The model on all cores, for a text that comes alone, if it is there.
-    all_core: Mutex<Option<Box<dyn Model>>>,
+    all_core: Mutex<Option<Box<dyn EngineModel>>>,
 }
 
-struct State<S> {
+struct PoolState<S> {
     schedule: Schedule<S>,
     /// Workers that sleep, the last to fall asleep on top. It is the next to be woken: its weights are still
     /// in the processor's cache, where those of two sessions have no room.
@@ -51,19 +51,19 @@ struct State<S> {
 }
 
 /// What a pool is made of.
-pub(super) struct Parts<T> {
+pub(super) struct PoolParts<T> {
     pub(super) workers: NonZeroUsize,
-    pub(super) limits: Limits,
+    pub(super) limits: QueueLimits,
     pub(super) max_windows: usize,
     pub(super) tokenizer: Arc<T>,
     pub(super) open: Box<OpenModel>,
 }
 
 impl<T: Tokenise> Pool<T> {
-    pub(super) fn new(parts: Parts<T>) -> Self {
+    pub(super) fn new(parts: PoolParts<T>) -> Self {
         let workers = parts.workers.get();
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 schedule: Schedule::new(parts.limits, workers),
                 asleep: Vec::new(),
                 broken: 0,
@@ -80,7 +80,7 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    pub(super) fn push(&self, call: Arc<Call>) -> Result<(), Error> {
+    pub(super) fn push(&self, call: Arc<EngineCall>) -> Result<(), Error> {
         let (texts, deadline) = (call.texts.len(), call.deadline.instant());
         if texts == 0 {
             return Ok(());
@@ -101,7 +101,7 @@ impl<T: Tokenise> Pool<T> {
     }
 
     /// Takes a call out that nobody waits for.
-    pub(super) fn remove(&self, call: &Arc<Call>) {
+    pub(super) fn remove(&self, call: &Arc<EngineCall>) {
         let removed = self.state().schedule.remove(call);
         drop(removed);
     }
@@ -203,7 +203,7 @@ impl<T: Tokenise> Pool<T> {
         let taken = texts.len();
         let (mut done, mut begun) = (Vec::new(), Vec::new());
         for mut text in texts.into_iter().filter(|text| !text.slot.call().is_over()) {
-            match caught(|| self.step(&mut text)).map_err(Fault::into_error) {
+            match caught(|| self.step(&mut text)).map_err(WorkFailure::into_error) {
                 Ok(Some(tokens)) => done.extend(pieces(text.slot, tokens)),
                 Ok(None) => begun.push(text),
                 Err(error) => text.slot.answer(Err(error)),
@@ -246,11 +246,11 @@ impl<T: Tokenise> Pool<T> {
 
     /// Runs windows on the model on all cores, if nobody else has anything to do, or on this one. An error means that
     /// this one panicked.
-    fn run(self: &Arc<Self>, run: Run, own: &mut dyn Model) -> Result<(), ()> {
+    fn run(self: &Arc<Self>, run: ModelRun, model: &mut dyn EngineModel) -> Result<(), ()> {
         let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
         // What failed on all cores is tried again on one.
-        let means = means.map_or_else(|| self.run_giving_way(own, &run.pieces), Ok);
-        let panicked = matches!(means, Err(Fault::Panicked));
+        let means = means.map_or_else(|| self.run_giving_way(model, &run.pieces), Ok);
+        let panicked = matches!(means, Err(WorkFailure::Panicked));
         // Said before the answer is given: the caller's next text may come before this worker is asleep.
         self.ran(panicked);
         match means {
@@ -268,20 +268,20 @@ impl<T: Tokenise> Pool<T> {
     /// Runs windows. Inside of a long run, short texts of other calls go ahead if no worker is free for them.
     fn run_giving_way(
         self: &Arc<Self>,
-        own: &mut dyn Model,
+        model: &mut dyn EngineModel,
         pieces: &[Piece],
-    ) -> Result<Vec<Vec<f32>>, Fault> {
+    ) -> Result<Vec<Vec<f32>>, WorkFailure> {
         if pieces.iter().map(Piece::tokens).sum::<usize>() <= TOKENS_OF_A_RUN {
-            return run_on(own, pieces);
+            return run_on(model, pieces);
         }
         let pool = Arc::clone(self);
         let calls: Vec<_> = pieces.iter().map(|piece| Arc::clone(piece.call())).collect();
-        preempt::with_points(Rc::new(move || pool.give_way(&calls)), || run_on(own, pieces))
+        preempt::with_points(Rc::new(move || pool.give_way(&calls)), || run_on(model, pieces))
     }
 
     /// Runs what goes ahead of a long run of these calls, in the model on all cores: it has nothing to do while all
     /// workers have.
-    fn give_way(&self, calls: &[Arc<Call>]) {
+    fn give_way(&self, calls: &[Arc<EngineCall>]) {
         let Ok(mut all_core) = self.all_core.try_lock() else { return };
         let Some(model) = all_core.as_deref_mut() else { return };
         let ragged = model.ragged();
@@ -301,7 +301,7 @@ impl<T: Tokenise> Pool<T> {
                 // Tried again on one core.
                 Err(fault) => {
                     self.put_back(run.pieces);
-                    if matches!(fault, Fault::Panicked) {
+                    if matches!(fault, WorkFailure::Panicked) {
                         *all_core = None;
                     }
                 }
@@ -313,7 +313,7 @@ impl<T: Tokenise> Pool<T> {
     fn run_on_all_cores(&self, pieces: &[Piece]) -> Option<Vec<Vec<f32>>> {
         let mut all_core = self.all_core.try_lock().ok()?;
         let means = run_on(all_core.as_deref_mut()?, pieces);
-        if matches!(means, Err(Fault::Panicked)) {
+        if matches!(means, Err(WorkFailure::Panicked)) {
             // It is gone for good: the workers do without it.
             *all_core = None;
         }
@@ -340,7 +340,7 @@ impl<T: Tokenise> Pool<T> {
 
     /// A new model for a worker, as soon as there can be one; `None` when the pool is closed. If no worker has a model
     /// and none can be opened, calls fail until one can.
-    fn reopen(&self, worker: usize) -> Option<Box<dyn Model>> {
+    fn reopen(&self, worker: usize) -> Option<Box<dyn EngineModel>> {
         let mut pause = FIRST_PAUSE;
         loop {
             let opened = self.open_model(NonZeroUsize::MIN);
@@ -379,15 +379,17 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    fn open_model(&self, threads: NonZeroUsize) -> Result<Box<dyn Model>, Error> {
+    fn open_model(&self, threads: NonZeroUsize) -> Result<Box<dyn EngineModel>, Error> {
         caught(|| (self.open)(threads)).map_err(|fault| match fault {
-            Fault::Failed(error) => error,
-            Fault::Panicked => Error::new(ErrorKind::Unavailable, "the model panicked while it was opened"),
+            WorkFailure::Failed(error) => error,
+            WorkFailure::Panicked => {
+                Error::new(ErrorKind::Unavailable, "the model panicked while it was opened")
+            }
         })
     }
 
     /// Wakes sleeping workers, at most so many and no more than there is work for, once the lock is free.
-    fn wake(&self, mut state: MutexGuard<'_, State<T::Text>>, most: usize) {
+    fn wake(&self, mut state: MutexGuard<'_, PoolState<T::Text>>, most: usize) {
         if !state.schedule.has_work() {
             return;
         }
@@ -397,7 +399,7 @@ impl<T: Tokenise> Pool<T> {
         woken.into_iter().for_each(|worker| self.wake[worker].notify_one());
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T::Text>> {
+    fn state(&self) -> MutexGuard<'_, PoolState<T::Text>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -411,7 +413,7 @@ fn answer(pieces: Vec<Piece>, means: Vec<Vec<f32>>) {
     pieces.into_iter().zip(means).for_each(|(piece, mean)| piece.answer(Ok(mean)));
 }
 
-fn run_on(model: &mut dyn Model, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, Fault> {
+fn run_on(model: &mut dyn EngineModel, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, WorkFailure> {
     caught(|| {
         let batch = Ragged { windows: pieces.iter().map(|piece| &*piece.ids).collect() };
         let means = model.run(&batch)?;

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use embed_core::{Error, ErrorKind};
 
-use super::job::{Call, Piece, Slot, Untokenised};
+use super::job::{EngineCall, Piece, TextSlot, Untokenised};
 
 /// Tokens of a run of several windows. More gain nothing: products are at their best from a hundred rows on, and what
 /// lies between them should stay in a core's own cache.
@@ -38,7 +38,7 @@ const BYTES_BESIDE_A_TEXT: usize = 64;
 
 /// What may wait.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct QueueLimits {
     /// Calls.
     pub(crate) calls: usize,
     /// Bytes of texts that aren't tokenised yet.
@@ -51,12 +51,12 @@ pub(super) enum Work<S> {
     /// Tokenise these: several short texts, or one step of a long one.
     Tokenise(Vec<Untokenised<S>>),
     /// Run the model.
-    Run(Run),
+    Run(ModelRun),
 }
 
 /// Windows that a model runs at once.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct ModelRun {
     pub(super) pieces: Vec<Piece>,
     /// Whether this is one short text and all that there is to do.
     pub(super) alone: bool,
@@ -66,7 +66,7 @@ pub(super) struct Run {
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Removed<S> {
-    pub(super) call: Arc<Call>,
+    pub(super) call: Arc<EngineCall>,
     _pieces: Vec<Piece>,
     _texts: VecDeque<Untokenised<S>>,
 }
@@ -74,8 +74,8 @@ pub(super) struct Removed<S> {
 /// All that waits. `S` is the state of a text between two steps of the tokenizer.
 pub(super) struct Schedule<S> {
     /// The calls whose callers wait, in the order in which they came.
-    entries: Vec<Entry<S>>,
-    limits: Limits,
+    entries: Vec<ScheduledCall<S>>,
+    limits: QueueLimits,
     now: u64,
     bytes: usize,
     /// Texts that workers tokenise just now.
@@ -86,8 +86,8 @@ pub(super) struct Schedule<S> {
     workers: usize,
 }
 
-struct Entry<S> {
-    call: Arc<Call>,
+struct ScheduledCall<S> {
+    call: Arc<EngineCall>,
     served: u64,
     /// Texts that aren't begun, the shortest first, so that the next one is taken off the end.
     raw: Vec<usize>,
@@ -105,7 +105,7 @@ struct Entry<S> {
 
 /// What a call would have done next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Head {
+enum NextWork {
     Window(usize),
     Step,
     Short(usize),
@@ -113,7 +113,7 @@ enum Head {
 }
 
 impl<S> Schedule<S> {
-    pub(super) fn new(limits: Limits, workers: usize) -> Self {
+    pub(super) fn new(limits: QueueLimits, workers: usize) -> Self {
         Self { entries: Vec::new(), limits, now: 0, bytes: 0, tokenising: 0, running: 0, workers }
     }
 
@@ -123,7 +123,7 @@ impl<S> Schedule<S> {
     ///
     /// [`ErrorKind::Overloaded`] if as much waits as may. A call alone may have any size: nothing would be gained by
     /// refusing it, since its texts are in memory already.
-    pub(super) fn push(&mut self, call: Arc<Call>) -> Result<(), Error> {
+    pub(super) fn push(&mut self, call: Arc<EngineCall>) -> Result<(), Error> {
         let refused = |what: &str, limit: usize| {
             Err(Error::new(ErrorKind::Overloaded, what).with_context("limit", limit).temporary())
         };
@@ -144,7 +144,7 @@ impl<S> Schedule<S> {
         self.bytes += bytes;
         let mut raw: Vec<_> = (0..call.texts.len()).rev().collect();
         raw.sort_by_key(|&place| call.texts[place].len());
-        self.entries.push(Entry {
+        self.entries.push(ScheduledCall {
             call,
             served: self.now,
             raw,
@@ -164,24 +164,24 @@ impl<S> Schedule<S> {
             let order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
             let &first = order.first()?;
             match self.entries[first].head()? {
-                Head::Window(_) if self.entries[first].drop_void() => continue,
-                Head::Window(_) => return Some(Work::Run(self.take_run(&order, ragged))),
-                Head::Step => return Some(self.take_step(first)),
-                Head::RawShort(_) | Head::Short(_) => return Some(self.take_short(&order, ragged)),
+                NextWork::Window(_) if self.entries[first].drop_void() => continue,
+                NextWork::Window(_) => return Some(Work::Run(self.take_run(&order, ragged))),
+                NextWork::Step => return Some(self.take_step(first)),
+                NextWork::RawShort(_) | NextWork::Short(_) => return Some(self.take_short(&order, ragged)),
             }
         }
     }
 
     /// What goes ahead inside of a long run of these calls: short texts of other calls whose turn it is, while no worker
     /// is free for them.
-    pub(super) fn take_ahead(&mut self, of: &[Arc<Call>], ragged: bool) -> Option<Work<S>> {
+    pub(super) fn take_ahead(&mut self, of: &[Arc<EngineCall>], ragged: bool) -> Option<Work<S>> {
         if self.running < self.workers {
             return None;
         }
         let mut order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
         let goes_ahead = |index: usize| {
             let entry = &self.entries[index];
-            let is_short = matches!(entry.head(), Some(Head::RawShort(_) | Head::Short(_)));
+            let is_short = matches!(entry.head(), Some(NextWork::RawShort(_) | NextWork::Short(_)));
             is_short && !of.iter().any(|call| Arc::ptr_eq(call, &entry.call))
         };
         if !goes_ahead(*order.first()?) {
@@ -196,7 +196,7 @@ impl<S> Schedule<S> {
         let entries = || order.iter().map(|&index| &self.entries[index]);
         let is_ready = entries().next().is_some_and(|first| !first.short.is_empty());
         let fills_a_run = || entries().map(|entry| entry.short_tokens).sum::<usize>() >= TOKENS_OF_A_RUN;
-        if !is_ready || (ragged && !fills_a_run() && entries().any(Entry::has_raw_short)) {
+        if !is_ready || (ragged && !fills_a_run() && entries().any(ScheduledCall::has_raw_short)) {
             return self.take_texts(order, ragged);
         }
         Work::Run(self.take_run(order, ragged))
@@ -246,7 +246,7 @@ impl<S> Schedule<S> {
     }
 
     /// Takes a call out for which nobody waits any more.
-    pub(super) fn remove(&mut self, call: &Arc<Call>) -> Option<Removed<S>> {
+    pub(super) fn remove(&mut self, call: &Arc<EngineCall>) -> Option<Removed<S>> {
         let index = self.entries.iter().position(|entry| Arc::ptr_eq(&entry.call, call))?;
         Some(self.remove_at(index))
     }
@@ -273,13 +273,14 @@ impl<S> Schedule<S> {
 
     /// Whether there is anything to do.
     pub(super) fn has_work(&self) -> bool {
-        self.entries.iter().any(Entry::waits)
+        self.entries.iter().any(ScheduledCall::waits)
     }
 
     /// The calls that have something to do, the next one first, at most so many.
     fn in_turn(&self, most: usize) -> Vec<usize> {
-        let ends =
-            |(index, entry): (usize, &Entry<S>)| Some((entry.served + entry.head()?.cost() * PARTS, index));
+        let ends = |(index, entry): (usize, &ScheduledCall<S>)| {
+            Some((entry.served + entry.head()?.cost() * PARTS, index))
+        };
         let mut order: Vec<_> = self.entries.iter().enumerate().filter_map(ends).collect();
         if order.len() > most {
             order.select_nth_unstable(most);
@@ -307,7 +308,7 @@ impl<S> Schedule<S> {
             None => self.take_raw(index),
         };
         self.tokenising += 1;
-        self.charge(index, Head::Step.cost());
+        self.charge(index, NextWork::Step.cost());
         Work::Tokenise(vec![text])
     }
 
@@ -336,7 +337,7 @@ impl<S> Schedule<S> {
     fn take_raw(&mut self, index: usize) -> Untokenised<S> {
         let entry = &mut self.entries[index];
         let place = entry.raw.pop().unwrap_or_default();
-        let slot = Slot::new(&entry.call, place);
+        let slot = TextSlot::new(&entry.call, place);
         let bytes = bytes_of(slot.text());
         entry.bytes -= bytes;
         self.bytes -= bytes;
@@ -345,7 +346,7 @@ impl<S> Schedule<S> {
 
     /// The first call's next window, and others with it as long as there is room: no more than the worker's share of
     /// what waits.
-    fn take_run(&mut self, order: &[usize], ragged: bool) -> Run {
+    fn take_run(&mut self, order: &[usize], ragged: bool) -> ModelRun {
         let waiting = order.iter().map(|&index| self.entries[index].texts()).sum::<usize>() + self.tokenising;
         let most = if ragged { waiting.div_ceil(self.free_workers()) } else { 1 };
         let mut pieces = Vec::new();
@@ -370,7 +371,7 @@ impl<S> Schedule<S> {
             && !self.has_work()
             && matches!(&pieces[..], [piece] if is_one_text(piece));
         self.running += 1;
-        Run { pieces, alone }
+        ModelRun { pieces, alone }
     }
 
     /// Workers that are free or will soon be: they run nothing.
@@ -379,7 +380,7 @@ impl<S> Schedule<S> {
     }
 
     /// The entry of a call, to which work comes back.
-    fn entry(&mut self, call: &Arc<Call>) -> Option<&mut Entry<S>> {
+    fn entry(&mut self, call: &Arc<EngineCall>) -> Option<&mut ScheduledCall<S>> {
         let now = self.now;
         let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.call, call))?;
         if !entry.waits() {
@@ -389,7 +390,7 @@ impl<S> Schedule<S> {
         Some(entry)
     }
 
-    fn remove_if(&mut self, is_over: impl Fn(&Call) -> bool) -> Vec<Removed<S>> {
+    fn remove_if(&mut self, is_over: impl Fn(&EngineCall) -> bool) -> Vec<Removed<S>> {
         let mut removed = Vec::new();
         for index in (0..self.entries.len()).rev() {
             if is_over(&self.entries[index].call) {
@@ -407,24 +408,24 @@ impl<S> Schedule<S> {
     }
 }
 
-impl<S> Entry<S> {
+impl<S> ScheduledCall<S> {
     fn waits(&self) -> bool {
         !(self.raw.is_empty() && self.begun.is_empty() && self.long.is_empty() && self.short.is_empty())
     }
 
-    fn head(&self) -> Option<Head> {
+    fn head(&self) -> Option<NextWork> {
         if let Some(piece) = self.long.front() {
-            return Some(Head::Window(piece.tokens()));
+            return Some(NextWork::Window(piece.tokens()));
         }
         if !self.begun.is_empty() {
-            return Some(Head::Step);
+            return Some(NextWork::Step);
         }
         let raw = self.raw.last().map(|&place| self.call.texts[place].len());
         if raw.is_some_and(|bytes| bytes > SHORT_BYTES) {
-            return Some(Head::Step);
+            return Some(NextWork::Step);
         }
-        let ready = self.short.last_key_value().map(|(&(tokens, _), _)| Head::Short(tokens));
-        ready.or(raw.map(Head::RawShort))
+        let ready = self.short.last_key_value().map(|(&(tokens, _), _)| NextWork::Short(tokens));
+        ready.or(raw.map(NextWork::RawShort))
     }
 
     /// Texts and windows that no worker has.
@@ -479,7 +480,7 @@ impl<S> Entry<S> {
     }
 }
 
-impl Head {
+impl NextWork {
     /// About as many tokens as it costs.
     fn cost(self) -> u64 {
         let tokens = match self {

@@ -289,7 +289,7 @@ fn a_deadline_that_is_over_is_refused() {
 
 /// A waker that takes the rows in place, or panics.
 struct InPlace {
-    call: Arc<Call>,
+    call: Arc<EngineCall>,
     rows: Mutex<usize>,
     panics: bool,
 }
@@ -322,13 +322,13 @@ fn a_waker_may_run_anything_in_place_and_may_panic() {
 #[test]
 fn what_is_dropped_without_an_answer_is_answered() {
     let request = EmbedRequest::new(["a", "b"], Role::Query);
-    let (call, done) = Call::new(&request, &Arc::default());
-    drop(job::Slot::new(&call, 0));
+    let (call, done) = EngineCall::new(&request, &Arc::default());
+    drop(job::TextSlot::new(&call, 0));
     let text = TokenisedText {
         windows: [1, 2].map(|id| Window { ids: vec![id], weight: 1 }).into(),
         tokens: TokenCount { used: 2, total: 2 },
     };
-    let mut pieces = job::pieces(job::Slot::new(&call, 1), text);
+    let mut pieces = job::pieces(job::TextSlot::new(&call, 1), text);
     pieces.remove(0).answer(Ok(OWN.to_vec()));
     drop(pieces);
     futures::executor::block_on(done).unwrap();
@@ -343,7 +343,7 @@ fn with_all_core(all_core: AllCore) -> (Engine<Bytes>, Hand) {
 }
 
 /// Embeds texts one after the other until the model on all cores was used: it opens after the others.
-fn until_all_core(engine: &Engine<Bytes>, hand: &Hand) -> Result<Row, Error> {
+fn until_all_core(engine: &Engine<Bytes>, hand: &Hand) -> Result<EngineRow, Error> {
     loop {
         let row = embed(engine, &["alone"]).remove(0);
         if hand.script.on_all_cores.load(Ordering::SeqCst) > 0 {

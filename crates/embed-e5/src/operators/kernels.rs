@@ -64,7 +64,7 @@ impl Operator for UnpackRows {
 
 /// An operator that reads a product: see [`ADD_NORM`], [`ATTENTION`] and [`GELU`].
 pub(super) struct ProductOperator {
-    reader: Reader,
+    reader: ProductReader,
     /// Whether the product is one of 8-bit numbers.
     integer: bool,
     name: String,
@@ -73,18 +73,18 @@ pub(super) struct ProductOperator {
 
 /// What an operator makes of a product.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Reader {
+pub(super) enum ProductReader {
     AddNorm,
     Attention,
     Gelu,
 }
 
 impl ProductOperator {
-    pub(super) fn new(reader: Reader, integer: bool, threads: usize) -> Self {
+    pub(super) fn new(reader: ProductReader, integer: bool, threads: usize) -> Self {
         let name = match reader {
-            Reader::AddNorm => ADD_NORM,
-            Reader::Attention => ATTENTION,
-            Reader::Gelu => GELU,
+            ProductReader::AddNorm => ADD_NORM,
+            ProductReader::Attention => ATTENTION,
+            ProductReader::Gelu => GELU,
         };
         Self { reader, integer, name: name_for(name, integer), threads }
     }
@@ -195,9 +195,9 @@ impl Operator for ProductOperator {
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
         let further = match self.reader {
-            Reader::AddNorm => Some(OperatorInput::required(Float32)),
-            Reader::Attention => Some(OperatorInput::required(Int64)),
-            Reader::Gelu => None,
+            ProductReader::AddNorm => Some(OperatorInput::required(Float32)),
+            ProductReader::Attention => Some(OperatorInput::required(Int64)),
+            ProductReader::Gelu => None,
         };
         product_inputs(self.integer).into_iter().chain(further)
     }
@@ -205,17 +205,17 @@ impl Operator for ProductOperator {
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
         let optional = OperatorOutput::optional(Float32);
         let rows = match self.reader {
-            Reader::AddNorm => vec![OperatorOutput::required(Float32), optional],
-            Reader::Attention | Reader::Gelu => vec![optional],
+            ProductReader::AddNorm => vec![OperatorOutput::required(Float32), optional],
+            ProductReader::Attention | ProductReader::Gelu => vec![optional],
         };
         rows.into_iter().chain(quantised_outputs())
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         match self.reader {
-            Reader::AddNorm => self.add_norm(attributes),
-            Reader::Attention => self.attention(attributes),
-            Reader::Gelu => self.gelu(attributes),
+            ProductReader::AddNorm => self.add_norm(attributes),
+            ProductReader::Attention => self.attention(attributes),
+            ProductReader::Gelu => self.gelu(attributes),
         }
     }
 }

@@ -32,7 +32,7 @@ use embed_core::Error;
 use ort::operator::OperatorDomain;
 
 use crate::runtime::runtime_error;
-use kernels::{ProductOperator, Reader, TextMean, UnpackRows};
+use kernels::{ProductOperator, ProductReader, TextMean, UnpackRows};
 pub use names::*;
 use no_panic::NoPanic;
 
@@ -72,7 +72,7 @@ pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error
 
 fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
     let mut domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?.add(NoPanic(TextMean))?;
-    for reader in [Reader::AddNorm, Reader::Attention, Reader::Gelu] {
+    for reader in [ProductReader::AddNorm, ProductReader::Attention, ProductReader::Gelu] {
         for integer in [false, true] {
             domain = domain.add(NoPanic(ProductOperator::new(reader, integer, threads)))?;
         }

@@ -6,7 +6,7 @@ use crate::assets::{LENGTHS, POSITIONS};
 
 /// What is fed for each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
+pub(super) enum ModelInput {
     Ids,
     /// Its place in its text.
     Positions,
@@ -24,13 +24,13 @@ pub(super) enum Input {
 ///
 /// [`ErrorKind::Config`] for an input that isn't known, and for positions in a graph that this project didn't write:
 /// some families count them from 0, XLM-RoBERTa from 2, and wrong ones give wrong vectors without a word.
-pub(super) fn known_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Input>, Error> {
+pub(super) fn known_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<ModelInput>, Error> {
     let input = |name| match name {
-        "input_ids" => Ok(Input::Ids),
-        POSITIONS => Ok(Input::Positions),
-        LENGTHS => Ok(Input::Lengths),
-        "attention_mask" => Ok(Input::Mask),
-        "token_type_ids" => Ok(Input::Types),
+        "input_ids" => Ok(ModelInput::Ids),
+        POSITIONS => Ok(ModelInput::Positions),
+        LENGTHS => Ok(ModelInput::Lengths),
+        "attention_mask" => Ok(ModelInput::Mask),
+        "token_type_ids" => Ok(ModelInput::Types),
         other => Err(Error::new(
             ErrorKind::Config,
             "the model has an input that this family doesn't; export it anew",
@@ -38,7 +38,7 @@ pub(super) fn known_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Result<V
         .with_context("input", other)),
     };
     let inputs: Vec<_> = names.map(input).collect::<Result<_, _>>()?;
-    if inputs.contains(&Input::Positions) && !inputs.contains(&Input::Lengths) {
+    if inputs.contains(&ModelInput::Positions) && !inputs.contains(&ModelInput::Lengths) {
         return Err(Error::new(
             ErrorKind::Config,
             "the model wants positions and doesn't say from which number they count; export it without that input",
@@ -57,9 +57,9 @@ mod tests {
         let known = |names: &[&str]| known_inputs(names.iter().copied());
         assert_eq!(
             known(&["input_ids", POSITIONS, LENGTHS]).unwrap(),
-            [Input::Ids, Input::Positions, Input::Lengths]
+            [ModelInput::Ids, ModelInput::Positions, ModelInput::Lengths]
         );
-        assert_eq!(known(&["attention_mask", "input_ids"]).unwrap(), [Input::Mask, Input::Ids]);
+        assert_eq!(known(&["attention_mask", "input_ids"]).unwrap(), [ModelInput::Mask, ModelInput::Ids]);
         for names in [&["input_ids", "attention_mask", "position_ids"][..], &["input_ids", "pixel_values"]] {
             let error = known(names).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);

@@ -10,12 +10,12 @@ use embed_core::{Error, ErrorKind};
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 
-use self::input::{Input, known_inputs};
+use self::input::{ModelInput, known_inputs};
 pub(crate) use self::options::SessionFiles;
 use self::options::{Products, products_saturate, session};
 use self::output::{known_output, means_over_tokens};
 use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT};
-use crate::engine::{Model, Ragged};
+use crate::engine::{EngineModel, Ragged};
 use crate::runtime::runtime_error;
 
 /// A session, on one thread or more; the vectors are the same to the bit.
@@ -25,7 +25,7 @@ use crate::runtime::runtime_error;
 /// text (inputs `attention_mask` and `token_type_ids`, output `last_hidden_state`), whose mean it takes here.
 pub(crate) struct OrtModel {
     session: Session,
-    inputs: Vec<Input>,
+    inputs: Vec<ModelInput>,
     output: &'static str,
     dimension: usize,
 }
@@ -41,8 +41,8 @@ impl OrtModel {
         };
         let mut session = open(Products::Fast)?;
         check_format(&session).map_err(of_file)?;
-        let is_own = session.inputs().iter().any(|input| input.name() == LENGTHS);
-        if !is_own && products_saturate() {
+        let is_native = session.inputs().iter().any(|input| input.name() == LENGTHS);
+        if !is_native && products_saturate() {
             session = open(Products::Careful)?;
         }
         let inputs = known_inputs(session.inputs().iter().map(|input| input.name())).map_err(of_file)?;
@@ -51,7 +51,7 @@ impl OrtModel {
     }
 }
 
-impl Model for OrtModel {
+impl EngineModel for OrtModel {
     fn run(&mut self, batch: &Ragged<'_>) -> Result<Vec<Vec<f32>>, Error> {
         let failed = |error: ort::Error| runtime_error("ONNX Runtime failed on a text", error);
         let (windows, tokens) = (&batch.windows, batch.tokens());
@@ -65,11 +65,11 @@ impl Model for OrtModel {
             .inputs
             .iter()
             .map(|input| match input {
-                Input::Ids => tensor(&shape, ids()),
-                Input::Positions => tensor(&shape, positions()),
-                Input::Lengths => tensor(&[windows.len()], lengths()),
-                Input::Mask => tensor(&shape, vec![1; tokens]),
-                Input::Types => tensor(&shape, vec![0; tokens]),
+                ModelInput::Ids => tensor(&shape, ids()),
+                ModelInput::Positions => tensor(&shape, positions()),
+                ModelInput::Lengths => tensor(&[windows.len()], lengths()),
+                ModelInput::Mask => tensor(&shape, vec![1; tokens]),
+                ModelInput::Types => tensor(&shape, vec![0; tokens]),
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
@@ -79,7 +79,7 @@ impl Model for OrtModel {
     }
 
     fn ragged(&self) -> bool {
-        self.inputs.contains(&Input::Lengths)
+        self.inputs.contains(&ModelInput::Lengths)
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Window {
 }
 
 /// The ids of a text without what stands around them: those that its windows will need, and how many there are.
-pub(super) struct Body {
+pub(super) struct TokenBuffer {
     truncation: Truncation,
     /// How many fit one window.
     room: usize,
@@ -42,7 +42,7 @@ impl Around<'_> {
     }
 }
 
-impl Body {
+impl TokenBuffer {
     pub(super) fn new(truncation: Truncation, room: usize) -> Self {
         Self { truncation, room, kept: VecDeque::new(), total: 0 }
     }

@@ -6,8 +6,8 @@
 //! letter a million times) keeps anything for each of its characters, which is eight bytes. Sums go on from the start of
 //! the word, so the pieces are those of a search over the whole word, whatever was dropped on the way.
 
-use super::body::Body;
-use super::pieces::Pieces;
+use super::body::TokenBuffer;
+use super::pieces::PieceTable;
 
 /// What SentencePiece puts in front of every word.
 const METASPACE: char = '▁';
@@ -19,8 +19,8 @@ const AGREE_AFTER: usize = 2048;
 const SEARCH_AFTER: usize = 512;
 
 /// What is sought in every word.
-pub(super) struct Search {
-    pub(super) pieces: Pieces,
+pub(super) struct PieceSearch {
+    pub(super) pieces: PieceTable,
     /// Id and score of a character that no piece has.
     pub(super) unknown: (u32, f64),
 }
@@ -34,7 +34,7 @@ pub(super) struct Lattice {
     /// The place that the search has come to.
     place: usize,
     /// The last step of the best way to each place. Without a word there is none.
-    steps: Vec<Step>,
+    steps: Vec<LatticeStep>,
     /// The sum of the best way to each place from `sums_from` on.
     sums: Vec<f64>,
     sums_from: usize,
@@ -44,17 +44,17 @@ pub(super) struct Lattice {
 }
 
 #[derive(Clone, Copy)]
-struct Step {
+struct LatticeStep {
     id: u32,
     /// 0 as long as no way gets there.
     characters: u32,
 }
 
-const NO_STEP: Step = Step { id: 0, characters: 0 };
+const NO_STEP: LatticeStep = LatticeStep { id: 0, characters: 0 };
 
 impl Lattice {
     /// Reads on: normalised text, in which spaces stand between words.
-    pub(super) fn push(&mut self, text: &str, search: &Search, body: &mut Body) {
+    pub(super) fn push(&mut self, text: &str, search: &PieceSearch, body: &mut TokenBuffer) {
         let mut parts = text.split(' ');
         let first = parts.next().unwrap_or_default();
         self.push_word(first, search, body);
@@ -64,7 +64,7 @@ impl Lattice {
         }
     }
 
-    fn push_word(&mut self, part: &str, search: &Search, body: &mut Body) {
+    fn push_word(&mut self, part: &str, search: &PieceSearch, body: &mut TokenBuffer) {
         if part.is_empty() {
             return;
         }
@@ -88,7 +88,7 @@ impl Lattice {
     }
 
     /// Ends the word, if there is one.
-    pub(super) fn end(&mut self, search: &Search, body: &mut Body) {
+    pub(super) fn end(&mut self, search: &PieceSearch, body: &mut TokenBuffer) {
         if self.steps.is_empty() {
             return;
         }
@@ -101,7 +101,7 @@ impl Lattice {
     }
 
     /// Takes every step that begins before the last so many bytes.
-    fn search(&mut self, search: &Search, before: usize) {
+    fn search(&mut self, search: &PieceSearch, before: usize) {
         let Self { text, searched, place, steps, sums, sums_from, .. } = self;
         while let rest = &text[*searched..]
             && rest.len() > before
@@ -117,7 +117,7 @@ impl Lattice {
                 let (step, sum) = (&mut steps[end], &mut sums[end - *sums_from]);
                 if step.characters == 0 || so_far + score > *sum {
                     *sum = so_far + score;
-                    *step = Step { id, characters: characters as u32 };
+                    *step = LatticeStep { id, characters: characters as u32 };
                 }
             };
             let mut known = false;
@@ -156,7 +156,7 @@ impl Lattice {
     }
 
     /// Gives out the best way to a place, whose sum was dropped or is needed no more.
-    fn give_out(&mut self, to: usize, search: &Search, body: &mut Body) {
+    fn give_out(&mut self, to: usize, search: &PieceSearch, body: &mut TokenBuffer) {
         let mut place = to;
         while place > 0 {
             let step = self.steps[place];

@@ -6,7 +6,7 @@
 
 use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
-use super::body::Body;
+use super::body::TokenBuffer;
 
 /// A piece has about so many bytes.
 const PIECE: usize = 4096;
@@ -43,7 +43,7 @@ impl Library {
         text: &str,
         at: &mut usize,
         until: usize,
-        body: &mut Body,
+        body: &mut TokenBuffer,
     ) -> tokenizers::Result<()> {
         while *at < until {
             let rest = &text[*at..];

@@ -18,7 +18,7 @@ use std::{fmt, fs};
 
 use embed_core::{Error, ErrorKind, Role, Truncation};
 
-use self::body::{Around, Body};
+use self::body::{Around, TokenBuffer};
 pub(crate) use self::body::{TokenisedText, Window};
 use self::lattice::Lattice;
 use self::library::Library;
@@ -32,7 +32,7 @@ pub(crate) const TEXT_RULES: &str = "2";
 
 /// A model's tokenizer with the rules of the E5 family around it.
 pub(crate) struct TextTokenizer {
-    ids: Ids,
+    ids: TokenizerKind,
     /// The tokens of `query:` and `passage:`. The tokenizer splits at white space, so they are the same before every
     /// text.
     prefixes: [Vec<u32>; 2],
@@ -41,7 +41,7 @@ pub(crate) struct TextTokenizer {
 }
 
 /// From text to ids, without those that frame it.
-enum Ids {
+enum TokenizerKind {
     /// The multilingual models.
     Unigram(Box<Unigram>),
     /// The English ones, and whatever else `tokenizers` reads.
@@ -56,10 +56,10 @@ pub(crate) struct Tokenising {
     at: usize,
     end: usize,
     word: Lattice,
-    body: Body,
+    body: TokenBuffer,
 }
 
-impl Ids {
+impl TokenizerKind {
     fn read(json: &[u8], broken: impl Fn(&str) -> Error) -> Result<Self, Error> {
         if let Some(unigram) = Unigram::read(json) {
             return Ok(Self::Unigram(Box::new(unigram)));
@@ -78,7 +78,7 @@ impl Ids {
         text: &str,
         at: &mut usize,
         until: usize,
-        (word, body): (&mut Lattice, &mut Body),
+        (word, body): (&mut Lattice, &mut TokenBuffer),
     ) -> Result<(), Error> {
         match self {
             Self::Unigram(unigram) => {
@@ -93,7 +93,7 @@ impl Ids {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut body = Body::new(Truncation::ChunkMean, usize::MAX);
+        let mut body = TokenBuffer::new(Truncation::ChunkMean, usize::MAX);
         self.read_on(text, &mut 0, text.len(), (&mut Lattice::default(), &mut body))?;
         Ok(body.into_ids())
     }
@@ -116,7 +116,7 @@ impl TextTokenizer {
         };
         let json =
             fs::read(path).map_err(|error| broken("the tokenizer can't be read").with_source(error))?;
-        let ids = Ids::read(&json, broken)?;
+        let ids = TokenizerKind::read(&json, broken)?;
         let tokens = |role| ids.encode(prefix(role).trim_end());
         let prefixes = [tokens(Role::Query)?, tokens(Role::Document)?];
         Ok(Self { ids, prefixes, max_tokens, max_text_bytes })
@@ -137,7 +137,14 @@ impl TextTokenizer {
         let at = text.len() - text.trim_start().len();
         let end = text.trim_end().len();
         let room = self.max_tokens.saturating_sub(self.around(role).len()).max(1);
-        Ok(Tokenising { text, role, at, end, word: Lattice::default(), body: Body::new(truncation, room) })
+        Ok(Tokenising {
+            text,
+            role,
+            at,
+            end,
+            word: Lattice::default(),
+            body: TokenBuffer::new(truncation, room),
+        })
     }
 
     /// Reads about so many bytes more. `Some` at the end of the text, after which there is nothing left to read.
@@ -156,7 +163,7 @@ impl TextTokenizer {
         if *at < *end {
             return Ok(None);
         }
-        let body = std::mem::replace(body, Body::new(Truncation::Error, 0));
+        let body = std::mem::replace(body, TokenBuffer::new(Truncation::Error, 0));
         let bytes = text.len();
         let windows = body.into_windows(&self.around(*role));
         windows.map(Some).map_err(|error| error.with_context("bytes", bytes))

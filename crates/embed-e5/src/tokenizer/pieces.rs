@@ -15,8 +15,8 @@ const IS_PIECE: u64 = 2;
 
 /// The pieces with a table over their hashes. It takes a tenth of the memory of a trie, and of the time to build one; a
 /// search reads one mark for each character and ends where no piece goes on.
-pub(super) struct Pieces {
-    vocabulary: Vocabulary,
+pub(super) struct PieceTable {
+    vocabulary: ScoredPieces,
     table: HashTable<u32>,
     marks: Vec<u64>,
     longest: usize,
@@ -24,7 +24,7 @@ pub(super) struct Pieces {
 
 /// The vocabulary of a `tokenizer.json`, in one string: pieces with their scores, the place is the id.
 #[derive(Default)]
-pub(super) struct Vocabulary {
+pub(super) struct ScoredPieces {
     text: String,
     ends: Vec<u32>,
     scores: Vec<f64>,
@@ -55,7 +55,7 @@ impl Hash {
     }
 }
 
-impl Vocabulary {
+impl ScoredPieces {
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -65,7 +65,7 @@ impl Vocabulary {
     }
 
     /// The pieces, of which no text finds those for which `hidden` is true.
-    pub(super) fn into_pieces(self, hidden: impl Fn(&str) -> bool) -> Pieces {
+    pub(super) fn into_pieces(self, hidden: impl Fn(&str) -> bool) -> PieceTable {
         let mut marks = vec![0; 1 << (MARK_BITS - 5)];
         let mut table = HashTable::with_capacity(self.len());
         let mut longest = 0;
@@ -83,7 +83,7 @@ impl Vocabulary {
             marks[word] |= IS_PIECE << shift;
             table.insert_unique(hash.mixed(), id, |&id| Hash::of(self.piece(id)).mixed());
         }
-        Pieces { vocabulary: self, table, marks, longest }
+        PieceTable { vocabulary: self, table, marks, longest }
     }
 
     fn pieces(&self) -> impl Iterator<Item = &str> {
@@ -102,7 +102,7 @@ impl Vocabulary {
     }
 }
 
-impl Pieces {
+impl PieceTable {
     /// The characters of the longest piece.
     pub(super) fn longest(&self) -> usize {
         self.longest
@@ -130,18 +130,18 @@ impl Pieces {
     }
 }
 
-impl<'de> Deserialize<'de> for Vocabulary {
+impl<'de> Deserialize<'de> for ScoredPieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Vocabulary;
+        struct ScoredPiecesVisitor;
+        impl<'de> Visitor<'de> for ScoredPiecesVisitor {
+            type Value = ScoredPieces;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("pieces with their scores")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vocabulary, A::Error> {
-                let mut vocabulary = Vocabulary::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<ScoredPieces, A::Error> {
+                let mut vocabulary = ScoredPieces::default();
                 while let Some((piece, score)) = sequence.next_element::<(Cow<'de, str>, f64)>()? {
                     vocabulary.text += &piece;
                     let end = u32::try_from(vocabulary.text.len()).map_err(A::Error::custom)?;
@@ -151,6 +151,6 @@ impl<'de> Deserialize<'de> for Vocabulary {
                 Ok(vocabulary)
             }
         }
-        deserializer.deserialize_seq(Read)
+        deserializer.deserialize_seq(ScoredPiecesVisitor)
     }
 }

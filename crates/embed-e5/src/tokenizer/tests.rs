@@ -60,8 +60,8 @@ fn normalise(map: &Charsmap, text: &str) -> String {
 
 fn charsmap(tokenizer: &TextTokenizer) -> &Charsmap {
     match &tokenizer.ids {
-        Ids::Unigram(unigram) => &unigram.charsmap,
-        Ids::Library(_) => panic!("the multilingual models have a Unigram vocabulary"),
+        TokenizerKind::Unigram(unigram) => &unigram.charsmap,
+        TokenizerKind::Library(_) => panic!("the multilingual models have a Unigram vocabulary"),
     }
 }
 

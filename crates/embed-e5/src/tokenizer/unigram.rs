@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
-use super::body::Body;
+use super::body::TokenBuffer;
 use super::charsmap::Charsmap;
-use super::lattice::{Lattice, Search};
-use super::pieces::Vocabulary;
+use super::lattice::{Lattice, PieceSearch};
+use super::pieces::ScoredPieces;
 
 /// How much less than the worst piece an unknown character scores: `kUnkPenalty` of SentencePiece.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -27,14 +27,14 @@ const UNKNOWN_PENALTY: f64 = 10.0;
 /// A Unigram tokenizer with its normaliser and the ids that frame a text.
 pub(super) struct Unigram {
     pub(super) charsmap: Charsmap,
-    search: Search,
+    search: PieceSearch,
     pub(super) first: u32,
     pub(super) last: u32,
 }
 
 /// The parts of a `tokenizer.json` that this model needs.
 #[derive(Deserialize)]
-struct File<'a> {
+struct UnigramFile<'a> {
     #[serde(borrow)]
     added_tokens: Vec<Added<'a>>,
     normalizer: Option<Normaliser>,
@@ -97,10 +97,10 @@ enum Pattern {
 }
 
 #[derive(Deserialize)]
-struct Model<'a> {
+struct UnigramModel<'a> {
     r#type: &'a str,
     unk_id: u32,
-    vocab: Vocabulary,
+    vocab: ScoredPieces,
     #[serde(default)]
     byte_fallback: bool,
 }
@@ -108,7 +108,7 @@ struct Model<'a> {
 impl Unigram {
     /// Reads a `tokenizer.json`; `None` if it describes anything else than this.
     pub(super) fn read(json: &[u8]) -> Option<Self> {
-        let file: File<'_> = serde_json::from_slice(json).ok()?;
+        let file: UnigramFile<'_> = serde_json::from_slice(json).ok()?;
         if !cuts_at_spaces(&file.pre_tokenizer) {
             return None;
         }
@@ -116,7 +116,7 @@ impl Unigram {
             Some(normaliser) => normaliser.charsmap()?,
             None => Charsmap::identity(),
         };
-        let model: Model<'_> = serde_json::from_str(file.model.get()).ok()?;
+        let model: UnigramModel<'_> = serde_json::from_str(file.model.get()).ok()?;
         if model.r#type != "Unigram" || model.byte_fallback || model.unk_id as usize >= model.vocab.len() {
             return None;
         }
@@ -133,7 +133,7 @@ impl Unigram {
         };
         let unknown = (model.unk_id, model.vocab.lowest_score() - UNKNOWN_PENALTY);
         let is_special = |piece: &str| file.added_tokens.iter().any(|added| added.content == piece);
-        let search = Search { pieces: model.vocab.into_pieces(is_special), unknown };
+        let search = PieceSearch { pieces: model.vocab.into_pieces(is_special), unknown };
         Some(Self { charsmap, search, first, last })
     }
 
@@ -143,7 +143,7 @@ impl Unigram {
         text: &str,
         at: &mut usize,
         until: usize,
-        (word, body): (&mut Lattice, &mut Body),
+        (word, body): (&mut Lattice, &mut TokenBuffer),
     ) {
         while *at < until {
             let (length, form) = self.charsmap.next(&text[*at..]);

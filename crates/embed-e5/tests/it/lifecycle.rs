@@ -96,7 +96,7 @@ async fn every_chunk_of_a_long_text_counts() {
     };
     let (start, end, mean) =
         (embed(Truncation::Start).await, embed(Truncation::End).await, embed(Truncation::ChunkMean).await);
-    let apart = start.similarity(&end).unwrap();
-    assert!(mean.similarity(&start).unwrap() > apart && mean.similarity(&end).unwrap() > apart);
+    let cosine = start.similarity(&end).unwrap();
+    assert!(mean.similarity(&start).unwrap() > cosine && mean.similarity(&end).unwrap() > cosine);
     assert!((vector::norm(mean.vector()) - 1.0).abs() < 1e-5);
 }

@@ -17,7 +17,7 @@ fn texts(count: usize) -> Vec<String> {
 
 /// A server of its own, and what it says of each text while all is well.
 async fn own(count: usize) -> Option<(RealServer, Vec<String>, Vec<Vec<f32>>)> {
-    let server = rig::require_own(VERSION)?;
+    let server = rig::require_exclusive(VERSION)?;
     let client = connect(OllamaConfig::new("all-minilm", server.url())).await;
     let texts = texts(count);
     let response = client.embed(request(&texts)).await.unwrap();

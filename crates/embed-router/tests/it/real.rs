@@ -104,7 +104,7 @@ async fn three_hundred_texts_in_ten_languages() {
 #[tokio::test]
 async fn a_server_that_is_killed_in_the_middle() {
     for cross in [false, true] {
-        let Some(server) = rig::require_own(VERSION) else { return };
+        let Some(server) = rig::require_exclusive(VERSION) else { return };
         let config = RouterConfig::default().with_cross_space(cross);
         let Some(real) = Real::behind(&server, config).await else { return };
         let (articles, english) = (udhr_in("ja"), udhr_in("en"));

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::embed::{Found, decode, embed, embeddings, lookup, string_field};
-use super::errors::{Answer, error};
+use super::embed::{ModelPurpose, decode, embed, embeddings, lookup, string_field};
+use super::errors::{StatusAndBody, error};
 use super::fault::Fault;
 use super::recorded::Recorded;
 use super::runner::{Life, Stability};
@@ -103,7 +103,7 @@ fn next_fault(shared: &Shared) -> Fault {
     lock(&shared.faults).pop_front().unwrap_or(Fault::None)
 }
 
-fn reply((status, body): Answer) -> Response<Body> {
+fn reply((status, body): StatusAndBody) -> Response<Body> {
     text(status, JSON, &body.to_string())
 }
 
@@ -199,7 +199,7 @@ fn ps(shared: &Shared, script: &Script, version: Since) -> Value {
     json!({ "models": [entry] })
 }
 
-fn show(script: &Script, version: Since, body: &[u8]) -> Answer {
+fn show(script: &Script, version: Since, body: &[u8]) -> StatusAndBody {
     let model = decode(body).and_then(|body| string_field(&body, "model", "ShowRequest"));
     let model = match model {
         Ok(model) => model,
@@ -212,8 +212,8 @@ fn show(script: &Script, version: Since, body: &[u8]) -> Answer {
         return error(404, format!("model '{model}' not found"));
     };
     let (details, architecture, capability) = match found {
-        Found::Embedding => (details(), "bert", "embedding"),
-        Found::Chat => (chat_details(), "llama", "completion"),
+        ModelPurpose::Embedding => (details(), "bert", "embedding"),
+        ModelPurpose::Chat => (chat_details(), "llama", "completion"),
     };
     let mut info = json!({
         "general.architecture": architecture,
@@ -222,7 +222,7 @@ fn show(script: &Script, version: Since, body: &[u8]) -> Answer {
         format!("{architecture}.context_length"): script.context,
         format!("{architecture}.embedding_length"): script.dimension,
     });
-    if found == Found::Embedding {
+    if found == ModelPurpose::Embedding {
         info["bert.pooling_type"] = json!(1);
     }
     let mut answer = json!({

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::errors::{Answer, crash, error, too_long};
-use super::fault::{Rows, RowsFault};
+use super::errors::{StatusAndBody, crash, error, too_long};
+use super::fault::{JsonRows, RowsFault};
 use super::script::Script;
 use super::shared::Shared;
 use super::version::Since;
 use super::words;
 
 /// The first JSON value of a body, or what Go's decoder says.
-pub(super) fn decode(body: &[u8]) -> Result<Value, Answer> {
+pub(super) fn decode(body: &[u8]) -> Result<Value, StatusAndBody> {
     if body.trim_ascii().is_empty() {
         return Err(error(400, "missing request body"));
     }
@@ -29,7 +29,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, Answer> {
 }
 
 /// A field that must be a string, if it is there.
-pub(super) fn string_field(body: &Value, field: &str, form: &str) -> Result<String, Answer> {
+pub(super) fn string_field(body: &Value, field: &str, form: &str) -> Result<String, StatusAndBody> {
     let kind = match &body[field] {
         Value::Null => return Ok(String::new()),
         Value::String(text) => return Ok(text.clone()),
@@ -45,7 +45,7 @@ pub(super) fn string_field(body: &Value, field: &str, form: &str) -> Result<Stri
 }
 
 /// How long the model is kept; `None` for ever.
-fn keep_alive(body: &Value) -> Result<Option<Duration>, Answer> {
+fn keep_alive(body: &Value) -> Result<Option<Duration>, StatusAndBody> {
     let seconds = match &body["keep_alive"] {
         Value::Null => 300.0,
         Value::Number(number) => number.as_f64().unwrap_or(0.0).trunc(),
@@ -73,7 +73,7 @@ fn go_duration(text: &str) -> Result<f64, String> {
     Ok(if text.starts_with('-') { -number * unit } else { number * unit })
 }
 
-fn whole_option(body: &Value, name: &str) -> Result<Option<i64>, Answer> {
+fn whole_option(body: &Value, name: &str) -> Result<Option<i64>, StatusAndBody> {
     match &body["options"][name] {
         Value::Null => Ok(None),
         Value::Number(number) => Ok(Some(number.as_f64().unwrap_or(0.0) as i64)),
@@ -92,12 +92,12 @@ pub(super) fn plain_name(name: &str, version: Since) -> String {
 
 /// Which model a name is of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ModelPurpose {
     Embedding,
     Chat,
 }
 
-fn find(script: &Script, version: Since, name: &str) -> Result<Found, Answer> {
+fn find(script: &Script, version: Since, name: &str) -> Result<ModelPurpose, StatusAndBody> {
     if name.is_empty() {
         return Err(match () {
             () if version.before("0.5.2") => error(400, "model is required"),
@@ -112,17 +112,17 @@ fn find(script: &Script, version: Since, name: &str) -> Result<Found, Answer> {
         .ok_or_else(|| error(404, format!("model {name:?} not found, try pulling it first")))
 }
 
-pub(super) fn lookup(script: &Script, version: Since, name: &str) -> Option<Found> {
+pub(super) fn lookup(script: &Script, version: Since, name: &str) -> Option<ModelPurpose> {
     let plain = plain_name(name, version);
     if plain == plain_name(&script.model, version) {
-        return Some(Found::Embedding);
+        return Some(ModelPurpose::Embedding);
     }
     let chat = script.chat_model.as_ref()?;
-    (plain == plain_name(chat, version)).then_some(Found::Chat)
+    (plain == plain_name(chat, version)).then_some(ModelPurpose::Chat)
 }
 
 /// What is asked, once it is known to make sense.
-struct Asked {
+struct EmbedParameters {
     model: String,
     /// `None`: only load the model.
     texts: Option<Vec<String>>,
@@ -132,20 +132,20 @@ struct Asked {
     options: (Option<i64>, Option<i64>),
 }
 
-pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<RowsFault>) -> Answer {
+pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<RowsFault>) -> StatusAndBody {
     let script = shared.script();
     let version = Since::of(&script.version);
     let asked = match ask(&script, version, body) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    let empty = |asked: &Asked| (200, json!({ "model": asked.model, "embeddings": [] }));
+    let empty = |asked: &EmbedParameters| (200, json!({ "model": asked.model, "embeddings": [] }));
     if asked.texts.is_none() && version.before("0.3.6") {
         return empty(&asked);
     }
     match find(&script, version, &asked.model) {
-        Ok(Found::Embedding) => {}
-        Ok(Found::Chat) => {
+        Ok(ModelPurpose::Embedding) => {}
+        Ok(ModelPurpose::Chat) => {
             return match () {
                 () if version.since("0.30.0") => {
                     error(501, "This server does not support embeddings. Start it with `--embeddings`")
@@ -188,7 +188,7 @@ pub(super) async fn embed(shared: &Shared, body: &[u8], rows_fault: Option<RowsF
     (200, Value::Object(answer))
 }
 
-fn ask(script: &Script, version: Since, body: &[u8]) -> Result<Asked, Answer> {
+fn ask(script: &Script, version: Since, body: &[u8]) -> Result<EmbedParameters, StatusAndBody> {
     let body = decode(body)?;
     let model = string_field(&body, "model", "EmbedRequest")?;
     let keep = keep_alive(&body)?;
@@ -214,7 +214,7 @@ fn ask(script: &Script, version: Since, body: &[u8]) -> Result<Asked, Answer> {
         .or_else(|answer| if texts.is_none() && version.before("0.3.6") { Ok(()) } else { Err(answer) })?;
     let options = (whole_option(&body, "num_ctx")?, whole_option(&body, "num_batch")?);
     let dimensions = body["dimensions"].as_u64().filter(|_| version.since("0.11.11"));
-    Ok(Asked {
+    Ok(EmbedParameters {
         model,
         texts,
         truncate,
@@ -228,9 +228,9 @@ async fn rows(
     shared: &Shared,
     script: &Script,
     version: Since,
-    asked: &Asked,
+    asked: &EmbedParameters,
     texts: &[String],
-) -> Result<(Rows, usize), Answer> {
+) -> Result<(JsonRows, usize), StatusAndBody> {
     let context = asked.options.0.map_or(script.context, |set| script.context.min(set.max(1) as usize));
     let specials = 2;
     // Before 0.12.0 the special tokens are forgotten when the length is checked.
@@ -255,8 +255,8 @@ async fn rows(
         let kept = used.min(context - specials);
         read.push(if kept == tokens.len() { text.clone() } else { tokens[..kept].join(" ") });
     }
-    let mixed = Busy::begin(shared, texts.len());
-    let mut rows = Rows::with_capacity(read.len());
+    let mixed = TextsInFlight::begin(shared, texts.len());
+    let mut rows = JsonRows::with_capacity(read.len());
     for text in &read {
         if !script.embed_time.is_zero() {
             tokio::time::sleep(script.embed_time).await;
@@ -294,13 +294,13 @@ fn counts_specials(version: Since) -> bool {
 }
 
 /// Counts the texts that are worked on at one time.
-struct Busy<'a> {
+struct TextsInFlight<'a> {
     shared: &'a Shared,
     texts: usize,
     others: bool,
 }
 
-impl<'a> Busy<'a> {
+impl<'a> TextsInFlight<'a> {
     fn begin(shared: &'a Shared, texts: usize) -> Self {
         let before = shared.in_flight.fetch_add(texts, Ordering::SeqCst);
         shared.most_in_flight.fetch_max(before + texts, Ordering::SeqCst);
@@ -313,14 +313,14 @@ impl<'a> Busy<'a> {
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for TextsInFlight<'_> {
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(self.texts, Ordering::SeqCst);
     }
 }
 
 /// The legacy route: one text, no word on truncation, raw vectors.
-pub(super) async fn embeddings(shared: &Shared, body: &[u8]) -> Answer {
+pub(super) async fn embeddings(shared: &Shared, body: &[u8]) -> StatusAndBody {
     let script = shared.script();
     let version = Since::of(&script.version);
     let parsed = decode(body).and_then(|body| {
@@ -335,7 +335,7 @@ pub(super) async fn embeddings(shared: &Shared, body: &[u8]) -> Answer {
     if model.is_empty() {
         return error(400, "model is required");
     }
-    if lookup(&script, version, &model) != Some(Found::Embedding) {
+    if lookup(&script, version, &model) != Some(ModelPurpose::Embedding) {
         return error(404, format!("model {model:?} not found, try pulling it first"));
     }
     shared.runner.ensure(script.load_time, keep, (None, None)).await;

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::version::Since;
 
 /// Status and body.
-pub(super) type Answer = (u16, Value);
+pub(super) type StatusAndBody = (u16, Value);
 
-pub(super) fn error(status: u16, text: impl Into<String>) -> Answer {
+pub(super) fn error(status: u16, text: impl Into<String>) -> StatusAndBody {
     (status, json!({ "error": text.into() }))
 }
 
 /// A runner that crashed, as a version tells it.
-pub(super) fn crash(version: Since) -> Answer {
+pub(super) fn crash(version: Since) -> StatusAndBody {
     let text = |route: &str| format!("do embedding request: Post \"http://127.0.0.1:41235{route}\": EOF");
     match () {
         () if version.before("0.3.5") => error(500, "failed to generate embedding"),
@@ -23,7 +23,7 @@ pub(super) fn crash(version: Since) -> Answer {
     }
 }
 
-pub(super) fn too_long(version: Since) -> Answer {
+pub(super) fn too_long(version: Since) -> StatusAndBody {
     error(
         400,
         match () {

@@ -10,7 +10,7 @@ use super::errors::crash;
 use super::version::Since;
 
 /// Rows as they are written: a row may be `null`, and so may a number.
-pub(super) type Rows = Vec<Option<Vec<Option<f32>>>>;
+pub(super) type JsonRows = Vec<Option<Vec<Option<f32>>>>;
 
 /// What goes wrong with one request to embed.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,8 +125,8 @@ impl Fault {
 
 impl RowsFault {
     /// Spoils rows.
-    pub(super) fn spoil(self, rows: &mut Rows) {
-        let row = |rows: &mut Rows, at: usize, change: &dyn Fn(&mut Vec<Option<f32>>)| {
+    pub(super) fn spoil(self, rows: &mut JsonRows) {
+        let row = |rows: &mut JsonRows, at: usize, change: &dyn Fn(&mut Vec<Option<f32>>)| {
             if let Some(Some(row)) = rows.get_mut(at) {
                 change(row);
             }

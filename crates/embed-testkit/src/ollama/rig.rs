@@ -42,7 +42,7 @@ pub fn require(version: &str) -> Option<Arc<RealServer>> {
 
 /// A server of a version for one test, which may kill it. `None` and panics as [`require`].
 #[must_use]
-pub fn require_own(version: &str) -> Option<RealServer> {
+pub fn require_exclusive(version: &str) -> Option<RealServer> {
     // An address is of a server that others use.
     if env::var_os(RIG_VARIABLE).is_none_or(|script| script.is_empty()) {
         skip(version, RIG_VARIABLE);

@@ -11,7 +11,7 @@ use crate::lock::lock;
 /// The process that has the model.
 #[derive(Debug, Default)]
 pub(super) struct Runner {
-    state: Mutex<State>,
+    state: Mutex<RunnerState>,
     /// Held by the request that loads; the others wait for it.
     loading: tokio::sync::Mutex<()>,
     loads: AtomicUsize,
@@ -19,7 +19,7 @@ pub(super) struct Runner {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RunnerState {
     loading: bool,
     loaded: bool,
     /// When it is unloaded; not set before the first request has ended.
@@ -66,13 +66,13 @@ impl Runner {
     }
 
     pub(super) fn unload(&self) {
-        *lock(&self.state) = State::default();
+        *lock(&self.state) = RunnerState::default();
     }
 
     fn is_loaded(&self, options: (Option<i64>, Option<i64>)) -> bool {
         let mut state = lock(&self.state);
         if state.expires.is_some_and(|expires| Instant::now() >= expires) {
-            *state = State::default();
+            *state = RunnerState::default();
         }
         state.loaded && (state.num_ctx, state.num_batch) == options
     }
@@ -113,7 +113,7 @@ impl Runner {
         let mut state = lock(&self.state);
         state.keep = keep;
         match keep {
-            Some(Duration::ZERO) => *state = State::default(),
+            Some(Duration::ZERO) => *state = RunnerState::default(),
             Some(keep) => state.expires = Some(Instant::now() + keep),
             None => state.expires = Some(Instant::now() + Duration::from_secs(3600 * 24 * 365 * 100)),
         }

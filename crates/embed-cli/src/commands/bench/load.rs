@@ -10,14 +10,14 @@ use futures::future::join_all;
 use hdrhistogram::Histogram;
 use tokio::time;
 
-use super::texts::Texts;
+use super::texts::BenchTexts;
 use crate::io::row_progress::RowProgress;
 use crate::signals::wait_for_signal;
 
 /// The load: what it is put on, how much, and for how long.
-pub(super) struct Load {
+pub(super) struct BenchLoad {
     pub(super) embedder: Arc<dyn Embedder>,
-    pub(super) texts: Texts,
+    pub(super) texts: BenchTexts,
     pub(super) callers: usize,
     pub(super) batch: usize,
     pub(super) options: EmbedOptions,
@@ -28,7 +28,7 @@ pub(super) struct Load {
 
 /// What was counted of requests that began after the warm-up.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct LoadMeasurement {
     /// In microseconds.
     pub(super) latency: Histogram<u64>,
     pub(super) requests: u64,
@@ -50,11 +50,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// A caller whose request failed at once would otherwise repeat it as fast as it can.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-impl Load {
+impl BenchLoad {
     /// Runs to its end or to an interrupt; what was counted by then stands.
-    pub(super) async fn run(&self) -> Result<Measured> {
+    pub(super) async fn run(&self) -> Result<LoadMeasurement> {
         let progress = RowProgress::new(None, self.quiet, true);
-        let counts: Vec<_> = (0..self.callers).map(|_| Mutex::new(Measured::new())).collect();
+        let counts: Vec<_> = (0..self.callers).map(|_| Mutex::new(LoadMeasurement::new())).collect();
         let stop = AtomicBool::new(false);
         let begin = Instant::now() + self.warm_up;
         let callers =
@@ -71,14 +71,14 @@ impl Load {
         }
         progress.clear();
         let elapsed = Instant::now().saturating_duration_since(begin);
-        let measured = Measured { elapsed, ..Measured::of_all(&counts) };
+        let measured = LoadMeasurement { elapsed, ..LoadMeasurement::of_all(&counts) };
         if measured.requests == 0 {
             return Err(Error::new(ErrorKind::Timeout, "no request was counted; run it for longer"));
         }
         Ok(measured)
     }
 
-    async fn call(&self, caller: usize, begin: Instant, counts: &Mutex<Measured>, stop: &AtomicBool) {
+    async fn call(&self, caller: usize, begin: Instant, counts: &Mutex<LoadMeasurement>, stop: &AtomicBool) {
         let mut draws = self.texts.draws(caller);
         let end = begin + self.duration;
         while !stop.load(Ordering::Relaxed) {
@@ -100,13 +100,13 @@ impl Load {
         }
     }
 
-    fn show(&self, progress: &RowProgress, begin: Instant, counts: &[Mutex<Measured>]) {
+    fn show(&self, progress: &RowProgress, begin: Instant, counts: &[Mutex<LoadMeasurement>]) {
         let now = Instant::now();
         if now < begin {
             progress.show(0, "warming up".to_owned());
             return;
         }
-        let so_far = Measured::of_all(counts);
+        let so_far = LoadMeasurement::of_all(counts);
         let elapsed = now.saturating_duration_since(begin).as_secs_f64();
         let message = format!(
             "{:.0} texts/s, p50 {:.2} ms, p99 {:.2} ms, {:.0} % from the cache, {} failed, {:.0} s left",
@@ -121,7 +121,7 @@ impl Load {
     }
 }
 
-impl Measured {
+impl LoadMeasurement {
     fn new() -> Self {
         // Three digits: a percentile is off by a thousandth at most. Such a histogram grows as it needs.
         let latency = Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"));
@@ -208,6 +208,6 @@ impl Measured {
     }
 }
 
-fn lock(counts: &Mutex<Measured>) -> MutexGuard<'_, Measured> {
+fn lock(counts: &Mutex<LoadMeasurement>) -> MutexGuard<'_, LoadMeasurement> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }

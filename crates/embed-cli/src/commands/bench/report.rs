@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::load::{Load, Measured};
+use super::load::{BenchLoad, LoadMeasurement};
 
 /// The service that is in another process.
 pub(super) const REMOTE: &str = "remote";
 
 /// Times in milliseconds, rates a second.
 #[derive(Debug, Serialize)]
-pub(super) struct Report<'m> {
+pub(super) struct BenchReport<'m> {
     service: &'m str,
     model: &'m str,
     concurrency: usize,
@@ -41,8 +41,13 @@ struct Latency {
     max: f64,
 }
 
-impl<'m> Report<'m> {
-    pub(super) fn new(service: &'m str, load: &'m Load, measured: &'m Measured, has_cache: bool) -> Self {
+impl<'m> BenchReport<'m> {
+    pub(super) fn new(
+        service: &'m str,
+        load: &'m BenchLoad,
+        measured: &'m LoadMeasurement,
+        has_cache: bool,
+    ) -> Self {
         let seconds = measured.elapsed.as_secs_f64().max(1e-6);
         let per_second = |count: u64| count as f64 / seconds;
         let model = load.embedder.model();

@@ -10,7 +10,7 @@ use rand::distr::Distribution;
 use rand::rngs::SmallRng;
 use rand_distr::Zipf;
 
-use crate::io::input::{Input, Reading};
+use crate::io::input::{Input, ReadOptions};
 use crate::io::rows::RowSource;
 
 /// First sentences of the articles of the Universal Declaration of Human Rights, in English and Japanese by turns.
@@ -18,7 +18,7 @@ const SENTENCES: &str = include_str!("../../../data/bench-texts.txt");
 
 /// Different texts, and how often each is used.
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(super) struct BenchTexts {
     texts: Vec<Arc<str>>,
     ranks: Zipf<f64>,
 }
@@ -26,11 +26,11 @@ pub(super) struct Texts {
 /// The sequence of texts of one caller.
 #[derive(Debug)]
 pub(super) struct Draws<'t> {
-    texts: &'t Texts,
+    texts: &'t BenchTexts,
     random: SmallRng,
 }
 
-impl Texts {
+impl BenchTexts {
     pub(super) fn new(
         file: Option<&Path>,
         distinct: NonZeroUsize,
@@ -41,7 +41,7 @@ impl Texts {
             None => SENTENCES.lines().map(str::to_owned).collect(),
             Some(path) => {
                 // Every text is embedded in the role of the measurement.
-                let reading = Reading { max_text_bytes: longest, role: Role::Query };
+                let reading = ReadOptions { max_text_bytes: longest, role: Role::Query };
                 let mut rows = Input::from_flag(path, None).open(reading)?;
                 let mut lines = Vec::new();
                 while let Some(row) = rows.next()? {
@@ -88,8 +88,8 @@ mod tests {
 
     use super::*;
 
-    fn texts(distinct: usize, exponent: f64) -> Texts {
-        Texts::new(None, NonZeroUsize::new(distinct).unwrap(), exponent, 1 << 20).unwrap()
+    fn texts(distinct: usize, exponent: f64) -> BenchTexts {
+        BenchTexts::new(None, NonZeroUsize::new(distinct).unwrap(), exponent, 1 << 20).unwrap()
     }
 
     #[test]

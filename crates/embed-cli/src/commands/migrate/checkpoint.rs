@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use embed_core::{Error, ErrorKind, ModelInfo, Role, Truncation};
 use serde::{Deserialize, Serialize};
 
-use super::row::Row;
+use super::row::MigrationRow;
 use super::source::{Collection, Fingerprint};
-use super::tally::Tally;
+use super::tally::RowCounts;
 use crate::exit::file_error;
 use crate::io::lines::{LineReader, max_json_bytes};
 use crate::io::output::destination::{check_absent, check_folder, sync_folder};
@@ -23,7 +23,7 @@ use crate::stack::max_text_bytes;
 
 /// What identifies a migration: one output has the rows of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Job {
+pub(super) struct MigrationJob {
     pub(super) input: Fingerprint,
     pub(super) from: String,
     /// The variant of the new vectors.
@@ -42,7 +42,7 @@ pub(super) struct Paths {
 }
 
 /// What the rows of an earlier run look like.
-pub(super) struct Shape<'a> {
+pub(super) struct RowShape<'a> {
     pub(super) space: &'a str,
     pub(super) dimension: usize,
     /// The longest line, in bytes.
@@ -85,10 +85,10 @@ impl Paths {
     /// whole then. The rows are compared to the end of `source` to be sure.
     pub(super) fn finished(
         &self,
-        job: &Job,
+        job: &MigrationJob,
         mut source: Collection,
-        shape: &Shape<'_>,
-    ) -> Result<Option<Tally>, Error> {
+        shape: &RowShape<'_>,
+    ) -> Result<Option<RowCounts>, Error> {
         if self.partial.exists() || !self.output.exists() || self.read_job()?.as_ref() != Some(job) {
             return Ok(None);
         }
@@ -110,15 +110,16 @@ impl Paths {
         &self,
         file: &File,
         source: &mut Collection,
-        shape: &Shape<'_>,
-    ) -> Result<(u64, Tally), Error> {
+        shape: &RowShape<'_>,
+    ) -> Result<(u64, RowCounts), Error> {
         let mut lines = LineReader::new(BufReader::with_capacity(1 << 16, file), shape.limit);
-        let (mut bytes, mut tally) = (0, Tally::default());
+        let (mut bytes, mut tally) = (0, RowCounts::default());
         loop {
             let line = lines.next().map_err(|error| self.failed("can't be read", &self.partial, error))?;
             let Some(line) = line.filter(|line| line.ended && line.whole) else { break };
             let row = source.next()?;
-            let fate = row.and_then(|row: Row| row.fate_in(&line.bytes, shape.space, shape.dimension));
+            let fate =
+                row.and_then(|row: MigrationRow| row.fate_in(&line.bytes, shape.space, shape.dimension));
             let Some(fate) = fate else { break };
             tally.add(fate);
             bytes += line.length;
@@ -127,7 +128,7 @@ impl Paths {
     }
 
     /// The job that the rows belong to; `None` if it was never written.
-    fn read_job(&self) -> Result<Option<Job>, Error> {
+    fn read_job(&self) -> Result<Option<MigrationJob>, Error> {
         match fs::read(&self.job) {
             // A process that died while it wrote this has written no rows.
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
@@ -136,7 +137,7 @@ impl Paths {
         }
     }
 
-    fn write_job(&self, job: &Job) -> Result<(), Error> {
+    fn write_job(&self, job: &MigrationJob) -> Result<(), Error> {
         let write = || -> io::Result<()> {
             let mut file = File::create(&self.job)?;
             serde_json::to_writer(&mut file, job)?;
@@ -160,7 +161,7 @@ impl Paths {
     }
 }
 
-impl<'a> Shape<'a> {
+impl<'a> RowShape<'a> {
     pub(super) fn of(model: &'a ModelInfo) -> Self {
         let (space, dimension) = (model.space().id(), model.dimension());
         // A line may grow by the fields that it had not, and a number takes up to 16 characters.
@@ -170,7 +171,7 @@ impl<'a> Shape<'a> {
 
 impl Checkpoint {
     /// Opens the unfinished output. One that an earlier run left must be of the same job, unless `restart` clears it.
-    pub(super) fn open(paths: Paths, job: &Job, restart: bool) -> Result<Self, Error> {
+    pub(super) fn open(paths: Paths, job: &MigrationJob, restart: bool) -> Result<Self, Error> {
         let file = lock(&paths)?;
         let failed = |error| paths.failed("can't be written", &paths.partial, error);
         if restart {
@@ -201,8 +202,8 @@ impl Checkpoint {
     pub(super) fn keep(
         &mut self,
         open: impl Fn() -> Result<Collection, Error>,
-        shape: &Shape<'_>,
-    ) -> Result<(Collection, Tally), Error> {
+        shape: &RowShape<'_>,
+    ) -> Result<(Collection, RowCounts), Error> {
         let (bytes, tally) = self.paths.known_rows(&self.file, &mut open()?, shape)?;
         self.file
             .set_len(bytes)
@@ -244,7 +245,7 @@ impl Checkpoint {
     }
 }
 
-impl Job {
+impl MigrationJob {
     /// The first difference to another job.
     fn difference(&self, other: &Self) -> Option<&'static str> {
         let differs = [

@@ -9,7 +9,7 @@ use embed_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::row::Text;
+use super::row::TextToEmbed;
 use crate::io::row_progress::RowProgress;
 
 /// The backoff: each pause is twice as long as the one before, within these bounds.
@@ -30,7 +30,7 @@ pub(super) struct RetryingEmbedder<'a> {
 }
 
 /// Whether an error is a row's answer.
-enum Verdict {
+enum RetryDecision {
     /// It is: the text can't be embedded.
     Answer,
     /// It is if the back end answers other rows.
@@ -44,7 +44,7 @@ enum Verdict {
 impl RetryingEmbedder<'_> {
     /// A row for each text. Fails if the back end is unavailable for longer than the patience lasts, or if it is set up
     /// wrongly; with the number of the line of the first text that it didn't answer.
-    pub(super) async fn embed(&self, texts: &[&Text]) -> Result<EmbedResponse, Error> {
+    pub(super) async fn embed(&self, texts: &[&TextToEmbed]) -> Result<EmbedResponse, Error> {
         let mut answers = EmbedResponse::builder(texts.len(), self.space.dimension());
         let mut backoff = backoff();
         let (started, mut tries) = (Instant::now(), 0);
@@ -67,7 +67,7 @@ impl RetryingEmbedder<'_> {
                                 Ok(vector) if vector.space() != self.space => {
                                     return Err(stopped(&other_space(vector.space()), texts[row].line));
                                 }
-                                Err(error) if !matches!(Verdict::on(error), Verdict::Answer) => {
+                                Err(error) if !matches!(RetryDecision::on(error), RetryDecision::Answer) => {
                                     failed.push((row, error.clone()));
                                 }
                                 answer => answers.put_row(row, answer),
@@ -81,11 +81,12 @@ impl RetryingEmbedder<'_> {
             let stop = stopped(error, texts[*first].line);
             let others_answered = failed.len() < texts.len();
             tries += 1;
-            if failed.iter().any(|(_, error)| matches!(Verdict::on(error), Verdict::Stop)) {
+            if failed.iter().any(|(_, error)| matches!(RetryDecision::on(error), RetryDecision::Stop)) {
                 return Err(stop);
             }
-            let lasting =
-                failed.iter().all(|(_, error)| matches!(Verdict::on(error), Verdict::AnswerAmongOthers));
+            let lasting = failed
+                .iter()
+                .all(|(_, error)| matches!(RetryDecision::on(error), RetryDecision::AnswerAmongOthers));
             if others_answered && (lasting || tries >= TRIES) && self.is_there().await {
                 for (row, error) in failed {
                     answers.fail(row, error);
@@ -107,7 +108,7 @@ impl RetryingEmbedder<'_> {
     }
 }
 
-impl Verdict {
+impl RetryDecision {
     fn on(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::InputTooLong => Self::Answer,
@@ -143,7 +144,7 @@ mod tests {
     use embed_testkit::{Scripted, VirtualTime};
     use serde_json::json;
 
-    use super::super::row::{MigrationPlan, Row};
+    use super::super::row::{MigrationPlan, MigrationRow};
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,8 +155,8 @@ mod tests {
             let row = json!({ "space": "a", "text": text, "role": role }).to_string();
             plan.read(row.into_bytes(), line).unwrap()
         });
-        let rows: Vec<Row> = rows.collect();
-        let texts: Vec<_> = rows.iter().filter_map(Row::text).collect();
+        let rows: Vec<MigrationRow> = rows.collect();
+        let texts: Vec<_> = rows.iter().filter_map(MigrationRow::text).collect();
         let (space, progress) = (back_end.model().space(), &RowProgress::of_rows(1, 0, true));
         let retrying = RetryingEmbedder {
             embedder: back_end,

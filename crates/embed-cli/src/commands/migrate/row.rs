@@ -6,9 +6,9 @@ use embed_core::{Error, ErrorKind, Role};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::io::fields::{Fields, refused};
+use crate::io::fields::{LineFields, refused};
 use crate::io::lines::utf8;
-use crate::io::output::{Outcome, escape_separators, write_line};
+use crate::io::output::{RowOutcome, escape_separators, write_line};
 
 /// What a migration does with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,24 +22,24 @@ pub(super) struct MigrationPlan {
 }
 
 /// A line, and what is to be done with it.
-pub(super) enum Row {
+pub(super) enum MigrationRow {
     /// It is in the target space and stays as it was written.
     Carried(String),
-    Embedded(Text),
+    Embedded(TextToEmbed),
 }
 
 /// A text to embed, with the line that it came in.
-pub(super) struct Text {
+pub(super) struct TextToEmbed {
     pub(super) text: Arc<str>,
     pub(super) role: Role,
     /// The number of its line.
     pub(super) line: u64,
-    fields: Fields,
+    fields: LineFields,
 }
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum RowResult {
     Embedded,
     Carried,
     /// It has an error in place of a vector.
@@ -48,19 +48,19 @@ pub(super) enum Fate {
 
 /// A line whose fields about the vector are replaced.
 struct Merged<'a> {
-    text: &'a Fields,
-    vector: &'a Fields,
+    text: &'a LineFields,
+    vector: &'a LineFields,
 }
 
 impl MigrationPlan {
     /// Reads a line.
-    pub(super) fn read(&self, line: Vec<u8>, number: u64) -> Result<Row, Error> {
+    pub(super) fn read(&self, line: Vec<u8>, number: u64) -> Result<MigrationRow, Error> {
         let line = utf8(line)?;
-        let fields = Fields::read(&line)?;
+        let fields = LineFields::read(&line)?;
         let space: Option<String> = fields.parse("space", "the row's `space` is not a string")?;
         match space {
             Some(space) if space == self.from => {}
-            Some(space) if space == self.to => return Ok(Row::Carried(line)),
+            Some(space) if space == self.to => return Ok(MigrationRow::Carried(line)),
             Some(space) => {
                 return Err(refused("the row is in neither of the two spaces; migrate each space by itself")
                     .with_context("its space", space)
@@ -74,12 +74,12 @@ impl MigrationPlan {
             refused("the row has no `text` to embed; `embed encode --with-text` writes it into each row")
         })?;
         let role = fields.role()?.unwrap_or(self.role);
-        Ok(Row::Embedded(Text { text: text.into(), role, line: number, fields }))
+        Ok(MigrationRow::Embedded(TextToEmbed { text: text.into(), role, line: number, fields }))
     }
 }
 
-impl Row {
-    pub(super) fn text(&self) -> Option<&Text> {
+impl MigrationRow {
+    pub(super) fn text(&self) -> Option<&TextToEmbed> {
         match self {
             Self::Carried(_) => None,
             Self::Embedded(text) => Some(text),
@@ -87,30 +87,30 @@ impl Row {
     }
 
     /// What became of this row in a line that an earlier run wrote; `None` if the line isn't this row's.
-    pub(super) fn fate_in(&self, line: &[u8], to: &str, dimension: usize) -> Option<Fate> {
+    pub(super) fn fate_in(&self, line: &[u8], to: &str, dimension: usize) -> Option<RowResult> {
         let text = match self {
-            Self::Carried(carried) => return (carried.as_bytes() == line).then_some(Fate::Carried),
+            Self::Carried(carried) => return (carried.as_bytes() == line).then_some(RowResult::Carried),
             Self::Embedded(text) => text,
         };
-        let fields = Fields::read(str::from_utf8(line).ok()?).ok()?;
+        let fields = LineFields::read(str::from_utf8(line).ok()?).ok()?;
         let written = of_the_text(&text.fields).map(|(field, value)| (field, escape_separators(value)));
         let same = written.eq(of_the_text(&fields).map(|(field, value)| (field, value.into())));
         let space: Option<String> = fields.parse("space", "").ok()?;
         let vector: Option<Vec<f32>> = fields.parse("embedding", "").ok()?;
         match (space, vector, fields.get("error")) {
             (Some(space), Some(vector), None) if same && space == to && vector.len() == dimension => {
-                Some(Fate::Embedded)
+                Some(RowResult::Embedded)
             }
-            (None, None, Some(_)) if same => Some(Fate::Failed),
+            (None, None, Some(_)) if same => Some(RowResult::Failed),
             _ => None,
         }
     }
 }
 
-impl Text {
+impl TextToEmbed {
     /// Writes the line with its new vector or error. The fields about the vector come where they were, and
     /// at the end if they weren't there.
-    pub(super) fn write(&self, outcome: &Outcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn write(&self, outcome: &RowOutcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
         let mut write = || {
             let vector = serde_json::from_str(&serde_json::to_string(outcome)?)?;
             write_line(&mut *lines, &Merged { text: &self.fields, vector: &vector })
@@ -124,13 +124,13 @@ impl Text {
 }
 
 /// All fields that aren't about the vector.
-fn of_the_text(fields: &Fields) -> impl Iterator<Item = (&str, &str)> {
+fn of_the_text(fields: &LineFields) -> impl Iterator<Item = (&str, &str)> {
     let fields = fields.iter().filter(|(field, _)| !is_of_the_vector(field));
     fields.map(|(field, value)| (field, value.get()))
 }
 
 fn is_of_the_vector(field: &str) -> bool {
-    Outcome::FIELDS.contains(&field)
+    RowOutcome::FIELDS.contains(&field)
 }
 
 impl Serialize for Merged<'_> {
@@ -162,10 +162,10 @@ mod tests {
         MigrationPlan { from: "a".to_owned(), to: "b/mean/plain/l2/2".to_owned(), role: Role::Document }
     }
 
-    fn text(line: &str) -> Text {
+    fn text(line: &str) -> TextToEmbed {
         match plan().read(line.into(), 1).unwrap() {
-            Row::Embedded(text) => text,
-            Row::Carried(_) => panic!("carried over: {line}"),
+            MigrationRow::Embedded(text) => text,
+            MigrationRow::Carried(_) => panic!("carried over: {line}"),
         }
     }
 
@@ -193,12 +193,12 @@ mod tests {
     fn the_fields_of_every_outcome_are_known() {
         let response = response();
         let fields = response.rows().flat_map(|row| {
-            let fields: Fields =
-                serde_json::from_str(&serde_json::to_string(&Outcome::from(row)).unwrap()).unwrap();
+            let fields: LineFields =
+                serde_json::from_str(&serde_json::to_string(&RowOutcome::from(row)).unwrap()).unwrap();
             fields.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
         });
         // Those that a service may leave out.
-        let known = Outcome::FIELDS.into_iter().filter(|field| !["route", "tokens"].contains(field));
+        let known = RowOutcome::FIELDS.into_iter().filter(|field| !["route", "tokens"].contains(field));
         assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
     }
 
@@ -220,7 +220,10 @@ mod tests {
         assert!(row.contains(r#""text":"x\u2028y\u0085","n":"\u2029""#), "{row}");
         assert_eq!(row.chars().filter(|c| ['\n', '\u{85}', '\u{2028}', '\u{2029}'].contains(c)).count(), 1);
         let again = plan().read(line.into(), 1).unwrap();
-        assert_eq!(again.fate_in(row.trim_end().as_bytes(), "b/mean/plain/l2/2", 2), Some(Fate::Embedded));
+        assert_eq!(
+            again.fate_in(row.trim_end().as_bytes(), "b/mean/plain/l2/2", 2),
+            Some(RowResult::Embedded)
+        );
     }
 
     #[test]
@@ -254,9 +257,9 @@ mod tests {
             )
         };
         let (embedded, failed) = (written(line, 0), written(line, 1));
-        assert_eq!(fate(line, &embedded), Some(Fate::Embedded));
-        assert_eq!(fate(line, &failed), Some(Fate::Failed));
-        assert_eq!(fate(&embedded, &embedded), Some(Fate::Carried));
+        assert_eq!(fate(line, &embedded), Some(RowResult::Embedded));
+        assert_eq!(fate(line, &failed), Some(RowResult::Failed));
+        assert_eq!(fate(&embedded, &embedded), Some(RowResult::Carried));
         for other in [
             line.replace("\"x\"", "\"y\""),
             line.replace('7', "8"),

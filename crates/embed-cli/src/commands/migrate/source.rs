@@ -9,7 +9,7 @@ use embed_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::row::{MigrationPlan, Row};
+use super::row::{MigrationPlan, MigrationRow};
 use crate::exit::file_error;
 use crate::io::format::check_start;
 use crate::io::lines::{LineReader, max_json_bytes};
@@ -138,9 +138,9 @@ impl Collection {
 }
 
 impl RowSource for Collection {
-    type Row = Row;
+    type Row = MigrationRow;
 
-    fn next(&mut self) -> Result<Option<Row>, Error> {
+    fn next(&mut self) -> Result<Option<MigrationRow>, Error> {
         let Some(line) = self.next_line()? else { return Ok(None) };
         let row = line.and_then(|line| self.plan.read(line, self.lines.number()));
         row.map(Some).map_err(|error| self.named(error))

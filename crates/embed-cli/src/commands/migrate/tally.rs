@@ -1,20 +1,20 @@
 //! Counts of rows by what became of them.
 
-use super::row::Fate;
+use super::row::RowResult;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct RowCounts {
     pub(super) embedded: u64,
     pub(super) carried: u64,
     pub(super) failed: u64,
 }
 
-impl Tally {
-    pub(super) fn add(&mut self, fate: Fate) {
+impl RowCounts {
+    pub(super) fn add(&mut self, fate: RowResult) {
         match fate {
-            Fate::Embedded => self.embedded += 1,
-            Fate::Carried => self.carried += 1,
-            Fate::Failed => self.failed += 1,
+            RowResult::Embedded => self.embedded += 1,
+            RowResult::Carried => self.carried += 1,
+            RowResult::Failed => self.failed += 1,
         }
     }
 

@@ -13,7 +13,7 @@ use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Router};
 
 use super::model_details;
-use crate::settings::{Service, Settings};
+use crate::settings::{ServiceChoice, Settings};
 use crate::stack::{self, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
@@ -23,7 +23,7 @@ pub(super) struct ServedStack {
     pub(super) metrics: Metrics,
     pub(super) e5: Option<Arc<E5Embedder>>,
     pub(super) e5_threads: u64,
-    pub(super) ollama: Late,
+    pub(super) ollama: OllamaHandle,
     pub(super) ollama_pool: u64,
     /// What Ollama's clients show of the models.
     e5_details: ModelDetails,
@@ -33,15 +33,15 @@ pub(super) struct ServedStack {
 
 /// An Ollama that may start later than this process: empty until it answers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Late(Arc<OnceLock<(Arc<OllamaEmbedder>, ModelDetails)>>);
+pub(super) struct OllamaHandle(Arc<OnceLock<(Arc<OllamaEmbedder>, ModelDetails)>>);
 
-impl Late {
+impl OllamaHandle {
     pub(super) fn get(&self) -> Option<&OllamaEmbedder> {
         self.0.get().map(|(ollama, _)| &**ollama)
     }
 }
 
-impl ModelSource for Late {
+impl ModelSource for OllamaHandle {
     fn look(&self) -> Option<(ModelInfo, ModelDetails)> {
         self.0.get().map(|(ollama, details)| (ollama.model().clone(), details.clone()))
     }
@@ -51,7 +51,7 @@ impl ModelSource for Late {
 #[derive(Debug)]
 struct Automatic {
     router: Arc<Router>,
-    ollama: Late,
+    ollama: OllamaHandle,
 }
 
 impl ModelSource for Automatic {
@@ -70,7 +70,7 @@ impl ServedStack {
     pub(super) async fn build(settings: &Settings, home: DataHome) -> Result<Self, Error> {
         let metrics = Metrics::new(metrics_config(settings))?;
         let cache = cache::open(settings).await?;
-        let (e5, ollama) = (OnceLock::new(), Late::default());
+        let (e5, ollama) = (OnceLock::new(), OllamaHandle::default());
         let absent = OnceLock::new();
         let e5_route = async {
             let started = Instant::now();
@@ -165,9 +165,9 @@ fn metrics_config(settings: &Settings) -> MetricsConfig {
     let e5 = (MULTILINGUAL_ROUTE, settings.e5.profile.name);
     let ollama = (ENGLISH_ROUTE, settings.ollama.model.as_str());
     let models = match settings.service {
-        Service::E5 => vec![e5],
-        Service::Ollama => vec![ollama],
-        Service::Hybrid => vec![ollama, e5],
+        ServiceChoice::E5 => vec![e5],
+        ServiceChoice::Ollama => vec![ollama],
+        ServiceChoice::Hybrid => vec![ollama, e5],
     };
     let routes: Vec<&str> = models.iter().map(|(route, _)| *route).collect();
     let mut config = MetricsConfig::default()

@@ -57,13 +57,13 @@ struct OutputLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
     #[serde(flatten)]
-    outcome: Outcome<'a>,
+    outcome: RowOutcome<'a>,
 }
 
 /// What a line says of its vector; all its other fields are about the text.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(crate) enum Outcome<'a> {
+pub(crate) enum RowOutcome<'a> {
     Row {
         space: &'a str,
         service: &'a str,
@@ -78,23 +78,23 @@ pub(crate) enum Outcome<'a> {
         embedding: &'a [f32],
     },
     Failed {
-        error: Failure<'a>,
+        error: ErrorObject<'a>,
     },
 }
 
 #[derive(Serialize)]
-pub(crate) struct Failure<'a> {
+pub(crate) struct ErrorObject<'a> {
     kind: &'a str,
     message: String,
 }
 
-impl Outcome<'_> {
+impl RowOutcome<'_> {
     /// The fields of every outcome.
     pub(crate) const FIELDS: [&'static str; 9] =
         ["space", "service", "model", "route", "dimension", "tokens", "truncated", "embedding", "error"];
 }
 
-impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for Outcome<'a> {
+impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for RowOutcome<'a> {
     fn from(row: Result<EmbeddingRef<'a>, &'a Error>) -> Self {
         match row {
             Ok(embedding) => {
@@ -110,9 +110,9 @@ impl<'a> From<Result<EmbeddingRef<'a>, &'a Error>> for Outcome<'a> {
                     embedding: embedding.vector(),
                 }
             }
-            Err(error) => {
-                Self::Failed { error: Failure { kind: error.kind().as_str(), message: error.to_string() } }
-            }
+            Err(error) => Self::Failed {
+                error: ErrorObject { kind: error.kind().as_str(), message: error.to_string() },
+            },
         }
     }
 }

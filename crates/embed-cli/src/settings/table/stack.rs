@@ -10,7 +10,7 @@ use embed_e5::{Precision, Profile};
 use embed_ollama::{Secret, library_name, server_url, shown_url};
 use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
-use super::super::choices::{CachePlace, Service};
+use super::super::choices::{CachePlace, ServiceChoice};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
 
@@ -22,7 +22,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "service",
         "TMWS_EMBEDDING_SERVICE",
         "Who embeds the texts.",
-        field!(Choice Service, service),
+        field!(Choice ServiceChoice, service),
     )
     .flag("service", "SERVICE"),
     Setting::new(

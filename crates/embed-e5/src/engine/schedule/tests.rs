@@ -11,24 +11,24 @@ use super::*;
 use crate::stats::Counters;
 use crate::tokenizer::{TokenisedText, Window};
 
-const LIMITS: Limits = Limits { calls: 1000, bytes: 1 << 30 };
+const LIMITS: QueueLimits = QueueLimits { calls: 1000, bytes: 1 << 30 };
 /// Tokens of a window here; a byte is a token.
 const WINDOW: usize = 500;
 
 /// Bytes that are tokenised.
 type Schedule = super::Schedule<usize>;
 
-fn call(lengths: &[usize]) -> Arc<Call> {
+fn call(lengths: &[usize]) -> Arc<EngineCall> {
     call_until(lengths, None)
 }
 
-fn call_until(lengths: &[usize], deadline: Option<Instant>) -> Arc<Call> {
+fn call_until(lengths: &[usize], deadline: Option<Instant>) -> Arc<EngineCall> {
     let texts: Vec<_> = lengths.iter().map(|&length| "x".repeat(length)).collect();
     let mut request = EmbedRequest::new(texts, Role::Document).with_truncation(Truncation::ChunkMean);
     if let Some(deadline) = deadline {
         request = request.with_deadline(deadline);
     }
-    Call::new(&request, &Arc::new(Counters::default())).0
+    EngineCall::new(&request, &Arc::new(Counters::default())).0
 }
 
 fn tokens_of(text: &str) -> TokenisedText {
@@ -58,7 +58,7 @@ fn tokenise(schedule: &mut Schedule, texts: Vec<Untokenised<usize>>) {
 }
 
 /// The next run; texts are tokenised on the way.
-fn next_run(schedule: &mut Schedule, ragged: bool) -> Option<Run> {
+fn next_run(schedule: &mut Schedule, ragged: bool) -> Option<ModelRun> {
     loop {
         match schedule.take(ragged)? {
             Work::Tokenise(texts) => tokenise(schedule, texts),
@@ -67,12 +67,12 @@ fn next_run(schedule: &mut Schedule, ragged: bool) -> Option<Run> {
     }
 }
 
-fn end(schedule: &mut Schedule, run: Run) {
+fn end(schedule: &mut Schedule, run: ModelRun) {
     schedule.ran();
     run.pieces.into_iter().for_each(|piece| piece.answer(Ok(vec![1.0])));
 }
 
-fn is_of(piece: &Piece, call: &Arc<Call>) -> bool {
+fn is_of(piece: &Piece, call: &Arc<EngineCall>) -> bool {
     Arc::ptr_eq(piece.call(), call)
 }
 
@@ -107,9 +107,9 @@ proptest! {
     ) {
         let mut schedule = Schedule::new(LIMITS, workers);
         let mut calls = Vec::new();
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<ModelRun> = Vec::new();
         let mut seen = HashSet::new();
-        let mut check = |run: &Run| {
+        let mut check = |run: &ModelRun| {
             let tokens: usize = run.pieces.iter().map(Piece::tokens).sum();
             assert!(!run.pieces.is_empty(), "a run is never empty");
             assert!(run.pieces.len() == 1 || (ragged && tokens <= TOKENS_OF_A_RUN), "{tokens} tokens");
@@ -198,7 +198,7 @@ proptest! {
         for other in &others {
             schedule.push(Arc::clone(other)).unwrap();
         }
-        let mut running: VecDeque<Run> = VecDeque::new();
+        let mut running: VecDeque<ModelRun> = VecDeque::new();
         for _ in 0..before {
             if running.len() == workers {
                 let run = running.pop_front().unwrap();
@@ -314,7 +314,7 @@ fn a_run_is_packed_with_the_longest_that_fit() {
 
 #[test]
 fn calls_and_bytes_that_wait_are_bounded() {
-    let mut schedule = Schedule::new(Limits { calls: 2, bytes: 1000 }, 1);
+    let mut schedule = Schedule::new(QueueLimits { calls: 2, bytes: 1000 }, 1);
     let large = call(&[4000]);
     schedule.push(Arc::clone(&large)).unwrap();
     let error = schedule.push(call(&[1])).unwrap_err();

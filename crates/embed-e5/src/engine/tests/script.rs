@@ -45,7 +45,7 @@ pub(super) enum AllCore {
 }
 
 /// A model that does what a text says: `panic` panics, `wait` waits for the test and then has a point; all of them are noted.
-pub(super) struct Scripted {
+pub(super) struct ScriptedModel {
     script: Arc<Script>,
     threads: usize,
 }
@@ -84,7 +84,7 @@ impl Tokenise for Bytes {
     }
 }
 
-impl Model for Scripted {
+impl EngineModel for ScriptedModel {
     fn run(&mut self, batch: &Ragged<'_>) -> Result<Vec<Vec<f32>>, Error> {
         let name = |ids: &&[u32]| ids.iter().filter_map(|&id| char::from_u32(id)).collect::<String>();
         let names: Vec<_> = batch.windows.iter().map(name).collect();
@@ -146,7 +146,7 @@ pub(super) fn try_start(options: &Options) -> (Result<Engine<Bytes>, Error>, Han
         ragged: options.ragged,
     });
     let opening = Arc::clone(&script);
-    let open = move |threads: NonZeroUsize| -> Result<Box<dyn Model>, Error> {
+    let open = move |threads: NonZeroUsize| -> Result<Box<dyn EngineModel>, Error> {
         if threads.get() > 1 {
             if opening.all_core == AllCore::OpensLate {
                 opening.release.lock().unwrap().recv().unwrap();
@@ -154,12 +154,12 @@ pub(super) fn try_start(options: &Options) -> (Result<Engine<Bytes>, Error>, Han
         } else if opening.opened.fetch_add(1, Ordering::SeqCst) >= opening.opens.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Config, "no model"));
         }
-        Ok(Box::new(Scripted { script: Arc::clone(&opening), threads: threads.get() }))
+        Ok(Box::new(ScriptedModel { script: Arc::clone(&opening), threads: threads.get() }))
     };
     let setup = Setup {
         threads: NonZeroUsize::new(options.threads).unwrap(),
         all_core: (options.all_core != AllCore::Missing).then_some(NonZeroUsize::new(2).unwrap()),
-        limits: Limits { calls: options.max_waiting_calls, bytes: 1 << 20 },
+        limits: QueueLimits { calls: options.max_waiting_calls, bytes: 1 << 20 },
         max_windows: 1000,
         open: Box::new(open),
         counters: Arc::default(),
@@ -187,12 +187,12 @@ pub(super) fn submit_long(engine: &Engine<Bytes>, text: &str) -> Submitted<Bytes
     engine.submit(&request).unwrap()
 }
 
-pub(super) fn wait_for(mut call: Submitted<Bytes>) -> Vec<Result<Row, Error>> {
+pub(super) fn wait_for(mut call: Submitted<Bytes>) -> Vec<Result<EngineRow, Error>> {
     futures::executor::block_on(call.finished());
     call.take_rows().into_iter().map(Option::unwrap).collect()
 }
 
-pub(super) fn embed(engine: &Engine<Bytes>, texts: &[&str]) -> Vec<Result<Row, Error>> {
+pub(super) fn embed(engine: &Engine<Bytes>, texts: &[&str]) -> Vec<Result<EngineRow, Error>> {
     wait_for(submit(engine, texts).unwrap())
 }
 
