@@ -22,7 +22,7 @@ pub enum Asset {
     Model {
         /// Which one.
         profile: &'static Profile,
-        /// In which arithmetic.
+        /// The precision.
         precision: Precision,
     },
     /// The ONNX Runtime library.
@@ -66,7 +66,7 @@ pub enum State {
 pub struct Verified {
     /// What it belongs to.
     pub asset: Asset,
-    /// Its name in the folder; that of the manifest if the folder as a whole is damaged.
+    /// Its name in the folder, or the manifest's name if the folder as a whole is damaged.
     pub file: String,
     /// Its size.
     pub bytes: u64,
@@ -75,7 +75,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The outcome of a check that the caller made of an asset, beside those of its files.
+    /// The outcome of a further check of an asset, which the caller made.
     #[must_use]
     pub fn new(asset: Asset, check: &str, outcome: Result<(), Error>) -> Self {
         Self { asset, file: check.to_owned(), bytes: 0, outcome }
@@ -125,7 +125,7 @@ impl Asset {
         self.slot(home).folder()
     }
 
-    /// The name of the lock. Both precisions of a model share one, since they share what is fetched.
+    /// The name of the lock. All precisions of a model share one lock, because they share the files that are fetched.
     pub(crate) fn lock_name(&self) -> &'static str {
         match self {
             Self::Model { profile, .. } => profile.name,
@@ -133,7 +133,7 @@ impl Asset {
         }
     }
 
-    /// The files without which it is of no use.
+    /// The files that it can't do without.
     fn needed(&self) -> Vec<&'static str> {
         match self {
             Self::Model { .. } => vec![MODEL_FILE, TOKENIZER_FILE],
@@ -144,7 +144,7 @@ impl Asset {
     /// Checks that a manifest is one of this asset and lists what is needed.
     pub(crate) fn check(&self, manifest: &Manifest) -> Result<(), Error> {
         let broken = |what: String| Error::new(ErrorKind::Config, format!("the manifest of {self} {what}"));
-        // A newer library than the one that would be fetched is no damage.
+        // A library that is newer than the one that would be fetched is fine.
         let other_version = matches!(self, Self::Model { .. }) && manifest.version != self.version();
         if manifest.name != self.name() || other_version {
             return Err(broken(format!(
@@ -163,7 +163,7 @@ impl Asset {
         }
     }
 
-    /// Whether it would be made of the same raw files in the same way today.
+    /// Whether a pull of today would make the same thing from the same raw files.
     pub(crate) fn is_current(&self, manifest: &Manifest) -> bool {
         if matches!(self, Self::Model { .. }) && manifest.recipe != RECIPE {
             return false;
@@ -178,11 +178,11 @@ impl Asset {
         }
     }
 
-    /// The version in use, if there is one. Looked for as an embedder does it, so that both find the same.
+    /// The version in use, if there is one. The search is the embedder's, so that both find the same version.
     pub(crate) fn open(&self, home: &DataHome) -> Result<Option<SealedFolder>, Error> {
         let slot = self.slot(home);
         let Some(sealed) = slot.open()? else {
-            // A slot that holds something without being one was left by an earlier release, half made.
+            // A slot with files and without a manifest was left incomplete by an earlier release.
             return match std::fs::read_dir(slot.root()).map(|mut entries| entries.next().is_some()) {
                 Ok(true) => {
                     Err(Error::new(ErrorKind::Config, "the folder has no manifest, so it was never complete")
@@ -198,7 +198,7 @@ impl Asset {
         Ok(Some(sealed))
     }
 
-    /// Its manifest, if it is there with every file in its size.
+    /// Its manifest, if every file is there and has its size.
     fn look(&self, home: &DataHome) -> Result<Option<Manifest>, Error> {
         let Some(sealed) = self.open(home)? else {
             return Ok(None);
@@ -208,7 +208,7 @@ impl Asset {
         Ok(Some(manifest.clone()))
     }
 
-    /// Its manifest, if it is there with every byte. Blocks.
+    /// Its manifest, if every byte is right. Blocks.
     pub(crate) fn verified(&self, home: &DataHome) -> Result<Option<Manifest>, Error> {
         let Some(sealed) = self.open(home)? else {
             return Ok(None);
@@ -224,7 +224,7 @@ impl fmt::Display for Asset {
     }
 }
 
-/// Everything that this version knows, with what is there of it. Looks at sizes, not at bytes.
+/// Every known asset and its state. Compares sizes, not contents.
 #[must_use]
 pub fn list(home: &DataHome) -> Vec<Listed> {
     let listed = Asset::all().into_iter().map(|asset| {
@@ -242,10 +242,9 @@ pub fn list(home: &DataHome) -> Vec<Listed> {
     listed.collect()
 }
 
-/// Reads every file of these assets and compares it with its manifest. An asset that isn't there has no
-/// files.
+/// Reads every file of these assets and compares it with its manifest. An absent asset has no files.
 ///
-/// If the future is dropped, the file that is being read is read to its end.
+/// If the future is dropped, the file that is being read is still read completely.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Files and folders that are on the disk for certain, and errors that name the fix.
+//! Durable files and folders, and errors that name the fix.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ pub(crate) fn create_dirs(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(|error| failed("create", path, error))
 }
 
-/// The error of a file that can't be worked with, with the fix where there is one.
+/// The error of a file operation, with a fix where there is one.
 pub(crate) fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
     let fix = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -29,15 +29,15 @@ pub(crate) fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Config, format!("can't {doing} {}: {fix}", path.display())).with_source(error)
 }
 
-/// Copies the bytes of a file and nothing else of it: what may be done with the copy is the user's mask to say, and not
-/// the mode of a file in somebody else's cache.
+/// Copies the bytes of a file and not its mode: the user's umask decides about the copy, not the mode of a file in
+/// another program's cache.
 pub(crate) fn copy_bytes(from: &Path, to: &Path) -> Result<(), Error> {
     let mut source = File::open(from).map_err(|error| failed("read", from, error))?;
     let mut target = File::create(to).map_err(|error| failed("create", to, error))?;
     io::copy(&mut source, &mut target).map(drop).map_err(|error| failed("write", to, error))
 }
 
-/// Sees to it that the bytes of a file are on the disk, through whatever handle the system takes for that.
+/// Flushes the bytes of a file to the disk, through a handle for reading or for writing, whichever the system allows.
 pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
     let sync = |file: File| file.sync_all();
     File::open(path)
@@ -46,7 +46,7 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
         .map_err(|error| failed("write", path, error))
 }
 
-/// Sees to it that the names in a folder are on the disk, where the system lets a folder be opened.
+/// Flushes the entries of a folder to the disk, where the system lets a folder be opened.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
         File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("write", path, error))
@@ -55,7 +55,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a file that others see either as it was or as it will be. `scratch` is a folder on the same file system.
+/// Replaces a file atomically. `scratch` is a folder on the same file system.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8], scratch: &Path) -> Result<(), Error> {
     let unwritten = |error| failed("write", path, error);
     let mut builder = tempfile::Builder::new();

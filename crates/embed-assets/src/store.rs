@@ -1,7 +1,7 @@
-//! The data folder seen by a writer: folders are made elsewhere, sealed, given the name of their content, and pointed to.
+//! Writes to the data folder. A folder is made elsewhere, sealed, renamed after its content, and then pointed to.
 //!
-//! A version never changes once it has its name. The one before it stays, as the way back; older ones are removed when
-//! nobody reads them any more, by whoever holds the lock of the asset next.
+//! A version never changes once it has its name. The previous one stays, to be rolled back to; older ones are removed by
+//! the next holder of the asset's lock after the last reader is gone.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::files::{copy_bytes, create_dirs, failed, replace_file, sync_dir, sync_file};
 use crate::lock::Lock;
 
-/// A folder in the making. What it lies in is a data folder of its own, so that it can be tried before it is put in place.
+/// A folder that is being made. It is inside a separate data folder, so that it can be tried before it is installed.
 #[derive(Debug)]
 pub(crate) struct Staged {
     _scratch: TempDir,
@@ -40,13 +40,13 @@ impl Staged {
         &self.folder
     }
 
-    /// A data folder with nothing but this asset.
+    /// A data folder with only this asset.
     pub(crate) fn home(&self) -> &DataHome {
         &self.home
     }
 }
 
-/// Describes every file of a folder and writes its manifest, each on the disk before the next. Blocks.
+/// Describes every file of a folder and writes the manifest after all of them are on the disk. Blocks.
 pub(crate) fn seal(folder: &Path, name: &str, version: &str, source: Source) -> Result<Manifest, Error> {
     let unreadable = |error| failed("read", folder, error);
     let mut names = Vec::new();
@@ -89,10 +89,10 @@ fn as_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
-/// Gives a sealed folder the name of its content and makes it the version in use. Blocks.
+/// Renames a sealed folder after its content and makes it the version in use. Blocks.
 ///
-/// Every file is on the disk before the manifest is written, the manifest before the folder gets its name, and the folder
-/// before the pointer names it. So at any moment a reader finds the old version or the new one, whole.
+/// Every file is on the disk before the manifest is written, the manifest before the folder is renamed, and the folder
+/// before the pointer names it. So at any moment a reader finds the complete old version or the complete new one.
 pub(crate) fn install(lock: &Lock, staged: Staged, slot: &Slot) -> Result<(), Error> {
     adopt(lock, slot)?;
     let version = place(lock, staged.folder(), slot)?;
@@ -107,7 +107,7 @@ pub(crate) fn install(lock: &Lock, staged: Staged, slot: &Slot) -> Result<(), Er
     Ok(())
 }
 
-/// Makes the version before the one in use the version in use again. Gives its manifest. Blocks.
+/// Makes the previous version the one in use again, and returns its manifest. Blocks.
 pub(crate) fn roll_back(lock: &Lock, slot: &Slot) -> Result<Manifest, Error> {
     let nothing = || {
         Error::new(ErrorKind::ModelNotFound, "there is no earlier version to go back to")
@@ -127,7 +127,7 @@ pub(crate) fn roll_back(lock: &Lock, slot: &Slot) -> Result<Manifest, Error> {
     Ok(sealed.manifest().clone())
 }
 
-/// Puts the pointer back to what it was. Blocks.
+/// Restores the pointer. Blocks.
 pub(crate) fn restore(lock: &Lock, slot: &Slot, pointer: Option<&Pointer>) -> Result<(), Error> {
     match pointer {
         Some(pointer) => point(lock, slot, pointer),
@@ -148,7 +148,7 @@ pub(crate) fn is_untidy(slot: &Slot) -> bool {
         || slot.versions().is_ok_and(|versions| !versions.iter().all(in_use))
 }
 
-/// Moves files of an earlier release into a version, and removes versions that are out of use and not read. Blocks.
+/// Moves files of an earlier release into a version, and removes versions that are neither in use nor read. Blocks.
 pub(crate) fn tidy(lock: &Lock, slot: &Slot) -> Result<(), Error> {
     adopt(lock, slot)?;
     collect(lock, slot);
@@ -159,7 +159,7 @@ fn is_kept(pointer: &Pointer, version: &str) -> bool {
     pointer.current == version || pointer.previous.as_deref() == Some(version)
 }
 
-/// Gives a sealed folder the name of its content. The name.
+/// Renames a sealed folder after its content, and returns the name.
 fn place(lock: &Lock, folder: &Path, slot: &Slot) -> Result<String, Error> {
     let path = folder.join(MANIFEST_NAME);
     let text = fs::read(&path).map_err(|error| failed("read", &path, error))?;
@@ -171,7 +171,7 @@ fn place(lock: &Lock, folder: &Path, slot: &Slot) -> Result<String, Error> {
         .open_version(&version)
         .is_ok_and(|sealed| sealed.is_some_and(|sealed| sealed.verify(|_| true).is_ok()));
     if !whole {
-        // A damaged folder makes place for the same content. Whoever finds none in between would have found damage.
+        // A damaged folder is replaced. A reader that finds nothing in between would have found the damage.
         move_away(lock, &target)?;
         fs::rename(folder, &target).map_err(|error| failed("move a finished folder to", &target, error))?;
         sync_dir(slot.root())?;
@@ -179,18 +179,19 @@ fn place(lock: &Lock, folder: &Path, slot: &Slot) -> Result<String, Error> {
     Ok(version)
 }
 
-/// Names the version in use, in one step.
+/// Sets the version in use atomically.
 fn point(lock: &Lock, slot: &Slot, pointer: &Pointer) -> Result<(), Error> {
     let scratch = lock.scratch()?;
     replace_file(&slot.root().join(POINTER_NAME), &as_json(pointer)?, scratch.path())
 }
 
-/// Makes a version of files that lie in the slot itself, as earlier releases had them. Theirs stay until nobody reads them.
+/// Makes a version of files that are in the slot itself, where earlier releases had them. Those stay until nobody reads
+/// them.
 fn adopt(lock: &Lock, slot: &Slot) -> Result<(), Error> {
     if !matches!(slot.pointer(), Ok(None)) {
         return Ok(());
     }
-    // What is damaged isn't worth keeping: whatever comes next replaces it.
+    // Damaged files aren't worth keeping; the next version replaces them.
     let Ok(Some(sealed)) = slot.open() else {
         return Ok(());
     };
@@ -217,7 +218,8 @@ fn adopt(lock: &Lock, slot: &Slot) -> Result<(), Error> {
     )
 }
 
-/// Removes what is neither in use, nor the way back, nor read by anybody. What can't be removed is left to the next one.
+/// Removes versions that are not in use, not the previous one, and not read by anybody. What can't be removed is left to
+/// the next call.
 fn collect(lock: &Lock, slot: &Slot) {
     let Ok(Some(pointer)) = slot.pointer() else {
         return;
@@ -233,8 +235,8 @@ fn collect(lock: &Lock, slot: &Slot) {
     }
 }
 
-/// Whether a folder can't be read, or nobody has it open. Readers hold a shared lock on its manifest for as long as they
-/// live; one that comes after this finds the pointer changed and looks again.
+/// Whether a folder has no manifest, or nobody has it open. Readers hold a shared lock on its manifest; a reader that comes
+/// later finds the pointer changed and looks again.
 fn is_unread(folder: &Path) -> bool {
     match File::open(folder.join(MANIFEST_NAME)) {
         Ok(file) => file.try_lock().is_ok(),
@@ -247,7 +249,7 @@ fn remove_flat(root: &Path) {
     let Ok(Some(manifest)) = Manifest::read(root) else {
         return;
     };
-    // Without its manifest nobody takes the rest for a model.
+    // Without a manifest, nobody takes the rest for a model.
     if fs::remove_file(root.join(MANIFEST_NAME)).is_ok() {
         for file in manifest.files {
             let _ = fs::remove_file(root.join(file.name));
@@ -255,9 +257,9 @@ fn remove_flat(root: &Path) {
     }
 }
 
-/// Takes a folder out of its place, if there is one, and removes it.
+/// Moves a folder away, if there is one, and removes it.
 fn move_away(lock: &Lock, folder: &Path) -> Result<(), Error> {
-    // Under a name that the next sweep recognises, should this process die now.
+    // Under a name that the next sweep recognises if this process dies now.
     let scratch = lock.scratch()?;
     match fs::rename(folder, scratch.path().join("old")) {
         Ok(()) => Ok(()),

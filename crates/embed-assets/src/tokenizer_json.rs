@@ -21,9 +21,9 @@ const METASPACE: &str = "▁";
 /// The piece that masks a word in training.
 const MASK: &str = "<mask>";
 
-/// What isn't replaced although the wheel's table says so: the zero-width joiner, which holds together
-/// emoji families and Indic ligatures. SentencePiece's `nmt_nfkc` leaves it alone today, and so did what
-/// made this project's reference rows; to follow the wheel instead, empty this list.
+/// Characters that aren't replaced although the wheel's table says so: the zero-width joiner, which is part of emoji
+/// sequences and Indic ligatures. SentencePiece's `nmt_nfkc` keeps it today, and so did the program that made this project's
+/// reference rows; to follow the wheel instead, empty this list.
 const KEPT: &[char] = &['\u{200D}'];
 
 /// The bytes of `tokenizer.json`. The same vocabulary gives the same bytes.
@@ -65,7 +65,7 @@ pub fn tokenizer_json(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&file).map_err(|error| broken("the tokenizer can't be written").with_source(error))
 }
 
-/// The whole file. Structs and not JSON values, because the order of a struct's fields is fixed.
+/// The whole file. It is made of structs and not of JSON values, because the order of a struct's fields is fixed.
 #[derive(Serialize)]
 struct TokenizerFile<'a> {
     version: &'static str,
@@ -130,7 +130,7 @@ struct SpecialTokenEntry<'a> {
     tokens: [&'a str; 1],
 }
 
-/// A piece that stands for no text.
+/// A special token, which stands for no text.
 struct Special<'a> {
     id: &'a str,
     number: u32,
@@ -178,7 +178,7 @@ fn added_tokens(vocabulary: &Vocabulary) -> Result<Vec<AddedToken<'_>>, Error> {
             id,
             content: Special::new(vocabulary, id)?.id,
             single_word: false,
-            // The mask takes the space before it along, as in the original tokenizer.
+            // The mask includes the space before it, as in the original tokenizer.
             lstrip: mask == Some(id),
             rstrip: false,
             normalized: false,
@@ -198,8 +198,8 @@ struct UnigramSection<'a> {
     byte_fallback: bool,
 }
 
-/// The library adds scores as f64. Widening keeps each score what it is; the shorter decimal of the f32
-/// would be another f64, and could decide between two ways to cut a word that are equally likely.
+/// The library adds scores as f64. Widening keeps each score exact; the shortest decimal of an f32 would be another f64,
+/// and could tip the balance between two equally likely ways to cut a word.
 fn widened<S: Serializer>(pieces: &[(String, f32)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(pieces.iter().map(|(piece, score)| (piece, f64::from(*score))))
 }

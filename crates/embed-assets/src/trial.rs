@@ -1,4 +1,4 @@
-//! Whether a model works: it embeds two texts, as an embedder would do it for anybody.
+//! Tests whether a model works by embedding two texts.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::progress::blocking;
 
 const SENTENCE: &str = "The quick brown fox jumps over the lazy dog. 富士山の高さは3776メートルです。";
 
-/// Loads a model of the data folder as an embedder does it, with the library that an embedder would find, and embeds a
-/// sentence and a text of the greatest length.
+/// Loads a model of the data folder with the library that an embedder would find, and embeds a sentence and a text of
+/// the maximum length.
 ///
-/// If the future is dropped, the work goes on to its end.
+/// If the future is dropped, the work still continues until it is done.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub async fn try_model(
     blocking(progress, move |_| embed(&home, None, profile, precision)).await
 }
 
-/// As [`try_model`], for a model that isn't in place yet. Blocks; has to be called from a thread of tokio that may.
+/// As [`try_model`], for a model that isn't installed yet. Blocks; has to be called from a blocking thread of tokio.
 pub(crate) fn before_install(
     made: &DataHome,
     library: Option<&Path>,
@@ -65,12 +65,12 @@ fn embed(
     let long = "word ".repeat(profile.max_tokens);
     let request = EmbedRequest::new([SENTENCE, &long], Role::Query).with_truncation(Truncation::End);
     let response = Handle::current().block_on(e5.embed(request))?;
-    // Each row is checked where it is made: its width, its numbers, its norm.
+    // The width, the numbers and the norm of each row were checked when it was made.
     response.rows().try_for_each(|row| row.map(drop).map_err(Clone::clone))
 }
 
-/// The digest of the model file stands for all weights in a variant, so the data beside it must be those that it was
-/// made with.
+/// In a variant the digest of the model file stands for all weights, so the data file must be the one that it was made
+/// with.
 fn check_parts(files: &ModelFiles) -> Result<(), Error> {
     let Some(noted) = graph::noted_data_sha256(&files.model)? else {
         return Ok(());

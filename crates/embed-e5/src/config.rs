@@ -15,16 +15,16 @@ use crate::{Precision, Profile};
 pub struct E5Config {
     /// The model.
     pub profile: &'static Profile,
-    /// In which arithmetic it runs.
+    /// The precision that it runs in.
     pub precision: Precision,
-    /// Where its files lie; `None` for [`DataHome::from_env`].
+    /// The data folder; `None` for [`DataHome::from_env`].
     pub home: Option<DataHome>,
     /// The ONNX Runtime library; `None` for `ORT_DYLIB_PATH`, the data folder, or the system's.
     pub runtime_library: Option<PathBuf>,
     /// Threads that embed, each on one processor; `None` for as many as the process may use (its affinity
-    /// and the CPU quota of its cgroup). More than that makes it slower.
+    /// and the CPU quota of its cgroup). More threads than that are slower.
     pub threads: Option<NonZeroUsize>,
-    /// A longer text is refused before it is tokenised, which takes time and memory in proportion.
+    /// The longest text. A longer one is refused before it is tokenised, which would take time and memory.
     pub max_text_bytes: usize,
     /// Calls that may wait for a thread; one more is refused as
     /// [`Overloaded`](embed_core::ErrorKind::Overloaded).
@@ -91,7 +91,7 @@ impl E5Config {
         self
     }
 
-    /// Sets the size from which on a text is refused.
+    /// Sets the size of the longest text.
     #[must_use]
     pub fn with_max_text_bytes(mut self, bytes: usize) -> Self {
         self.max_text_bytes = bytes;

@@ -1,4 +1,4 @@
-//! The family as an [`Embedder`].
+//! The E5 family as an [`Embedder`].
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -20,17 +20,17 @@ use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
 use crate::tokens::{Token, TokenNames};
 use crate::{E5Config, Precision, Profile};
 
-/// A short text has too little to do for more threads than this: two take 0.7 of the time of one over a query,
-/// and each further one has to be waited for after every product.
+/// The most threads for one text. Two take 0.7 of the time of one for a query; every further one has to be waited for
+/// after every product.
 const MOST_THREADS_OF_A_TEXT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-/// The tokenizer, which is set before the first text comes: it loads beside the models.
+/// The tokenizer. It loads at the same time as the models, and is set before the first text comes.
 type LateTokenizer = OnceLock<TextTokenizer>;
 
 /// A model of the E5 family, loaded and ready.
 ///
-/// The vector of a text depends on the text, the role and the truncation alone, never on its neighbours
-/// in a request or on what other callers do.
+/// The vector of a text depends only on the text, the role and the truncation, never on its neighbours in a request or on
+/// other callers.
 ///
 /// Dropping it waits for the runs in progress (tens of milliseconds) and ends its threads.
 pub struct E5Embedder {
@@ -43,8 +43,8 @@ pub struct E5Embedder {
 }
 
 impl E5Embedder {
-    /// Checks the model's files, loads ONNX Runtime and the model, and starts the threads. It takes a
-    /// good part of a second, on a thread of its own.
+    /// Checks the model's files, loads ONNX Runtime and the model, and starts the threads. This takes most of a second, on a
+    /// separate thread.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl E5Embedder {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future lets the loading run to its end and throws the result away.
+    /// If the future is dropped, loading continues and its result is discarded.
     pub async fn load(config: E5Config) -> Result<Self> {
         let (sender, receiver) = oneshot::channel();
         thread::Builder::new()
@@ -84,8 +84,8 @@ impl E5Embedder {
         let threads = config.threads.unwrap_or_else(available_threads);
         let counters = Arc::new(Counters::default());
         let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
-        // The tokenizer takes as long as all the rest, so it loads beside it, and so is the library checked and loaded.
-        // Nothing is loaded unchecked.
+        // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
+        // loaded unchecked.
         let late = Arc::new(LateTokenizer::new());
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
@@ -120,14 +120,14 @@ impl E5Embedder {
         Ok(Self { model, engine, counters, tokenizer: late, vocabulary: TokenNames::new(files), model_bytes })
     }
 
-    /// What was done since the model was loaded.
+    /// Statistics since the model was loaded.
     #[must_use]
     pub fn stats(&self) -> E5Stats {
         self.counters.read()
     }
 
-    /// The tokens that the model reads of a text in a role, however many: the special ones, the prefix and the text's
-    /// own. The first call reads how the vocabulary writes them, which takes a moment.
+    /// All tokens that the model reads for a text in a role: the special ones, those of the prefix and those of the text. The
+    /// first call reads the vocabulary, which takes a moment.
     ///
     /// # Errors
     ///
@@ -166,14 +166,14 @@ impl E5Embedder {
 /// Processors that this process may use: its affinity and the CPU quota of its cgroup.
 #[must_use]
 pub fn available_threads() -> NonZeroUsize {
-    // Where the system doesn't tell, one thread is right, if slow.
+    // If the system doesn't tell, one thread is correct, if slow.
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// On how many threads the model for a text alone runs, if there is to be one.
+/// The threads of the all-core model, if there should be one.
 fn threads_of_a_text(threads: NonZeroUsize, precision: Precision) -> Option<NonZeroUsize> {
     match precision {
-        // OpenVINO has threads of its own.
+        // OpenVINO has its own threads.
         #[cfg(feature = "openvino")]
         Precision::Bf16 => None,
         Precision::Int8 | Precision::F32 | Precision::Mixed => {
@@ -212,7 +212,7 @@ fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> Mo
     ModelInfo::builder("e5", profile.name, variant).max_tokens(profile.max_tokens).build()
 }
 
-/// 64 bits tell a handful of files apart and keep ids readable.
+/// The first 64 bits, which are enough to distinguish a handful of files and keep ids readable.
 fn short_digest(sha256: &str) -> &str {
     sha256.get(..16).unwrap_or(sha256)
 }
@@ -227,7 +227,7 @@ impl Embedder for E5Embedder {
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
         let mut call = self.engine.submit(&request)?;
-        // Too late is an answer too: the rows that made it are kept.
+        // A timeout is an answer, too: the rows that are ready are kept.
         call.finished().await;
         let rows = call.take_rows();
         if !rows.is_empty() && rows.iter().all(Option::is_none) {

@@ -1,24 +1,24 @@
-//! Points inside of a long run at which shorter work may go first.
+//! Points in a long run at which shorter work may go first.
 //!
-//! A run can't be stopped, and one over 512 tokens may take a third of a second. So the operators of the model call
-//! [`point`] some times in each layer, and whoever runs it says what is done there.
+//! A run can't be stopped, and one of 512 tokens may take a third of a second. So the operators of the model call [`point`]
+//! several times in each layer, and the caller of the run decides what is done there.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 thread_local! {
-    /// What is done at a point of the run that this thread is in. `None` also while it is done, so that the points of a
-    /// run inside of a run do nothing.
+    /// What is done at the points of the current run of this thread. It is `None` while that is being done, so that the points
+    /// of a nested run do nothing.
     static AT_POINTS: Cell<Option<Rc<dyn Fn()>>> = const { Cell::new(None) };
 }
 
-/// Does work, at whose points this is done.
+/// Does work, and calls `at_points` at its points.
 pub(crate) fn with_points<R>(at_points: Rc<dyn Fn()>, work: impl FnOnce() -> R) -> R {
     let _outer = Restore(AT_POINTS.replace(Some(at_points)));
     work()
 }
 
-/// A point of a run: does what was said for this thread, if anything was.
+/// A point of a run: does what was set for this thread, if anything.
 pub(crate) fn point() {
     if let Some(at_points) = AT_POINTS.take() {
         let _restore = Restore(Some(Rc::clone(&at_points)));
@@ -26,7 +26,7 @@ pub(crate) fn point() {
     }
 }
 
-/// Puts back what was there, after a panic as well.
+/// Restores the previous value, even after a panic.
 struct Restore(Option<Rc<dyn Fn()>>);
 
 impl Drop for Restore {

@@ -7,20 +7,19 @@ use embed_core::{Error, ErrorKind, Normalisation, Pooling, PrefixScheme, Role, S
 
 /// A model of the E5 family.
 ///
-/// All of them read `query: ` or `passage: ` before the text, take the mean over the tokens and divide by
-/// the norm.
+/// All of them expect `query: ` or `passage: ` before the text, take the mean over the tokens and divide by the norm.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The name, as everywhere in this workspace: `multilingual-e5-small`.
+    /// The name in this workspace: `multilingual-e5-small`.
     pub name: &'static str,
     /// The repository on the Hugging Face hub.
     pub repository: &'static str,
-    /// The commit there that is used: a branch could move the vectors.
+    /// The commit that is used, since a branch could change the vectors.
     pub revision: &'static str,
     /// Numbers in a vector.
     pub dimension: usize,
-    /// Tokens that it reads at most, the two special ones and the prefix included.
+    /// The most tokens that it reads, including the two special ones and the prefix.
     pub max_tokens: usize,
     /// Whether it reads other languages than English.
     pub multilingual: bool,
@@ -28,12 +27,12 @@ pub struct Profile {
     pub parameters: u64,
     /// How large its parts are.
     pub shape: Shape,
-    /// Whether its activations were measured, so that int8 keeps the outlier outlier channels and its distance from f32 is
-    /// known. Without that, int8 of this model works and nobody knows how well.
+    /// Whether its activations were measured, so that int8 keeps outlier channels and its distance from f32 is known.
+    /// Without that, int8 works, but its accuracy is unknown.
     pub calibrated: bool,
 }
 
-/// How large the parts of a model are: what tells it from another model of the same width.
+/// The sizes of the parts of a model, which distinguish it from other models of the same width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shape {
@@ -45,7 +44,7 @@ pub struct Shape {
     pub feed_forward: usize,
     /// Rows of the word table.
     pub vocabulary: usize,
-    /// Positions that a token of a text may have. At least the tokens that the model reads.
+    /// Positions that tokens may have: at least as many as the model reads tokens.
     pub positions: usize,
 }
 
@@ -126,20 +125,20 @@ const fn profile(dimension: usize) -> Profile {
     }
 }
 
-/// In which arithmetic the model runs.
+/// The arithmetic that a model runs in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
     /// Eight-bit matrix products: the fastest. Cosine to [`F32`](Self::F32) of 0.999 or more on written text, 0.9995 on
-    /// average. Models that were not [calibrated](Profile::calibrated) stay farther away, nobody knows how far, and their
+    /// average. Models that were not [calibrated](Profile::calibrated) are less accurate by an unknown amount, and their
     /// variants say so.
     #[default]
     Int8,
     /// 32-bit floating point: reference grade.
     F32,
     /// As [`F32`](Self::F32), but with eight-bit products where they cost least accuracy: cosine to it of 0.9999
-    /// or more on written text at 1.14 times its speed. The same as `F32` for models that were not calibrated, all but
-    /// multilingual-e5-small.
+    /// or more on written text at 1.14 times its speed. For models that were not calibrated (all but multilingual-e5-small)
+    /// it is the same as `F32`.
     Mixed,
     /// Matrix products of bfloat16 numbers, summed in 32 bits: reference grade at 1.5 times the speed of
     /// [`F32`](Self::F32) where the processor has such products (AVX512-BF16, AMX). ONNX Runtime must be a
@@ -155,7 +154,7 @@ impl Profile {
         &PROFILES
     }
 
-    /// The model of a name, which may be that of its repository on the hub, in letters of any case.
+    /// The model with this name or repository on the hub; case doesn't matter.
     ///
     /// # Errors
     ///
@@ -173,7 +172,7 @@ impl Profile {
         })
     }
 
-    /// What its variants call a precision: the precision's name, and that it is not calibrated where it should be.
+    /// The name of a precision in its variants, which also says if int8 is not calibrated.
     #[must_use]
     pub fn precision_label(&self, precision: Precision) -> &'static str {
         match precision {
@@ -193,7 +192,7 @@ impl Profile {
     }
 }
 
-/// What the family wants in front of a text of this role, from the model card: "Each input text should
+/// The prefix of a text in this role, from the model card: "Each input text should
 /// start with "query: " or "passage: ", even for non-English texts."
 #[must_use]
 pub fn prefix(role: Role) -> &'static str {

@@ -1,4 +1,4 @@
-//! Finds ONNX Runtime and starts it, once in a process.
+//! Finds ONNX Runtime and starts it once per process.
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use ort::environment::Environment;
 
 use crate::assets::{DataHome, SealedFolder};
 
-/// The environment variable that names the library, as everywhere where `ort` is used.
+/// The environment variable that names the library, as for every program that uses `ort`.
 pub const RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// The oldest version whose interface this crate calls, `1.x`: the feature `api-22` of `ort`.
+/// The oldest version that this crate supports, `1.x`: the feature `api-22` of `ort`.
 pub const OLDEST_RUNTIME: u32 = 22;
 
 /// The name of the library in its manifest.
@@ -32,13 +32,13 @@ pub enum RuntimeLibrary {
     Variable(PathBuf),
     /// It lies in the data folder.
     DataHome(SealedLibrary),
-    /// The system's loader is asked for it by name.
+    /// The system's loader finds it by name.
     System(PathBuf),
-    /// It is a part of this program (feature `download-binaries`).
+    /// It is linked into this program (feature `download-binaries`).
     Linked,
 }
 
-/// The library of the data folder, which is not removed while this lives.
+/// The library in the data folder, which is not removed while this lives.
 #[derive(Debug, Clone)]
 pub struct SealedLibrary {
     path: PathBuf,
@@ -46,8 +46,8 @@ pub struct SealedLibrary {
 }
 
 impl RuntimeLibrary {
-    /// Finds the library: `named`, else `ORT_DYLIB_PATH`, else the data folder, else the system's. A name without a folder
-    /// is the system loader's to find.
+    /// Finds the library: `named`, else `ORT_DYLIB_PATH`, else the one in the data folder, else the system's. A name without
+    /// a folder is looked up by the system's loader.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl RuntimeLibrary {
         }
     }
 
-    /// Checks every byte of the data folder's copy. Nobody says what the others should be.
+    /// Checks every byte of the copy in the data folder. For other copies no digest is known.
     ///
     /// # Errors
     ///
@@ -105,8 +105,8 @@ impl RuntimeLibrary {
         }
     }
 
-    /// [Verifies](Self::verify) the library, loads it and checks its version. The first one wins: later calls in the same
-    /// process use it whatever they ask for.
+    /// [Verifies](Self::verify) the library, loads it and checks its version. Later calls in the same process use the first
+    /// library, whatever they ask for.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl RuntimeLibrary {
         self.environment().map(drop)
     }
 
-    /// The environment of ONNX Runtime, for a program that has sessions of its own: a process may have only
+    /// The environment of ONNX Runtime, for a program that opens its own sessions: a process may have only
     /// one. It is the `Environment` of the exact version of `ort` that this crate is built with, behind
     /// `Any` so that no type of a pre-release is a part of this interface.
     ///
@@ -177,12 +177,12 @@ impl RuntimeLibrary {
     }
 }
 
-/// Whether a path is a mere name, which the system's loader looks for in its own places.
+/// Whether a path is only a name, which the system's loader looks up in its search path.
 fn is_bare(path: &Path) -> bool {
     path.parent().is_none_or(|folder| folder.as_os_str().is_empty())
 }
 
-/// A path that somebody named, if something can be there: beside this program, as `ort` looks first, or as it stands.
+/// A named path, if there may be a file: in this program's folder, where `ort` looks first, or at the path itself.
 fn there(path: &Path, who: &str) -> Result<PathBuf, Error> {
     let beside = || std::env::current_exe().ok()?.parent().map(|folder| folder.join(path));
     if is_bare(path) || path.is_file() || beside().is_some_and(|path| path.is_file()) {
@@ -192,18 +192,18 @@ fn there(path: &Path, who: &str) -> Result<PathBuf, Error> {
     Err(Error::new(ErrorKind::Config, what).with_context("path", path.display()))
 }
 
-/// The version and the build of the library that runs, once one was started.
+/// The version and the build of the running library, once one was started.
 #[must_use]
 pub fn runtime_build() -> Option<&'static str> {
     let started = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner).is_some();
     started.then(ort::info)
 }
 
-/// What ONNX Runtime says, behind one sentence of ours.
+/// An error with one sentence of ours, and the message of ONNX Runtime as its source.
 pub(crate) fn runtime_error<R>(what: &str, error: ort::Error<R>) -> Error
 where
     ort::Error<R>: std::error::Error,
 {
-    // The text is kept and not the error: the builder that some of them carry back isn't `Send`.
+    // Only the text is kept, since some of these errors contain a builder that isn't `Send`.
     Error::new(ErrorKind::Internal, what).with_source(std::io::Error::other(error.to_string()))
 }

@@ -1,25 +1,25 @@
-//! Which characters of a text its tokens stand for: tokens are written as the text is after normalisation, so both are
-//! brought to one form and read side by side.
+//! Maps tokens to the characters of a text. Tokens are written like the normalised text, so the text is normalised, too,
+//! and both are read in parallel.
 
 use std::ops::Range;
 
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
-/// How far ahead the next token is looked for, where one stands for characters that the vocabulary hasn't.
+/// How far ahead the next token is searched after one that stands for characters that the vocabulary lacks.
 const AHEAD: usize = 64;
 
-/// How a model's tokenizer writes what it reads.
+/// How a tokenizer writes its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writing {
     /// Compatibility forms composed; `▁` is a space.
     Metaspace,
-    /// In small letters without marks; what goes on inside of a word begins with `##`.
+    /// In lower case without marks; a token that continues a word begins with `##`.
     Hashes,
 }
 
-/// The characters of a text that each of its tokens stands for, counted in Unicode scalar values, as Python counts;
-/// `None` where that can't be told.
+/// The characters that each token of a text stands for, counted in Unicode scalar values, as in Python; `None` if they
+/// can't be determined.
 pub(crate) fn spans(text: &str, tokens: &[&str], writing: Writing) -> Vec<Option<Range<usize>>> {
     let read = normalised(text, writing);
     let mut at = 0;
@@ -30,7 +30,7 @@ pub(crate) fn spans(text: &str, tokens: &[&str], writing: Writing) -> Vec<Option
             Writing::Hashes => token.strip_prefix("##").unwrap_or(token),
         };
         let found = if written.is_empty() {
-            // A space alone stands where the next token begins.
+            // A space alone is where the next token begins.
             read.get(at).map(|(_, source)| (at, source.start..source.start))
         } else {
             find(&read, at, written)
@@ -43,7 +43,7 @@ pub(crate) fn spans(text: &str, tokens: &[&str], writing: Writing) -> Vec<Option
     spans
 }
 
-/// Where the characters of a token are read next, and what they came from.
+/// Where the characters of a token occur next, and which characters of the text they came from.
 fn find(read: &[(char, Range<usize>)], at: usize, written: &str) -> Option<(usize, Range<usize>)> {
     let length = written.chars().count();
     let last = read.len().checked_sub(length)?.min(at + AHEAD);
@@ -55,7 +55,7 @@ fn find(read: &[(char, Range<usize>)], at: usize, written: &str) -> Option<(usiz
     })
 }
 
-/// The characters of a text as the tokenizer sees them, without white space, each with what it came from.
+/// The normalised characters of a text without white space, each with the characters that it came from.
 fn normalised(text: &str, writing: Writing) -> Vec<(char, Range<usize>)> {
     let characters: Vec<char> = text.chars().collect();
     let mut read = Vec::with_capacity(characters.len());
@@ -78,7 +78,7 @@ fn normalised(text: &str, writing: Writing) -> Vec<(char, Range<usize>)> {
     read
 }
 
-/// Whether a character is composed with what is before it.
+/// Whether a character is composed with the one before it.
 fn joins(character: char) -> bool {
     // Vowels and finals of Hangul, and the voiced marks of half-width kana.
     matches!(character, '\u{1160}'..='\u{11ff}' | '\u{ff9e}' | '\u{ff9f}') || is_mark(character)

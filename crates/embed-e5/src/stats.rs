@@ -1,10 +1,10 @@
-//! What an embedder has done: counters that its threads share.
+//! The statistics of an embedder: counters that its threads share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use embed_core::TokenCount;
 
-/// What an embedder has done since it was loaded.
+/// The statistics of an embedder since it was loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct E5Stats {
@@ -12,10 +12,10 @@ pub struct E5Stats {
     pub texts: u64,
     /// Tokens that went through the model.
     pub tokens: u64,
-    /// Texts of which a part was cut off, as the request asked.
+    /// Texts that were cut, as the request allowed.
     pub truncated: u64,
-    /// Texts that already began with `query: ` or `passage: `. They are embedded as they stand after the
-    /// role's own prefix; more than a few mean that a caller still adds prefixes by hand.
+    /// Texts that already began with `query: ` or `passage: `. They are embedded unchanged after the role's prefix; more than
+    /// a few mean that a caller still adds prefixes.
     pub prefixed_texts: u64,
 }
 
@@ -38,7 +38,7 @@ impl Counters {
         }
     }
 
-    /// Counts a text that went through the model as so many tokens.
+    /// Counts a text that went through the model as this many tokens.
     pub(crate) fn text(&self, through_the_model: usize, tokens: TokenCount, prefixed: bool) {
         self.texts.fetch_add(1, Ordering::Relaxed);
         self.tokens.fetch_add(through_the_model as u64, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Tokens in words: how the vocabulary writes them, and the text that they stand for.
+//! How tokens are written in the vocabulary, and the text that they stand for.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -20,16 +20,16 @@ use crate::tokenizer::TokenisedText;
 pub struct Token {
     /// Its number in the vocabulary.
     pub id: u32,
-    /// How the vocabulary writes it: `▁river`, where `▁` is the space before a word, or `##er` inside of one.
+    /// How the vocabulary writes it: `▁river`, where `▁` is the space before a word, or `##er` within one.
     pub piece: String,
     /// Whether it frames the text: the first and the last one.
     pub special: bool,
-    /// The characters of the text that it stands for, in Unicode scalar values; `None` for special tokens, for those
-    /// of the prefix, and where that can't be told.
+    /// The characters of the text that it stands for, in Unicode scalar values; `None` for special tokens, for those of the
+    /// prefix, and if they can't be determined.
     pub span: Option<Range<usize>>,
 }
 
-/// The words of a vocabulary, which embedding doesn't need: they are read when they are first asked for.
+/// How a vocabulary writes its tokens. Embedding doesn't need it, so it is read when it is first needed.
 pub(crate) struct TokenNames {
     /// While this lives, the file stays where it is.
     files: Option<ModelFiles>,
@@ -72,7 +72,7 @@ impl TokenNames {
         Self { files: Some(files), read: OnceLock::new() }
     }
 
-    /// The tokens of a text in the order in which they are read, however many windows they fill.
+    /// The tokens of a text in order, over all of its windows.
     pub(crate) fn tokens(&self, text: &str, tokenised: &TokenisedText) -> Result<Vec<Token>> {
         let pieces = self.pieces()?;
         let mut ids = Vec::with_capacity(tokenised.tokens.total);

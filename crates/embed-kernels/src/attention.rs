@@ -10,14 +10,14 @@ use crate::output::RowsOutput;
 use crate::processor::Processor;
 use crate::product::{Product, ProductRows};
 
-/// Queries that are worked on at a time: with two vectors of keys they fill twelve of sixteen registers with sums.
+/// Queries that are processed at a time. With two vectors of keys their sums fill twelve of sixteen registers.
 const QUERIES: usize = 6;
 
-/// Heads whose rows are read together: short pieces of rows are read slowly, and long ones of many tokens would leave the
+/// Heads whose rows are read together. Short pieces of rows are slow to read, and long ones of many tokens would leave the
 /// caches before they are used.
 const HEADS: usize = 4;
 
-/// Scaled dot-product attention of several heads. The queries hold the scale already, and log₂ e, since the weights are
+/// Scaled dot-product attention of several heads. The queries must include the scale and log₂ e, since the weights are
 /// powers of two.
 ///
 /// The rows hold the queries of all heads, then their keys, then their values.
@@ -29,7 +29,7 @@ pub struct Attention {
     width: usize,
 }
 
-/// Memory that a head is computed in; it is kept between heads.
+/// Scratch memory for a head, which is reused between heads.
 #[derive(Debug, Default)]
 pub struct HeadScratch {
     queries: Vec<f32>,
@@ -40,7 +40,7 @@ pub struct HeadScratch {
 }
 
 impl Attention {
-    /// Attention of so many heads of this width.
+    /// Attention with this many heads of this width.
     ///
     /// # Errors
     ///
@@ -64,8 +64,8 @@ impl Attention {
         self.width
     }
 
-    /// What some heads gather for each token of a text, whose rows are those of `joint` from `first` on: one head after
-    /// the other, for as many tokens as `contexts` has room for.
+    /// Computes the contexts of some heads for each token of a text, whose rows are those of `joint` from `first` on: one head
+    /// after the other, for as many tokens as `contexts` has room for.
     pub fn heads(
         &self,
         (joint, first): (Product<'_>, usize),
@@ -85,7 +85,7 @@ impl Attention {
         }
     }
 
-    /// The contexts of all heads of a text, one head after the other, as rows.
+    /// Turns the contexts of all heads of a text, one head after the other, into rows.
     pub fn rows(&self, contexts: &[f32], out: RowsOutput<'_>) {
         self.processor.0.dispatch(Gather { heads: self.heads, width: self.width, contexts, out });
     }
@@ -118,7 +118,7 @@ impl<R: ProductRows> WithSimd for Heads<'_, R> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { joint, place: HeadGroup { first, tokens, head, heads, width }, scratch, contexts } = self;
-        // Keys lie in panels of two vectors.
+        // Keys are stored in panels of two vectors.
         let panel = 2 * S::F32_LANES;
         let padded = tokens.next_multiple_of(panel);
         let queried = tokens.next_multiple_of(QUERIES);
@@ -158,12 +158,12 @@ impl<R: ProductRows> WithSimd for Heads<'_, R> {
     }
 }
 
-/// Makes a buffer so large. What was in it stays: whoever reads a place has written it, or doesn't look at the result.
+/// Resizes a buffer. Old contents stay, because every place is written before it is read, or the result isn't used.
 fn fill(buffer: &mut Vec<f32>, length: usize) {
     buffer.resize(length, 0.0);
 }
 
-/// The products of so many queries with all keys, row after row.
+/// The products of [`QUERIES`] queries with all keys, row after row.
 #[inline(always)]
 fn scores<S: Simd>(simd: S, queries: &[f32], keys: &[f32], scores: &mut [f32], width: usize) {
     let panel = 2 * S::F32_LANES;
@@ -185,7 +185,7 @@ fn scores<S: Simd>(simd: S, queries: &[f32], keys: &[f32], scores: &mut [f32], w
     }
 }
 
-/// Turns scores into weights that are not yet divided by their sums, and gives those sums.
+/// Turns scores into weights that are not yet divided by their sums, and returns those sums.
 #[inline(always)]
 fn softmax<S: Simd>(simd: S, scores: &mut [f32], tokens: usize) -> [f32; QUERIES] {
     let padded = scores.len() / QUERIES;
@@ -211,7 +211,7 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], tokens: usize) -> [f32; QUERIES
     sums
 }
 
-/// The values of all tokens by their weights, for as many queries as there are rows in `context`.
+/// Sums the values of all tokens by their weights, for as many queries as there are rows in `context`.
 #[inline(always)]
 fn gather<S: Simd>(
     simd: S,
@@ -242,7 +242,7 @@ fn gather<S: Simd>(
     }
 }
 
-/// The contexts of heads, to be laid side by side.
+/// Copies the contexts of heads side by side.
 struct Gather<'a> {
     heads: usize,
     width: usize,

@@ -7,8 +7,8 @@ use crate::output::RowsOutput;
 use crate::processor::Processor;
 use crate::product::{Product, ProductRows};
 
-/// GELU of the rows of `product` from `first` on, as many as there is room for. Every row is a function of its own row
-/// alone, to the bit.
+/// GELU of the rows of `product` from `first` on, as many as there is room for. Every row depends only on its input row, to
+/// the bit.
 ///
 /// # Panics
 ///

@@ -1,6 +1,6 @@
-//! The sizes that the kernels take.
+//! The lengths that the kernels accept.
 
-/// Every row is a whole number of so many values: a vector of AVX-512, two of AVX2, four of NEON.
+/// Every row has a multiple of this many values: one vector of AVX-512, two of AVX2, four of NEON.
 pub const LANES: usize = 16;
 
 /// A length that is no multiple of [`LANES`], or doesn't fit the others.
@@ -13,7 +13,7 @@ pub struct UnfitLength {
     pub length: usize,
 }
 
-/// Constants that must be so many, and whole lanes.
+/// Checks that there are `length` constants, a multiple of [`LANES`].
 pub(crate) fn exactly(what: &'static str, values: &[f32], length: usize) -> Result<Vec<f32>, UnfitLength> {
     if values.len() != length || length == 0 || !length.is_multiple_of(LANES) {
         return Err(UnfitLength { what, length: values.len() });

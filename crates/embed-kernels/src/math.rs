@@ -38,8 +38,8 @@ fn erf(x: f32) -> f32 {
     x * over / under
 }
 
-/// Two to the power of a number that isn't above 0, to 3e-7 of it: by Taylor's series of the part behind the point, which
-/// lies between −½ and ½. Below −126 it is the least normal number and not less.
+/// Two to the power of a number that isn't above 0, with a relative error of 3e-7: by the Taylor series of the fractional
+/// part, which is between −½ and ½. Below −126 the result is the smallest normal number.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// (ln 2)ⁿ / n!, from n = 6 on down.
@@ -54,13 +54,13 @@ pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     for coefficient in &TAYLOR[1..] {
         sum = simd.mul_add_f32s(sum, rest, splat(*coefficient));
     }
-    // The low bits of `rounded` are the power, which is added to the exponent; what stands above them is shifted out.
+    // The low bits of `rounded` are the power, which is added to the exponent; the higher bits are shifted out.
     let shift = simd.splat_u32s(EXPONENT_BITS);
     let power = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), shift);
     simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(sum), power))
 }
 
-/// Added to a number below 2²² it leaves the nearest whole number in the low bits.
+/// When it is added to a number below 2²², the low bits are the nearest whole number.
 pub(crate) const ROUND: f32 = 12_582_912.0;
 
 #[cfg(test)]

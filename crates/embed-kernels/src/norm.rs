@@ -1,4 +1,4 @@
-//! The end of a layer's half: what came out plus what went in, normalised, and made ready for the next product.
+//! The end of a layer's half: output plus input, normalised, and prepared for the next product.
 
 use pulp::{Simd, WithSimd};
 
@@ -8,30 +8,30 @@ use crate::product::{Product, ProductRows};
 use crate::quantise::QuantisedRows;
 use crate::{math, reduce};
 
-/// Layer normalisation of a sum, and what the next product takes.
+/// Layer normalisation of a sum, and the input of the next product.
 #[derive(Debug, Clone)]
 pub struct AddNorm {
     scale: Vec<f32>,
     bias: Vec<f32>,
     epsilon: f32,
-    /// What each channel is multiplied by before it is quantised.
+    /// The factor of each channel, applied before it is quantised.
     factors: Vec<f32>,
     outliers: Option<Outliers>,
 }
 
-/// Channels of the feed-forward part that are computed in single precision, beside its 8-bit products: [`LANES`] of
-/// them.
+/// The [`LANES`] channels of the feed-forward part that are computed in single precision, in addition to its 8-bit
+/// products.
 #[derive(Debug, Clone)]
 pub struct Outliers {
-    /// For each channel the weights of all inputs.
+    /// The weights of all inputs for each channel.
     into: Vec<f32>,
     bias: [f32; LANES],
-    /// For each channel the weights of all outputs.
+    /// The weights of all outputs for each channel.
     out: Vec<f32>,
 }
 
-/// Rows that outlier channels are computed for at a time, so that their weights, which are larger than a core's first
-/// cache, are read once for all of them.
+/// Rows whose outlier channels are computed at a time. The weights are larger than a core's first-level cache, and are
+/// read once for all of these rows.
 const OUTLIER_ROWS: usize = 4;
 
 /// Where [`AddNorm::run`] writes to.
@@ -39,7 +39,7 @@ const OUTLIER_ROWS: usize = 4;
 pub struct NormOutput<'a> {
     /// The normalised sum.
     pub state: &'a mut [f32],
-    /// The state plus what outlier channels make of it: as large as the state, or empty.
+    /// The state plus the result of the outlier channels: as large as the state, or empty.
     pub sum: &'a mut [f32],
     /// The state in 8 bits.
     pub quantised: Option<QuantisedRows<'a>>,
@@ -61,7 +61,7 @@ impl AddNorm {
         })
     }
 
-    /// Multiplies each channel by a factor before it is quantised; the state itself stays as it is.
+    /// Multiplies each channel by a factor before it is quantised; the state itself doesn't change.
     ///
     /// # Errors
     ///
@@ -90,8 +90,8 @@ impl AddNorm {
         self.scale.len()
     }
 
-    /// Normalises the rows of `product` from `first` on, plus those of `residual`, as many as there is room for. Every
-    /// row is a function of its own row alone, to the bit.
+    /// Normalises the rows of `product` from `first` on plus those of `residual`, as many as there is room for. Every row
+    /// depends only on its input row, to the bit.
     ///
     /// # Panics
     ///
@@ -191,7 +191,7 @@ impl Outliers {
         })
     }
 
-    /// Rows plus what these channels make of them. Each row is summed up in the same order, however many there are.
+    /// Adds the result of these channels to rows. Each row is summed in the same order, however many there are.
     #[inline(always)]
     fn add<S: Simd, const ROWS: usize>(&self, simd: S, states: &[f32], sums: &mut [f32]) {
         let width = states.len() / ROWS;

@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use crate::quantise::QuantisedRows;
 
-/// Room for rows, as they are or in 8 bits.
+/// Room for rows, in single precision or in 8 bits.
 #[derive(Debug)]
 pub enum RowsOutput<'a> {
     /// The values themselves.
@@ -14,7 +14,7 @@ pub enum RowsOutput<'a> {
 }
 
 impl<'a> RowsOutput<'a> {
-    /// In pieces of so many rows, the last one smaller. `width` is that of a row.
+    /// Splits it into pieces of `rows` rows; the last one may be smaller. `width` is that of a row.
     pub fn pieces(self, rows: usize, width: usize) -> Vec<Self> {
         match self {
             Self::Single(out) => out.chunks_mut(rows.max(1) * width).map(Self::Single).collect(),
@@ -22,7 +22,7 @@ impl<'a> RowsOutput<'a> {
         }
     }
 
-    /// The first rows, and those behind them. `width` is that of a row.
+    /// Splits it into the first rows and the rest. `width` is that of a row.
     ///
     /// # Panics
     ///
@@ -41,7 +41,7 @@ impl<'a> RowsOutput<'a> {
         }
     }
 
-    /// Writes as many rows as there is room for; `read` gives each.
+    /// Writes as many rows as there is room for; `read` computes each.
     #[inline(always)]
     pub(crate) fn write<S: Simd>(self, simd: S, width: usize, read: impl Fn(usize, &mut [f32])) {
         match self {

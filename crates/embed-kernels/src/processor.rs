@@ -1,13 +1,13 @@
-//! Which vector instructions there are.
+//! The available vector instructions.
 
 use std::fmt;
 
-/// The vector instructions of the processor that the program runs on: found once, handed to every kernel.
+/// The vector instructions of this processor: detected once and passed to every kernel.
 #[derive(Clone, Copy)]
 pub struct Processor(pub(crate) pulp::Arch);
 
 impl Processor {
-    /// Looks what the processor can do.
+    /// Detects what the processor can do.
     #[must_use]
     pub fn detect() -> Self {
         Self(pulp::Arch::new())

@@ -1,4 +1,4 @@
-//! What a matrix product leaves to its reader: scales and bias.
+//! Matrix products whose scales and bias are applied when they are read.
 
 use crate::lanes::{UnfitLength, exactly};
 use crate::quantise::RowScale;
@@ -9,21 +9,21 @@ pub(crate) trait ProductRows: Copy + Send + Sync {
     fn count(self) -> usize;
     /// Values of a row.
     fn width(self) -> usize;
-    /// Reads a part of a row, from this value on, as much as there is room for.
+    /// Reads a part of a row, from value `first` on, as much as there is room for.
     fn read(self, row: usize, first: usize, out: &mut [f32]);
 }
 
-/// The constants of a linear part that its product doesn't know.
+/// The constants of a linear layer that its product doesn't include.
 #[derive(Debug, Clone)]
 pub struct Linear {
     bias: Vec<f32>,
-    /// Of 8-bit weights: the scale of each column, and the sum of the column in that scale.
+    /// For 8-bit weights: the scale of each column, and the sum of the column times that scale.
     scales: Vec<f32>,
     sums: Vec<f32>,
 }
 
 impl Linear {
-    /// A part in single precision.
+    /// A layer in single precision.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl Linear {
         Ok(Self { bias, scales: Vec::new(), sums: Vec::new() })
     }
 
-    /// A part with 8-bit weights.
+    /// A layer with 8-bit weights.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Linear {
         self.bias.len()
     }
 
-    /// How many rows so many values are.
+    /// How many rows this many values are.
     fn rows(&self, values: usize) -> Result<usize, UnfitLength> {
         let fits = values.is_multiple_of(self.width());
         fits.then(|| values / self.width()).ok_or(UnfitLength { what: "a product", length: values })
@@ -88,7 +88,7 @@ impl Product<'_> {
     }
 }
 
-/// A single-precision product, to which its bias is still to be added.
+/// A single-precision product without its bias.
 #[derive(Debug, Clone, Copy)]
 pub struct SingleProduct<'a> {
     values: &'a [f32],

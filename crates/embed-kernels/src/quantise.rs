@@ -1,4 +1,4 @@
-//! Rows in bytes, each between its own least and largest value.
+//! Rows in 8 bits, each with its own range.
 
 use pulp::Simd;
 
@@ -6,15 +6,15 @@ use crate::lanes::{LANES, UnfitLength};
 use crate::math::ROUND;
 use crate::reduce;
 
-/// The largest byte. Two products with 8-bit weights then fit 16 bits, in which processors without VNNI add them: the sums
-/// are the same on every processor. The eighth bit of the activations would make them half as coarse.
+/// The largest byte. With it, two products with 8-bit weights fit 16 bits, in which processors without VNNI add them, so
+/// the sums are the same on every processor. An eighth bit would halve the step of the activations.
 const LARGEST: f32 = 127.0;
 
-/// What a row was quantised with: the width of a step, and the value that is zero.
+/// How a row was quantised: the width of a step, and the value of byte 0.
 pub(crate) type RowScale = [f32; 2];
 
-/// Where rows go in bytes from 0 to 127: row after row, and for each row a scale and its lowest value. A value is
-/// `low + scale · byte`, at most half a step from what it was.
+/// Room for rows as bytes from 0 to 127, row after row, and for the scale and lowest value of each row. A value is
+/// `low + scale · byte`, at most half a step from the original.
 #[derive(Debug)]
 pub struct QuantisedRows<'a> {
     bytes: &'a mut [u8],
@@ -43,7 +43,7 @@ impl<'a> QuantisedRows<'a> {
         self.rows.len()
     }
 
-    /// In pieces of so many rows, the last one smaller.
+    /// Splits it into pieces of `rows` rows; the last one may be smaller.
     pub fn pieces(self, rows: usize) -> impl Iterator<Item = QuantisedRows<'a>> {
         let width = self.width;
         let bytes = self.bytes.chunks_mut(rows.max(1) * width);
@@ -51,7 +51,7 @@ impl<'a> QuantisedRows<'a> {
         bytes.zip(rows).map(move |(bytes, rows)| QuantisedRows { bytes, rows, width })
     }
 
-    /// The first rows, and those behind them.
+    /// Splits it into the first rows and the rest.
     ///
     /// # Panics
     ///
@@ -64,13 +64,13 @@ impl<'a> QuantisedRows<'a> {
         (Self { bytes, rows, width }, Self { bytes: other_bytes, rows: other_rows, width })
     }
 
-    /// Puts a row.
+    /// Writes a row.
     #[inline(always)]
     pub(crate) fn put<S: Simd>(&mut self, simd: S, row: usize, values: &[f32]) {
         let bytes = &mut self.bytes[row * self.width..(row + 1) * self.width];
         let [low, high] = reduce::range(simd, values);
         let scale = (high - low) / LARGEST;
-        // A row of equal values has no steps.
+        // If all values of a row are equal, there are no steps.
         let inverse = if scale.is_normal() { 1.0 / scale } else { 0.0 };
         for (value, byte) in values.iter().zip(bytes) {
             *byte = (value - low).mul_add(inverse, ROUND).to_bits() as u8;

@@ -1,11 +1,11 @@
-//! Sums and bounds of rows, in explicit vectors: a compiler may not change the order of a sum by itself.
+//! Sums and bounds of rows, in explicit vectors, because a compiler may not change the order of a sum.
 
 use pulp::Simd;
 
-/// Vectors that are summed up beside each other, since one sum would wait for itself.
+/// Independent sums, so that an addition needn't wait for the one before.
 const SUMS: usize = 4;
 
-/// Combines all values of a row: `step` takes in a vector, `join` joins two sums, which begin with `start`.
+/// Combines all values of a row: `step` adds a vector to a sum, which begins with `start`, and `join` joins two sums.
 #[inline(always)]
 fn fold<S: Simd>(
     row: &[f32],

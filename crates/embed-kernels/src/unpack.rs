@@ -8,14 +8,14 @@ use crate::processor::Processor;
 /// Values of a block.
 pub const PACKED_BLOCK_VALUES: usize = 2 * LANES;
 
-/// Bytes of a block: a scale in half precision, then the values, the first half of them in the low halves of the
+/// Bytes of a block: a scale in half precision, then the values, of which the first half is in the low halves of the
 /// bytes.
 pub const PACKED_BLOCK_BYTES: usize = 2 + LANES;
 
-/// What a nibble of zero stands for, times minus one.
+/// Subtracted from each nibble.
 const MIDDLE: i32 = 8;
 
-/// The rows of `table` that `ids` name, each as many values as `width` says: `(nibble − 8) · scale`.
+/// Unpacks the rows of `table` with these `ids`, each with `width` values: `(nibble − 8) · scale`.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! For tests: kernels on vectors of any width, also of those that this processor has in halves only.
+//! For tests: runs kernels on vectors of any width, including emulated ones.
 
 use pulp::Scalar;
 use pulp::x86::{V3, V3_128b, V3_256b, V3_512b};
 
-/// Numbers between −1 and 1 that look like noise.
+/// Pseudo-random numbers between −1 and 1.
 pub(crate) fn noise(count: usize) -> Vec<f32> {
     (0..count).map(|place| (place * 7919 % 4001) as f32 / 2000.0 - 1.0).collect()
 }

@@ -1,6 +1,6 @@
 //! `embed-first TEXT…`: fetches the runtime library and the default model, as `embed models pull` does, and embeds the
-//! texts. Half of what `embed` is made of isn't in its way, so that `cargo xtask quickstart` shows vectors with it while
-//! the rest still compiles.
+//! texts. It needs half of the crates that `embed` needs, so `cargo xtask quickstart` shows vectors with it while the
+//! rest still compiles.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks on both")]
 
@@ -11,7 +11,7 @@ use embed_core::{EmbedRequest, Embedder, Error, ErrorKind, Role};
 use embed_e5::assets::DataHome;
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
 
-/// A line for each thing worth knowing.
+/// Prints each message as a line.
 #[derive(Debug)]
 struct PrintedProgress;
 

@@ -1,4 +1,4 @@
-//! What a bundle says of itself, and what both sides of one share.
+//! The index of a bundle, and what reading and writing share.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(super) const INDEX_NAME: &str = "embed-bundle.json";
 
 pub(super) const FORMAT: u32 = 1;
 
-/// What a bundle says of itself.
+/// The index of a bundle.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Index {
@@ -23,12 +23,12 @@ pub(super) struct Index {
 #[serde(deny_unknown_fields)]
 pub(super) struct IndexEntry {
     pub(super) folder: String,
-    /// Only for the library: a model serves every platform.
+    /// Set only for the library, since a model works on every platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) platform: Option<String>,
 }
 
-/// The folder in a bundle, which is the one in the data folder with slashes.
+/// The folder in a bundle: its path in the data folder, with slashes.
 pub(super) fn folder_of(asset: Asset) -> String {
     match asset {
         Asset::Model { profile, precision } => format!("models/{}/{precision}", profile.name),
@@ -40,7 +40,7 @@ pub(super) fn damaged(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::Config, format!("{} {what}; export or copy it again", path.display()))
 }
 
-/// A digest as people write it.
+/// A digest in hexadecimal.
 pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Putting in place what came out of a bundle.
+//! Installs the assets of a bundle.
 
 use embed_core::Error;
 use embed_e5::RuntimeLibrary;
@@ -8,7 +8,7 @@ use crate::lock::Lock;
 use crate::store::{self, Staged};
 use crate::{Asset, Progress, trial};
 
-/// An asset of a bundle, unpacked and checked, and the right to change it.
+/// An asset of a bundle, unpacked and checked, and the lock to change it.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     pub(super) asset: Asset,
@@ -17,7 +17,8 @@ pub(super) struct Unpacked {
     pub(super) recipe: u32,
 }
 
-/// The library first, since the models are tried with it. Should one of them not work, it is as if nothing had come.
+/// Installs the library first, because the models are tried with it. If one of them doesn't work, everything stays as it
+/// was.
 pub(super) fn all(
     home: &DataHome,
     unpacked: Vec<Unpacked>,

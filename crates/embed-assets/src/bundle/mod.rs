@@ -1,4 +1,4 @@
-//! Bundles: what is in the data folder as one file, for machines without a network.
+//! Bundles: assets of the data folder in one file, for machines without a network.
 //!
 //! A bundle is a zip archive whose entries are stored as they are:
 //!
@@ -23,9 +23,9 @@ use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
 use crate::{Asset, Progress};
 
-/// Writes assets of the data folder into a bundle, which replaces a file of that name. Gives its size.
+/// Writes assets of the data folder into a bundle and returns its size. A file of that name is replaced.
 ///
-/// Every file is checked while it is read. If the future is dropped, the work goes on to its end.
+/// Every file is checked while it is read. If the future is dropped, the work still continues until it is done.
 ///
 /// # Errors
 ///
@@ -45,8 +45,8 @@ pub async fn export(
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ImportOptions {
-    /// Whether each model embeds a text before it is put in place. It takes an ONNX Runtime library, of the bundle or of this
-    /// machine; without one nothing is tried, which is said.
+    /// Whether each model must embed a text before it is installed. This needs an ONNX Runtime library, from the bundle or
+    /// on this machine; without one the models aren't tried, and a message says so.
     pub try_models: bool,
     /// How long to wait for another program that changes the same models.
     pub lock_wait: Duration,
@@ -59,11 +59,12 @@ impl Default for ImportOptions {
     }
 }
 
-/// Puts what a bundle holds into the data folder, in the place of what is there. Gives what it was.
+/// Installs the assets of a bundle into the data folder, and returns them.
 ///
-/// Nothing is put in place before every file of the bundle is unpacked and its digest checked, and no model before each of
-/// them has embedded a text. A library for another platform is left out. The digests tell of damage, not of malice: import
-/// bundles from people whose programs you would run. What was in use before stays beside it, as the way back.
+/// Nothing is installed before every file of the bundle is unpacked and its digest checked, and no model before all of
+/// them have embedded a text. A library for another platform is skipped. The digests detect damage, not malice: import
+/// bundles only from people whose programs you would run. The versions that were in use are kept, so that they can be
+/// rolled back to.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Reading a bundle, which somebody else may have made.
+//! Reads a bundle. It may come from anybody.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::store::{Staged, write_manifest};
 use crate::wheel::platform;
 use crate::{Asset, Progress};
 
-/// The largest index or manifest that is read.
+/// The largest index or manifest that is accepted.
 const TEXT_LIMIT: u64 = 1 << 20;
 
 /// More entries than a bundle of everything has.
@@ -51,7 +51,7 @@ impl Bundle {
         Ok(Self { path: path.to_owned(), bytes, archive, index })
     }
 
-    /// What this machine can use of it.
+    /// The assets of it that this machine can use.
     pub(super) fn assets(&self, progress: &dyn Progress) -> Result<Vec<Asset>, Error> {
         let known = Asset::all();
         let here = platform();
@@ -100,8 +100,8 @@ impl Bundle {
         Ok(unpacked)
     }
 
-    /// Refuses entries that no listed folder has, whatever their names try. What is taken out of the archive
-    /// is asked for by name, so such an entry would do nothing; but it shows that the bundle is not ours.
+    /// Refuses a bundle with entries that belong to no listed folder. Files are extracted by name, so such an entry would do
+    /// no harm, but it shows that the bundle wasn't made by this program.
     fn refuse_strangers(&mut self) -> Result<(), Error> {
         let mut expected = HashSet::from([INDEX_NAME.to_owned()]);
         let folders: Vec<_> = self.index.assets.iter().map(|entry| entry.folder.clone()).collect();
@@ -127,7 +127,7 @@ impl Bundle {
         }
     }
 
-    /// The manifest of a folder in the archive, with all the checks of one on the disk.
+    /// The manifest of a folder in the archive, checked like one on the disk.
     fn manifest(&mut self, folder: &str) -> Result<Manifest, Error> {
         let text = read_text(&mut self.archive, &self.path, &format!("{folder}/{MANIFEST_NAME}"))?;
         Manifest::parse(&text).map_err(|error| error.with_context("bundle", self.path.display()))
@@ -144,7 +144,7 @@ impl Bundle {
         asset.check(&manifest)?;
         progress.message(&format!("Unpacking {asset}"));
         for file in &manifest.files {
-            // Entries are stored as they are, so all of them together are no larger than the bundle.
+            // Entries aren't compressed, so together they are no larger than the bundle.
             *budget = budget.checked_sub(file.bytes).ok_or_else(|| {
                 self.refuse("claims to hold more than it can").with_context("name", &file.name)
             })?;

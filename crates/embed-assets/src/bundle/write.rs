@@ -16,7 +16,7 @@ use crate::files::failed;
 use crate::wheel::platform;
 use crate::{Asset, Progress};
 
-/// From this size on the archive needs the wide form of its numbers.
+/// From this size on the archive needs 64-bit sizes.
 const WIDE: u64 = u32::MAX as u64;
 
 type Archive<'a> = ZipWriter<BufWriter<&'a mut File>>;
@@ -28,7 +28,7 @@ pub(super) fn write(
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
     let found = find(home, assets)?;
-    // It gets its name when it is whole, so it has to be born in the same folder.
+    // It is renamed when it is complete, so the temporary file has to be in the same folder.
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".embed-bundle-");
@@ -87,7 +87,7 @@ fn find(home: &DataHome, assets: &[Asset]) -> Result<Vec<(Asset, SealedFolder)>,
     Ok(found)
 }
 
-/// Weights don't get smaller, and what is stored as it is can't grow when it is unpacked.
+/// Weights don't compress, and uncompressed entries can't grow when they are unpacked.
 fn options(bytes: u64) -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)

@@ -1,8 +1,8 @@
-//! Puts nodes and constants into an ONNX graph; large constants go to a data file beside it.
+//! Builds an ONNX graph of nodes and constants; large constants go to a separate data file.
 //!
-//! The data file is what makes a start short and memory small: ONNX Runtime maps it, so the word table is
-//! never copied and all sessions of a process share its pages. Inline, the two sessions of a process would
-//! take 230 MB instead of 107 MB after the start, and three times as long to open.
+//! The data file makes the start fast and saves memory: ONNX Runtime maps it, so the word table is never copied and all
+//! sessions of a process share its pages. With inline constants, the two sessions of a process would take 230 MB
+//! instead of 107 MB after the start, and three times as long to open.
 
 use std::io::{self, Write};
 
@@ -17,11 +17,11 @@ use crate::weights::Matrix;
 
 /// Constants from this size on go to the data file.
 const EXTERNAL_FROM: usize = 1024;
-/// ONNX Runtime maps a constant only where it begins on a page; 4 KiB on every desktop and server system
-/// but Windows, where it reads what it can't map.
+/// ONNX Runtime maps a constant only if it begins at a page boundary. Pages have 4 KiB on desktop and server systems;
+/// on Windows, constants that can't be mapped are read.
 const PAGE: u64 = 4096;
 
-/// The name of a value: what a node gives or a constant holds.
+/// The name of a value: an output of a node, or a constant.
 pub(super) type ValueName = String;
 
 /// An attribute of a node.
@@ -32,7 +32,7 @@ pub(super) enum Attribute {
     Floats(Vec<f32>),
 }
 
-/// A graph in the making.
+/// A graph that is being built.
 pub(super) struct GraphBuilder<W: Write> {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -44,7 +44,7 @@ pub(super) struct GraphBuilder<W: Write> {
 }
 
 impl<W: Write> GraphBuilder<W> {
-    /// A graph whose large constants go to `data`, a file that will lie beside the model under `data_name`.
+    /// A graph whose large constants go to `data`, a file named `data_name` in the model's folder.
     pub(super) fn new(data: W, data_name: String) -> Self {
         Self {
             nodes: Vec::new(),
@@ -67,7 +67,7 @@ impl<W: Write> GraphBuilder<W> {
         self.put(op, "", &inputs, &[true], attributes).swap_remove(0)
     }
 
-    /// A node of the operators of `embed-e5`. Outputs that aren't wanted have an empty name.
+    /// A node with a custom operator of `embed-e5`. Outputs that aren't wanted have an empty name.
     pub(super) fn custom(
         &mut self,
         op: &str,
@@ -110,7 +110,7 @@ impl<W: Write> GraphBuilder<W> {
         outputs
     }
 
-    /// Gives the value `from` the name that a user of the model knows.
+    /// Makes the value `from` an output of the model with this name.
     pub(super) fn output(&mut self, from: &str, name: &str) {
         let node = self.fresh("Identity");
         self.nodes.push(NodeProto {
@@ -165,7 +165,7 @@ impl<W: Write> GraphBuilder<W> {
         self.streamed(kind, dims, std::iter::once(bytes))
     }
 
-    /// A constant that is too large to have in memory twice: it goes to the data file piece by piece.
+    /// A constant that is too large to be in memory twice: it is written to the data file piece by piece.
     pub(super) fn streamed<B: AsRef<[u8]>>(
         &mut self,
         kind: ElementType,
@@ -261,7 +261,7 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
     attribute
 }
 
-/// A size, as the attributes of ONNX have them.
+/// A size as an attribute of ONNX.
 pub(super) fn to_i64(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -1,19 +1,19 @@
 //! The network: an encoder of the BERT family as matrix products and the operators of
-//! [`embed_e5::operators`], which do everything between two products in one pass.
+//! [`embed_e5::operators`], which do all the work between two products in one pass.
 //!
 //! The tokens of all texts are the rows of two-dimensional matrices: nothing is padded, and only attention and the
-//! mean know which rows belong together. So texts of any lengths share a run, and the vector of a text is the same to
-//! the bit whatever else is in it: products and everything else go row by row.
+//! mean know which rows belong together. So texts of any lengths can share a run, and the vector of a text is the same to
+//! the bit whatever other texts are in the run: products and everything else work row by row.
 //!
-//! What was chosen, and why:
+//! Design decisions:
 //!
-//! - One product gives queries, keys and values; the scale of attention is a part of the queries.
-//! - Biases and scales are left to the reader of a product, which looks at each number anyway.
-//! - An 8-bit product takes rows that have a scale and a lowest value each. A scale for each run would tie texts
-//!   together, and one that is fixed beforehand would have to be wide enough for every text.
+//! - One product computes queries, keys and values; the scale of attention is a part of the queries.
+//! - Biases and scales are applied by the operator that reads a product, since it reads every number anyway.
+//! - Each row of an 8-bit product has its own scale and lowest value. One scale for a run would make texts depend on each
+//!   other, and a fixed one would have to be wide enough for every text.
 //! - Weights are whole numbers from −127 to 127, activations from 0 to 127. Processors without VNNI add two products at a
-//!   time in 16 bits, which these can't overflow: the file is the same for all of them, and so are the sums. Seven bits
-//!   for the weights and eight for the activations would fit, too, and are less accurate (data/README.md).
+//!   time in 16 bits, which these can't overflow: so one file gives the same sums on every processor. Seven bits for the
+//!   weights and eight for the activations would fit, too, but are less accurate (data/README.md).
 
 use std::io::{self, Write};
 
@@ -30,7 +30,7 @@ use super::quantise::{Dense, power_of_two, rows_in_8_bits};
 use super::smooth::LayerSmoothing;
 use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
 
-/// A network while it is written.
+/// A network that is being written.
 pub(super) struct Network<'a, W: Write> {
     graph: GraphBuilder<W>,
     weights: &'a EncoderWeights,
@@ -52,7 +52,7 @@ enum TokenRows {
     Quantised(ValueName, ValueName),
 }
 
-/// What a product gives: the inputs and attributes of whichever operator reads it.
+/// The output of a product: inputs and attributes of the operator that reads it.
 struct ProductNode {
     inputs: Vec<ValueName>,
     attributes: Vec<(&'static str, Attribute)>,
@@ -67,7 +67,7 @@ struct TokenState {
     rows: TokenRows,
 }
 
-/// What a normalisation is to give beside the state.
+/// The outputs that a normalisation has in addition to the state.
 struct WantedOutputs {
     arithmetic: Arithmetic,
     factors: Option<Vec<f32>>,
@@ -79,14 +79,14 @@ struct WantedOutputs {
 #[derive(Clone, Copy)]
 struct LayerPlan<'a> {
     smoothing: Option<&'a LayerSmoothing>,
-    /// Of all products but the last one.
+    /// The arithmetic of all products but the last one.
     most: Arithmetic,
-    /// Of the second product of the feed-forward part.
+    /// The arithmetic of the second product of the feed-forward part.
     last: Arithmetic,
 }
 
 impl<'a, W: Write> Network<'a, W> {
-    /// A network whose large constants go to `data`, a file of this name beside the model.
+    /// A network whose large constants go to `data`, a file of this name in the model's folder.
     pub(super) fn new(
         weights: &'a EncoderWeights,
         options: &'a GraphOptions<'a>,
@@ -136,7 +136,7 @@ impl<'a, W: Write> Network<'a, W> {
         self.add_norm(product, &positions, &weights.embeddings.norm, wanted)
     }
 
-    /// The rows of the word table: to the bit as they came, but for dense tables in an 8-bit model.
+    /// The rows of the word table, unchanged to the bit, except for dense tables in an 8-bit model.
     fn words(&mut self) -> io::Result<ValueName> {
         let table = &self.weights.embeddings.word;
         let (rows, hidden) = (self.shape.vocabulary, self.shape.hidden);
@@ -195,7 +195,7 @@ impl<'a, W: Write> Network<'a, W> {
         self.add_norm(output, &state.residual, &layer.output_norm, wanted)
     }
 
-    /// What the attention of a layer takes; of the layer behind the last one, nothing.
+    /// What the attention of a layer needs as its input; nothing after the last layer.
     fn before_attention(&self, index: usize) -> WantedOutputs {
         let plan = self.plan(index);
         if index >= self.shape.layers {
@@ -205,7 +205,7 @@ impl<'a, W: Write> Network<'a, W> {
         WantedOutputs { arithmetic: plan.most, factors, outliers: None }
     }
 
-    /// What each head gathers from all tokens of its text.
+    /// The context of each head over all tokens of its text.
     fn attention(&mut self, rows: &TokenRows, layer: &Layer, plan: LayerPlan<'_>) -> io::Result<TokenRows> {
         // The weights of attention are powers of two.
         let scale = std::f32::consts::LOG2_E / (self.shape.head_width() as f32).sqrt();
@@ -221,7 +221,7 @@ impl<'a, W: Write> Network<'a, W> {
         self.reader(GELU, product, &[], Vec::new(), next)
     }
 
-    /// An operator that reads a product and gives rows for the next one.
+    /// An operator that reads a product and makes the rows for the next one.
     fn reader(
         &mut self,
         name: &str,
@@ -240,7 +240,7 @@ impl<'a, W: Write> Network<'a, W> {
         if quantised { TokenRows::Quantised(bytes, scales) } else { TokenRows::Single(single) }
     }
 
-    /// The two products of the feed-forward part, and the channels between them that are computed outliers.
+    /// The two products of the feed-forward part, and the outlier channels between them.
     fn feed_forward(&self, layer: &Layer, plan: LayerPlan<'_>) -> (Dense, Dense, Option<(Dense, Dense)>) {
         let mut wide = Dense::side_by_side(&[(&layer.feed_forward_in, 1.0)]);
         let mut narrow = Dense::side_by_side(&[(&layer.feed_forward_out, 1.0)]);
@@ -264,13 +264,13 @@ impl<'a, W: Write> Network<'a, W> {
         }
     }
 
-    /// What each channel is multiplied by before it is quantised: the inverse of its factor.
+    /// The number that each channel is multiplied by before it is quantised: the inverse of its factor.
     fn factors(&self, exponents: Option<&[i8]>) -> Option<Vec<f32>> {
         let exponents = exponents.filter(|_| self.options.precision == Precision::Int8)?;
         Some(exponents.iter().map(|&exponent| power_of_two(-exponent)).collect())
     }
 
-    /// A product of rows, in the arithmetic that they are in.
+    /// A product of rows, in the arithmetic of the rows.
     fn linear(&mut self, rows: &TokenRows, dense: &Dense) -> io::Result<ProductNode> {
         let dims = [dense.inputs, dense.outputs];
         let bias = (BIAS, Attribute::Floats(dense.bias.clone()));
@@ -331,7 +331,7 @@ impl<'a, W: Write> Network<'a, W> {
 }
 
 impl ProductNode {
-    /// The form of an operator that reads this kind of product.
+    /// The name of an operator for this kind of product.
     fn operator(&self, name: &str) -> String {
         match self.arithmetic {
             Arithmetic::Single => name.to_owned(),

@@ -5,11 +5,11 @@
 //! (f32, `[texts, hidden]`): the mean over all tokens of a text, not yet divided by its norm. Nothing is padded, and the
 //! vector of a text is the same to the bit whatever texts are in its run.
 //!
-//! Such a model needs the operators of [`embed_e5::operators`]. In bf16 it has standard ones alone, for OpenVINO; its
-//! input is `input_ids` (i64, `[batch, sequence]`), and each text runs alone.
+//! Such a model needs the operators of [`embed_e5::operators`]. A model in bf16, for OpenVINO, has standard operators
+//! only; its input is `input_ids` (i64, `[batch, sequence]`), and each text runs alone.
 //!
-//! Beside `model.onnx` lies `model.onnx_data` with all large constants; the model holds the SHA-256 of it,
-//! so a digest of the model is one of the weights too. The same weights and options give the same bytes on
+//! `model.onnx_data`, in the same folder as `model.onnx`, has all large constants; the model holds its SHA-256, so that
+//! a digest of the model is also one of the weights. The same weights and options give the same bytes on
 //! every machine.
 
 mod builder;
@@ -43,13 +43,13 @@ use onnx::{
 };
 use plain::PlainNetwork;
 
-/// What is added to the name of the model file for that of the data file, as the hub does it.
+/// The suffix that makes the name of the data file from that of the model file, as on the hub.
 pub const DATA_SUFFIX: &str = "_data";
 
-/// The key under which a model notes the SHA-256 of its data file, which makes the model's digest one of the weights.
+/// The metadata key for the SHA-256 of the data file, which makes the model's digest one of the weights.
 const DATA_SHA256_KEY: &str = "embed.data_sha256";
 
-/// The program that a model file says it is from.
+/// The producer in the metadata of a model file.
 const PRODUCER: &str = "embed";
 
 /// The files that were written.
@@ -61,14 +61,14 @@ pub struct ModelPaths {
     pub data: PathBuf,
 }
 
-/// Writes the model to `out` and its data beside it.
+/// Writes the model to `out`, and its data file into the same folder.
 ///
-/// Write into a folder that nobody reads yet: the two files come one after the other.
+/// Nobody should read the folder yet, because the two files are written one after the other.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Protocol`] if the weights don't fit their shape, [`ErrorKind::Config`] if the smoothing
-/// doesn't, or a file can't be written.
+/// [`ErrorKind::Protocol`] if the weights don't fit their shape, [`ErrorKind::Config`] if the smoothing doesn't fit it or
+/// a file can't be written.
 pub fn write_model(
     weights: &EncoderWeights,
     options: &GraphOptions<'_>,
@@ -156,7 +156,7 @@ fn write_data(
     })
 }
 
-/// What a model file notes of itself: the SHA-256 of its data file. `None` for exports of others, which note nothing.
+/// The SHA-256 of the data file, from the metadata of a model. `None` for models that other programs exported.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The part of the ONNX file format that the graph writer uses.
 //!
-//! Field numbers are those of `onnx.proto` (ONNX 1.16, IR version 10). The file is proto2, where a field
-//! that is present with its default value is not an absent one; hence the `Option`s.
+//! Field numbers are those of `onnx.proto` (ONNX 1.16, IR version 10). The fields are `Option`s because the file is proto2,
+//! which distinguishes an absent field from one with its default value.
 
 /// IR version 10 belongs to ONNX 1.16, the first whose operator set is [`OPSET`].
 pub(super) const IR_VERSION: i64 = 10;
@@ -151,7 +151,7 @@ pub(super) struct TensorShapeProto {
     pub(super) dim: Vec<DimensionProto>,
 }
 
-/// A dimension has a value or a name. The two are a `oneof` in the schema, which is the same on the wire.
+/// A dimension has a value or a name. In the schema they are a `oneof`, which is encoded the same way.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct DimensionProto {
     #[prost(int64, optional, tag = "1")]

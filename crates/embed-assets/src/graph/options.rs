@@ -2,18 +2,18 @@
 
 use super::smooth::Smoothing;
 
-/// The kind of arithmetic in the linear parts.
+/// The arithmetic of the linear parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// 8-bit weights, and activations that are quantised row by row as they come.
+    /// 8-bit weights, and activations that are quantised row by row at run time.
     Int8,
     /// Single precision throughout.
     F32,
-    /// Single precision, but for the products that lose least in 8 bits: the second one of the feed-forward
-    /// part in the first two thirds of the layers, where a smoothing table names its outlier channels.
+    /// Single precision, except for the products that lose least in 8 bits: the second one of the feed-forward
+    /// part in the first two thirds of the layers, if a smoothing table names its outlier channels.
     Mixed,
-    /// Single precision in standard operators alone, for a compiler that takes the products in bfloat16: the
-    /// OpenVINO execution provider.
+    /// Single precision with standard operators only, for the OpenVINO execution provider, which computes the products in
+    /// bfloat16.
     Bf16,
 }
 
@@ -34,9 +34,9 @@ impl Precision {
 pub struct GraphOptions<'a> {
     /// The arithmetic.
     pub precision: Precision,
-    /// What keeps 8-bit products accurate; without effect in single precision.
+    /// Keeps 8-bit products accurate; has no effect in single precision.
     pub smoothing: Option<&'a Smoothing>,
-    /// The profile that the model is of, for its metadata.
+    /// The name of the model's profile, for its metadata.
     pub profile: &'a str,
     /// Where the weights come from, for its metadata.
     pub source: &'a str,

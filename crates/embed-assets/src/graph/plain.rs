@@ -1,7 +1,7 @@
-//! The network in standard operators alone, in single precision: for a compiler that brings its own kernels and takes
-//! the products in bfloat16, the OpenVINO execution provider.
+//! The network in single precision with standard operators only, for the OpenVINO execution provider, which has its own
+//! kernels and computes the products in bfloat16.
 //!
-//! - The word table is f32: where OpenVINO unpacks the 4-bit one, the cosine falls to 0.9987.
+//! - The word table is f32, because the cosine falls to 0.9987 when OpenVINO unpacks the 4-bit one.
 //! - One product gives queries, keys and values; the scale of attention is a part of the queries.
 
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::onnx::ElementType;
 use super::quantise::Dense;
 use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
 
-/// A network while it is written.
+/// A network that is being written.
 pub(super) struct PlainNetwork<'a, W: Write> {
     graph: GraphBuilder<W>,
     weights: &'a EncoderWeights,
@@ -21,7 +21,7 @@ pub(super) struct PlainNetwork<'a, W: Write> {
 }
 
 impl<'a, W: Write> PlainNetwork<'a, W> {
-    /// A network whose large constants go to `data`, a file of this name beside the model.
+    /// A network whose large constants go to `data`, a file of this name in the model's folder.
     pub(super) fn new(weights: &'a EncoderWeights, data: W, data_name: String) -> Self {
         let graph = GraphBuilder::new(data, data_name);
         Self { graph, weights, shape: weights.shape, sizes: ValueName::new() }
@@ -41,7 +41,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         Ok(self.graph)
     }
 
-    /// Word plus position plus type, normalised: `[tokens, hidden]`, place after place.
+    /// Word plus position plus type, normalised: `[tokens, hidden]`, one position after the other.
     fn embeddings(&mut self) -> io::Result<ValueName> {
         let turned = self.transpose("input_ids", &[1, 0]);
         let flat = self.graph.i64s(&[-1])?;
@@ -95,7 +95,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         self.add_norm(&output, &state, &layer.output_norm)
     }
 
-    /// What each head gathers from all tokens: `[tokens, hidden]`.
+    /// The context of each head over all tokens: `[tokens, hidden]`.
     fn attention(&mut self, state: &str, layer: &Layer) -> io::Result<ValueName> {
         let (heads, width) = (self.shape.heads, self.shape.head_width());
         let scale = 1.0 / (width as f32).sqrt();

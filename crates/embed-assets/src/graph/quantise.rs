@@ -15,7 +15,7 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    /// Several linear parts with the same input, side by side; each is multiplied by a number.
+    /// Several linear layers with the same input, side by side, each multiplied by a number.
     pub(super) fn side_by_side(parts: &[(&LinearLayer, f32)]) -> Self {
         let inputs = parts.first().map_or(0, |(part, _)| part.weight.columns());
         let outputs = parts.iter().map(|(part, _)| part.weight.rows()).sum();
@@ -35,7 +35,7 @@ impl Dense {
         Self { inputs, outputs, values, bias }
     }
 
-    /// Multiplies what belongs to each input by two to the power of its exponent, which is exact.
+    /// Multiplies the weights of each input by two to the power of its exponent, which is exact.
     pub(super) fn scale_inputs(&mut self, exponents: &[i8]) {
         for (row, &exponent) in self.values.chunks_exact_mut(self.outputs).zip(exponents) {
             let factor = power_of_two(exponent);
@@ -43,7 +43,7 @@ impl Dense {
         }
     }
 
-    /// The matrix without the outputs for which `drop` is true, and the matrix of those alone.
+    /// The matrix without the outputs for which `drop` is true, and the matrix of only those.
     pub(super) fn part_outputs(&self, drop: &[bool]) -> (Self, Self) {
         let part = |wanted: bool| {
             let columns: Vec<usize> = (0..self.outputs).filter(|&output| drop[output] == wanted).collect();
@@ -58,8 +58,8 @@ impl Dense {
         (part(false), part(true))
     }
 
-    /// The matrix without the inputs for which `drop` is true, and the matrix of those alone, which has no
-    /// bias: it is for a product that is added to the first one's.
+    /// The matrix without the inputs for which `drop` is true, and the matrix of only those. The second one has no bias,
+    /// because its product is added to the first one's.
     pub(super) fn part_inputs(&self, drop: &[bool]) -> (Self, Self) {
         let part = |wanted: bool, bias: Vec<f32>| {
             let rows = self.values.chunks_exact(self.outputs).zip(drop);
@@ -111,14 +111,14 @@ pub(super) struct Quantised {
 
 /// Two to the power of an exponent.
 pub(super) fn power_of_two(exponent: i8) -> f32 {
-    // Squaring and halving are exact, which `exp2` of the system's library need not be. An i8 exponent
-    // stays inside the normal range but for −127 and −128, which are exact all the same.
+    // Doubling and halving are exact; `exp2` of the system's library need not be. Of all i8 exponents only −127 and −128
+    // give subnormal numbers, and these are exact, too.
     let base = if exponent < 0 { 0.5 } else { 2.0_f32 };
     (0..exponent.unsigned_abs()).fold(1.0, |product, _| product * base)
 }
 
-/// The rows of a table in 8 bits, and the scale of each: a token's word weighs as much in the sum of the
-/// embeddings as its own largest number, so a scale for each row loses least.
+/// The rows of a table in 8 bits, and the scale of each row. A scale for each row loses least, because a word's weight in
+/// the sum of the embeddings depends on its own largest number.
 pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, Vec<f32>) {
     let mut row = vec![0.0; table.columns()];
     let scales: Vec<f32> = (0..table.rows())
@@ -135,7 +135,7 @@ pub(super) fn rows_in_8_bits(table: &Matrix) -> (impl Iterator<Item = Vec<u8>>, 
     (bytes, scales)
 }
 
-/// The scale that maps the largest magnitude to the largest 8-bit number. All zeros are zeros at any scale.
+/// The scale that maps the largest magnitude to the largest 8-bit number; for zeros any scale will do.
 fn scale_of(magnitude: f32) -> f32 {
     let scale = magnitude / LARGEST;
     if scale.is_normal() { scale } else { 1.0 }

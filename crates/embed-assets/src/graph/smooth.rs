@@ -1,17 +1,16 @@
-//! Where the activations of a model are large: what the 8-bit graph must know to stay accurate.
+//! Tables of channels with large activations, which the 8-bit graph needs to stay accurate.
 //!
-//! An 8-bit product quantises a row of activations with one scale.
-//!
-//! One channel that is ten times as large as the others costs the others three of their eight bits. This family has
-//! such channels at three of the four products of a layer, and two remedies keep them from harm:
+//! An 8-bit product quantises a row of activations with one scale. So a channel that is ten times as large as the others
+//! costs these three of their eight bits. Models of this family have such channels at three of the four products of a
+//! layer. There are two remedies:
 //!
 //! - **Smoothing** (SmoothQuant, Xiao et al. 2022) before attention and before the feed-forward part: a
-//!   channel is divided by a factor and its weights are multiplied by it. The factors are powers of two, so
-//!   both are exact and the file is the same on every machine.
+//!   channel is divided by a factor and its weights are multiplied by the same factor. The factors are powers of two, so
+//!   both operations are exact and the file is the same on every machine.
 //! - **Keeping outliers in single precision** (as LLM.int8 does, Dettmers et al. 2022) in the middle of the feed-forward
 //!   part, where one to ten channels out of 1536 reach up to fifty times the others' range. They are computed
-//!   in float32 beside the 8-bit product. Smoothing alone fails there: it makes the quiet channels so large
-//!   that a text which wakes one of them loses all else (down to a cosine of 0.988).
+//!   in float32 in addition to the 8-bit product. Smoothing alone fails here: it enlarges channels that are usually quiet,
+//!   so that a text that activates one of them loses everything else (down to a cosine of 0.988).
 //!
 //! The context of the attention needs neither.
 
@@ -32,11 +31,11 @@ pub const OUTLIERS: usize = 16;
 /// No factor is larger than two to the power of this, or smaller than its inverse.
 const LARGEST_EXPONENT: i8 = 12;
 
-/// Nothing that is measured counts as smaller than this, lest a channel that no text of the calibration
-/// woke get an infinite factor.
+/// The smallest magnitude that counts. Otherwise a channel that no text of the calibration activated would get an infinite
+/// factor.
 const SMALLEST: f32 = 1e-5;
 
-/// Tables for models that were calibrated; data/README.md tells how.
+/// The tables of calibrated models; data/README.md says how they were made.
 const TABLES: [(&str, &str); 1] =
     [("multilingual-e5-small", include_str!("../../data/multilingual-e5-small.smoothing"))];
 
@@ -155,7 +154,7 @@ impl Smoothing {
     }
 }
 
-/// A table that can't be used; it is a part of this program or the caller's own.
+/// The error of a table that can't be used, whether it is part of this program or the caller's.
 fn unfit(message: &'static str) -> Error {
     Error::new(ErrorKind::Config, message)
 }

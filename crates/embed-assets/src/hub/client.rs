@@ -46,11 +46,11 @@ pub(super) struct FileFacts {
     pub(super) bytes: Option<u64>,
 }
 
-/// A failed try.
+/// A failed attempt.
 #[derive(Debug)]
 pub(super) struct FailedTry {
     pub(super) error: Error,
-    /// Whether another try makes sense now. A host that has never answered gets none.
+    /// Whether another attempt makes sense now. A host that has never answered isn't tried again.
     pub(super) again: bool,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Client<'a> {
         Self { options, http: OnceLock::new(), answered: Mutex::default() }
     }
 
-    /// Asks for a file and follows redirects up to the answer that holds bytes, or says why there is none.
+    /// Requests a file and follows redirects until a response has the bytes.
     pub(super) async fn open(&self, wanted: &FileRequest<'_>) -> Result<(FileFacts, Response), FailedTry> {
         let http = self.http().map_err(FailedTry::last)?;
         let endpoint = Url::parse(&self.options.endpoint).ok().filter(Url::has_host).ok_or_else(|| {
@@ -121,7 +121,7 @@ impl<'a> Client<'a> {
         let host =
             format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
         let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        // The place that holds the bytes is another's: whoever runs it must not learn the token.
+        // Somebody else may run the store that has the bytes, so it must not get the token.
         if at_home && let Some(token) = self.options.token.as_ref().and_then(|token| token.header()) {
             request = request.header(AUTHORIZATION, token);
         }
@@ -165,13 +165,13 @@ impl<'a> Client<'a> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client, built when it is needed first: without a network, and where the hub's cache holds all,
-    /// no certificates are needed.
+    /// The client. It is built when it is first needed, so that no certificates are needed where the hub's cache has every
+    /// file.
     fn http(&self) -> Result<&reqwest::Client, Error> {
         if let Some(http) = self.http.get() {
             return Ok(http);
         }
-        // `ring` is handed over here and not installed for the whole process, which is the program's choice.
+        // `ring` is passed here and not installed for the whole process: that is up to the program.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -210,7 +210,7 @@ impl FileFacts {
                     .with_context("asked", wanted.revision)
                     .with_context("got", commit.escape_debug()));
             }
-            // A portal that wants a log-in answers everything with a page of its own.
+            // A captive portal answers every request with its log-in page.
             None => {
                 return Err(protocol(
                     "what answers is not the Hugging Face hub; check HF_ENDPOINT, the proxy variables and \
@@ -230,7 +230,7 @@ impl FileFacts {
     }
 }
 
-/// What a status means. Answers with bytes, and the one that says that there are no more, are fine.
+/// Turns a status into an error, unless it says that bytes follow or that there are no more.
 fn check(
     response: &Response,
     at_home: bool,
@@ -266,7 +266,7 @@ fn check(
             ErrorKind::Unauthorized,
             "the proxy wants a name and a password; put them into HTTPS_PROXY".to_owned(),
         ),
-        // The links to the place that holds the bytes run out, and the hub makes new ones.
+        // Links to the store expire, and the hub makes new ones.
         401 | 403 | 404 if !at_home => temporary(
             ErrorKind::Unavailable,
             format!("the store behind the Hugging Face hub refuses {path}; try again later"),

@@ -1,4 +1,4 @@
-//! What names the bytes of a file: its SHA-256, or the id that git gives them.
+//! Content ids of files: a SHA-256, or git's id of a blob.
 
 use std::fmt;
 use std::fs::File;
@@ -12,8 +12,8 @@ use crate::Progress;
 use crate::progress::blocking;
 use embed_core::Error;
 
-/// The name of some bytes, in hexadecimal. Repositories name large files by their SHA-256 and all others by git's id of the
-/// blob; caches of the hub's own tools name their files so, too.
+/// The id of a file's content, in hexadecimal: the SHA-256 for large files, git's blob id for all others. The caches of the
+/// hub's own tools use it as the file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContentId {
     Sha256(String),
@@ -22,7 +22,7 @@ pub(crate) enum ContentId {
 }
 
 impl ContentId {
-    /// The id that a header or a file name holds. The lengths tell which one it is.
+    /// The id in a header or a file name. Its length tells which kind it is.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
         if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -1,4 +1,4 @@
-//! Fetching one file: resumed where it was cut, checked when it is whole.
+//! Fetches a file: resumes it where it was interrupted, and checks it when it is complete.
 
 use std::fs;
 use std::io;
@@ -22,13 +22,13 @@ use crate::Progress;
 use crate::files::{create_dirs, failed};
 use crate::progress::blocking;
 
-/// How far a try has to get for the count of failed ones to begin anew.
+/// An attempt that gets this much further resets the count of failed ones.
 const PROGRESS: u64 = 1 << 20;
 
-/// Written at once, so that a fast network doesn't mean a system call for every packet.
+/// The size of writes, so that a fast network doesn't cause a system call for every packet.
 const BUFFER: usize = 1 << 20;
 
-/// Where a file and what belongs to it lie.
+/// The paths of a file and of what belongs to it.
 #[derive(Debug)]
 pub(super) struct DownloadPaths {
     pub(super) whole: PathBuf,
@@ -36,17 +36,17 @@ pub(super) struct DownloadPaths {
     note: PathBuf,
 }
 
-/// What is known about a file beside its bytes.
+/// What is known about a file whose bytes aren't complete yet.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Note {
-    /// What its bytes should be; once it is whole, what they are.
+    /// The expected content; once it is complete, the actual one.
     content: Option<String>,
     /// The strong `ETag` of the place that the partial bytes came from.
     validator: Option<String>,
 }
 
-/// A file that came to its end.
+/// A file whose last byte has arrived.
 #[derive(Debug)]
 struct Arrived {
     content: ContentId,
@@ -61,7 +61,7 @@ impl Note {
 
 impl DownloadPaths {
     pub(super) fn note(&self) -> Note {
-        // A damaged note is no note: then the file is fetched anew.
+        // A damaged note counts as missing, so that the file is fetched again.
         fs::read(&self.note).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
@@ -113,7 +113,7 @@ impl<'a> Downloads<'a> {
         DownloadPaths { whole: in_folder(""), part: in_folder(".part"), note: in_folder(".json") }
     }
 
-    /// Fetches a file, however many tries it takes within reason.
+    /// Fetches a file, with retries.
     pub(super) async fn fetch(&self, file: HubFile) -> Result<PathBuf, Error> {
         let place = self.place(file);
         let mut backoffs = self.backoffs();
@@ -157,7 +157,7 @@ impl<'a> Downloads<'a> {
             .build()
     }
 
-    /// Waits for the next try, or gives the error if there is none.
+    /// Waits for the next attempt, or returns the error if there is none.
     async fn pause(&self, backoffs: &mut ExponentialBackoff, error: Error) -> Result<(), Error> {
         let Some(backoff) = backoffs.next() else {
             return Err(error.with_retry(Retry::Exhausted));
@@ -174,10 +174,10 @@ impl<'a> Downloads<'a> {
         Ok(())
     }
 
-    /// One try: asks for what is missing and writes down what comes.
+    /// One attempt: requests the missing bytes and writes them.
     async fn attempt(&self, file: HubFile, place: &DownloadPaths) -> Result<Arrived, FailedTry> {
         let note = place.note();
-        // Without a validator the digest still tells in the end whether the two parts belong together.
+        // Without a validator, the digest still shows at the end whether the two parts belong together.
         let offset = if note == Note::default() { 0 } else { place.partial_bytes() };
         let wanted = FileRequest {
             repository: self.profile.repository,
@@ -190,7 +190,7 @@ impl<'a> Downloads<'a> {
         let content = expected_content(file, &announced).map_err(FailedTry::last)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if offset > 0 && announced.bytes == Some(offset) {
-                // The try before was cut after the last byte and before the check.
+                // The previous attempt was interrupted after the last byte and before the check.
                 return Ok(Arrived { content, bytes: announced.bytes });
             }
             place.discard().map_err(FailedTry::last)?;
@@ -228,7 +228,7 @@ impl<'a> Downloads<'a> {
         Ok(Arrived { content, bytes: total })
     }
 
-    /// Writes the bytes of an answer behind the first `start` ones of the file.
+    /// Writes the bytes of a response after the first `start` bytes of the file.
     async fn receive(
         &self,
         file: HubFile,
@@ -263,12 +263,12 @@ impl<'a> Downloads<'a> {
                 Err(_) => break Err(cut(file, done)),
             }
         };
-        // What has come is kept for the next try, however this one ended.
+        // What has arrived is kept for the next attempt, however this one ended.
         target.flush().await.map_err(local)?;
         ended
     }
 
-    /// Checks a file that came to its end and gives it its name; deletes it if it is wrong.
+    /// Checks a file that has arrived and renames it; deletes it if it is wrong.
     async fn accept(&self, file: HubFile, place: &DownloadPaths, arrived: Arrived) -> Result<PathBuf, Error> {
         let bytes = place.partial_bytes();
         let (part, expected) = (place.part.clone(), arrived.content.clone());
@@ -290,7 +290,7 @@ impl<'a> Downloads<'a> {
     }
 }
 
-/// What the bytes should be; a hub that announces others than the pinned ones is not listened to.
+/// The expected content. A hub that announces another one than the pinned one is an error.
 fn expected_content(file: HubFile, announced: &FileFacts) -> Result<ContentId, Error> {
     match (file.digest.pinned(), &announced.content) {
         (Some(pinned), Some(other @ ContentId::Sha256(_))) if pinned != *other => {

@@ -1,8 +1,8 @@
 //! The Hugging Face hub as a source.
 //!
-//! This speaks the few parts of the hub's protocol that fetching known files takes. The hub's own crate,
-//! `hf-hub` 1.0, would bring a dependency tree of 589 lines with the client of its storage service (xet),
-//! and it leaves no say in how soon a silent hub is given up.
+//! This implements the few parts of the hub's protocol that are needed to fetch known files. The hub's own crate,
+//! `hf-hub` 1.0, would add a dependency tree of 589 lines with the client of its storage service (xet), and has no setting
+//! for how soon to give up on a silent hub.
 
 mod client;
 mod content;
@@ -49,8 +49,7 @@ impl<'a> Hub<'a> {
         Self { options, profile, downloads: Downloads::new(profile, options, folder, progress), progress }
     }
 
-    /// The path of a file on this machine: out of the hub's own cache, out of an earlier download, or
-    /// fetched now.
+    /// The path of a file on this machine: in the hub's own cache, from an earlier download, or fetched now.
     pub(crate) async fn obtain(&self, file: HubFile) -> Result<PathBuf, Error> {
         let cached = self.cached(file).await;
         match &cached {
@@ -74,8 +73,7 @@ impl<'a> Hub<'a> {
         self.downloads.fetch(file).await
     }
 
-    /// A file that the hub's own tools fetched. They name it after its content, so that a damaged or foreign one is found
-    /// out here.
+    /// A file that the hub's own tools fetched. They name it after its content, so a damaged or wrong one is noticed here.
     async fn cached(&self, file: HubFile) -> HubCacheFile {
         let Some(cache) = &self.options.cache else {
             return HubCacheFile::Absent;
@@ -90,7 +88,7 @@ impl<'a> Hub<'a> {
         };
         let named = || path.file_name().and_then(|name| name.to_str()).and_then(ContentId::parse);
         let Some(expected) = file.digest.pinned().or_else(named) else {
-            // Where the hub's tools can't make links, names say nothing of the content.
+            // Where the hub's tools can't make links, names say nothing about the content.
             return HubCacheFile::Useless {
                 path,
                 why: "can't be checked, since its name is no digest".to_owned(),
@@ -103,7 +101,7 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// Nothing may be fetched, and the cache doesn't give the file.
+    /// The error if nothing may be fetched and the cache doesn't have the file.
     fn offline(&self, file: HubFile, cached: HubCacheFile) -> Error {
         let (name, repository) = (file.path, self.profile.repository);
         let unavailable = |what: String| Error::new(ErrorKind::Unavailable, what);
@@ -121,7 +119,7 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// A file of an earlier pull that ended before the model was made, or that was asked to keep it.
+    /// A file that an earlier pull left, because it ended early or was asked to keep it.
     async fn kept(&self, file: HubFile) -> Result<Option<PathBuf>, Error> {
         let place = self.downloads.place(file);
         if !place.whole.is_file() {
@@ -135,7 +133,7 @@ impl<'a> Hub<'a> {
     }
 }
 
-/// What the hub's own cache has of a file.
+/// The state of a file in the hub's own cache.
 #[derive(Debug)]
 enum HubCacheFile {
     Whole(PathBuf),

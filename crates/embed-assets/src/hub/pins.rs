@@ -1,4 +1,4 @@
-//! Which files of which repositories make a model, and how their bytes are known to be the right ones.
+//! Which files of which repositories make a model, and how their contents are verified.
 
 use embed_e5::Profile;
 
@@ -9,11 +9,11 @@ use super::content::ContentId;
 pub(crate) struct HubFile {
     /// Its path in the repository.
     pub(crate) path: &'static str,
-    /// How its bytes are known to be the right ones.
+    /// How its content is verified.
     pub(crate) digest: Digest,
 }
 
-/// How the bytes of a file are known to be the right ones.
+/// How the content of a file is verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Digest {
     /// By this SHA-256 and this size.
@@ -23,8 +23,8 @@ pub(crate) enum Digest {
         /// The size.
         bytes: u64,
     },
-    /// By the digest that the hub announces for the pinned commit, or that its cache has for a name: SHA-256 of a large
-    /// file, git's id of any other. Without one the file isn't taken.
+    /// By the digest that the hub announces for the pinned commit, or that is the file's name in the hub's cache: the
+    /// SHA-256 of a large file, git's id of any other. Without one the file isn't used.
     Announced,
 }
 
@@ -37,8 +37,8 @@ impl Digest {
     }
 }
 
-/// Pins by the model, as [`files_of`] gives them. A model that isn't here is known by what the hub announces, until
-/// somebody has fetched it and written its digests down.
+/// The pinned files of each model, as [`files_of`] returns them. Files of other models are verified by what the hub
+/// announces, until somebody has fetched them and recorded their digests.
 const PINNED: [(&str, [HubFile; 3]); 1] = [(
     "multilingual-e5-small",
     [

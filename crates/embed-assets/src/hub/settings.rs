@@ -1,4 +1,4 @@
-//! The settings of the Hugging Face hub, with the hub's own names for them.
+//! The settings of the Hugging Face hub, under the hub's own names.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use embed_core::{Error, ErrorKind};
 use reqwest::header::HeaderValue;
 
-/// Where the hub is and how it is spoken to.
+/// Where the hub is and how to talk to it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HubOptions {
@@ -18,7 +18,7 @@ pub struct HubOptions {
     pub endpoint: String,
     /// The folder of the hub's own cache. A file that lies there is used and not fetched.
     pub cache: Option<PathBuf>,
-    /// Who asks. It is sent to the endpoint and to no other host.
+    /// Identifies the user. It is sent to the endpoint and to no other host.
     pub token: Option<HubToken>,
     /// Whether to fetch nothing and use only what the hub's own cache holds.
     pub offline: bool,
@@ -42,7 +42,7 @@ pub enum Proxy {
 
 /// How long to wait and how often to try.
 ///
-/// A host that has not answered yet gets one try, so that its absence is known within
+/// A host that has not answered yet gets one attempt, so that its absence is known within
 /// [`first_response`](Self::first_response). A host that has answered gets more.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -70,7 +70,7 @@ pub struct Patience {
 pub struct HubToken(String);
 
 impl Default for HubOptions {
-    /// The public hub, without a token and without regard for the environment, proxies excepted.
+    /// The public hub, without a token. The environment is ignored, except for proxies.
     fn default() -> Self {
         Self {
             endpoint: "https://huggingface.co".to_owned(),
@@ -141,7 +141,7 @@ impl HubOptions {
             None => {
                 let path = variable("HF_TOKEN_PATH").map(PathBuf::from);
                 let path = path.or_else(|| home.as_ref().map(|home| home.join("token")));
-                // A token that can't be read is as good as none: the files of this crate need none.
+                // A token that can't be read counts as none: the files that this crate fetches don't need one.
                 let text = path.and_then(|path| fs::read_to_string(path).ok());
                 text.map(|text| HubToken::new(&text)).transpose()?.flatten()
             }
@@ -151,7 +151,7 @@ impl HubOptions {
 }
 
 impl HubToken {
-    /// A token, spaces around it taken off; `None` if nothing is left.
+    /// A token without surrounding spaces; `None` if nothing is left.
     ///
     /// # Errors
     ///

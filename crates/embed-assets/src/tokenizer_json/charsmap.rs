@@ -20,9 +20,9 @@ const VALUE: u32 = 1 << 31;
 const OFFSET_SHIFT: u32 = 10;
 /// Offsets have 21 bits.
 const OFFSETS: u32 = 1 << 21;
-/// A reader looks at any of the 256 places around an offset without asking whether they exist.
+/// Readers access any of the 256 places around an offset without a bounds check.
 const ALIGNMENT: usize = 256;
-/// Room for a node is sought in so many places at the end.
+/// How many places at the end are searched for room for a node.
 const OPEN: usize = 16 * ALIGNMENT;
 
 /// Compiles the map.
@@ -62,8 +62,8 @@ fn too_large() -> Error {
     broken("the normalisation table is too large for a tokenizer")
 }
 
-/// A trie over the bytes of the keys in which branches that are equal are one: what follows the four forms of a
-/// Hangul consonant is there once.
+/// A trie over the bytes of the keys in which equal branches are shared: what follows the four forms of a Hangul
+/// consonant is stored once.
 #[derive(Default)]
 struct Trie {
     nodes: Vec<Node>,
@@ -121,7 +121,7 @@ impl DoubleArray {
                 None => {
                     let base = array.place(node)?;
                     placed[number] = Some(base);
-                    // From the last to the first, so that the first is taken up next.
+                    // In reverse, so that the first one is taken next.
                     let below = node.children.iter().rev();
                     waiting.extend(below.map(|&(byte, child)| (child, base ^ usize::from(byte))));
                     base
@@ -132,7 +132,7 @@ impl DoubleArray {
         Ok(array.units)
     }
 
-    /// Lets the unit at a position lead to a base.
+    /// Makes the unit at a position point to a base.
     fn lead(&mut self, position: usize, node: &Node, base: usize) -> Result<(), Error> {
         let offset = u32::try_from(base ^ position).ok().filter(|&offset| offset < OFFSETS);
         self.units[position] |= offset.ok_or_else(too_large)? << OFFSET_SHIFT;
@@ -142,11 +142,11 @@ impl DoubleArray {
         Ok(())
     }
 
-    /// Finds room for what hangs on a node, and writes its labels and its value.
+    /// Finds room for the children of a node, and writes its labels and its value.
     fn place(&mut self, node: &Node) -> Result<usize, Error> {
         let bytes = node.children.iter().map(|&(byte, _)| byte);
         let labels: Vec<u8> = node.value.map(|_| 0).into_iter().chain(bytes).collect();
-        // What is left free further up fits few nodes, and looking there costs more than it saves.
+        // Few nodes fit the gaps further up; searching them costs more than it saves.
         let mut base = self.units.len().saturating_sub(OPEN).max(1);
         while self.bases.get(base).copied().unwrap_or_default()
             || labels.iter().any(|&label| self.is_taken(base ^ usize::from(label)))

@@ -18,8 +18,8 @@ pub(super) type Map = BTreeMap<String, String>;
 
 /// The map of a table of single characters, with the sequences that belong to it.
 ///
-/// A character that Unicode replaces and the table doesn't is younger than the table: the model never saw it replaced,
-/// so that it is in no sequence.
+/// A character that Unicode replaces and the table doesn't is newer than the table. The model never saw it replaced, so
+/// it is in no sequence.
 pub(super) fn with_sequences(table: &[(char, String)]) -> Map {
     let mut map: Map = table.iter().map(|(from, to)| (String::from(*from), to.clone())).collect();
     map.extend(sequences(&map));
@@ -29,8 +29,7 @@ pub(super) fn with_sequences(table: &[(char, String)]) -> Map {
 fn sequences(singles: &Map) -> Map {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let nfkd = DecomposingNormalizerBorrowed::new_nfkd();
-    // By SentencePiece's rules for white space and control characters some are replaced otherwise than by NFKC, or
-    // though NFKC leaves them alone. The sequences come from NFKC alone.
+    // SentencePiece's rules for white space and control characters differ from NFKC. The sequences come from NFKC alone.
     let mut shorter = HashMap::new();
     let mut decomposed = BTreeSet::new();
     let mut alike: HashMap<char, Vec<char>> = HashMap::new();

@@ -42,7 +42,7 @@ impl Format {
 
 /// The bytes of a file, which its matrices share.
 ///
-/// A type of its own, because an `Arc<[u8]>` could only be made of what was read by copying it.
+/// A new type, because making an `Arc<[u8]>` would copy the bytes.
 pub struct FileBytes(Vec<u8>);
 
 impl From<Vec<u8>> for FileBytes {
@@ -210,7 +210,7 @@ fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// A file that isn't what it should be: it came from outside, so whoever sent it broke the rules.
+/// The error of a file that isn't what it should be.
 pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }

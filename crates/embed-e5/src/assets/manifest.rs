@@ -1,4 +1,4 @@
-//! The list of what must lie in an asset folder, with sizes and digests.
+//! The manifest of an asset folder: its files with sizes and digests.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,12 +15,11 @@ pub const MANIFEST_NAME: &str = "manifest.json";
 /// The version of the manifest format that this crate reads and writes.
 pub const MANIFEST_FORMAT: u32 = 1;
 
-/// The recipe by which this version makes a model's files. Raise it with every change that makes other files of the same
-/// weights: models in people's data folders are then made anew by the next pull.
+/// The version of how a model's files are made. Raise it with every change that makes other files from the same weights;
+/// then the next pull makes the models in existing data folders again.
 pub const RECIPE: u32 = 3;
 
-/// What an asset folder holds and where it came from. It is written last, so a folder without one is not
-/// complete.
+/// The contents of an asset folder and where they came from. It is written last, so a folder without one is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -32,8 +31,7 @@ pub struct Manifest {
     pub version: String,
     /// Where the files came from.
     pub source: Source,
-    /// How they were made of what the source gave. Whoever makes them raises it when the same raw files
-    /// would give others; what was made by another recipe is fetched anew.
+    /// How they were made, as [`RECIPE`]. Files that were made by another recipe are fetched again.
     #[serde(default)]
     pub recipe: u32,
     /// The files, by name.
@@ -92,7 +90,7 @@ impl Manifest {
         Self::parse(&text).map(Some).map_err(|error| error.with_context("file", path.display()))
     }
 
-    /// Reads a manifest that lies elsewhere than in its folder.
+    /// Reads a manifest from its text.
     ///
     /// # Errors
     ///
@@ -135,7 +133,7 @@ impl Manifest {
 }
 
 impl FileEntry {
-    /// Describes a file that lies in `folder`.
+    /// Describes a file in `folder`.
     ///
     /// # Errors
     ///
@@ -145,7 +143,7 @@ impl FileEntry {
         Ok(Self { name: name.to_owned(), bytes: fs::metadata(&path)?.len(), sha256: sha256_file(&path)? })
     }
 
-    /// Checks that the file in `folder` is this one; gives its path.
+    /// Checks that the file in `folder` is this one, and returns its path.
     ///
     /// # Errors
     ///
@@ -224,13 +222,13 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// A manifest may come from somebody else's bundle: it must not point out of its folder.
+/// Whether a name leads out of its folder. A manifest may come from an untrusted bundle.
 fn leads_elsewhere(name: &str) -> bool {
     name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\', '\0', ':'])
 }
 
 /// Whether a name means the same file on every system: no letters that a file system might fold or compose, no dot at the
-/// end, which Windows drops, and none of its devices, which no extension changes.
+/// end, which Windows drops, and none of the device names of Windows, with any extension.
 fn is_portable(name: &str) -> bool {
     const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
     let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();

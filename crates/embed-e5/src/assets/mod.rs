@@ -1,6 +1,6 @@
-//! Where model files and the runtime library lie on disk, and the check that they are whole.
+//! Model files and the runtime library on disk, and the check that they are intact.
 //!
-//! Nothing here fetches anything: that is the work of the crate `embed-assets` and of `embed models pull`.
+//! Nothing is fetched here: that is what the crate `embed-assets` and `embed models pull` do.
 //!
 //! ```text
 //! <data folder>/
@@ -10,7 +10,7 @@
 //!   runtime/<version>/manifest.json, libonnxruntime.so.1.32.0
 //! ```
 //!
-//! A version is a folder that is named after its content and never changed; see [`Slot`].
+//! A version is a folder that is named after its content and never changes; see [`Slot`].
 
 mod home;
 mod manifest;

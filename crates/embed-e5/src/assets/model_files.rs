@@ -14,21 +14,21 @@ pub const MODEL_FILE: &str = "model.onnx";
 /// The file name of the tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// The input of a model that says which token of its text each token is. Texts of any lengths share a run of such a model.
+/// The input of a model with the position of each token in its text. Texts of any lengths can share a run of such a model.
 pub const POSITIONS: &str = "position_ids";
 
-/// The input of a model that says how many tokens each text has.
+/// The input of a model with the number of tokens of each text.
 pub const LENGTHS: &str = "lengths";
 
-/// The version of what the engine relies on in models of this project: names, shapes and meaning of input and output.
+/// The version of the model format of this project: names, shapes and meanings of inputs and outputs.
 pub const MODEL_FORMAT: &str = "2";
 
-/// The key under which a model of this project notes its [`MODEL_FORMAT`].
+/// The metadata key with the [`MODEL_FORMAT`] of a model of this project.
 pub const FORMAT_KEY: &str = "embed.format";
 
-/// The files of one model, whole and unchanged since they were put there.
+/// The files of one model, complete and unchanged since they were installed.
 ///
-/// While this or a clone of it lives, the files stay where they are, whoever pulls or imports another version meanwhile.
+/// While this or a clone of it lives, the files stay where they are, even if another version is pulled or imported.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ModelFiles {
@@ -51,7 +51,7 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it isn't whole or not of this version; both
+    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it is damaged or not of this version; both
     /// name the command that fetches it.
     pub fn open(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
         let files = Self::find(home, profile, precision)?;
@@ -63,7 +63,7 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), but for files that aren't whole.
+    /// As [`open`](Self::open), except for damaged files.
     pub fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
         let slot = home.model_slot(profile, precision);
         let fix = format!("embed models pull {} --precision {precision}", profile.name);
@@ -103,19 +103,19 @@ impl ModelFiles {
         Ok(Self { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes, sealed, fix })
     }
 
-    /// The folder that is held, with its manifest.
+    /// The folder, with its manifest.
     #[must_use]
     pub fn sealed(&self) -> &SealedFolder {
         &self.sealed
     }
 
-    /// Checks every byte of the files whose names are picked.
+    /// Checks every byte of the files whose names `picked` accepts.
     pub(crate) fn verify(&self, picked: impl Fn(&str) -> bool) -> Result<(), Error> {
         self.sealed.verify(picked).map_err(|error| error.with_context("fix", &self.fix))
     }
 
-    /// Checks that the files are still those that were verified, for whoever opens them once more. Costs nothing unless
-    /// somebody touched them: then their bytes are read again.
+    /// Checks that the files are still those that were verified, before they are opened again. Their bytes are read again
+    /// only if their metadata changed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A folder whose files are what its manifest says, for as long as somebody holds it.
+//! A folder whose files match its manifest, for as long as it is held.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -10,18 +10,18 @@ use embed_core::{Error, ErrorKind};
 
 use super::manifest::{MANIFEST_NAME, Manifest, is_absent, version_of};
 
-/// An asset's folder, open: while this lives, nobody removes it.
+/// An open asset folder. While this lives, it is not removed.
 #[derive(Debug)]
 pub struct SealedFolder {
     folder: PathBuf,
     manifest: Manifest,
-    /// For each file of the manifest: what it looked like when its bytes were right.
+    /// For each file of the manifest, its metadata when its bytes were verified.
     seen: Vec<OnceLock<Stamp>>,
-    /// The manifest's file, with a shared lock where the file system has locks. Whoever removes a folder locks it alone.
+    /// The manifest's file, with a shared lock if the file system has locks. Removing a folder takes an exclusive one.
     _lock: File,
 }
 
-/// What tells that a file was not touched, without reading it.
+/// Metadata that changes when a file does.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     bytes: u64,
@@ -40,8 +40,8 @@ impl SealedFolder {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        // Some network file systems have no locks. There a folder may be removed under its reader, which the reader
-        // finds out; it is never changed.
+        // Some network file systems have no locks. There a folder may be removed while it is read, and the reader gets
+        // an error; but it is never changed.
         match file.lock_shared() {
             Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(unreadable(error)),
             _ => {}
@@ -68,7 +68,7 @@ impl SealedFolder {
         &self.manifest
     }
 
-    /// Checks every byte of the files whose names are picked.
+    /// Checks every byte of the files whose names `picked` accepts.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl SealedFolder {
     pub fn verify(&self, picked: impl Fn(&str) -> bool) -> Result<(), Error> {
         let files = self.manifest.files.iter().zip(&self.seen);
         for (file, seen) in files.filter(|(file, _)| picked(&file.name)) {
-            // Looked at before it is read: a change in between makes the two differ later.
+            // Taken before the file is read, so that a change in between shows later.
             let stamp = Stamp::of(&self.folder.join(&file.name));
             file.verify(&self.folder)?;
             if let Ok(stamp) = stamp {
@@ -86,8 +86,7 @@ impl SealedFolder {
         Ok(())
     }
 
-    /// Checks that every file is still the one that was verified. Costs nothing unless something was touched: then its
-    /// bytes are read again.
+    /// Checks that every file is still the one that was verified. Bytes are read again only if the metadata changed.
     ///
     /// # Errors
     ///
@@ -112,7 +111,7 @@ impl Stamp {
     }
 }
 
-/// Which file it is, and when the system last changed anything about it.
+/// Identifies a file and its last change.
 #[cfg(unix)]
 fn identity(data: &Metadata) -> [i64; 4] {
     use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! A place for one asset: its versions, each a folder named after its content, and a pointer to the one in use.
+//! The versions of an asset, each in a folder named after its content, and a pointer to the one in use.
 
 use std::fs;
 use std::io;
@@ -16,18 +16,18 @@ pub const POINTER_NAME: &str = "current.json";
 /// The version of the pointer's format that this crate reads and writes.
 pub const POINTER_FORMAT: u32 = 1;
 
-/// How often a reader looks again when the pointer moves under it. Each move is a whole pull by somebody else.
+/// How often a reader tries again when the pointer changes meanwhile. Each change is a whole pull.
 const LOOKS: usize = 100;
 
-/// A place for one asset in the data folder.
+/// The versions of one asset in the data folder.
 ///
 /// ```text
 /// <slot>/current.json            names the version in use and the one before it; replaced in one step
 /// <slot>/<version>/manifest.json, …
 /// ```
 ///
-/// A version is never changed once it has its name, so that whoever reads one keeps it. In data folders of
-/// earlier releases the files lie in the slot itself; they are used as they are until the next pull moves them.
+/// A version never changes once it has its name, so that its readers can keep using it. In data folders of earlier
+/// releases the files are in the slot itself; they are used there until the next pull moves them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     root: PathBuf,
@@ -44,7 +44,7 @@ pub struct Pointer {
     /// The version that was in use before, if it is still there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-    /// Whether somebody went back to this version, so that a pull leaves it alone until it is told otherwise.
+    /// Whether this version was rolled back to, so that a pull leaves it alone unless it is forced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rolled_back: bool,
 }
@@ -61,7 +61,7 @@ impl Slot {
         &self.root
     }
 
-    /// Which version is in use; `None` if nothing is there, or files of a release that had no versions.
+    /// The version in use; `None` if there is nothing, or only files of a release without versions.
     ///
     /// # Errors
     ///
@@ -98,8 +98,7 @@ impl Slot {
         self.root.join(version)
     }
 
-    /// The folder of the version in use. Where there is none, the slot itself, in which a folder of an earlier release
-    /// has its files.
+    /// The folder of the version in use. If there is none, the slot itself, where earlier releases had the files.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         match self.pointer() {
@@ -108,11 +107,11 @@ impl Slot {
         }
     }
 
-    /// The versions that lie here, in use or not.
+    /// All versions, in use or not.
     ///
     /// # Errors
     ///
-    /// What reading the folder gives, but for its absence.
+    /// If the folder can't be read. A missing one is no error.
     pub fn versions(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
@@ -132,7 +131,7 @@ impl Slot {
         SealedFolder::open(&self.version_dir(version), Some(version))
     }
 
-    /// Opens the version in use; `None` if nothing is there. It stays as it is for as long as it is held.
+    /// Opens the version in use; `None` if there is none. It doesn't change while it is held.
     ///
     /// # Errors
     ///
@@ -143,7 +142,7 @@ impl Slot {
             let version = pointer.as_ref().map(|pointer| pointer.current.as_str());
             let folder = version.map_or_else(|| self.root.clone(), |version| self.version_dir(version));
             let opened = SealedFolder::open(&folder, version);
-            // What was read or locked counts only if it is still the version in use: else it may be on its way out.
+            // What was read or locked counts only if it is still the version in use; otherwise it may be about to be removed.
             let now = self.pointer()?;
             if now == pointer {
                 return match opened {

@@ -1,7 +1,7 @@
 //! A call, its texts, and the pieces of which their vectors are made.
 //!
-//! A text is one window or several. Each window is a [`Piece`] of work of its own; what the model makes of the pieces
-//! of a text is summed in the order of the windows, whatever the order in which they come in.
+//! A text has one window or several. Each window is a separate [`Piece`] of work; the results of the pieces of a text are
+//! summed in the order of the windows, whatever order they come in.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub(crate) struct EngineRow {
     pub(crate) tokens: TokenCount,
 }
 
-/// What a caller waits for: texts and, one by one, their rows.
+/// A call: its texts and, one by one, their rows.
 pub(crate) struct EngineCall {
     pub(super) texts: Arc<[Arc<str>]>,
     pub(super) role: Role,
@@ -41,7 +41,7 @@ struct PendingRows {
     done: Option<oneshot::Sender<()>>,
 }
 
-/// A text in the hands of the engine. Its row is answered once; at the latest when this is dropped.
+/// A text that the engine works on. Its row is answered exactly once, at the latest when this is dropped.
 #[derive(Debug)]
 pub(crate) struct TextSlot {
     call: Arc<EngineCall>,
@@ -49,24 +49,24 @@ pub(crate) struct TextSlot {
     answered: bool,
 }
 
-/// A text that isn't tokenised yet, or in part.
+/// A text that is not tokenised yet, or only in part.
 #[derive(Debug)]
 pub(crate) struct Untokenised<S> {
     pub(super) slot: TextSlot,
     pub(super) state: Option<S>,
 }
 
-/// A window: what a model runs.
+/// A window of a text, which a model runs.
 pub(crate) struct Piece {
     text: Arc<Sum>,
     window: usize,
     pub(super) ids: Vec<u32>,
     weight: usize,
-    /// It failed in a run that it shared, and so it shares none any more.
+    /// Whether it must run alone, because it failed in a shared run.
     pub(super) solo: bool,
 }
 
-/// A text whose windows are on their way.
+/// A text whose windows are being run.
 struct Sum {
     call: Arc<EngineCall>,
     tokens: TokenCount,
@@ -78,15 +78,15 @@ struct Sum {
 struct SumState {
     /// `None` once the row is answered.
     slot: Option<TextSlot>,
-    /// Of the windows before `next`.
+    /// The mean of the windows before `next`.
     mean: ChunkMean,
     next: usize,
-    /// Those behind it that came in earlier, with their weights.
+    /// Later windows that have come in already, with their weights.
     early: BTreeMap<usize, (Vec<f32>, usize)>,
 }
 
 impl EngineCall {
-    /// A call, and what resolves when no row is waited for any more.
+    /// A call, and a receiver that resolves when no row is waited for any more.
     pub(crate) fn new(
         request: &EmbedRequest,
         counters: &Arc<Counters>,
@@ -94,7 +94,7 @@ impl EngineCall {
         let texts = request.shared_texts();
         let (sender, done) = oneshot::channel();
         let missing = texts.len();
-        // Without texts the sender is gone at once, which is the same answer.
+        // Without texts, the sender is dropped at once, which has the same effect.
         let answers =
             PendingRows { rows: vec![None; missing], missing, done: (missing > 0).then_some(sender) };
         let call = Self {
@@ -114,14 +114,14 @@ impl EngineCall {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Nobody waits for the rows that aren't there.
+    /// Ends the call: nobody waits for the missing rows any more.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
         let done = self.answers().done.take();
         wake(done);
     }
 
-    /// As [`end`](Self::end), with an error for each row that isn't there.
+    /// As [`end`](Self::end), with an error for each missing row.
     pub(crate) fn fail(&self, error: &Error) {
         let mut answers = self.answers();
         for row in answers.rows.iter_mut().filter(|row| row.is_none()) {
@@ -131,12 +131,12 @@ impl EngineCall {
         self.end();
     }
 
-    /// The rows that are there; `None` for those that aren't.
+    /// The rows; `None` for those that are missing.
     pub(crate) fn take_rows(&self) -> Vec<Option<Result<EngineRow, Error>>> {
         std::mem::take(&mut self.answers().rows)
     }
 
-    /// Sets a row, once. A row that its caller has already given up is thrown away.
+    /// Sets a row, once. A row that its caller has already given up is discarded.
     fn answer(&self, place: usize, row: Result<EngineRow, Error>) {
         let mut answers = self.answers();
         let Some(slot @ None) = answers.rows.get_mut(place) else { return };
@@ -152,7 +152,7 @@ impl EngineCall {
     }
 }
 
-/// Wakes a caller: with no lock held, since a waker may run anything in place, and may panic.
+/// Wakes a caller. No lock may be held, since a waker may run anything, and may panic.
 fn wake(done: Option<oneshot::Sender<()>>) {
     if let Some(done) = done {
         // The receiver may be gone; then nobody waits.
@@ -220,23 +220,23 @@ impl Piece {
         self.ids.len()
     }
 
-    /// Whether it is all of its text.
+    /// Whether it is the only window of its text.
     pub(super) fn is_whole_text(&self) -> bool {
         self.text.windows == 1
     }
 
-    /// Whether nobody needs it any more: another window of its text failed.
+    /// Whether it isn't needed any more, because another window of its text failed.
     pub(super) fn is_void(&self) -> bool {
         self.text.state().slot.is_none()
     }
 
-    /// The place of its text, if that is still waited for, and its own place in it.
+    /// The index of its text, if that is still waited for, and of the window in the text.
     #[cfg(test)]
     pub(super) fn place(&self) -> (Option<usize>, usize) {
         (self.text.state().slot.as_ref().map(|slot| slot.place), self.window)
     }
 
-    /// Adds what the model made of it to its text, which is answered with the last window or the first error.
+    /// Adds its result to its text, which is answered with the last window or the first error.
     pub(super) fn answer(self, mean: Result<Vec<f32>, Error>) {
         let Self { text, window, weight, .. } = self;
         let vector = match mean {
@@ -273,7 +273,7 @@ impl Sum {
 }
 
 impl SumState {
-    /// Adds a window, in order: one that comes early waits for those before it.
+    /// Adds a window, in order: an early one waits for those before it.
     fn add(&mut self, window: usize, vector: Vec<f32>, weight: usize) -> Result<&mut Self, Error> {
         self.early.insert(window, (vector, weight));
         while let Some((vector, weight)) = self.early.remove(&self.next) {

@@ -1,18 +1,17 @@
-//! Worker threads, each with a model of its own.
+//! Worker threads, each with its own model.
 //!
 //! Nothing is padded: a model takes the tokens of several texts one after the other, and the vector of a text is the same
-//! to the bit whatever else is in its run. Keeping every core busy, which a batch is good for elsewhere, the threads do
-//! here; a shared run is for short texts, whose products are too small alone.
+//! to the bit whatever other texts are in its run. The threads keep all cores busy, so no batches are needed for that;
+//! only short texts share a run, because their products are too small alone.
 //!
-//! The unit of work is a window of a text, never a text: calls take turns between windows, so that a query isn't stuck
-//! behind a text of a thousand windows, nor behind a batch of ten thousand texts; and the windows of one text run on
-//! all cores.
+//! The unit of work is a window of a text, never a whole text. Calls take turns between windows, so that a query doesn't
+//! wait for a text of a thousand windows or a batch of ten thousand texts, and the windows of one text run on all cores.
 //!
-//! A text that comes alone, while no thread has anything to do, runs on all cores at once, in a model that is there
-//! for this: its vector is the same to the bit. In the same model short texts go ahead inside of a long window, between
-//! two steps of a layer, while no thread is free: a window of 512 tokens takes up to a third of a second on one core.
+//! If a single text comes while no thread has anything to do, it runs on all cores at once, in the all-core model; its
+//! vector is the same to the bit. While no thread is free, the same model lets short texts run in the middle of a long
+//! window, between two steps of a layer, because a window of 512 tokens takes up to a third of a second on one core.
 //!
-//! `job` is the data, `schedule` says who goes next, `pool` has the threads, `model` is what they need from outside.
+//! `job` has the data, `schedule` decides what is next, `pool` has the threads, `model` is what they need from outside.
 
 mod job;
 mod model;
@@ -43,19 +42,19 @@ pub(crate) use self::schedule::QueueLimits;
 pub(crate) struct Setup {
     /// Worker threads.
     pub(crate) threads: NonZeroUsize,
-    /// On how many threads the model for a text alone runs, if there is to be one.
+    /// The threads of the all-core model, if there should be one.
     pub(crate) all_core: Option<NonZeroUsize>,
-    /// What may wait.
+    /// How much may wait.
     pub(crate) limits: QueueLimits,
     /// Windows that a text may have.
     pub(crate) max_windows: usize,
     /// Opens a model.
     pub(crate) open: Box<OpenModel>,
-    /// What is done is counted here.
+    /// Counts what is done.
     pub(crate) counters: Arc<Counters>,
 }
 
-/// The threads and what waits for them. Dropping it ends the threads: each finishes the run it is in.
+/// The threads and the work that waits for them. Dropping it ends the threads after their current runs.
 pub(crate) struct Engine<T: Tokenise> {
     pool: Arc<Pool<T>>,
     counters: Arc<Counters>,
@@ -65,11 +64,11 @@ pub(crate) struct Engine<T: Tokenise> {
 impl<T: Tokenise> Engine<T> {
     /// Starts the threads and waits until each worker has its model.
     ///
-    /// This blocks: a model takes a good part of a second to load.
+    /// This blocks: loading a model takes most of a second.
     ///
     /// # Errors
     ///
-    /// The first model's error; the threads are gone then.
+    /// The error of the first model that failed to load; then all threads are ended.
     pub(crate) fn start(setup: Setup, tokenizer: Arc<T>) -> Result<Self, Error> {
         let Setup { threads: workers, all_core, limits, max_windows, open, counters } = setup;
         let pool = Arc::new(Pool::new(PoolParts { workers, limits, max_windows, tokenizer, open }));
@@ -88,18 +87,18 @@ impl<T: Tokenise> Engine<T> {
         }
         engine.spawn("embed-e5-timer", |pool| pool.keep_time())?;
         if let Some(threads) = all_core {
-            // Behind the workers' own, so that nobody waits for it.
+            // After the workers' models, so that nobody waits for it.
             engine.spawn("embed-e5-all-core", move |pool| pool.open_all_core(threads))?;
         }
         Ok(engine)
     }
 
-    /// Lets a call wait for its turn.
+    /// Enqueues a call.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`] if as much waits as may, [`ErrorKind::Timeout`] if its deadline is over, the model's
-    /// error if no worker has a model.
+    /// [`ErrorKind::Overloaded`] if the queue is full, [`ErrorKind::Timeout`] if the deadline is over, the model's error if no
+    /// worker has a model.
     pub(crate) fn submit(&self, request: &EmbedRequest) -> Result<Submitted<T>, Error> {
         if request.deadline().is_over(Instant::now()) {
             return Err(too_late());
@@ -109,7 +108,7 @@ impl<T: Tokenise> Engine<T> {
         Ok(Submitted { call, pool: Arc::clone(&self.pool), done })
     }
 
-    /// Workers whose model is broken and not yet opened anew.
+    /// Workers whose model is broken and not yet reopened.
     pub(crate) fn broken_workers(&self) -> usize {
         self.pool.broken()
     }
@@ -133,7 +132,7 @@ impl<T: Tokenise> Drop for Engine<T> {
     fn drop(&mut self) {
         self.pool.close();
         for thread in self.threads.drain(..) {
-            // A thread catches its panics; if one got through, there is nobody left to tell.
+            // A thread catches its panics; one that got through can't be reported to anybody.
             let _ = thread.join();
         }
     }
@@ -145,7 +144,7 @@ impl<T: Tokenise> fmt::Debug for Engine<T> {
     }
 }
 
-/// A call that waits. Dropping it takes what isn't done yet off the schedule.
+/// A call that waits. Dropping it cancels what isn't done yet.
 pub(crate) struct Submitted<T: Tokenise> {
     call: Arc<EngineCall>,
     pool: Arc<Pool<T>>,
@@ -153,9 +152,9 @@ pub(crate) struct Submitted<T: Tokenise> {
 }
 
 impl<T: Tokenise> Submitted<T> {
-    /// Waits until every row is there or the deadline is over. Dropping the future loses nothing but the wait.
+    /// Waits until every row is there or the deadline is over. Dropping the future only ends the wait.
     pub(crate) async fn finished(&mut self) {
-        // An error means that the sender is gone, which it is only when no more rows will come.
+        // The sender is only dropped when no more rows will come.
         let _ = (&mut self.done).await;
     }
 
@@ -172,7 +171,7 @@ impl<T: Tokenise> Drop for Submitted<T> {
     }
 }
 
-/// What a caller is told whose deadline was over first.
+/// The error for a caller whose deadline is over.
 pub(crate) fn too_late() -> Error {
     Deadline::missed("the deadline was over before the text was embedded")
 }

@@ -1,4 +1,4 @@
-//! What the engine needs from the outside: a model that runs batches, and a tokenizer that works in steps.
+//! What the engine needs from outside: a model that runs batches, and a tokenizer that works in steps.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ pub(crate) trait EngineModel: Send {
     /// One vector for each window, in order: the mean of its token vectors, not normalised.
     fn run(&mut self, batch: &Ragged<'_>) -> Result<Vec<Vec<f32>>, Error>;
 
-    /// Whether several windows may share a run, in which each has the same vector as alone. If not, each runs alone.
+    /// Whether several windows can share a run and get the same vectors as alone. If not, each runs alone.
     fn ragged(&self) -> bool;
 }
 
-/// Windows of any lengths, without padding: each the ids of one text or part of it, special tokens included.
+/// Windows of any lengths, without padding: each has the ids of a text or a part of it, special tokens included.
 #[derive(Debug)]
 pub(crate) struct Ragged<'a> {
     pub(crate) windows: Vec<&'a [u32]>,
@@ -29,34 +29,34 @@ impl Ragged<'_> {
     }
 }
 
-/// A tokenizer that takes a text a step at a time, so that a long one holds no thread.
+/// A tokenizer that works in steps, so that a long text doesn't occupy a thread.
 pub(crate) trait Tokenise: Send + Sync + 'static {
     /// A text between two steps.
     type Text: Send;
 
-    /// Begins a text: cheap checks only.
+    /// Begins a text, with cheap checks only.
     fn begin(&self, text: Arc<str>, role: Role, truncation: Truncation) -> Result<Self::Text, Error>;
 
-    /// Takes about so many bytes more; the tokens once it is done.
+    /// Reads about this many more bytes; returns the tokens once it is done.
     fn advance(&self, text: &mut Self::Text, bytes: usize) -> Result<Option<TokenisedText>, Error>;
 }
 
-/// Why something isn't there.
+/// Why some work failed.
 #[derive(Debug)]
 pub(super) enum WorkFailure {
-    /// It failed, and may be used again.
+    /// It returned an error; the model can be used again.
     Failed(Error),
-    /// It panicked: what that left behind can't be trusted.
+    /// It panicked, so the state of the model can't be trusted.
     Panicked,
 }
 
-/// Does what may panic.
+/// Runs work that may panic.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, WorkFailure> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| WorkFailure::Panicked)?.map_err(WorkFailure::Failed)
 }
 
 impl WorkFailure {
-    /// What the caller of a text is told.
+    /// The error for the caller of the text.
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Failed(error) => error,
@@ -65,7 +65,7 @@ impl WorkFailure {
     }
 }
 
-/// What the caller of a text is told on which a worker panicked.
+/// The error for the caller of a text on which a worker panicked.
 pub(super) fn panicked() -> Error {
     Error::new(
         ErrorKind::Unavailable,

@@ -1,6 +1,6 @@
-//! Threads around the [schedule](super::schedule): each has a model of its own, and outlives it.
+//! The threads around the [schedule](super::schedule). Each has its own model, and replaces it if it breaks.
 //!
-//! One more thread ends calls whose deadline is over, and one opens the model that runs on all cores.
+//! One more thread ends calls whose deadline is over, and another one opens the all-core model.
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -15,11 +15,11 @@ use super::model::{EngineModel, Ragged, Tokenise, WorkFailure, caught};
 use super::schedule::{BYTES_OF_A_STEP, ModelRun, QueueLimits, Removed, Schedule, TOKENS_OF_A_RUN, Work};
 use crate::preempt;
 
-/// How long a worker waits before it tries once more to open a model, at first and at most.
+/// The shortest and the longest pause before a worker tries again to open a model.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Opens a model that runs on so many threads.
+/// Opens a model that runs on this many threads.
 pub(crate) type OpenModel = dyn Fn(NonZeroUsize) -> Result<Box<dyn EngineModel>, Error> + Send + Sync;
 
 /// What the threads of an engine share.
@@ -32,25 +32,25 @@ pub(super) struct Pool<T: Tokenise> {
     tokenizer: Arc<T>,
     max_windows: usize,
     open: Box<OpenModel>,
-    /// The model on all cores, for a text that comes alone, if it is there.
+    /// The all-core model, for a text that comes alone, if it is open.
     all_core: Mutex<Option<Box<dyn EngineModel>>>,
 }
 
 struct PoolState<S> {
     schedule: Schedule<S>,
-    /// Workers that sleep, the last to fall asleep on top. It is the next to be woken: its weights are still
-    /// in the processor's cache, where those of two sessions have no room.
+    /// Sleeping workers, the last one to fall asleep on top. It is woken first, because its weights are still in the
+    /// processor's cache, which has no room for the weights of two sessions.
     asleep: Vec<usize>,
     /// Workers without a model.
     broken: usize,
-    /// Why no worker has a model, if none has and the last attempt to open one failed.
+    /// The error of the last attempt to open a model, if no worker has one.
     unavailable: Option<Error>,
     /// When the timer wakes.
     alarm: Option<Instant>,
     closed: bool,
 }
 
-/// What a pool is made of.
+/// The parts that a pool is made of.
 pub(super) struct PoolParts<T> {
     pub(super) workers: NonZeroUsize,
     pub(super) limits: QueueLimits,
@@ -100,7 +100,7 @@ impl<T: Tokenise> Pool<T> {
         Ok(())
     }
 
-    /// Takes a call out that nobody waits for.
+    /// Removes a call that nobody waits for.
     pub(super) fn remove(&self, call: &Arc<EngineCall>) {
         let removed = self.state().schedule.remove(call);
         drop(removed);
@@ -115,7 +115,7 @@ impl<T: Tokenise> Pool<T> {
         self.wake.len()
     }
 
-    /// Ends the threads. Calls that wait are over.
+    /// Ends the threads and all waiting calls.
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -127,7 +127,7 @@ impl<T: Tokenise> Pool<T> {
         self.timer.notify_one();
     }
 
-    /// The life of a worker. The first model's success or failure is reported once.
+    /// The main function of a worker. It reports once whether its first model opened.
     pub(super) fn work(self: &Arc<Self>, number: usize, report: &Sender<Result<(), Error>>) {
         let mut model = match self.open_model(NonZeroUsize::MIN) {
             Ok(model) => model,
@@ -142,7 +142,7 @@ impl<T: Tokenise> Pool<T> {
                 Work::Tokenise(texts) => self.tokenise(texts),
                 Work::Run(run) => {
                     if self.run(run, model.as_mut()).is_err() {
-                        // What the panic left behind can't be trusted.
+                        // After a panic, the state of the model can't be trusted.
                         drop(model);
                         let Some(new) = self.reopen(number) else { return };
                         model = new;
@@ -152,7 +152,7 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// The life of the timer: ends calls whose deadline is over, also while every worker is busy.
+    /// The main function of the timer: ends calls whose deadline is over, even while every worker is busy.
     pub(super) fn keep_time(&self) {
         loop {
             self.expire(Instant::now());
@@ -168,16 +168,16 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// Ends the calls whose deadline is over at this time.
+    /// Ends calls whose deadline is over at this time.
     pub(super) fn expire(&self, now: Instant) {
         let expired = self.state().schedule.expire(now);
         end(expired);
     }
 
-    /// Opens the model on all cores, which is missing if it can't be.
+    /// Opens the all-core model. If that fails, the pool works without it.
     pub(super) fn open_all_core(&self, threads: NonZeroUsize) {
         let model = self.open_model(threads).ok();
-        // Waits for a worker that looks just now whether there is one.
+        // Waits for a worker that is just checking whether there is one.
         *self.all_core.lock().unwrap_or_else(PoisonError::into_inner) = model;
     }
 
@@ -198,7 +198,7 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// Tokenises texts: short ones to their end, a long one by a step.
+    /// Tokenises texts: short ones completely, a long one by one step.
     fn tokenise(&self, texts: Vec<Untokenised<T::Text>>) {
         let taken = texts.len();
         let (mut done, mut begun) = (Vec::new(), Vec::new());
@@ -209,7 +209,7 @@ impl<T: Tokenise> Pool<T> {
                 Err(error) => text.slot.answer(Err(error)),
             }
         }
-        // No more workers than windows: one that wakes for nothing takes a core from one that works.
+        // No more workers than windows, since one that wakes for nothing takes a core from one that works.
         let more = done.len().saturating_sub(1);
         let mut state = self.state();
         let late = state.schedule.tokenised(taken, done, begun);
@@ -244,18 +244,18 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// Runs windows on the model on all cores, if nobody else has anything to do, or on this one. An error means that
-    /// this one panicked.
+    /// Runs windows on the all-core model, if nothing else is to be done, or else on the worker's model. An error means that
+    /// the worker's model panicked.
     fn run(self: &Arc<Self>, run: ModelRun, model: &mut dyn EngineModel) -> Result<(), ()> {
         let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
-        // What failed on all cores is tried again on one.
+        // If it failed on all cores, it is tried again on one.
         let means = means.map_or_else(|| self.run_giving_way(model, &run.pieces), Ok);
         let panicked = matches!(means, Err(WorkFailure::Panicked));
-        // Said before the answer is given: the caller's next text may come before this worker is asleep.
+        // Before the answer is given, because the caller's next text may come before this worker sleeps.
         self.ran(panicked);
         match means {
             Ok(means) => answer(run.pieces, means),
-            // One of them may have spoilt it for the others.
+            // One of them may have caused the failure of the others.
             Err(_) if run.pieces.len() > 1 => self.put_back(run.pieces),
             Err(fault) => {
                 let error = fault.into_error();
@@ -265,7 +265,7 @@ impl<T: Tokenise> Pool<T> {
         if panicked { Err(()) } else { Ok(()) }
     }
 
-    /// Runs windows. Inside of a long run, short texts of other calls go ahead if no worker is free for them.
+    /// Runs windows. During a long run, short texts of other calls go first if no worker is free for them.
     fn run_giving_way(
         self: &Arc<Self>,
         model: &mut dyn EngineModel,
@@ -279,8 +279,7 @@ impl<T: Tokenise> Pool<T> {
         preempt::with_points(Rc::new(move || pool.give_way(&calls)), || run_on(model, pieces))
     }
 
-    /// Runs what goes ahead of a long run of these calls, in the model on all cores: it has nothing to do while all
-    /// workers have.
+    /// Runs short texts during a long run of these calls, in the all-core model, which is idle while all workers are busy.
     fn give_way(&self, calls: &[Arc<EngineCall>]) {
         let Ok(mut all_core) = self.all_core.try_lock() else { return };
         let Some(model) = all_core.as_deref_mut() else { return };
@@ -298,7 +297,7 @@ impl<T: Tokenise> Pool<T> {
             self.ran(false);
             match means {
                 Ok(means) => answer(run.pieces, means),
-                // Tried again on one core.
+                // It is tried again on one core.
                 Err(fault) => {
                     self.put_back(run.pieces);
                     if matches!(fault, WorkFailure::Panicked) {
@@ -314,7 +313,7 @@ impl<T: Tokenise> Pool<T> {
         let mut all_core = self.all_core.try_lock().ok()?;
         let means = run_on(all_core.as_deref_mut()?, pieces);
         if matches!(means, Err(WorkFailure::Panicked)) {
-            // It is gone for good: the workers do without it.
+            // It isn't replaced: the workers do without it.
             *all_core = None;
         }
         means.ok()
@@ -338,8 +337,8 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// A new model for a worker, as soon as there can be one; `None` when the pool is closed. If no worker has a model
-    /// and none can be opened, calls fail until one can.
+    /// A new model for a worker, as soon as one can be opened; `None` when the pool is closed. While no worker has a model
+    /// and none can be opened, calls fail.
     fn reopen(&self, worker: usize) -> Option<Box<dyn EngineModel>> {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -388,7 +387,7 @@ impl<T: Tokenise> Pool<T> {
         })
     }
 
-    /// Wakes sleeping workers, at most so many and no more than there is work for, once the lock is free.
+    /// Wakes sleeping workers, at most `most` and none without work, once the lock is released.
     fn wake(&self, mut state: MutexGuard<'_, PoolState<T::Text>>, most: usize) {
         if !state.schedule.has_work() {
             return;
@@ -404,7 +403,7 @@ impl<T: Tokenise> Pool<T> {
     }
 }
 
-/// Says to callers that no more rows will come.
+/// Tells callers that no more rows will come.
 fn end<S>(removed: Vec<Removed<S>>) {
     removed.iter().for_each(|removed| removed.call.end());
 }

@@ -1,13 +1,13 @@
-//! Who goes next: a state machine without threads, locks or a clock.
+//! The scheduler: a state machine without threads, locks or a clock.
 //!
-//! Calls share the engine by the tokens that they cost (weighted fair queueing): each has a *virtual time* up to which
-//! it was served, and next is the call whose next piece of work would end first. A new call begins at the virtual time
-//! of all, so a query goes ahead of the next window of a call that has had its turn, however many windows are left.
-//! A call that is passed over falls behind the virtual time, and so is never passed over for long. A long window can't be
-//! stopped, but where no worker is free short texts whose turn it is go ahead inside of it.
+//! Calls share the engine by the tokens that they cost (weighted fair queueing). Each has a *virtual time* up to which it
+//! was served, and the call whose next piece of work would end first is next. A new call begins at the global virtual
+//! time, so a query goes before the next window of a call that has had its turn, however many windows are left. A call
+//! that is passed over falls behind the global virtual time, so it is never passed over for long. A long window can't be
+//! stopped, but while no worker is free, short texts whose turn it is run in the middle of it.
 //!
-//! Within a call long texts go first, so that no thread is left with a long one at the end; the windows of a text go
-//! in order. Short texts are tokenised ahead, a few kilobytes at a time, so that runs can be packed.
+//! Within a call, long texts go first, so that no thread is left with a long one at the end; the windows of a text go in
+//! order. Short texts are tokenised in advance, a few kilobytes at a time, so that runs can be packed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,25 +18,25 @@ use embed_core::{Error, ErrorKind};
 
 use super::job::{EngineCall, Piece, TextSlot, Untokenised};
 
-/// Tokens of a run of several windows. More gain nothing: products are at their best from a hundred rows on, and what
-/// lies between them should stay in a core's own cache.
+/// Tokens of a run of several windows. More gain nothing: products are fastest from a hundred rows on, and the data
+/// between them should stay in the core's private cache.
 pub(super) const TOKENS_OF_A_RUN: usize = 192;
-/// A text of more bytes is not tokenised ahead: it has hardly fewer than a hundred tokens, and fills a run by itself.
+/// A text of more bytes is not tokenised in advance: it usually has more than a hundred tokens and fills a run alone.
 pub(super) const SHORT_BYTES: usize = 1024;
-/// Bytes of short texts that are tokenised at a time: a dozen of runs, some milliseconds.
+/// Bytes of short texts that are tokenised at a time: a dozen runs, a few milliseconds.
 pub(super) const BYTES_AHEAD: usize = 8 << 10;
 /// Bytes of a long text that are tokenised at a time.
 pub(super) const BYTES_OF_A_STEP: usize = 16 << 10;
-/// Bytes that take as long to tokenise as a token takes in the model.
+/// Bytes that take as long to tokenise as one token takes in the model.
 const BYTES_OF_A_TOKEN: usize = 512;
-/// Calls among which further texts for a run are looked for.
+/// How many calls are searched for further texts for a run.
 const CALLS_AHEAD: usize = 64;
-/// Parts of a token in which virtual time is counted.
+/// The resolution of virtual time: fractions of a token.
 const PARTS: u64 = 1 << 10;
-/// What a waiting text takes beside its bytes.
+/// The memory that a waiting text takes in addition to its bytes.
 const BYTES_BESIDE_A_TEXT: usize = 64;
 
-/// What may wait.
+/// How much may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueLimits {
     /// Calls.
@@ -58,11 +58,11 @@ pub(super) enum Work<S> {
 #[derive(Debug)]
 pub(super) struct ModelRun {
     pub(super) pieces: Vec<Piece>,
-    /// Whether this is one short text and all that there is to do.
+    /// Whether this is one short text and there is nothing else to do.
     pub(super) alone: bool,
 }
 
-/// What was taken off the schedule, to be dropped where no lock is held: a slot that is dropped answers.
+/// A call that was removed from the schedule. It must be dropped while no lock is held, because dropping a slot answers.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Removed<S> {
@@ -71,16 +71,16 @@ pub(super) struct Removed<S> {
     _texts: VecDeque<Untokenised<S>>,
 }
 
-/// All that waits. `S` is the state of a text between two steps of the tokenizer.
+/// Everything that waits. `S` is the state of a text between two steps of the tokenizer.
 pub(super) struct Schedule<S> {
-    /// The calls whose callers wait, in the order in which they came.
+    /// The calls whose callers wait, in the order of their arrival.
     entries: Vec<ScheduledCall<S>>,
     limits: QueueLimits,
     now: u64,
     bytes: usize,
-    /// Texts that workers tokenise just now.
+    /// Texts that workers are tokenising.
     tokenising: usize,
-    /// Workers that run a model just now.
+    /// Workers that are running a model.
     running: usize,
     /// Workers that have a model.
     workers: usize,
@@ -89,13 +89,13 @@ pub(super) struct Schedule<S> {
 struct ScheduledCall<S> {
     call: Arc<EngineCall>,
     served: u64,
-    /// Texts that aren't begun, the shortest first, so that the next one is taken off the end.
+    /// Texts that aren't begun, the shortest first, so that the next one is at the end.
     raw: Vec<usize>,
     /// Long texts between two steps.
     begun: VecDeque<Untokenised<S>>,
     /// Windows of long texts, and those that run alone.
     long: VecDeque<Piece>,
-    /// Short texts by their tokens, and before others of as many those that stand first.
+    /// Short texts by their tokens; of those with equally many, the first ones of the call come first.
     short: BTreeMap<(usize, Reverse<u64>), Piece>,
     short_tokens: usize,
     shorts_so_far: u64,
@@ -103,7 +103,7 @@ struct ScheduledCall<S> {
     bytes: usize,
 }
 
-/// What a call would have done next.
+/// The next work of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NextWork {
     Window(usize),
@@ -117,12 +117,12 @@ impl<S> Schedule<S> {
         Self { entries: Vec::new(), limits, now: 0, bytes: 0, tokenising: 0, running: 0, workers }
     }
 
-    /// Lets a call wait for its turn.
+    /// Enqueues a call.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`] if as much waits as may. A call alone may have any size: nothing would be gained by
-    /// refusing it, since its texts are in memory already.
+    /// [`ErrorKind::Overloaded`] if the queue is full. A single call may have any size: refusing it would gain nothing, since
+    /// its texts are in memory already.
     pub(super) fn push(&mut self, call: Arc<EngineCall>) -> Result<(), Error> {
         let refused = |what: &str, limit: usize| {
             Err(Error::new(ErrorKind::Overloaded, what).with_context("limit", limit).temporary())
@@ -158,7 +158,7 @@ impl<S> Schedule<S> {
         Ok(())
     }
 
-    /// The next piece of work for a worker, whose model takes windows of several texts in a run or doesn't.
+    /// The next work for a worker. `ragged` says whether its model takes windows of several texts in a run.
     pub(super) fn take(&mut self, ragged: bool) -> Option<Work<S>> {
         loop {
             let order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
@@ -172,8 +172,8 @@ impl<S> Schedule<S> {
         }
     }
 
-    /// What goes ahead inside of a long run of these calls: short texts of other calls whose turn it is, while no worker
-    /// is free for them.
+    /// Work that goes before the rest of a long run of these calls: short texts of other calls whose turn it is, while no
+    /// worker is free for them.
     pub(super) fn take_ahead(&mut self, of: &[Arc<EngineCall>], ragged: bool) -> Option<Work<S>> {
         if self.running < self.workers {
             return None;
@@ -191,7 +191,7 @@ impl<S> Schedule<S> {
         Some(self.take_short(&order, ragged))
     }
 
-    /// Short texts: a run of them, or first as many tokenised as fill one.
+    /// Short texts: a run of them, or, if too few are tokenised to fill one, texts to tokenise.
     fn take_short(&mut self, order: &[usize], ragged: bool) -> Work<S> {
         let entries = || order.iter().map(|&index| &self.entries[index]);
         let is_ready = entries().next().is_some_and(|first| !first.short.is_empty());
@@ -207,8 +207,8 @@ impl<S> Schedule<S> {
         self.running -= 1;
     }
 
-    /// A worker that took texts has these pieces of them, and those that aren't done; other texts have their answer.
-    /// The pieces of calls that nobody waits for any more come back.
+    /// A worker returns the pieces of the texts that it took, and the texts that aren't done; the others have been answered.
+    /// Pieces and texts of calls that nobody waits for any more are returned.
     pub(super) fn tokenised(
         &mut self,
         taken: usize,
@@ -232,7 +232,7 @@ impl<S> Schedule<S> {
         late
     }
 
-    /// Windows that failed together run once more, each alone. Those that nobody waits for any more come back.
+    /// Windows that failed together run again, each alone. Those that nobody waits for any more are returned.
     pub(super) fn put_back(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
         let mut late = Vec::new();
         for mut piece in pieces.into_iter().rev() {
@@ -245,28 +245,28 @@ impl<S> Schedule<S> {
         late
     }
 
-    /// Takes a call out for which nobody waits any more.
+    /// Removes a call that nobody waits for any more.
     pub(super) fn remove(&mut self, call: &Arc<EngineCall>) -> Option<Removed<S>> {
         let index = self.entries.iter().position(|entry| Arc::ptr_eq(&entry.call, call))?;
         Some(self.remove_at(index))
     }
 
-    /// Takes the calls out whose deadline is over.
+    /// Removes the calls whose deadline is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Removed<S>> {
         self.remove_if(|call| call.deadline.is_over(now))
     }
 
-    /// Takes all calls out.
+    /// Removes all calls.
     pub(super) fn clear(&mut self) -> Vec<Removed<S>> {
         self.remove_if(|_| true)
     }
 
-    /// When the next deadline is over.
+    /// The earliest deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|entry| entry.call.deadline.instant()).min()
     }
 
-    /// How many workers have a model.
+    /// Sets how many workers have a model.
     pub(super) fn set_workers(&mut self, workers: usize) {
         self.workers = workers;
     }
@@ -276,7 +276,7 @@ impl<S> Schedule<S> {
         self.entries.iter().any(ScheduledCall::waits)
     }
 
-    /// The calls that have something to do, the next one first, at most so many.
+    /// The indices of calls with work, the next one first, at most `most`.
     fn in_turn(&self, most: usize) -> Vec<usize> {
         let ends = |(index, entry): (usize, &ScheduledCall<S>)| {
             Some((entry.served + entry.head()?.cost() * PARTS, index))
@@ -290,12 +290,12 @@ impl<S> Schedule<S> {
         order.into_iter().map(|(_, index)| index).collect()
     }
 
-    /// Charges a call for work of so many tokens.
+    /// Charges a call for work of this many tokens.
     fn charge(&mut self, index: usize, tokens: u64) {
         let sharers = self.entries.iter().filter(|entry| entry.waits()).count().max(1) as u64;
         let entry = &mut self.entries[index];
-        // What a call was passed over for is half forgotten at each turn; else calls that go on for long would save
-        // up turns in front of new ones.
+        // At each turn half of the deficit of a call that was passed over is forgotten. Otherwise long calls would save up
+        // turns and go before new ones.
         let behind = self.now.saturating_sub(entry.served);
         entry.served += behind / 2 + tokens * PARTS;
         self.now += tokens * PARTS / sharers;
@@ -312,7 +312,7 @@ impl<S> Schedule<S> {
         Work::Tokenise(vec![text])
     }
 
-    /// Short texts of these calls, the first one's first: no more than the worker's share.
+    /// Short texts of these calls, in their order, up to the worker's share.
     fn take_texts(&mut self, order: &[usize], ragged: bool) -> Work<S> {
         let waiting = order.iter().map(|&index| self.entries[index].raw_shorts()).sum::<usize>();
         let share = if ragged { waiting.div_ceil(self.free_workers()) } else { 1 };
@@ -333,7 +333,7 @@ impl<S> Schedule<S> {
         Work::Tokenise(texts)
     }
 
-    /// The next text of a call that isn't begun. The caller knows that there is one.
+    /// The next text of a call that isn't begun. There must be one.
     fn take_raw(&mut self, index: usize) -> Untokenised<S> {
         let entry = &mut self.entries[index];
         let place = entry.raw.pop().unwrap_or_default();
@@ -344,8 +344,7 @@ impl<S> Schedule<S> {
         Untokenised { slot, state: None }
     }
 
-    /// The first call's next window, and others with it as long as there is room: no more than the worker's share of
-    /// what waits.
+    /// The first call's next window, and others with it as long as there is room, up to the worker's share of what waits.
     fn take_run(&mut self, order: &[usize], ragged: bool) -> ModelRun {
         let waiting = order.iter().map(|&index| self.entries[index].texts()).sum::<usize>() + self.tokenising;
         let most = if ragged { waiting.div_ceil(self.free_workers()) } else { 1 };
@@ -374,17 +373,17 @@ impl<S> Schedule<S> {
         ModelRun { pieces, alone }
     }
 
-    /// Workers that are free or will soon be: they run nothing.
+    /// Workers that run nothing: they are free, or will be soon.
     fn free_workers(&self) -> usize {
         self.workers.saturating_sub(self.running).max(1)
     }
 
-    /// The entry of a call, to which work comes back.
+    /// The entry of a call to which work is returned.
     fn entry(&mut self, call: &Arc<EngineCall>) -> Option<&mut ScheduledCall<S>> {
         let now = self.now;
         let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.call, call))?;
         if !entry.waits() {
-            // It has missed no turn while it had nothing to do.
+            // It missed no turns while it had no work.
             entry.served = entry.served.max(now);
         }
         Some(entry)
@@ -437,7 +436,7 @@ impl<S> ScheduledCall<S> {
         self.raw.last().is_some_and(|&place| self.call.texts[place].len() <= SHORT_BYTES)
     }
 
-    /// How many texts can be tokenised ahead: the longest are at the end, so all of them or none.
+    /// How many texts can be tokenised in advance. The longest is at the end, so it is all of them or none.
     fn raw_shorts(&self) -> usize {
         if self.has_raw_short() { self.raw.len() } else { 0 }
     }
@@ -453,8 +452,8 @@ impl<S> ScheduledCall<S> {
         }
     }
 
-    /// Drops windows at the front of which another of the same text failed. Their text has its answer, so that no
-    /// caller is woken. Whether there were any.
+    /// Drops windows at the front if another window of the same text failed. Their text is answered already, so no caller is
+    /// woken. Returns whether there were any.
     fn drop_void(&mut self) -> bool {
         let before = self.long.len();
         while self.long.front().is_some_and(Piece::is_void) {
@@ -463,7 +462,7 @@ impl<S> ScheduledCall<S> {
         self.long.len() < before
     }
 
-    /// The next window, or, if there is room for so many tokens alone, the longest that fits.
+    /// The next window, or, if `room` is limited, the longest one that fits.
     fn take_piece(&mut self, room: Option<usize>) -> Option<Piece> {
         let fits = |piece: &Piece| room.is_none_or(|room| !piece.solo && piece.tokens() <= room);
         if self.long.front().is_some_and(fits) {
@@ -481,7 +480,7 @@ impl<S> ScheduledCall<S> {
 }
 
 impl NextWork {
-    /// About as many tokens as it costs.
+    /// Its approximate cost in tokens.
     fn cost(self) -> u64 {
         let tokens = match self {
             Self::Window(tokens) | Self::Short(tokens) => tokens,

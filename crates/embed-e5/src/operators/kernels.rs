@@ -1,4 +1,4 @@
-//! The operators themselves: attributes and values in, one call of a kernel, values out.
+//! The operators: each reads attributes and values, calls a kernel, and writes values.
 
 use std::cell::RefCell;
 
@@ -18,10 +18,10 @@ use super::values::{
 use crate::preempt;
 
 thread_local! {
-    /// What attention gathers for one head. A thread of the process has one, which all nodes of all its models share,
-    /// and which a text of 512 tokens bounds.
+    /// The scratch memory of attention for one head. All nodes of all models share the one of their thread; a text of 512
+    /// tokens bounds its size.
     static SCRATCH: RefCell<HeadScratch> = RefCell::default();
-    /// What all heads of a text give, on the thread that runs the model.
+    /// The contexts of all heads of a text, on the thread that runs the model.
     static CONTEXTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -236,7 +236,7 @@ fn norm(attributes: &KernelContext<'_>) -> Result<AddNorm> {
     Ok(norm)
 }
 
-/// How many heads a thread takes: all of them where a text is too short for more threads.
+/// How many heads a thread takes: all of them if the text is too short for more threads.
 fn heads_of_a_thread(heads: usize, tokens: usize, threads: usize) -> usize {
     const LEAST_TOKENS: usize = 8;
     if tokens < LEAST_TOKENS { heads } else { heads.div_ceil(threads) }

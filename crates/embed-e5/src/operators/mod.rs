@@ -1,12 +1,12 @@
-//! The operators that the model files of this workspace use beside the standard ones.
+//! The custom operators that the model files of this workspace use in addition to the standard ones.
 //!
-//! A run of ONNX Runtime over the standard operators writes the whole state of a text to memory and reads it back at
-//! each of some twenty steps between two matrix products. These do what stands between two products in one pass, on
-//! the rows of any number of texts: `embed-kernels` computes, this module names the operators, and `embed-assets`
-//! writes them into graphs.
+//! With standard operators, ONNX Runtime writes the whole state of a text to memory and reads it back at each of some
+//! twenty steps between two matrix products. These operators do all steps between two products in one pass, on the rows
+//! of any number of texts: `embed-kernels` computes, this module defines the operators, and `embed-assets` writes them
+//! into graphs.
 //!
-//! All are in the domain [`DOMAIN`]. Constants are attributes. A *product* is what `MatMul` gives (f32), or, where the
-//! name ends in [`INTEGER`], what `MatMulInteger` gives (i32), followed by the scales of its rows (f32, `[rows, 2]`: a
+//! All are in the domain [`DOMAIN`]. Constants are attributes. A *product* is the output of `MatMul` (f32) or, if the
+//! operator's name ends in [`INTEGER`], of `MatMulInteger` (i32), followed by the scales of its rows (f32, `[rows, 2]`: a
 //! scale and a lowest value). Outputs that a node doesn't name aren't computed.
 //!
 //! | operator | inputs | outputs |
@@ -36,11 +36,11 @@ use kernels::{ProductOperator, ProductReader, TextMean, UnpackRows};
 pub use names::*;
 use no_panic::NoPanic;
 
-/// The operators for a program that has sessions of its own, each on so many threads: what `with_operators` of a builder
-/// takes, an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind `Any` so that no
-/// type of a pre-release is a part of this interface. ONNX Runtime must have been
+/// The operators for a program that opens its own sessions, each with this many threads: the argument of a builder's
+/// `with_operators`. It is an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind
+/// `Any` so that no type of a pre-release is a part of this interface. ONNX Runtime must have been
 /// [started](crate::RuntimeLibrary::start), and the first session of a process with these operators must be open before
-/// others are opened beside it; an [`E5Embedder`](crate::E5Embedder) sees to that for its own.
+/// others are opened; an [`E5Embedder`](crate::E5Embedder) takes care of that for its sessions.
 ///
 /// # Errors
 ///
@@ -49,8 +49,8 @@ pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
     Ok(Box::new(domain(threads)?))
 }
 
-/// Opens a session with the operators, the first one of the process before any other: it adds the domain to a table of
-/// the process, which ONNX Runtime does without a lock, so that another session that is opened just then fails.
+/// Opens a session with the operators. The first one of the process is opened alone: it adds the domain to a table of the
+/// process, and ONNX Runtime has no lock for that, so a session that is opened at the same time would fail.
 pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     static OPENED: Mutex<bool> = Mutex::new(false);
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     Ok(session)
 }
 
-/// The operators for a session on so many threads.
+/// The operators for a session on this many threads.
 pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error> {
     make(threads.get())
         .map(Arc::new)

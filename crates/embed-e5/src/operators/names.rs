@@ -1,4 +1,4 @@
-//! The names of the operators and of their attributes, as they stand in model files.
+//! The names of the operators and of their attributes in model files.
 
 /// The domain of the operators.
 pub const DOMAIN: &str = "embed";
@@ -6,10 +6,10 @@ pub const DOMAIN: &str = "embed";
 /// The version of the operators.
 pub const VERSION: i64 = 1;
 
-/// The end of the name of an operator that takes an 8-bit product.
+/// The suffix of operators that take an 8-bit product.
 pub const INTEGER: &str = "Integer";
 
-/// Takes rows out of a table of 4-bit blocks ([`WIDTH`]).
+/// Unpacks rows of a table of 4-bit blocks ([`WIDTH`]).
 pub const UNPACK_ROWS: &str = "UnpackRows";
 
 /// Adds a product and its bias to a residual, and normalises the sum ([`BIAS`], [`NORM_SCALE`], [`NORM_BIAS`],
@@ -18,7 +18,7 @@ pub const UNPACK_ROWS: &str = "UnpackRows";
 /// [`FACTORS`] before.
 pub const ADD_NORM: &str = "AddNorm";
 
-/// Attention inside of each text ([`BIAS`], [`HEADS`]). The product holds queries, keys and values.
+/// Attention within each text ([`BIAS`], [`HEADS`]). The product holds queries, keys and values.
 pub const ATTENTION: &str = "Attention";
 
 /// GELU of a product and its bias ([`BIAS`]).
@@ -39,13 +39,13 @@ pub const NORM_SCALE: &str = "norm_scale";
 pub const NORM_BIAS: &str = "norm_bias";
 /// The epsilon of a normalisation.
 pub const EPSILON: &str = "epsilon";
-/// What channels are multiplied by before they are quantised.
+/// Factors of the channels, applied before they are quantised.
 pub const FACTORS: &str = "factors";
-/// The weights into outlier channels, for each channel those of all inputs.
+/// The weights into outlier channels: for each channel those of all inputs.
 pub const OUTLIERS_INTO: &str = "apart_into";
 /// The bias of outlier channels.
 pub const OUTLIERS_BIAS: &str = "apart_bias";
-/// The weights out of outlier channels, for each channel those of all outputs.
+/// The weights out of outlier channels: for each channel those of all outputs.
 pub const OUTLIERS_OUT: &str = "apart_out";
 /// How many heads attention has.
 pub const HEADS: &str = "heads";

@@ -1,4 +1,4 @@
-//! No panic crosses into C++, which calls operators: there it would end the process.
+//! Catches panics of operators. C++ calls them, and a panic that reached C++ would end the process.
 
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,10 +8,10 @@ use ort::operator::{
 };
 use ort::{Error, Result};
 
-/// An operator or its kernel whose panics are errors.
+/// An operator or a kernel whose panics become errors.
 pub(super) struct NoPanic<T>(pub(super) T);
 
-/// Does what may panic.
+/// Runs work that may panic.
 pub(super) fn no_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::new("an operator panicked")))
 }

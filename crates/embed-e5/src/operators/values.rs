@@ -1,4 +1,4 @@
-//! Between the values of ONNX Runtime and the slices that kernels take.
+//! Conversions between the values of ONNX Runtime and the slices that kernels take.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -10,7 +10,7 @@ use ort::{Error, Result};
 use super::names::{BIAS, COLUMN_SCALES, COLUMN_SUMS, INTEGER};
 use super::no_panic::no_panic;
 
-/// Rows that are worth another thread: few, since the threads of a session don't sleep between two operators.
+/// The fewest rows that are worth another thread: few, since the threads of a session don't sleep between two operators.
 const LEAST_ROWS: usize = 4;
 
 /// The name of an operator for products of this kind.
@@ -18,7 +18,7 @@ pub(super) fn name_for(name: &str, integer: bool) -> String {
     format!("{name}{}", if integer { INTEGER } else { "" })
 }
 
-/// The inputs that a product is.
+/// The inputs of a product.
 pub(super) fn product_inputs(integer: bool) -> Vec<OperatorInput> {
     if integer {
         vec![
@@ -56,7 +56,7 @@ pub(super) fn input(context: &ComputeContext, index: usize) -> Result<ValueRef<'
     context.input(index)?.ok_or_else(|| Error::new(format!("the input {index} is missing")))
 }
 
-/// How many tokens each text has: some, and all of them together as many as there are rows.
+/// How many tokens each text has: at least one, and in total as many as there are rows.
 pub(super) fn lengths(value: &ValueRef<'_>, rows: usize) -> Result<Vec<usize>> {
     let (_, lengths) = value.try_extract_tensor::<i64>()?;
     let lengths: Vec<_> =
@@ -106,13 +106,13 @@ pub(super) struct RowsOutputs<'c> {
 }
 
 impl<'c> RowsOutputs<'c> {
-    /// The values at output `first`, bytes and scales at the two behind it: those that the node names.
+    /// The values at output `first`, bytes and scales at the two after it, as far as the node names them.
     pub(super) fn new(context: &'c ComputeContext, first: usize, rows: usize, width: usize) -> Result<Self> {
         let values = context.output(first, [rows, width])?;
         Ok(Self { values, ..Self::quantised_only(context, first + 1, rows, width)? })
     }
 
-    /// Bytes at output `first`, scales behind it.
+    /// Bytes at output `first`, scales after it.
     pub(super) fn quantised_only(
         context: &'c ComputeContext,
         first: usize,
@@ -134,7 +134,7 @@ impl<'c> RowsOutputs<'c> {
         QuantisedRows::new(bytes, scales, self.width).map(Some).map_err(Error::wrap)
     }
 
-    /// Room for the rows: in 8 bits if they are asked for so, else as they are.
+    /// Room for the rows: in 8 bits if the node asks for that, else in single precision.
     pub(super) fn rows(&mut self) -> Result<RowsOutput<'_>> {
         if self.bytes.is_some() {
             let missing = || Error::new("a node asks for bytes without their scales");
@@ -145,12 +145,12 @@ impl<'c> RowsOutputs<'c> {
     }
 }
 
-/// How many rows a thread takes of so many.
+/// How many of the rows each thread takes.
 pub(super) fn rows_of_a_thread(rows: usize, threads: usize) -> usize {
     rows.div_ceil(threads).max(LEAST_ROWS)
 }
 
-/// Does all pieces of work, on the threads of the session if it has several. A panic on one of them is an error.
+/// Does all pieces of work, on the threads of the session if it has several. A panic on one of them becomes an error.
 pub(super) fn each<P: Send>(
     context: &ComputeContext,
     pieces: Vec<P>,
@@ -162,7 +162,7 @@ pub(super) fn each<P: Send>(
     }
     let pieces: Vec<_> = pieces.into_iter().map(|piece| Mutex::new(Some(piece))).collect();
     let first_error = OnceLock::new();
-    // C++ calls this from threads of its own.
+    // C++ calls this from its own threads.
     context.par_for(pieces.len(), pieces.len(), |index| {
         let done = no_panic(|| {
             let piece = pieces[index].lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,20 +1,20 @@
-//! What a model is fed with.
+//! The inputs of a model.
 
 use embed_core::{Error, ErrorKind};
 
 use crate::assets::{LENGTHS, POSITIONS};
 
-/// What is fed for each token.
+/// An input of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ModelInput {
     Ids,
-    /// Its place in its text.
+    /// The position of each token in its text.
     Positions,
-    /// For each text and not for each token: how many it has.
+    /// The number of tokens of each text.
     Lengths,
-    /// One: nothing is padded, so every token counts.
+    /// Ones, since nothing is padded.
     Mask,
-    /// Zero: there is one segment.
+    /// Zeros, since there is one segment.
     Types,
 }
 
@@ -22,8 +22,8 @@ pub(super) enum ModelInput {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] for an input that isn't known, and for positions in a graph that this project didn't write:
-/// some families count them from 0, XLM-RoBERTa from 2, and wrong ones give wrong vectors without a word.
+/// [`ErrorKind::Config`] for an unknown input, and for positions in a graph that this project didn't write: some families
+/// count them from 0, XLM-RoBERTa from 2, and wrong ones would silently give wrong vectors.
 pub(super) fn known_inputs<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<ModelInput>, Error> {
     let input = |name| match name {
         "input_ids" => Ok(ModelInput::Ids),

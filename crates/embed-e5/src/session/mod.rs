@@ -1,4 +1,4 @@
-//! One ONNX Runtime session and the shape of the model behind it.
+//! An ONNX Runtime session of a model.
 
 mod input;
 mod options;
@@ -20,7 +20,7 @@ use crate::runtime::runtime_error;
 
 /// A session, on one thread or more; the vectors are the same to the bit.
 ///
-/// It takes the graphs that this project writes, over the tokens of all texts in a row (inputs
+/// It runs the graphs that this project writes, over the tokens of all texts in a row (inputs
 /// [`POSITIONS`](crate::assets::POSITIONS) and [`LENGTHS`], output `pooled`), and the usual exports of the family over one
 /// text (inputs `attention_mask` and `token_type_ids`, output `last_hidden_state`), whose mean it takes here.
 pub(crate) struct OrtModel {
@@ -32,7 +32,7 @@ pub(crate) struct OrtModel {
 
 impl OrtModel {
     pub(crate) fn open(files: &SessionFiles, threads: NonZeroUsize) -> Result<Self, Error> {
-        // A worker may open the model long after the embedder was loaded.
+        // A worker may reopen the model long after the embedder was loaded.
         files.files.verify_again()?;
         let of_file = |error: Error| error.with_context("file", files.files.model.display());
         let open = |products| {
@@ -83,8 +83,7 @@ impl EngineModel for OrtModel {
     }
 }
 
-/// Refuses a model of this project whose inputs and outputs mean something else than this version thinks. Exports of
-/// others note no format.
+/// Refuses a model of this project in another format. Models that other programs exported have no format.
 fn check_format(session: &Session) -> Result<(), Error> {
     let metadata = session.metadata().map_err(|error| runtime_error("the model has no metadata", error))?;
     match metadata.custom(FORMAT_KEY) {

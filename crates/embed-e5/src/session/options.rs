@@ -16,22 +16,22 @@ use crate::assets::ModelFiles;
 use crate::operators;
 use crate::runtime::runtime_error;
 
-/// What sessions of a model are opened from.
+/// What sessions of a model need to be opened.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionFiles {
     pub(crate) environment: Environment,
-    /// Kept, so that they stay what they were when they were verified.
+    /// Held, so that they stay as they were verified.
     pub(crate) files: ModelFiles,
     pub(crate) dimension: usize,
     pub(crate) precision: Precision,
 }
 
-/// How 8-bit products are added on x86 without VNNI, in 16 bits.
+/// How 8-bit products are added on x86 without VNNI, which adds in 16 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Products {
-    /// As they come: the models that this project writes don't overflow.
+    /// Without precautions: the models that this project writes don't overflow.
     Fast,
-    /// In a slower way that nothing overflows: for all others.
+    /// In a slower way that doesn't overflow, for all other models.
     Careful,
 }
 
@@ -44,15 +44,15 @@ pub(super) fn session(
     let refused = |error: ort::Error<_>| runtime_error("ONNX Runtime refuses a session option", error);
     let mut builder = Session::builder(&files.environment)
         .map_err(|error| runtime_error("ONNX Runtime gives no session", error))?
-        // The graph is written in the form that runs fastest, so there is nothing left to fuse.
+        // The graph is already written in the fastest form, so there is nothing left to fuse.
         .with_optimization_level(GraphOptimizationLevel::Level2)
         .map_err(refused)?
         .with_intra_threads(threads.get())
         .map_err(refused)?
-        // Else the other threads keep their cores busy for a while after each text.
+        // Otherwise the other threads keep their cores busy for a while after each text.
         .with_config_entry("session.force_spinning_stop", "1")
         .map_err(refused)?
-        // Every text has its own length, so a plan of the memory of the last run is of no use.
+        // Texts differ in length, so the memory plan of the last run is useless.
         .with_memory_pattern(false)
         .map_err(refused)?;
     builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
@@ -80,7 +80,7 @@ pub(super) fn products_saturate() -> bool {
     }
 }
 
-/// Lets OpenVINO compile the graph, with products of bfloat16 numbers, for one thread.
+/// Has OpenVINO compile the graph for one thread, with products of bfloat16 numbers.
 #[cfg(feature = "openvino")]
 fn with_openvino(builder: SessionBuilder) -> Result<SessionBuilder, Error> {
     use ort::ep::{ArbitrarilyConfigurableExecutionProvider as _, OpenVINO};

@@ -1,4 +1,4 @@
-//! What a model gives out, and the mean of it.
+//! The outputs of a model, and their mean.
 
 use embed_core::{Error, ErrorKind};
 
@@ -7,11 +7,11 @@ const POOLED: &str = "pooled";
 /// The output of the usual exports: the state of each token.
 const STATES: &str = "last_hidden_state";
 
-/// Which of the outputs of a model is read.
+/// The output of a model that is read.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if it has none that is known: whatever stands first may be anything, `pooler_output` among it.
+/// [`ErrorKind::Config`] if it has no known one. The first output may be anything, such as `pooler_output`.
 pub(super) fn known_output<'a>(
     outputs: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<&'static str, Error> {

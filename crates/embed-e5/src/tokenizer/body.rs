@@ -1,10 +1,10 @@
-//! The ids of a text as they come, and the windows that a request's policy makes of them.
+//! Collects the ids of a text and cuts them into windows by the request's truncation.
 
 use std::collections::VecDeque;
 
 use embed_core::{Error, ErrorKind, TokenCount, Truncation};
 
-/// The ids of one text, cut by the request's policy: one run of the model for each window.
+/// The ids of one text, cut into windows by the request's truncation. Each window is one run of the model.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenisedText {
     /// Each with its special tokens and prefix.
@@ -15,20 +15,20 @@ pub(crate) struct TokenisedText {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) ids: Vec<u32>,
-    /// Tokens of the text itself, which are what the window weighs in a mean.
+    /// Tokens of the text itself: the weight of the window in a mean.
     pub(crate) weight: usize,
 }
 
-/// The ids of a text without what stands around them: those that its windows will need, and how many there are.
+/// The ids of a text without the frame: those that its windows will need, and how many there are in total.
 pub(super) struct TokenBuffer {
     truncation: Truncation,
-    /// How many fit one window.
+    /// How many fit into one window.
     room: usize,
     kept: VecDeque<u32>,
     total: usize,
 }
 
-/// What stands around the ids of a text, in every window.
+/// The frame around the ids of a text, in every window.
 pub(super) struct Around<'a> {
     pub(super) first: u32,
     /// The prefix of the role.
@@ -62,7 +62,7 @@ impl TokenBuffer {
         }
     }
 
-    /// All ids, of a body that keeps all.
+    /// All ids, if the truncation keeps all.
     pub(super) fn into_ids(self) -> Vec<u32> {
         self.kept.into()
     }
@@ -71,8 +71,8 @@ impl TokenBuffer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is nothing, [`ErrorKind::InputTooLong`] if there is too much and the
-    /// request chose no truncation.
+    /// [`ErrorKind::InvalidInput`] if there are no ids, [`ErrorKind::InputTooLong`] if there are too many and the request
+    /// chose no truncation.
     pub(super) fn into_windows(self, around: &Around<'_>) -> Result<TokenisedText, Error> {
         let Self { truncation, room, kept, total } = self;
         if total == 0 {
@@ -100,7 +100,7 @@ impl TokenBuffer {
                 tokens: TokenCount { used: around.len() + kept.len(), total },
             }),
             Truncation::ChunkMean => {
-                // Chunks of even size, so that the last one isn't a few stray words.
+                // Chunks of equal size, so that the last one isn't only a few words.
                 let size = kept.len().div_ceil(kept.len().div_ceil(room));
                 Ok(TokenisedText { windows: kept.chunks(size).map(window).collect(), tokens: whole })
             }

@@ -1,17 +1,17 @@
-//! SentencePiece's normaliser: the longest match of its character map at every place.
+//! SentencePiece's normaliser: replaces the longest match of its character map at every position.
 //!
 //! The map (`precompiled_charsmap`) is read as it is: the u32 length of a trie in bytes, the trie as a double array of u32
 //! units (of the library `darts-clone`), and the replacements, each ended by a zero byte. In a unit, bits 0 to 7 are the
 //! label (the byte that leads there), bit 8 says that a key ends there, bit 9 that the offset is in units of 256, bits 10
 //! to 30 are the offset; the unit of a value has bit 31 and 31 bits of value, where the replacement begins.
 //!
-//! The crate `tokenizers` reads the same map grapheme by grapheme, and only graphemes below six bytes, so that it misses
+//! The crate `tokenizers` applies the same map grapheme by grapheme, and only to graphemes below six bytes, so it misses
 //! sequences that the models were trained with. It also keeps 16 bytes of alignment for each byte of the text.
 
 const LEAF: u32 = 1 << 8;
 const VALUE: u32 = 1 << 31;
 
-/// So much of a text that needs no replacement is given out at once.
+/// The most bytes without a replacement that are returned at once.
 const LONGEST_RUN: usize = 256;
 
 /// A character map.
@@ -19,12 +19,12 @@ const LONGEST_RUN: usize = 256;
 pub(super) struct Charsmap {
     units: Vec<u32>,
     replacements: String,
-    /// The ASCII characters, the space apart, that stay what they are when one of ASCII follows.
+    /// ASCII characters, except the space, that are not replaced if an ASCII character follows.
     plain: [bool; 256],
 }
 
 impl Charsmap {
-    /// The map in which every character stays what it is.
+    /// The map that replaces nothing.
     pub(super) fn identity() -> Self {
         Self::new(Vec::new(), String::new())
     }
@@ -48,18 +48,18 @@ impl Charsmap {
         map
     }
 
-    /// How many bytes at the front of a text are taken, and what they become. The text isn't empty.
+    /// How many bytes at the front of a text are consumed, and their replacement. The text must not be empty.
     pub(super) fn next<'a>(&'a self, text: &'a str) -> (usize, &'a str) {
         let bytes = text.as_bytes();
         let run = bytes.iter().take(LONGEST_RUN).take_while(|&&byte| self.plain[usize::from(byte)]).count();
-        // The last of them may be the first character of a sequence.
+        // The last one may be the first character of a sequence.
         let run =
             if bytes.get(run).is_some_and(|byte| !byte.is_ascii()) { run.saturating_sub(1) } else { run };
         if run > 0 {
             return (run, &text[..run]);
         }
         match self.longest(bytes) {
-            // A key of a sound map ends where a character ends.
+            // In a valid map, keys end at the end of a character.
             Some((length, form)) if text.is_char_boundary(length) => (length, form),
             _ => {
                 let length = text.chars().next().map_or(bytes.len(), char::len_utf8);
@@ -76,7 +76,7 @@ impl Charsmap {
         for (at, &byte) in text.iter().enumerate() {
             place ^= usize::from(byte);
             let Some(&unit) = self.units.get(place) else { break };
-            // The label zero is that of a value.
+            // The label zero marks a value.
             if byte == 0 || unit & (VALUE | 0xFF) != u32::from(byte) {
                 break;
             }

@@ -1,10 +1,10 @@
-//! Viterbi's algorithm over the characters of a word, as they come.
+//! Viterbi's algorithm over the characters of a word, incrementally.
 //!
-//! Of all ways to cut a word into pieces the one with the largest sum of scores is sought, and of two with equal sums the
-//! one that was found first, as `EncodeOptimized` of SentencePiece does it. A word may be as long as a text, so text that
-//! was searched is dropped, and what all open ways agree on is given out. Only a word on which they don't agree (one
-//! letter a million times) keeps anything for each of its characters, which is eight bytes. Sums go on from the start of
-//! the word, so the pieces are those of a search over the whole word, whatever was dropped on the way.
+//! It finds the segmentation of a word with the largest sum of scores, and of two with equal sums the one that was found
+//! first, like `EncodeOptimized` of SentencePiece. A word may be as long as a text, so text that was searched is dropped,
+//! and the tokens that all open segmentations agree on are emitted. Only a word on which they don't agree (one letter a
+//! million times) takes memory for each of its characters: eight bytes. Sums are counted from the start of the word, so the
+//! result is that of a search over the whole word.
 
 use super::body::TokenBuffer;
 use super::pieces::PieceTable;
@@ -12,28 +12,28 @@ use super::pieces::PieceTable;
 /// What SentencePiece puts in front of every word.
 const METASPACE: char = '▁';
 
-/// So many steps are kept before it is looked for what all ways agree on.
+/// How many steps are kept before checking what all segmentations agree on.
 const AGREE_AFTER: usize = 2048;
 
-/// So many bytes of a word come together before they are searched: most words are searched once, at their end.
+/// How many bytes of a word are collected before they are searched. Most words are searched once, at their end.
 const SEARCH_AFTER: usize = 512;
 
-/// What is sought in every word.
+/// The pieces that words are searched for.
 pub(super) struct PieceSearch {
     pub(super) pieces: PieceTable,
-    /// Id and score of a character that no piece has.
+    /// Id and score of a character that is in no piece.
     pub(super) unknown: (u32, f64),
 }
 
-/// The word that is being read, if one is. Places are counted in characters, from the last one that was given out.
+/// The word that is being read, if any. Places are counted in characters after the last one that was emitted.
 #[derive(Default)]
 pub(super) struct Lattice {
-    /// The end of the word, of which `searched` bytes are done with.
+    /// The rest of the word, of which `searched` bytes are done.
     text: String,
     searched: usize,
-    /// The place that the search has come to.
+    /// The place that the search has reached.
     place: usize,
-    /// The last step of the best way to each place. Without a word there is none.
+    /// The last step of the best way to each place; empty if there is no word.
     steps: Vec<LatticeStep>,
     /// The sum of the best way to each place from `sums_from` on.
     sums: Vec<f64>,
@@ -46,14 +46,14 @@ pub(super) struct Lattice {
 #[derive(Clone, Copy)]
 struct LatticeStep {
     id: u32,
-    /// 0 as long as no way gets there.
+    /// 0 while no way reaches the place.
     characters: u32,
 }
 
 const NO_STEP: LatticeStep = LatticeStep { id: 0, characters: 0 };
 
 impl Lattice {
-    /// Reads on: normalised text, in which spaces stand between words.
+    /// Reads more normalised text, in which spaces separate words.
     pub(super) fn push(&mut self, text: &str, search: &PieceSearch, body: &mut TokenBuffer) {
         let mut parts = text.split(' ');
         let first = parts.next().unwrap_or_default();
@@ -76,7 +76,7 @@ impl Lattice {
         }
         self.text += part;
         if self.text.len() - self.searched > SEARCH_AFTER {
-            // A piece that begins before this ends within the text.
+            // Pieces that begin before this end within the text.
             self.search(search, search.pieces.longest() * 4);
             self.drop_searched();
             if self.steps.len() > self.agree_after {
@@ -100,7 +100,7 @@ impl Lattice {
         (self.searched, self.place, self.sums_from, self.last) = (0, 0, 0, None);
     }
 
-    /// Takes every step that begins before the last so many bytes.
+    /// Takes every step that begins before the last `before` bytes.
     fn search(&mut self, search: &PieceSearch, before: usize) {
         let Self { text, searched, place, steps, sums, sums_from, .. } = self;
         while let rest = &text[*searched..]
@@ -141,7 +141,7 @@ impl Lattice {
         self.sums_from = self.place;
     }
 
-    /// The last place that all open ways come through.
+    /// The last place that all open ways pass.
     fn agreed(&self) -> usize {
         let reached = |place: &usize| *place == self.place || self.steps[*place].characters > 0;
         let mut places: Vec<_> = (self.place..self.steps.len()).filter(reached).collect();
@@ -155,7 +155,7 @@ impl Lattice {
         places.first().copied().unwrap_or_default()
     }
 
-    /// Gives out the best way to a place, whose sum was dropped or is needed no more.
+    /// Emits the best way to a place, whose sum was dropped or isn't needed any more.
     fn give_out(&mut self, to: usize, search: &PieceSearch, body: &mut TokenBuffer) {
         let mut place = to;
         while place > 0 {

@@ -1,16 +1,16 @@
-//! The tokenizers that `tokenizers` runs: those of the English models, which are of the BERT family.
+//! Tokenizers that the crate `tokenizers` runs: those of the English models, which are of the BERT family.
 //!
 //! A text is fed in pieces of a few KiB, because the library keeps 16 bytes of alignment and more for each byte. They are
-//! cut where a BERT tokenizer cuts anyway: behind ASCII white space, behind ASCII punctuation, before a Chinese character.
-//! A run of more than 8 KiB without any of them is cut all the same; it is no word, and its tokens are `[UNK]`.
+//! cut where a BERT tokenizer cuts anyway: after ASCII white space, after ASCII punctuation, before a Chinese character.
+//! A run of more than 8 KiB without any of these is cut, too; it is not a word, and its tokens are `[UNK]`.
 
 use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
 use super::body::TokenBuffer;
 
-/// A piece has about so many bytes.
+/// The approximate size of a piece in bytes.
 const PIECE: usize = 4096;
-/// A run without a place to cut at is cut after so many.
+/// The most bytes of a run without a place to cut.
 const LONGEST_RUN: usize = 8192;
 
 pub(super) struct Library {
@@ -25,10 +25,10 @@ impl Library {
     /// Reads a `tokenizer.json`; `Ok(None)` if it doesn't put one special token at each end.
     pub(super) fn read(json: &[u8]) -> tokenizers::Result<Option<Self>> {
         let mut tokenizer = Tokenizer::from_bytes(json)?;
-        // Cutting is a matter of the request, and nothing is ever padded.
+        // The request decides about truncation, and nothing is ever padded.
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
-        // A text that spells a special token is text.
+        // A special token that is spelled in a text is plain text.
         tokenizer.set_encode_special_tokens(true);
         let is_bert = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
         Ok(match *tokenizer.encode_fast("", true)?.get_ids() {
@@ -37,7 +37,7 @@ impl Library {
         })
     }
 
-    /// Reads on from a place in a text to another, or somewhat further.
+    /// Reads a text from `at` to `until` or somewhat further.
     pub(super) fn read_on(
         &self,
         text: &str,

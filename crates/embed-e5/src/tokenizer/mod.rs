@@ -1,7 +1,7 @@
-//! Text to token ids, and what to do when there are too many.
+//! Turns text into token ids and cuts them into windows.
 //!
-//! A text is read piece by piece. What the windows don't need is counted and dropped, so that memory is bounded by the
-//! windows and not by the text.
+//! A text is read piece by piece. Ids that no window needs are counted and dropped, so that the windows bound the memory
+//! and not the text.
 
 mod body;
 mod charsmap;
@@ -25,34 +25,33 @@ use self::library::Library;
 use self::unigram::Unigram;
 use crate::profile::prefix;
 
-/// The version of what this program makes of a text beside what the model's files say: the normaliser, special tokens that
-/// a text spells, and the mean over chunks. It is a part of the variant, so that no cache takes vectors of other rules for
-/// these.
+/// The version of this program's rules for texts that the model's files don't define: the normaliser, special tokens that
+/// a text spells, and the mean over chunks. It is a part of the variant, so that caches don't mix vectors of different
+/// rules.
 pub(crate) const TEXT_RULES: &str = "2";
 
 /// A model's tokenizer with the rules of the E5 family around it.
 pub(crate) struct TextTokenizer {
     ids: TokenizerKind,
-    /// The tokens of `query:` and `passage:`. The tokenizer splits at white space, so they are the same before every
-    /// text.
+    /// The tokens of `query:` and `passage:`. The tokenizer splits at white space, so they are the same for every text.
     prefixes: [Vec<u32>; 2],
     max_tokens: usize,
     max_text_bytes: usize,
 }
 
-/// From text to ids, without those that frame it.
+/// How text becomes ids, without the frame.
 enum TokenizerKind {
     /// The multilingual models.
     Unigram(Box<Unigram>),
-    /// The English ones, and whatever else `tokenizers` reads.
+    /// The English models, and everything else that `tokenizers` reads.
     Library(Box<Library>),
 }
 
-/// A text on its way to ids.
+/// A text that is being tokenised.
 pub(crate) struct Tokenising {
     text: Arc<str>,
     role: Role,
-    /// What is left of the text, without the white space around it.
+    /// The rest of the text, without surrounding white space.
     at: usize,
     end: usize,
     word: Lattice,
@@ -72,7 +71,7 @@ impl TokenizerKind {
         Ok(Self::Library(Box::new(library)))
     }
 
-    /// Reads on from a place in a text to another, or somewhat further.
+    /// Reads a text from `at` to `until` or somewhat further.
     fn read_on(
         &self,
         text: &str,
@@ -122,11 +121,11 @@ impl TextTokenizer {
         Ok(Self { ids, prefixes, max_tokens, max_text_bytes })
     }
 
-    /// Starts on a text, which takes next to no time.
+    /// Begins a text, which takes almost no time.
     ///
     /// # Errors
     ///
-    /// If it is clear without reading it that the model can't read the text.
+    /// If a cheap check shows that the text can't be embedded.
     pub(crate) fn begin(
         &self,
         text: Arc<str>,
@@ -147,11 +146,11 @@ impl TextTokenizer {
         })
     }
 
-    /// Reads about so many bytes more. `Some` at the end of the text, after which there is nothing left to read.
+    /// Reads about `bytes` more. Returns `Some` at the end of the text.
     ///
     /// # Errors
     ///
-    /// If the text has nothing that the model reads, or too much and the request doesn't let it be cut.
+    /// If the text has nothing that the model reads, or is too long and the request doesn't allow a cut.
     pub(crate) fn advance(
         &self,
         state: &mut Tokenising,
@@ -190,7 +189,7 @@ impl TextTokenizer {
     }
 }
 
-/// Whether a caller put one of the family's prefixes in front by hand.
+/// Whether the caller has added one of the family's prefixes.
 pub(crate) fn starts_with_prefix(text: &str) -> bool {
     [Role::Query, Role::Document].iter().any(|&role| text.starts_with(prefix(role)))
 }

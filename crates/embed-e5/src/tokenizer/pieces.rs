@@ -1,4 +1,4 @@
-//! The pieces of a vocabulary, and the way from the characters of a word to them.
+//! The pieces of a vocabulary, and how to find those that a text begins with.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +7,14 @@ use hashbrown::HashTable;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 
-/// Marks by hash, two for each: whether something begins with what has this hash, and whether it is a piece.
-/// 250,000 pieces have some 600,000 beginnings, so that one mark in seven is another's, which costs a look and no more.
+/// The number of hashes with marks, two for each: whether a piece begins with a text of this hash, and whether that is a
+/// piece. 250,000 pieces have some 600,000 beginnings, so one mark in seven is a collision, which only costs a lookup.
 const MARK_BITS: u32 = 22;
 const BEGINS: u64 = 1;
 const IS_PIECE: u64 = 2;
 
-/// The pieces with a table over their hashes. It takes a tenth of the memory of a trie, and of the time to build one; a
-/// search reads one mark for each character and ends where no piece goes on.
+/// The pieces with a hash table. It takes a tenth of the memory and of the build time of a trie; a search reads one mark
+/// for each character and ends where no piece continues.
 pub(super) struct PieceTable {
     vocabulary: ScoredPieces,
     table: HashTable<u32>,
@@ -22,7 +22,7 @@ pub(super) struct PieceTable {
     longest: usize,
 }
 
-/// The vocabulary of a `tokenizer.json`, in one string: pieces with their scores, the place is the id.
+/// The vocabulary of a `tokenizer.json` in one string: pieces with their scores; the index is the id.
 #[derive(Default)]
 pub(super) struct ScoredPieces {
     text: String,
@@ -43,13 +43,13 @@ impl Hash {
         text.chars().fold(Self::default(), Self::with)
     }
 
-    /// The place of its marks: which word, and how far they are shifted.
+    /// The position of its marks: the index of the word, and the shift.
     fn mark(self) -> (usize, u32) {
         let mark = self.0 >> (u64::BITS - MARK_BITS);
         ((mark >> 5) as usize, (mark as u32 & 31) * 2)
     }
 
-    /// All bits, as the table needs them.
+    /// A hash with all bits mixed, for the table.
     fn mixed(self) -> u64 {
         self.0 ^ self.0.rotate_left(32)
     }
@@ -64,7 +64,7 @@ impl ScoredPieces {
         self.scores.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// The pieces, of which no text finds those for which `hidden` is true.
+    /// The pieces, of which those for which `hidden` is true are never found in a text.
     pub(super) fn into_pieces(self, hidden: impl Fn(&str) -> bool) -> PieceTable {
         let mut marks = vec![0; 1 << (MARK_BITS - 5)];
         let mut table = HashTable::with_capacity(self.len());
@@ -108,8 +108,8 @@ impl PieceTable {
         self.longest
     }
 
-    /// Calls `found` with each piece that the text begins with, from the shortest: how many characters it has, its id
-    /// and its score.
+    /// Calls `found` with each piece that the text begins with, from the shortest: its number of characters, its id and its
+    /// score.
     pub(super) fn prefixes(&self, text: &str, mut found: impl FnMut(usize, u32, f64)) {
         let mut hash = Hash::default();
         for (before, (at, character)) in text.char_indices().enumerate() {

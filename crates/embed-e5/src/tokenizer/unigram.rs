@@ -1,10 +1,10 @@
-//! The Unigram model of XLM-RoBERTa: text as SentencePiece normalises it, and the pieces of each word with the largest
+//! The Unigram model of XLM-RoBERTa: normalises text like SentencePiece, and finds the pieces of each word with the largest
 //! sum of scores.
 //!
-//! `tokenizers` has this model too, and the tests hold this one to it, id by id, where the two are meant to agree. Its
-//! trie takes 290 MB for 250,000 pieces and half a second to build, more than all the rest of an embedder. Two things
-//! are different on purpose: text is normalised as in the training of the models (`charsmap`; white space at the
-//! ends is nothing), and a text that spells a special token (`</s>`) is text.
+//! `tokenizers` has this model, too, and tests compare the two, id by id, where they should agree. Its trie takes 290 MB for
+//! 250,000 pieces and half a second to build, more than all the rest of an embedder. Two things differ on purpose: text is
+//! normalised as in the training of the models (`charsmap`; white space at the ends is ignored), and a special token that
+//! is spelled in a text (`</s>`) is plain text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use super::charsmap::Charsmap;
 use super::lattice::{Lattice, PieceSearch};
 use super::pieces::ScoredPieces;
 
-/// How much less than the worst piece an unknown character scores: `kUnkPenalty` of SentencePiece.
+/// The score of an unknown character is this much below the lowest one: `kUnkPenalty` of SentencePiece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
 /// A Unigram tokenizer with its normaliser and the ids that frame a text.
@@ -137,7 +137,7 @@ impl Unigram {
         Some(Self { charsmap, search, first, last })
     }
 
-    /// Reads on from a place in a text to another, or somewhat further.
+    /// Reads a text from `at` to `until` or somewhat further.
     pub(super) fn read_on(
         &self,
         text: &str,
@@ -157,7 +157,7 @@ impl Unigram {
 }
 
 impl Normaliser {
-    /// The character map of a normaliser that does nothing else but fold and strip spaces, which [`Lattice`] does.
+    /// The character map of a normaliser. Its other steps may only fold and strip spaces, which [`Lattice`] does.
     fn charsmap(self) -> Option<Charsmap> {
         let parts = match self {
             Self::Sequence { normalizers } => normalizers,
