@@ -32,7 +32,7 @@ pub(crate) struct Options {
     command: Option<After>,
     /// Measure only these: an area such as `cache`, a benchmark such as `redis`, or both as `cache/redis`.
     names: Vec<String>,
-    /// Say what there is to measure, and measure nothing.
+    /// List the benchmarks, and measure nothing.
     #[arg(long)]
     list: bool,
     /// Rough figures of everything within three minutes, building not counted.
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     json: PathBuf,
-    /// Where to write the report as a page; its plots go beside it, into the folder `plots`.
+    /// Where to write the report as a page; its plots go into the folder `plots` next to it.
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.html")]
     html: PathBuf,
     /// Build the benchmarks with another profile of cargo's, such as `dev`, to see that all of it works.
@@ -55,7 +55,7 @@ pub(crate) struct Options {
     criterion_args: Vec<String>,
 }
 
-/// What is done with reports that are there.
+/// Commands on existing reports.
 #[derive(Debug, Subcommand)]
 enum After {
     /// Say what got slower or faster beyond noise between two reports; exit code 1 if something got slower.
@@ -78,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match &options.command {
         Some(After::Compare { before, after }) => {
             let report = targets::build_binary(workspace, REPORT, targets::RELEASE)?;
-            // A path is of the folder that the command was typed in.
+            // A path is relative to the folder in which the command was typed.
             Cmd::new(report, Path::new("."))
                 .args(["compare".as_ref(), before.as_os_str(), after.as_os_str()])
                 .run()
@@ -116,7 +116,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     vars.push(("EMBED_BENCH_OUT", figures.clone().into()));
     vars.push(("CRITERION_HOME", criterion.clone().into()));
     if let Some(rivals) = built.iter().find(|target| target.part.is_some()) {
-        // What is built, installed, exported and searched for once; what can't be fetched is skipped later, with the reason.
+        // Built, installed, exported and searched for once; what can't be fetched is skipped later, with the reason.
         let parts = built.iter().filter_map(|target| target.part.as_ref());
         Cmd::new(&rivals.executable, &rivals.folder).args(["prepare"]).args(parts).run()?;
     }
@@ -130,10 +130,10 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
         let share = options.quick.then(|| pace::quick_share(&target.name()));
         let result = command(target, options)
             .envs(vars.iter().map(|(name, value)| (name, value)))
-            // Each program chooses for itself what it can do in that time.
+            // Each program chooses what it can do in that time.
             .envs(share.map(|share| ("EMBED_BENCH_QUICK", share.as_secs().to_string())))
             .run_noting(|line| {
-                // What `embed_testkit::require` says.
+                // Written by `embed_testkit::require`.
                 if let Some((part, why)) =
                     line.strip_prefix("SKIPPED, for lack of ").and_then(|rest| rest.split_once(": "))
                 {
@@ -186,12 +186,12 @@ fn command(target: &Built, options: &Options) -> Cmd {
         let quick = options.quick.then_some("--quick");
         return cmd.args([part]).args(quick);
     }
-    // So cargo tells a benchmark that it isn't a test.
+    // With this argument cargo starts a benchmark as a benchmark and not as a test.
     let cmd = cmd.args(["--bench", "--noplot"]);
     cmd.args(pace::criterion(&target.name(), options.quick, &options.criterion_args))
 }
 
-/// What the report is told beside figures.
+/// What the report contains besides figures.
 #[derive(Debug, Default)]
 struct Notes {
     arguments: Vec<String>,
@@ -208,7 +208,7 @@ impl Notes {
 
     /// Which ONNX Runtime is measured: what `embed doctor` says.
     fn runtime(&mut self, embed: &Path, root: &Path) {
-        // It ends with 1 if something else is wrong, which is not the report's business.
+        // It ends with 1 if something else is wrong, which doesn't concern the report.
         let line = Cmd::new(embed, root).args(["doctor", "--format=jsonl"]).read_anyway().unwrap_or_default();
         let findings = line.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         for finding in findings.filter(|finding| finding["check"] == "runtime") {
@@ -222,14 +222,14 @@ impl Notes {
     }
 }
 
-/// Lets every benchmark run once, as a test: one that no longer compiles or works is found in CI.
+/// Runs every benchmark once as a test, so that CI finds one that no longer compiles or works.
 pub(crate) fn run_as_tests(workspace: &Workspace, vars: &Vars<'_>) -> Result<usize> {
     let count = workspace.members.iter().map(|member| member.benches.len()).sum();
     if count == 0 {
         println!("benches: the workspace has none");
         return Ok(0);
     }
-    // The rivals' own lock file knows our crates' dependencies, and a run builds by it as it stands.
+    // The rivals' lock file contains our crates' dependencies, and a run builds with it as it is.
     Cmd::cargo(&workspace.root)
         .args(["update", "--workspace", "--locked", "--manifest-path", "benches/foreign/Cargo.toml"])
         .run()?;

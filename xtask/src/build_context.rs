@@ -1,4 +1,4 @@
-//! What an ignore file of Docker lets through, and whether cargo builds from nothing else.
+//! Which files Docker's ignore file lets through, and whether cargo can build from these alone.
 
 use std::fs;
 use std::path::Path;
@@ -9,25 +9,25 @@ use glob::{MatchOptions, Pattern};
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
-/// As the file names of Docker: a `*` stays in its folder.
+/// As in Docker's patterns, a `*` doesn't cross folders.
 const MATCHING: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: false,
 };
 
-/// Copies what the ignore file lets through to a folder of its own, and has cargo check the binary there with the lock
-/// file as it is. Whatever a build in a container lacks, this lacks too.
+/// Copies what the ignore file lets through to a separate folder, and runs `cargo check` for the binary there with the
+/// lock file as it is. A file that a build in a container lacks is missing here, too.
 pub(crate) fn check(workspace: &Workspace, ignore_file: &str) -> Result<()> {
     let root = &workspace.root;
     let ignored = Ignored::read(root, ignore_file)?;
     let context = workspace.target.join("deploy/context");
-    // What an earlier run copied may be gone since.
+    // Files that an earlier run copied may have been removed since.
     if context.exists() {
         fs::remove_dir_all(&context).context("cannot empty target/deploy/context")?;
     }
     copy(root, &context, "", &ignored)?;
-    // Dependencies are those of the workspace, so they are compiled once.
+    // The target folder is shared with the workspace, so dependencies are compiled once.
     Cmd::cargo(&context)
         .args(["check", "--locked", "--package=embed-cli", "--bin=embed"])
         .envs([("CARGO_TARGET_DIR", &workspace.target)])
@@ -35,7 +35,7 @@ pub(crate) fn check(workspace: &Workspace, ignore_file: &str) -> Result<()> {
         .with_context(|| format!("an image can't be built from what {ignore_file} lets through"))
 }
 
-/// The rules of an ignore file, in their order: the last one that fits a path decides.
+/// The rules of an ignore file, in order: the last one that matches a path decides.
 #[derive(Debug)]
 struct Ignored(Vec<IgnoreRule>);
 
@@ -64,7 +64,7 @@ impl Ignored {
         rules.collect::<Result<_>>().map(Self)
     }
 
-    /// Whether a path, with `/` between its parts, is kept out. A rule about a folder holds for all that is in it.
+    /// Whether a path, with `/` between its parts, is excluded. A rule about a folder applies to everything in it.
     fn has(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         let with_folders: Vec<&str> = ends.map(|end| &path[..end]).collect();
@@ -73,7 +73,7 @@ impl Ignored {
         self.0.iter().rev().find(fits).is_some_and(|rule| !rule.lets_through)
     }
 
-    /// Whether something in a folder that is kept out may be let through all the same.
+    /// Whether something in an excluded folder may still be let through.
     fn may_let_through_in(&self, folder: &str) -> bool {
         let inside = format!("{folder}/");
         let exceptions = self.0.iter().filter(|rule| rule.lets_through);

@@ -1,7 +1,7 @@
-//! `ci`: every check there is, one step after the other, and a table of how they went.
+//! `ci`: all checks, one step after the other, and a table of the results.
 //!
-//! The order fails early: what needs no compiler comes first, what needs the model last. No step sets RUSTFLAGS, which
-//! would compile all dependencies once more.
+//! The order is meant to fail early: steps without a compiler come first, those with the model last. No step sets
+//! RUSTFLAGS, which would compile all dependencies again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::test::{self, TestCounts};
 use crate::workspace::Workspace;
 use crate::{api, bench, deploy, edges, readme, setup, tidy};
 
-/// The feature of embed-e5 whose build fetches a library from a host that is no package registry.
+/// The feature of embed-e5 whose build fetches a library from a host that isn't a package registry.
 const DOWNLOADS: &str = "download-binaries";
 
 /// Which steps to run.
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// Leave this step out; may be given more than once.
     #[arg(long, value_name = "STEP", value_parser = names())]
     skip: Vec<String>,
-    /// Say what the steps are, and run none.
+    /// List the steps, and run none.
     #[arg(long)]
     list: bool,
 }
@@ -35,11 +35,11 @@ pub(crate) struct Options {
 struct CiStep {
     name: &'static str,
     about: &'static str,
-    /// Does the work; the text goes into the table.
+    /// Does the work; the returned text goes into the table.
     run: fn(&mut CiRun<'_>) -> Result<String>,
 }
 
-/// What the steps share.
+/// The state that the steps share.
 struct CiRun<'w> {
     workspace: &'w Workspace,
     /// Variables for everything that starts `embed` or the tests.
@@ -78,7 +78,7 @@ const STEPS: &[CiStep] = &[
     CiStep { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
 
-/// The steps that are over soon: whoever has broken two of them learns of both in one run.
+/// The quick steps: all of them run, so that two broken ones are reported together.
 const QUICK: &[&str] = &["fmt", "tidy", "edges", "deny", "package", "clippy", "doc", "api"];
 
 enum StepOutcome {
@@ -87,8 +87,7 @@ enum StepOutcome {
     NotReached,
 }
 
-/// Runs the steps that were asked for. The quick ones all have their say; after one that failed, none of the long ones
-/// begins.
+/// Runs the requested steps. All quick ones run; if one of them fails, none of the long ones begins.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.list {
         for step in STEPS {
@@ -163,8 +162,8 @@ fn row(name: &str, outcome: &StepOutcome, time: Duration) -> String {
     format!("{name:<11} {word:<7} {:>12}   {note}", seconds(time)).trim_end().to_owned()
 }
 
-/// In CI the data folder is one below the target folder, so that nothing of the machine is found by
-/// chance; and it is empty where the quickstart runs, so that the quickstart has to fetch everything.
+/// In CI the data folder is below the target folder, so that no files of the machine are used by accident. It is empty
+/// when the quickstart runs, so that the quickstart has to fetch everything.
 fn data_folder(workspace: &Workspace, empty: bool) -> Result<Vec<(String, OsString)>> {
     if !is_on("CI") || std::env::var_os("EMBED_HOME").is_some() {
         return Ok(Vec::new());
@@ -212,8 +211,8 @@ fn deny(run: &mut CiRun<'_>) -> Result<String> {
     Ok("advisories are not checked here".to_owned())
 }
 
-/// Packed and not built: `clippy` and `features` compile the same sources, and with the packages all dependencies would be
-/// compiled once more, in cargo's own profile.
+/// Packed and not built: `clippy` and `features` compile the same sources, and building the packages would compile all
+/// dependencies again, in cargo's default profile.
 fn package(run: &mut CiRun<'_>) -> Result<String> {
     let published = run.workspace.members.iter().filter(|member| member.published);
     let args: Vec<_> = published.flat_map(|member| ["--package", &*member.name]).collect();
@@ -225,7 +224,7 @@ fn package(run: &mut CiRun<'_>) -> Result<String> {
 }
 
 fn clippy(run: &mut CiRun<'_>) -> Result<String> {
-    // The flags go behind the dashes and not into RUSTFLAGS: dependencies keep their build artefacts.
+    // The flags go behind `--` and not into RUSTFLAGS, so that dependencies keep their build artefacts.
     run.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
     Ok(String::new())
 }
@@ -246,8 +245,8 @@ fn features(run: &mut CiRun<'_>) -> Result<String> {
     let declared = run.workspace.members.iter().any(|member| member.features.iter().any(|f| f == DOWNLOADS));
     let offline = declared && !is_on("EMBED_CI_DOWNLOADS");
     if offline {
-        // The switch is one of the build script of `ort`: the feature still compiles, and only the
-        // library is neither fetched nor linked, which a check does not ask for.
+        // A switch of `ort`'s build script: the feature still compiles, and only the library is neither fetched nor
+        // linked, which a check doesn't need.
         cmd = cmd.envs([("ORT_SKIP_DOWNLOAD", "1")]);
         println!(
             "features: `{DOWNLOADS}` is checked without its download, which is from no package registry; \
@@ -263,7 +262,7 @@ fn features(run: &mut CiRun<'_>) -> Result<String> {
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })
 }
 
-/// Workspaces of their own, so nothing above has seen them. Their target folder is beside the others.
+/// These are separate workspaces, which the steps above don't check. Their target folder is next to the others.
 fn fuzz(run: &mut CiRun<'_>) -> Result<String> {
     let target = run.workspace.target.join("fuzz");
     for of in ["embed-cli", "embed-gateway"] {
@@ -305,7 +304,7 @@ fn tests(run: &mut CiRun<'_>) -> Result<String> {
     all_is_well.map(|()| counts.to_string())
 }
 
-/// The binary that is shipped has no traces, and is the one that the step before has tested.
+/// The binary that is shipped has no traces; it is the one that the previous step has tested.
 fn otlp(run: &mut CiRun<'_>) -> Result<String> {
     let args = ["test", "--workspace", "--features", "embed-cli/otlp", "--test", "gateway", "traces"];
     run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
@@ -319,7 +318,7 @@ fn benches(run: &mut CiRun<'_>) -> Result<String> {
 
 fn check_readme(run: &mut CiRun<'_>) -> Result<String> {
     let count = readme::run(run.workspace, &run.vars)?;
-    Ok(format!("{count} commands beside the steps above"))
+    Ok(format!("{count} commands besides the steps above"))
 }
 
 #[cfg(test)]

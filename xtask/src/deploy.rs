@@ -1,8 +1,8 @@
-//! The step `deploy`: what can be known of the files in `deploy/` without an engine, a cluster or an init.
+//! The step `deploy`: what can be checked of the files in `deploy/` without a container engine, a cluster or systemd.
 //!
-//! Three sources: rules of our own (names, ports, versions and probes agree with what they speak of), the command
-//! `embed` itself for files of settings, and the checkers that belong to each format. A checker that isn't installed is
-//! skipped aloud on a developer's machine, and is an error in CI.
+//! Three kinds of checks: our own rules (names, ports, versions and probes agree with the rest of the repository), the
+//! command `embed` for files of settings, and the checkers of each format. On a developer's machine, a checker that isn't
+//! installed is skipped with a message; in CI that is an error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,13 +29,13 @@ const CONFIG: &str = "TMWS_CONFIG";
 /// Files of settings, which `embed config check` reads.
 const SETTINGS: &[&str] =
     &[IN_CONTAINERS[0], IN_CONTAINERS[1], IN_CONTAINERS[2], "deploy/systemd/embed.toml"];
-/// Those of containers: the image's, and what is mounted in its place.
+/// Those of containers: the image's file, and those that are mounted over it.
 const IN_CONTAINERS: [&str; 3] =
     ["deploy/embed.toml", "deploy/compose/embed.toml", "deploy/kubernetes/base/embed.toml"];
-/// Files beside those in `deploy/` whose variables must exist.
+/// Files outside `deploy/` whose variables must exist.
 const PAGES: &[&str] = &["docs/deploy.md", "docs/scaling.md"];
 
-/// Runs everything, and gives back what the table of CI says of it.
+/// Runs everything; returns the text for the table of CI.
 pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     let root = &workspace.root;
     let findings = rules(workspace)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<String> {
     Ok(if skipped.is_empty() { String::new() } else { format!("without {}", skipped.join(", ")) })
 }
 
-/// What the checkers of the formats say. Gives back which aren't here.
+/// Runs the checkers of the formats. Returns those that aren't installed.
 fn checkers(workspace: &Workspace) -> Result<Vec<&'static str>> {
     let root = &workspace.root;
     let scratch = workspace.target.join("deploy");
@@ -89,11 +89,11 @@ fn checkers(workspace: &Workspace) -> Result<Vec<&'static str>> {
         }
     }
     if here("promtool", "Debian's prometheus")? {
-        // The secret and the rules are where the container has them.
+        // The secret and the rules are put where they are in the container.
         Cmd::new("promtool", root).args(["check", "config", "--syntax-only", PROMETHEUS]).run()?;
     }
     if here("systemd-analyze", "Debian's systemd")? {
-        // It insists that the program is there, which it is on no machine that only checks.
+        // It insists that the program exists, which a machine that only checks doesn't have.
         let file = scratch.join("embed.service");
         let unit = read(root, UNIT)?.replace("/usr/local/bin/embed", "/bin/true");
         fs::write(&file, unit).context("cannot write into target/deploy")?;
@@ -105,7 +105,7 @@ fn checkers(workspace: &Workspace) -> Result<Vec<&'static str>> {
     Ok(skipped)
 }
 
-/// Our own rules. Gives back what breaks them.
+/// Our own rules. Returns what breaks them.
 fn rules(workspace: &Workspace) -> Result<Vec<String>> {
     let root = &workspace.root;
     let settings = read(root, "docs/configuration.md")?;
@@ -147,7 +147,7 @@ fn rules(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-/// What a Dockerfile's own checkers don't know.
+/// Rules for a Dockerfile that its checkers don't have.
 fn of_dockerfile(text: &str, oldest: (u32, u32)) -> Vec<String> {
     let mut findings = Vec::new();
     let mut check = |holds: bool, what: String| {
@@ -162,7 +162,7 @@ fn of_dockerfile(text: &str, oldest: (u32, u32)) -> Vec<String> {
     );
     let last = text.rsplit("\nFROM ").next().unwrap_or_default();
     let user = last.lines().find_map(|line| line.strip_prefix("USER "));
-    // Kubernetes lets a user by name through as little as root.
+    // With `runAsNonRoot`, Kubernetes refuses a user that is given by name, as it refuses root.
     let number = user.and_then(|user| user.split(':').next()?.parse::<u32>().ok());
     check(
         number.is_some_and(|number| number > 0),
@@ -180,7 +180,7 @@ fn of_dockerfile(text: &str, oldest: (u32, u32)) -> Vec<String> {
     findings
 }
 
-/// That a file of settings is mounted where the image looks, and no variable wins over it.
+/// Checks that a file of settings is mounted where the image looks, and that no variable wins over it.
 fn of_compose(compose: &Value) -> Vec<String> {
     let gateway = &compose["services"]["gateway"];
     let mut findings = Vec::new();
@@ -196,7 +196,7 @@ fn of_compose(compose: &Value) -> Vec<String> {
     findings
 }
 
-/// What systemd-analyze has no opinion about.
+/// Rules for the unit that systemd-analyze doesn't have.
 fn of_unit(text: &str) -> Vec<String> {
     let has = |key: &str, word: &str| {
         let values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -250,7 +250,7 @@ fn of_deployment(deployment: &Value, api: &Json) -> Vec<String> {
     findings
 }
 
-/// One port for callers, the one that the image listens at, wherever it is named; and one for operators.
+/// Checks that the port for callers is the image's wherever it is named, and so is that for operators.
 fn of_ports(
     settings: &[(&'static str, String)],
     dockerfile: &str,
@@ -285,7 +285,7 @@ fn of_ports(
     findings
 }
 
-/// The names in a text that begin as our variables do.
+/// The names in a text that begin like our variables.
 fn variables(text: &str) -> BTreeSet<&str> {
     let of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     text.split(|c| !of_name(c)).filter(|word| word.starts_with("TMWS_") && word.len() > 5).collect()
@@ -326,7 +326,7 @@ fn read(root: &Path, path: &str) -> Result<String> {
     fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// All files below a folder, but for secrets, which are no part of the repository.
+/// All files below a folder except secrets, which aren't part of the repository.
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
@@ -383,7 +383,7 @@ mod tests {
         ] {
             assert_eq!(of_dockerfile(&good.replace(from, to), (1, 92)).len(), 1, "{from}");
         }
-        // The user of an earlier stage is none of the image.
+        // The user of an earlier stage doesn't count for the image.
         assert_eq!(of_dockerfile(&format!("{good}FROM debian:12\nHEALTHCHECK x\n"), (1, 92)).len(), 2);
     }
 
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(ports(&pod, dockerfile, "targets: []").len(), 1);
         assert_eq!(ports(&pod, &dockerfile.replace("EXPOSE 8080", "EXPOSE 80"), "gateway:8080").len(), 1);
         assert_eq!(ports(&pod.replace("9091", "9092"), dockerfile, "gateway:8080").len(), 1);
-        // A file that is mounted takes the image's place, and would listen at the loopback address.
+        // A mounted file replaces the image's, and would make it listen at the loopback address.
         assert_eq!(ports(&pod.replace("\nlisten", "\nno"), dockerfile, "gateway:8080").len(), 1);
     }
 

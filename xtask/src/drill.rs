@@ -16,10 +16,10 @@ use crate::workspace::Workspace;
 const PAGE: &str = "docs/reliability.md";
 const BEGIN: &str = "<!-- table of the drill -->\n";
 const END: &str = "<!-- end of the table -->\n";
-const HEAD: &str = "| scene | times | answers | refusals | wrong rows | seconds until well, at most | MB | descriptors | threads |\n\
+const HEAD: &str = "| scene | times | answers | refusals | wrong rows | seconds until recovery, at most | MB | descriptors | threads |\n\
                     |---|---|---|---|---|---|---|---|---|\n";
 
-/// What `cargo xtask drill` takes.
+/// Arguments of `cargo xtask drill`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Repeat the scenes for half an hour, with bounds on memory, descriptors and threads.
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// Play only scenes whose tests have this in their names.
     #[arg(long, value_name = "NAME")]
     scene: Option<String>,
-    /// Build as for a release.
+    /// Build in release mode.
     #[arg(long)]
     release: bool,
     /// Write the table into docs/reliability.md.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     page: bool,
 }
 
-/// Plays the scenes, and shows their table. Fails with the first test that does.
+/// Plays the scenes and prints their table. Fails if a test fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let root = &workspace.root;
     let build = if options.release { BuildProfile::Release } else { BuildProfile::Quick };
@@ -83,7 +83,7 @@ fn rows(values: &str) -> String {
     let mut rows: Vec<&str> = values.lines().collect();
     rows.sort_unstable_by_key(|row| row.to_lowercase());
     rows.iter().fold(String::new(), |mut text, row| {
-        // A String takes everything.
+        // Writing to a String doesn't fail.
         let _ = writeln!(text, "| {} |", row.replace('\t', " | "));
         text
     })
@@ -95,14 +95,14 @@ fn write(root: &Path, table: &str) -> Result<()> {
     fs::write(root.join(PAGE), page).with_context(|| format!("cannot write {PAGE}"))
 }
 
-/// A page with another table between its marks.
+/// The page with the table between its marks replaced.
 fn with_table(page: &str, table: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
-/// How many processors of which kind.
+/// The number and kind of processors.
 fn machine() -> String {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

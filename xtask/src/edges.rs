@@ -1,7 +1,6 @@
-//! Which crate may know which: the table, and the check against `cargo metadata` and `cargo tree`.
+//! Which crate may depend on which: the table, and the check against `cargo metadata` and `cargo tree`.
 //!
-//! The table is what DESIGN calls the edges. A new edge is a decision about the architecture, so it
-//! costs a line here, and a reviewer sees that line.
+//! A new edge is a decision about the architecture, so it takes a line here, which a reviewer sees.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +10,7 @@ use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
 /// For each crate of the workspace the crates of the workspace that it may use, in its code and in its
-/// build script. Dev-dependencies are free: a test may stand on any crate.
+/// build script. Dev-dependencies are free: a test may use any crate.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-assets", &["embed-core", "embed-e5"]),
     ("embed-cache", &["embed-core"]),
@@ -42,8 +41,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What must not be anywhere in the tree of a crate, with all its features on: whoever depends on
-/// `embed-core` gets no runtime, and whoever depends on a back end gets no HTTP with it.
+/// What must not be anywhere in the tree of a crate with all its features: a user of `embed-core` gets no runtime, and a
+/// user of a back end gets no HTTP.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-cache", &["axum", "hyper", "ort", "reqwest", "tokenizers"]),
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
@@ -56,8 +55,8 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
 
-/// What must not be in the tree of a crate with some of its features only: whoever turns off what they don't need
-/// must not get it all the same.
+/// What must not be in the tree of a crate with only some of its features: turning a feature off must remove its
+/// dependencies.
 const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cache", "memory", &["fred", "rustls", "url"]),
     ("embed-cache", "redis", &["quick_cache", "rustls"]),
@@ -112,7 +111,7 @@ fn banned_in(workspace: &Workspace, name: &str, features: &[&str], banned: &[&st
     Ok(known(&tree, banned).into_iter().map(sentence).collect())
 }
 
-/// Every difference between the edges that are and the edges that may be, as a sentence each.
+/// Every difference between the actual and the allowed edges, as a sentence each.
 fn compare(actual: &[(&str, &[String])], allowed: &[(&str, &[&str])]) -> Vec<String> {
     let mut findings = Vec::new();
     for (name, edges) in actual {
@@ -139,7 +138,7 @@ fn compare(actual: &[(&str, &[String])], allowed: &[(&str, &[&str])]) -> Vec<Str
     findings
 }
 
-/// Those of the banned packages that the output of `cargo tree --prefix none --format {p}` names.
+/// The banned packages that the output of `cargo tree --prefix none --format {p}` names.
 fn known<'b>(tree: &str, banned: &[&'b str]) -> Vec<&'b str> {
     let packages: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
     banned.iter().copied().filter(|name| packages.contains(name)).collect()

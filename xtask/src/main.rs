@@ -44,7 +44,7 @@ enum Command {
     /// They go to the data folder that `embed` itself chooses: EMBED_HOME, or the platform's own.
     /// What is there already is verified and left alone.
     Setup {
-        /// Fetch the float32 model as well.
+        /// Also fetch the float32 model.
         #[arg(long)]
         all: bool,
     },
@@ -52,8 +52,8 @@ enum Command {
     Quickstart,
     /// Set up what the tests need and run all tests of the workspace, doc tests included.
     ///
-    /// Every test program runs, whatever the ones before it did. What isn't installed on this machine is
-    /// left out, and the summary says what, and which command brings it; with CI set, that is a failure.
+    /// Every test program runs, even if one before it failed. Tests that need something that isn't installed are left out,
+    /// and the summary lists them with the command that installs it; with CI set, they fail.
     Test {
         /// Run only tests whose names contain one of these.
         filters: Vec<String>,
@@ -71,8 +71,8 @@ enum Command {
     Bench(bench::Options),
     /// Play outages against the real binary, and show how each one ended.
     ///
-    /// A scene fails if a caller gets a row that isn't the one of before the outage, or if it isn't well within ten seconds
-    /// of the end of the cause. docs/reliability.md says what each scene does. The tests play each one once.
+    /// A scene fails if a caller gets a row that differs from the one before the outage, or if the service hasn't recovered
+    /// ten seconds after the end of the cause. docs/reliability.md describes the scenes. The tests play each one once.
     Drill(drill::Options),
     /// Build the release binary and pack it with licences and checksums into target/package.
     Package,

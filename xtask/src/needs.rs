@@ -1,5 +1,5 @@
-//! What tests need beside Rust, a C compiler and Python 3 with pip: how it is seen whether it is there, and what brings it.
-//! The one table of it; tests name these parts to `embed_testkit::require`.
+//! What tests need besides Rust, a C compiler and Python 3 with pip: how to find out whether it is there, and how to
+//! install it. Tests pass the names of these parts to `embed_testkit::require`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::shell::{Cmd, is_on, on_the_path};
 /// One part that tests need.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
-    /// As `embed_testkit::require` is told.
+    /// The name for `embed_testkit::require`.
     pub(crate) part: &'static str,
     probe: Probe,
-    /// The command that brings it, to be typed as it stands.
+    /// The command that installs it, ready to be typed.
     pub(crate) command: &'static str,
 }
 
@@ -27,24 +27,24 @@ enum Probe {
     Installs(&'static [&'static str]),
     /// npm, and a Node.js that the packages run on; with them a test installs the rest.
     Node,
-    /// This ends well.
+    /// This command succeeds.
     Works(&'static [&'static str]),
-    /// This variable asks for it.
+    /// This variable is set.
     Variable(&'static str),
     /// Addresses of servers, or a script that starts some.
     Ollama,
 }
 
-/// Whether a part is there.
+/// Whether a part is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PartState {
     /// Tests fail without it.
     There,
-    /// Tests fetch it, and are left out where no registry is to be reached.
+    /// Tests fetch it, and are left out where no registry can be reached.
     Installed,
     /// Tests are left out.
     Missing,
-    /// Nobody is expected to have it; tests are left out in CI, too.
+    /// It is optional everywhere; tests are left out in CI, too.
     Extra,
 }
 
@@ -114,7 +114,7 @@ impl Need {
         NEEDS.iter().find(|need| need.part == part)
     }
 
-    /// Looks whether it is there; `models`: whether this command has fetched the models.
+    /// Checks whether it is available; `models` says whether this command has fetched the models.
     fn state(&self, root: &Path, models: bool) -> PartState {
         let there = |found: bool| if found { PartState::There } else { PartState::Missing };
         let extra = |found: bool| if found { PartState::There } else { PartState::Extra };
@@ -142,18 +142,19 @@ impl Need {
 pub(crate) struct FoundParts(Vec<(&'static Need, PartState)>);
 
 impl FoundParts {
-    /// Looks at everything; `models`: whether the models are there.
+    /// Checks all parts; `models` says whether the models are there.
     pub(crate) fn look(root: &Path, models: bool) -> Self {
         Self(NEEDS.iter().map(|need| (need, need.state(root, models))).collect())
     }
 
-    /// The names of the parts without which tests fail, as `EMBED_REQUIRE` takes them. `CI` makes tests fail without any.
+    /// The names of the parts without which tests fail, as `EMBED_REQUIRE` takes them. With `CI`, tests fail without any
+    /// of the parts.
     pub(crate) fn required(&self) -> String {
         let there = self.0.iter().filter(|(_, state)| *state == PartState::There);
         there.map(|(need, _)| need.part).collect::<Vec<_>>().join(",")
     }
 
-    /// Says in a table what is there and what isn't.
+    /// Prints a table of what is there and what isn't.
     pub(crate) fn print(&self) {
         let without =
             if is_on("CI") { "MISSING, so its tests fail" } else { "MISSING, so its tests are left out" };
@@ -173,7 +174,7 @@ impl FoundParts {
     }
 }
 
-/// The script that starts real Ollama servers, where it lies beside the repository and no variable says otherwise.
+/// The script that starts real Ollama servers, if it is next to the repository and no variable names another.
 pub(crate) fn ollama_rig(root: &Path) -> Option<(&'static str, OsString)> {
     let addresses = ["EMBED_OLLAMA_0_5_4", "EMBED_OLLAMA_0_9_3"];
     if std::env::var_os(RIG).is_some() || addresses.into_iter().all(is_set) {

@@ -10,12 +10,12 @@ use crate::setup;
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
-/// What stands beside the binary.
+/// The files that are packed with the binary.
 const DOCUMENTS: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md"];
 
 /// Builds the release binary and writes `target/package/embed-<version>-<target>.tar.gz`.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    // Only here: a program that knows its commit is compiled anew with each one. Without git it knows none.
+    // Only here, since a program that contains its commit is compiled again for each commit. Without git it has none.
     let revision = Cmd::new("git", &workspace.root).args(["rev-parse", "--short=12", "HEAD"]).read();
     let binary = setup::build_with(
         workspace,
@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
     let out = workspace.target.join("package");
     let stage = out.join(&name);
-    // What an earlier run staged must not end up in this archive.
+    // Files of an earlier run must not end up in this archive.
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("cannot clear {}", workspace.shown(&stage)))?;
     }
@@ -47,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     write_sums(&out, &[&archive])?;
     fs::remove_dir_all(&stage)?;
     let bytes = fs::metadata(out.join(&archive))?.len();
-    println!("package: {} ({bytes} bytes), with SHA256SUMS beside it", workspace.shown(&out.join(&archive)));
+    println!("package: {} ({bytes} bytes), with SHA256SUMS next to it", workspace.shown(&out.join(&archive)));
     println!(
         "package: the model and ONNX Runtime are not in it; `embed models pull` or `import` brings them"
     );

@@ -1,8 +1,8 @@
 //! Runs what README.md tells its reader to type.
 //!
 //! The convention: in a fenced block tagged `console`, every line that starts with `$ ` is a command,
-//! and CI runs it; all other lines show what is printed, and are not compared. A command may go on in
-//! the next line after a `\`. What CI is not to run stands in a block with another tag.
+//! and CI runs it; all other lines show what is printed, and are not compared. A command may continue on
+//! the next line after a `\`. Commands that CI must not run are in a block with another tag.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::setup::{self, Vars};
 use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
-/// The commands that every reader starts with: the README must hold both.
+/// The commands that every reader starts with; the README must contain both.
 const REQUIRED: &[&str] = &["cargo xtask quickstart", "cargo xtask test"];
 
-/// What `ci` runs in steps of its own, or is itself: the README may name it, and it is not run again.
+/// Commands that `ci` runs in separate steps, or `ci` itself: the README may name them, and they aren't run again.
 const OWN_STEPS: &[&str] = &["cargo xtask quickstart", "cargo xtask test", "cargo xtask ci"];
 
 /// A command of the README.
@@ -27,12 +27,12 @@ pub(crate) struct Example {
     command: String,
 }
 
-/// Runs the commands; gives back how many.
+/// Runs the commands; returns their number.
 pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<usize> {
     let text = fs::read_to_string(workspace.root.join("README.md")).context("cannot read README.md")?;
     let examples = examples(&text)?;
-    // A reader has `embed` on the path and a folder of their own; so has the command here, and what it
-    // writes does not end up in the repository.
+    // A reader has `embed` on the path and works in another folder. So does the command here, which keeps what it writes
+    // out of the repository.
     let binary = setup::build(workspace)?;
     let scratch = workspace.target.join("readme");
     if scratch.exists() {
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<usize> {
     for Example { line, command } in &examples {
         println!("\nREADME.md:{line}");
         if OWN_STEPS.contains(&command.as_str()) {
-            println!("`{command}` is a step of its own");
+            println!("`{command}` is a separate step");
             continue;
         }
         let folder = if command.starts_with("cargo ") { &workspace.root } else { &scratch };
@@ -62,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<usize> {
 /// The commands of the README, in order; an error where the convention is broken.
 pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
     let mut found: Vec<Example> = Vec::new();
-    // The fence that closes the block that is open, and whether that block is one of ours.
+    // The fence that closes the open block, and whether the block is tagged `console`.
     let mut open: Option<(&str, bool)> = None;
     let mut goes_on = false;
     for (line, text) in readme.lines().enumerate().map(|(index, text)| (index + 1, text.trim())) {
@@ -106,7 +106,7 @@ pub(crate) fn examples(readme: &str) -> Result<Vec<Example>> {
     Ok(found)
 }
 
-/// The run of backticks or tildes that opens a fenced block, or nothing.
+/// The backticks or tildes that open a fenced block, if the line has them.
 fn fence(text: &str) -> &str {
     let rest = text.trim_start_matches('`');
     let rest = if rest.len() == text.len() { text.trim_start_matches('~') } else { rest };

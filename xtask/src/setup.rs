@@ -1,6 +1,6 @@
 //! `setup` and `quickstart`: the binary, its assets, and the first vectors.
 //!
-//! Where the data folder is and what is in it is the business of `embed models pull` alone.
+//! Only `embed models pull` knows where the data folder is and what is in it.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -43,15 +43,15 @@ const TEXTS: &[&str] = &[
     "Rust の async runtime は tokio を使います",
 ];
 
-/// The program that embeds before `embed` is there.
+/// The program that embeds before `embed` is built.
 const FIRST: &str = "embed-first";
 
 /// How cargo builds `embed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BuildProfile {
-    /// Soon: the profile of the tests, which share what is compiled for it.
+    /// Quickly: with the profile of the tests, so that compiled crates are shared.
     Quick,
-    /// As it is shipped and measured.
+    /// With the profile that is shipped and measured.
     Release,
 }
 
@@ -64,7 +64,7 @@ impl BuildProfile {
     }
 }
 
-/// Builds the binary, fetches what it needs, and says what it does. Gives back the binary.
+/// Builds the binary, fetches what it needs, and reports what it does. Returns the path of the binary.
 pub(crate) fn run(
     workspace: &Workspace,
     build: BuildProfile,
@@ -89,8 +89,8 @@ fn pull(workspace: &Workspace, binary: &Path, precision: PrecisionChoice, vars: 
         .run()
 }
 
-/// From nothing to vectors. Half of what `embed` is made of is enough to fetch the model and embed a text, so that half
-/// is compiled first, and does so while the rest is compiled. Then `embed` shows what it can.
+/// From nothing to vectors. Half of the crates are enough to fetch the model and embed a text, so they are compiled first;
+/// that program embeds while the rest is compiled. Then `embed` shows what it can do.
 pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     let start = Instant::now();
     println!("quickstart: 1 of 3, compiling what embeds a text (a minute or two on two cores)");
@@ -98,7 +98,7 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     let first = first.with_context(|| format!("cargo built no executable `{FIRST}`"))?;
     let after = seconds(start.elapsed());
     println!(
-        "quickstart: 2 of 3, after {after}: fetching the model and embedding; beside it, compiling the rest"
+        "quickstart: 2 of 3, after {after}: fetching the model and embedding; at the same time, compiling the rest"
     );
     let first = Cmd::new(&first, &workspace.root)
         .args(TEXTS)
@@ -117,7 +117,7 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     embedded.map_err(|_| anyhow!("the thread that waits for `{FIRST}` died"))?;
     let binary = executable(&binary?, "embed").context("cargo built no executable `embed`")?;
     println!("quickstart: 3 of 3, after {}: the command `embed` is compiled", seconds(start.elapsed()));
-    // What couldn't be fetched is tried again here, and the reason is said.
+    // What couldn't be fetched is tried again here, and the reason is printed.
     pull(workspace, &binary, PrecisionChoice::Int8, vars)?;
     for command in [&["encode", "--format", "table"][..], &["compare"]] {
         println!();
@@ -132,7 +132,7 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the release binary and gives back where cargo put it.
+/// Builds the release binary and returns its path.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     build_with(workspace, &[])
 }
@@ -143,8 +143,8 @@ pub(crate) fn build_with(workspace: &Workspace, vars: &Vars<'_>) -> Result<PathB
     executable(&messages, "embed").context("cargo built no executable `embed`")
 }
 
-/// Both packages are named whatever is built: by them cargo chooses the features of the dependencies, and what is compiled
-/// for one program serves the other.
+/// Both packages are always named, since cargo chooses the features of the dependencies by them: what is compiled for one
+/// program is then reused for the other.
 fn cargo_build(workspace: &Workspace, build: BuildProfile, programs: &[&str], vars: &Vars<'_>) -> Cmd {
     Cmd::cargo(&workspace.root)
         .args(["build", "--profile", build.profile(), "--package=embed-cli", "--package=embed-assets"])
@@ -154,7 +154,7 @@ fn cargo_build(workspace: &Workspace, build: BuildProfile, programs: &[&str], va
         .announced()
 }
 
-/// The executable of that name in cargo's messages: a target folder or triple set by the user is in there.
+/// The executable of that name in cargo's messages, which respect a target folder or triple that the user set.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()

@@ -23,7 +23,7 @@ impl Cmd {
         command.current_dir(folder);
         // A PATH that can't be put together stays as it is.
         command.envs(std::env::join_paths(folders()).ok().map(|path| ("PATH", path)));
-        // The full path of a program that we built is noise to whoever reads along.
+        // Of a program that we built, the name is enough for the reader.
         let shown = Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned();
         Self { command, shown }
     }
@@ -74,20 +74,20 @@ impl Cmd {
         self
     }
 
-    /// Shows it now: for a command that is read, and so would run silently, but takes its time.
+    /// Shows it now: for a command whose output is read, which would run silently, but takes long.
     pub(crate) fn announced(self) -> Self {
         self.show();
         self
     }
 
-    /// Runs it on our own output, and fails when it fails.
+    /// Runs it with our standard output, and fails if it fails.
     pub(crate) fn run(mut self) -> Result<()> {
         self.show();
         let status = self.command.status().with_context(|| format!("cannot start `{}`", self.shown))?;
         check(status, &self.shown)
     }
 
-    /// Runs it and gives back what it wrote to its standard output.
+    /// Runs it and returns its standard output.
     pub(crate) fn read(mut self) -> Result<String> {
         let output = self
             .command
@@ -98,13 +98,13 @@ impl Cmd {
         String::from_utf8(output.stdout).with_context(|| format!("`{}` wrote no UTF-8", self.shown))
     }
 
-    /// Starts it beside what we do.
+    /// Starts it in the background.
     pub(crate) fn start(mut self) -> Result<Child> {
         self.show();
         self.command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{}`", self.shown))
     }
 
-    /// Runs it, shows its standard output as it comes, and hands every line to `see`.
+    /// Runs it, shows its standard output as it comes, and passes every line to `see`.
     pub(crate) fn run_watched(mut self, see: impl FnMut(&str)) -> Result<()> {
         self.show();
         let mut child = self
@@ -117,7 +117,7 @@ impl Cmd {
         check(child.wait()?, &self.shown)
     }
 
-    /// Runs it, shows what it writes to its standard error as it comes, and hands every line of that to `see`.
+    /// Runs it, shows its standard error as it comes, and passes every line to `see`.
     pub(crate) fn run_noting(mut self, see: impl FnMut(&str)) -> Result<()> {
         self.show();
         let mut child = self
@@ -130,13 +130,13 @@ impl Cmd {
         check(child.wait()?, &self.shown)
     }
 
-    /// Runs it and gives back what it wrote to its standard output, however it ended.
+    /// Runs it and returns its standard output, however it ended.
     pub(crate) fn read_anyway(mut self) -> Result<String> {
         let output = self.command.output().with_context(|| format!("cannot start `{}`", self.shown))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Names only the program when it is shown: for arguments that nobody wants to read.
+    /// Shows only the name of the program, not its arguments.
     pub(crate) fn quietly(mut self) -> Self {
         let program = self.shown.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         self.shown = program + " …";
@@ -148,7 +148,7 @@ impl Cmd {
     }
 }
 
-/// Reads to the end, line by line: bytes, since a test may print what is no UTF-8.
+/// Reads to the end, line by line: as bytes, since a test may print text that isn't UTF-8.
 fn watch(pipe: impl Read, echo: impl Fn(&str), mut see: impl FnMut(&str)) -> Result<()> {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
@@ -179,7 +179,7 @@ pub(crate) fn on_the_path(program: &str) -> bool {
     folders().any(|folder| folder.join(program).is_file())
 }
 
-/// The folders of the PATH, and before them the one into which `.ci/run` puts tools from PyPI.
+/// The folders of the PATH, preceded by the one into which `.ci/run` installs tools from PyPI.
 fn folders() -> impl Iterator<Item = PathBuf> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ci-tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();

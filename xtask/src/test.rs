@@ -21,8 +21,8 @@ pub(crate) struct TestCounts {
     pub(crate) skipped: usize,
 }
 
-/// `cargo xtask test`, and the step of CI: every test program runs, whatever the ones before it did. Gives back how many
-/// tests there were, and whether all is well with them.
+/// `cargo xtask test`, and the step of CI: every test program runs, even if one before it failed. Returns how many tests
+/// ran, and whether all passed.
 pub(crate) fn run(
     workspace: &Workspace,
     filters: &[String],
@@ -30,7 +30,7 @@ pub(crate) fn run(
     vars: &Vars<'_>,
 ) -> Result<(TestCounts, Result<()>)> {
     let models = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars);
-    // Where nothing can be fetched, the tests that need no model still say something.
+    // If nothing can be fetched, the tests that need no model are still useful.
     if let Err(error) = &models {
         if is_on("CI") {
             bail!("the models are not there: {error:#}");
@@ -60,7 +60,7 @@ pub(crate) fn run(
         Err(error) => {
             Err(error.context("the code doesn't compile, or a test program ended in the middle of its tests"))
         }
-        // A green run of no test is no success.
+        // A run without any test isn't a success.
         Ok(()) if filters.is_empty() && cargo_args.is_empty() && counts.passed == 0 => {
             Err(anyhow!("no test ran"))
         }
@@ -83,7 +83,7 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     }
     args.extend(ours.iter().filter(|arg| *arg != "--no-fail-fast").cloned());
     if !filters.is_empty() || !theirs.is_empty() {
-        // Behind the dashes, since cargo itself takes one filter and the test programs take many.
+        // Behind `--`, since cargo takes one filter and the test programs take many.
         args.push("--".to_owned());
         args.extend_from_slice(filters);
         args.extend_from_slice(theirs);
@@ -91,7 +91,7 @@ fn arguments(filters: &[String], cargo_args: &[String]) -> Vec<String> {
     args
 }
 
-/// The variables that tests look at: what is there must work. Whoever sets EMBED_REQUIRE decides for themselves.
+/// The variables for tests: what is there must work. EMBED_REQUIRE of the user wins.
 pub(crate) fn variables(root: &Path, found: &FoundParts) -> Vec<(&'static str, OsString)> {
     let mut vars: Vec<(&'static str, OsString)> = needs::ollama_rig(root).into_iter().collect();
     if std::env::var_os("EMBED_REQUIRE").is_none() {
@@ -100,7 +100,7 @@ pub(crate) fn variables(root: &Path, found: &FoundParts) -> Vec<(&'static str, O
     vars
 }
 
-/// What the test programs said.
+/// The results of the test programs.
 #[derive(Debug, Default)]
 struct TestOutput {
     passed: usize,
@@ -136,9 +136,9 @@ impl TestOutput {
     }
 }
 
-/// Adds up, and says which tests failed and which were left out for lack of what. `notes` are the lines that
-/// `embed_testkit::require` writes. A test that was left out passes in the eyes of its program, and is not counted as
-/// passed here.
+/// Adds up, and prints which tests failed, and which were left out and why. `notes` are the lines that
+/// `embed_testkit::require` writes. The harness reports a test that was left out as passed; here it isn't counted as
+/// passed.
 fn summary(seen: &TestOutput, notes: &str) -> (TestCounts, Vec<String>) {
     // The tests by part, with one reason for each part.
     let mut parts: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
@@ -155,7 +155,7 @@ fn summary(seen: &TestOutput, notes: &str) -> (TestCounts, Vec<String>) {
         if !tests.contains(&shown) {
             tests.push(shown);
         }
-        // What failed all the same is counted as failed.
+        // A test that failed anyway is counted as failed.
         if !left_out.contains(&named) && !seen.failed.iter().any(|failed| failed == test) {
             left_out.push(named);
         }

@@ -1,4 +1,4 @@
-//! Reads the files of the repository and puts them to the rules of `tidy_rules`.
+//! Reads the files of the repository and applies the rules of `tidy_rules`.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         findings.extend(rules::changelog("CHANGELOG.md", text, &workspace.member("embed-core")?.version));
     }
     if let Some(text) = document(root, "README.md", &mut findings)?
-        // Running the commands comes last in CI; that they can be read at all is known now.
+        // CI runs the commands last; whether they can be parsed is checked now.
         && let Err(error) = readme::examples(&text)
     {
         findings.push(RuleBreach {
@@ -57,7 +57,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     bail!("tidy: {} findings; the rules are in xtask/src/tidy_rules.rs", findings.len())
 }
 
-/// The files that git tracks, and those that it would: a check before `git add` is the useful one.
+/// The files that git tracks, and those that it would track, so that the check is useful before `git add`.
 fn files(root: &Path) -> Result<Vec<String>> {
     let listed = Cmd::new("git", root)
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])

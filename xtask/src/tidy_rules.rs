@@ -1,6 +1,6 @@
 //! The rules of `tidy` on plain strings: text in, findings out, no files.
 
-/// How many lines of a file may stand before its tests.
+/// How many lines a file may have before its tests.
 const MAX_LINES: usize = 500;
 
 /// Something that breaks a rule.
@@ -38,7 +38,7 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<RuleBreach> {
             format!("{length} lines before the tests, at most {MAX_LINES}: split the file by topic");
         findings.push(finding(path, length, message));
     }
-    // The words are put together here, or this file would break its own rule.
+    // The words are put together here; otherwise this file would break its own rule.
     let banned = [
         (
             concat!("#[ig", "nore"),
@@ -56,8 +56,8 @@ pub(crate) fn rust_file(path: &str, text: &str) -> Vec<RuleBreach> {
     findings
 }
 
-/// No test measures time: what passes by itself is that of the machine and of its other work. The rule is about the words
-/// with which time is measured, so that no assertion can be made of it.
+/// No test measures real time, which depends on the machine and its load. The rule forbids the functions that measure it,
+/// so that no assertion can use it.
 pub(crate) fn timed_test(path: &str, text: &str) -> Vec<RuleBreach> {
     const MEASURES: &[&str] = &[".elapsed()", "duration_since(", "Instant::now() -"];
     // The drill publishes how long outages last, and asserts that they end.
@@ -67,7 +67,7 @@ pub(crate) fn timed_test(path: &str, text: &str) -> Vec<RuleBreach> {
     let mut findings = Vec::new();
     for (number, line) in numbered(text) {
         let code = line.trim_start();
-        // Also in the code of a doc test; but not in another comment.
+        // Also in the code of a doc test, but not in other comments.
         let counts = match code.strip_prefix("//") {
             Some(rest) => rest.starts_with(['/', '!']),
             None => is_test || tests_begin.is_some_and(|begin| number > begin),
@@ -84,7 +84,7 @@ pub(crate) fn timed_test(path: &str, text: &str) -> Vec<RuleBreach> {
     findings
 }
 
-/// A test asks for no part that the table of needs doesn't know, since `test` could not say what brings it.
+/// A test only requires parts that are in the table of needs; otherwise `test` couldn't say how to install them.
 pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool) -> Vec<RuleBreach> {
     let mut findings = Vec::new();
     if !path.contains("/tests/") && !path.starts_with("crates/embed-testkit/src/") {
@@ -94,7 +94,7 @@ pub(crate) fn unknown_part(path: &str, text: &str, known: impl Fn(&str) -> bool)
         for call in ["require(\"", "left_out(\""] {
             let Some((before, rest)) = line.split_once(call) else { continue };
             let part = rest.split('"').next().unwrap_or_default();
-            // That of real Ollama servers takes a version, and a name with braces is put together.
+            // The part for real Ollama servers takes a version, so its name is formatted.
             if !before.ends_with("rig::") && !part.contains('{') && !known(part) {
                 let message =
                     format!("`{part}` is not in the table of xtask/src/needs.rs: say there what brings it");

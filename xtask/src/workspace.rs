@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about the workspace, reduced to what the commands ask.
+//! What `cargo metadata` says about the workspace, reduced to what the commands need.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub(crate) struct Member {
 impl Workspace {
     /// Asks cargo.
     pub(crate) fn load() -> Result<Self> {
-        // The variable is set by `cargo run`; the constant serves a binary that is started by hand.
+        // `cargo run` sets the variable; the constant is for a binary that is started by hand.
         let manifest =
             std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let here = Path::new(&manifest);
@@ -81,8 +81,8 @@ impl Member {
         let dependencies = package["dependencies"].as_array().context("a package without dependencies")?;
         let mut edges: Vec<String> = dependencies
             .iter()
-            // Only a dependency inside the workspace has a path. A test may stand on any crate, so
-            // the kind `dev` is left out.
+            // Only a dependency inside the workspace has a path. A test may use any crate, so the kind `dev` is left
+            // out.
             .filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev")
             .filter_map(|dependency| dependency["name"].as_str().map(str::to_owned))
             .collect();

@@ -27,7 +27,7 @@ about files: it names the data folder, with models and runtime library. ORT_DYLI
 /// How long to wait until standard error is read.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
-/// An end that isn't an error of the whole command.
+/// How a command ended that didn't fail as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
@@ -35,7 +35,7 @@ pub(crate) enum Exit {
     Failures,
 }
 
-/// Prints the error, if there is one, and gives the exit code.
+/// Prints the error, if there is one, and returns the exit code.
 pub(crate) fn report(result: Result<Exit, Error>) -> ExitCode {
     match result {
         Ok(Exit::Done) => ExitCode::SUCCESS,
@@ -48,7 +48,7 @@ pub(crate) fn report(result: Result<Exit, Error>) -> ExitCode {
                 line.push_str(&format!(": {cause}"));
                 source = cause.source();
             }
-            // If standard error is closed or nobody reads it, the exit code still tells.
+            // If standard error is closed or nobody reads it, there is still the exit code.
             let (done, is_done) = mpsc::channel();
             thread::spawn(move || {
                 let _ = writeln!(io::stderr(), "{line}");
@@ -68,7 +68,7 @@ fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// A reader that closes the pipe early (`| head`) is no failure.
 fn is_broken_pipe(error: &Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

@@ -1,4 +1,4 @@
-//! What a fuzzer calls: the readers of files that people write, and what must hold of whatever they read or refuse.
+//! Functions for a fuzzer: they call the readers of files that people write, and check what must hold for any input.
 //!
 //! The crate in `fuzz/` compiles this file for its targets; the test below feeds their seeds.
 
@@ -15,7 +15,7 @@ use crate::io::lines::max_json_bytes;
 use crate::io::rows::RowSource;
 use crate::keys::keys;
 
-/// Little, so that a short input can hold a text that is too long.
+/// Small, so that a short input can contain a text that is too long.
 const MAX_TEXT_BYTES: usize = 64;
 
 /// A mark that editors put at the start of a file.
@@ -25,12 +25,12 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// # Panics
 ///
-/// As the other one: if something doesn't hold that must.
+/// If something doesn't hold that must.
 pub(crate) fn api_keys(file: &[u8]) {
     let Ok(text) = str::from_utf8(file) else { return };
     let read = keys(text);
     let holds = |key: &str| read.iter().any(|known| known.is_same(&ApiKey::new("", key)));
-    assert!(!holds(""), "whoever sends nothing would be let in");
+    assert!(!holds(""), "a caller without a key would be let in");
     for (at, key) in read.iter().enumerate() {
         assert!(!read[..at].iter().any(|known| known.is_same(key)), "a key is there twice");
         assert!(!key.name().trim().is_empty(), "a key without a name");
@@ -46,11 +46,11 @@ pub(crate) fn api_keys(file: &[u8]) {
     assert!(same(&format!("{text}\n# the end")), "a comment at the end changes the keys");
 }
 
-/// An input of lines or of JSON lines, as its first byte says, which comes in pieces of the length that the second says.
+/// An input of lines or JSON lines, depending on its first byte, in pieces whose length is the second byte.
 ///
 /// # Panics
 ///
-/// As the other one.
+/// If something doesn't hold that must.
 pub(crate) fn lines(input: &[u8]) {
     let [form, piece, input @ ..] = input else { return };
     let form = if form % 2 == 0 { InputFormat::Jsonl } else { InputFormat::Lines };
@@ -60,13 +60,13 @@ pub(crate) fn lines(input: &[u8]) {
     let limit = if form == InputFormat::Jsonl { max_json_bytes(MAX_TEXT_BYTES) } else { MAX_TEXT_BYTES };
     for line in lines_of(input, form == InputFormat::Jsonl) {
         let row = match rows.next() {
-            // It isn't text, or none that is read here, and is refused as a whole.
+            // It isn't text, or in a format that isn't read here, and is refused as a whole.
             Err(error) => return assert!(!error.message().is_empty()),
             Ok(row) => row.expect("a line is a row"),
         };
         if let Some(id) = &row.id {
             let id = id.get();
-            // A number may be beyond all bounds, and a list deeper than most readers go.
+            // A number may exceed all bounds, and a list may be nested deeper than most readers allow.
             let is_json = match id.starts_with('"') {
                 true => serde_json::from_str::<String>(id).is_ok(),
                 false => serde_json::from_str::<IgnoredAny>(id).is_ok(),
@@ -104,7 +104,7 @@ fn lines_of(input: &[u8], as_json: bool) -> Vec<&[u8]> {
     lines.filter(|line| !as_json || !line.iter().all(u8::is_ascii_whitespace)).collect()
 }
 
-/// The text of a line that nobody could read otherwise.
+/// The text of a line that can only be read in one way.
 fn plain(line: &[u8], form: InputFormat) -> Option<String> {
     match form {
         InputFormat::Lines => {
@@ -138,14 +138,14 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// The seeds of a target, and what a fuzzer has found with it.
+    /// The seeds of a target, and inputs that a fuzzer has found.
     fn feed(target: &str, read: fn(&[u8])) {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
         let seeds: Vec<_> = fs::read_dir(seeds).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!seeds.is_empty(), "{target} has no seeds");
         for seed in seeds {
             let bytes = fs::read(&seed).unwrap();
-            // What is cut off anywhere is no reason to fail either.
+            // Inputs that are cut at any place must not fail either.
             (0..=bytes.len()).for_each(|end| read(&bytes[..end]));
         }
     }

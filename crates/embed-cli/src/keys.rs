@@ -2,8 +2,8 @@
 
 use embed_gateway::ApiKey;
 
-/// The keys of a text: one a line, each once. Spaces around a key, empty lines, lines that begin with `#` and a byte
-/// order mark are no part of one. A comment behind a key, after a space, is its name in the log.
+/// The keys of a text: one a line, without duplicates. Spaces around a key, empty lines, lines that begin with `#` and a
+/// byte order mark are ignored. A comment after a key and a space is its name in the log.
 pub(crate) fn keys(text: &str) -> Vec<ApiKey> {
     let mut keys: Vec<ApiKey> = Vec::new();
     for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(str::trim) {

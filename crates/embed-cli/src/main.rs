@@ -23,10 +23,9 @@ use tokio::runtime::Builder;
 
 use crate::exit::Exit;
 
-/// Events of sockets that one thread takes before it works on them. If the system stops that thread meanwhile, all of
-/// them wait for some milliseconds, so few at a time keep the slowest answers near the others: with tokio's default of 1024,
-/// p99 was six to seven times p50 where cached answers were asked for over 64 connections, with 8 it was twice p50, at
-/// the same rate.
+/// How many socket events one thread takes before it works on them. If the system stops that thread meanwhile, all of
+/// them wait for some milliseconds, so a small number keeps the slowest answers near the others. For cached answers over 64
+/// connections, p99 was six to seven times p50 with tokio's default of 1024, and twice p50 with 8, at the same rate.
 const EVENTS_AT_ONCE: usize = 8;
 
 /// Text in any language to vectors, on this machine.
@@ -41,8 +40,8 @@ const EVENTS_AT_ONCE: usize = 8;
 #[derive(Debug, Parser)]
 #[command(name = "embed", version, long_version = VERSION.as_str(), verbatim_doc_comment, after_help = exit::HELP)]
 struct Cli {
-    /// The file of settings. Without it the one that TMWS_CONFIG names, then embed/embed.toml in the platform's
-    /// folder for configuration, if it is there.
+    /// The file of settings. Without it, the file that TMWS_CONFIG names, else embed/embed.toml in the platform's
+    /// folder for configuration, if it exists.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
@@ -69,15 +68,15 @@ enum Command {
     Ollama(commands::ollama::OllamaArgs),
     /// The settings: their values and where they come from, what is wrong, what can be set.
     ///
-    /// Flags win over variables, and variables over the file. A variable that is a setting begins with TMWS_; EMBED_HOME
-    /// is about files and no setting: it names the folder of models and runtime library.
+    /// Flags win over variables, and variables over the file. Variables for settings begin with TMWS_. EMBED_HOME isn't a
+    /// setting: it names the folder of the models and the runtime library.
     Config(commands::config::ConfigArgs),
     Completions(commands::generate::CompletionsArgs),
     #[command(hide = true)]
     Man(commands::generate::ManArgs),
 }
 
-/// The version, and where it is known, what it was built from; then the features that it was built with.
+/// The version, what it was built from if that is known, and the features that it was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let revision = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty());
     let features = [
@@ -102,14 +101,14 @@ fn main() -> ExitCode {
     };
     if let Err(conflict) = checked {
         let mut program = Cli::command();
-        // So that it has its names, and the error shows the usage of the command.
+        // Built, so that it has its names and the error shows the usage of the command.
         program.build();
         let command = matches.subcommand_name().and_then(|name| program.find_subcommand(name)).cloned();
         command.unwrap_or(program).error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
     }
     let mut runtime = match &cli.command {
         Command::Serve(_) | Command::Bench(_) => Builder::new_multi_thread(),
-        // One thread waits; the engine has its threads beside the runtime.
+        // One thread is enough to wait; the engine has separate threads.
         _ => Builder::new_current_thread(),
     };
     let runtime = runtime.max_io_events_per_tick(EVENTS_AT_ONCE).enable_all().build().map_err(|error| {
@@ -130,7 +129,7 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
         Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
         Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
         Command::Route(args) => commands::route::run(args, &settings?).await,
-        // It has no setting yet; one that is wrong is an error even so.
+        // The command has no settings; a wrong setting is an error even so.
         Command::Rollout(args) => {
             settings?;
             commands::rollout::run(args)

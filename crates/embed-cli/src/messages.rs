@@ -1,5 +1,5 @@
-//! Checks that messages name only what exists: every setting, variable, flag and command in a string of this workspace
-//! is looked up in the tables of those.
+//! Checks that messages only name what exists: every setting, variable, flag and command in a string of this workspace
+//! is looked up in its table.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,10 +25,10 @@ const VARIABLES: [&str; 6] = [
 const FLAGS: [&str; 4] = ["--features", "--test", "--bin", "--help"];
 /// Files whose strings no user sees, and this one.
 const NOT_FOR_USERS: [&str; 3] = ["src/wheel/pip.rs", "src/failure/page.rs", "src/messages.rs"];
-/// What looks like a setting and is none.
+/// Names that look like a setting and aren't one.
 const ENDS: [&str; 6] = ["rs", "md", "json", "jsonl", "toml", "com"];
 
-/// The strings of a file, those of its tests left out; of docs those that are shown as help.
+/// The strings of a file without those of its tests; of docs, those that are shown as help.
 fn strings(tokens: TokenStream, docs: bool, found: &mut Vec<String>) {
     let tokens: Vec<_> = tokens.into_iter().collect();
     let mut at = 0;
@@ -46,7 +46,7 @@ fn strings(tokens: TokenStream, docs: bool, found: &mut Vec<String>) {
                 if text.starts_with("doc") && !docs {
                     at += 1 + inner;
                 } else if text == "cfg (test)" || text == "cfg(test)" {
-                    // To the end of the item.
+                    // Skips to the end of the item.
                     at += tokens[at..].iter().position(ends_item).map_or(tokens.len(), |end| end + 1);
                 }
             }
@@ -76,7 +76,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The words of a text, made of what names are made of.
+/// The words of a text that consist of the characters of names.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)))
         .map(|word| word.trim_end_matches(['.', '-']))
@@ -88,7 +88,7 @@ fn flags(command: &Command, found: &mut BTreeSet<String>) {
     command.get_subcommands().for_each(|command| flags(command, found));
 }
 
-/// Whether there is a command of this name, as far as the text goes on with names of commands.
+/// Whether there is a command of this name, as far as the words are names of commands.
 fn is_command(text: &str) -> bool {
     let root = Cli::command();
     let mut command = &root;
@@ -113,7 +113,7 @@ fn messages_name_only_what_there_is() {
     let (mut wrong, mut named) = (Vec::new(), 0);
     for folder in fs::read_dir(&crates).unwrap() {
         let folder = folder.unwrap().path();
-        // Users don't see what is there for tests.
+        // Users don't see code for tests.
         if folder.ends_with("embed-testkit") || !folder.join("src").is_dir() {
             continue;
         }
@@ -154,6 +154,6 @@ fn messages_name_only_what_there_is() {
         }
     }
     assert!(wrong.is_empty(), "messages name what there isn't:\n{}", wrong.join("\n"));
-    // It did look.
+    // Makes sure that names were found at all.
     assert!(named > 100, "{named}");
 }

@@ -1,4 +1,4 @@
-//! The signals that end a process, or have it read its settings again.
+//! The signals that end a process or make it reload its settings.
 
 use std::io;
 
@@ -12,7 +12,7 @@ pub(crate) enum EndSignal {
 }
 
 impl EndSignal {
-    /// The exit code of a process that ends by it at once, as shells have it.
+    /// The exit code of a process that the signal ends immediately, as in shells.
     pub(crate) fn code(self) -> i32 {
         match self {
             Self::Interrupt => 130,

@@ -42,7 +42,7 @@ pub async fn is_healthy(service: &dyn Embedder) {
     assert_eq!(health.status(), HealthStatus::Ready, "{:?}", health.reason());
 }
 
-/// No texts are no error.
+/// A request without texts isn't an error.
 pub async fn no_texts_give_no_rows(service: &dyn Embedder) {
     let none: [&str; 0] = [];
     let response = service.embed(EmbedRequest::new(none, Role::Query)).await.unwrap();
@@ -73,7 +73,7 @@ pub async fn rows_are_vectors_of_the_model(service: &dyn Embedder) {
     }
 }
 
-/// An empty text is an error of its row; the others stand in their places.
+/// An empty text is an error in its row; the other rows aren't affected.
 pub async fn a_bad_row_fails_alone(service: &dyn Embedder) {
     let texts = [TEXTS[0], "", TEXTS[1], " \n\t", TEXTS[2]];
     let response = service.embed(EmbedRequest::new(texts, Role::Document)).await.unwrap();
@@ -120,13 +120,13 @@ pub async fn a_long_text_is_cut_only_when_asked(service: &dyn Embedder) {
     }
 }
 
-/// A deadline that is over isn't waited for.
+/// A call whose deadline has passed returns without waiting.
 pub async fn a_deadline_in_the_past_is_a_timeout(service: &dyn Embedder) {
     let texts: Vec<_> = TEXTS.repeat(20);
     let request = EmbedRequest::new(texts, Role::Query).with_deadline(Instant::now());
     match service.embed(request).await {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
-        // Rows that made it may stand.
+        // Rows that were finished in time may be there.
         Ok(response) => {
             for (_, error) in response.errors() {
                 assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -135,7 +135,7 @@ pub async fn a_deadline_in_the_past_is_a_timeout(service: &dyn Embedder) {
     }
 }
 
-/// Calls that are dropped, before or in the middle of their work, don't keep the next ones from theirs.
+/// Calls that are dropped, before or during their work, don't hold up the next ones.
 pub async fn dropped_calls_leave_no_trace(service: &dyn Embedder) {
     for _ in 0..50 {
         let mut call = Box::pin(service.encode_batch(&TEXTS, Role::Query));
@@ -147,7 +147,7 @@ pub async fn dropped_calls_leave_no_trace(service: &dyn Embedder) {
     is_healthy(service).await;
 }
 
-/// A wrapper that does nothing, to check that a suite goes through any decorator.
+/// A wrapper that changes nothing, to check that the suite also passes through a decorator.
 #[derive(Debug)]
 pub struct Passthrough<E>(pub E);
 

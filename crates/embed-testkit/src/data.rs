@@ -12,7 +12,7 @@ pub struct ReferenceRow {
     pub text: String,
     /// `query` or `document`.
     pub role: String,
-    /// Tokens that went into the vector; longer texts are cut at the end.
+    /// The number of tokens in the vector; longer texts are cut at the end.
     pub tokens: usize,
     /// The ids, where they are listed.
     #[serde(default)]
@@ -62,14 +62,14 @@ pub fn udhr() -> Vec<Article> {
         .collect()
 }
 
-/// SentencePiece's own map `nmt_nfkc`, as `SentencePieceNormalizer(rule_name="nmt_nfkc")` of PyPI `sentencepiece` 0.2.3
+/// SentencePiece's original map `nmt_nfkc`, as `SentencePieceNormalizer(rule_name="nmt_nfkc")` of PyPI `sentencepiece` 0.2.3
 /// holds it. See `data/README.md`.
 #[must_use]
 pub fn nmt_nfkc() -> &'static [u8] {
     include_bytes!("../data/nmt_nfkc.charsmap")
 }
 
-/// A `tokenizer.json` as a folder of the hub has it: with SentencePiece's [own map](nmt_nfkc) in the place of its map.
+/// The `tokenizer.json` as the hub has it: with SentencePiece's [original map](nmt_nfkc) instead of the map in it.
 ///
 /// # Panics
 ///
@@ -114,7 +114,7 @@ pub fn udhr_in(language: &str) -> Vec<String> {
     articles.into_iter().map(|article| article.text).collect()
 }
 
-/// So many texts of mixed length and language, always the same: short queries of a few words, whole
+/// This many texts of mixed length and language, always the same: short queries of a few words, complete
 /// articles, and passages of several articles, in the fifteen languages.
 #[must_use]
 pub fn mixed_texts(count: usize) -> Vec<String> {
@@ -124,7 +124,7 @@ pub fn mixed_texts(count: usize) -> Vec<String> {
             // A step that shares no factor with the number of articles visits all of them.
             let at = |n: usize| &articles[(i * 7 + n) % articles.len()];
             let text = &at(0).text;
-            // The number makes every text another one.
+            // The number makes every text different.
             match i % 4 {
                 0 => format!("{} {i}", first_words(text, 3 + i % 5)),
                 1 | 2 => format!("{i}. {text}"),

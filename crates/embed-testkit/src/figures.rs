@@ -1,4 +1,4 @@
-//! Where benchmarks that take their own time leave their figures, for the report of `cargo xtask bench`.
+//! Where benchmarks that measure time themselves write their figures, for the report of `cargo xtask bench`.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -13,11 +13,11 @@ pub const OUT_VARIABLE: &str = "EMBED_BENCH_OUT";
 /// The variable that a quick run sets: the seconds that the program has.
 pub const QUICK_VARIABLE: &str = "EMBED_BENCH_QUICK";
 
-/// How long this program may take in a quick run; `None` in any other one. It chooses few texts and rounds for it, and
-/// begins no further round once the time is over.
+/// How long this program may take in a quick run; `None` in any other run. A program then chooses fewer texts and rounds,
+/// and begins no further round once the time is over.
 #[must_use]
 pub fn quick_share() -> Option<Duration> {
-    // What is no number of seconds says only that it is to be quick.
+    // Any other value only says that the run is quick.
     const UNSAID: Duration = Duration::from_secs(20);
     let value = env::var(QUICK_VARIABLE).ok().filter(|value| !value.is_empty())?;
     let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -33,6 +33,6 @@ pub fn quick_share() -> Option<Duration> {
 pub fn append(figures: &[Value]) -> io::Result<()> {
     let Some(path) = env::var_os(OUT_VARIABLE).filter(|path| !path.is_empty()) else { return Ok(()) };
     let lines: String = figures.iter().map(|figure| format!("{figure}\n")).collect();
-    // In one write: another program may append, too.
+    // In one write, since another program may append at the same time.
     OpenOptions::new().create(true).append(true).open(path)?.write_all(lines.as_bytes())
 }

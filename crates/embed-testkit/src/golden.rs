@@ -1,10 +1,10 @@
-//! Files that say what a program once wrote, and must still write.
+//! Golden files: what a program once wrote, and must still write.
 
 use std::env;
 use std::fs;
 use std::path::Path;
 
-/// The variable with which tests write their golden files anew instead of comparing.
+/// The variable that makes tests rewrite their golden files instead of comparing them.
 const BLESS_VARIABLE: &str = "EMBED_BLESS";
 
 /// Compares with the golden file at a path, byte by byte; with `EMBED_BLESS=1` the file is written instead. `test` is what
@@ -12,7 +12,7 @@ const BLESS_VARIABLE: &str = "EMBED_BLESS";
 ///
 /// # Panics
 ///
-/// If they differ: the message has the first line that does. If the file can't be written.
+/// If they differ; the message shows the first line that does. If the file can't be written.
 pub fn golden(path: impl AsRef<Path>, test: &str, actual: &str) {
     let path = path.as_ref();
     if env::var_os(BLESS_VARIABLE).is_some_and(|value| !value.is_empty()) {
@@ -21,18 +21,18 @@ pub fn golden(path: impl AsRef<Path>, test: &str, actual: &str) {
         written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return;
     }
-    // One that isn't there differs in its first line.
+    // A missing file differs in its first line.
     let expected = fs::read_to_string(path).unwrap_or_default();
     if let Some((line, old, new)) = difference(&expected, actual) {
         panic!(
             "{} says something else, from line {line} on:\n  file {old:?}\n  now  {new:?}\nIf that is meant, \
-             `{BLESS_VARIABLE}=1 cargo test {test}` writes the file anew.",
+             `{BLESS_VARIABLE}=1 cargo test {test}` rewrites the file.",
             path.display()
         );
     }
 }
 
-/// The first line in which two texts differ: its number, and what each has there.
+/// The first line in which two texts differ: its number, and the line of each.
 fn difference<'a>(old: &'a str, new: &'a str) -> Option<(usize, Option<&'a str>, Option<&'a str>)> {
     let (mut old, mut new) = (old.split_inclusive('\n'), new.split_inclusive('\n'));
     (1..).map(|line| (line, old.next(), new.next())).find_map(|row| match row {

@@ -51,22 +51,22 @@ pub enum Place {
 pub enum Fault {
     /// The answer has this status, and `Retry-After` in seconds if there is one.
     Status(u16, Option<u64>),
-    /// The connection ends after so many bytes of the answer.
+    /// The connection ends after this many bytes of the answer.
     Cut(usize),
     /// The request is read and nothing ever comes back.
     Silence,
-    /// The bytes are of the right number and wrong.
+    /// The number of bytes is right and their content is wrong.
     WrongBytes,
     /// The hub says that this is the commit.
     WrongCommit(String),
-    /// The hub says nothing of its own, as a portal that wants a log-in.
+    /// The answer isn't the hub's, as when a portal asks for a log-in.
     Stranger,
 }
 
 /// A request that came.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// To which server.
+    /// The server that it went to.
     pub place: Place,
     /// As it came: with scheme and host if it was sent to a proxy.
     pub uri: Uri,
@@ -112,7 +112,7 @@ impl HubDouble {
             let shared = Arc::clone(&shared);
             let router = Router::new().fallback(answer).with_state((shared, place));
             tokio::spawn(async move {
-                // It only ends by being dropped; a failing accept shows in the test that asks.
+                // It ends when it is dropped; a failing accept shows in the test that sends the request.
                 let _ = axum::serve(listener, router).await;
             })
         });
@@ -125,12 +125,12 @@ impl HubDouble {
         format!("http://{}", self.hub)
     }
 
-    /// Adds a small file, which the hub gives itself. `path` is the one in the repository.
+    /// Adds a small file, which the hub itself serves. `path` is its path in the repository.
     pub fn put(&self, repository: &str, commit: &str, path: &str, bytes: impl Into<Bytes>) {
         self.insert(repository, commit, path, bytes.into(), false);
     }
 
-    /// Adds a large file, which the hub redirects to the store for.
+    /// Adds a large file: the hub redirects requests for it to the store.
     pub fn put_large(&self, repository: &str, commit: &str, path: &str, bytes: impl Into<Bytes>) {
         self.insert(repository, commit, path, bytes.into(), true);
     }
@@ -140,12 +140,12 @@ impl HubDouble {
         lock(&self.shared.files).insert(key, StoredFile { bytes, commit: commit.to_owned(), large });
     }
 
-    /// Lets requests for a file (the end of its path) fail, each by the next fault, before they succeed.
+    /// Makes requests for a file (the end of its path) fail, each with the next fault, before they succeed.
     pub fn script(&self, place: Place, path: &str, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.shared.faults).entry((place, path.to_owned())).or_default().extend(faults);
     }
 
-    /// Refuses whoever doesn't have this token.
+    /// Refuses requests without this token.
     pub fn require_token(&self, token: &str) {
         *lock(&self.shared.token) = Some(token.to_owned());
     }
@@ -164,7 +164,7 @@ impl HubDouble {
         requests
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have come.
     pub async fn reached(&self, count: usize) {
         let mut seen = self.shared.count.subscribe();
         // The sender lives as long as this double.
@@ -222,11 +222,11 @@ pub fn git_blob(bytes: &[u8]) -> String {
 
 async fn answer(State((shared, place)): State<(Arc<Shared>, Place)>, request: Request) -> Response<Body> {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
-    // A client that takes the hub for its proxy asks it for the store's files too.
+    // A client that uses the hub as its proxy also asks it for the store's files.
     let place = if uri.path().starts_with("/store/") { Place::Store } else { place };
     lock(&shared.requests).push(Recorded { place, uri: uri.clone(), headers: headers.clone() });
     shared.count.send_modify(|count| *count += 1);
-    // The store's addresses are those of the hub behind `/store`, so that one map serves both.
+    // The store's paths are those of the hub with `/store` in front, so that one map serves both.
     let path = uri.path().strip_prefix("/store").unwrap_or(uri.path());
     let fault = shared.fault(place, path);
     match fault {
@@ -290,7 +290,7 @@ fn etag(file: &StoredFile) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{id}\"")).expect("a digest is ASCII")
 }
 
-/// The bytes of a file, from where the request asks.
+/// The bytes of a file, from the requested offset on.
 fn content(file: &StoredFile, request: &HeaderMap, fault: Option<&Fault>) -> Response<Body> {
     let total = file.bytes.len();
     let same = request.get(IF_RANGE).is_none_or(|validator| *validator == etag(file));
@@ -308,8 +308,8 @@ fn content(file: &StoredFile, request: &HeaderMap, fault: Option<&Fault>) -> Res
     let body = match fault {
         Some(Fault::Cut(after)) => {
             let first = bytes.slice(..(*after).min(length));
-            // The length announces more than comes: the server then ends the connection.
-            // It sends what it has when the stream lets it wait once, and drops it on an error.
+            // The announced length is more than what comes, so the server ends the connection.
+            // It sends what it has when the stream is pending once, and drops it on an error.
             let cut = stream::once(async {
                 tokio::task::yield_now().await;
                 Err(io::Error::other("scripted cut"))

@@ -1,4 +1,4 @@
-//! Mutexes of doubles, which tests that panic may have held.
+//! Mutexes of doubles, which stay usable after a test panicked while it held one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,5 @@
-//! What a test needs and may not have: left out aloud at home, a failure where it must be there.
+//! Parts that a test needs and a machine may lack: the test is left out with a note, or fails where the part is
+//! required.
 
 use std::env;
 use std::fmt::Display;
@@ -7,20 +8,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// The variable that says what must be there: `1` for everything, as `CI` does, or the names of parts between commas.
+/// The variable that says which parts are required: `1` for all, as with `CI`, or names separated by commas.
 pub const REQUIRE_VARIABLE: &str = "EMBED_REQUIRE";
 
 /// The variable that names a file to which each test that is left out appends a line: the part, the test program, the
 /// test and the reason, with tabs between them.
 pub const LEFT_OUT_VARIABLE: &str = "EMBED_LEFT_OUT";
 
-/// The part, if it is there. If it isn't, the test should return: the reason is printed, and noted in the file that
-/// [`LEFT_OUT_VARIABLE`] names.
+/// Returns the part if it is there. If it isn't, the test should return; the reason is printed, and written to the file
+/// that [`LEFT_OUT_VARIABLE`] names.
 ///
 /// # Panics
 ///
-/// If it isn't there and [`REQUIRE_VARIABLE`] or `CI` says that it must be: nothing passes in CI because something is
-/// missing.
+/// If it isn't there and [`REQUIRE_VARIABLE`] or `CI` requires it: no test passes in CI because something is missing.
 pub fn require<T, E: Display>(part: &str, found: Result<T, E>) -> Option<T> {
     match found {
         Ok(found) => Some(found),
@@ -32,8 +32,7 @@ pub fn require<T, E: Display>(part: &str, found: Result<T, E>) -> Option<T> {
     }
 }
 
-/// Says that the test that calls this is left out, or some of it, for lack of a part that nothing requires. [`require`]
-/// does so by itself.
+/// Notes that the calling test is left out, fully or partly, because a part is missing. [`require`] calls this itself.
 pub fn left_out(part: &str, reason: &dyn Display) {
     // `eprintln!` would be swallowed by the test harness, since the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED, for lack of {part}: {reason}");
@@ -47,10 +46,10 @@ pub fn left_out(part: &str, reason: &dyn Display) {
 fn note(file: &Path, part: &str, reason: &dyn Display) -> std::io::Result<()> {
     let program = env::current_exe().unwrap_or_default().file_stem().map(PathBuf::from).unwrap_or_default();
     let thread = thread::current();
-    // The harness names the thread of a test after it.
+    // The harness names the thread of a test after the test.
     let test = thread.name().unwrap_or("?");
     let words = [part, &program.display().to_string(), test, &reason.to_string()].map(one_line);
-    // In one piece, since other test programs may append at the same time.
+    // In one write, since other test programs may append at the same time.
     let line = words.join("\t") + "\n";
     OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
 }

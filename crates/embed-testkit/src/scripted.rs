@@ -1,4 +1,4 @@
-//! An embedder that does what a test tells it: vectors that are a function of the text, failures by script, a gate.
+//! An embedder that a test controls: vectors that are a function of the text, scripted failures, a gate.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,14 +16,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::lock::lock;
 
-/// A service of made-up vectors. Clones are the same service.
+/// A service with made-up vectors. Clones are the same service.
 ///
 /// A vector depends on the model, the role and the words of the text that were read, and on nothing else, so that a
 /// test can say what each row must be. A token is a word.
 #[derive(Clone)]
 pub struct Scripted {
     model: ModelInfo,
-    /// What the numbers are made of, beside role and text.
+    /// What the numbers are made of, besides role and text.
     seed: Arc<str>,
     script: Arc<Mutex<ScriptedState>>,
     /// Whether calls may end.
@@ -43,20 +43,20 @@ struct ScriptedState {
 }
 
 impl Scripted {
-    /// A service whose model has this name, and vectors of this width in a space of their own.
+    /// A service whose model has this name, with vectors of this width in a separate space.
     #[must_use]
     pub fn new(name: &str, dimension: usize) -> Self {
         let space = Space::builder(name, dimension).prefixes(PrefixScheme::QueryPassage).build();
         Self::of_variant(name, Variant::new(space, [("digest", "1")]))
     }
 
-    /// A service of a variant; what tells variants of one space apart doesn't move its vectors.
+    /// A service of a variant; variants of one space have the same vectors.
     #[must_use]
     pub fn of_variant(name: &str, variant: Variant) -> Self {
         Self::of_model(ModelInfo::builder("scripted", name, variant).build())
     }
 
-    /// A service of a model. If it says how many tokens it reads, longer texts are refused or cut as asked.
+    /// A service of a model. If the model has a limit of tokens, longer texts are refused or cut as requested.
     #[must_use]
     pub fn of_model(model: ModelInfo) -> Self {
         Self {
@@ -91,12 +91,12 @@ impl Scripted {
         numbers
     }
 
-    /// From now on each call fails with this error, or none does.
+    /// From now on each call fails with this error; with `None`, calls succeed again.
     pub fn fail_calls(&self, error: Option<Error>) {
         self.script().call_error = error;
     }
 
-    /// From now on rows of texts with this word in them fail, too.
+    /// From now on rows of texts that contain this word fail, too.
     pub fn fail_texts_with(&self, word: &str, error: Error) {
         let mut script = self.script();
         script.bad_words.retain(|(known, _)| known != word);
@@ -108,7 +108,7 @@ impl Scripted {
         self.script().delay = delay;
     }
 
-    /// What it says of itself from now on.
+    /// The health that it reports from now on.
     pub fn set_health(&self, health: Health) {
         self.script().health = Some(health);
     }
@@ -125,7 +125,7 @@ impl Scripted {
 
     /// Waits until this many calls have begun since the service was made.
     pub async fn begun(&self, calls: u64) {
-        // It has a sender as long as there is a `self`.
+        // The sender lives as long as `self`.
         let _ = self.begun.subscribe().wait_for(|begun| *begun >= calls).await;
     }
 
@@ -138,7 +138,7 @@ impl Scripted {
     /// Calls that have begun, and neither ended nor were dropped.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        // Each call waits at the gate through a receiver of its own, which it keeps to its end.
+        // Each call waits at the gate with a separate receiver, which it keeps until it ends.
         self.gate.receiver_count()
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
-/// A stopwatch of virtual time: in a test with `start_paused`, time passes only while everybody waits for it, so what
-/// passes is what the code waits for and nothing of the machine. Time that passes by itself is for benchmarks.
+/// A stopwatch of virtual time. In a test with `start_paused`, time only passes while every task waits for it, so the
+/// result is the time that the code waits, whatever the machine does. Real time is for benchmarks.
 #[derive(Debug, Clone, Copy)]
 pub struct VirtualTime(Instant);
 
@@ -16,7 +16,7 @@ impl VirtualTime {
     ///
     /// If time is not paused.
     pub async fn start() -> Self {
-        // Nothing asks whether time is paused; this panics if it isn't.
+        // Tokio has no query for paused time; this panics if it isn't paused.
         advance(Duration::ZERO).await;
         Self(Instant::now())
     }

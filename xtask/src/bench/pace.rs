@@ -1,5 +1,5 @@
-//! How long everything may take. A quick run gives each part its share of three minutes; the part knows it, and what of
-//! it is measured then is chosen here.
+//! How long each part may take. A quick run gives each part its share of three minutes. The part knows its share; which
+//! of its functions are measured is chosen here.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 const QUICK_CRITERION: &[&str] =
     &["--warm-up-time=0.1", "--measurement-time=0.3", "--sample-size=10", "--nresamples=1000"];
 
-/// And in a whole one: a third of what it takes by itself, since there are some 150 functions.
+/// The same in a full run: a third of criterion's default, since there are some 150 functions.
 const WHOLE_CRITERION: &[&str] = &["--warm-up-time=0.5", "--measurement-time=2"];
 
 /// What a part may do in a quick run.
@@ -15,7 +15,7 @@ const WHOLE_CRITERION: &[&str] = &["--warm-up-time=0.5", "--measurement-time=2"]
 struct TimeShare {
     part: &'static str,
     seconds: u64,
-    /// Which functions criterion takes, as a regular expression over `group/function`; none stands for all.
+    /// The functions that criterion measures, as a regular expression over `group/function`; `None` is all of them.
     only: Option<&'static str>,
 }
 
@@ -27,7 +27,7 @@ const fn only(part: &'static str, seconds: u64, functions: &'static str) -> Time
     TimeShare { part, seconds, only: Some(functions) }
 }
 
-/// What is left out is another size of what is in.
+/// The functions that are left out measure other sizes of those that are in.
 const SHARES: &[TimeShare] = &[
     only("cache/memory", 14, "cache/(lookup of 1|hit of 1|hit of 32|request of 1)/"),
     only("cache/redis", 5, "cache/redis, (32 rows|32 rows written|64 callers of 32 rows/[18] connections)"),
@@ -47,7 +47,7 @@ const SHARES: &[TimeShare] = &[
     all("rivals/redis", 2),
 ];
 
-/// The share of a part that nobody has thought of.
+/// The share of a part that isn't in the table.
 const OTHER: TimeShare = all("", 5);
 
 fn share(part: &str) -> &'static TimeShare {
@@ -59,8 +59,8 @@ pub(super) fn quick_share(part: &str) -> Duration {
     Duration::from_secs(share(part).seconds)
 }
 
-/// What criterion is told about a part. It takes no option twice and only one choice of functions: what a person says
-/// goes before.
+/// Criterion's arguments for a part. Criterion takes no option twice and only one choice of functions, so what a person
+/// passes comes first.
 pub(super) fn criterion<'a>(part: &str, quick: bool, said: &'a [String]) -> Vec<&'a str> {
     let pace: &[&str] = match (quick, said) {
         (true, _) => QUICK_CRITERION,

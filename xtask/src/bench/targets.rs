@@ -66,7 +66,7 @@ impl BenchTarget {
 }
 
 impl Selection {
-    /// What the names choose; everything, if there are none.
+    /// The targets that the names choose; without names, all of them.
     pub(crate) fn new(workspace: &Workspace, names: &[String]) -> Result<Self> {
         let mut targets: Vec<BenchTarget> = Vec::new();
         for member in &workspace.members {
@@ -76,7 +76,7 @@ impl Selection {
                 names.map(|name| BenchTarget { package: member.name.clone(), name: name.to_owned() }),
             );
         }
-        // The rivals last: what they disturb is not measured any more.
+        // The rivals last, so that they don't disturb the other measurements.
         targets.sort_by_key(|target| target.package == RIVALS);
         for name in names {
             if !targets.iter().any(|target| target.is(name)) {
@@ -93,7 +93,7 @@ impl Selection {
         self.targets.iter().map(BenchTarget::shown)
     }
 
-    /// Lets cargo build it, in one call for all, so that no dependency is compiled twice.
+    /// Builds all of it in one call of cargo, so that no dependency is compiled twice.
     pub(crate) fn build(&self, workspace: &Workspace, profile: &str) -> Result<Vec<Built>> {
         let (rivals, benches): (Vec<_>, Vec<_>) =
             self.targets.iter().partition(|target| target.package == RIVALS);

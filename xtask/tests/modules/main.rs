@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 
 use tree::Crate;
 
-/// The top-level modules of each crate, floor by floor from the ground up. A module may take from floors below its own.
-/// A change of it is a decision about the architecture, so it costs a line here.
+/// The top-level modules of each crate, layer by layer from the bottom up. A module may use the layers below its own.
+/// A change is a decision about the architecture, so it takes a line here.
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-assets",
@@ -158,7 +158,7 @@ fn a_type_has_its_methods_where_it_is_defined() {
     assert!(far.is_empty(), "{far:?}");
 }
 
-/// Modules that take from each other, with what ties them.
+/// Modules that use each other, with the paths that do.
 fn circles(of_crate: &Crate) -> Vec<String> {
     let arrows = of_crate.arrows();
     let mut reach: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
@@ -187,7 +187,7 @@ fn circles(of_crate: &Crate) -> Vec<String> {
         .collect()
 }
 
-/// Which top-level module takes from which.
+/// Which top-level module uses which.
 fn top_arrows(of_crate: &Crate) -> BTreeSet<(String, String)> {
     let arrows = of_crate.arrows().into_iter();
     arrows
@@ -215,7 +215,7 @@ fn breaches(of_crate: &Crate, floors: &[&str]) -> Vec<String> {
     breaches
 }
 
-/// Floors as low as they can be, as they would stand in the table.
+/// The lowest possible layers, as they would be written in the table.
 fn proposal(of_crate: &Crate) -> String {
     let arrows = top_arrows(of_crate);
     let mut left: BTreeSet<&str> = of_crate.modules().map(|name| name[0].as_str()).collect();
@@ -234,7 +234,7 @@ fn proposal(of_crate: &Crate) -> String {
 }
 
 mod seeded {
-    //! Crates with faults of each kind.
+    //! Crates with each kind of fault.
 
     use std::fs;
 

@@ -1,7 +1,7 @@
 //! The modules of a crate and the arrows between their files, read from its source.
 //!
 //! An arrow is a path in the code of one file that leads to an item of another: in a `use`, in an expression or a type, or
-//! in the tokens of a macro. A name that a module only hands on (`pub use`) leads to where it comes from. Tests don't
+//! in the tokens of a macro. A name that a module re-exports (`pub use`) leads to where it comes from. Tests don't
 //! count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// A module in a file of its own, by its path from the root of the crate.
+/// A module in a separate file, by its path from the root of the crate.
 type Name = Vec<String>;
 
 /// The modules of a crate.
@@ -47,7 +47,7 @@ impl Crate {
         self.modules.keys().filter(|name| !name.is_empty())
     }
 
-    /// Which module takes something from which.
+    /// Which module uses something of which.
     pub(super) fn arrows(&self) -> BTreeSet<(&Name, &Name)> {
         let mut arrows = BTreeSet::new();
         for (from, module) in &self.modules {
@@ -61,7 +61,7 @@ impl Crate {
         arrows
     }
 
-    /// Types whose methods aren't in the file that defines them: the type, and the module with the methods.
+    /// Types with methods outside the file that defines them: the type, and the module with the methods.
     pub(super) fn far_methods(&self) -> Vec<(&str, &Name)> {
         self.modules
             .iter()
@@ -146,14 +146,14 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Notes what one file names.
+/// Collects the paths in one file.
 struct Reader {
     here: Name,
     module: Module,
 }
 
 impl Reader {
-    /// Notes a path as it stands in the code: with `crate` in front, or relative to this module.
+    /// Adds a path as it is written in the code: with `crate` in front, or relative to this module.
     fn note(&mut self, path: &[String]) {
         if let Some(path) = self.anchored(path) {
             self.module.paths.insert(path);
@@ -275,6 +275,6 @@ impl<'ast> Visit<'ast> for Reader {
         visit::visit_macro(self, of);
     }
 
-    // `pub(super)` and `pub(in path)` take nothing.
+    // `pub(super)` and `pub(in path)` use nothing.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 }

@@ -1,5 +1,5 @@
-//! `embed serve` under load, in a process of its own: answers out of the cache, asked for by `wrk`, beside a bare axum
-//! handler that returns the same bytes; texts that no cache holds, beside the engine without a gateway; and ten times as
+//! `embed serve` under load, in a separate process: cached answers, requested by `wrk`, compared with a bare axum
+//! handler that returns the same bytes; texts that no cache holds, compared with the engine without a gateway; and ten times as
 //! many requests as can be answered.
 //!
 //! `cargo bench -p embed-cli --bench serve`; the model must be in the data folder (`embed models pull`). A word at the

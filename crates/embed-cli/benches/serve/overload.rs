@@ -30,7 +30,7 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// Times in ms, by status.
 type Seen = BTreeMap<u16, Vec<f64>>;
 
-/// Measures it against a gateway of its own, without a cache, so that every text takes its time.
+/// Measures it on a separate gateway without a cache, so that every text has to be embedded.
 pub(crate) fn overload(runtime: &Runtime, effort: &Effort) {
     // Of the calls that are at the engine at once, two are worked on here: sixty-four, as it is by default, are half the
     // deadline of the last one on a slow machine.

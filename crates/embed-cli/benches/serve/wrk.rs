@@ -1,4 +1,4 @@
-//! The load generator `wrk`, a process of its own.
+//! The load generator `wrk`, in a separate process.
 
 use std::io;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The readers of the command `embed`, out of its own files: a command is no library.
+//! The readers of the command `embed`, compiled from its files, since a command isn't a library.
 
 #![expect(dead_code, reason = "the command uses the rest")]
 
@@ -22,16 +22,16 @@ mod io {
 ///
 /// # Panics
 ///
-/// As the other one: if something doesn't hold that must.
+/// If something doesn't hold that must.
 pub fn keys(file: &[u8]) {
     fuzz::api_keys(file);
 }
 
-/// An input of lines or of JSON lines, as its first byte says, which comes in pieces of the length that the second says.
+/// An input of lines or JSON lines, depending on its first byte, in pieces whose length is the second byte.
 ///
 /// # Panics
 ///
-/// As the other one.
+/// If something doesn't hold that must.
 pub fn lines(input: &[u8]) {
     fuzz::lines(input);
 }

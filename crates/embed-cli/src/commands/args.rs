@@ -1,9 +1,9 @@
-//! Arguments that several commands have.
+//! Arguments that several commands share.
 
 use clap::ValueEnum;
 use embed_core::{Error, Role, Truncation};
 
-/// How a command writes what it found.
+/// The format of a command's findings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     /// For people.

@@ -1,4 +1,4 @@
-//! `embed bench`: how fast a stack or a gateway is, for those who tune it.
+//! `embed bench`: measures how fast a stack or a gateway is.
 
 mod load;
 mod report;
@@ -24,8 +24,8 @@ use crate::stack::{self, max_text_bytes};
 
 /// Measure how fast a service answers.
 ///
-/// Callers embed one request after the other for a while; latency, throughput, failures and the
-/// share that the cache had are counted. Each caller waits for its answer before its next request, so
+/// Callers send one request after the other for a while; latency, throughput, failures and the
+/// share of cached vectors are counted. Each caller waits for its answer before its next request, so
 /// a slow service gets fewer requests: raise --concurrency until the throughput no longer grows.
 /// Texts repeat as words of a language do (Zipf's law), so that a cache has something to find;
 /// `--cache off` measures without it.
@@ -48,7 +48,7 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     duration: Duration,
 
-    /// How long to run before, uncounted: models are loaded and caches filled.
+    /// Seconds to run before measuring, while models are loaded and caches filled.
     #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
     warm_up: Duration,
 
@@ -68,11 +68,11 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// How many different texts there are. Numbers are appended where the lines are too few.
+    /// How many different texts there are. If there are fewer lines, numbers are appended to them.
     #[arg(long, default_value = "10000", value_name = "N", value_parser = at_least_one())]
     distinct: NonZeroUsize,
 
-    /// How unequally often texts are used: 0 is all alike, 1 is usual for queries.
+    /// How unevenly texts are used: with 0 all are used equally often, 1 is usual for queries.
     #[arg(long, default_value = "1", value_name = "EXPONENT", value_parser = exponent)]
     zipf: f64,
 

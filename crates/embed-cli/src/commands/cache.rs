@@ -31,25 +31,25 @@ pub(crate) struct CacheCommandArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Count what lies in Redis, by the variant of the model that made it.
+    /// Count the vectors in Redis, by the variant of the model that made them.
     Stats {
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Take vectors out of Redis, and say how many.
+    /// Remove vectors from Redis, and say how many.
     ///
-    /// Nothing else in the database is touched. Running servers keep what is in their memory until its time to
-    /// live is over, or until they are restarted.
+    /// Nothing else in the database is changed. Running servers keep the vectors in their memory until their time to
+    /// live is over or the server is restarted.
     #[command(group = clap::ArgGroup::new("what").required(true))]
     Clear {
-        /// Those of one variant, named as `embed cache stats` names it.
+        /// Only those of one variant, named as in `embed cache stats`.
         #[arg(long, group = "what")]
         variant: Option<String>,
-        /// All that this software has stored there under its prefix, of every variant.
+        /// All that this software has stored there under its prefix, for every variant.
         #[arg(long, group = "what")]
         all: bool,
-        /// Say how many there are, and take none out.
+        /// Say how many there are, and remove none.
         #[arg(long)]
         dry_run: bool,
     },
@@ -158,7 +158,7 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
     let progress = RowProgress::new(input.bytes(), args.quiet, true);
     let rows = input.open(ReadOptions { max_text_bytes: max_text_bytes(), role: args.role })?;
     let (tier, url) = redis_tier(settings).await?;
-    // One that takes nothing is found out before a model is loaded.
+    // A Redis that stores nothing is noticed before a model is loaded.
     tier.check().await?;
     let cache = Cache::new(settings.cache.config, vec![Arc::new(tier)])?;
     let embedder = Cached::new(stack::load(settings, home, None).await?, cache.clone());
@@ -169,7 +169,7 @@ async fn warm(args: WarmArgs, home: DataHome, settings: &Settings) -> Result<Exi
         count += batch.rows.len() as u64;
         failed += (batch.rows.len() - good.len()) as u64;
         for row in good {
-            // One that isn't known makes the sum unknown.
+            // One unknown number makes the sum unknown.
             tokens = tokens.zip(row.info().tokens).map(|(sum, tokens)| sum + tokens.used as u64);
         }
         progress.advance(count, tokens, batch.bytes);

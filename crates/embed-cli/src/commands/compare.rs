@@ -14,7 +14,7 @@ use crate::stack;
 
 /// Print the cosine matrix of texts.
 ///
-/// Cosines of the E5 family lie between 0.7 and 1.0: what counts is which of them is larger.
+/// Cosines of the E5 family are between 0.7 and 1.0: compare them with each other, not with a fixed bound.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct CompareArgs {
@@ -22,7 +22,7 @@ pub(crate) struct CompareArgs {
     #[arg(required = true, num_args = 2.., value_name = "TEXT")]
     texts: Vec<String>,
 
-    /// What the texts are taken for; like with like is what `query` is for in this family.
+    /// The role of the texts; to compare texts of the same kind, this family uses `query`.
     #[arg(long, default_value = "query", value_parser = parse_role)]
     role: Role,
 }

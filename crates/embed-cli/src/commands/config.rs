@@ -23,7 +23,7 @@ pub(crate) struct ConfigArgs {
 enum Command {
     /// Print every setting, its value and where that comes from. Passwords and tokens are hidden.
     ///
-    /// Flags are taken as the other commands take them: `embed config show --service ollama`.
+    /// Flags work as with the other commands: `embed config show --service ollama`.
     #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
     Show {
         /// How to write it.
@@ -32,7 +32,7 @@ enum Command {
     },
     /// Print everything that is wrong with the settings; the exit code is 3 then.
     Check {
-        /// Check this file alone. Without it, all that a command would read: its file and the variables.
+        /// Check only this file. Without it, what a command would read is checked: its file and the variables.
         file: Option<PathBuf>,
     },
     /// Print a file of settings with their defaults, to be filled in.
@@ -49,7 +49,7 @@ enum ConfigFormat {
     Json,
 }
 
-/// A setting as JSON has it.
+/// A setting in JSON.
 #[derive(Serialize)]
 struct Shown {
     value: Option<Value>,

@@ -1,4 +1,4 @@
-//! `embed doctor`: what is there, what is missing, and which command fixes it.
+//! `embed doctor`: finds what is missing, and the command that fixes it.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::stack::cache::redis_tier;
 
 /// Check the set-up: data folder, runtime library, models, threads, and one text embedded.
 ///
-/// The exit code is 1 if something is wrong. What is merely not fetched (the f32 model) is no fault.
+/// The exit code is 1 if something is wrong. An optional file that isn't fetched (the f32 model) isn't a fault.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// How to write the findings.
@@ -46,7 +46,7 @@ enum Status {
 pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let e5 = settings.e5.clone().with_home(home.clone());
     let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home, &e5)];
-    // Only the precision that is used is needed.
+    // Only the precision in use is needed.
     let if_absent = |precision| if precision == e5.precision { Status::Wrong } else { Status::Absent };
     findings.extend(
         Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))),
@@ -110,7 +110,7 @@ fn data_folder(home: &DataHome) -> Finding {
     let (status, detail) = match root.metadata() {
         Ok(meta) if !meta.is_dir() => (Status::Wrong, format!("{shown} is not a folder; set EMBED_HOME")),
         Ok(meta) if meta.permissions().readonly() => {
-            // As docs/deploy.md advises: whoever takes a server over can't change its model.
+            // As docs/deploy.md advises: an attacker who takes over a server can't change its model.
             (Status::Ok, format!("{shown}, read-only: nothing can be fetched into it"))
         }
         Ok(_) => (Status::Ok, shown.to_string()),
@@ -127,7 +127,7 @@ fn threads(e5: &E5Config) -> Finding {
     Finding { check: "threads", status: Status::Ok, detail }
 }
 
-/// The library that the embedder loads, checked as it checks it.
+/// The library that the embedder loads, with the same checks.
 fn runtime(home: &DataHome, e5: &E5Config) -> Finding {
     let started = RuntimeLibrary::find(home, e5.runtime_library.as_deref()).and_then(|library| {
         library.start()?;

@@ -33,12 +33,12 @@ use crate::stack::{self, max_text_bytes};
 /// Turn texts into vectors.
 ///
 /// Each line of the input is a text. A file that ends in .jsonl, .ndjson or .jsonlines has JSON objects with `text` and,
-/// if you like, `id` and `role` (query or document, which wins over --role); its empty lines are no rows. Rows come
-/// out in the order of the input, as they are ready. A row that can't be embedded becomes an error in its place, the
-/// others stand, and the exit code is 1.
+/// if you like, `id` and `role` (query or document, which wins over --role); its empty lines are skipped. Rows come
+/// out in the order of the input, as they are ready. A row that can't be embedded becomes an error in its place; the
+/// others aren't affected, and the exit code is 1.
 ///
-/// A file that --output names appears when it is whole: a run that ends early leaves none, and one that was there stays
-/// as it was.
+/// The file of --output appears when it is complete: a run that ends early leaves none, and keeps an older one as it
+/// was.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache"]))]
 pub(crate) struct EncodeArgs {
@@ -54,17 +54,17 @@ pub(crate) struct EncodeArgs {
     #[arg(long, default_value = "error", value_parser = parse_truncation)]
     truncate: Truncation,
 
-    /// Write all vectors that a text needs where documents are in several spaces, one row each: to search
-    /// with (query), or to be stored with (document).
+    /// For documents in several spaces: write every vector that a text needs, one row each, to search
+    /// with (query) or to store (document).
     #[arg(long, value_enum, conflicts_with = "role")]
     plan: Option<Purpose>,
 
-    /// Which vectors a document gets: `route` is the cheapest, and queries in a language that this model
-    /// doesn't read can't find it; `reachable` has one for each space that a query may search.
+    /// Which vectors a document gets. `route` is the cheapest: one vector, which queries in a language that its model
+    /// doesn't read can't find. `reachable`: one for each space that a query may search.
     #[arg(long, value_parser = coverages(), requires = "plan", default_value = "reachable")]
     coverage: Coverage,
 
-    /// The collection or tenant that the texts belong to: what a rollout moves as a whole.
+    /// The collection or tenant that the texts belong to, which a rollout moves as a whole.
     #[arg(long, value_name = "NAME")]
     partition: Option<String>,
 
@@ -72,7 +72,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_enum, default_value_t = OutputFormat::Jsonl)]
     format: OutputFormat,
 
-    /// Give each JSON line its text and role too, so that the file can be migrated to another model.
+    /// Also write text and role into each JSON line, so that the file can be migrated to another model.
     #[arg(long)]
     with_text: bool,
 
@@ -80,7 +80,7 @@ pub(crate) struct EncodeArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Replace an output that is there.
+    /// Replace an existing output.
     #[arg(long, requires = "output")]
     force: bool,
 
@@ -96,7 +96,7 @@ enum Purpose {
 }
 
 impl EncodeArgs {
-    /// What is wrong with the flags together.
+    /// Checks flags that exclude or need each other.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         self.input.check()?;
         match (&self.input.input, &self.output) {
@@ -115,7 +115,7 @@ impl EncodeArgs {
         }
     }
 
-    /// What a text is for if its row doesn't say.
+    /// The role of texts whose row has none.
     fn role(&self) -> Role {
         match self.plan {
             Some(Purpose::Query) => Role::Query,
@@ -149,12 +149,12 @@ pub(crate) async fn run(mut args: EncodeArgs, home: DataHome, settings: &Setting
     let run =
         EncodeRun { args: &args, destination: &destination, cache: cache.as_ref(), progress: &progress };
     let encoded = run.run(rows, home, settings).await;
-    // Also after an error: what was computed by then is there the next time.
+    // Also after an error, so that the vectors computed by then are cached for the next run.
     cache::finish(cache.as_ref()).await;
     encoded?.finish()
 }
 
-/// All that the rows of one run have in common.
+/// What all rows of one run share.
 struct EncodeRun<'a> {
     args: &'a EncodeArgs,
     destination: &'a Destination,
@@ -198,7 +198,7 @@ impl<'a> EncodeRun<'a> {
         Ok(Sink { output, progress: self.progress, started: Instant::now(), totals: Totals::default() })
     }
 
-    /// Waits for the rows, or for a signal if there is a file to take away then.
+    /// Waits for the rows; if there is a file to remove on a signal, also for a signal.
     async fn until_stopped(&self, rows: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
         let Destination::File(path) = self.destination else { return rows.await };
         let mut stopped = pin!(wait_for_signal());
@@ -216,7 +216,7 @@ fn vectors(plan: &Plan) -> impl Iterator<Item = Result<EmbeddingRef<'_>, &Error>
     plan.items.iter().map(|item| item.outcome.as_ref().map(Embedding::as_view))
 }
 
-/// Where rows go, and what is known of those that went.
+/// Where rows are written, and the counts of those that were.
 struct Sink<'a> {
     output: Output,
     progress: &'a RowProgress,
@@ -229,14 +229,14 @@ struct Totals {
     texts: u64,
     failed: u64,
     tokens: u64,
-    /// Whether a service didn't tell how many tokens a text has: their sum isn't known then.
+    /// Whether a service didn't report the tokens of a text, so that their sum isn't known.
     uncounted: bool,
     cached: u64,
     spaces: BTreeMap<String, usize>,
 }
 
 impl Sink<'_> {
-    /// Writes a batch: for each text, the rows that it got. `rows` gives them for the texts of an answer.
+    /// Writes a batch: the rows of each text. `rows` returns them for the texts of an answer.
     fn batch<'r, A: 'r, I, R>(
         &mut self,
         batch: &Batch<InputRow>,

@@ -1,4 +1,4 @@
-//! `embed migrate`: a collection in one space becomes one in another, row by row, and can be resumed.
+//! `embed migrate`: moves a collection from one space to another, row by row; it can be resumed.
 
 mod checkpoint;
 mod retry;
@@ -34,12 +34,12 @@ use crate::stack::{self, cache};
 /// Embed a collection again with another model.
 ///
 /// The input is a file of JSON lines as `embed encode --with-text` writes them: each has `space` and `text`, perhaps
-/// `role`, and whatever else. Rows of the old space get new vectors; rows that are in the new space already stay as
-/// they are; all else in a row is carried over as it was written, in its order. A line that can't be migrated stops
-/// the command before it begins.
+/// `role`, and any other fields. Rows of the old space get new vectors; rows that are already in the new space stay as
+/// they are; other fields keep their values as written and their order. A line that can't be migrated stops the command
+/// before it begins.
 ///
-/// OUTPUT appears when it is whole. Until then its rows are in OUTPUT.partial, and after a kill, a full disk or a
-/// back end that is unavailable the same command goes on where they end.
+/// OUTPUT appears when it is complete. Until then its rows are in OUTPUT.partial, and after a kill, a full disk or an
+/// unavailable back end the same command continues where they end.
 ///
 /// A text that the new model can't embed becomes a row with an error and without a vector, and the exit code is 1.
 /// Such rows, and those alone, are tried again when OUTPUT is the input of another migration.
@@ -50,7 +50,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "SPACE")]
     from_space: String,
 
-    /// The space that must come out. The flags of the service choose it; this makes sure of it.
+    /// The space that the new vectors must have. The flags of the service choose it; this checks it.
     #[arg(long, value_name = "SPACE")]
     to: Option<String>,
 
@@ -62,11 +62,11 @@ pub(crate) struct MigrateArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Embed rows again that are in the new space already: for other weights or another precision.
+    /// Also embed rows again that are already in the new space: for other weights or another precision.
     #[arg(long)]
     same_space: bool,
 
-    /// What a text is for if its row has no `role`.
+    /// The role of texts whose row has no `role`.
     #[arg(long, default_value = "document", value_parser = parse_role)]
     role: Role,
 
@@ -78,11 +78,11 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     patience: u64,
 
-    /// Replace an output that is there.
+    /// Replace an existing output.
     #[arg(long)]
     force: bool,
 
-    /// Start over instead of going on with the rows of an earlier run.
+    /// Start over instead of continuing with the rows of an earlier run.
     #[arg(long)]
     restart: bool,
 
@@ -92,7 +92,7 @@ pub(crate) struct MigrateArgs {
 }
 
 impl MigrateArgs {
-    /// What is wrong with the flags together.
+    /// Checks flags that exclude or need each other.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         if is_same_file(&self.input, &self.output) {
             return Err("--input and --output are the same file");
@@ -100,7 +100,7 @@ impl MigrateArgs {
         Ok(())
     }
 
-    /// What this model can do with the rows.
+    /// How the rows relate to this model.
     fn plan(&self, model: &ModelInfo) -> Result<MigrationPlan, Error> {
         let (space, to) = (model.space().id(), self.to.as_deref());
         if to.is_some_and(|to| to != space) {

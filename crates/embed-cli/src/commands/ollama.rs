@@ -25,7 +25,7 @@ pub(crate) struct OllamaArgs {
 enum Command {
     /// The models that the server has.
     List,
-    /// Let the server fetch a model.
+    /// Make the server fetch a model.
     Pull {
         /// The name, as at ollama.com/library: all-minilm.
         model: String,

@@ -27,42 +27,42 @@ pub(crate) struct RolloutArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start one: write its state file, which `embed encode --rollout FILE` and other routers follow.
+    /// Start a rollout: write its state file, which `embed encode --rollout FILE` and other routers follow.
     ///
-    /// A candidate of another space finds nothing in a partition until its documents were embedded again: see
-    /// `embed migrate`.
+    /// With a candidate of another space, queries find nothing in a partition until its documents are embedded again:
+    /// see `embed migrate`.
     Start {
         /// The route that texts leave.
         #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
         from: String,
-        /// The route that they go to.
+        /// The route that texts go to.
         #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
         to: String,
         /// How many of a hundred partitions move at first.
         #[arg(long, default_value_t = 0)]
         percentage: u8,
-        /// Goes into the hash beside the partition: another salt chooses other partitions first.
+        /// Hashed together with the partition: another salt chooses other partitions first.
         #[arg(long, default_value = "")]
         salt: String,
     },
-    /// What moves where, and whether it is stopped.
+    /// Show what moves where, and whether it is stopped.
     Status {
-        /// The file as it stands, as one JSON object.
+        /// Print the file as one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Move this many of a hundred partitions: 10, then 50, then 100. It lifts a stop.
+    /// Move this many of a hundred partitions: 10, then 50, then 100. This also resumes a stopped rollout.
     Set {
-        /// From 0 to 100. A partition that is in at 10 is in at 50.
+        /// From 0 to 100. A partition that is moved at 10 is also moved at 50.
         percentage: u8,
     },
-    /// Move nothing, until a percentage is set.
+    /// Move nothing until a percentage is set.
     Stop {
         /// The reason, which the file records.
         #[arg(long, default_value = "stopped by hand")]
         reason: String,
     },
-    /// Whether a partition is in, and from which percentage on.
+    /// Show whether a partition is moved, and from which percentage on.
     Check {
         /// The name of the partition: a tenant, a collection.
         partition: String,
@@ -108,7 +108,7 @@ fn show(state: &RolloutState) -> String {
     format!("{percentage} of 100 partitions move from {from} to {to}\n{stopped}")
 }
 
-/// Seconds after 1970 as a date of RFC 3339, if they are within its years.
+/// Seconds after 1970 as a date of RFC 3339, if it can represent the year.
 fn date(seconds: u64) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
         Some(time) if seconds < END_OF_DATES => humantime::format_rfc3339_seconds(time).to_string(),

@@ -30,7 +30,7 @@ pub(crate) struct RouteArgs {
     format: ReportFormat,
 }
 
-/// The fields in the order in which they are written; as the command promises.
+/// The fields, in the order in which the command promises to write them.
 #[derive(Serialize)]
 struct DecisionLine<'a> {
     index: u64,
@@ -50,7 +50,7 @@ struct FailedLine {
 const TEXT_COLUMNS: usize = 40;
 
 impl RouteArgs {
-    /// What is wrong with the flags together.
+    /// Checks flags that exclude or need each other.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         self.input.check()
     }
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Er
     Ok(if failed { Exit::Failures } else { Exit::Done })
 }
 
-/// A line of the table, its head included.
+/// A line of the table, or its head.
 fn columns([language, confidence, rule, service, text]: [&str; 5]) -> String {
     let rules = LanguageDetector::rules().map(str::len).max().unwrap_or(0);
     let line = format!("{language:<8}  {confidence:>10}  {rule:<rules$}  {service:<8}  {text}");
@@ -108,7 +108,7 @@ fn show(index: u64, text: &str, decision: &Decision, format: ReportFormat) -> St
         ReportFormat::Jsonl => {
             let space = decision.space.as_ref().map(|space| space.id());
             let line = DecisionLine { index, language, confidence, rule, service, space };
-            // Words and numbers: there is nothing that could not be written.
+            // Strings and numbers can always be written.
             serde_json::to_string(&line).unwrap_or_default() + "\n"
         }
     }

@@ -38,23 +38,23 @@ const FIRST_LINE: Duration = Duration::from_secs(1);
 
 /// Serve embeddings over HTTP: one port for the APIs of OpenAI, Ollama and TEI.
 ///
-/// It listens on this machine alone unless API keys are set. A browser finds a page at the address; /openapi.json
-/// describes the API, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first, and end the process at
-/// once when they come again. SIGHUP has API keys, certificate and log level read again.
+/// It only listens on this machine unless API keys are set. A browser finds a page at the address; /openapi.json
+/// describes the API, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first; a second one ends
+/// the process immediately. SIGHUP reloads API keys, certificate and log level.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache", "gateway"]))]
 pub(crate) struct ServeArgs {
-    /// The host to listen at, in place of that of --listen: a number or a name.
+    /// The host to listen at, instead of that of --listen: an IP address or a name.
     #[arg(long, value_name = "HOST", conflicts_with = "gateway.listen")]
     host: Option<String>,
 
-    /// The port to listen at, in place of that of --listen; 0 is any free one.
+    /// The port to listen at, instead of that of --listen; 0 is any free one.
     #[arg(short, long, value_name = "PORT", conflicts_with = "gateway.listen")]
     port: Option<u16>,
 }
 
 impl ServeArgs {
-    /// The address to listen at, which the settings have but for what is given here.
+    /// The address to listen at: that of the settings, with the host and port given here.
     pub(crate) fn address(&self, mut address: SocketAddr) -> Result<SocketAddr, Error> {
         if let Some(host) = &self.host {
             let named = |error: Error| Error::new(error.kind(), format!("--host: {error}"));
@@ -67,7 +67,7 @@ impl ServeArgs {
     }
 }
 
-/// `again` reads the settings as they were read before.
+/// `again` reads the settings again in the same way.
 pub(crate) async fn run(
     _: ServeArgs,
     home: DataHome,
@@ -79,12 +79,12 @@ pub(crate) async fn run(
     log.finish().await;
     match served? {
         None => Ok(Exit::Done),
-        // Otherwise threads that still run would be waited for.
+        // Otherwise the runtime would wait for threads that still run.
         Some(end) => std::process::exit(end.code()),
     }
 }
 
-/// Serves until a signal comes; gives the one that ended the drain, if there was one.
+/// Serves until a signal comes; returns the signal that ended the drain, if there was one.
 async fn serve(
     home: DataHome,
     settings: &Settings,
@@ -120,7 +120,7 @@ async fn serve(
     watch.follow(server.watch());
     let reload = Reload::start(server.watch(), log.filter(), again)?;
     let signals = Signals::new()?;
-    // Whoever reads standard output may be slow, or gone.
+    // The reader of standard output may be slow or gone.
     log::within(FIRST_LINE, move || _ = print(&where_to));
     manager::ready();
     let (drained, killed) = until_signals(server, signals).await?;
@@ -139,7 +139,7 @@ async fn serve(
     Ok(None)
 }
 
-/// Runs the gateway until a signal ends it, or a second one its drain.
+/// Runs the gateway until a signal ends it; a second signal ends its drain.
 async fn until_signals(
     server: Server,
     mut signals: Signals,

@@ -1,4 +1,4 @@
-//! How fetching and checking show: bars on a terminal, a line for each step elsewhere, nothing when quiet.
+//! The progress of fetching and checking: bars on a terminal, a line for each step elsewhere, nothing when quiet.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,8 +13,7 @@ pub(crate) struct DownloadProgress {
     quiet: bool,
     terminal: bool,
     area: MultiProgress,
-    /// One for each file that is under way. Without a terminal they are not drawn, and only remember that
-    /// the file was announced.
+    /// One for each file in progress. Without a terminal they aren't drawn, and only record that the file was announced.
     bars: Mutex<HashMap<String, ProgressBar>>,
 }
 
@@ -52,7 +51,7 @@ impl DownloadProgress {
             None => (ProgressBar::new_spinner(), "  {msg:25} {decimal_bytes:>9}"),
         };
         if self.terminal {
-            // A template that doesn't parse would be a fault of this file; the default style serves.
+            // A template that doesn't parse would be a bug of this file; the default style is used then.
             let style = ProgressStyle::with_template(template);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             let bar = self.area.add(bar);
@@ -82,7 +81,7 @@ impl Progress for DownloadProgress {
             Some(bar) => bar.set_position(done),
             None => {
                 let bar = self.begin(file, total);
-                // Bytes of an earlier pull don't count for the speed of this one.
+                // Bytes of an earlier pull don't count for this one's speed.
                 bar.set_position(done);
                 bar.reset_eta();
                 bars.insert(file.to_owned(), bar);

@@ -1,4 +1,4 @@
-//! The fields of a JSON line with their values as they were written, and what they say about the text.
+//! The fields of a JSON line, with their values as written, and what they say about the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,18 +9,18 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The fields of an object, in their order. Of one that is there twice, the last value counts.
+/// The fields of an object, in their order. If a name occurs twice, the last value counts.
 pub(crate) struct LineFields(Vec<(String, Box<RawValue>)>);
 
 /// What a text is for, under the names that models and servers give it. docs/gateway.md has the same for requests.
 const ROLES: [&str; 7] =
     ["role", "input_type", "task", "task_type", "prompt_name", "prompt_type", "text_type"];
 
-/// Words in front of a text. A role is honoured, and anything else would be another vector.
+/// A prefix of a text. A role's prefix is honoured; anything else would change the vector.
 const INSTRUCTIONS: [&str; 6] =
     ["prompt", "prefix", "instruction", "instruct", "query_instruction", "text_instruction"];
 
-/// What would change the vector and can't be said for a single row.
+/// Fields that would change the vector and can't be set for a single row.
 const REFUSED: [&str; 8] = [
     "dimensions",
     "output_dimension",
@@ -32,7 +32,7 @@ const REFUSED: [&str; 8] = [
     "pooling",
 ];
 
-/// Values of the fields for a role that say nothing of it: what a model does, and not what a text is for.
+/// Values of the role's fields that don't name a role: they say what a model does, not what a text is for.
 const NEUTRAL: [&str; 5] = ["embed", "embedding", "embeddings", "feature-extraction", "sentence-similarity"];
 
 impl LineFields {
@@ -40,11 +40,11 @@ impl LineFields {
     pub(crate) fn read(line: &str) -> Result<Self, Error> {
         let read = serde_json::from_str(line);
         read.or_else(|error| match replace_unpaired_surrogates(line.as_bytes()) {
-            // In the name of a field; values stay as they were written.
+            // In the name of a field; values stay as written.
             Cow::Owned(line) => serde_json::from_slice(&line),
             Cow::Borrowed(_) => Err(error),
         })
-        // serde_json's message may quote the line, so only the place is told.
+        // serde_json's message may quote the line, so only the position is reported.
         .map_err(|error| refused("the line is not a JSON object").with_context("column", error.column()))
     }
 
@@ -63,13 +63,13 @@ impl LineFields {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
     }
 
-    /// Takes a field out.
+    /// Removes a field and returns its value.
     pub(crate) fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
         let at = self.0.iter().position(|(field, _)| field == name)?;
         Some(self.0.remove(at).1)
     }
 
-    /// The value of a field; a field that is `null` is none.
+    /// The value of a field; `null` counts as missing.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(
         &'a self,
         name: &str,
@@ -80,15 +80,15 @@ impl LineFields {
         serde_json::from_str(value.get()).map_err(|_| refused(wrong))
     }
 
-    /// A field that is a string or `null`. An unpaired half of a UTF-16 pair, as programs leave it that cut a string
-    /// between the halves, is U+FFFD.
+    /// A field that is a string or `null`. An unpaired half of a UTF-16 pair, as left by a program that cut a string
+    /// between the halves, becomes U+FFFD.
     pub(crate) fn string(&self, name: &str, wrong: &str) -> Result<Option<String>, Error> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let value = replace_unpaired_surrogates(value.get().as_bytes());
         serde_json::from_slice(&value).map_err(|_| refused(wrong))
     }
 
-    /// Takes the row's id out; one that is `null` is none. It is written again, so halves of UTF-16 pairs are replaced.
+    /// Takes the row's id; `null` counts as missing. It is written again, so halves of UTF-16 pairs are replaced.
     pub(crate) fn take_id(&mut self) -> Option<Box<RawValue>> {
         let id = self.take("id").filter(|id| id.get() != "null")?;
         let whole = match replace_unpaired_surrogates(id.get().as_bytes()) {
@@ -135,8 +135,8 @@ impl LineFields {
     }
 }
 
-/// What a text is for, by the last of the words that others join by points, lines and spaces: `retrieval.passage`,
-/// `search_query`.
+/// The role that a value names: the last of the words that other software joins with dots, underscores, dashes and
+/// spaces, as in `retrieval.passage` and `search_query`.
 fn role_of(words: &str) -> Option<Role> {
     let words = words.to_ascii_lowercase();
     let mut words = words.split(['.', '_', '-', ' ']).rev();
@@ -200,7 +200,7 @@ mod tests {
             (r#""prompt":"query: ""#, Some(Role::Query)),
             (r#""prompt":"","task":"feature-extraction""#, None),
             (r#""role":"query","task":"retrieval.query""#, Some(Role::Query)),
-            // What the rows of `embed encode` have, and what says nothing of the vector.
+            // The fields of `embed encode`'s rows, and others that don't concern the vector.
             (r#""dimension":384,"truncated":false,"model":"m","title":"t","type":"query","meta":{}"#, None),
         ] {
             let fields = read(&format!(r#"{{"text":"x",{fields}}}"#));

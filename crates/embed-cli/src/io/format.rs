@@ -9,11 +9,11 @@ use embed_core::{Error, ErrorKind};
 pub(crate) enum InputFormat {
     /// The line is the text.
     Lines,
-    /// The line is a JSON object with `text` and, if you like, `id` and `role`. Empty lines are no rows.
+    /// The line is a JSON object with `text` and, if you like, `id` and `role`. Empty lines are skipped.
     Jsonl,
 }
 
-/// What unpacks it.
+/// The command that unpacks it.
 const UNPACK: &str = "is compressed; unpack it first, for example with `gunzip -c`, `zstd -dc` or `unzip -p`";
 const COLUMNS: &str = "is a table of columns; write a JSON object with `text` for each row, and pass --input-format \
                        jsonl, or embed each line as it stands with --input-format lines";
@@ -23,7 +23,7 @@ const MARKUP: &str = "is a structured document; write its texts as lines, or emb
                       stands with --input-format lines";
 const BINARY: &str = "is not text; write its texts as lines, or as JSON lines with `text`";
 
-/// Endings of names, with spaces between them, that tell of a format that isn't read here.
+/// Extensions, separated by spaces, of formats that aren't read here.
 const OTHER_NAMES: [(&str, &str); 5] = [
     ("gz tgz bz2 xz zst lz4 lzma br zip 7z rar z tar", UNPACK),
     ("csv tsv tab psv", COLUMNS),
@@ -36,7 +36,7 @@ const OTHER_NAMES: [(&str, &str); 5] = [
     ),
 ];
 
-/// First bytes that tell of a format that isn't read here.
+/// First bytes of formats that aren't read here.
 const OTHER_STARTS: [(&[u8], &str); 13] = [
     (b"\x1f\x8b", UNPACK),
     (b"\x28\xb5\x2f\xfd", UNPACK),
@@ -54,7 +54,7 @@ const OTHER_STARTS: [(&[u8], &str); 13] = [
 ];
 
 impl InputFormat {
-    /// What the name of a file says of its lines; `None` if it says nothing. Fails if it names a format that isn't read
+    /// The format of a file's lines by its name; `None` if the name doesn't tell. Fails if it is a format that isn't read
     /// here.
     pub(crate) fn by_name(path: &Path) -> Result<Option<Self>, Error> {
         let Some(end) = path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase) else {
@@ -76,7 +76,7 @@ pub(crate) fn check_start(head: &[u8]) -> Result<(), Error> {
     let encoding = match head {
         _ if of_utf32 => "UTF-32",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
-        // Without a mark: every other byte of ASCII is zero.
+        // UTF-16 without a byte order mark: every other byte of ASCII is zero.
         [0, a, 0, b, ..] | [a, 0, b, 0, ..] if *a != 0 && *b != 0 => "UTF-16",
         _ => {
             return match OTHER_STARTS.iter().find(|(start, _)| head.starts_with(start)) {
@@ -88,8 +88,8 @@ pub(crate) fn check_start(head: &[u8]) -> Result<(), Error> {
     Err(refused(&format!("is {encoding}; convert it, for example with `iconv -f {encoding} -t UTF-8`")))
 }
 
-/// Whether lines are of an older encoding. A single one that isn't UTF-8 is damaged, and its row fails; several, where
-/// nothing beyond ASCII is UTF-8, are all of another encoding.
+/// Detects lines in an older encoding. A single line that isn't UTF-8 is damaged, and its row fails. If there are several,
+/// and no line with more than ASCII is UTF-8, the input is in another encoding.
 #[derive(Debug, Default)]
 pub(crate) struct EncodingCheck {
     is_utf8: bool,
@@ -97,7 +97,7 @@ pub(crate) struct EncodingCheck {
 }
 
 impl EncodingCheck {
-    /// Looks at a line without its end. Fails if it settles that the input is of another encoding.
+    /// Checks a line without its end. Fails once it is clear that the input is in another encoding.
     pub(crate) fn see(&mut self, line: &[u8]) -> Result<(), Error> {
         if self.is_utf8 || line.is_ascii() {
             return Ok(());

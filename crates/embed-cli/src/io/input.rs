@@ -16,7 +16,7 @@ use crate::exit::file_error;
 /// Where the texts of a command come from.
 #[derive(Debug, Default, Args)]
 pub(crate) struct InputArgs {
-    /// The texts; leave them out and use --input for many. `-` alone, or nothing at all, reads standard input.
+    /// The texts; for many, use --input instead. `-` alone, or nothing at all, reads standard input.
     #[arg(conflicts_with = "input")]
     texts: Vec<String>,
 
@@ -37,25 +37,25 @@ pub(crate) enum Input {
     File(PathBuf, Option<InputFormat>),
 }
 
-/// What rows of an input have in common.
+/// What the rows of an input share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadOptions {
-    /// The longest text that is worth reading whole.
+    /// The longest text that is worth reading completely.
     pub(crate) max_text_bytes: usize,
-    /// What a text is for if its row doesn't say.
+    /// The role of texts whose row has none.
     pub(crate) role: Role,
 }
 
-/// Bytes of a buffer, and of the beginning that tells of an encoding.
+/// Bytes of a buffer, and of the beginning that is checked for an encoding.
 const BUFFER: usize = 1 << 16;
 
-/// Whether two names lead to one file that exists.
+/// Whether two paths are the same existing file.
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 impl InputArgs {
-    /// What is wrong with the arguments together.
+    /// Checks arguments that exclude each other.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let is_dash = self.texts == ["-"];
         if self.input.is_none() && self.texts.is_empty() && !is_stdin_given() {
@@ -79,7 +79,7 @@ impl InputArgs {
     }
 }
 
-/// Whether standard input is a pipe or a file. It isn't if it is a terminal, or /dev/null as in services and jobs.
+/// Whether standard input is a pipe or a file, and not a terminal or /dev/null as in services and jobs.
 fn is_stdin_given() -> bool {
     #[cfg(unix)]
     {
@@ -100,7 +100,7 @@ impl Input {
         if path.as_os_str() == "-" { Self::Stdin(format) } else { Self::File(path.to_owned(), format) }
     }
 
-    /// Opens the input. A file whose name or beginning tells of a format that isn't read here is refused.
+    /// Opens the input. A file in a format that isn't read here, by its name or its beginning, is refused.
     pub(crate) fn open(self, reading: ReadOptions) -> Result<InputRows, Error> {
         let (source, format, name): (Box<dyn Read + Send>, _, _) = match self {
             Self::Texts(texts) => return Ok(InputRows::Texts(texts.into_iter(), reading.role)),
@@ -139,7 +139,7 @@ pub(crate) enum InputRows {
 
 pub(crate) struct LineRows {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
-    /// What a flag or the name of the file says that lines are. Otherwise they are texts.
+    /// The format that a flag or the name of the file sets; otherwise lines are texts.
     format: Option<InputFormat>,
     name: String,
     is_pipe: bool,
@@ -186,7 +186,7 @@ impl LineRows {
         Self { lines, format, name, is_pipe: true, encoding: EncodingCheck::default(), role: reading.role }
     }
 
-    /// The lines of a file, whose beginning is looked at before any work is done.
+    /// The lines of a file. Its beginning is checked before any work is done.
     fn of_file(
         file: File,
         format: Option<InputFormat>,
@@ -218,7 +218,7 @@ impl LineRows {
             let row = |text| InputRow { id: None, text, role: self.role };
             return Ok(Some(match (line.check_length(self.lines.limit()), self.format) {
                 (Err(error), _) => row(Err(error)),
-                // A line of nothing is no row of JSON lines.
+                // Empty lines aren't rows of JSON lines.
                 (Ok(bytes), Some(InputFormat::Jsonl)) if bytes.iter().all(u8::is_ascii_whitespace) => {
                     continue;
                 }
@@ -228,7 +228,7 @@ impl LineRows {
         }
     }
 
-    /// Looks at a line near the beginning for signs that the input isn't what it is taken for.
+    /// Checks a line near the beginning for signs that the input has another format.
     fn look(&mut self, line: &[u8]) -> Result<(), Error> {
         if self.lines.number() == 1 {
             check_start(line)?;
@@ -248,7 +248,7 @@ impl LineRows {
         if self.lines.bytes() <= BUFFER as u64 { self.encoding.see(line) } else { Ok(()) }
     }
 
-    /// The row of a JSON line, which has its id whatever else is wrong with it.
+    /// The row of a JSON line; it keeps its id even if the rest is wrong.
     fn json_row(&self, line: Vec<u8>) -> InputRow {
         let at = |error: Error| error.with_context("line", self.lines.number());
         let mut fields = match utf8(line).and_then(|line| LineFields::read(&line)) {

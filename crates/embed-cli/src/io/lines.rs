@@ -18,26 +18,26 @@ pub(crate) struct LineReader<R> {
 /// A line without its end.
 pub(crate) struct InputLine {
     pub(crate) bytes: Vec<u8>,
-    /// Bytes read for it, its end included.
+    /// The number of bytes read for it, including its end.
     pub(crate) length: u64,
-    /// Whether all of them are in `bytes`; it was too long otherwise.
+    /// Whether all of them are in `bytes`; if not, the line was too long.
     pub(crate) whole: bool,
     /// Whether it has an end; the last line of a file may have none.
     pub(crate) ended: bool,
 }
 
-/// The longest JSON line with a text of so many bytes, each of which may be written as an escape of six.
+/// The longest JSON line for a text of this many bytes, each of which may be written as an escape of six.
 pub(crate) fn max_json_bytes(max_text_bytes: usize) -> usize {
     max_text_bytes * 6 + JSON_ROOM
 }
 
 impl<R: BufRead> LineReader<R> {
-    /// What a line has beyond `limit` bytes is skipped.
+    /// The part of a line beyond `limit` bytes is skipped.
     pub(crate) fn new(source: R, limit: usize) -> Self {
         Self { source, limit, number: 0, bytes: 0 }
     }
 
-    /// The next line. A byte order mark at the start of the first is left out.
+    /// The next line. A byte order mark at the start of the first is skipped.
     pub(crate) fn next(&mut self) -> io::Result<Option<InputLine>> {
         let Some(mut line) = read_line(&mut self.source, self.limit)? else { return Ok(None) };
         self.bytes += line.length;
@@ -58,7 +58,7 @@ impl<R: BufRead> LineReader<R> {
         self.bytes
     }
 
-    /// Bytes that a line may have.
+    /// The number of bytes that a line may have.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
@@ -74,7 +74,7 @@ impl<R: BufRead> LineReader<R> {
 }
 
 impl InputLine {
-    /// The bytes, if they were not too many.
+    /// The bytes, if the line wasn't too long.
     pub(crate) fn check_length(self, limit: usize) -> Result<Vec<u8>, Error> {
         if self.whole {
             return Ok(self.bytes);
@@ -92,7 +92,7 @@ pub(crate) fn utf8(line: Vec<u8>) -> Result<String, Error> {
     })
 }
 
-/// Reads a line without its end. What a line has beyond `limit` is skipped, so that memory stays bounded.
+/// Reads a line without its end. The part beyond `limit` is skipped, so that memory stays bounded.
 fn read_line(source: &mut dyn BufRead, limit: usize) -> io::Result<Option<InputLine>> {
     let mut bytes = Vec::new();
     let mut length = 0;

@@ -1,4 +1,4 @@
-//! Texts in, rows out: inputs, outputs, what goes from one to the other, and how its progress is shown.
+//! Texts in, rows out: inputs, outputs, the pipeline between them, and its progress.
 
 pub(crate) mod download_progress;
 pub(crate) mod fields;

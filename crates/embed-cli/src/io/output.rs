@@ -32,7 +32,7 @@ pub(crate) enum OutputFormat {
     Npy,
 }
 
-/// Rows to standard output or to a file, which appears when it is finished.
+/// Writes rows to standard output or to a file, which appears when it is finished.
 pub(crate) struct Output {
     writer: Box<dyn RowWriter>,
     name: String,
@@ -43,11 +43,11 @@ pub(crate) struct Output {
 pub(crate) struct OutputOptions {
     pub(crate) format: OutputFormat,
     pub(crate) destination: Destination,
-    /// Whether a file that is there may be replaced.
+    /// Whether an existing file may be replaced.
     pub(crate) replace: bool,
-    /// Whether JSON lines have their text and its role.
+    /// Whether JSON lines contain the text and its role.
     pub(crate) with_text: bool,
-    /// Numbers in a row, for an array that gets no vector.
+    /// The width of a row, for an array that gets no vector.
     pub(crate) dimension: usize,
 }
 
@@ -74,14 +74,14 @@ impl Output {
         self.writer.flush().map_err(|error| file_error("the output can't be written", &self.name, error))
     }
 
-    /// Writes what comes last, and gives a file its name.
+    /// Writes the last part, and renames the file.
     pub(crate) fn finish(self, summary: &str) -> Result<(), Error> {
         let finished = self.writer.finish(summary).and_then(OutputFile::finish);
         finished.map_err(|error| file_error("the output can't be written", &self.name, error))
     }
 }
 
-/// Writes to standard output: the only way for the data of every command.
+/// Writes to standard output. All commands write their data through this function.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     stdout

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::rows::{Batch, InputRow, RowSource};
 
-/// Texts of one request. A request is small enough that the first rows come soon, and several are in
-/// flight, so that no thread of the engine waits for the next one.
+/// Texts per request: few enough that the first rows come soon. Several requests are in flight, so that no thread of the
+/// engine waits for the next one.
 const BATCH: usize = 32;
 const IN_FLIGHT: usize = 4;
 
@@ -31,8 +31,8 @@ impl<A> AnswersByRole<A> {
     }
 }
 
-/// Answers the texts of all rows, and hands each batch with its answers over in the order of the input. A row that
-/// isn't a text has no row in an answer.
+/// Answers the texts of all rows, and passes on each batch with its answers in the order of the input. A row without a
+/// text has no row in an answer.
 pub(crate) async fn call_rows<A>(
     rows: impl RowSource<Row = InputRow>,
     call: impl AsyncFn(Vec<Arc<str>>, Role) -> Result<A, Error>,
@@ -51,16 +51,15 @@ pub(crate) async fn call_rows<A>(
     in_batches(rows, answer, each).await
 }
 
-/// Answers all rows, and hands each batch with its answer over in the order of the input. An error comes after the
-/// batches before it. Dropping the future ends it between two batches.
+/// Answers all rows, and passes on each batch with its answer in the order of the input. An error comes after the batches
+/// before it. Dropping the future ends it between two batches.
 pub(crate) async fn in_batches<S: RowSource, A>(
     source: S,
     answer: impl AsyncFn(&Batch<S::Row>) -> Result<A, Error>,
     mut each: impl FnMut(&Batch<S::Row>, &A) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    // Not a task of the runtime, which would wait for it at the end: a reader may never come back from a
-    // terminal.
+    // Not a task of the runtime, which would wait for it at the end: reading from a terminal may never return.
     thread::spawn(move || read_batches(source, &sender));
     let batches = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|batch| (batch, receiver))
@@ -78,9 +77,8 @@ pub(crate) async fn in_batches<S: RowSource, A>(
     Ok(())
 }
 
-/// Sends the rows in batches, and an error of reading after the rows before it. A batch goes off when it is
-/// full or when the next row may take long, so that a slow writer at the other end of a pipe gets
-/// its answers.
+/// Sends the rows in batches, and a reading error after the rows before it. A batch is sent when it is full or when the
+/// next row may take long, so that a slow writer at the other end of a pipe gets its answers.
 fn read_batches<S: RowSource>(mut rows: S, sender: &mpsc::Sender<Result<Batch<S::Row>, Error>>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -92,7 +90,7 @@ fn read_batches<S: RowSource>(mut rows: S, sender: &mpsc::Sender<Result<Batch<S:
             let rows = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
             let batch = Batch { rows, bytes };
             if sender.blocking_send(Ok(batch)).is_err() {
-                // The writer ended, and says why.
+                // The writer has ended and reports why.
                 return;
             }
         }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Counts rows, and shows the bytes of the input, or the rows, as a bar where their number is known.
+/// Counts rows, and shows a bar of the input's bytes or of the rows, if their number is known.
 pub(crate) struct RowProgress {
     bar: ProgressBar,
     summary: bool,
 }
 
 impl RowProgress {
-    /// A bar of the bytes of an input. `output_is_file` tells that rows don't go to the terminal, where they would
-    /// mix with the bar.
+    /// A bar of the bytes of an input. `output_is_file` says that rows don't go to the terminal, where they would mix with
+    /// the bar.
     pub(crate) fn new(bytes: Option<u64>, quiet: bool, output_is_file: bool) -> Self {
         let free = output_is_file || !io::stdout().is_terminal();
         let template = match bytes {
@@ -23,7 +23,7 @@ impl RowProgress {
         Self::draw(bytes, template, quiet || !free, quiet)
     }
 
-    /// A bar of rows, of which some are there from an earlier run: they don't count for the speed of this one.
+    /// A bar of rows, some of which are from an earlier run and don't count for the speed of this one.
     pub(crate) fn of_rows(rows: u64, done: u64, quiet: bool) -> Self {
         let template = "{bar:30} {percent:>3}%  {pos} of {len} rows, {msg}  {elapsed} gone, {eta} left";
         let progress = Self::draw(Some(rows), template, quiet, quiet);
@@ -37,7 +37,7 @@ impl RowProgress {
         let target =
             if terminal && !hidden { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(length, target);
-        // A template that doesn't parse would be a fault of this file; the default style serves.
+        // A template that doesn't parse would be a bug of this file; the default style is used then.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -52,18 +52,18 @@ impl RowProgress {
         self.show(bytes, format!("{rows} texts{rate}"));
     }
 
-    /// Sets how far the bar is, and what stands beside it.
+    /// Sets the position of the bar and the text next to it.
     pub(crate) fn show(&self, position: u64, message: String) {
         self.bar.set_position(position);
         self.bar.set_message(message);
     }
 
-    /// Writes a line above the bar, where there is one.
+    /// Writes a line above the bar, if there is one.
     pub(crate) fn say(&self, line: &str) {
         self.bar.println(line);
     }
 
-    /// Takes the bar away and, on a terminal, says what was done.
+    /// Removes the bar and, on a terminal, says what was done.
     pub(crate) fn finish(&self, summary: &str) {
         self.clear();
         if self.summary {
@@ -72,7 +72,7 @@ impl RowProgress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }

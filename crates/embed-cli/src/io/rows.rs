@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 /// One row of the input. A bad one keeps its place.
 #[derive(Debug)]
 pub(crate) struct InputRow {
-    /// The `id` of a JSON line, as it was written; halves of UTF-16 pairs, which no reader takes, are replaced.
+    /// The `id` of a JSON line as written; halves of UTF-16 pairs, which no reader accepts, are replaced.
     pub(crate) id: Option<Box<RawValue>>,
     pub(crate) text: Result<String, Error>,
-    /// What the text is for: as the JSON line says, or the command.
+    /// The role of the text: that of the JSON line, or that of the command.
     pub(crate) role: Role,
 }
 
@@ -32,6 +32,6 @@ pub(crate) trait RowSource: Send + 'static {
 /// Rows that are answered together.
 pub(crate) struct Batch<R> {
     pub(crate) rows: Vec<R>,
-    /// Bytes of the input that were read when its last row was.
+    /// Bytes of the input that were read up to its last row.
     pub(crate) bytes: u64,
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use embed_core::{Error, ErrorKind};
 
-/// What an address may be, to stand behind "must be".
+/// What an address may be, as the end of a sentence with "must be".
 pub(crate) const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080, localhost:8080 or :8080";
 
-/// The address of `HOST:PORT`. Without a host it is this machine alone. A name is looked up now; of several addresses
-/// the first of IPv4 is taken, else the first.
+/// The address of `HOST:PORT`. Without a host it is the loopback address. A name is looked up now; of several addresses
+/// the first IPv4 one is taken, else the first.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -18,7 +18,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
     Ok(SocketAddr::new(ip(host)?, port))
 }
 
-/// The address of a host: a number, a name, or nothing for this machine alone.
+/// The address of a host: an IP address, a name, or nothing for the loopback address.
 pub(crate) fn ip(host: &str) -> Result<IpAddr, Error> {
     if host.is_empty() {
         return Ok(Ipv4Addr::LOCALHOST.into());
@@ -26,7 +26,7 @@ pub(crate) fn ip(host: &str) -> Result<IpAddr, Error> {
     if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(ip);
     }
-    // Anything with other characters is no name, and needs no resolver.
+    // Text with other characters isn't a name, and isn't resolved.
     if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(refusal());
     }

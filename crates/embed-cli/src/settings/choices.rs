@@ -1,8 +1,8 @@
-//! The choices among settings: plain names, which say nothing of how they are carried out.
+//! The choices among settings: plain names, without their implementation.
 
 use clap::ValueEnum;
 
-/// What embeds. The names of those with one model are those of the sections that hold their settings.
+/// What embeds. A service with one model has the name of the section with its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServiceChoice {
     /// A model of the E5 family inside this process.
@@ -10,14 +10,14 @@ pub(crate) enum ServiceChoice {
     E5,
     /// An Ollama server.
     Ollama,
-    /// English by Ollama, all else by E5: rows are of two spaces.
+    /// English by Ollama, everything else by E5: rows are in two spaces.
     Hybrid,
 }
 
 /// Where vectors are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CachePlace {
-    /// In both if a Redis is named, else in memory.
+    /// In both if a Redis is set, else in memory.
     #[default]
     Auto,
     /// In this process, as long as it lives.

@@ -10,7 +10,7 @@ use super::origin::Origin;
 use super::setting::Setting;
 use super::values::Settings;
 
-/// All that is wrong with the settings, a sentence each.
+/// Everything that is wrong with the settings, a sentence each.
 #[derive(Debug)]
 pub(crate) struct Problems(Vec<String>);
 
@@ -59,7 +59,7 @@ impl Problems {
 }
 
 impl From<Problems> for Error {
-    /// The first; a command that can't begin says no more than a line.
+    /// The first problem; a command that can't begin only prints one line.
     fn from(Problems(problems): Problems) -> Self {
         let first = problems.first().map_or("the settings are wrong", String::as_str);
         let message = match problems.len() {
@@ -70,9 +70,9 @@ impl From<Problems> for Error {
     }
 }
 
-/// The known name that was perhaps meant.
+/// The known name that was probably meant.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Two letters in five may be wrong, missing or swapped; below that, every name is like every other.
+    // Two letters in five may be wrong, missing or swapped; beyond that, every name resembles every other.
     const ALIKE: f64 = 0.6;
     let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
     let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;

@@ -11,19 +11,19 @@ use super::kind::switch;
 use super::origin::{CONFIG, Origin};
 use super::table::{self, TABLE};
 
-/// What every variable of the table begins with.
+/// The prefix of every variable of the table.
 const PREFIX: &str = "TMWS_";
 
-/// Turned the cache on and off before `TMWS_CACHE` said where it is.
+/// The older switch for the cache, before `TMWS_CACHE` set where it is.
 const CACHE_SWITCH: &str = "TMWS_OLLAMA_CACHE_ENABLED";
 
-/// Names the server for the programs of Ollama.
+/// The variable that names the server for Ollama's programs.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
 /// The variables that are set to something, by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// Takes our variables, without spaces around them. An empty one counts as not set.
+/// Takes our variables, with spaces around their values removed. An empty one counts as not set.
 pub(super) fn read(draft: &mut Draft) -> Variables {
     let ours = env::vars_os().filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
@@ -47,7 +47,7 @@ pub(super) fn read(draft: &mut Draft) -> Variables {
 pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
     for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
         if !known().any(|known| known == name) {
-            // What all have in common makes none of them likelier.
+            // The common prefix makes none of them more likely.
             let rest = &name[PREFIX.len()..];
             let fix = match nearest(rest, rests()) {
                 Some(rest) => format!("did you mean {PREFIX}{rest}?"),
@@ -70,7 +70,7 @@ pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
     }
 }
 
-/// The known variables without what all have in common.
+/// The known variables without the common prefix.
 fn rests() -> impl Iterator<Item = &'static str> {
     known().filter_map(|known| known.strip_prefix(PREFIX))
 }
@@ -93,7 +93,7 @@ pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
     }
 }
 
-/// The older switch turns a cache off, and one that is off on. Where it is, others say.
+/// The older switch turns the cache off, or on if it is off. Other settings say where it is.
 fn cache_switch(value: &str, draft: &mut Draft) {
     let place = match switch(value) {
         Some(false) => "off",

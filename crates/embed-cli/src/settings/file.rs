@@ -43,7 +43,7 @@ struct SettingsReader<'a> {
 
 impl SettingsReader<'_> {
     fn table(&mut self, section: &str, table: &DeTable<'_>) {
-        // The map is in the order of the alphabet; messages are better in that of the file.
+        // The map is in alphabetical order; messages are better in the order of the file.
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {

@@ -34,7 +34,7 @@ fn arg(setting: &'static Setting, flag: &str) -> Arg {
     let arg = Arg::new(id).help(sharers.iter().map(|setting| help(setting)).collect::<Vec<_>>().join(" "));
     match &setting.kind {
         SettingKind::Choice { of, .. } => arg.value_parser(PossibleValuesParser::new(of())).ignore_case(true),
-        // clap's messages quote the value; and what a shared flag may be, the service decides.
+        // clap's messages quote the value, and the values of a shared flag depend on the service.
         _ if setting.secret || sharers.len() > 1 => arg,
         SettingKind::Texts { .. } => arg.action(ArgAction::Append).value_parser(checked(setting)),
         _ => arg.value_parser(checked(setting)),
@@ -48,14 +48,14 @@ fn help(Setting { help, variable, kind, .. }: &Setting) -> String {
     }
 }
 
-/// Has clap refuse a bad value, which is then wrong usage.
+/// Makes clap refuse a bad value as wrong usage.
 fn checked(setting: &'static Setting) -> ValueParser {
     ValueParser::new(move |text: &str| {
         setting.kind.set(&mut Settings::default(), &Given::Text(text.to_owned())).map(|()| text.to_owned())
     })
 }
 
-/// The settings that share a flag, which are one for most.
+/// The settings that share a flag; most flags have one.
 fn sharing(flag: &str) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |setting| setting.flag.is_some_and(|(name, _)| name == flag))
 }
@@ -71,7 +71,7 @@ pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
         // A flag that is shared has the key of the first of its settings.
         let Ok(Some(values)) = matches.try_get_many::<String>(first.key) else { continue };
         let text = values.map(|value| value.trim()).collect::<Vec<_>>().join(",");
-        // The service is the first of the table, so it is known by now.
+        // The service is the first in the table, so it is known by now.
         let service = name(draft.settings.service);
         let mut sharers = sharing(flag);
         let is_shared = sharing(flag).count() > 1;

@@ -1,4 +1,4 @@
-//! What a setting can be: how it is read from a text and from TOML, and what is allowed.
+//! The kinds of settings: how a value is read from text and from TOML, and what is allowed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 /// The value of a setting as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// A text, as variables and flags have it: of several values, with commas between them.
+    /// A text, as in variables and flags; several values are separated by commas.
     Text(String),
     /// Values one by one.
     List(Vec<String>),
@@ -29,7 +29,7 @@ pub(crate) enum Given {
 /// The type of a setting, and the way to its field.
 #[derive(Clone, Copy)]
 pub(crate) enum SettingKind {
-    /// A text, described by `what`. Its setter may refuse it, with a message that doesn't quote a secret.
+    /// A text, described by `what`. Its setter may refuse it with a message that doesn't quote a secret.
     Text {
         what: &'static str,
         set: fn(&mut Settings, &str) -> Result<(), Error>,
@@ -61,7 +61,7 @@ pub(crate) enum SettingKind {
 }
 
 impl SettingKind {
-    /// What is allowed, to stand behind "must be".
+    /// What is allowed, as the end of a sentence with "must be".
     pub(crate) fn allowed(&self) -> String {
         match self {
             Self::Text { what, .. } | Self::Texts { what, .. } => (*what).to_owned(),
@@ -120,7 +120,7 @@ impl SettingKind {
         Ok(())
     }
 
-    /// What a value of a file says, if it has a type of TOML that fits.
+    /// The value of a file, if its TOML type fits.
     pub(super) fn given(&self, value: &DeValue<'_>) -> Result<Given, Error> {
         let text = match (self, value) {
             (Self::Texts { .. }, DeValue::String(text)) => return Ok(Given::List(vec![text.to_string()])),
@@ -168,7 +168,7 @@ fn count(text: &str, most: u64) -> Option<u64> {
     text.parse().ok().filter(|count| (1..=most).contains(count))
 }
 
-/// On or off, in the words that variables have for it.
+/// On or off, in the words that variables may use.
 pub(super) fn switch(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),

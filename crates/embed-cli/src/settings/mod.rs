@@ -1,8 +1,8 @@
-//! The settings: what a file, variables and flags say, each over the one before.
+//! The settings: from a file, variables and flags, each overriding the one before.
 //!
 //! [`TABLE`] has a row for each of them; the readers, `embed config`, the flags and `docs/configuration.md` are all
-//! made from it. A new setting is a row there and, unless the configuration of a crate has it already, a field of
-//! [`Settings`]. This module uses nothing else of the program.
+//! made from it. A new setting is a row there and, unless a crate's configuration already has it, a field of
+//! [`Settings`]. This module uses no other part of the program.
 
 mod address;
 mod choices;
@@ -35,8 +35,8 @@ pub(crate) use setting::{Setting, name};
 pub(crate) use table::TABLE;
 pub(crate) use values::{GatewaySettings, LogSettings, Settings};
 
-/// Reads the file, the variables and the flags, in this order. The file is the one that is named, else the one that
-/// `TMWS_CONFIG` names, else the one in its usual place if it is there.
+/// Reads the file, the variables and the flags, in this order. The file is the given one, else the one that `TMWS_CONFIG`
+/// names, else the one in the usual place if it exists.
 pub(crate) fn read(file: Option<&Path>, flags: &ArgMatches) -> Result<Settings, Problems> {
     let mut draft = Draft::default();
     let variables = environment::read(&mut draft);
@@ -48,7 +48,7 @@ pub(crate) fn read(file: Option<&Path>, flags: &ArgMatches) -> Result<Settings, 
     draft.finish()
 }
 
-/// Reads a file alone.
+/// Reads only a file.
 pub(crate) fn read_file(file: &Path) -> Result<Settings, Problems> {
     let mut draft = Draft::default();
     draft.settings.file = ConfigFile::choose(Some(file), None);

@@ -38,7 +38,7 @@ impl ConfigFile {
             return Some(named(path, CONFIG));
         }
         let path = etcetera::choose_base_strategy().ok()?.config_dir().join("embed").join("embed.toml");
-        // A folder that this user may not look into has nothing for them.
+        // A folder that this user may not read has no file for them.
         let is_there = path.exists();
         Some(Self { path, named_by: None, is_there })
     }

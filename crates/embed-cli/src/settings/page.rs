@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, made from the table, and the test that holds it to that.
+//! `docs/configuration.md`, generated from the table, and the test that compares them.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -23,7 +23,7 @@ pub(crate) struct Setting {
     pub(crate) help: &'static str,
     /// A value as TOML has it, for a setting that has none by default.
     pub(crate) example: &'static str,
-    /// Whether its value is kept out of messages. Its `get` hides what must not be seen.
+    /// Whether its value is kept out of messages. Its `get` hides the secret part.
     pub(crate) secret: bool,
     pub(crate) kind: SettingKind,
 }

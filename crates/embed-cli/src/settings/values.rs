@@ -29,18 +29,18 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
     /// The file that was read, or would be if it were there.
     pub(crate) file: Option<ConfigFile>,
-    /// By key; what isn't in it has its default.
+    /// By key; settings without an entry have their defaults.
     pub(super) origins: BTreeMap<&'static str, Origin>,
 }
 
-/// The settings of what chooses between models.
+/// The settings of the router.
 #[derive(Debug, Default)]
 pub(crate) struct RouterSettings {
     /// The state file of a rollout to follow.
     pub(crate) rollout: Option<PathBuf>,
-    /// How many of a hundred calls the candidate of the rollout is tried with.
+    /// How many of a hundred calls are also sent to the candidate of the rollout.
     pub(crate) shadow_percent: Option<u64>,
-    /// Whether a text may leave its space when that fails.
+    /// Whether a text may go to another space when its own fails.
     pub(crate) cross_space: bool,
     /// The one route of a partition.
     pub(crate) pins: BTreeMap<String, String>,
@@ -61,7 +61,7 @@ pub(crate) struct CacheSettings {
 #[derive(Debug)]
 pub(crate) struct GatewaySettings {
     pub(crate) listen: SocketAddr,
-    /// Where probes, metrics and status are served besides.
+    /// A second address for probes, metrics and status.
     pub(crate) admin_listen: Option<SocketAddr>,
     /// Without models, which the service decides.
     pub(crate) config: GatewayConfig,
@@ -86,7 +86,7 @@ impl Settings {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Whether the settings name an Ollama server: then its absence is a fault.
+    /// Whether the settings name an Ollama server, so that its absence is a fault.
     pub(crate) fn names_ollama(&self) -> bool {
         self.origins.contains_key("ollama.url")
     }

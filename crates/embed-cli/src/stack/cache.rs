@@ -11,11 +11,11 @@ use embed_core::Error;
 
 use crate::settings::{CachePlace, Settings};
 
-/// How long a start waits for Redis. A cache that isn't there by then is used when it comes.
+/// How long a start waits for Redis. One that connects later is used from then on.
 #[cfg(feature = "redis")]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the end of a command waits for what isn't stored yet.
+/// How long the end of a command waits for pending writes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The cache; `None` if it is off. A Redis that doesn't answer is reported on standard error and is no failure.
@@ -57,7 +57,7 @@ async fn connect(settings: &Settings) -> Result<Arc<dyn Tier>, Error> {
     match settings.redis()? {}
 }
 
-/// The Redis that the settings name, which must answer, be of the kind that its URL says, and be readable.
+/// The Redis that the settings name; it must answer, be of the kind that its URL says, and be readable.
 #[cfg(feature = "redis")]
 pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisUrl), Error> {
     let config = settings.redis()?;

@@ -26,7 +26,7 @@ pub(crate) async fn load(
     })
 }
 
-/// One service alone needs none, unless a setting names routes, which the router checks.
+/// A single service needs no router, unless a setting names routes, which the router checks.
 fn needs_router(settings: &Settings) -> bool {
     let router = &settings.router;
     settings.service == ServiceChoice::Hybrid || router.rollout.is_some() || !router.pins.is_empty()

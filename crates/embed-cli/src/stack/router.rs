@@ -67,7 +67,7 @@ pub(crate) async fn join(
             Error::new(ErrorKind::Config, "there is no such rollout; `embed rollout start` begins one")
                 .with_context("file", file.display())
         })?;
-        // Who began the rollout was told what another space means.
+        // `embed rollout start` has explained what another space means.
         let rollout = RolloutConfig::new(state.from, state.to).with_salt(state.salt).with_cross_space(true);
         let share = settings.router.shadow_percent.unwrap_or(0) as f64 / 100.0;
         let shadow = ShadowConfig::default().with_share(share);
@@ -87,7 +87,7 @@ pub(crate) async fn join(
     Ok(router)
 }
 
-/// Begins the route of a name: what its model reads, and the cache if there is one.
+/// Begins the route of a name, with the languages that its model reads, and the cache if there is one.
 pub(crate) fn route(name: &str, cache: Option<&Cache>) -> RouteBuilder {
     let route = Route::builder(name);
     let route = if name == ENGLISH_ROUTE { route.reads(Reads::only(["en"])) } else { route };
@@ -102,7 +102,7 @@ pub(crate) fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
-/// A model that is described and not loaded.
+/// The description of a model that isn't loaded.
 #[derive(Debug)]
 struct UnloadedModel(ModelInfo);
 

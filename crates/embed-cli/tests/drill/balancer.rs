@@ -1,5 +1,5 @@
 //! A balancer that obeys `/readyz`: a request goes to an instance whose last probe was a 200, and to nobody if there is
-//! none. It makes no request of its own but probes, as those of clouds and clusters do.
+//! none. It only sends probes itself, as balancers of clouds and clusters do.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

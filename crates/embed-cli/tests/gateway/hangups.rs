@@ -128,7 +128,7 @@ enum End {
     InReply,
 }
 
-/// Sends a request over a connection of its own and closes it, always at another byte or moment.
+/// Sends a request over a new connection and closes it, always at another byte or moment.
 async fn hang_up(url: &str, number: usize, text: &str, end: End) {
     // As good as random, and the same in every run.
     let random = |of: &str, below: usize| (hash((number, of)) % below as u64) as usize;

@@ -73,7 +73,7 @@ pub(crate) fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Reque
     Request::builder().method(method).uri(path).body(Full::new(body.into())).unwrap()
 }
 
-/// Asks over a connection of its own.
+/// Sends a request over a new connection.
 pub(crate) async fn ask(url: &str, request: Request<Full<Bytes>>) -> Result<Reply, Error> {
     Connection::open(url).await?.send(request).await
 }

@@ -31,7 +31,7 @@ pub(crate) fn has_e5() -> bool {
     embed_testkit::require("multilingual-e5-small (int8)", files).is_some()
 }
 
-/// A gateway at a port of its own. It is killed when this is dropped.
+/// A gateway at a free port. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Serving {
     child: Child,

@@ -145,7 +145,7 @@ fn a_full_disk_under_the_data_folder() {
     assert_eq!(exported.code, Some(0), "{}", exported.err);
     let small = folder.path().join("small");
     fs::create_dir(&small).unwrap();
-    // A mount in a namespace of its own, which ends with the command.
+    // A mount in a separate namespace, which ends with the command.
     let script = format!(
         "mount -t tmpfs -o size=1m none '{small}' && EMBED_HOME='{small}' '{embed}' models import --quiet '{bundle}'; \
          code=$?; find '{small}' -name model.onnx; exit $code",

@@ -124,7 +124,7 @@ fn not_allowed(path: &str) -> Response<Body> {
     response
 }
 
-/// Go's multiplexer cleans the path and sends there, before Ollama sees the request.
+/// Go's multiplexer redirects to the cleaned path before Ollama sees the request.
 fn redirect(path: &str) -> Response<Body> {
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut response = text(301, "text/html; charset=utf-8", "");

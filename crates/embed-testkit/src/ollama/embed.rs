@@ -1,4 +1,4 @@
-//! `/api/embed` and `/api/embeddings`, as each version has them.
+//! `/api/embed` and `/api/embeddings`, as each version implements them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn whole_option(body: &Value, name: &str) -> Result<Option<i64>, StatusAndBody> 
     }
 }
 
-/// The model's name without what says nothing, in the form in which it is compared.
+/// The model's name without the parts that are defaults, in the form in which names are compared.
 pub(super) fn plain_name(name: &str, version: Since) -> String {
     let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
     let name = name.strip_prefix("library/").unwrap_or(name);
@@ -90,7 +90,7 @@ pub(super) fn plain_name(name: &str, version: Since) -> String {
     if version.since("0.5.2") { name.to_lowercase() } else { name }
 }
 
-/// Which model a name is of.
+/// The model that a name stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ModelPurpose {
     Embedding,
@@ -121,7 +121,7 @@ pub(super) fn lookup(script: &Script, version: Since, name: &str) -> Option<Mode
     (plain == plain_name(chat, version)).then_some(ModelPurpose::Chat)
 }
 
-/// What is asked, once it is known to make sense.
+/// A request that was checked.
 struct EmbedParameters {
     model: String,
     /// `None`: only load the model.
@@ -233,7 +233,7 @@ async fn rows(
 ) -> Result<(JsonRows, usize), StatusAndBody> {
     let context = asked.options.0.map_or(script.context, |set| script.context.min(set.max(1) as usize));
     let specials = 2;
-    // Before 0.12.0 the special tokens are forgotten when the length is checked.
+    // Before 0.12.0 the length check doesn't count the special tokens.
     let room = if version.since("0.12.0") { context - specials } else { context };
     let mut read = Vec::with_capacity(texts.len());
     let mut count = 0;
@@ -245,8 +245,8 @@ async fn rows(
         }
         let used = tokens.len().min(room);
         count += used + if counts_specials(version) { specials } else { 0 };
-        // The runner has the context that was set, even beyond the one that the model was trained for: then
-        // a text that is longer by its special tokens crashes it. Else it cuts again, without a word.
+        // The runner has the context that was set, even if it is more than the model was trained for: then a text
+        // that is too long by its special tokens crashes it. Otherwise it silently cuts again.
         let set = asked.options.0.unwrap_or(2048).max(0) as usize;
         if version.before("0.9.3") && set > script.context && used + specials > script.context {
             shared.runner.unload();
@@ -277,7 +277,7 @@ async fn rows(
         rows.reverse();
     }
     if script.mixes && mixed.saw_others() && !rows.is_empty() {
-        // The buffer of a result is used again for the next one.
+        // The buffer of one result is reused for the next.
         let last = rows.len() - 1;
         rows.rotate_left(1.min(last));
         if last == 0 {
@@ -288,7 +288,7 @@ async fn rows(
     Ok((rows, count))
 }
 
-/// Whether the count has the special tokens in it.
+/// Whether the count includes the special tokens.
 fn counts_specials(version: Since) -> bool {
     version.since("0.13.3") || version.before("0.3.5")
 }
@@ -307,7 +307,7 @@ impl<'a> TextsInFlight<'a> {
         Self { shared, texts, others: before > 0 }
     }
 
-    /// Whether another text was there, in this request or in another one.
+    /// Whether another text was being worked on, in this request or in another one.
     fn saw_others(&self) -> bool {
         self.others || self.texts > 1 || self.shared.in_flight.load(Ordering::SeqCst) > self.texts
     }
@@ -319,7 +319,7 @@ impl Drop for TextsInFlight<'_> {
     }
 }
 
-/// The legacy route: one text, no word on truncation, raw vectors.
+/// The legacy route: one text, nothing about truncation, raw vectors.
 pub(super) async fn embeddings(shared: &Shared, body: &[u8]) -> StatusAndBody {
     let script = shared.script();
     let version = Since::of(&script.version);

@@ -11,7 +11,7 @@ pub(super) fn error(status: u16, text: impl Into<String>) -> StatusAndBody {
     (status, json!({ "error": text.into() }))
 }
 
-/// A runner that crashed, as a version tells it.
+/// A runner that crashed, as a version reports it.
 pub(super) fn crash(version: Since) -> StatusAndBody {
     let text = |route: &str| format!("do embedding request: Post \"http://127.0.0.1:41235{route}\": EOF");
     match () {

@@ -1,4 +1,4 @@
-//! What goes wrong on demand.
+//! Faults on demand.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -30,9 +30,9 @@ pub enum Fault {
         /// `Retry-After`.
         retry_after: Option<u64>,
     },
-    /// A redirect to this place.
+    /// A redirect to this address.
     Redirect(String),
-    /// The answer is fine and ends after so many bytes.
+    /// The answer is right and ends after this many bytes.
     Cut(usize),
     /// The request is read and nothing ever comes back.
     Silence,
@@ -40,12 +40,12 @@ pub enum Fault {
     Rows(RowsFault),
 }
 
-/// What is wrong with the rows of an answer; a number says with which row.
+/// What is wrong with the rows of an answer; the number is the index of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowsFault {
     /// It is `null`.
     Null(usize),
-    /// One of its numbers is `null`, as NaN becomes.
+    /// One of its numbers is `null`, which is how NaN is written.
     NotFinite(usize),
     /// It is all zeros.
     Zero(usize),
@@ -64,7 +64,7 @@ pub enum RowsFault {
 }
 
 impl Fault {
-    /// A failure of the runner as this version tells it.
+    /// A failure of the runner as this version reports it.
     #[must_use]
     pub fn crash(version: &str) -> Self {
         let (status, body) = crash(Since::of(version));
@@ -76,7 +76,7 @@ impl Fault {
         }
     }
 
-    /// The answer of this fault, if it needs no rows.
+    /// The answer that this fault gives, if it needs no rows.
     pub(super) fn answer(&self) -> Option<Response<Body>> {
         let with = |status: u16, body: String, content_type: &'static str| {
             let mut response = Response::new(Body::from(body));
@@ -106,12 +106,12 @@ impl Fault {
         }
     }
 
-    /// Lets the fault have its way with an answer.
+    /// Applies the fault to an answer.
     pub(super) fn spoil(&self, body: String) -> Body {
         match self {
             Self::Cut(after) => {
                 let first: String = body.chars().take(*after).collect();
-                // It sends what it has when the stream lets it wait once, and drops it on an error.
+                // It sends what it has when the stream is pending once, and drops it on an error.
                 let cut = stream::once(async {
                     tokio::task::yield_now().await;
                     Err(io::Error::other("scripted cut"))
@@ -124,7 +124,7 @@ impl Fault {
 }
 
 impl RowsFault {
-    /// Spoils rows.
+    /// Damages rows.
     pub(super) fn spoil(self, rows: &mut JsonRows) {
         let row = |rows: &mut JsonRows, at: usize, change: &dyn Fn(&mut Vec<Option<f32>>)| {
             if let Some(Some(row)) = rows.get_mut(at) {

@@ -1,7 +1,7 @@
 //! A double of an Ollama server: it behaves as a version does, and fails as a test says.
 //!
-//! It knows the versions from the specification and not from the client, so that a wrong belief of the
-//! client shows. What a real server says in the same place is compared in `embed-ollama`'s tests.
+//! It follows the specification of the versions and not the client, so that a wrong assumption of the client shows.
+//! `embed-ollama`'s tests compare it with real servers.
 
 mod answer;
 mod embed;
@@ -51,7 +51,7 @@ impl OllamaDouble {
         Self::start_at(version, 0).await
     }
 
-    /// The same on a port, where an earlier one was.
+    /// The same on a given port, such as that of an earlier one.
     ///
     /// # Panics
     ///
@@ -79,17 +79,17 @@ impl OllamaDouble {
         self.address.port()
     }
 
-    /// Changes how it is and behaves.
+    /// Changes its state and behaviour.
     pub fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut lock(&self.shared.script));
     }
 
-    /// Lets the next requests to embed fail, each by the next fault.
+    /// Makes the next requests to embed fail, each with the next fault.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.shared.faults).extend(faults);
     }
 
-    /// Forgets the faults that nothing has come for.
+    /// Forgets the faults that weren't used yet.
     pub fn heal(&self) {
         lock(&self.shared.faults).clear();
     }
@@ -110,13 +110,13 @@ impl OllamaDouble {
         self.shared.runner.loads()
     }
 
-    /// Loads that were aborted, because who began them hung up.
+    /// Loads that were aborted because the client hung up.
     #[must_use]
     pub fn aborted_loads(&self) -> usize {
         self.shared.runner.aborted_loads()
     }
 
-    /// The most requests to embed that there ever were at one time.
+    /// The largest number of requests to embed at the same time.
     #[must_use]
     pub fn most_in_flight(&self) -> usize {
         self.shared.most_in_flight.load(Ordering::SeqCst)
@@ -142,14 +142,14 @@ impl OllamaDouble {
         requests
     }
 
-    /// Waits until so many requests have come, of all kinds and from the start.
+    /// Waits until this many requests have come since the start, of all kinds.
     pub async fn reached(&self, count: usize) {
         let mut seen = self.shared.count.subscribe();
         // The sender lives as long as this double.
         let _ = seen.wait_for(|seen| *seen >= count).await;
     }
 
-    /// The vector that it gives for a text, as long as `drift` is 0.
+    /// The vector that it returns for a text while `drift` is 0.
     #[must_use]
     pub fn vector_of(&self, text: &str) -> Vec<f32> {
         let dimension = lock(&self.shared.script).dimension;
@@ -176,16 +176,16 @@ impl Drop for OllamaDouble {
 async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
-        // A failing accept shows in the test that asks.
+        // A failing accept shows in the test that sends the request.
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // What a client waits for should not wait for the system.
+        // Small packets are sent without the system's delay.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-/// A port that a double has just left is free a moment later.
+/// A port that a double has just left may take a moment to become free.
 async fn listen(port: u16) -> TcpListener {
     let mut tries = 0;
     loop {

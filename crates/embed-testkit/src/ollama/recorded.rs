@@ -21,7 +21,7 @@ impl Recorded {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// How many texts are asked to be embedded.
+    /// How many texts it asks to embed.
     #[must_use]
     pub fn inputs(&self) -> usize {
         match &self.body["input"] {

@@ -1,4 +1,4 @@
-//! Real servers, where a machine has them: by address, or by a script that starts them.
+//! Real servers, if the machine has them: by address, or by a script that starts them.
 //!
 //! - `EMBED_OLLAMA_0_5_4`, `EMBED_OLLAMA_0_9_3`: the address of a running server of that version.
 //! - `EMBED_OLLAMA_RIG`: a program that is called as `… up VERSION PORT` and `… down PORT`, and starts a
@@ -17,7 +17,7 @@ use crate::lock::lock;
 /// The variable that names the script.
 pub const RIG_VARIABLE: &str = "EMBED_OLLAMA_RIG";
 
-/// By this name it is required, or left out.
+/// The part's name for `require`.
 const PART: &str = "Ollama";
 
 /// A real server. One that the script started ends when this is dropped.
@@ -28,8 +28,8 @@ pub struct RealServer {
     started: Option<(PathBuf, u16)>,
 }
 
-/// A server of a version that tests of one process share; `None`, said aloud, where no variable declares
-/// that there is one.
+/// A server of a version that the tests of one process share; `None`, with a note that the test is left out, where no
+/// variable declares one.
 ///
 /// # Panics
 ///
@@ -43,7 +43,7 @@ pub fn require(version: &str) -> Option<Arc<RealServer>> {
 /// A server of a version for one test, which may kill it. `None` and panics as [`require`].
 #[must_use]
 pub fn require_exclusive(version: &str) -> Option<RealServer> {
-    // An address is of a server that others use.
+    // The server at an address is used by others, too.
     if env::var_os(RIG_VARIABLE).is_none_or(|script| script.is_empty()) {
         skip(version, RIG_VARIABLE);
         return None;
@@ -87,7 +87,7 @@ fn shared(version: &str) -> Result<Arc<RealServer>, String> {
 }
 
 impl RealServer {
-    /// Starts a server of its own, to be killed.
+    /// Starts a server for one test, which may kill it.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl RealServer {
         self.run(&["up", &self.version, &port.to_string()])
     }
 
-    /// Ends it, as the end of the process does.
+    /// Stops it, as the end of the process does.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl RealServer {
 
 impl Drop for RealServer {
     fn drop(&mut self) {
-        // A stopped process doesn't die; and the tests are over, whatever this says.
+        // A process that is paused doesn't end. The tests are over, so the result doesn't matter.
         let _ = self.signal("CONT", "serve");
         let _ = self.down();
     }
@@ -211,7 +211,7 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The processes of a server: the script names its port in their environment.
+/// The processes of a server: the script puts its port into their environment.
 fn processes(port: u16, part: &str) -> Vec<u32> {
     let host = format!("OLLAMA_HOST=127.0.0.1:{port}");
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();

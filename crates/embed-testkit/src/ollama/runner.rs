@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 
-/// The process that has the model.
+/// The process that holds the model.
 #[derive(Debug, Default)]
 pub(super) struct Runner {
     state: Mutex<RunnerState>,
-    /// Held by the request that loads; the others wait for it.
+    /// Held by the request that loads the model; the others wait for it.
     loading: tokio::sync::Mutex<()>,
     loads: AtomicUsize,
     aborted: AtomicUsize,
@@ -22,7 +22,7 @@ pub(super) struct Runner {
 struct RunnerState {
     loading: bool,
     loaded: bool,
-    /// When it is unloaded; not set before the first request has ended.
+    /// When it is unloaded; unset until the first request has ended.
     expires: Option<Instant>,
     /// How long it is kept after a request; `None` for ever.
     keep: Option<Duration>,
@@ -33,11 +33,11 @@ struct RunnerState {
 /// What `/api/ps` says of the model.
 pub(super) enum Life {
     Cold,
-    /// Loaded or loading, for so long from now.
+    /// Loaded or loading, and kept for this long from now.
     Expires(Duration, Stability),
 }
 
-/// Whether the end of the model's life is a fixed moment.
+/// Whether the time at which the model is unloaded is fixed.
 #[derive(PartialEq, Eq)]
 pub(super) enum Stability {
     Fixed(Instant),
@@ -77,8 +77,8 @@ impl Runner {
         state.loaded && (state.num_ctx, state.num_batch) == options
     }
 
-    /// Waits until the model is loaded with these options, and loads it if nobody does. Returns how long
-    /// that took. Whoever goes away while loading aborts the load.
+    /// Waits until the model is loaded with these options, and loads it if no other request does. Returns how long that
+    /// took. A request that is dropped while it loads aborts the load.
     pub(super) async fn ensure(
         &self,
         load_time: Duration,
@@ -108,7 +108,7 @@ impl Runner {
         began.elapsed()
     }
 
-    /// A request ended: the model's life is counted from now.
+    /// A request ended: the keep-alive of the model is counted from now.
     pub(super) fn used(&self, keep: Option<Duration>) {
         let mut state = lock(&self.state);
         state.keep = keep;

@@ -1,23 +1,23 @@
-//! How a double is and behaves.
+//! The state and behaviour of a double.
 
 use std::time::Duration;
 
 use super::version::number;
 
-/// How the server is and behaves, to be changed at any time.
+/// The state and behaviour of the server; may be changed at any time.
 #[derive(Debug, Clone)]
 pub struct Script {
     /// Its version, which decides how it behaves.
     pub version: String,
     /// The one embedding model that it has.
     pub model: String,
-    /// A model that it has and that is for chat.
+    /// Another model that it has, which is for chat.
     pub chat_model: Option<String>,
     /// The digest of the embedding model.
     pub digest: String,
     /// The width of the vectors.
     pub dimension: usize,
-    /// Tokens that the model reads, the two special ones included.
+    /// The number of tokens that the model reads, the two special ones included.
     pub context: usize,
     /// How long a load takes.
     pub load_time: Duration,
@@ -25,17 +25,17 @@ pub struct Script {
     pub embed_time: Duration,
     /// A text with this in it crashes the runner.
     pub poison: Option<String>,
-    /// How far the vectors are moved from what they are by default.
+    /// How far the vectors are moved from the default ones.
     pub drift: f32,
-    /// Whether the rows of an array come in another order; only the oldest do that by themselves.
+    /// Whether the rows of an array come in another order; of the real servers only the oldest do that.
     pub shuffle: bool,
-    /// Whether requests at one time spoil each other's rows, as they do from 0.4.0 to 0.5.7.
+    /// Whether requests at the same time damage each other's rows, as from 0.4.0 to 0.5.7.
     pub mixes: bool,
     /// Whether the model is listed as running while it loads.
     pub lists_loading: bool,
-    /// Wanted as `Authorization: Bearer …`, as a proxy does.
+    /// The token that must come as `Authorization: Bearer …`, as a proxy asks for it.
     pub token: Option<String>,
-    /// Every answer is this page, as a portal's is.
+    /// Every answer is this page, as behind a portal.
     pub portal: bool,
     /// Every embedding hangs, while the rest of the server answers.
     pub wedged: bool,

@@ -1,4 +1,4 @@
-//! What a double and its routes have together.
+//! The state that a double and its routes share.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,6 +1,6 @@
-//! Versions as the specification writes them.
+//! Versions, as the specification writes them.
 
-/// Three numbers; what follows a dash doesn't count.
+/// Three numbers; what follows a dash is ignored.
 pub(super) fn number(version: &str) -> (u32, u32, u32) {
     let mut parts =
         version.split('-').next().unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
@@ -8,7 +8,7 @@ pub(super) fn number(version: &str) -> (u32, u32, u32) {
     (next(), next(), next())
 }
 
-/// A version that can be asked for what it has.
+/// A version that can be compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since((u32, u32, u32));
 

@@ -24,7 +24,7 @@ pub fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// A vector of norm 1, always the same for a text, and like no other text's.
+/// A vector of norm 1: always the same for a text, and different from those of all other texts.
 #[must_use]
 pub fn vector(text: &str, dimension: usize, drift: f32) -> Vec<f32> {
     let mut vector = noise(text, dimension);

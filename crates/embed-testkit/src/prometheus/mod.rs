@@ -1,4 +1,4 @@
-//! A real Prometheus, and the queries that `docs/` asks of one.
+//! A real Prometheus, and the queries of `docs/`.
 
 mod queries;
 
@@ -16,10 +16,10 @@ use crate::require;
 
 pub use queries::{Query, dashboard, docs, queries, rules};
 
-/// Two scrapes a second apart are enough for a rate; the rest is for a machine that does something else.
+/// Two scrapes a second apart are enough for a rate; the rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A Prometheus that scrapes one service each second and goes by the rules of `docs/`. It ends when this is dropped.
+/// A Prometheus that scrapes one service each second and evaluates the rules of `docs/`. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     _process: Child,
@@ -28,7 +28,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `host:port` at `/metrics`; `None`, said aloud, where it isn't installed.
+    /// Starts one that scrapes `host:port` at `/metrics`; `None`, with a note that the test is left out, where it isn't
+    /// installed.
     ///
     /// # Panics
     ///
@@ -42,7 +43,7 @@ impl Prometheus {
         let file = folder.path().join("prometheus.yml");
         // JSON is YAML.
         std::fs::write(&file, config(target, &docs("prometheus/alerts.yml").canonicalize()?).to_string())?;
-        // Whoever takes the port in between makes Prometheus end and the test fail, with its words.
+        // If another process takes the port in between, Prometheus ends and the test fails with its message.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new("prometheus");
         command
@@ -55,17 +56,17 @@ impl Prometheus {
         Ok(Self { _process: command.spawn()?, url: format!("http://{address}"), _folder: folder })
     }
 
-    /// Asks every query of `docs/` again and again until each has given at least one number. An alert is asked without
-    /// the comparison that makes it one, since a healthy service gives it nothing.
+    /// Repeats every query of `docs/` until each has returned at least one number. An alert is queried without its
+    /// comparison, since on a healthy service it returns nothing.
     ///
     /// # Panics
     ///
-    /// If some still give nothing after a minute and a half; it names them.
+    /// If some still return nothing after a minute and a half; the message names them.
     pub async fn gives_data_to_every_query(&self) {
         self.gives_data_to_queries(|_| true).await;
     }
 
-    /// [`gives_data_to_every_query`](Self::gives_data_to_every_query) for the queries that `asked` says true to.
+    /// [`gives_data_to_every_query`](Self::gives_data_to_every_query) for the queries that `asked` accepts.
     ///
     /// # Panics
     ///
@@ -97,7 +98,7 @@ impl Prometheus {
         }
     }
 
-    /// Whether a query gives at least one number.
+    /// Whether a query returns at least one number.
     async fn gives_data(&self, expr: &str) -> Result<bool, String> {
         let mut command = Command::new("promtool");
         command.args(["query", "instant", "--format=json", &self.url, expr]).kill_on_drop(true);

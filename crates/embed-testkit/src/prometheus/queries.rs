@@ -13,12 +13,12 @@ pub struct Query {
     pub name: String,
     /// With Grafana's variables filled in as Grafana does for "all".
     pub expr: String,
-    /// It is true when something is wrong, so a healthy service gives it nothing.
+    /// Whether it is the condition of an alert, which returns nothing on a healthy service.
     pub alert: bool,
 }
 
 impl Query {
-    /// What gives numbers while all is well: the query, or, of an alert, its sides without the comparison.
+    /// What returns numbers on a healthy service: the query, or the sides of an alert's comparison.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ pub fn docs(path: &str) -> PathBuf {
 ///
 /// # Panics
 ///
-/// If a file of the docs isn't what it should be.
+/// If a file of the docs can't be read.
 pub fn queries() -> Vec<Query> {
     let dashboard = dashboard();
     let mut queries = Vec::new();
@@ -63,16 +63,16 @@ pub fn queries() -> Vec<Query> {
 ///
 /// # Panics
 ///
-/// If it isn't there or no JSON.
+/// If it is missing or isn't JSON.
 pub fn dashboard() -> Value {
     serde_json::from_str(&read("grafana/embed.json")).expect("the dashboard is JSON")
 }
 
-/// What is recorded and what alerts, over all groups.
+/// The recording rules and alerts of all groups.
 ///
 /// # Panics
 ///
-/// If the rules aren't there or no YAML.
+/// If the rules are missing or aren't YAML.
 pub fn rules() -> Vec<Value> {
     let rules: Value = serde_yaml_ng::from_str(&read("prometheus/alerts.yml")).expect("the rules are YAML");
     list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"])).cloned().collect()

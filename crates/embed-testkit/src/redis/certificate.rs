@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A certificate that nobody but a test trusts, with its key. The files go when this is dropped.
+/// A self-signed certificate for tests, with its key. The files are removed when this is dropped.
 #[derive(Debug)]
 pub struct Certificate {
     folder: TempDir,

@@ -13,7 +13,7 @@ pub struct RedisCluster {
 const FIRST_SLOTS: [u16; 4] = [0, 5461, 10923, 16384];
 
 impl RedisCluster {
-    /// A cluster as a test needs it, or `None`, said aloud, where there is no Redis on this machine.
+    /// A cluster for a test, or `None`, with a note that the test is left out, where this machine has no Redis.
     ///
     /// # Panics
     ///
@@ -22,14 +22,14 @@ impl RedisCluster {
         crate::require("redis-server", Self::start().await)
     }
 
-    /// Starts it and waits until all masters say that it is well.
+    /// Starts it and waits until all masters report that it is healthy.
     ///
     /// # Errors
     ///
     /// Why it can't.
     pub async fn start() -> Result<Self, String> {
         let node = || async {
-            // The bus has a port of its own, by default 10000 above, which may be taken or no port at all.
+            // The bus has a separate port, by default 10000 higher, which may be taken or beyond the last port.
             let options = RedisOptions::default()
                 .with("cluster-enabled", "yes")
                 .with("cluster-port", free_port()?)
@@ -42,16 +42,16 @@ impl RedisCluster {
             master.tell(&format!("CLUSTER ADDSLOTSRANGE {} {}", slots[0], slots[1] - 1));
         }
         for (other, epoch) in others.iter().zip(2..) {
-            // Nodes with one epoch would have to settle who is newer first.
+            // Nodes with the same epoch would first have to settle which is newer.
             other.tell(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}"));
             let bus = other.tell("CONFIG GET cluster-port").list()[1].text();
             first.tell(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()));
         }
-        let well = |master: &RedisServer| {
+        let healthy = |master: &RedisServer| {
             let info = master.tell("CLUSTER INFO").text();
             info.contains("cluster_state:ok") && info.contains("cluster_size:3")
         };
-        until("the cluster is well", || cluster.masters.iter().all(well)).await?;
+        until("the cluster is healthy", || cluster.masters.iter().all(healthy)).await?;
         Ok(cluster)
     }
 
@@ -77,7 +77,7 @@ impl RedisCluster {
         FIRST_SLOTS.iter().rposition(|first| *first <= slot).unwrap_or(0)
     }
 
-    /// Begins to move a slot: from now on each of its keys is at one or the other, and clients are sent on by `ASK`.
+    /// Begins to move a slot: from now on each of its keys is on one of the two nodes, and clients are redirected by `ASK`.
     ///
     /// # Panics
     ///
@@ -88,7 +88,7 @@ impl RedisCluster {
         source.tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(target)));
     }
 
-    /// Moves the keys of a slot, as many as `limit`; returns how many went.
+    /// Moves up to `limit` keys of a slot; returns how many were moved.
     ///
     /// # Panics
     ///
@@ -104,7 +104,7 @@ impl RedisCluster {
         keys.list().len()
     }
 
-    /// Ends a move: the slot is the target's, and clients are sent on by `MOVED`.
+    /// Ends a move: the slot belongs to the target, and clients are redirected by `MOVED`.
     ///
     /// # Panics
     ///

@@ -1,5 +1,5 @@
-//! Real Redis servers for one test each: single ones, a master with its replica and sentinels, a cluster. They listen
-//! on ports of their own at 127.0.0.1, keep nothing on disk, and end when they are dropped.
+//! Real Redis servers, each for one test: single ones, a master with its replica and sentinels, a cluster. They listen
+//! on free ports of 127.0.0.1, keep nothing on disk, and end when they are dropped.
 //!
 //! They come from Debian's package `redis-server`.
 

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// Starts the program, says its process id, and kills it when its own input ends: when [`Process`] is dropped, and
-/// also when the tests die in a way that drops nothing.
+/// Starts the program, prints its process id, and kills it when its own input ends: when [`Process`] is dropped, and
+/// also when the tests are killed, which drops nothing.
 const KEEPER: &str = r#""$@" >/dev/null 2>&1 & child=$!; echo $child; cat >/dev/null; kill -9 $child; wait"#;
 
 /// A running program; killed when dropped.
@@ -44,7 +44,7 @@ impl Drop for Process {
     /// Returns when the program is gone and its port is free.
     fn drop(&mut self) {
         drop(self.leash.take());
-        // The keeper ends after the program; it can't fail to.
+        // The keeper always ends after the program.
         let _ = self.keeper.wait();
     }
 }

@@ -1,10 +1,10 @@
-//! A few commands over a plain socket: enough to look at a Redis and to disturb it, without a client's ideas.
+//! A few commands over a plain socket: enough to inspect a Redis and to disturb it, without the behaviour of a client.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How long a server may take to answer; one that is stopped never does.
+/// How long a server may take to answer; one that is paused never does.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What Redis answers.
@@ -25,7 +25,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The number, or what else it is.
+    /// The number; otherwise the reply as it is.
     pub fn number(&self) -> i64 {
         match self {
             Self::Number(number) => *number,
@@ -33,7 +33,7 @@ impl Reply {
         }
     }
 
-    /// The bytes, or what else it is.
+    /// The bytes; otherwise the reply as it is.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -41,7 +41,7 @@ impl Reply {
         }
     }
 
-    /// The answers, or what else it is.
+    /// The answers; otherwise the reply as it is.
     pub fn list(&self) -> &[Self] {
         match self {
             Self::List(list) => list,

@@ -12,7 +12,7 @@ use super::server::{RedisOptions, RedisServer, free_port, until};
 /// A master, its replica, and sentinels that agree on which is which.
 #[derive(Debug)]
 pub struct RedisSentinels {
-    /// The two servers; which of them is the master, the sentinels say.
+    /// The two servers; the sentinels know which is the master.
     pub servers: [RedisServer; 2],
     sentinels: Vec<(u16, Process)>,
     _folder: TempDir,
@@ -22,7 +22,7 @@ impl RedisSentinels {
     /// The name by which the sentinels know the master.
     pub const SERVICE: &str = "cache";
 
-    /// Servers as a test needs them, or `None`, said aloud, where there is no Redis on this machine.
+    /// Servers for a test, or `None`, with a note that the test is left out, where this machine has no Redis.
     ///
     /// # Panics
     ///
@@ -31,7 +31,7 @@ impl RedisSentinels {
         crate::require("redis-server", Self::start().await)
     }
 
-    /// Starts two servers and three sentinels, which take a master for gone that is silent for 300 ms.
+    /// Starts two servers and three sentinels, which consider a master gone after 300 ms without an answer.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl RedisSentinels {
             // Sentinels write into their configuration.
             let file = folder.path().join(format!("{port}.conf"));
             fs::write(&file, lines).map_err(|error| error.to_string())?;
-            // `redis-sentinel` is this program by another name, and a package of its own.
+            // `redis-sentinel` is the same program under another name, in a separate package.
             let arguments = [file.display().to_string(), "--sentinel".to_owned()];
             sentinels.push((port, Process::start("redis-server", &arguments)?));
         }
@@ -85,7 +85,7 @@ impl RedisSentinels {
         format!("redis-sentinel://127.0.0.1:{first}/0?sentinelServiceName={}{nodes}", Self::SERVICE)
     }
 
-    /// Which of the servers all sentinels take for the master.
+    /// Which of the servers all sentinels consider the master.
     #[must_use]
     pub fn master(&self) -> Option<usize> {
         let named: Vec<String> = self.sentinels.iter().map(|(port, _)| master_port(*port)).collect();
@@ -100,15 +100,15 @@ impl RedisSentinels {
     pub async fn fail_over(&self) {
         let before = self.master();
         let (port, _) = self.sentinels[0];
-        let told = talk(port, &[&[b"SENTINEL", b"FAILOVER", Self::SERVICE.as_bytes()]]);
-        assert_eq!(told.ok(), Some(Reply::Status("OK".to_owned())));
+        let reply = talk(port, &[&[b"SENTINEL", b"FAILOVER", Self::SERVICE.as_bytes()]]);
+        assert_eq!(reply.ok(), Some(Reply::Status("OK".to_owned())));
         self.has_another_master(before).await;
-        // Until it is told, the old one takes writes, which are lost.
-        let told = || before.is_some_and(|before| self.servers[before].info("role") == "slave");
-        until("the old master is a replica", told).await.unwrap_or_else(|error| panic!("{error}"));
+        // Until it becomes a replica, the old one accepts writes, which are lost.
+        let demoted = || before.is_some_and(|before| self.servers[before].info("role") == "slave");
+        until("the old master is a replica", demoted).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Waits until the sentinels take the other server for the master.
+    /// Waits until the sentinels consider the other server the master.
     ///
     /// # Panics
     ///

@@ -11,7 +11,7 @@ use super::certificate::Certificate;
 use super::process::Process;
 use super::resp::{Reply, talk};
 
-/// How long a server may take to do what it was told: to start, to find others, to elect a master.
+/// How long a server may take for a step: to start, to find others, to elect a master.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a server is started.
@@ -46,7 +46,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server as a test needs it, or `None`, said aloud, where there is no Redis on this machine.
+    /// A server for a test, or `None`, with a note that the test is left out, where this machine has no Redis.
     ///
     /// # Panics
     ///
@@ -92,12 +92,12 @@ impl RedisServer {
         self.process = None;
     }
 
-    /// Stops it where it stands: its connections stay, and nothing is answered.
+    /// Pauses it: its connections stay open, and nothing is answered.
     pub fn freeze(&self) {
         self.running().signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self) {
         self.running().signal("CONT");
     }
@@ -128,7 +128,7 @@ impl RedisServer {
         sent.unwrap_or_else(|error| panic!("redis at port {}: {error}", self.port))
     }
 
-    /// Sends a command in words, such as `CONFIG SET maxmemory 2mb`, and expects Redis to carry it out.
+    /// Sends a command written as words, such as `CONFIG SET maxmemory 2mb`, and expects that it succeeds.
     ///
     /// # Panics
     ///
@@ -149,8 +149,7 @@ impl RedisServer {
         self.tell("KEYS *").list().iter().map(|key| key.bytes().to_vec()).collect()
     }
 
-    /// Turns a bit over in every value under a prefix, in its last byte, which leaves the time to live as it was.
-    /// Returns how many.
+    /// Flips a bit in the last byte of every value under a prefix; the time to live stays. Returns the number of values.
     ///
     /// # Panics
     ///
@@ -180,7 +179,7 @@ impl RedisServer {
         line.unwrap_or_else(|| panic!("INFO has no {name}")).trim().to_owned()
     }
 
-    /// How often a command was carried out.
+    /// How often a command was executed.
     ///
     /// # Panics
     ///
@@ -202,7 +201,7 @@ impl RedisServer {
         let mut set = |name: &str, value: &str| arguments.extend([format!("--{name}"), value.to_owned()]);
         set("save", "");
         set("appendonly", "no");
-        // A replica of the rig gets its data over the socket, and at once.
+        // A replica gets its data over the socket, without a delay.
         set("repl-diskless-sync-delay", "0");
         set("repl-diskless-load", "swapdb");
         if let Some(password) = &self.options.password {
@@ -227,7 +226,7 @@ impl RedisServer {
             return until("redis-server listens", taken).await;
         }
         let pong = || {
-            // Without the password it is refused, which is an answer too.
+            // Without the password it refuses, which is an answer too.
             let reply = talk(self.port, &[&[b"PING"]]);
             matches!(reply, Ok(Reply::Status(_)))
                 || matches!(reply, Ok(Reply::Error(error)) if error.starts_with("NOAUTH"))
@@ -236,7 +235,7 @@ impl RedisServer {
     }
 }
 
-/// What every kind of server is started with.
+/// The configuration that every kind of server has.
 fn listening(port: u16, folder: &Path, certificate: Option<&Path>) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["--bind", "127.0.0.1", "--daemonize", "no", "--logfile", "/dev/null", "--dir"]
@@ -264,7 +263,7 @@ fn installed() -> Result<(), String> {
     found.map(drop).map_err(|error| format!("{error}; `apt-get install redis-server` brings it"))
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
     let end = Instant::now() + PATIENCE;
     while !is_so() {

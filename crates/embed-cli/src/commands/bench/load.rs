@@ -1,4 +1,4 @@
-//! Callers that send one request after the other, and what is counted of them.
+//! Callers that send one request after the other, and the counts of their requests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::texts::BenchTexts;
 use crate::io::row_progress::RowProgress;
 use crate::signals::wait_for_signal;
 
-/// The load: what it is put on, how much, and for how long.
+/// The load: its target, how much, and for how long.
 pub(super) struct BenchLoad {
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) texts: BenchTexts,
@@ -34,7 +34,7 @@ pub(super) struct LoadMeasurement {
     pub(super) requests: u64,
     /// Texts that have a vector.
     pub(super) texts: u64,
-    /// `None` if a service didn't tell the tokens of a text.
+    /// `None` if a service doesn't report the tokens of a text.
     pub(super) tokens: Option<u64>,
     pub(super) hits: u64,
     /// Texts by the service that gave the vector.
@@ -47,11 +47,11 @@ pub(super) struct LoadMeasurement {
 /// How often the live view is redrawn.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A caller whose request failed at once would otherwise repeat it as fast as it can.
+/// The pause after a failed request, so that a caller doesn't repeat it as fast as it can.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 impl BenchLoad {
-    /// Runs to its end or to an interrupt; what was counted by then stands.
+    /// Runs until the time is over or an interrupt comes; returns what was counted by then.
     pub(super) async fn run(&self) -> Result<LoadMeasurement> {
         let progress = RowProgress::new(None, self.quiet, true);
         let counts: Vec<_> = (0..self.callers).map(|_| Mutex::new(LoadMeasurement::new())).collect();
@@ -94,7 +94,7 @@ impl BenchLoad {
             if answer.is_err() {
                 time::sleep(AFTER_FAILURE).await;
             } else {
-                // Answers from memory need no wait; the view and the other callers need a turn, too.
+                // Answers from memory never wait, so the view and the other callers must get a turn here.
                 tokio::task::coop::consume_budget().await;
             }
         }
@@ -123,7 +123,7 @@ impl BenchLoad {
 
 impl LoadMeasurement {
     fn new() -> Self {
-        // Three digits: a percentile is off by a thousandth at most. Such a histogram grows as it needs.
+        // Three digits: a percentile is off by a thousandth at most. The histogram grows as needed.
         let latency = Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"));
         Self {
             latency,
@@ -148,7 +148,7 @@ impl LoadMeasurement {
 
     fn count(&mut self, answer: &Result<EmbedResponse>, time: Duration, batch: u64) {
         self.requests += 1;
-        // A histogram that grows refuses no number.
+        // A histogram that grows accepts every number.
         let _ = self.latency.record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         match answer {
             Ok(response) => {
@@ -175,7 +175,7 @@ impl LoadMeasurement {
     }
 
     fn add(&mut self, other: &Self) {
-        // Both grow as they need.
+        // Both grow as needed.
         let _ = self.latency.add(&other.latency);
         self.requests += other.requests;
         self.texts += other.texts;

@@ -22,11 +22,11 @@ pub(super) struct BenchReport<'m> {
     requests_per_second: f64,
     texts: u64,
     texts_per_second: f64,
-    /// Left out if a service doesn't tell.
+    /// Left out if a service doesn't report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_per_second: Option<f64>,
     latency_ms: Latency,
-    /// `None` if it can't be known: a gateway doesn't tell whether a vector was cached.
+    /// `None` if it isn't known: a gateway doesn't report whether a vector was cached.
     hit_rate: Option<f64>,
     texts_by_service: BTreeMap<&'m str, u64>,
     failed: BTreeMap<&'m str, u64>,
@@ -103,7 +103,7 @@ impl<'m> BenchReport<'m> {
             "hit rate",
             match self.hit_rate {
                 Some(rate) => format!("{:.1} %", rate * 100.0),
-                None if self.service == REMOTE => "not told; the gateway's /metrics has it".to_owned(),
+                None if self.service == REMOTE => "unknown; the gateway's /metrics has it".to_owned(),
                 None => "no cache".to_owned(),
             },
         );

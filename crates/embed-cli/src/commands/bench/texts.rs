@@ -1,4 +1,4 @@
-//! The texts of a measurement: the same ones, in the same order, in every run.
+//! The texts of a measurement: the same ones in the same order in every run.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,7 +13,7 @@ use rand_distr::Zipf;
 use crate::io::input::{Input, ReadOptions};
 use crate::io::rows::RowSource;
 
-/// First sentences of the articles of the Universal Declaration of Human Rights, in English and Japanese by turns.
+/// First sentences of the articles of the Universal Declaration of Human Rights, alternating between English and Japanese.
 const SENTENCES: &str = include_str!("../../../data/bench-texts.txt");
 
 /// Different texts, and how often each is used.
@@ -40,7 +40,7 @@ impl BenchTexts {
         let lines: Vec<String> = match file {
             None => SENTENCES.lines().map(str::to_owned).collect(),
             Some(path) => {
-                // Every text is embedded in the role of the measurement.
+                // Every text is embedded in the same role.
                 let reading = ReadOptions { max_text_bytes: longest, role: Role::Query };
                 let mut rows = Input::from_flag(path, None).open(reading)?;
                 let mut lines = Vec::new();
@@ -53,7 +53,7 @@ impl BenchTexts {
         if lines.is_empty() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "the input has no text; give it a line at least",
+                "the input has no text; it needs at least one line",
             ));
         }
         let text = |index: usize| match lines.get(index) {

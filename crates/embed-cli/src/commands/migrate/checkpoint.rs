@@ -1,9 +1,9 @@
 //! The unfinished output, which is also the checkpoint: `OUTPUT.partial` holds the rows so far, and
-//! `OUTPUT.partial.json` beside it describes the job that they belong to.
+//! `OUTPUT.partial.json` next to it describes the job that they belong to.
 //!
 //! A process may die between any two steps. First an empty `OUTPUT.partial` is made, and the job is written; then rows
-//! are appended; at the end the file gets the name of the output in one step, and the job is removed. So there are never
-//! rows without their job, and an output of that name is whole.
+//! are appended; at the end the file is renamed to the output in one step, and the job is removed. So there are never rows
+//! without their job, and a file with the name of the output is complete.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -21,14 +21,14 @@ use crate::io::output::destination::{check_absent, check_folder, sync_folder};
 use crate::io::rows::RowSource as _;
 use crate::stack::max_text_bytes;
 
-/// What identifies a migration: one output has the rows of one job.
+/// Identifies a migration: one output has the rows of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MigrationJob {
     pub(super) input: Fingerprint,
     pub(super) from: String,
     /// The variant of the new vectors.
     pub(super) variant: String,
-    /// What a text is for if its row doesn't say.
+    /// The role of texts whose row has none.
     pub(super) role: Role,
     pub(super) truncation: Truncation,
 }
@@ -41,7 +41,7 @@ pub(super) struct Paths {
     job: PathBuf,
 }
 
-/// What the rows of an earlier run look like.
+/// Measures of the rows of an earlier run.
 pub(super) struct RowShape<'a> {
     pub(super) space: &'a str,
     pub(super) dimension: usize,
@@ -49,7 +49,7 @@ pub(super) struct RowShape<'a> {
     pub(super) limit: usize,
 }
 
-/// An unfinished output, which no other process writes.
+/// An unfinished output, locked against other processes.
 pub(super) struct Checkpoint {
     paths: Paths,
     file: File,
@@ -66,12 +66,12 @@ impl Paths {
         Self { output: output.to_owned(), partial: with(".partial"), job: with(".partial.json") }
     }
 
-    /// Fails if no file can come to this place.
+    /// Fails if no file can be created at this path.
     pub(super) fn check(&self) -> Result<(), Error> {
         check_folder(&self.output)
     }
 
-    /// Fails if the output is there.
+    /// Fails if the output exists.
     pub(super) fn check_absent(&self) -> Result<(), Error> {
         check_absent(&self.output)
     }
@@ -81,8 +81,8 @@ impl Paths {
         self.job.exists()
     }
 
-    /// The counts, if a process that finished this job died before it removed `OUTPUT.partial.json`: the output is
-    /// whole then. The rows are compared to the end of `source` to be sure.
+    /// The counts, if a process that finished this job died before it removed `OUTPUT.partial.json`, so that the output is
+    /// complete. To be sure, all rows are compared with `source`.
     pub(super) fn finished(
         &self,
         job: &MigrationJob,
@@ -104,8 +104,8 @@ impl Paths {
         Ok(Some(tally))
     }
 
-    /// Counts the lines of `file`, and their bytes, up to the first that isn't whole or doesn't match its row of
-    /// `source`. One more row of `source` may be read than there are such lines.
+    /// Counts the lines of `file` and their bytes, up to the first that is incomplete or doesn't match its row of
+    /// `source`. One more row of `source` than there are such lines may be read.
     fn known_rows(
         &self,
         file: &File,
@@ -130,7 +130,7 @@ impl Paths {
     /// The job that the rows belong to; `None` if it was never written.
     fn read_job(&self) -> Result<Option<MigrationJob>, Error> {
         match fs::read(&self.job) {
-            // A process that died while it wrote this has written no rows.
+            // A process that died while it wrote the job has written no rows.
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("can't be read", &self.job, error)),
@@ -164,13 +164,13 @@ impl Paths {
 impl<'a> RowShape<'a> {
     pub(super) fn of(model: &'a ModelInfo) -> Self {
         let (space, dimension) = (model.space().id(), model.dimension());
-        // A line may grow by the fields that it had not, and a number takes up to 16 characters.
+        // A line may grow by the fields that it lacked, and a number takes up to 16 characters.
         Self { space, dimension, limit: 2 * max_json_bytes(max_text_bytes()) + 16 * dimension }
     }
 }
 
 impl Checkpoint {
-    /// Opens the unfinished output. One that an earlier run left must be of the same job, unless `restart` clears it.
+    /// Opens the unfinished output. One that an earlier run left must belong to the same job, unless `restart` clears it.
     pub(super) fn open(paths: Paths, job: &MigrationJob, restart: bool) -> Result<Self, Error> {
         let file = lock(&paths)?;
         let failed = |error| paths.failed("can't be written", &paths.partial, error);
@@ -197,8 +197,8 @@ impl Checkpoint {
         Ok(Self { paths, file, bytes: 0 })
     }
 
-    /// Keeps the rows that an earlier run wrote, and cuts off an incomplete one. `open` gives the rows of the
-    /// input from the first on; the collection that is returned goes on after those that are kept.
+    /// Keeps the rows that an earlier run wrote, and cuts off an incomplete one. `open` opens the input at its first row;
+    /// the returned collection continues after the rows that are kept.
     pub(super) fn keep(
         &mut self,
         open: impl Fn() -> Result<Collection, Error>,
@@ -215,7 +215,7 @@ impl Checkpoint {
         Ok((source, tally))
     }
 
-    /// Appends whole lines.
+    /// Appends complete lines.
     pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Error> {
         self.file.write_all(lines).map_err(|error| {
             file_error("the output can't be written", self.paths.partial.display(), error)
@@ -224,7 +224,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Gives the output its name, once all of it is on the disk.
+    /// Renames the output once all of it is on the disk.
     pub(super) fn finish(self) -> Result<(), Error> {
         let Self { paths, file, bytes } = self;
         let failed = |error| file_error("the output can't be written", paths.output.display(), error);
@@ -246,7 +246,7 @@ impl Checkpoint {
 }
 
 impl MigrationJob {
-    /// The first difference to another job.
+    /// The first difference from another job.
     fn difference(&self, other: &Self) -> Option<&'static str> {
         let differs = [
             (self.input != other.input, "the input"),
@@ -267,7 +267,7 @@ fn lock(paths: &Paths) -> Result<File, Error> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
-            // The process that had it may have finished and renamed it since it was opened here.
+            // The process that held the lock may have finished and renamed the file since it was opened here.
             Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(file),
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -282,7 +282,7 @@ fn lock(paths: &Paths) -> Result<File, Error> {
     }
 }
 
-/// Whether this file still has this name.
+/// Whether the file still has this name.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -295,7 +295,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The standard library can't tell elsewhere; it is only noticed when the name is gone.
+/// On other systems the standard library can't tell; only a missing name is noticed.
 #[cfg(not(unix))]
 fn is_at(_: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()

@@ -16,7 +16,7 @@ use crate::io::row_progress::RowProgress;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// A text that fails this often in a row while the back end answers others is the cause itself.
+/// A text that fails this often in a row while the back end answers others is itself the cause.
 const TRIES: usize = 3;
 
 /// Embeds with a back end, and waits for it while it is unavailable.
@@ -29,21 +29,21 @@ pub(super) struct RetryingEmbedder<'a> {
     pub(super) progress: &'a RowProgress,
 }
 
-/// Whether an error is a row's answer.
+/// What an error means for a row.
 enum RetryDecision {
-    /// It is: the text can't be embedded.
+    /// The error is the row's result: the text can't be embedded.
     Answer,
-    /// It is if the back end answers other rows.
+    /// The error is the row's result if the back end answers other rows.
     AnswerAmongOthers,
     /// Another call may succeed.
     Retry,
-    /// Nothing can be embedded before something is fixed.
+    /// Nothing can be embedded until something is fixed.
     Stop,
 }
 
 impl RetryingEmbedder<'_> {
-    /// A row for each text. Fails if the back end is unavailable for longer than the patience lasts, or if it is set up
-    /// wrongly; with the number of the line of the first text that it didn't answer.
+    /// Returns a row for each text. Fails if the back end is unavailable for longer than the patience lasts or is set up
+    /// wrongly; the error has the line number of the first text without an answer.
     pub(super) async fn embed(&self, texts: &[&TextToEmbed]) -> Result<EmbedResponse, Error> {
         let mut answers = EmbedResponse::builder(texts.len(), self.space.dimension());
         let mut backoff = backoff();
@@ -215,7 +215,8 @@ mod tests {
             let response = embed(&back_end, &TEXTS).await.unwrap();
             assert_eq!(response.errors().map(|(row, _)| row).collect::<Vec<_>>(), [2]);
 
-            // All by itself it can't be told from a back end that is gone; and so it is if that says so.
+            // A single text that fails can't be distinguished from an unavailable back end, or the back end says that
+            // it is unavailable.
             assert!(embed(&back_end, &TEXTS[2..]).await.is_err());
             back_end.set_health(Health::unavailable(gone()));
             assert!(embed(&back_end, &TEXTS).await.is_err());

@@ -17,18 +17,18 @@ pub(super) struct MigrationPlan {
     pub(super) from: String,
     /// The space whose rows stay as they are.
     pub(super) to: String,
-    /// What a text is for if its row doesn't say.
+    /// The role of texts whose row has none.
     pub(super) role: Role,
 }
 
-/// A line, and what is to be done with it.
+/// A line by what is done with it.
 pub(super) enum MigrationRow {
-    /// It is in the target space and stays as it was written.
+    /// It is in the target space already and stays as it was written.
     Carried(String),
     Embedded(TextToEmbed),
 }
 
-/// A text to embed, with the line that it came in.
+/// A text to embed, with its line.
 pub(super) struct TextToEmbed {
     pub(super) text: Arc<str>,
     pub(super) role: Role,
@@ -37,12 +37,12 @@ pub(super) struct TextToEmbed {
     fields: LineFields,
 }
 
-/// What became of a row.
+/// The result for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowResult {
     Embedded,
     Carried,
-    /// It has an error in place of a vector.
+    /// It has an error instead of a vector.
     Failed,
 }
 
@@ -86,7 +86,7 @@ impl MigrationRow {
         }
     }
 
-    /// What became of this row in a line that an earlier run wrote; `None` if the line isn't this row's.
+    /// The result for this row in a line that an earlier run wrote; `None` if the line doesn't belong to this row.
     pub(super) fn fate_in(&self, line: &[u8], to: &str, dimension: usize) -> Option<RowResult> {
         let text = match self {
             Self::Carried(carried) => return (carried.as_bytes() == line).then_some(RowResult::Carried),
@@ -108,8 +108,7 @@ impl MigrationRow {
 }
 
 impl TextToEmbed {
-    /// Writes the line with its new vector or error. The fields about the vector come where they were, and
-    /// at the end if they weren't there.
+    /// Writes the line with its new vector or error. The fields about the vector keep their places; new ones come last.
     pub(super) fn write(&self, outcome: &RowOutcome<'_>, lines: &mut Vec<u8>) -> Result<(), Error> {
         let mut write = || {
             let vector = serde_json::from_str(&serde_json::to_string(outcome)?)?;
@@ -197,7 +196,7 @@ mod tests {
                 serde_json::from_str(&serde_json::to_string(&RowOutcome::from(row)).unwrap()).unwrap();
             fields.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
         });
-        // Those that a service may leave out.
+        // Fields that a service may leave out.
         let known = RowOutcome::FIELDS.into_iter().filter(|field| !["route", "tokens"].contains(field));
         assert_eq!(fields.collect::<Vec<_>>(), known.collect::<Vec<_>>());
     }

@@ -34,13 +34,13 @@ pub(super) struct Collection {
     seen: Arc<OnceLock<Fingerprint>>,
 }
 
-/// A reader that takes the digest of all that passes.
+/// A reader that computes the digest of everything it reads.
 struct Hashed<R> {
     inner: R,
     digest: Sha256,
 }
 
-/// What the first reading finds.
+/// The result of the first reading.
 pub(super) struct Survey {
     pub(super) input: Fingerprint,
     /// Rows that are embedded; the others are carried over.
@@ -48,7 +48,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Reads all of it. Fails if there is a line that can't be migrated, before anything is written.
+    /// Reads all of it before anything is written. Fails if there is a line that can't be migrated.
     pub(super) fn take(path: &Path, plan: &MigrationPlan, quiet: bool) -> Result<Self, Error> {
         let mut source = Collection::open(path, plan)?;
         let progress = RowProgress::new(path.metadata().ok().map(|meta| meta.len()), quiet, true);
@@ -98,7 +98,7 @@ impl Collection {
         })
     }
 
-    /// Holds the fingerprint of the input once all of it is read.
+    /// The fingerprint of the input, set once all of it is read.
     pub(super) fn seen(&self) -> Arc<OnceLock<Fingerprint>> {
         Arc::clone(&self.seen)
     }
@@ -119,7 +119,7 @@ impl Collection {
             let digest = self.lines.source().get_ref().digest.clone().finalize();
             let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             let (rows, bytes) = (self.lines.number(), self.lines.bytes());
-            // Read to its end again, it would be the same.
+            // At the end of the second reading, the digest must be the same.
             let _ = self.seen.set(Fingerprint { rows, bytes, sha256 });
         }
         if let Some(line) = line.as_ref().filter(|_| self.lines.number() == 1) {
@@ -129,7 +129,7 @@ impl Collection {
     }
 
     fn named(&self, error: Error) -> Error {
-        // Not a failed row: nothing is embedded before the line is fixed.
+        // Not a failed row: nothing is embedded until the line is fixed.
         Error::new(ErrorKind::Config, "the input has a line that can't be migrated")
             .with_context("file", self.path.display())
             .with_context("line", self.lines.number())

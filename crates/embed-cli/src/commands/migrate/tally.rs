@@ -1,4 +1,4 @@
-//! Counts of rows by what became of them.
+//! Counts of rows by result.
 
 use super::row::RowResult;
 
@@ -18,7 +18,7 @@ impl RowCounts {
         }
     }
 
-    /// Rows that the back end has answered, with a vector or an error.
+    /// Rows with an answer of the back end, a vector or an error.
     pub(super) fn answered(&self) -> u64 {
         self.embedded + self.failed
     }

@@ -12,7 +12,7 @@ use crate::commands::args::ReportFormat;
 /// Arguments of `embed models`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything lies in one data folder: EMBED_HOME if it is set, else `embed` in the platform's folder for data.
+Everything is in one data folder: EMBED_HOME if it is set, else `embed` in the platform's folder for data.
 
 A machine without any network gets it as one file:
   embed models export --output models.zip      where there is a network
@@ -24,18 +24,18 @@ pub(crate) struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the known models and what is there of them. Looks at sizes; `verify` reads every byte.
+    /// List the known models and which of their files are there. Only checks sizes; `verify` reads every byte.
     List(ListArgs),
-    /// Fetch a model and the ONNX Runtime library. What is there and whole is not fetched again.
+    /// Fetch a model and the ONNX Runtime library. Intact files aren't fetched again.
     #[command(after_help = PULL_HELP)]
     Pull(PullArgs),
-    /// Read every file, compare it with its recorded digest, and let each model embed a text. Exit code 1 if one is damaged.
+    /// Read every file, compare it with its recorded digest, and embed a text with each model. Exit code 1 if one is damaged.
     Verify(VerifyArgs),
     /// Write models and the library into one file, for a machine without a network.
     Export(ExportArgs),
-    /// Put what a file of `export` holds into the data folder, after checking all of it.
+    /// Install the models and the library of a file that `export` wrote, after checking all of it.
     Import(ImportArgs),
-    /// Go back to the version of a model, or of the library, that was in use before; once more returns to the newer one.
+    /// Go back to the previous version of a model or of the library; a second rollback returns to the newer one.
     #[command(after_help = ROLLBACK_HELP)]
     Rollback(RollbackArgs),
 }
@@ -66,19 +66,19 @@ pub(super) struct ListArgs {
 pub(super) struct PullArgs {
     /// The model; `embed models list` names them. Without one, that of the settings.
     pub(super) model: Option<String>,
-    /// In which arithmetic it will run: int8 is the fastest, f32 the reference. Without one, that of the settings.
+    /// The precision: int8 is the fastest, f32 the reference. Without one, that of the settings.
     #[arg(long, value_parser = precisions())]
     pub(super) precision: Option<&'static [Precision]>,
     /// Where to take the model from; auto tries the hub first.
     #[arg(long, value_parser = source(), default_value = "auto")]
     pub(super) source: SourceChoice,
-    /// Fetch again what is there and whole.
+    /// Fetch again even if the files are intact.
     #[arg(long)]
     pub(super) force: bool,
-    /// Leave the ONNX Runtime library alone. A new model is tried with one that is there.
+    /// Don't fetch the ONNX Runtime library. A new model is tried with an existing one.
     #[arg(long)]
     pub(super) no_runtime: bool,
-    /// Say nothing but errors.
+    /// Only report errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
@@ -87,13 +87,13 @@ pub(super) struct PullArgs {
 pub(super) struct RollbackArgs {
     /// The model. Without one, that of the settings.
     pub(super) model: Option<String>,
-    /// In which precision. Without one, that of the settings.
+    /// The precision. Without one, that of the settings.
     #[arg(long, value_parser = precisions())]
     pub(super) precision: Option<&'static [Precision]>,
     /// The ONNX Runtime library, and no model.
     #[arg(long)]
     pub(super) runtime: bool,
-    /// Say nothing but errors.
+    /// Only report errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
@@ -105,7 +105,7 @@ pub(super) struct VerifyArgs {
     /// A table for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,
-    /// Say nothing on standard error but errors.
+    /// Only report errors on standard error.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
@@ -115,33 +115,33 @@ pub(super) struct ExportArgs {
     /// The models. Without any, that of the settings.
     #[arg(value_name = "MODEL")]
     pub(super) models: Vec<String>,
-    /// The file to write; one of that name is replaced when the new one is whole.
+    /// The file to write; an existing one is replaced when the new one is complete.
     #[arg(long, short)]
     pub(super) output: PathBuf,
     /// Only this precision; without it, those that are there.
     #[arg(long, value_parser = precisions(), default_value = ALL)]
     pub(super) precision: &'static [Precision],
-    /// Without the ONNX Runtime library, which is for this platform alone.
+    /// Leave out the ONNX Runtime library, which is only for this platform.
     #[arg(long)]
     pub(super) no_runtime: bool,
-    /// Say nothing but errors.
+    /// Only report errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// A file that `embed models export` wrote. Import only from people whose programs you would run.
+    /// A file that `embed models export` wrote. Only import from people whose programs you would run.
     pub(super) file: PathBuf,
-    /// Say nothing but errors.
+    /// Only report errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
 
-/// The name of all precisions together.
+/// The name for all precisions.
 const ALL: &str = "all";
 
-/// Reads the name of a precision, or that of all.
+/// Parses the name of a precision, or `all`.
 fn precisions() -> impl TypedValueParser<Value = &'static [Precision]> {
     let names = Precision::ALL.iter().map(|precision| precision.as_str());
     PossibleValuesParser::new(names.chain([ALL])).map(|name| {
@@ -150,7 +150,7 @@ fn precisions() -> impl TypedValueParser<Value = &'static [Precision]> {
     })
 }
 
-/// Reads the name of a source.
+/// Parses the name of a source.
 fn source() -> impl TypedValueParser<Value = SourceChoice> {
     PossibleValuesParser::new(["auto", "hub", "wheel"]).map(|name| match name.as_str() {
         "hub" => SourceChoice::Hub,

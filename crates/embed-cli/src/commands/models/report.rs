@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::commands::args::ReportFormat;
 use crate::io::output::print;
 
-/// The row of `verify` in which a model embeds a text.
+/// The name of `verify`'s row about embedding a text.
 pub(super) const TRIAL: &str = "(embeds a text)";
 
 /// The remark about a precision that wasn't measured.
@@ -19,7 +19,7 @@ pub(super) fn not_calibrated(profile: &Profile, precision: Precision) -> Option<
         .then_some("not calibrated: how far its vectors are from those of f32 wasn't measured")
 }
 
-/// What the last column says beside the source.
+/// Remarks in the last column, besides the source.
 fn remarks(listed: &Listed) -> String {
     let Listed { asset, pointer, .. } = listed;
     let mut remarks = String::new();
@@ -85,7 +85,7 @@ fn as_json(listed: &Listed) -> Value {
     })
 }
 
-/// The outcome of every file.
+/// The result for every file.
 pub(super) fn verified(format: ReportFormat, verified: &[Verified]) -> Result<(), Error> {
     let problem = |file: &Verified| file.outcome.as_ref().err().map(ToString::to_string);
     match format {

@@ -1,4 +1,4 @@
-//! What the commands about Ollama say.
+//! The output of the commands about Ollama.
 
 use std::fmt::Write as _;
 
@@ -46,7 +46,7 @@ pub(super) fn show(name: &str, model: &ModelDetails) -> String {
     page
 }
 
-/// Server, version and profile, model, and whether it is loaded. Nothing is loaded to find that out.
+/// Server, version and profile, model, and whether it is loaded. This doesn't load the model.
 pub(crate) async fn report(config: &OllamaConfig) -> Vec<ServerCheck> {
     let mut reports = Vec::new();
     for server in &config.servers {

@@ -1,4 +1,4 @@
-//! From what the pieces of the stack say of themselves to what the gateway shows: routes and plans, state, metrics.
+//! Connects the pieces of the stack to the gateway: routes and plans, state, metrics.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -24,11 +24,11 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::stack::ServedStack;
 
-/// How often services are asked how they are. It is also what tries again those that are left out because they failed, so
+/// How often the health of services is checked. The check also retries services that are left out because they failed, so
 /// that an outage ends without any caller.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How often tiers are asked what they hold, which costs a Redis that many share three commands.
+/// How often the contents of tiers are counted, which takes three commands on a shared Redis.
 const LOOK_AT_TIERS: Duration = Duration::from_secs(30);
 
 /// Says where texts go.
@@ -69,7 +69,7 @@ impl Planner for Plans {
     }
 }
 
-/// Counts requests and those that wait.
+/// Counts requests, and those that wait.
 #[derive(Debug)]
 pub(super) struct Observes(pub(super) GatewayMetrics);
 
@@ -100,7 +100,7 @@ impl ObservedRequest for Observed {
     }
 }
 
-/// Looks at the stack again and again, so that nobody who asks has to wait.
+/// Checks the stack regularly, so that a request for its state doesn't wait.
 pub(super) struct Watch {
     stack: Arc<ServedStack>,
     gateway: Arc<OnceLock<GatewayWatch>>,
@@ -109,7 +109,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// `dropped` counts the lines of the log that nobody read.
+    /// `dropped` counts the lines of the log that were dropped.
     pub(super) fn start(stack: &Arc<ServedStack>, dropped: ErrorCounter) -> Self {
         let mut tasks = vec![tokio::spawn(look(Arc::clone(stack)))];
         if let Some(cache) = stack.cache.clone() {
@@ -123,7 +123,7 @@ impl Watch {
         Self { stack: Arc::clone(stack), gateway: Arc::default(), dropped, tasks }
     }
 
-    /// Shows this gateway in the metrics, too.
+    /// Adds this gateway to the metrics.
     pub(super) fn follow(&self, gateway: GatewayWatch) {
         let _ = self.gateway.set(gateway);
     }
@@ -168,7 +168,7 @@ impl Watch {
         }
     }
 
-    /// The metrics, as Prometheus reads them.
+    /// The metrics in Prometheus's format.
     pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let stack = Arc::clone(&self.stack);
         let (gateway, dropped) = (Arc::clone(&self.gateway), self.dropped.clone());
@@ -197,13 +197,13 @@ impl Drop for Watch {
 async fn look(stack: Arc<ServedStack>) {
     let mut ticks = time::interval(LOOK);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     loop {
         ticks.tick().await;
-        // The health of a back end is recorded by the meter around it when it is asked.
+        // The meter around a back end records its health when it is checked.
         stack.router.health().await;
         if let Some(cache) = &stack.cache {
-            tell_faults(&cache.counted(), &mut told);
+            report_faults(&cache.counted(), &mut reported);
         }
     }
 }
@@ -217,16 +217,16 @@ async fn look_at_tiers(cache: Cache) {
     }
 }
 
-/// Says once why a tier fails, and once that it doesn't any more.
-fn tell_faults(cache: &CacheStats, told: &mut BTreeMap<Arc<str>, String>) {
+/// Logs once why a tier fails, and once that it works again.
+fn report_faults(cache: &CacheStats, reported: &mut BTreeMap<Arc<str>, String>) {
     for tier in &cache.tiers {
         let fault = tier.read_fault.as_ref().or(tier.write_fault.as_ref());
         match fault {
-            Some(fault) if told.get(&tier.name) != Some(fault) => {
+            Some(fault) if reported.get(&tier.name) != Some(fault) => {
                 tracing::warn!(tier = &*tier.name, reason = %fault, "a tier of the cache fails");
-                told.insert(Arc::clone(&tier.name), fault.clone());
+                reported.insert(Arc::clone(&tier.name), fault.clone());
             }
-            None if told.remove(&tier.name).is_some() => {
+            None if reported.remove(&tier.name).is_some() => {
                 tracing::info!(tier = &*tier.name, "a tier of the cache works again");
             }
             _ => {}
@@ -234,7 +234,7 @@ fn tell_faults(cache: &CacheStats, told: &mut BTreeMap<Arc<str>, String>) {
     }
 }
 
-/// Hands everything that was counted over to the metrics.
+/// Passes all counts to the metrics.
 fn observe(stack: &ServedStack, cache: &CacheStats) {
     let metrics = &stack.metrics;
     let router = stack.router.stats();

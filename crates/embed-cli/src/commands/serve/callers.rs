@@ -1,4 +1,4 @@
-//! Who may call: the gateway's settings, with what has to be read from files.
+//! Who may call: the gateway's settings, with the files that they name.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use crate::exit::file_error;
 use crate::keys::keys;
 use crate::settings::GatewaySettings;
 
-/// The gateway's settings with what has to be read from files. Everything that can't work is an error here, before
-/// a model is loaded.
+/// The gateway's settings, with the files that they name. Everything that can't work is an error here, before a model is
+/// loaded.
 pub(super) fn config(settings: &GatewaySettings) -> Result<GatewayConfig, Error> {
     let mut config = settings.config.clone();
     if let Some(path) = &settings.api_key_file {
-        // Whoever names a file wants calls to need a key.
+        // A user who names a file wants calls to need a key.
         for key in key_file(path)? {
             if !config.api_keys.iter().any(|known| known.is_same(&key)) {
                 config.api_keys.push(key);

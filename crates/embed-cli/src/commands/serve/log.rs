@@ -16,12 +16,12 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use super::traces::Traces;
 use crate::settings::{LogFormat, LogSettings};
 
-/// Lines that wait at most for the reader of standard error, some megabytes; further ones are dropped and counted.
+/// The most lines that wait for the reader of standard error, some megabytes; further ones are dropped and counted.
 const WAITING: usize = 1 << 14;
 /// How long to wait until the last lines are written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The log that was started, to be finished last of all.
+/// The running log, which is finished last of all.
 pub(super) struct Log {
     #[cfg(feature = "otlp")]
     traces: Option<Traces>,
@@ -30,9 +30,9 @@ pub(super) struct Log {
     last: WorkerGuard,
 }
 
-/// Starts to log what goes through `tracing`. Texts of users are in no event and in no span.
+/// Starts to log the events of `tracing`. No event and no span contains a user's text.
 ///
-/// A separate thread writes the lines: serving never waits for whoever reads standard error.
+/// A separate thread writes the lines: serving never waits for the reader of standard error.
 pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     let (writer, last) = NonBlockingBuilder::default()
         .lossy(true)
@@ -51,9 +51,9 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     let traces = settings.otlp_endpoint.as_deref().map(Traces::to).transpose()?;
     #[cfg(feature = "otlp")]
     let subscriber = subscriber.with(traces.as_ref().map(Traces::layer));
-    // Another subscriber in the process would be a fault of this program, and no reason not to serve.
+    // Another subscriber in the process would be a bug of this program, but no reason not to serve.
     let _ = subscriber.try_init();
-    // The default hook writes to standard error and waits for it, and what a panic says may hold a user's text.
+    // The default hook writes to standard error and waits for it, and the message of a panic may hold a user's text.
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a task panicked");
@@ -78,7 +78,7 @@ impl Log {
         self.dropped.clone()
     }
 
-    /// What changes the filter.
+    /// A handle to change the filter.
     pub(super) fn filter(&self) -> Filter {
         Filter(self.filter.clone())
     }
@@ -106,7 +106,7 @@ impl Filter {
     }
 }
 
-/// Does what may block on a reader, on a thread that is waited for no longer than this.
+/// Runs work that may block on a reader on another thread, and waits for it at most this long.
 pub(super) fn within(limit: Duration, what: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || {

@@ -9,7 +9,7 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The service drains, and ends then.
+/// The service drains and then ends.
 pub(super) fn stopping() {
     #[cfg(unix)]
     tell(&[NotifyState::Stopping]);

@@ -1,4 +1,4 @@
-//! What the gateway tells of its models, and their tokens.
+//! What the gateway shows of its models, and their tokens.
 
 use std::sync::Arc;
 
@@ -26,14 +26,14 @@ impl Tokenizer for E5Tokens {
     }
 }
 
-/// A model of the E5 family, as its files are.
+/// A model of the E5 family, described by its files.
 pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
     let (quantization, dtype) = match settings.e5.precision {
         Precision::Int8 => ("Q8_0", "int8"),
-        // Its weights are those of float32, and its arithmetic is of both.
+        // Its weights are float32, and its arithmetic is both.
         Precision::Mixed => ("F32", "mixed"),
         Precision::F32 => ("F32", "float32"),
-        // Named as the setting has it.
+        // Named as in the setting.
         other => ("", other.as_str()),
     };
     ModelDetails::default()
@@ -42,7 +42,7 @@ pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
         .with_precision(quantization, Some(dtype))
 }
 
-/// A model of a server, as the server tells it; what it doesn't tell is left out.
+/// A model of a server, as the server describes it; what it doesn't report is left out.
 pub(super) async fn of_ollama(config: &OllamaConfig) -> ModelDetails {
     let name = &config.model;
     let described = async {

@@ -13,7 +13,7 @@ use crate::signals::Hangups;
 pub(super) struct Reload(JoinHandle<()>);
 
 impl Reload {
-    /// `again` reads the settings as they were read at the start.
+    /// `again` reads the settings again as at the start.
     pub(super) fn start(
         gateway: GatewayWatch,
         filter: Filter,
@@ -43,7 +43,7 @@ impl Drop for Reload {
     }
 }
 
-/// Everything is read before anything is replaced; gives the number of keys.
+/// Everything is read before anything is replaced; returns the number of keys.
 fn reload(
     gateway: &GatewayWatch,
     filter: &Filter,

@@ -1,4 +1,4 @@
-//! The stack that is served: metered, routed, cached, and known piece by piece.
+//! The stack that is served: metered, routed and cached, with handles to its pieces.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -25,9 +25,9 @@ pub(super) struct ServedStack {
     pub(super) e5_threads: u64,
     pub(super) ollama: OllamaHandle,
     pub(super) ollama_pool: u64,
-    /// What Ollama's clients show of the models.
+    /// Details of the models for Ollama's clients.
     e5_details: ModelDetails,
-    /// What stands for Ollama's model if it wasn't there at the start.
+    /// The placeholder of Ollama's model if it wasn't there at the start.
     described: Option<ModelInfo>,
 }
 
@@ -47,7 +47,7 @@ impl ModelSource for OllamaHandle {
     }
 }
 
-/// The model of the names that leave the choice to the router, when all its routes are there.
+/// The model under the names that leave the choice to the router, when all its routes are there.
 #[derive(Debug)]
 struct Automatic {
     router: Arc<Router>,
@@ -60,10 +60,10 @@ impl ModelSource for Automatic {
     }
 }
 
-/// What callers name to let the language choose.
+/// The name that lets the language choose.
 const AUTOMATIC: &str = "auto";
 
-/// Tiers of the cache, which stand behind breakers as routes do.
+/// Tiers of the cache, which have breakers as routes do.
 const TIERS: [&str; 2] = ["memory", "redis"];
 
 impl ServedStack {
@@ -97,7 +97,7 @@ impl ServedStack {
             let route = stack::route(ENGLISH_ROUTE, cache.as_ref());
             match connect().await {
                 Ok(metered) => Ok(route.backend(metered).build()),
-                // Its clients have stored what it gave before: its texts wait for it, and go to no other space.
+                // Clients have stored its vectors, so its texts wait for it and go to no other space.
                 Err(reason) if stack::is_absence(&reason) => {
                     let model = absent.get_or_init(|| described(&settings.ollama.model)).clone();
                     Ok(route.connecting(model, reason, connect).build())
@@ -121,8 +121,8 @@ impl ServedStack {
         })
     }
 
-    /// The models on offer, those that aren't there yet included: a name never changes what it means. Each name is one
-    /// space; of several, the first chooses by language.
+    /// The models on offer, including those that aren't there yet, so that a name never changes its meaning. Each name is
+    /// one space; of several, the first chooses by language.
     pub(super) fn models(&self) -> Vec<ModelEntry> {
         let mut models = Vec::new();
         if let Some(e5) = &self.e5 {
@@ -132,7 +132,7 @@ impl ServedStack {
                 .with_tokenizer(Arc::new(model_details::E5Tokens(Arc::clone(e5))));
             models.push(entry);
         }
-        // What the server says of its model, once it is there; before, what stands for it.
+        // What the server says of its model, once it is there; the placeholder until then.
         let met = self.ollama.look();
         let described = || Some((self.described.clone()?, ModelDetails::default()));
         if let Some((model, details)) = met.clone().or_else(described) {
@@ -155,7 +155,7 @@ fn entry(name: &str, model: &ModelInfo, route: &str, details: &ModelDetails) -> 
     ModelEntry::new(name, model.clone()).with_route(route).with_details(details.clone())
 }
 
-/// What stands for a model of Ollama until its server says what it is.
+/// The placeholder of a model of Ollama until its server describes it.
 fn described(model: &str) -> ModelInfo {
     let space = Space::builder(model, 1).build();
     ModelInfo::builder("ollama", model, Variant::new(space, [("met", "no")])).build()
@@ -172,14 +172,14 @@ fn metrics_config(settings: &Settings) -> MetricsConfig {
     let routes: Vec<&str> = models.iter().map(|(route, _)| *route).collect();
     let mut config = MetricsConfig::default()
         .with_routes(routes.iter().copied())
-        // Where there is one model, no language decides.
+        // With one model, no language decides.
         .with_rules(LanguageDetector::rules().filter(|_| routes.len() > 1))
         .with_tiers(TIERS)
         .with_parts(routes.iter().copied().chain(TIERS));
     for (service, model) in models {
         config = config.with_model(service, model);
     }
-    // Set where releases are made. A build script that asks git would make the program anew at each commit.
+    // Set where releases are built. A build script that asks git would rebuild the program at each commit.
     if let Some(revision) = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty()) {
         config = config.with_revision(revision);
     }

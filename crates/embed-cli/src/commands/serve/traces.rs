@@ -17,7 +17,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Makes a span a child of its caller's, and gives the context for the calls that it makes; `None` if it isn't exported.
+/// Makes a span a child of its caller's, and returns the context for the calls that it makes; `None` if it isn't exported.
 pub(super) fn continue_from(span: &Span, caller: &TraceContext) -> Option<TraceContext> {
     let propagator = TraceContextPropagator::new();
     if caller.traceparent().is_some() {
@@ -34,19 +34,19 @@ pub(super) fn continue_from(span: &Span, caller: &TraceContext) -> Option<TraceC
     trace.traceparent().is_some().then_some(trace)
 }
 
-/// What a trace shows whatever the log does: each request with its figures, and the calls of the stack inside of it.
+/// What a trace shows whatever the level of the log: each request with its figures, and the stack's calls inside it.
 const SHOWN: [(&str, Level); 2] = [("embed_gateway", Level::DEBUG), ("embed_metrics", Level::DEBUG)];
 
 /// Names the service, as for every program that speaks OTLP.
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 
-/// Sends spans in batches, from a separate thread. Its queue is bounded: what a collector that is slow or gone
-/// doesn't take is dropped, and no request waits for it.
+/// Sends spans in batches, from a separate thread. Its queue is bounded: if a collector is slow or gone, spans are dropped
+/// and no request waits.
 #[derive(Debug)]
 pub(super) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Traces to the collector at this address. That it isn't there is no error, now or later.
+    /// Traces to the collector at this address. If it isn't there, that is no error, now or later.
     pub(super) fn to(endpoint: &str) -> Result<Self, Error> {
         // reqwest comes without a crypto provider; a second call finds the one that is there.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -68,9 +68,9 @@ impl Traces {
         Ok(Self(provider.build()))
     }
 
-    /// What takes spans from `tracing`.
+    /// The layer that takes spans from `tracing`.
     pub(super) fn layer<S: Subscriber + for<'span> LookupSpan<'span>>(&self) -> impl Layer<S> + use<S> {
-        // Places in the source and threads say nothing of a request.
+        // Source locations and threads say nothing about a request.
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("embed"))
             .with_location(false)
@@ -78,7 +78,7 @@ impl Traces {
             .with_filter(Targets::new().with_targets(SHOWN))
     }
 
-    /// Sends what is left; a collector that doesn't take it is waited for some seconds at most.
+    /// Sends the rest; waits a few seconds at most for a collector that doesn't take it.
     pub(super) async fn finish(self) {
         // It blocks, and its client must not be dropped among tasks.
         let sent = tokio::task::spawn_blocking(move || self.0.shutdown()).await;

@@ -1,5 +1,5 @@
-//! Where an output goes: to standard output, into what isn't an ordinary file, or beside the file of its name until it
-//! is whole.
+//! Where an output goes: to standard output, to a device or pipe, or to a temporary file that is renamed when it is
+//! complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Stdout, Write};
@@ -19,11 +19,11 @@ pub(crate) enum Destination {
     Stdout,
     /// A device or a pipe, which gets what is written when it is written.
     Device(PathBuf),
-    /// A file, which appears when it is whole.
+    /// A file, which appears when it is complete.
     File(PathBuf),
 }
 
-/// An output that is being written. Dropped, a file is gone without a trace.
+/// An output that is being written. If it is dropped, the file is removed.
 #[derive(Debug)]
 pub(crate) enum OutputFile {
     Stdout(Stdout),
@@ -31,20 +31,20 @@ pub(crate) enum OutputFile {
     Beside {
         file: NamedTempFile,
         name: PathBuf,
-        /// Whether one that is there may be replaced.
+        /// Whether an existing one may be replaced.
         replace: bool,
     },
 }
 
 impl Destination {
-    /// What a flag names; nothing is standard output.
+    /// The destination that a flag names; without one, standard output.
     pub(crate) fn of(path: Option<&Path>) -> Self {
         match path {
             None => Self::Stdout,
             Some(path) if STDOUT.iter().any(|name| path.as_os_str() == *name) => Self::Stdout,
             Some(path) => match path.metadata() {
                 Ok(there) if !there.is_file() && !there.is_dir() => Self::Device(path.to_owned()),
-                // A link stays one, and what it leads to is written.
+                // A link stays; the file that it points to is written.
                 Ok(_) => Self::File(path.canonicalize().unwrap_or_else(|_| path.to_owned())),
                 Err(_) => Self::File(path.to_owned()),
             },
@@ -63,14 +63,14 @@ impl Destination {
         }
     }
 
-    /// Fails if no output can come to this place, or if there is one that may not be replaced.
+    /// Fails if no output can be created here, or if there is one that may not be replaced.
     pub(crate) fn check(&self, replace: bool) -> Result<(), Error> {
         let Self::File(path) = self else { return Ok(()) };
         check_folder(path)?;
         if replace { Ok(()) } else { check_absent(path) }
     }
 
-    /// Begins it.
+    /// Begins to write it.
     pub(crate) fn create(&self, replace: bool) -> Result<OutputFile, Error> {
         self.check(replace)?;
         let failed = |error| file_error("the output can't be written", self.name(), error);
@@ -80,7 +80,7 @@ impl Destination {
                 OutputFile::Device(OpenOptions::new().write(true).open(path).map_err(failed)?)
             }
             Self::File(path) => {
-                let file = beside(path).map_err(failed)?;
+                let file = temporary(path).map_err(failed)?;
                 OutputFile::Beside { file, name: path.clone(), replace }
             }
         })
@@ -88,12 +88,12 @@ impl Destination {
 }
 
 impl OutputFile {
-    /// Gives a file its name, once all of it is on the disk.
+    /// Renames the file once all of it is on the disk.
     pub(crate) fn finish(self) -> io::Result<()> {
         let Self::Beside { file, name, replace } = self else { return Ok(()) };
         file.as_file().sync_all()?;
         if replace {
-            // The file that is replaced has the permissions that its owner chose.
+            // The new file gets the permissions of the one that it replaces.
             if let Ok(before) = name.metadata() {
                 file.as_file().set_permissions(before.permissions())?;
             }
@@ -133,7 +133,7 @@ impl Seek for OutputFile {
     }
 }
 
-/// Writes a file as a whole: it is there with all of this, or as it was before.
+/// Writes a file atomically: afterwards it has all of this, or is as it was before.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let destination = Destination::of(Some(path));
     let mut file = destination.create(true)?;
@@ -141,7 +141,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     written.map_err(|error| file_error("the file can't be written", destination.name(), error))
 }
 
-/// Fails if no file can be made here.
+/// Fails if no file can be created here.
 pub(crate) fn check_folder(path: &Path) -> Result<(), Error> {
     let wrong = if path.is_dir() {
         "the output is a folder; name a file"
@@ -153,7 +153,7 @@ pub(crate) fn check_folder(path: &Path) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Config, wrong).with_context("file", path.display()))
 }
 
-/// Fails if the output is there.
+/// Fails if the output exists.
 pub(crate) fn check_absent(path: &Path) -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
@@ -162,19 +162,19 @@ pub(crate) fn check_absent(path: &Path) -> Result<(), Error> {
         .with_context("file", path.display()))
 }
 
-/// A file in the folder of this one, whose name tells what it is if a kill leaves it there.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+/// A temporary file in the same folder; its name tells what it is if a kill leaves it there.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
     let mut options = tempfile::Builder::new();
     options.prefix(&name).suffix(".partial");
-    // As any file is made: who may read it, the user's mask says.
+    // With the permissions of an ordinary new file, by the user's mask.
     #[cfg(unix)]
     options.permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     options.tempfile_in(folder_of(path))
 }
 
-/// Sees to it that the names in the folder of a file are on the disk, where the system lets a folder be opened.
+/// Makes sure that the names in the folder of a file are on the disk, if the system can open folders.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder_of(path)).and_then(|folder| folder.sync_all()) } else { Ok(()) }
 }

@@ -13,21 +13,21 @@ use super::row::{OutputRow, RowWriter, flushed};
 
 pub(super) struct JsonlWriter {
     pub(super) out: BufWriter<OutputFile>,
-    /// Whether rows are to say their text, and what it is for.
+    /// Whether rows contain their text and its role.
     pub(super) with_text: bool,
 }
 
-/// Writes what other languages take for the end of a line (U+0085, U+2028, U+2029) as escapes, so that a JSON line is
-/// one line for every reader.
+/// Escapes the characters that other languages treat as line ends (U+0085, U+2028, U+2029), so that a JSON line is one
+/// line for every reader.
 pub(crate) struct OneLine;
 
-/// The same for JSON that is written already.
+/// The same for JSON that is already serialised.
 pub(crate) fn escape_separators(json: &str) -> Cow<'_, str> {
     const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
     if !json.contains(SEPARATORS) {
         return Cow::Borrowed(json);
     }
-    // Outside of strings JSON has none of them.
+    // JSON has none of them outside of strings.
     json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").into()
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn write_line(out: impl Write, value: &impl Serialize) -> serde_json:
     value.serialize(&mut serde_json::Serializer::with_formatter(out, OneLine))
 }
 
-/// The fields in the order in which they are written; as the command promises.
+/// The fields, in the order in which the command promises to write them.
 #[derive(Serialize)]
 struct OutputLine<'a> {
     index: u64,
@@ -60,7 +60,7 @@ struct OutputLine<'a> {
     outcome: RowOutcome<'a>,
 }
 
-/// What a line says of its vector; all its other fields are about the text.
+/// The fields about the vector; all others are about the text.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum RowOutcome<'a> {
@@ -71,7 +71,7 @@ pub(crate) enum RowOutcome<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         route: Option<&'a str>,
         dimension: usize,
-        /// Left out where the service doesn't tell.
+        /// Left out if the service doesn't report it.
         #[serde(skip_serializing_if = "Option::is_none")]
         tokens: Option<usize>,
         truncated: bool,
@@ -89,7 +89,7 @@ pub(crate) struct ErrorObject<'a> {
 }
 
 impl RowOutcome<'_> {
-    /// The fields of every outcome.
+    /// The fields of every result.
     pub(crate) const FIELDS: [&'static str; 9] =
         ["space", "service", "model", "route", "dimension", "tokens", "truncated", "embedding", "error"];
 }

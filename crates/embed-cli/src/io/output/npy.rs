@@ -1,8 +1,8 @@
 //! A NumPy array, format version 1.0 of
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //!
-//! The number of rows stands in the header and is known at the end, so the header is written last. Until then there are
-//! zeros in its place, which no reader takes for an array.
+//! The number of rows is in the header and is only known at the end, so the header is written last. Until then there are
+//! zeros in its place, which no reader accepts as an array.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
@@ -19,7 +19,7 @@ pub(super) struct NpyWriter {
     rows: u64,
     /// The width of the rows of an array without vectors.
     dimension: usize,
-    /// Known from the first good row on: an array has no room for the names of several.
+    /// Known from the first good row on; all rows must have it, since an array can't name several.
     space: Option<Space>,
     /// Failed rows before the first good one, whose width isn't known yet.
     owed: u64,
@@ -27,7 +27,7 @@ pub(super) struct NpyWriter {
 
 impl NpyWriter {
     pub(super) fn new(mut out: BufWriter<OutputFile>, dimension: usize) -> io::Result<Self> {
-        // Before any work is done: a pipe can't be gone back in.
+        // Checked before any work is done: a pipe can't seek.
         out.get_mut().stream_position().map_err(|_| {
             io::Error::other("an array is finished at its beginning, so it needs a file and not a pipe")
         })?;

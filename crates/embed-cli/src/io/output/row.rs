@@ -1,4 +1,4 @@
-//! A row to write, and what a writer of rows does.
+//! A row to write, and the trait of row writers.
 
 use std::io::{self, BufWriter};
 
@@ -18,14 +18,14 @@ pub(crate) struct OutputRow<'a> {
 pub(super) trait RowWriter {
     fn write(&mut self, row: &OutputRow<'_>) -> io::Result<()>;
 
-    /// Makes what was written visible to a reader.
+    /// Flushes, so that a reader sees what was written.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Writes what comes last. The summary is for people.
+    /// Writes the last part. The summary is for people.
     fn finish(self: Box<Self>, summary: &str) -> io::Result<OutputFile>;
 }
 
-/// What was written, without the buffer that held it.
+/// The writer behind a buffer.
 pub(super) fn flushed(out: BufWriter<OutputFile>) -> io::Result<OutputFile> {
     out.into_inner().map_err(io::IntoInnerError::into_error)
 }

@@ -53,8 +53,8 @@ impl RowWriter for TableWriter {
     }
 }
 
-/// The text in exactly so many columns of a terminal, where a character may take two; control characters
-/// are shown as spaces, so that a text can't move the cursor.
+/// The text in exactly this many columns of a terminal, where a character may take two. Control characters are shown as
+/// spaces, so that a text can't move the cursor.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     let plain: String =
         text.chars().take(4 * columns).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -63,7 +63,7 @@ pub(crate) fn pad(text: &str, columns: usize) -> String {
     let mut shown = String::new();
     for c in plain.chars() {
         shown.push(c);
-        // Measured as a whole: characters that join (an emoji and its skin tone) are narrower than their sum.
+        // Measured as a whole, since characters that join (an emoji and its skin tone) are narrower than their sum.
         if shown.width() > room {
             shown.pop();
             break;

@@ -26,9 +26,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.admin_listen",
         "TMWS_GATEWAY_ADMIN_LISTEN",
-        "A second address at which /healthz, /readyz, /metrics and /status are served, with connections of its own: \
-         whoever fills the other one doesn't keep probes out. It has no TLS and asks for no key, so strangers must not \
-         reach it.",
+        "A second address at which /healthz, /readyz, /metrics and /status are served, with separate \
+         connections, so that callers who use up those of the first address don't block probes. It has no TLS and asks \
+         for no key, so strangers must not reach it.",
         SettingKind::Text {
             what: ADDRESS,
             set: |settings, text| {
@@ -43,8 +43,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.api_keys",
         "TMWS_GATEWAY_API_KEYS",
-        "Keys that let callers in: a list in the file, separated by commas in the variable, where a key can't have one. \
-         Without any, everybody may call, and only from this machine.",
+        "Keys that callers need: a list in the file, separated by commas in the variable, where a key can't contain one. \
+         Without any key, only this machine may call, without authentication.",
         SettingKind::Texts {
             what: "a key, or a list of them",
             set: |settings, keys| {
@@ -69,14 +69,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.public_without_key",
         "TMWS_GATEWAY_PUBLIC_WITHOUT_KEY",
-        "Listen at an address that other machines reach although no key is asked for.",
+        "Allow an address that other machines reach even though no key is required.",
         field!(Switch, gateway.config.allow_public_without_key),
     ),
     Setting::new(
         "gateway.cors_origins",
         "TMWS_GATEWAY_CORS_ORIGINS",
         "Origins of web pages that may call, with a * for what varies (http://localhost:*, https://*.example.org), or \
-         * alone. Where no key is asked for, pages of this machine may call as well, and others are refused.",
+         * alone. Without keys, pages of this machine may also call, and others are refused.",
         SettingKind::Texts {
             what: "an origin such as https://app.example.org, or a list of them",
             set: |settings, origins| {
@@ -105,13 +105,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.concurrency",
         "TMWS_GATEWAY_CONCURRENCY",
-        "Pieces of requests that are embedded at once.",
+        "How many pieces of requests are embedded at the same time.",
         field!(Count 65_536, gateway.config.admission.concurrency),
     ),
     Setting::new(
         "gateway.queue",
         "TMWS_GATEWAY_QUEUE",
-        "Requests that may wait for their turn; one more is told to come back later.",
+        "How many requests may wait for their turn; further ones are asked to come back later.",
         field!(Count 1 << 20, gateway.config.admission.queue),
     ),
     Setting::new(
@@ -137,13 +137,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.connections",
         "TMWS_GATEWAY_CONNECTIONS",
-        "Connections at once; further ones wait.",
+        "How many connections may be open; further ones wait.",
         field!(Count 1 << 20, gateway.config.limits.connections),
     ),
     Setting::new(
         "gateway.connections_per_address",
         "TMWS_GATEWAY_CONNECTIONS_PER_ADDRESS",
-        "Connections of one address at once (of IPv6, of one /64), this machine's own included; further ones get a \
+        "How many connections one address may have (for IPv6, one /64), including this machine; further ones get a \
          503. Without it, a quarter of all, and 64 at least. A proxy in front is one address: let it have as many as \
          it opens.",
         SettingKind::Count {
@@ -165,14 +165,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.idle_timeout",
         "TMWS_GATEWAY_IDLE_TIMEOUT",
-        "Seconds that a connection may be idle between two requests. It must be more than proxies and balancers in \
-         front keep theirs for, which is 60 mostly.",
+        "Seconds that a connection may be idle between two requests. It must be longer than in proxies and balancers in \
+         front, which mostly use 60.",
         field!(Seconds 0.001, gateway.config.limits.idle_timeout),
     ),
     Setting::new(
         "gateway.deadline",
         "TMWS_GATEWAY_DEADLINE",
-        "Seconds after which a request is given up that names no deadline.",
+        "Seconds after which a request without a deadline is given up.",
         SettingKind::Seconds {
             least: 0.001,
             set: |settings, deadline| {
@@ -186,13 +186,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.readiness_delay",
         "TMWS_GATEWAY_READINESS_DELAY",
-        "Seconds between saying that it isn't ready any more and closing the door, for balancers to notice.",
+        "Seconds between reporting that it is no longer ready and closing the listener, so that balancers notice.",
         field!(Seconds 0.0, gateway.config.readiness_delay),
     ),
     Setting::new(
         "gateway.drain_limit",
         "TMWS_GATEWAY_DRAIN_LIMIT",
-        "Seconds that accepted requests may take to end when the process is told to.",
+        "Seconds that accepted requests may take to finish when the process is stopped.",
         field!(Seconds 0.0, gateway.config.drain_limit),
     ),
 ];

@@ -12,7 +12,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "log.filter",
         "TMWS_LOG",
-        "What `embed serve` says on standard error: error, warn, info, debug or trace, also for single parts \
+        "What `embed serve` logs on standard error: error, warn, info, debug or trace, also for single parts \
                (info,embed_gateway=debug).",
         SettingKind::Text {
             what: "a filter such as info",
@@ -28,7 +28,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "log.format",
         "TMWS_LOG_FORMAT",
-        "How it says it: for people, or a JSON object a line.",
+        "The format of the log: for people, or a JSON object a line.",
         field!(Choice LogFormat, log.format),
     ),
     Setting::new(

@@ -21,14 +21,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "service",
         "TMWS_EMBEDDING_SERVICE",
-        "Who embeds the texts.",
+        "The service that embeds the texts.",
         field!(Choice ServiceChoice, service),
     )
     .flag("service", "SERVICE"),
     Setting::new(
         "e5.model",
         "TMWS_E5_MODEL",
-        "The model that is run in this process; `embed models list` names them, and their names on the hub do as well.",
+        "The model that runs in this process; `embed models list` names them, and their names on the hub also work.",
         SettingKind::Text {
             what: "the name of a model of the E5 family",
             set: |settings, name| {
@@ -42,7 +42,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "e5.precision",
         "TMWS_E5_PRECISION",
-        "In which arithmetic: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
+        "The precision: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
         SettingKind::Choice {
             of: || Precision::ALL.iter().map(|precision| PossibleValue::new(precision.as_str())).collect(),
             set: |settings, name| {
@@ -56,7 +56,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "e5.threads",
         "TMWS_E5_THREADS",
-        "Threads that embed; as many as there are processors unless you say so.",
+        "The number of threads that embed; by default one for each processor.",
         SettingKind::Count {
             most: 1024,
             set: |settings, count| settings.e5.threads = NonZeroUsize::new(count as usize),
@@ -84,8 +84,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ollama.url",
         "TMWS_OLLAMA_API_BASE",
         "The address of an Ollama server, with or without /api; several servers of the same model as a list, \
-               or separated by commas. A proxy before it that asks for user and password gets those of \
-               http://USER:PASSWORD@HOST. If nothing names one, OLLAMA_HOST does.",
+               or separated by commas. For a proxy that asks for user and password, write \
+               http://USER:PASSWORD@HOST. If nothing names a server, OLLAMA_HOST is used.",
         SettingKind::Texts {
             what: "an address such as http://127.0.0.1:11434, or a list of them",
             set: |settings, urls| {
@@ -124,7 +124,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "ollama.token",
         "TMWS_OLLAMA_TOKEN",
-        "Sent as `Authorization: Bearer …` to a proxy before the server; Ollama itself asks for none.",
+        "Sent as `Authorization: Bearer …` to a proxy in front of the server; Ollama itself asks for none.",
         SettingKind::Text {
             what: "a token of visible ASCII characters",
             set: |settings, token| {
@@ -142,7 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "router.rollout",
         "TMWS_ROUTER_ROLLOUT",
-        "The rollout to follow: partitions that are in it leave its one route for the other. `embed rollout start` \
+        "The rollout to follow: partitions that are in it move from its first route to the second. `embed rollout start` \
          writes the file.",
         field!(Path, router.rollout),
     )
@@ -151,8 +151,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "router.shadow_percent",
         "TMWS_ROUTER_SHADOW_PERCENT",
-        "How many of a hundred calls of the old route the candidate of the rollout is tried with, beside the \
-         caller's path.",
+        "How many of a hundred calls of the old route are also sent to the candidate of the rollout, without delaying \
+         the caller.",
         SettingKind::Count {
             most: 100,
             set: |settings, percent| settings.router.shadow_percent = Some(percent),
@@ -163,15 +163,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "router.cross_space",
         "TMWS_ROUTER_CROSS_SPACE",
-        "Whether a text may go to a model of another space when every route of its own fails. Its vector then finds \
-         nothing among those of the space that it left.",
+        "Whether a text may go to a model of another space when every route of its own space fails. Its vector then \
+         finds nothing among those of its usual space.",
         field!(Switch, router.cross_space),
     ),
     Setting::new(
         "router.pins",
         "TMWS_ROUTER_PINS",
-        "Partitions whose texts all go to one route, whatever language they are in: a collection stays in the space of \
-         its vectors. A request that names a model or a route goes there.",
+        "Partitions whose texts all go to one route, in any language, so that a collection stays in the space of its \
+         vectors. A request that names a model or a route goes there.",
         SettingKind::Texts {
             what: PINS,
             set: |settings, pins| {
@@ -185,7 +185,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "cache.place",
         "TMWS_CACHE",
-        "Where vectors are kept, so that a text is embedded once; auto is both if a Redis is named, else memory.",
+        "Where vectors are kept, so that each text is embedded once; auto is both if a Redis is set, else memory.",
         field!(Choice CachePlace, cache.place),
     )
     .flag("cache", "WHERE"),
@@ -218,7 +218,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "cache.element",
         "TMWS_CACHE_ELEMENT",
-        "As what numbers vectors are stored: f32 as they are, f16 in half the bytes and rounded.",
+        "The numbers in which Redis stores vectors: f32 keeps them exactly, f16 rounds them to half the bytes.",
         SettingKind::Choice {
             of: || ["f32", "f16"].map(PossibleValue::new).into(),
             set: |settings, name| {
@@ -252,7 +252,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "cache.redis_prefix",
         "TMWS_REDIS_PREFIX",
-        "What every key in Redis begins with, before a colon, so that others may use the same database.",
+        "The prefix of every key in Redis, before a colon, so that others may use the same database.",
         SettingKind::Text {
             what: "a text that isn't empty",
             set: |settings, prefix| {
