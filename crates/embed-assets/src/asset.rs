@@ -40,13 +40,13 @@ pub struct Listed {
     /// Which version is in use, and which one it is possible to go back to.
     pub pointer: Option<Pointer>,
     /// What is there.
-    pub state: State,
+    pub state: AssetState,
 }
 
 /// What is there of an asset.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum State {
+pub enum AssetState {
     /// Nothing.
     Absent,
     /// All files, in their sizes. Their bytes are not looked at.
@@ -230,12 +230,12 @@ pub fn list(home: &DataHome) -> Vec<Listed> {
     let listed = Asset::all().into_iter().map(|asset| {
         let slot = asset.slot(home);
         let state = match asset.look(home) {
-            Ok(None) => State::Absent,
-            Ok(Some(manifest)) => State::Present {
+            Ok(None) => AssetState::Absent,
+            Ok(Some(manifest)) => AssetState::Present {
                 bytes: manifest.files.iter().map(|file| file.bytes).sum(),
                 source: manifest.source,
             },
-            Err(error) => State::Damaged(error),
+            Err(error) => AssetState::Damaged(error),
         };
         Listed { asset, folder: slot.folder(), pointer: slot.pointer().ok().flatten(), state }
     });

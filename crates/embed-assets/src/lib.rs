@@ -17,7 +17,7 @@ mod store;
 mod trial;
 mod wheel;
 
-pub use asset::{Asset, Listed, State, Verified, list, verify};
+pub use asset::{Asset, AssetState, Listed, Verified, list, verify};
 pub use bundle::{ImportOptions, export, import, import_with};
 pub use hub::{HubOptions, HubToken, Patience, Proxy};
 pub use progress::{Progress, Silent};

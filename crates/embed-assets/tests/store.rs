@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use common::{CHILD, Copies, Ears, Home, child, hub, options, profile, pull, weights};
-use embed_assets::{Asset, Progress, Pulled, Raw, Repack, State, list, pull_model, roll_back, verify};
+use embed_assets::{Asset, AssetState, Progress, Pulled, Raw, Repack, list, pull_model, roll_back, verify};
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, ModelFiles, POINTER_NAME};
 use embed_e5::{Precision, Profile};
@@ -78,7 +78,7 @@ async fn leftovers_of_the_dead_are_cleared_away() {
 #[tokio::test]
 async fn listing_and_verifying_tell_what_is_there() {
     let (hub, home) = (hub().await, Home::new());
-    assert!(list(&home.home).iter().all(|listed| matches!(listed.state, State::Absent)));
+    assert!(list(&home.home).iter().all(|listed| matches!(listed.state, AssetState::Absent)));
     pull(&home, &options(hub.endpoint())).await.unwrap();
     let state = |state: &str| {
         let listed = list(&home.home).into_iter().find(|listed| listed.asset.to_string() == ASSET).unwrap();

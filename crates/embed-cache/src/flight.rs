@@ -33,11 +33,11 @@ type Flight = Shared<BoxFuture<'static, Arc<Outcome>>>;
 /// The flights of one embedder.
 #[derive(Default)]
 pub(crate) struct Flights {
-    state: Mutex<State>,
+    state: Mutex<FlightTable>,
 }
 
 #[derive(Default)]
-struct State {
+struct FlightTable {
     entries: HashMap<Key, Entry>,
     next: u64,
 }
@@ -145,7 +145,7 @@ impl Flights {
         self.lock().entries.retain(|key, _| namespace.is_some_and(|namespace| key.namespace() != namespace));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FlightTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,7 +163,7 @@ impl Outcome {
     }
 }
 
-impl State {
+impl FlightTable {
     fn belongs(&self, key: &Key, flight: u64) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.flight == flight)
     }

@@ -127,7 +127,7 @@ impl Parsers {
 
     /// `POST /route` and `POST /embed/plan`.
     pub fn native(&self, body: &[u8]) {
-        let parsed = native::Form::read(body, &self.0).map(|form| form.texts);
+        let parsed = native::PlanForm::read(body, &self.0).map(|form| form.texts);
         if let Err(failure) = &parsed {
             refused(Dialect::Native, failure);
         }

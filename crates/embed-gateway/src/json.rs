@@ -40,7 +40,7 @@ pub(crate) enum Number {
 pub(crate) struct List {
     pub(crate) texts: Vec<Arc<str>>,
     /// Index and kind of the first element that is no string.
-    pub(crate) odd: Option<(usize, Kind)>,
+    pub(crate) odd: Option<(usize, JsonKind)>,
     /// The numbers of the array or of its first array, as a tokenizer's ids are sent.
     pub(crate) ids: bool,
     /// There were more strings than may be.
@@ -49,7 +49,7 @@ pub(crate) struct List {
 
 /// What kind a JSON value is, in the words that Go uses for them, which are those of JSON but for `bool`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JsonKind {
     Null,
     Bool,
     Number,
@@ -80,7 +80,7 @@ pub(crate) enum BadJson {
     #[error("the body isn't JSON: look at line {line}, column {column}")]
     Syntax { line: usize, column: usize },
     #[error("the body is a JSON {}, not an object", .0.as_str())]
-    NotAnObject(Kind),
+    NotAnObject(JsonKind),
 }
 
 /// What the first bytes of a body say of it.
@@ -127,7 +127,7 @@ impl Fields {
         match top {
             Top::Object(fields) => Ok(fields),
             // For Go `null` is an object without fields.
-            Top::Other(Kind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
+            Top::Other(JsonKind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
             Top::Other(kind) => Err(BadJson::NotAnObject(kind)),
         }
     }
@@ -135,7 +135,7 @@ impl Fields {
     /// Takes over the fields of an object that stands in one of them, but for those that stand beside it.
     pub(crate) fn adopt(&mut self, members: Vec<(&'static str, Value)>) {
         for (name, value) in members {
-            if !self.values.iter().any(|(known, value)| *known == name && value.kind() != Kind::Null) {
+            if !self.values.iter().any(|(known, value)| *known == name && value.kind() != JsonKind::Null) {
                 put(&mut self.values, name, value);
             }
         }
@@ -149,19 +149,19 @@ impl Fields {
 }
 
 impl Value {
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> JsonKind {
         match self {
-            Self::Null => Kind::Null,
-            Self::Bool(_) => Kind::Bool,
-            Self::Number(_) => Kind::Number,
-            Self::Text(_) => Kind::String,
-            Self::List(_) => Kind::Array,
-            Self::Object(_) => Kind::Object,
+            Self::Null => JsonKind::Null,
+            Self::Bool(_) => JsonKind::Bool,
+            Self::Number(_) => JsonKind::Number,
+            Self::Text(_) => JsonKind::String,
+            Self::List(_) => JsonKind::Array,
+            Self::Object(_) => JsonKind::Object,
         }
     }
 
     /// The text, if it is one; `null` is none.
-    pub(crate) fn text(self) -> Result<Option<Arc<str>>, Kind> {
+    pub(crate) fn text(self) -> Result<Option<Arc<str>>, JsonKind> {
         match self {
             Self::Null => Ok(None),
             Self::Text(text) => Ok(Some(text)),
@@ -170,7 +170,7 @@ impl Value {
     }
 
     /// The truth value, if it is one; `null` is none.
-    pub(crate) fn bool(self) -> Result<Option<bool>, Kind> {
+    pub(crate) fn bool(self) -> Result<Option<bool>, JsonKind> {
         match self {
             Self::Null => Ok(None),
             Self::Bool(value) => Ok(Some(value)),
@@ -179,7 +179,7 @@ impl Value {
     }
 
     /// The whole number, also one that is written with a fraction of zero; `null` is none.
-    pub(crate) fn whole(self) -> Result<Option<i64>, Kind> {
+    pub(crate) fn whole(self) -> Result<Option<i64>, JsonKind> {
         match self {
             // Beyond 64 bits the nearest will do: no field takes so many.
             Self::Number(Number::Float(value)) if value.fract() == 0.0 => Ok(Some(value as i64)),
@@ -188,7 +188,7 @@ impl Value {
     }
 
     /// The whole number as Go reads it; `null` is none.
-    pub(crate) fn integer(self) -> Result<Option<i64>, Kind> {
+    pub(crate) fn integer(self) -> Result<Option<i64>, JsonKind> {
         match self {
             Self::Null => Ok(None),
             Self::Number(Number::Integer(value)) => Ok(Some(value)),
@@ -197,7 +197,7 @@ impl Value {
     }
 }
 
-impl Kind {
+impl JsonKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -234,7 +234,7 @@ impl BadJson {
 
 enum Top {
     Object(Fields),
-    Other(Kind),
+    Other(JsonKind),
 }
 
 struct TopSeed(Reading);
@@ -270,31 +270,31 @@ impl<'de> Visitor<'de> for TopSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Top, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Top::Other(Kind::Array))
+        Ok(Top::Other(JsonKind::Array))
     }
 
     fn visit_unit<E>(self) -> Result<Top, E> {
-        Ok(Top::Other(Kind::Null))
+        Ok(Top::Other(JsonKind::Null))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Top, E> {
-        Ok(Top::Other(Kind::Bool))
+        Ok(Top::Other(JsonKind::Bool))
     }
 
     fn visit_str<E>(self, _: &str) -> Result<Top, E> {
-        Ok(Top::Other(Kind::String))
+        Ok(Top::Other(JsonKind::String))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Top, E> {
-        Ok(Top::Other(Kind::Number))
+        Ok(Top::Other(JsonKind::Number))
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<Top, E> {
-        Ok(Top::Other(Kind::Number))
+        Ok(Top::Other(JsonKind::Number))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Top, E> {
-        Ok(Top::Other(Kind::Number))
+        Ok(Top::Other(JsonKind::Number))
     }
 }
 
@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for ValueSeed {
                     list.ids = index == 0
                         && match &odd {
                             Value::Number(_) => true,
-                            Value::List(inner) => matches!(inner.odd, Some((0, Kind::Number))),
+                            Value::List(inner) => matches!(inner.odd, Some((0, JsonKind::Number))),
                             _ => false,
                         };
                     list.odd = Some((index, odd.kind()));
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(fields.take("model").text().unwrap().as_deref(), Some("d"));
         let Value::List(list) = fields.take("input") else { panic!("a list") };
         assert_eq!(list.texts.len(), 2);
-        assert_eq!(fields.take("nothing").kind(), Kind::Null);
+        assert_eq!(fields.take("nothing").kind(), JsonKind::Null);
     }
 
     #[test]
@@ -454,16 +454,16 @@ mod tests {
         let number = |body: &str| read(body, false).unwrap().take("input");
         assert_eq!(number(r#"{"input":384.0}"#).whole(), Ok(Some(384)));
         assert_eq!(number(r#"{"input":-1e2}"#).whole(), Ok(Some(-100)));
-        assert_eq!(number(r#"{"input":384.5}"#).whole(), Err(Kind::Number));
-        assert_eq!(number(r#"{"input":384.0}"#).integer(), Err(Kind::Number));
+        assert_eq!(number(r#"{"input":384.5}"#).whole(), Err(JsonKind::Number));
+        assert_eq!(number(r#"{"input":384.0}"#).integer(), Err(JsonKind::Number));
     }
 
     #[test]
     fn the_first_odd_element_is_remembered() {
         for (body, odd) in [
-            (r#"{"input":["a",5]}"#, (1, Kind::Number)),
-            (r#"{"input":[[1,2]]}"#, (0, Kind::Array)),
-            (r#"{"input":["a","b",null,7]}"#, (2, Kind::Null)),
+            (r#"{"input":["a",5]}"#, (1, JsonKind::Number)),
+            (r#"{"input":[[1,2]]}"#, (0, JsonKind::Array)),
+            (r#"{"input":["a","b",null,7]}"#, (2, JsonKind::Null)),
         ] {
             let Value::List(list) = read(body, false).unwrap().take("input") else { panic!("a list") };
             assert_eq!(list.odd, Some(odd), "{body}");
@@ -477,10 +477,10 @@ mod tests {
     #[test]
     fn keys_and_trailing_bytes_as_go_reads_them() {
         let mut fields = read(r#"{"MODEL":"a"} and more"#, true).unwrap();
-        assert_eq!(fields.take("model").kind(), Kind::String);
+        assert_eq!(fields.take("model").kind(), JsonKind::String);
         assert!(matches!(read(r#"{"MODEL":"a"} and more"#, false), Err(BadJson::Syntax { .. })));
-        assert_eq!(read(r#"{"MODEL":"a"}"#, false).unwrap().take("model").kind(), Kind::Null);
-        assert_eq!(read("null", true).unwrap().take("model").kind(), Kind::Null);
+        assert_eq!(read(r#"{"MODEL":"a"}"#, false).unwrap().take("model").kind(), JsonKind::Null);
+        assert_eq!(read("null", true).unwrap().take("model").kind(), JsonKind::Null);
     }
 
     #[test]
@@ -490,8 +490,8 @@ mod tests {
             ("", BadJson::Empty),
             (" \n", BadJson::Empty),
             (r#"{"model""#, BadJson::Cut),
-            ("[1,[2]]", BadJson::NotAnObject(Kind::Array)),
-            ("null", BadJson::NotAnObject(Kind::Null)),
+            ("[1,[2]]", BadJson::NotAnObject(JsonKind::Array)),
+            ("null", BadJson::NotAnObject(JsonKind::Null)),
             (r#"{"input":NaN}"#, BadJson::Syntax { line: 1, column: 10 }),
             (&deep, BadJson::TooDeep),
         ] {

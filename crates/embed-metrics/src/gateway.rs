@@ -30,7 +30,7 @@ struct Dialect {
 
 /// An HTTP request that goes on. Dropping it counts it as `cancelled`: its client hung up, or its handler panicked.
 #[must_use = "a request that is dropped counts as cancelled"]
-pub struct GatewayRequest {
+pub struct RequestTimer {
     gateway: GatewayMetrics,
     dialect: usize,
     started: Instant,
@@ -72,13 +72,13 @@ impl GatewayMetrics {
     }
 
     /// A request in a dialect (`openai`, `ollama`, `tei`, `native`) begins.
-    pub fn request(&self, dialect: &str) -> GatewayRequest {
+    pub fn request(&self, dialect: &str) -> RequestTimer {
         let dialects = &self.series.dialects;
         let known = dialects.iter().position(|known| known.name == dialect);
         // `other` is the last of its set.
         let dialect = known.unwrap_or(dialects.len() - 1);
         dialects[dialect].in_flight.increment(1.0);
-        GatewayRequest { gateway: self.clone(), dialect, started: Instant::now(), status: None }
+        RequestTimer { gateway: self.clone(), dialect, started: Instant::now(), status: None }
     }
 
     /// A request or a connection was refused, by the limit or the rule of this name.
@@ -97,14 +97,14 @@ impl GatewayMetrics {
     }
 }
 
-impl GatewayRequest {
+impl RequestTimer {
     /// It was answered with an HTTP status. What was being sent until now belongs to its time.
     pub fn answered(mut self, status: u16) {
         self.status = Some(status);
     }
 }
 
-impl Drop for GatewayRequest {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         let dialect = &self.gateway.series.dialects[self.dialect];
         dialect.in_flight.decrement(1.0);
@@ -146,4 +146,4 @@ macro_rules! opaque_debug {
     )+};
 }
 
-opaque_debug!(GatewayMetrics, GatewayRequest, QueuePlace);
+opaque_debug!(GatewayMetrics, RequestTimer, QueuePlace);

@@ -14,6 +14,6 @@ pub use figures::{
     BreakerFigures, BreakerState, ByReason, CacheFigures, E5Figures, GatewayFigures, OllamaFigures,
     RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
-pub use gateway::{GatewayMetrics, GatewayRequest, QueuePlace};
+pub use gateway::{GatewayMetrics, QueuePlace, RequestTimer};
 pub use metered::{BackendMeter, CallerMeter, Metered};
 pub use metrics::Metrics;

@@ -9,7 +9,7 @@ pub struct Metric {
     /// Its name without the prefix.
     pub name: &'static str,
     /// Whether it counts, shows a level, or sorts samples into buckets.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What one of it is: `seconds`, `texts`.
     pub unit: &'static str,
     /// Its labels, in order.
@@ -22,7 +22,7 @@ pub struct Metric {
 
 /// The kinds of metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only ever grows.
     Counter,
     /// Goes up and down.
@@ -239,7 +239,7 @@ const fn counter(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Counter, unit, labels, help, is_reading: false }
+    Metric { name, kind: MetricKind::Counter, unit, labels, help, is_reading: false }
 }
 
 const fn gauge(
@@ -248,7 +248,7 @@ const fn gauge(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, labels, help, is_reading: false }
+    Metric { name, kind: MetricKind::Gauge, unit, labels, help, is_reading: false }
 }
 
 /// A gauge that is left out while nobody can say it.
@@ -268,7 +268,7 @@ const fn histogram(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Histogram(buckets), unit, labels, help, is_reading: false }
+    Metric { name, kind: MetricKind::Histogram(buckets), unit, labels, help, is_reading: false }
 }
 
 /// One list makes both the names that the code uses and the table that is rendered and registered, so that a

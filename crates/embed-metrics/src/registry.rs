@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::MetricsConfig;
-use crate::names::{self, FORCED, Kind, Label, Metric, OTHER, PINNED, Values};
+use crate::names::{self, FORCED, Label, Metric, MetricKind, OTHER, PINNED, Values};
 
 /// Samples of histograms lie in a list until somebody renders, and for ever if nobody does. So after this many they
 /// are sorted into their buckets by whoever brings the last one. That takes it a good tenth of a millisecond, and
@@ -60,7 +60,7 @@ impl Registry {
         config.check()?;
         let mut builder = PrometheusBuilder::new();
         for metric in names::all() {
-            if let Kind::Histogram(buckets) = metric.kind {
+            if let MetricKind::Histogram(buckets) = metric.kind {
                 let name = Matcher::Full(full_name(&config, metric));
                 builder = builder.set_buckets_for_metric(name, buckets.bounds).map_err(|error| {
                     Error::new(ErrorKind::Internal, "the exporter refuses a table of buckets")
@@ -212,9 +212,9 @@ fn register(recorder: &PrometheusRecorder, config: &MetricsConfig, metric: &Metr
     let name = full_name(config, metric);
     let (described, help) = (name.clone().into(), metric.help.into());
     match metric.kind {
-        Kind::Counter => recorder.describe_counter(described, None, help),
-        Kind::Gauge => recorder.describe_gauge(described, None, help),
-        Kind::Histogram(_) => recorder.describe_histogram(described, None, help),
+        MetricKind::Counter => recorder.describe_counter(described, None, help),
+        MetricKind::Gauge => recorder.describe_gauge(described, None, help),
+        MetricKind::Histogram(_) => recorder.describe_histogram(described, None, help),
     }
     let mut rows = vec![Vec::new()];
     for label in metric.labels {
@@ -233,13 +233,13 @@ fn register(recorder: &PrometheusRecorder, config: &MetricsConfig, metric: &Metr
                 pairs.map(|(label, value)| metrics::Label::new(label.name, (*value).to_owned())).collect();
             let key = Key::from_parts(name.clone(), labels);
             let handle = match metric.kind {
-                Kind::Counter => Handle::Counter(recorder.register_counter(&key, &METADATA)),
-                Kind::Gauge => {
+                MetricKind::Counter => Handle::Counter(recorder.register_counter(&key, &METADATA)),
+                MetricKind::Gauge => {
                     let gauge = recorder.register_gauge(&key, &METADATA);
                     gauge.set(unknown(metric));
                     Handle::Gauge(gauge)
                 }
-                Kind::Histogram(_) => Handle::Histogram(recorder.register_histogram(&key, &METADATA)),
+                MetricKind::Histogram(_) => Handle::Histogram(recorder.register_histogram(&key, &METADATA)),
             };
             Series { labels: row.into_iter().map(ToOwned::to_owned).collect(), handle }
         })

@@ -96,10 +96,10 @@ impl Guard {
         answer
     }
 
-    fn attempt(&self, began: Instant, deadline: Deadline) -> Result<Attempt<'_>> {
+    fn attempt(&self, began: Instant, deadline: Deadline) -> Result<GuardedCall<'_>> {
         let breaker = &self.shared.breaker;
         if let Some(pass) = breaker.enter(began) {
-            return Ok(Attempt { began, deadline, pass: Some(pass) });
+            return Ok(GuardedCall { began, deadline, pass: Some(pass) });
         }
         let after = breaker.next_trial().map(|trial| trial.saturating_duration_since(began));
         Err(refusal(after))
@@ -193,13 +193,13 @@ impl<E: Display> Display for Guarded<E> {
 }
 
 /// A call under way. One that is dropped before its end was given up, or failed if its deadline is over.
-struct Attempt<'g> {
+struct GuardedCall<'g> {
     began: Instant,
     deadline: Deadline,
     pass: Option<BreakerGuard<'g>>,
 }
 
-impl Attempt<'_> {
+impl GuardedCall<'_> {
     fn settle(mut self, answer: &Result<EmbedResponse>) {
         let fault = match answer {
             Err(error) => Some(error),
@@ -230,7 +230,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for GuardedCall<'_> {
     fn drop(&mut self) {
         // A cache lets go of a call that nobody waits for any more: that it was late is the back end's fault.
         if self.pass.is_some() && self.is_past_deadline() && !self.was_hurried() {

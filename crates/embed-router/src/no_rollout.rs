@@ -19,7 +19,7 @@ pub struct RolloutConfig {
 /// A rollout that nobody can begin.
 #[derive(Debug)]
 pub struct Rollout {
-    pub(crate) current: Meter,
+    pub(crate) current: CallMeter,
     never: Infallible,
 }
 
@@ -28,7 +28,7 @@ pub struct Rollout {
 pub enum RolloutStatus {}
 
 #[derive(Debug)]
-pub(crate) enum Meter {}
+pub(crate) enum CallMeter {}
 
 #[derive(Debug)]
 pub(crate) enum Shadow {}
@@ -37,7 +37,7 @@ pub(crate) enum Shadow {}
 pub(crate) struct ShadowStatus;
 
 #[expect(dead_code, reason = "nobody reads how a call went")]
-pub(crate) struct Call {
+pub(crate) struct JudgedCall {
     pub(crate) time: Duration,
     pub(crate) failed: bool,
 }
@@ -59,7 +59,7 @@ impl Rollout {
         match self.never {}
     }
 
-    pub(crate) fn judge(&self, call: Call) {
+    pub(crate) fn judge(&self, call: JudgedCall) {
         self.current.add(call);
     }
 
@@ -68,8 +68,8 @@ impl Rollout {
     }
 }
 
-impl Meter {
-    pub(crate) fn add(&self, _call: Call) {
+impl CallMeter {
+    pub(crate) fn add(&self, _call: JudgedCall) {
         match *self {}
     }
 }

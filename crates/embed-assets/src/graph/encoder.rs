@@ -28,7 +28,7 @@ use super::onnx::ElementType;
 use super::options::{GraphOptions, Precision};
 use super::quantise::{Dense, power_of_two, rows_in_8_bits};
 use super::smooth::LayerSmoothing;
-use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
+use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, Norm};
 
 /// A network that is being written.
 pub(super) struct Network<'a, W: Write> {
@@ -176,7 +176,7 @@ impl<'a, W: Write> Network<'a, W> {
         self.graph.f32s(&[values.len() / hidden, hidden], &values)
     }
 
-    fn layer(&mut self, state: TokenState, layer: &Layer, index: usize) -> io::Result<TokenState> {
+    fn layer(&mut self, state: TokenState, layer: &EncoderLayer, index: usize) -> io::Result<TokenState> {
         let plan = self.plan(index);
         let context = self.attention(&state.rows, layer, plan)?;
         let dense = Dense::side_by_side(&[(&layer.attention_output, 1.0)]);
@@ -206,7 +206,12 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// The context of each head over all tokens of its text.
-    fn attention(&mut self, rows: &TokenRows, layer: &Layer, plan: LayerPlan<'_>) -> io::Result<TokenRows> {
+    fn attention(
+        &mut self,
+        rows: &TokenRows,
+        layer: &EncoderLayer,
+        plan: LayerPlan<'_>,
+    ) -> io::Result<TokenRows> {
         // The weights of attention are powers of two.
         let scale = std::f32::consts::LOG2_E / (self.shape.head_width() as f32).sqrt();
         let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
@@ -241,7 +246,11 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     /// The two products of the feed-forward part, and the outlier channels between them.
-    fn feed_forward(&self, layer: &Layer, plan: LayerPlan<'_>) -> (Dense, Dense, Option<(Dense, Dense)>) {
+    fn feed_forward(
+        &self,
+        layer: &EncoderLayer,
+        plan: LayerPlan<'_>,
+    ) -> (Dense, Dense, Option<(Dense, Dense)>) {
         let mut wide = Dense::side_by_side(&[(&layer.feed_forward_in, 1.0)]);
         let mut narrow = Dense::side_by_side(&[(&layer.feed_forward_out, 1.0)]);
         let mut outliers = None;

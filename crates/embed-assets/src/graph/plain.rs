@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::quantise::Dense;
-use crate::weights::{EncoderShape, EncoderWeights, Format, Layer, Norm};
+use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, Norm};
 
 /// A network that is being written.
 pub(super) struct PlainNetwork<'a, W: Write> {
@@ -85,7 +85,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         Ok(self.graph.node("Slice", [&table, &first, &tokens], &[]))
     }
 
-    fn layer(&mut self, state: &str, layer: &Layer) -> io::Result<ValueName> {
+    fn layer(&mut self, state: &str, layer: &EncoderLayer) -> io::Result<ValueName> {
         let context = self.attention(state, layer)?;
         let output = self.gemm(&context, &Dense::side_by_side(&[(&layer.attention_output, 1.0)]))?;
         let state = self.add_norm(&output, state, &layer.attention_norm)?;
@@ -96,7 +96,7 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
     }
 
     /// The context of each head over all tokens: `[tokens, hidden]`.
-    fn attention(&mut self, state: &str, layer: &Layer) -> io::Result<ValueName> {
+    fn attention(&mut self, state: &str, layer: &EncoderLayer) -> io::Result<ValueName> {
         let (heads, width) = (self.shape.heads, self.shape.head_width());
         let scale = 1.0 / (width as f32).sqrt();
         let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];

@@ -128,7 +128,7 @@ pub struct Embeddings {
 
 /// One layer, with layer normalisation after each half.
 #[derive(Debug, Clone)]
-pub struct Layer {
+pub struct EncoderLayer {
     /// To the queries.
     pub query: LinearLayer,
     /// To the keys.
@@ -155,7 +155,7 @@ pub struct EncoderWeights {
     /// The input side.
     pub embeddings: Embeddings,
     /// The layers, from the input on.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<EncoderLayer>,
 }
 
 impl EncoderWeights {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use embed_core::{Error, ErrorKind};
 
 use super::matrix::{FileBytes, Format, Matrix, Q4_BLOCK_BYTES, Q4_BLOCK_VALUES};
-use super::{Embeddings, EncoderShape, EncoderWeights, Layer, LinearLayer, Norm, Vocabulary, broken};
+use super::{Embeddings, EncoderLayer, EncoderShape, EncoderWeights, LinearLayer, Norm, Vocabulary, broken};
 
 const MAGIC: &[u8; 4] = b"E5S1";
 const VERSION: u32 = 1;
@@ -200,10 +200,10 @@ impl Directory {
         })
     }
 
-    fn layer(&self, layer: usize, shape: &EncoderShape) -> Result<Layer, Error> {
+    fn layer(&self, layer: usize, shape: &EncoderShape) -> Result<EncoderLayer, Error> {
         let (hidden, wide) = (shape.hidden, shape.feed_forward);
         let name = |part: &str| format!("l{layer}.{part}");
-        Ok(Layer {
+        Ok(EncoderLayer {
             query: self.linear(&name("q"), hidden, hidden)?,
             key: self.linear(&name("k"), hidden, hidden)?,
             value: self.linear(&name("v"), hidden, hidden)?,

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 
 use super::matrix::{FileBytes, Format, Matrix};
-use super::{Embeddings, EncoderShape, EncoderWeights, Layer, LinearLayer, Norm, broken};
+use super::{Embeddings, EncoderLayer, EncoderShape, EncoderWeights, LinearLayer, Norm, broken};
 
 /// Prefixes of tensor names, which depend on the class that saved the model.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
@@ -151,10 +151,10 @@ impl Tensors {
         })
     }
 
-    fn layer(&self, layer: usize, shape: &EncoderShape) -> Result<Layer, Error> {
+    fn layer(&self, layer: usize, shape: &EncoderShape) -> Result<EncoderLayer, Error> {
         let (hidden, wide) = (shape.hidden, shape.feed_forward);
         let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-        Ok(Layer {
+        Ok(EncoderLayer {
             query: self.linear(&name("attention.self.query"), hidden, hidden)?,
             key: self.linear(&name("attention.self.key"), hidden, hidden)?,
             value: self.linear(&name("attention.self.value"), hidden, hidden)?,

@@ -3,7 +3,9 @@
 mod args;
 mod report;
 
-use embed_assets::{Asset, PullOptions, Pulled, SourceChoice, State, Verified, pull_model, pull_runtime};
+use embed_assets::{
+    Asset, AssetState, PullOptions, Pulled, SourceChoice, Verified, pull_model, pull_runtime,
+};
 use embed_core::{Error, ErrorKind};
 use embed_e5::assets::{DataHome, Manifest, Source};
 use embed_e5::{Precision, Profile, RUNTIME_VARIABLE};
@@ -162,7 +164,7 @@ async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Resu
     let progress = DownloadProgress::new(args.quiet);
     let there: Vec<Asset> = embed_assets::list(home)
         .into_iter()
-        .filter(|listed| !matches!(listed.state, State::Absent))
+        .filter(|listed| !matches!(listed.state, AssetState::Absent))
         .map(|listed| listed.asset)
         .collect();
     let mut chosen = Vec::new();

@@ -34,11 +34,11 @@ pub(crate) const ADMISSION: [&str; 3] = ["queue", "deadline", "displaced"];
 pub(crate) struct Admission {
     permits: usize,
     observer: Option<Arc<dyn Observer>>,
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AdmissionState {
     queue: Queue<Caller, oneshot::Sender<Turn>>,
     pace: Pace,
     accepted: u64,
@@ -85,7 +85,7 @@ pub(crate) struct Traffic {
 
 impl Admission {
     pub(crate) fn new(config: &AdmissionConfig, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
-        let state = State {
+        let state = AdmissionState {
             queue: Queue::new(config.concurrency, config.queue),
             pace: Pace { interval: 0.0, seen: 0, most: ROUNDS * config.concurrency, since: None },
             accepted: 0,
@@ -171,13 +171,13 @@ impl Admission {
         Permit { admission: Arc::clone(self), done: false }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AdmissionState> {
         // Nothing in here panics half-way, so a poisoned lock holds a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl AdmissionState {
     /// Takes a permit if one is free.
     fn take(&mut self) -> bool {
         let taken = self.queue.take();

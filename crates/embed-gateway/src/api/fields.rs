@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use crate::failure::Failure;
-use crate::json::{Kind, List, Value};
+use crate::json::{JsonKind, List, Value};
 
 /// A field has the wrong kind.
-pub(crate) fn wrong_kind(field: &'static str, expected: &str, got: Kind) -> Failure {
+pub(crate) fn wrong_kind(field: &'static str, expected: &str, got: JsonKind) -> Failure {
     Failure::bad_request(format!("`{field}` must be {expected}, not a JSON {}", got.as_str()))
         .with_param(field)
 }
@@ -35,7 +35,7 @@ pub(crate) fn strings(list: List, field: &'static str, limit: usize) -> Result<V
              (in LangChain: check_embedding_ctx_length=False)"
         ))
         .with_param(field)),
-        Some((0, Kind::Array)) => Err(Failure::bad_request(format!(
+        Some((0, JsonKind::Array)) => Err(Failure::bad_request(format!(
             "`{field}` holds arrays inside of its array: send one array of strings"
         ))
         .with_param(field)),

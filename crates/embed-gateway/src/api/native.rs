@@ -27,7 +27,7 @@ const OPENAPI: &str = include_str!("../../openapi.json");
 const FIELDS: &[&str] = &["input", "coverage"];
 
 /// What both requests have.
-pub(crate) struct Form {
+pub(crate) struct PlanForm {
     pub(crate) texts: Vec<Arc<str>>,
     role: Option<Role>,
     coverage: Coverage,
@@ -43,7 +43,7 @@ pub(crate) async fn route(
     let explainer = state.extensions.explainer.as_ref();
     let explainer = explainer.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
     let received = state.bodies.read(body).await?;
-    let form = Form::read_aside(received.bytes, &state).await?;
+    let form = PlanForm::read_aside(received.bytes, &state).await?;
     let role = form.role.unwrap_or(Role::Document);
     let mut out = br#"{"routes":["#.to_vec();
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
@@ -85,7 +85,7 @@ pub(crate) async fn plan(
     let planner = state.extensions.planner.as_ref();
     let planner = planner.ok_or_else(|| Failure::not_set_up("no router is behind this gateway"))?;
     let received = state.bodies.read(body).await?;
-    let form = Form::read_aside(received.bytes, &state).await?;
+    let form = PlanForm::read_aside(received.bytes, &state).await?;
     let role = form.role.ok_or_else(|| {
         Failure::bad_request("`role` must say whether the texts are queries or documents").with_param("role")
     })?;
@@ -115,7 +115,7 @@ pub(crate) async fn plan(
     Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
 }
 
-impl Form {
+impl PlanForm {
     /// Reads a body that may be large.
     async fn read_aside(body: Bytes, state: &Arc<State>) -> Result<Self, Failure> {
         let state = Arc::clone(state);

@@ -381,9 +381,9 @@ fn flag(field: &'static str, value: Value) -> Result<bool, Failure> {
 }
 
 /// A number that isn't whole, or something else.
-pub(crate) fn wrong_number(field: &'static str, kind: crate::json::Kind) -> Failure {
+pub(crate) fn wrong_number(field: &'static str, kind: crate::json::JsonKind) -> Failure {
     match kind {
-        crate::json::Kind::Number => refused(field, format!("`{field}` must be a whole number")),
+        crate::json::JsonKind::Number => refused(field, format!("`{field}` must be a whole number")),
         kind => wrong_kind(field, "a whole number", kind),
     }
 }

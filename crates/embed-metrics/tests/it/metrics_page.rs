@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use embed_metrics::names::{Buckets, GROUPS, Kind, Label, OTHER, Values, all};
+use embed_metrics::names::{Buckets, GROUPS, Label, MetricKind, OTHER, Values, all};
 
 #[test]
 fn metrics_page() {
@@ -31,9 +31,9 @@ fn render() -> String {
         );
         for metric in group.metrics {
             let kind = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Histogram(_) => "histogram",
             };
             let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{}`", label.name)).collect();
             let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
@@ -86,13 +86,13 @@ fn buckets(page: &mut String) {
     page.push_str("\n## Buckets\n\n| buckets | of | upper bounds | why |\n|---|---|---|---|\n");
     let mut seen: Vec<&Buckets> = Vec::new();
     for metric in all() {
-        let Kind::Histogram(buckets) = metric.kind else { continue };
+        let MetricKind::Histogram(buckets) = metric.kind else { continue };
         if seen.contains(&buckets) {
             continue;
         }
         seen.push(buckets);
         let of: Vec<_> = all()
-            .filter(|metric| metric.kind == Kind::Histogram(buckets))
+            .filter(|metric| metric.kind == MetricKind::Histogram(buckets))
             .map(|metric| format!("`{}`", metric.name))
             .collect();
         let bounds: Vec<_> = buckets.bounds.iter().map(f64::to_string).collect();

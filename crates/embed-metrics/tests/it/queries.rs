@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use embed_metrics::names::{self, Kind, Values};
+use embed_metrics::names::{self, MetricKind, Values};
 use embed_testkit::prometheus::{Query, dashboard, docs, queries, rules};
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
@@ -113,7 +113,7 @@ fn selector_labels(selector: &VectorSelector) -> BTreeSet<String> {
 fn labels_of_metric(name: &str) -> Option<BTreeMap<&'static str, Option<Values>>> {
     let base = base_name(name);
     let metric = names::all().find(|metric| metric.name == base)?;
-    let in_buckets = matches!(metric.kind, Kind::Histogram(_));
+    let in_buckets = matches!(metric.kind, MetricKind::Histogram(_));
     // A histogram has no series of its bare name, and nothing else has buckets.
     if in_buckets == name.ends_with(base) {
         return None;

@@ -1,7 +1,7 @@
 //! Every series is there from the start.
 
 use embed_core::ErrorKind;
-use embed_metrics::names::{self, Kind};
+use embed_metrics::names::{self, MetricKind};
 use embed_metrics::{Metrics, MetricsConfig};
 
 use crate::{E5, Page, metrics};
@@ -14,9 +14,9 @@ fn every_metric_is_there_and_zero() {
     let text = metrics.render();
     for metric in names::all() {
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram(_) => "histogram",
         };
         assert!(text.contains(&format!("# TYPE tmws_{} {kind}\n", metric.name)), "{}", metric.name);
         assert!(text.contains(&format!("# HELP tmws_{} {}\n", metric.name, metric.help)), "{}", metric.name);
@@ -51,8 +51,8 @@ fn names_are_unique_and_their_tables_in_order() {
     let mut seen = std::collections::BTreeSet::new();
     for metric in names::all() {
         assert!(seen.insert(metric.name), "{} is there twice", metric.name);
-        assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
-        if let Kind::Histogram(buckets) = metric.kind {
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}", metric.name);
+        if let MetricKind::Histogram(buckets) = metric.kind {
             assert!(buckets.bounds.is_sorted_by(|a, b| a < b), "{}", buckets.name);
         }
     }

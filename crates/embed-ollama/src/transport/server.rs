@@ -26,13 +26,13 @@ pub(crate) struct Server {
     outstanding: AtomicUsize,
     /// The connections up to which the server is known to be who it was.
     verified: AtomicUsize,
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
     /// Held by the one call that finds out who the server is.
     pub(crate) handshake: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ServerState {
     breaker: Breaker,
     session: Option<Arc<Session>>,
     /// The session before the connection was lost.
@@ -131,7 +131,7 @@ impl Server {
             permits: Arc::new(Semaphore::new(config.pool_size)),
             outstanding: AtomicUsize::new(0),
             verified: AtomicUsize::new(0),
-            state: Mutex::new(State {
+            state: Mutex::new(ServerState {
                 breaker: Breaker::new(config.breaker),
                 session: None,
                 former: None,
@@ -145,7 +145,7 @@ impl Server {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,7 +9,7 @@ use super::status::CallStatus;
 
 /// Counts since the start, and the last calls one by one: limits are judged on what is, not on what was long ago.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct CallMeter {
     limits: StopLimits,
     seen: Mutex<Seen>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Meter {
 struct Seen {
     calls: u64,
     failed: u64,
-    last: VecDeque<Call>,
+    last: VecDeque<JudgedCall>,
     /// Of the last calls, those that failed.
     last_failed: usize,
     /// Of the last calls, those that took longer than the limit.
@@ -26,13 +26,13 @@ struct Seen {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call {
+pub(crate) struct JudgedCall {
     /// For one text.
     pub(crate) time: Duration,
     pub(crate) failed: bool,
 }
 
-impl Meter {
+impl CallMeter {
     pub(crate) fn new(limits: StopLimits) -> Self {
         Self { limits, seen: Mutex::default() }
     }
@@ -42,7 +42,7 @@ impl Meter {
     }
 
     /// Adds a call. It takes no longer for a wide window: this is on a caller's path.
-    pub(crate) fn add(&self, call: Call) {
+    pub(crate) fn add(&self, call: JudgedCall) {
         let StopLimits { p95, window, .. } = self.limits;
         let mut seen = self.seen();
         if seen.last.len() == window
@@ -127,11 +127,11 @@ mod tests {
 
     use super::*;
 
-    fn call(ms: u64, failed: bool) -> Call {
-        Call { time: Duration::from_millis(ms), failed }
+    fn call(ms: u64, failed: bool) -> JudgedCall {
+        JudgedCall { time: Duration::from_millis(ms), failed }
     }
 
-    fn judge(meter: &Meter, seen: Call) -> Option<String> {
+    fn judge(meter: &CallMeter, seen: JudgedCall) -> Option<String> {
         meter.add(seen);
         meter.verdict()
     }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_last_calls() {
         let meter =
-            Meter::new(StopLimits::default().with_calls(100, 100).with_p95(Duration::from_millis(95)));
+            CallMeter::new(StopLimits::default().with_calls(100, 100).with_p95(Duration::from_millis(95)));
         for ms in (900..950).chain(1..100) {
             meter.add(call(ms, false));
         }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_error_rate_is_judged_once_there_are_enough_calls() {
-        let meter = Meter::new(StopLimits::default().with_calls(20, 10).with_error_rate(0.1));
+        let meter = CallMeter::new(StopLimits::default().with_calls(20, 10).with_error_rate(0.1));
         for _ in 0..9 {
             assert_eq!(judge(&meter, call(1, true)), None);
         }
@@ -171,7 +171,7 @@ mod tests {
             window in 1..30_usize,
         ) {
             let limits = StopLimits::default().with_calls(window, 1).with_p95(Duration::from_millis(10));
-            let meter = Meter::new(limits.with_error_rate(1.0));
+            let meter = CallMeter::new(limits.with_error_rate(1.0));
             for (ms, failed) in &calls {
                 let verdict = judge(&meter, call(*ms, *failed));
                 prop_assert_eq!(verdict.is_some(), meter.status().p95_ms > 10.0);

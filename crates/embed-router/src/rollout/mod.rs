@@ -17,7 +17,7 @@ pub use share::rollout_place;
 pub use state::{RolloutFile, RolloutState, Stop};
 pub use status::{Agreement, CallStatus, RolloutStatus, ShadowStatus};
 
-pub(crate) use meter::{Call, Meter};
+pub(crate) use meter::{CallMeter, JudgedCall};
 
 /// A rollout while it runs, shared by the router and whoever steers it.
 ///
@@ -32,8 +32,8 @@ pub struct Rollout {
     writing: Mutex<()>,
     /// The share of `state`, or [`STOPPED`], to be read without the lock.
     share: AtomicU8,
-    pub(crate) current: Meter,
-    pub(crate) candidate: Meter,
+    pub(crate) current: CallMeter,
+    pub(crate) candidate: CallMeter,
 }
 
 /// No percentage is so large.
@@ -56,8 +56,8 @@ impl Rollout {
             share: AtomicU8::new(word(&state)),
             state: Mutex::new(Kept { state, unsaved: None }),
             writing: Mutex::default(),
-            current: Meter::new(config.limits),
-            candidate: Meter::new(config.limits),
+            current: CallMeter::new(config.limits),
+            candidate: CallMeter::new(config.limits),
             config,
             file,
         })
@@ -174,7 +174,7 @@ impl Rollout {
     }
 
     /// Adds a call of the candidate, and stops the rollout if that passes a limit.
-    pub(crate) fn judge(self: &Arc<Self>, call: Call) {
+    pub(crate) fn judge(self: &Arc<Self>, call: JudgedCall) {
         self.candidate.add(call);
         if let Some(reason) = self.candidate.verdict()
             && self.stop_here(&reason)

@@ -28,7 +28,7 @@ pub use routes::Absence;
 
 use choose::{Choice, Choices, Chooser};
 use routes::Routes;
-use serve::{Job, Served};
+use serve::{Job, JobOutcome};
 use upstream::Upstream;
 
 /// Sends each text to the model that reads its language.
@@ -166,7 +166,7 @@ impl Router {
     async fn embed_at(&self, job: Job<'_>) -> Result<EmbedResponse> {
         let sample = self.sampler(job.upstream).map(|shadow| (shadow, job.request.clone()));
         match job.serve(&self.routes, &self.counters).await? {
-            Served::Whole(response) => {
+            JobOutcome::Whole(response) => {
                 if let Some((shadow, request)) = sample {
                     shadow.offer(&request, &response);
                 }
@@ -192,7 +192,7 @@ impl Router {
             let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
             let served =
                 Job { upstream, request: request.clone(), choices }.serve(&self.routes, &self.counters).await;
-            if let (Ok(Served::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
+            if let (Ok(JobOutcome::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
                 shadow.offer(&request, response);
             }
             (rows, served)

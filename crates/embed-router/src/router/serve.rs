@@ -23,7 +23,7 @@ pub(super) struct Job<'a> {
 
 /// What became of a job; no answer at all is an error instead.
 #[derive(Debug)]
-pub(super) enum Served {
+pub(super) enum JobOutcome {
     /// The answer of the route itself.
     Whole(EmbedResponse),
     /// Answers of several routes.
@@ -39,17 +39,17 @@ pub(super) struct Pieces {
 
 impl Job<'_> {
     /// Asks the route, and for the rows that it failed at, one after the other, the routes that stand in for it.
-    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<Served> {
+    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<JobOutcome> {
         let Self { upstream: chosen, request, choices } = self;
         let (same_space, other_spaces) = neighbours(routes, chosen, choices.is_some());
         let chosen = &routes.upstreams[chosen];
         if same_space.is_empty() && other_spaces.is_empty() {
-            return chosen.ask(request).await.map(Served::Whole);
+            return chosen.ask(request).await.map(JobOutcome::Whole);
         }
         let first = chosen.ask(request.clone()).await;
         let (mut pieces, failure) = match first {
             Ok(response) if !response.errors().any(|(_, error)| is_of_route(error)) => {
-                return Ok(Served::Whole(response));
+                return Ok(JobOutcome::Whole(response));
             }
             Ok(response) => (Pieces::of(response), None),
             Err(error) if is_of_route(&error) => {
@@ -78,7 +78,7 @@ impl Job<'_> {
         // Nobody answered: that is an error of the call.
         match failure {
             Some(error) if pieces.answers.is_empty() => Err(error),
-            _ => Ok(Served::Pieces(pieces)),
+            _ => Ok(JobOutcome::Pieces(pieces)),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Pieces {
     }
 }
 
-impl Served {
+impl JobOutcome {
     /// Number of texts.
     pub(super) fn len(&self) -> usize {
         match self {

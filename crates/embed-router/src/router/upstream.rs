@@ -10,7 +10,7 @@ use embed_core::{
 };
 
 use crate::guard::{Guard, has, is_of_route, is_refusal, now};
-use crate::rollout::{Call, Rollout};
+use crate::rollout::{JudgedCall, Rollout};
 use crate::route::{Reads, Route, Service};
 use crate::stats::{BreakerState, RouteCounters, RouteStats, add};
 
@@ -157,7 +157,7 @@ impl Upstream {
         if let (Some((side, rollout)), Some(began)) = (&self.side, began) {
             let time =
                 now().saturating_duration_since(began) / u32::try_from(texts).unwrap_or(u32::MAX).max(1);
-            let call = Call { time, failed: has(&answer, is_of_route) };
+            let call = JudgedCall { time, failed: has(&answer, is_of_route) };
             match side {
                 RolloutSide::Candidate => rollout.judge(call),
                 RolloutSide::Current => rollout.current.add(call),

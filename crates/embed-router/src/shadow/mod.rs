@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::guard::{has, is_of_route};
-use crate::rollout::{Call, Rollout, ShadowConfig, ShadowStatus};
+use crate::rollout::{JudgedCall, Rollout, ShadowConfig, ShadowStatus};
 use agreement::Comparison;
 
 /// The caller's end. Dropping it ends the worker, once the samples at the candidate are done or timed out.
@@ -53,12 +53,12 @@ struct Sample {
     current: Vec<Embedding>,
     role: Role,
     truncation: Truncation,
-    _place: Place,
+    _place: ShadowPlace,
 }
 
 /// Room in the queue, given back when dropped.
 #[derive(Debug)]
-struct Place {
+struct ShadowPlace {
     waiting: Arc<Waiting>,
     rows: usize,
     bytes: usize,
@@ -156,7 +156,7 @@ impl Trial {
         let answer = timeout(config.timeout, self.candidate.embed(request)).await;
         let time = began.elapsed() / sample.texts.len() as u32;
         let failed = answer.as_ref().map_or(true, |answer| has(answer, is_of_route));
-        self.rollout.judge(Call { time, failed });
+        self.rollout.judge(JudgedCall { time, failed });
         let Ok(Ok(response)) = answer else {
             return;
         };
@@ -173,9 +173,9 @@ impl Trial {
         self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, rows: usize, bytes: usize) -> Option<Place> {
+    fn place(&self, rows: usize, bytes: usize) -> Option<ShadowPlace> {
         let waiting = &self.waiting;
-        let place = Place { waiting: Arc::clone(waiting), rows, bytes };
+        let place = ShadowPlace { waiting: Arc::clone(waiting), rows, bytes };
         let rows = waiting.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         let bytes = waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // A place that is refused gives back what it took.
@@ -183,7 +183,7 @@ impl Trial {
     }
 }
 
-impl Drop for Place {
+impl Drop for ShadowPlace {
     fn drop(&mut self) {
         self.waiting.rows.fetch_sub(self.rows, Ordering::Relaxed);
         self.waiting.bytes.fetch_sub(self.bytes, Ordering::Relaxed);

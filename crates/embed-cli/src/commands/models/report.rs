@@ -1,6 +1,6 @@
 //! What `embed models` writes to standard output.
 
-use embed_assets::{Asset, Listed, State, Verified};
+use embed_assets::{Asset, AssetState, Listed, Verified};
 use embed_core::Error;
 use embed_e5::assets::Source;
 use embed_e5::{Precision, Profile};
@@ -43,13 +43,13 @@ pub(super) fn list(format: ReportFormat, listed: &[Listed]) -> Result<(), Error>
             let rows = listed.iter().map(|listed| {
                 let Listed { asset, state, .. } = listed;
                 let (word, size, more) = match state {
-                    State::Absent => {
+                    AssetState::Absent => {
                         ("-", String::new(), remarks(listed).trim_start_matches("; ").to_owned())
                     }
-                    State::Present { source: from, bytes } => {
+                    AssetState::Present { source: from, bytes } => {
                         ("present", DecimalBytes(*bytes).to_string(), source(from) + &remarks(listed))
                     }
-                    State::Damaged(error) => ("damaged", String::new(), error.to_string()),
+                    AssetState::Damaged(error) => ("damaged", String::new(), error.to_string()),
                     _ => ("unknown", String::new(), String::new()),
                 };
                 [asset.name().to_owned(), asset.version().to_owned(), word.to_owned(), size, more]
@@ -66,9 +66,9 @@ fn as_json(listed: &Listed) -> Value {
         _ => None,
     };
     let (word, from, bytes, problem) = match state {
-        State::Absent => ("absent", None, None, None),
-        State::Present { source, bytes } => ("present", Some(source), Some(bytes), None),
-        State::Damaged(error) => ("damaged", None, None, Some(error.to_string())),
+        AssetState::Absent => ("absent", None, None, None),
+        AssetState::Present { source, bytes } => ("present", Some(source), Some(bytes), None),
+        AssetState::Damaged(error) => ("damaged", None, None, Some(error.to_string())),
         _ => ("unknown", None, None, None),
     };
     json!({

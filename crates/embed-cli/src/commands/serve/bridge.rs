@@ -14,8 +14,8 @@ use embed_gateway::{
     StackStatus,
 };
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, GatewayRequest,
-    OllamaFigures, RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, OllamaFigures,
+    RequestTimer, RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
 use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
 use tokio::task::JoinHandle;
@@ -92,7 +92,7 @@ impl Observer for Observes {
     }
 }
 
-struct Observed(GatewayRequest);
+struct Observed(RequestTimer);
 
 impl ObservedRequest for Observed {
     fn answered(self: Box<Self>, status: u16) {

@@ -1,7 +1,7 @@
 //! Go's own words for what it can't decode, which Ollama's clients may look for.
 
 use crate::failure::Failure;
-use crate::json::{BadJson, Kind, Number, Value};
+use crate::json::{BadJson, JsonKind, Number, Value};
 
 /// A body that isn't what a handler of Ollama decodes into `api.<request>`.
 pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
@@ -20,7 +20,7 @@ pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
 }
 
 /// A field of the wrong kind.
-pub(super) fn bad_field(got: Kind, request: &str, field: &str, go_type: &str) -> Failure {
+pub(super) fn bad_field(got: JsonKind, request: &str, field: &str, go_type: &str) -> Failure {
     let kind = got.as_str();
     Failure::bad_request(format!(
         "json: cannot unmarshal {kind} into Go struct field {request}.{field} of type {go_type}"

@@ -45,7 +45,7 @@ pub(crate) async fn embeddings(
 
 /// How the caller wants the answer.
 #[derive(Debug)]
-pub(crate) struct Form {
+pub(crate) struct AnswerForm {
     /// The name that was asked for, which the answer repeats.
     model: Arc<str>,
     base64: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Form {
     normalise: bool,
 }
 
-pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Form), Failure> {
+pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, AnswerForm), Failure> {
     let limit = state.config.limits.rows;
     let known = Reading { known: &[FIELDS, &WISHES], members: &[], as_go: false, max_texts: limit };
     let mut fields = Fields::read(body, known)?;
@@ -90,7 +90,7 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Form)
                 .with_param("encoding_format"));
         }
     };
-    Ok((request, Form { model, base64, details, normalise: wishes.normalise == Some(true) }))
+    Ok((request, AnswerForm { model, base64, details, normalise: wishes.normalise == Some(true) }))
 }
 
 /// The model that a request names, and the name that the answer repeats. TEI's clients name none, and get the first.
@@ -115,7 +115,7 @@ fn named(model: Option<Arc<str>>, state: &State) -> Result<(Named, Arc<str>), Fa
 
 /// `{"object":"list","data":[…],"model":…,"usage":…}`.
 struct List {
-    form: Form,
+    form: AnswerForm,
     finish: Finish,
     /// Each row names its space.
     say_space: bool,
