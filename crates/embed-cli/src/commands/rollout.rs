@@ -128,10 +128,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_date() {
-        assert_eq!(
-            date(1_795_979_389),
-            "2026-11-29T21:49:49Z".replace("21:49:49", &date(1_795_979_389)[11..19])
-        );
+        assert_eq!(date(1_795_979_389), "2026-11-29T19:09:49Z");
         assert_eq!(date(0), "1970-01-01T00:00:00Z");
         assert_eq!(date(u64::MAX), format!("{} s after 1970", u64::MAX));
     }

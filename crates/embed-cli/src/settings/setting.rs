@@ -59,7 +59,7 @@ impl Setting {
     }
 }
 
-/// The kind of a setting whose value is that of a field, such as `field!(Count 100, gateway.config.limits.rows)`.
+/// The kind of a setting whose value is that of a field, such as `field!(Count 100, path.to.field)`.
 macro_rules! field {
     (Path, $($field:ident).+) => {
         SettingKind::Path {
