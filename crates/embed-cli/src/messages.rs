@@ -26,7 +26,7 @@ const FLAGS: [&str; 4] = ["--features", "--test", "--bin", "--help"];
 /// Files whose strings no user sees, and this one.
 const NOT_FOR_USERS: [&str; 3] = ["src/wheel/pip.rs", "src/failure/page.rs", "src/messages.rs"];
 /// Names that look like a setting and aren't one.
-const ENDS: [&str; 6] = ["rs", "md", "json", "jsonl", "toml", "com"];
+const ENDS: [&str; 7] = ["rs", "md", "json", "jsonl", "toml", "com", "example"];
 
 /// The strings of a file without those of its tests; of docs, those that are shown as help.
 fn strings(tokens: TokenStream, docs: bool, found: &mut Vec<String>) {
