@@ -10,7 +10,7 @@ use embed_core::{
     ModelInfo, ResponseBuilder, Result, Role, RowInfo, Truncation, async_trait, place,
 };
 use futures::FutureExt;
-use futures::future::{join, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use tokio::time::sleep_until;
 
 use crate::cache::{Read, Stored};
@@ -297,7 +297,9 @@ impl<E: Embedder> Embedder for Cached<E> {
         if missing.is_empty() {
             return Ok(rows.build());
         }
-        let error = self.compute(&request, &keys, &mut rows, missing).await;
+        // In a box, so that the future of a hit is small: one of more than a kilobyte is allocated the slow way.
+        let compute: BoxFuture<'_, _> = Box::pin(self.compute(&request, &keys, &mut rows, missing));
+        let error = compute.await;
         let response = rows.build();
         match error {
             Some(error) if response.failed() == response.len() => Err(error),
