@@ -251,7 +251,8 @@ impl Embedder for Router {
             Choices::Each(each) => {
                 let upstream = each[0].upstream;
                 if each.iter().any(|choice| choice.upstream != upstream) {
-                    return self.embed_split(&request, each).await;
+                    // In a box, as what is rare: it would make the future of every call as large as itself.
+                    return Box::pin(self.embed_split(&request, each)).await;
                 }
                 self.embed_at(Job { upstream, request, choices: self.may_leave(each) }).await
             }

@@ -47,7 +47,7 @@ impl Job<'_> {
             return chosen.ask(request).await.map(JobOutcome::Whole);
         }
         let first = chosen.ask(request.clone()).await;
-        let (mut pieces, failure) = match first {
+        let (pieces, failure) = match first {
             Ok(response) if !response.errors().any(|(_, error)| is_of_route(error)) => {
                 return Ok(JobOutcome::Whole(response));
             }
@@ -58,9 +58,33 @@ impl Job<'_> {
             }
             Err(error) => return Err(error),
         };
+        let neighbours = Neighbours { same_space, other_spaces, routes, counters };
+        // In a box, as what is rare: the future of every call is allocated with the size of the largest way.
+        Box::pin(neighbours.take_over(pieces, failure, &request, choices)).await
+    }
+}
+
+/// The routes that stand in for a route.
+struct Neighbours<'r> {
+    same_space: Vec<usize>,
+    other_spaces: Vec<usize>,
+    routes: &'r Routes,
+    counters: &'r Counters,
+}
+
+impl Neighbours<'_> {
+    /// Asks them for the rows that were lost.
+    async fn take_over(
+        self,
+        mut pieces: Pieces,
+        failure: Option<Error>,
+        request: &EmbedRequest,
+        choices: Option<Vec<&Choice>>,
+    ) -> Result<JobOutcome> {
+        let Self { same_space, other_spaces, routes, counters } = self;
         for index in same_space {
             let lost = pieces.lost();
-            pieces.ask_another(&routes.upstreams[index], &request, lost, counters).await;
+            pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
         }
         for index in other_spaces {
             let reads = &routes.upstreams[index].reads;
@@ -72,7 +96,7 @@ impl Job<'_> {
                     .is_some_and(|detection| reads.covers(detection))
             };
             let lost = pieces.lost().into_iter().filter(may_leave).collect();
-            let got = pieces.ask_another(&routes.upstreams[index], &request, lost, counters).await;
+            let got = pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
             counters.cross_space.fetch_add(got, Ordering::Relaxed);
         }
         // Nobody answered: that is an error of the call.
