@@ -80,6 +80,10 @@ impl Write for Batches {
     }
 
     /// The thread of the log calls this when no line is left, and looks for the next ones after the pause.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread of the log has nothing else to do, and serves nobody"
+    )]
     fn flush(&mut self) -> io::Result<()> {
         let flushed = self.0.flush();
         thread::sleep(PAUSE);
