@@ -30,7 +30,12 @@ async fn what_is_let_in_is_answered_and_the_rest_refused() {
         return;
     }
     // Without a cache every text takes its time, and ten of eleven callers find neither a permit nor a place in the queue.
-    let bounds = [("TMWS_GATEWAY_CONCURRENCY", "8"), ("TMWS_GATEWAY_QUEUE", "16")];
+    // All callers have one address, and this is about requests: no connection has to give way to another.
+    let bounds = [
+        ("TMWS_GATEWAY_CONCURRENCY", "8"),
+        ("TMWS_GATEWAY_QUEUE", "16"),
+        ("TMWS_GATEWAY_CONNECTIONS_PER_ADDRESS", "1024"),
+    ];
     let serving = Serving::start(&["--service", "e5", "--cache", "off"], &bounds);
     let url: Arc<str> = serving.url().into();
     for _ in 0..8 {
