@@ -48,7 +48,7 @@ pub(crate) fn overload(runtime: &Runtime, effort: &Effort) {
         let capacity = runtime.block_on(capacity(&url));
         before.samples.push(capacity);
         let seen = runtime.block_on(flood(&url, capacity * TIMES, duration));
-        runtime.block_on(sleep(RECOVERY));
+        runtime.block_on(async { sleep(RECOVERY).await });
         after.samples.push(runtime.block_on(self::capacity(&url)));
         let refused: Vec<f64> =
             [429, 503].iter().filter_map(|status| seen.get(status)).flatten().copied().collect();
