@@ -70,8 +70,8 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, Error> {
     })
 }
 
-/// Standard error, many lines at a time. A system call for each line, and one to wake the thread that makes it, would take
-/// a fifth of the requests per second of a gateway that answers out of its cache.
+/// Standard error, many lines at a time. A system call for each line, and one to wake the thread that makes it, cost some 5 %
+/// of the requests per second of a gateway that answers out of its cache.
 struct Batches(BufWriter<Stderr>);
 
 impl Write for Batches {
