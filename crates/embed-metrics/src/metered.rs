@@ -178,7 +178,7 @@ struct Meter {
     health: Vec<(&'static str, Gauge)>,
     models: Vec<ModelMeter>,
     /// Which of them the service describes.
-    own: usize,
+    described: usize,
 }
 
 /// The series of one model.
@@ -215,7 +215,7 @@ impl Meter {
                 model: model.to_owned(),
             })
             .collect();
-        let own = index_of(&models, model);
+        let described = index_of(&models, model);
         let errors = last_set(view.errors)
             .map(|kind| (kind, registry.counter(view.errors, &[place, &[kind]].concat())))
             .collect();
@@ -239,7 +239,7 @@ impl Meter {
             errors,
             health,
             models,
-            own,
+            described,
         }
     }
 
@@ -320,7 +320,7 @@ impl Call<'_> {
             }
         }
         if shares.is_empty() {
-            meter.models[meter.own].call(latency);
+            meter.models[meter.described].call(latency);
         }
         for (at, share) in shares.iter().enumerate() {
             let model = &meter.models[share.meter];
@@ -368,14 +368,14 @@ impl Call<'_> {
 
     fn failed(&self, error: &Error, latency: Duration) {
         let meter = self.meter;
-        meter.models[meter.own].call(latency);
+        meter.models[meter.described].call(latency);
         meter.fail(error.kind().as_str(), self.texts);
         let latency_ms = latency.as_secs_f64() * 1e3;
         let kind = error.kind().as_str();
         if meter.view.outermost {
             tracing::warn!(kind, %error, latency_ms, "not embedded");
         } else {
-            let ModelMeter { service, model, .. } = &meter.models[meter.own];
+            let ModelMeter { service, model, .. } = &meter.models[meter.described];
             tracing::debug!(service, model, kind, %error, latency_ms, "not embedded");
         }
     }
@@ -385,7 +385,7 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.meter.in_flight.decrement(1.0);
         if !self.ended {
-            self.meter.models[self.meter.own].requests.increment(1);
+            self.meter.models[self.meter.described].requests.increment(1);
             self.meter.fail(CANCELLED, self.texts);
         }
     }

@@ -180,8 +180,8 @@ impl<'a> Call<'a> {
     async fn halve(&self, mut piece: Vec<usize>) -> bool {
         add(&self.fleet.stats.bisections, 1);
         let right = piece.split_off(piece.len() / 2);
-        let left_good = self.solve(piece, Suspicion::Part).await;
-        let rest = if left_good { Suspicion::Sure } else { Suspicion::Part };
+        let left_good = self.solve(piece, Suspicion::Partial).await;
+        let rest = if left_good { Suspicion::Sure } else { Suspicion::Partial };
         self.solve(right, rest).await && left_good
     }
 
@@ -209,7 +209,7 @@ impl<'a> Call<'a> {
             Suspicion::None => {
                 add(&self.fleet.stats.retries_rows, 1);
                 sleep(self.retrier.pauses().next().unwrap_or_default()).await;
-                self.solve(again, Suspicion::Part).await
+                self.solve(again, Suspicion::Partial).await
             }
             _ if !alone => {
                 let mut good = true;

@@ -272,8 +272,8 @@ fn refusal(after: Option<Duration>) -> Error {
         .with_context(REFUSED.0, REFUSED.1)
 }
 
-fn too_late(own: bool) -> Error {
-    Deadline::missed(if own {
+fn too_late(by_timeout: bool) -> Error {
+    Deadline::missed(if by_timeout {
         "the route gave no answer within its timeout"
     } else {
         "the deadline was over before the route answered"

@@ -30,9 +30,9 @@ pub(super) fn settings(config: &RedisConfig) -> Result<TlsConfig, Error> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let field = "client_certificate";
-            let own = certificates(certificate, field)?;
+            let chain = certificates(certificate, field)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, field, error))?;
-            builder.with_client_auth_cert(own, key).map_err(|error| {
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
                 Error::new(ErrorKind::Config, "the key doesn't belong to the certificate of this client")
                     .with_context("field", field)
                     .with_source(error)

@@ -31,7 +31,7 @@ pub(super) enum Suspicion {
     /// Nothing is known: tries again are worth it.
     None,
     /// It is a part of a piece that failed.
-    Part,
+    Partial,
     /// And the other part didn't: the text at fault is in here.
     Sure,
 }

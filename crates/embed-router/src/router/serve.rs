@@ -191,13 +191,13 @@ impl JobOutcome {
 /// theirs. A candidate stands in for nobody: it is on trial.
 fn neighbours(routes: &Routes, chosen: usize, may_leave: bool) -> (Vec<usize>, Vec<usize>) {
     let candidate = routes.candidate.map(|candidate| candidate.to);
-    let own = routes.upstreams[chosen].space();
+    let space_of_chosen = routes.upstreams[chosen].space();
     let others = routes.upstreams.iter().enumerate();
     let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
     let (mut same, mut far) = (Vec::new(), Vec::new());
     for (index, upstream) in others {
         let space = upstream.space();
-        if space.is_some() && space == own {
+        if space.is_some() && space == space_of_chosen {
             same.push(index);
         } else if space.is_some() && may_leave {
             far.push(index);

@@ -50,8 +50,8 @@ enum Guards {
 
 impl Upstream {
     pub(crate) fn new(route: Route, breaker: BreakerConfig) -> Self {
-        let Route { name, service, cache, reads, breaker: own, timeout, guard, fallback: _ } = route;
-        let guard = guard.unwrap_or_else(|| Guard::new(own.unwrap_or(breaker), timeout));
+        let Route { name, service, cache, reads, breaker: of_route, timeout, guard, fallback: _ } = route;
+        let guard = guard.unwrap_or_else(|| Guard::new(of_route.unwrap_or(breaker), timeout));
         let (service, guards) = match cache {
             Some(cache) => (service.cached(&guard, cache), Guards::Behind),
             None => (service, Guards::Here),
