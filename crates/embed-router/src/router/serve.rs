@@ -41,9 +41,9 @@ impl Job<'_> {
     /// Asks the route, and for the rows that it failed at, one after the other, the routes that stand in for it.
     pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<JobOutcome> {
         let Self { upstream: chosen, request, choices } = self;
-        let (same_space, other_spaces) = neighbours(routes, chosen, choices.is_some());
+        let neighbours = Neighbours::of(routes, chosen, choices.is_some());
         let chosen = &routes.upstreams[chosen];
-        if same_space.is_empty() && other_spaces.is_empty() {
+        if neighbours.same_space.is_empty() && neighbours.other_spaces.is_empty() {
             return chosen.ask(request).await.map(JobOutcome::Whole);
         }
         let first = chosen.ask(request.clone()).await;
@@ -58,21 +58,37 @@ impl Job<'_> {
             }
             Err(error) => return Err(error),
         };
-        let neighbours = Neighbours { same_space, other_spaces, routes, counters };
         // In a box, as what is rare: the future of every call is allocated with the size of the largest way.
-        Box::pin(neighbours.take_over(pieces, failure, &request, choices)).await
+        Box::pin(neighbours.take_over(pieces, failure, &request, choices, counters)).await
     }
 }
 
-/// The routes that stand in for a route.
+/// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave theirs.
 struct Neighbours<'r> {
     same_space: Vec<usize>,
     other_spaces: Vec<usize>,
     routes: &'r Routes,
-    counters: &'r Counters,
 }
 
-impl Neighbours<'_> {
+impl<'r> Neighbours<'r> {
+    /// Finds them. A candidate stands in for nobody: it is on trial.
+    fn of(routes: &'r Routes, chosen: usize, may_leave: bool) -> Self {
+        let candidate = routes.candidate.map(|candidate| candidate.to);
+        let space_of_chosen = routes.upstreams[chosen].space();
+        let others = routes.upstreams.iter().enumerate();
+        let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
+        let (mut same_space, mut other_spaces) = (Vec::new(), Vec::new());
+        for (index, upstream) in others {
+            let space = upstream.space();
+            if space.is_some() && space == space_of_chosen {
+                same_space.push(index);
+            } else if space.is_some() && may_leave {
+                other_spaces.push(index);
+            }
+        }
+        Self { same_space, other_spaces, routes }
+    }
+
     /// Asks them for the rows that were lost.
     async fn take_over(
         self,
@@ -80,8 +96,9 @@ impl Neighbours<'_> {
         failure: Option<Error>,
         request: &EmbedRequest,
         choices: Option<Vec<&Choice>>,
+        counters: &Counters,
     ) -> Result<JobOutcome> {
-        let Self { same_space, other_spaces, routes, counters } = self;
+        let Self { same_space, other_spaces, routes } = self;
         for index in same_space {
             let lost = pieces.lost();
             pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
@@ -185,23 +202,4 @@ impl JobOutcome {
         self.share_rows(&mut response, |row| row);
         response.build().into_iter().collect()
     }
-}
-
-/// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave
-/// theirs. A candidate stands in for nobody: it is on trial.
-fn neighbours(routes: &Routes, chosen: usize, may_leave: bool) -> (Vec<usize>, Vec<usize>) {
-    let candidate = routes.candidate.map(|candidate| candidate.to);
-    let space_of_chosen = routes.upstreams[chosen].space();
-    let others = routes.upstreams.iter().enumerate();
-    let others = others.filter(|(index, _)| *index != chosen && Some(*index) != candidate);
-    let (mut same, mut far) = (Vec::new(), Vec::new());
-    for (index, upstream) in others {
-        let space = upstream.space();
-        if space.is_some() && space == space_of_chosen {
-            same.push(index);
-        } else if space.is_some() && may_leave {
-            far.push(index);
-        }
-    }
-    (same, far)
 }

@@ -16,7 +16,7 @@ use crate::require;
 
 pub use queries::{Query, dashboard, docs, queries, rules};
 
-/// Two scrapes a second apart are enough for a rate; the rest is for a busy machine.
+/// Two scrapes, one second after the other, are enough for a rate; the rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A Prometheus that scrapes one service each second and evaluates the rules of `docs/`. It ends when this is dropped.
