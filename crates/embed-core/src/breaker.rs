@@ -1,13 +1,13 @@
-//! Whether something that may be down is asked at all: closed, open after failures, half-open when one call may
-//! try it.
+//! A circuit breaker: it stops calls to something that is down, and lets one through now and then to find out whether
+//! it is back.
 
 use std::time::{Duration, Instant};
 
-/// A circuit breaker: closed while things go well, open after some failures in a row, and half-open when its
-/// pause is over, so that one call finds out whether the other side is back.
+/// A circuit breaker: closed while calls succeed, open after several failures in a row, and half-open once its pause
+/// is over, when one call finds out whether the other side is back.
 ///
-/// It is a state machine without a clock or a lock of its own: the caller says what time it is, so that tests
-/// may run in virtual time. Servers, cache tiers and routes all stand behind one.
+/// It is a state machine without clock or lock: the caller passes the time, so that tests can run in virtual time.
+/// Servers, cache tiers and routes each have one.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -24,39 +24,39 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
-    /// In a row.
+    /// Consecutive failures.
     failures: u32,
-    open: Option<Open>,
+    open: Option<OpenState>,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// `None`: so far away that no clock will show it.
+struct OpenState {
+    /// `None`: beyond the range of the clock.
     until: Option<Instant>,
     pause: Duration,
-    /// A call is trying the server.
+    /// A trial is in flight.
     trial: bool,
 }
 
-/// When something counts as gone, and when it is tried again.
+/// When a breaker opens, and when it lets a trial through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// Failures in a row that open it.
+    /// Consecutive failures that open it.
     pub failures: u32,
-    /// How long it stays open the first time; each time after it is twice as long.
+    /// How long it stays open at first; each failed trial doubles the pause.
     pub first_pause: Duration,
-    /// The longest that it stays open.
+    /// The longest pause.
     pub longest_pause: Duration,
 }
 
-/// How a breaker lets a call through. Whoever got one hands it back with how the call went, or that it was given up,
-/// or the trial never ends.
+/// How a breaker let a call through. The caller must hand it back with the outcome of the call (succeeded, failed or
+/// abandoned), or a trial never ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// As one of many.
+    /// The breaker is closed.
     Closed,
-    /// As the one that finds out whether the server is back.
+    /// The breaker is half-open, and this call finds out whether the other side is back.
     Trial,
 }
 
@@ -73,19 +73,19 @@ impl Breaker {
         self.open.as_ref().is_none_or(|open| open.may_try(now))
     }
 
-    /// Whether it is open, or a trial is under way.
+    /// Whether it is open or half-open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// When the next trial may begin, if it is open and its pause ends at all: one of `Duration::MAX` doesn't.
+    /// When the next trial may begin, if it is open and its pause ends: one of `Duration::MAX` doesn't.
     #[must_use]
     pub fn next_trial(&self) -> Option<Instant> {
         self.open.as_ref().and_then(|open| open.until)
     }
 
-    /// Lets a call through, or not.
+    /// Lets a call through; `None` if the breaker refuses it.
     pub fn pass(&mut self, now: Instant) -> Option<Pass> {
         match &mut self.open {
             None => Some(Pass::Closed),
@@ -97,8 +97,8 @@ impl Breaker {
         }
     }
 
-    /// A call succeeded; true if that closes the breaker. Only the trial can: a call from before it opened says
-    /// nothing of how things are now.
+    /// A call succeeded; true if that closes the breaker. Only a trial can: a call from before it opened says nothing
+    /// about the present.
     pub fn succeeded(&mut self, pass: Pass) -> bool {
         if self.open.is_some() && pass == Pass::Closed {
             return false;
@@ -107,25 +107,25 @@ impl Breaker {
         self.open.take().is_some()
     }
 
-    /// A call failed; true if that opens the breaker, which was closed.
+    /// A call failed; true if that opens the closed breaker.
     pub fn failed(&mut self, now: Instant, pass: Pass) -> bool {
         self.failures = self.failures.saturating_add(1);
         match (&mut self.open, pass) {
             (Some(open), Pass::Trial) => {
-                *open = Open::new(now, open.pause.saturating_mul(2).min(self.config.longest_pause));
+                *open = OpenState::new(now, open.pause.saturating_mul(2).min(self.config.longest_pause));
                 false
             }
             // A call from before it opened says nothing new.
             (Some(_), Pass::Closed) => false,
             (None, _) if self.failures >= self.config.failures => {
-                self.open = Some(Open::new(now, self.config.first_pause));
+                self.open = Some(OpenState::new(now, self.config.first_pause));
                 true
             }
             (None, _) => false,
         }
     }
 
-    /// A call was given up before its end: if it was the trial, another one may try.
+    /// A call was abandoned before its end: if it was the trial, another one may begin.
     pub fn abandoned(&mut self, pass: Pass) {
         if let (Some(open), Pass::Trial) = (&mut self.open, pass) {
             open.trial = false;
@@ -133,7 +133,7 @@ impl Breaker {
     }
 }
 
-impl Open {
+impl OpenState {
     fn new(now: Instant, pause: Duration) -> Self {
         Self { until: now.checked_add(pause), pause, trial: false }
     }
@@ -144,14 +144,14 @@ impl Open {
 }
 
 impl BreakerConfig {
-    /// Sets how many failures in a row open it.
+    /// Sets how many consecutive failures open it.
     #[must_use]
     pub fn with_failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Sets the first and the longest pause. A pause that no clock can count to, such as `Duration::MAX`, never ends.
+    /// Sets the first and the longest pause. A pause beyond the range of the clock, such as `Duration::MAX`, never ends.
     #[must_use]
     pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
@@ -171,14 +171,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_opens_lets_one_try_and_closes() {
+    fn it_opens_lets_a_trial_through_and_closes() {
         let second = Duration::from_secs(1);
         let mut breaker =
             Breaker::new(BreakerConfig { failures: 2, first_pause: second, longest_pause: second * 3 });
         let now = Instant::now();
         assert!(!breaker.failed(now, Pass::Closed));
         assert!(breaker.failed(now, Pass::Closed), "the second failure opens it");
-        assert!(!breaker.failed(now, Pass::Closed), "a late failure of an old call counts no more");
+        assert!(!breaker.failed(now, Pass::Closed), "a late failure of an old call doesn't count");
         assert_eq!(breaker.pass(now), None);
         assert_eq!(breaker.pass(now + second), Some(Pass::Trial));
         assert_eq!(breaker.pass(now + second), None, "one trial at a time");
@@ -220,7 +220,7 @@ mod tests {
             let config = BreakerConfig::default().with_failures(1).with_pauses(first, longest);
             let mut breaker = Breaker::new(config);
             assert!(breaker.failed(now, Pass::Closed));
-            // Each failed trial doubles the pause, until it is as long as can be.
+            // Each failed trial doubles the pause, up to the longest.
             for _ in 0..100 {
                 let Some(next) = breaker.next_trial() else { break };
                 let trial = breaker.pass(next).unwrap();

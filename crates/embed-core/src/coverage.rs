@@ -1,4 +1,4 @@
-//! In how many spaces a text is wanted.
+//! In which spaces a text is embedded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,23 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind};
 
-/// Which vectors of a text a plan has, where a router serves several spaces.
+/// Which vectors a plan has for a text, where a router serves several spaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Coverage {
-    /// The one that its route gives: the cheapest. **Queries in a language that this model doesn't read can't find the
-    /// document**: an English document that is stored in the English model's space alone is lost for a Japanese query.
+    /// Only the vector of its route: the cheapest. **Queries in a language that this model doesn't support can't find
+    /// the document**: a Japanese query misses an English document that is only in the English model's space.
     Route,
-    /// Also one for every other space in use whose model reads the text, so that every query finds every document.
+    /// Also one for every other space in use whose model supports the text's language, so that every query can find
+    /// every document.
     #[default]
     Reachable,
 }
 
 impl Coverage {
-    /// Both.
+    /// All coverages.
     pub const ALL: [Self; 2] = [Self::Route, Self::Reachable];
 
-    /// The coverage as one lower-case word.
+    /// The coverage in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! When a caller stops waiting.
+//! Deadlines of calls.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,8 +9,8 @@ use crate::{Error, ErrorKind};
 
 /// When a caller stops waiting, if ever.
 ///
-/// The arithmetic is here, and so is the race of a call against its deadline; the timer is the caller's, since this crate
-/// knows no runtime.
+/// It does the arithmetic and races a call against the deadline. The caller brings the timer, since this crate doesn't
+/// depend on a runtime.
 ///
 /// ```
 /// # use std::time::{Duration, Instant};
@@ -39,29 +39,28 @@ impl Deadline {
         self.0
     }
 
-    /// Whether it has come.
+    /// Whether it has passed.
     #[must_use]
     pub fn is_over(self, now: Instant) -> bool {
         self.0.is_some_and(|deadline| deadline <= now)
     }
 
-    /// The earlier of two.
+    /// The earlier of the two.
     #[must_use]
     pub fn or_earlier(self, other: Self) -> Self {
         Self([self.0, other.0].into_iter().flatten().min())
     }
 
-    /// So much later. What no clock can count to is no deadline.
+    /// Moves it later by `grace`. A moment beyond the clock's range is no deadline.
     #[must_use]
     pub fn later_by(self, grace: Duration) -> Self {
         Self(self.0.and_then(|deadline| deadline.checked_add(grace)))
     }
 
-    /// What a call gives; `None` if the deadline comes first. A call that is ready at once needs no timer, and one that
-    /// is ready with its deadline counts as in time.
+    /// The output of a call; `None` if the deadline passes first, which drops the call. A call that is ready at once
+    /// needs no timer, and one that becomes ready together with its deadline is in time.
     ///
-    /// `sleep_until` is the runtime's timer, such as `|at| tokio::time::sleep_until(at.into())`. When the deadline comes
-    /// the call is dropped.
+    /// `sleep_until` is the runtime's timer, such as `|at| tokio::time::sleep_until(at.into())`.
     pub async fn limit<F, S>(self, sleep_until: impl FnOnce(Instant) -> S, call: F) -> Option<F::Output>
     where
         F: Future,
@@ -77,7 +76,7 @@ impl Deadline {
         .await
     }
 
-    /// The error of what wasn't there in time: of kind [`Timeout`](ErrorKind::Timeout), and temporary.
+    /// The error for a missed deadline: of kind [`Timeout`](ErrorKind::Timeout), and temporary.
     #[must_use]
     pub fn missed(message: &'static str) -> Error {
         Error::new(ErrorKind::Timeout, message).temporary()
@@ -107,13 +106,13 @@ mod tests {
     #[test]
     fn a_call_ends_with_its_deadline() {
         let deadline = Deadline::at(Instant::now());
-        assert_eq!(block_on(deadline.limit(ready, ready(7))), Some(7), "what is there is in time");
+        assert_eq!(block_on(deadline.limit(ready, ready(7))), Some(7), "a ready call is in time");
         assert_eq!(block_on(deadline.limit(ready, pending::<()>())), None);
         assert_eq!(block_on(Deadline::NONE.limit(|_| pending::<()>(), ready(7))), Some(7));
     }
 
     #[test]
-    fn what_no_clock_can_count_to_is_no_deadline() {
+    fn a_moment_beyond_the_clock_is_no_deadline() {
         let now = Instant::now();
         assert_eq!(Deadline::at(now).later_by(Duration::MAX), Deadline::NONE);
         assert_eq!(Deadline::NONE.or_earlier(Deadline::at(now)), Deadline::at(now));

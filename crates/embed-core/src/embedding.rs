@@ -1,4 +1,4 @@
-//! A vector that knows its space, borrowed from a response or owned.
+//! Vectors together with their space, borrowed from a response or owned.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use crate::{Error, ErrorKind, ModelInfo, Result, Space, vector};
 
-/// A row: a vector that knows its space. Borrowed from the response.
+/// A row: a vector with its space, borrowed from the response.
 ///
-/// It is a slice of its numbers, too. Two are equal if their numbers are, and what is known of them.
+/// It derefs to a slice of its numbers. Two rows are equal if their numbers and their [`RowInfo`] are.
 #[derive(Clone, Copy, PartialEq)]
 pub struct EmbeddingRef<'a> {
     vector: &'a [f32],
     info: &'a RowInfo,
 }
 
-/// A vector that knows its space. [`EmbedderExt`](crate::EmbedderExt) gives one for a text.
+/// A vector with its space. [`EmbedderExt`](crate::EmbedderExt) returns one for a text.
 ///
-/// It is a slice of its numbers, too. Two are equal if their numbers are, and what is known of them.
+/// It derefs to a slice of its numbers. Two embeddings are equal if their numbers and their [`RowInfo`] are.
 ///
 /// ```
 /// # use embed_core::{EmbedResponse, Embedding, ModelInfo, Result, RowInfo, Space, Variant};
@@ -25,7 +25,7 @@ pub struct EmbeddingRef<'a> {
 /// fn best(query: &Embedding, documents: &EmbedResponse) -> Result<Option<(f32, usize)>> {
 ///     let mut best = None;
 ///     for (index, row) in documents.into_iter().enumerate() {
-///         let Ok(row) = row else { continue }; // a text that failed is left out
+///         let Ok(row) = row else { continue }; // skips texts that failed
 ///         let score = query.similarity(row)?;
 ///         if best.is_none_or(|(most, _)| score > most) {
 ///             best = Some((score, index));
@@ -49,15 +49,15 @@ pub struct Embedding {
     info: RowInfo,
 }
 
-/// What is known of a row beside its numbers.
+/// Everything known about a row besides its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RowInfo {
-    /// The model that made the vector, and with it the space and the width.
+    /// The model that computed the vector, and with it the space and the dimension.
     pub model: ModelInfo,
-    /// Tokens of the text, if the service counts them.
+    /// The text's tokens, if the service counts them.
     pub tokens: Option<TokenCount>,
-    /// Whether a part of the text isn't in the vector.
+    /// Whether part of the text was cut off.
     pub truncated: bool,
     /// The cache tier that the row was read from; `None` if it was computed for this request.
     pub tier: Option<Arc<str>>,
@@ -65,7 +65,7 @@ pub struct RowInfo {
     pub route: Option<Arc<str>>,
 }
 
-/// Tokens of one text, the model's special tokens and prefix included.
+/// Token counts of one text, special tokens and prefix included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenCount {
     /// Tokens that went into the vector.
@@ -75,7 +75,7 @@ pub struct TokenCount {
 }
 
 impl RowInfo {
-    /// A row that a model computed for this request, of a text that isn't cut.
+    /// A row that a model computed for this request from a text that wasn't cut.
     #[must_use]
     pub fn new(model: ModelInfo) -> Self {
         Self { model, tokens: None, truncated: false, tier: None, route: None }
@@ -101,7 +101,7 @@ impl<'a> EmbeddingRef<'a> {
         self.vector
     }
 
-    /// What is known of the row.
+    /// Everything known about the row besides its numbers.
     #[must_use]
     pub fn info(&self) -> &'a RowInfo {
         self.info
@@ -113,11 +113,11 @@ impl<'a> EmbeddingRef<'a> {
         self.info.model.space()
     }
 
-    /// The cosine to another vector of the same space, be it a row or an [`Embedding`].
+    /// The cosine similarity to another vector of the same space, a row or an [`Embedding`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
+    /// [`ErrorKind::SpaceMismatch`] if the other vector is of another space.
     pub fn similarity<'b>(&self, other: impl Into<EmbeddingRef<'b>>) -> Result<f32> {
         let other = other.into();
         if self.space() != other.space() {
@@ -136,7 +136,7 @@ impl<'a> EmbeddingRef<'a> {
 }
 
 impl Embedding {
-    /// The vector as a row.
+    /// The vector as a borrowed row.
     #[must_use]
     pub fn as_view(&self) -> EmbeddingRef<'_> {
         EmbeddingRef { vector: &self.vector, info: &self.info }
@@ -154,7 +154,7 @@ impl Embedding {
         self.vector
     }
 
-    /// What is known of the vector.
+    /// Everything known about the vector besides its numbers.
     #[must_use]
     pub fn info(&self) -> &RowInfo {
         &self.info
@@ -166,21 +166,21 @@ impl Embedding {
         self.info.model.space()
     }
 
-    /// The cosine to another vector of the same space, be it a row or an `Embedding`.
+    /// The cosine similarity to another vector of the same space, a row or an `Embedding`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::SpaceMismatch`] if the other is of another space: there is no such number.
+    /// [`ErrorKind::SpaceMismatch`] if the other vector is of another space.
     pub fn similarity<'b>(&self, other: impl Into<EmbeddingRef<'b>>) -> Result<f32> {
         self.as_view().similarity(other)
     }
 
-    /// The vector cut to its first `dimension` numbers and normalised again, also one of a raw space; its space is
-    /// [`Space::with_dimension`], which says so. Cut to the width that it has, it stays as it is.
+    /// The vector cut to its first `dimension` numbers and normalised again, even if its space isn't normalised; the new
+    /// space is [`Space::with_dimension`]. Cut to its full dimension, the vector stays as it is.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if the vector hasn't that many, or if they are all zero.
+    /// [`ErrorKind::InvalidInput`] if the vector doesn't have that many numbers, or if they are all zero.
     pub fn truncate_dimensions(&self, dimension: usize) -> Result<Self> {
         let vector = vector::truncate_dimensions(&self.vector, dimension)?;
         let mut info = self.info.clone();
@@ -229,14 +229,14 @@ impl AsRef<[f32]> for Embedding {
     }
 }
 
-/// The space, not the numbers.
+/// Shows the space, not the numbers.
 impl fmt::Debug for EmbeddingRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddingRef").field("space", self.space()).finish_non_exhaustive()
     }
 }
 
-/// The space, not the numbers.
+/// Shows the space, not the numbers.
 impl fmt::Debug for Embedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedding").field("space", self.space()).finish_non_exhaustive()
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_to_the_width_there_is_changes_nothing() {
+    fn a_cut_to_the_full_dimension_changes_nothing() {
         for normalisation in [Normalisation::None, Normalisation::L2] {
             let whole = embedding(normalisation, &[3.0, 4.0, 0.0, 12.0]);
             let same = whole.truncate_dimensions(4).unwrap();

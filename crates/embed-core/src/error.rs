@@ -1,17 +1,17 @@
-//! The one error type: what went wrong ([`ErrorKind`]), whether to try again ([`Retry`]), and why.
+//! The one error type: what went wrong ([`ErrorKind`]), why, and whether to retry ([`Retry`]).
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Result of everything here.
+/// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of an embedding service.
 ///
-/// It is one pointer wide and cheap to clone, because one failure may be the answer of many rows and of
-/// many waiting callers. It never holds a text that a user sent: lengths and digests instead.
+/// It is one pointer wide and cheap to clone, because one failure may be the answer for many rows and many
+/// waiting callers. It never holds a user's text, only lengths and digests.
 ///
 /// `Display` gives the message and its context, not the source; print the chain of
 /// [`source`](std::error::Error::source) for the rest.
@@ -24,45 +24,45 @@ pub struct Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The text can't be embedded: it is empty, or not text.
+    /// The input can't be embedded: it is empty, or not a text.
     InvalidInput,
-    /// The text is longer than the model reads, and the request asked not to cut it.
+    /// The text is too long for the model, and the request says not to cut it.
     InputTooLong,
     /// The service doesn't have the model.
     ModelNotFound,
-    /// A vector has another width than its model says.
+    /// A vector doesn't have the dimension of its model.
     DimensionMismatch,
-    /// Vectors of two spaces met.
+    /// Vectors of different spaces were to be compared or combined.
     SpaceMismatch,
-    /// The service doesn't know the caller.
+    /// The service rejects the caller's credentials, or there are none.
     Unauthorized,
-    /// The caller asks too often.
+    /// The caller sends too many requests.
     RateLimited,
     /// The service has too much to do.
     Overloaded,
-    /// The deadline is over.
+    /// The deadline has passed.
     Timeout,
     /// The service doesn't answer, or a part of it died.
     Unavailable,
-    /// The service answered something that it must not answer.
+    /// The service's answer violates its protocol.
     Protocol,
     /// A setting, a file or the environment is wrong.
     Config,
-    /// A fault of this software.
+    /// A bug in this software.
     Internal,
 }
 
 /// Whether the same request may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Never: the same request fails again.
+    /// No: the same request would fail again.
     Permanent,
-    /// It may.
+    /// Yes, it may.
     Temporary {
-        /// How long the service asked to be left alone.
+        /// How long to wait before a retry, if the service said so.
         after: Option<Duration>,
     },
-    /// It was temporary, and the tries are used up: an outer retry must not multiply them.
+    /// It was temporary, but all retries failed. Don't retry, or an outer retry multiplies the inner ones.
     Exhausted,
 }
 
@@ -76,8 +76,8 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that is [permanent](Retry::Permanent). The message is one sentence without a full stop
-    /// that says what is wrong and, where there is one, names the fix.
+    /// A [permanent](Retry::Permanent) error. The message is one sentence without a full stop that says what is
+    /// wrong and, if there is one, the fix.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let inner = Inner {
             kind,
@@ -89,27 +89,27 @@ impl Error {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Says that the same request may succeed later.
+    /// Marks the error as temporary: the same request may succeed later.
     #[must_use]
     pub fn temporary(self) -> Self {
         self.with_retry(Retry::Temporary { after: None })
     }
 
-    /// Sets whether to try again.
+    /// Sets whether to retry.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         Arc::make_mut(&mut self.inner).retry = retry;
         self
     }
 
-    /// Adds a fact: a path, a length, a status. Never a text that a user sent.
+    /// Adds a fact: a path, a length, a status. Never a user's text.
     #[must_use]
     pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         Arc::make_mut(&mut self.inner).context.push((name, value.to_string()));
         self
     }
 
-    /// Adds what caused it.
+    /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         Arc::make_mut(&mut self.inner).source = Some(Arc::new(source));
@@ -122,7 +122,7 @@ impl Error {
         self.inner.kind
     }
 
-    /// Whether to try again.
+    /// Whether to retry.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.inner.retry
@@ -134,19 +134,19 @@ impl Error {
         matches!(self.inner.retry, Retry::Temporary { .. })
     }
 
-    /// What went wrong in one sentence, without the facts that were added.
+    /// What went wrong in one sentence, without the added facts.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
     }
 
-    /// The facts that were added, first to last.
+    /// The added facts, in order.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.inner.context.iter().map(|(name, value)| (*name, value.as_str()))
     }
 }
 
-// By hand: `thiserror` would give the `Arc` around the source, which can't be taken for what it holds.
+// By hand: `thiserror` would return the `Arc` around the source, which can't be downcast to the source's type.
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
@@ -169,8 +169,8 @@ impl fmt::Display for Inner {
     }
 }
 
-/// One line for people: what `Display` gives, the kind, whether to try again, and the causes. It is what `main` prints of
-/// an error that it returns.
+/// One line for people: the `Display` form, the kind, whether to retry, and the causes. This is what is printed for an
+/// error that `main` returns.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} [{}", self.inner.kind)?;

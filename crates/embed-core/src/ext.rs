@@ -1,13 +1,13 @@
-//! What callers want beside the trait.
+//! Conveniences for callers of an [`Embedder`].
 
 use async_trait::async_trait;
 
 use crate::{EmbedRequest, EmbedResponse, Embedder, Embedding, Result, Role};
 
-/// Conveniences of every [`Embedder`], `dyn Embedder` as well.
+/// Conveniences for callers of every [`Embedder`], including `dyn Embedder`.
 ///
-/// They embed under [`Truncation::Error`](crate::Truncation::Error): a text that is too long for the model
-/// is an error, never a silent cut. Build an [`EmbedRequest`] to choose otherwise.
+/// They use [`Truncation::Error`](crate::Truncation::Error): a text that is too long for the model is an error and
+/// never silently cut. For another policy build an [`EmbedRequest`].
 #[async_trait]
 pub trait EmbedderExt: Embedder {
     /// Embeds one text.
@@ -19,7 +19,7 @@ pub trait EmbedderExt: Embedder {
         self.embed(EmbedRequest::new([text], role)).await?.into_single()
     }
 
-    /// Embeds one text as a query: something to search with.
+    /// Embeds one text as a query, to search with.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ pub trait EmbedderExt: Embedder {
         self.encode(text, Role::Query).await
     }
 
-    /// Embeds one text as a document: something to be found.
+    /// Embeds one text as a document, to be found.
     ///
     /// # Errors
     ///
@@ -37,17 +37,17 @@ pub trait EmbedderExt: Embedder {
         self.encode(text, Role::Document).await
     }
 
-    /// Embeds several texts; the response has a vector for every one of them, in order.
+    /// Embeds several texts; the response has a vector for each of them, in order.
     ///
     /// # Errors
     ///
-    /// The error of the call, or the first error among the rows: this is the all-or-nothing form. Call
-    /// [`Embedder::embed`] to keep the good rows of a batch with a bad one.
+    /// The error of the call, or the first error among the rows: all or nothing. To keep the good rows of a batch
+    /// with a bad one, call [`Embedder::embed`].
     async fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T], role: Role) -> Result<EmbedResponse> {
         self.embed(EmbedRequest::new(texts.iter().map(AsRef::as_ref), role)).await?.into_complete()
     }
 
-    /// Numbers in a vector of this service's (default) model.
+    /// The dimension of this service's (default) model.
     fn dimension(&self) -> usize {
         self.model().dimension()
     }

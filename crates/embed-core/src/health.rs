@@ -1,8 +1,8 @@
-//! What a service says of its own state.
+//! The health of a service, as it reports it.
 
 use crate::Error;
 
-/// Whether a service could answer now.
+/// Whether a service can answer now.
 #[derive(Debug, Clone)]
 pub struct Health {
     status: HealthStatus,
@@ -15,7 +15,7 @@ pub struct Health {
 pub enum HealthStatus {
     /// It answers.
     Ready,
-    /// It answers, but something is wrong: a worker is being replaced, one of several servers is gone.
+    /// It answers, but something is wrong: a worker is being replaced, or one of several servers is down.
     Degraded,
     /// It doesn't answer.
     Unavailable,
@@ -28,7 +28,7 @@ impl Health {
         Self { status: HealthStatus::Ready, reason: None }
     }
 
-    /// The service answers, less well than it should.
+    /// The service answers, but something is wrong.
     #[must_use]
     pub fn degraded(reason: Error) -> Self {
         Self { status: HealthStatus::Degraded, reason: Some(reason) }
@@ -60,7 +60,7 @@ impl Health {
 }
 
 impl HealthStatus {
-    /// The state as one lower-case word, for labels and JSON.
+    /// The state in lower case, for labels and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Layers: decorators that are put around a back end in one expression, whose order the compiler checks.
+//! Layers: decorators that are put around a back end in one expression, in an order that the compiler checks.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::Embedder;
 
-/// What puts a decorator around an embedder.
+/// Puts a decorator around an embedder.
 ///
-/// A crate that has a decorator implements it for what makes one: `embed_cache::Cache`, `embed_router::Guard`,
-/// `embed_metrics::Metrics`. A decorator of yours is at home [anywhere](place::Anywhere), unless its order matters.
+/// A crate with a decorator implements it for the type that creates one: `embed_cache::Cache`, `embed_router::Guard`,
+/// `embed_metrics::Metrics`. The place of your decorator is [anywhere](place::Anywhere), unless its order matters.
 ///
 /// ```
 /// # use embed_core::*;
@@ -55,14 +55,14 @@ pub trait Layer<E> {
     fn layer(self, inner: E) -> Self::Embedder;
 }
 
-/// An embedder all of whose rows are of the variant that its [`model`](Embedder::model) names: a back end, and nothing
-/// that chooses among several.
+/// An embedder whose rows are all of the variant of its [`model`](Embedder::model): a back end, not something that
+/// chooses among several.
 ///
-/// Implement it for a back end of yours, and a [`Stack`] may begin with it. Of a router it isn't true, so no cache can be
-/// put around one, where a vector of one space would be handed to a caller that compares it with another's.
+/// Implement it for your back end, so that a [`Stack`] can begin with it. It doesn't hold for a router. So no cache can be
+/// put around a router, where it could return a vector of one space to a caller that expects another.
 #[diagnostic::on_unimplemented(
-    message = "a stack can't begin with `{Self}`: nobody says that all its rows are of one space",
-    note = "implement `SingleSpace` for a back end of yours; around a router, `Stack::of_router` begins a stack"
+    message = "a stack can't begin with `{Self}`: it isn't known that all its rows are of one space",
+    note = "implement `SingleSpace` for your back end; a stack around a router begins with `Stack::of_router`"
 )]
 pub trait SingleSpace: Embedder {}
 
@@ -71,14 +71,14 @@ impl<E: SingleSpace + ?Sized> SingleSpace for Box<E> {}
 
 /// A back end or a router with layers around it, innermost first.
 ///
-/// The order is the one in which each layer does its work, and a wrong one doesn't compile:
+/// Each layer has its place, and a wrong order doesn't compile:
 ///
-/// | place | layer | why there |
+/// | place | layer | why |
 /// |---|---|---|
 /// | [`Backend`](place::Backend) | – | |
-/// | [`BackendMeter`](place::BackendMeter) | metrics of the back end | counts what the cache let through |
-/// | [`Guard`](place::Guard) | breaker and time-out | outside of the cache it would shut off what is cached, too |
-/// | [`Cache`](place::Cache) | cache | its key needs the variant, which only one back end's rows have in common |
+/// | [`BackendMeter`](place::BackendMeter) | metrics of the back end | counts what the cache lets through |
+/// | [`Guard`](place::Guard) | breaker and timeout | around the cache it would also block cached texts |
+/// | [`Cache`](place::Cache) | cache | its key needs the variant, which only the rows of one back end share |
 /// | [`Router`](place::Router) | the router, over stacks as its routes | |
 /// | [`CallerMeter`](place::CallerMeter) | metrics of callers | counts what callers see |
 ///
@@ -131,7 +131,7 @@ impl<E: SingleSpace> Stack<E> {
 }
 
 impl<E: Embedder> Stack<E, place::Router> {
-    /// A stack that begins with a router, or with anything of several spaces.
+    /// A stack that begins with a router, or with anything else that has several spaces.
     #[must_use]
     pub fn of_router(router: E) -> Self {
         Self { embedder: router, place: PhantomData }
@@ -139,7 +139,7 @@ impl<E: Embedder> Stack<E, place::Router> {
 }
 
 impl<E, P> Stack<E, P> {
-    /// Puts a layer around what there is.
+    /// Puts a layer around the stack.
     #[must_use]
     pub fn layer<L>(self, layer: L) -> Stack<L::Embedder, <L::Place as place::Around<P>>::Place>
     where
@@ -164,13 +164,13 @@ impl<E: fmt::Debug, P> fmt::Debug for Stack<E, P> {
 
 /// The places of a stack, from the inside to the outside.
 pub mod place {
-    /// That of a layer which may stand around a place, and which place it is then.
+    /// A place that may be around the place `P`.
     #[diagnostic::on_unimplemented(
-        message = "a layer at home at `{Self}` can't stand around `{P}`",
+        message = "a layer whose place is `{Self}` can't be put around `{P}`",
         note = "from the inside to the outside: Backend, BackendMeter, Guard, Cache, Router, CallerMeter"
     )]
     pub trait Around<P> {
-        /// The outermost place with the layer.
+        /// The outermost place of a stack with the layer.
         type Place;
     }
 
@@ -203,7 +203,7 @@ pub mod place {
         CallerMeter: around Backend BackendMeter Guard Cache Router;
     }
 
-    /// Wherever it is put.
+    /// Any place.
     #[derive(Debug)]
     pub enum Anywhere {}
 

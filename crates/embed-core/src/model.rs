@@ -1,4 +1,4 @@
-//! What is known of a model without asking it.
+//! The description of a model.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use crate::{Space, Variant};
 /// A model as a service offers it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
-    inner: Arc<Parts>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Parts {
+struct Inner {
     service: String,
     name: String,
     variant: Variant,
     max_tokens: Option<usize>,
 }
 
-/// Puts together a [`ModelInfo`].
+/// Builds a [`ModelInfo`].
 #[derive(Debug)]
-pub struct ModelInfoBuilder(Parts);
+pub struct ModelInfoBuilder(Inner);
 
 impl ModelInfo {
-    /// A model that `service` (`e5`, `ollama`, …) calls `name`, whose vectors are of `variant`.
+    /// Describes the model called `name` at `service` (`e5`, `ollama`, …), whose vectors are of `variant`.
     pub fn builder(
         service: impl Into<String>,
         name: impl Into<String>,
         variant: Variant,
     ) -> ModelInfoBuilder {
-        ModelInfoBuilder(Parts { service: service.into(), name: name.into(), variant, max_tokens: None })
+        ModelInfoBuilder(Inner { service: service.into(), name: name.into(), variant, max_tokens: None })
     }
 
     /// The kind of service that runs it: `e5`, `ollama`.
@@ -50,24 +50,24 @@ impl ModelInfo {
         self.inner.variant.space()
     }
 
-    /// The exact numbers it gives.
+    /// The variant of its vectors: which exact numbers it gives.
     #[must_use]
     pub fn variant(&self) -> &Variant {
         &self.inner.variant
     }
 
-    /// Numbers in a vector.
+    /// The dimension of its vectors.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.space().dimension()
     }
 
-    /// The same model with vectors cut to their first `dimension` numbers: another
-    /// [space](Space::with_dimension) and variant; the same ones if its vectors have no more.
+    /// The same model with vectors cut to their first `dimension` numbers, in another [space](Space::with_dimension)
+    /// and variant. Both stay the same if the vectors aren't longer than that.
     #[must_use]
     pub fn with_dimension(&self, dimension: usize) -> Self {
         Self {
-            inner: Arc::new(Parts {
+            inner: Arc::new(Inner {
                 service: self.service().to_owned(),
                 name: self.name().to_owned(),
                 variant: self.variant().with_dimension(dimension),
@@ -76,7 +76,7 @@ impl ModelInfo {
         }
     }
 
-    /// Tokens that it reads at most, its own special tokens and prefix included, if that is known.
+    /// The most tokens of a text that it accepts, special tokens and prefix included, if known.
     #[must_use]
     pub fn max_tokens(&self) -> Option<usize> {
         self.inner.max_tokens
@@ -84,14 +84,14 @@ impl ModelInfo {
 }
 
 impl ModelInfoBuilder {
-    /// Sets how many tokens it reads at most.
+    /// Sets the most tokens that it accepts.
     #[must_use]
     pub fn max_tokens(mut self, tokens: usize) -> Self {
         self.0.max_tokens = Some(tokens);
         self
     }
 
-    /// The description.
+    /// Builds the description.
     #[must_use]
     pub fn build(self) -> ModelInfo {
         ModelInfo { inner: Arc::new(self.0) }

@@ -1,4 +1,4 @@
-//! How texts are to be embedded: what a request says beside its texts.
+//! How texts are to be embedded: the options of a request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,46 +27,47 @@ pub struct EmbedOptions {
     trace: TraceContext,
 }
 
-/// What a text is for. Models with prefixes (E5) give a query and a document of the same words different
-/// vectors; the role chooses the prefix, never the caller's string.
+/// What a text is for. Models with prefixes (E5) give the same words different vectors as a query and as a document;
+/// the role chooses the prefix, which callers never write into the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Something to search with.
+    /// A text to search with.
     Query,
-    /// Something to be found.
+    /// A text to be found.
     Document,
 }
 
-/// What to do with a text that is longer than the model reads.
+/// What to do with a text that is too long for the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Truncation {
-    /// The row is an error of kind [`InputTooLong`](ErrorKind::InputTooLong). The default, because a cut
-    /// text is a wrong vector that nobody notices.
+    /// The row is an error of kind [`InputTooLong`](ErrorKind::InputTooLong). The default, because nobody notices
+    /// that the vector of a cut text is wrong.
     #[default]
     Error,
     /// Drop the end: embed the first tokens.
     End,
     /// Drop the start: embed the last tokens.
     Start,
-    /// Embed all of the text in consecutive chunks that don't overlap, and take the mean of their vectors. The row
+    /// Embed the whole text in consecutive chunks that don't overlap, and take the mean of their vectors. The row
     /// counts as not cut.
     ///
-    /// One rule for every service: of chunks with the vectors *v₁ … vₙ* and *t₁ … tₙ* tokens of the text (special
-    /// tokens and prefix don't count) the vector is *s*/|*s*| with *s* = *t₁*·*v₁*/|*v₁*| + … + *tₙ*·*vₙ*/|*vₙ*|,
-    /// summed in this order in `f64`: [`vector::ChunkMean`](crate::vector::ChunkMean). Each chunk has
-    /// the role's prefix. A cut to fewer dimensions is made of the mean, not of the chunks. A text that the model reads at once is one chunk, and its vector is the same under every policy.
+    /// The rule is the same for every service: for chunks with the vectors *v₁ … vₙ* and *t₁ … tₙ* tokens of the text
+    /// (without special tokens and prefix) the vector is *s*/|*s*| with *s* = *t₁*·*v₁*/|*v₁*| + … + *tₙ*·*vₙ*/|*vₙ*|,
+    /// summed in this order in `f64`: [`vector::ChunkMean`](crate::vector::ChunkMean). Each chunk has the role's prefix.
+    /// Fewer dimensions are cut from the mean, not from the chunks. A text that fits the model is one chunk, and has the
+    /// same vector under every policy.
     ///
-    /// *Where* a text is split is the service's own: one with the tokenizer at hand makes as few chunks as can be, of
-    /// even size in tokens; one that only sees what a server counts takes the longest piece that fits, again and again,
-    /// cut between words. Without counts, a chunk weighs its bytes.
+    /// *Where* a text is split depends on the service: with a tokenizer it makes as few chunks as possible, of equal
+    /// size in tokens; with only a server's counts it repeatedly takes the longest piece that fits, cut between words.
+    /// Without counts, a chunk is weighted by its bytes.
     ChunkMean,
 }
 
 impl EmbedOptions {
-    /// Options for texts in one role: no text is cut, no deadline, no route in particular.
+    /// Options for texts in one role: no text is cut, no deadline, no particular route.
     #[must_use]
     pub fn new(role: Role) -> Self {
         Self {
@@ -86,14 +87,14 @@ impl EmbedOptions {
         self
     }
 
-    /// Names the collection or tenant that the texts belong to: what must stay in one space.
+    /// Names the collection or tenant that the texts belong to, whose vectors must stay in one space.
     #[must_use]
     pub fn with_partition(mut self, partition: impl Into<Arc<str>>) -> Self {
         self.partition = Some(partition.into());
         self
     }
 
-    /// Sets when the caller stops waiting. What isn't there by then is an error of kind
+    /// Sets when the caller stops waiting. Whatever isn't done by then is an error of kind
     /// [`Timeout`](ErrorKind::Timeout).
     #[must_use]
     pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
@@ -101,22 +102,22 @@ impl EmbedOptions {
         self
     }
 
-    /// Asks for one route of a router by its name (`ollama`, `e5`), whatever the texts are. Services that have
-    /// no routes don't look at it.
+    /// Chooses a route of a router by its name (`ollama`, `e5`), whatever the texts are. Services without routes
+    /// ignore it.
     #[must_use]
     pub fn with_route(mut self, route: impl Into<Arc<str>>) -> Self {
         self.route = Some(route.into());
         self
     }
 
-    /// The same options for no route in particular: what a router sends on, since the name was for it.
+    /// The same options without a route: what a router passes to the route that was chosen.
     #[must_use]
     pub fn without_route(mut self) -> Self {
         self.route = None;
         self
     }
 
-    /// Names the trace that the request belongs to, and its id, for services that carry them on.
+    /// Sets the trace that the request belongs to, and its id, for services that propagate them.
     #[must_use]
     pub fn with_trace(mut self, trace: TraceContext) -> Self {
         self.trace = trace;
@@ -147,7 +148,7 @@ impl EmbedOptions {
         self.deadline
     }
 
-    /// The route that was asked for.
+    /// The requested route.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         self.route.as_deref()
@@ -173,7 +174,7 @@ impl From<&Self> for EmbedOptions {
 }
 
 impl Role {
-    /// The role as one lower-case word.
+    /// The role in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What is asked of a service.
+//! Requests to an embedding service.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::{Deadline, EmbedOptions, Role, TraceContext, Truncation};
 
-/// Texts to embed, and how. Owned and cheap to clone, so that it can be sent again, split and moved to
-/// another thread.
+/// Texts to embed, and how. Owned and cheap to clone, so that it can be retried, split and moved to another thread.
 ///
 /// ```
 /// use embed_core::{EmbedRequest, Role, Truncation};
@@ -24,7 +23,7 @@ pub struct EmbedRequest {
 
 /// What [`EmbedRequest::new`] takes for a text: strings of every kind, owned or borrowed.
 pub trait IntoText {
-    /// The text, shared where it is an `Arc<str>` already, else copied.
+    /// The text: shared if it is an `Arc<str>`, else copied.
     fn into_text(self) -> Arc<str>;
 }
 
@@ -59,8 +58,8 @@ impl IntoText for &Arc<str> {
 }
 
 impl EmbedRequest {
-    /// A request for texts in one role, or with [options](EmbedOptions). A text is anything that is one: `["a", "b"]`, a
-    /// `Vec<String>` or a reference to one, slices of `Arc<str>`, which are shared and not copied.
+    /// A request for texts in a role, or with [options](EmbedOptions). The texts may be any strings: `["a", "b"]`, a
+    /// `Vec<String>` or a reference to one, or slices of `Arc<str>`, which are shared and not copied.
     pub fn new<T: IntoText>(texts: impl IntoIterator<Item = T>, options: impl Into<EmbedOptions>) -> Self {
         Self { texts: texts.into_iter().map(IntoText::into_text).collect(), options: options.into() }
     }
@@ -105,13 +104,13 @@ impl EmbedRequest {
         Self { options: change(self.options), ..self }
     }
 
-    /// The same request for other texts: what a decorator sends on for a part of the rows.
+    /// The same request for other texts: what a decorator passes on for some of the rows.
     #[must_use]
     pub fn with_texts(&self, texts: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self::new(texts, &self.options)
     }
 
-    /// The texts, in the order in which the response has its rows.
+    /// The texts, in the order of the response's rows.
     #[must_use]
     pub fn texts(&self) -> &[Arc<str>] {
         &self.texts
@@ -166,7 +165,7 @@ impl EmbedRequest {
     }
 }
 
-/// Counts and settings, never the texts: a request ends up in logs.
+/// Shows counts and options, never the texts, because requests end up in logs.
 impl fmt::Debug for EmbedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbedRequest")

@@ -1,4 +1,4 @@
-//! What a service answers: one row for each text, a vector or that row's own error.
+//! Responses of an embedding service: one row for each text, a vector or an error.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::{Embedding, EmbeddingRef, Error, ErrorKind, Result, RowInfo, Space, vector};
 
-/// The answer to an [`EmbedRequest`](crate::EmbedRequest): one row for each text, in the order asked.
+/// The answer to an [`EmbedRequest`](crate::EmbedRequest): one row for each text, in the order of the request.
 ///
-/// The vectors lie in one flat buffer, or in the buffers of the responses that rows are [shared
-/// with](ResponseBuilder::share_row). Rows may be of different models and widths (a router's are), so each row says which
-/// model made it.
+/// The vectors are in one flat buffer, or in the buffers of the responses that rows are [shared
+/// with](ResponseBuilder::share_row). Rows may be of different models and dimensions (a router's are), so each row names
+/// the model that computed it.
 ///
 /// ```
 /// # use embed_core::{EmbedResponse, Error, ErrorKind, ModelInfo, RowInfo, Space, Variant};
@@ -30,24 +30,24 @@ use crate::{Embedding, EmbeddingRef, Error, ErrorKind, Result, RowInfo, Space, v
 #[derive(Clone)]
 pub struct EmbedResponse {
     values: Vec<f32>,
-    /// Responses that have the numbers of some rows.
+    /// Responses that hold the numbers of shared rows.
     shared: Vec<Arc<Self>>,
-    rows: Vec<Result<Slot>>,
+    rows: Vec<Result<StoredRow>>,
     /// How many rows are errors.
     failed: usize,
 }
 
-/// Where a row's numbers are, and what is known of it.
+/// Where a row's numbers are, and its info.
 #[derive(Debug, Clone)]
-struct Slot {
-    owner: Owner,
+struct StoredRow {
+    owner: BufferOwner,
     start: usize,
     info: RowInfo,
 }
 
-/// Whose numbers a row has.
+/// The response that holds a row's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
+enum BufferOwner {
     This,
     Shared(usize),
 }
@@ -59,43 +59,43 @@ pub struct Rows<'a> {
     left: Range<usize>,
 }
 
-/// The rows of a response, each a vector of its own: a copy of what [`Rows`] lends.
+/// The rows of a response as owned vectors: copies of what [`Rows`] borrows.
 #[derive(Debug)]
 pub struct IntoRows {
     response: EmbedResponse,
     left: Range<usize>,
 }
 
-/// Puts together an [`EmbedResponse`], in any order of rows.
+/// Builds an [`EmbedResponse`]; rows may be set in any order.
 #[derive(Debug)]
 pub struct ResponseBuilder {
     values: Vec<f32>,
     shared: Vec<Arc<EmbedResponse>>,
-    rows: Vec<Option<Result<Slot>>>,
+    rows: Vec<Option<Result<StoredRow>>>,
 }
 
 impl EmbedResponse {
-    /// A builder for a response of `rows` rows, with room for vectors of this width. A row of another model may be
-    /// wider or narrower.
+    /// A builder for a response of `rows` rows, with memory reserved for vectors of this dimension. Rows of other models
+    /// may have more or fewer numbers.
     ///
     /// # Panics
     ///
-    /// If there can't be so many rows in memory, as `vec![x; rows]` does. No `dimension` makes it panic.
+    /// If so many rows don't fit in memory, as `vec![x; rows]` does. No `dimension` makes it panic.
     #[must_use]
     pub fn builder(rows: usize, dimension: usize) -> ResponseBuilder {
         let mut values = Vec::new();
-        // Without the room it grows as rows come, each of which is checked against its model.
+        // If this fails, the buffer grows with the rows, each of which is checked against its model.
         let _ = values.try_reserve_exact(rows.saturating_mul(dimension));
         ResponseBuilder { values, shared: Vec::new(), rows: vec![None; rows] }
     }
 
-    /// Number of rows: that of the texts asked.
+    /// The number of rows, which is that of the texts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether no text was asked.
+    /// Whether the request had no texts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -113,32 +113,32 @@ impl EmbedResponse {
     pub fn row(&self, index: usize) -> Result<EmbeddingRef<'_>, &Error> {
         let slot = self.rows[index].as_ref()?;
         let values = match slot.owner {
-            Owner::This => &self.values,
-            Owner::Shared(at) => &self.shared[at].values,
+            BufferOwner::This => &self.values,
+            BufferOwner::Shared(at) => &self.shared[at].values,
         };
         let vector = &values[slot.start..slot.start + slot.info.model.dimension()];
         Ok(EmbeddingRef::new(vector, &slot.info))
     }
 
-    /// The rows in the order asked.
+    /// The rows, in the order of the request.
     #[must_use]
     pub fn rows(&self) -> Rows<'_> {
         Rows { response: self, left: 0..self.len() }
     }
 
-    /// Number of failed rows, counted when the response was built.
+    /// The number of failed rows, counted when the response was built.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.failed
     }
 
-    /// The failed rows, with their indices. Where there are none, no row is looked at.
+    /// The failed rows, with their indices. If there are none, the rows aren't scanned.
     pub fn errors(&self) -> impl Iterator<Item = (usize, &Error)> {
         let rows = if self.failed == 0 { &[][..] } else { &self.rows[..] };
         rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
     }
 
-    /// The space of all vectors here; `None` if there is no vector, or if they are of several spaces.
+    /// The space of all vectors; `None` if there are none, or if they are of several spaces.
     #[must_use]
     pub fn space(&self) -> Option<&Space> {
         let mut spaces = self.rows.iter().flatten().map(|slot| slot.info.model.space());
@@ -156,8 +156,8 @@ impl EmbedResponse {
         first.map_or(Ok(self), Err)
     }
 
-    /// Names the route that a router took, on every row: in the [`RowInfo`] of a vector, in the context of an
-    /// error. No vector is copied.
+    /// Sets the route on every row: in the [`RowInfo`] of a vector, in the context of an error. No vector is
+    /// copied.
     #[must_use]
     pub fn with_route(mut self, route: &Arc<str>) -> Self {
         for row in &mut self.rows {
@@ -169,7 +169,7 @@ impl EmbedResponse {
         self
     }
 
-    /// All vectors, row after row, and their width.
+    /// All vectors, row after row, and their dimension.
     ///
     /// # Errors
     ///
@@ -180,10 +180,10 @@ impl EmbedResponse {
             return Ok((Vec::new(), 0));
         }
         let dimension = this.space().map(Space::dimension).ok_or_else(|| {
-            Error::new(ErrorKind::SpaceMismatch, "the rows are of several spaces and make no matrix")
+            Error::new(ErrorKind::SpaceMismatch, "rows of several spaces can't be one matrix")
         })?;
         let mut slots = this.rows.iter().flatten().enumerate();
-        let in_order = slots.all(|(i, slot)| slot.owner == Owner::This && slot.start == i * dimension);
+        let in_order = slots.all(|(i, slot)| slot.owner == BufferOwner::This && slot.start == i * dimension);
         if in_order && this.values.len() == this.len() * dimension {
             return Ok((this.values, dimension));
         }
@@ -191,14 +191,14 @@ impl EmbedResponse {
         Ok((values, dimension))
     }
 
-    /// The vector of a request of one text.
+    /// The vector of a request with one text.
     ///
     /// # Errors
     ///
     /// The row's error; [`ErrorKind::Protocol`] if there isn't exactly one row.
     pub fn into_single(self) -> Result<Embedding> {
         if self.len() != 1 {
-            return Err(Error::new(ErrorKind::Protocol, "one text was asked and the answer isn't one row")
+            return Err(Error::new(ErrorKind::Protocol, "the answer to one text isn't exactly one row")
                 .with_context("rows", self.len()));
         }
         self.row(0).map(|row| row.to_embedding()).map_err(Clone::clone)
@@ -206,7 +206,7 @@ impl EmbedResponse {
 }
 
 impl ResponseBuilder {
-    /// Sets the row at `index`. The vector is checked: what isn't a vector of the model becomes the row's error.
+    /// Sets the row at `index`. The vector is checked: if it isn't a valid vector of the model, the row is an error.
     ///
     /// # Panics
     ///
@@ -215,16 +215,16 @@ impl ResponseBuilder {
         self.rows[index] = Some(vector::check(values, info.model.dimension()).map(|()| {
             let start = self.values.len();
             self.values.extend_from_slice(values);
-            Slot { owner: Owner::This, start, info }
+            StoredRow { owner: BufferOwner::This, start, info }
         }));
     }
 
-    /// Sets the row at `index` to the vector that `fill` writes over as many zeros, in its place in the response.
-    /// It saves a copy where the numbers come from elsewhere than a slice.
+    /// Sets the row at `index` to the vector that `fill` writes into a slice of zeros in the response's buffer. This saves
+    /// a copy if the numbers don't come from a slice.
     ///
     /// # Errors
     ///
-    /// If it isn't a vector of the model, or if one of its width has no room in memory. The row is then as it was.
+    /// If it isn't a valid vector of the model, or if its dimension doesn't fit in memory. The row is then unchanged.
     ///
     /// # Panics
     ///
@@ -233,7 +233,7 @@ impl ResponseBuilder {
         let start = self.values.len();
         let dimension = info.model.dimension();
         self.values.try_reserve(dimension).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, "a vector of that width has no room in memory")
+            Error::new(ErrorKind::InvalidInput, "a vector of that dimension doesn't fit in memory")
                 .with_context("dimension", dimension)
                 .with_source(error)
         })?;
@@ -244,7 +244,7 @@ impl ResponseBuilder {
             self.values.truncate(start);
             return Err(error);
         }
-        self.rows[index] = Some(Ok(Slot { owner: Owner::This, start, info }));
+        self.rows[index] = Some(Ok(StoredRow { owner: BufferOwner::This, start, info }));
         Ok(())
     }
 
@@ -257,26 +257,26 @@ impl ResponseBuilder {
         self.rows[index] = Some(Err(error));
     }
 
-    /// Sets the row at `index` to a row of another response, whose numbers are shared and not copied: they live for as
-    /// long as one of the responses.
+    /// Sets the row at `index` to a row of another response. Its numbers are shared, not copied: they live as long as
+    /// either response.
     ///
     /// # Panics
     ///
-    /// If there is no such row in one of them, as indexing a slice does.
+    /// If one of the responses has no such row, as indexing a slice does.
     pub fn share_row(&mut self, index: usize, other: &Arc<EmbedResponse>, row: usize) {
         self.rows[index] = Some(other.rows[row].clone().map(|slot| {
-            // Of a row that is shared itself, the response that has its numbers.
+            // A row that is shared itself has its numbers in a third response.
             let owner = match slot.owner {
-                Owner::This => other,
-                Owner::Shared(at) => &other.shared[at],
+                BufferOwner::This => other,
+                BufferOwner::Shared(at) => &other.shared[at],
             };
-            // Rows of one response mostly come one after the other.
+            // Consecutive rows are mostly of the same response.
             let known = self.shared.iter().rposition(|shared| Arc::ptr_eq(shared, owner));
             let at = known.unwrap_or_else(|| {
                 self.shared.push(Arc::clone(owner));
                 self.shared.len() - 1
             });
-            Slot { owner: Owner::Shared(at), ..slot }
+            StoredRow { owner: BufferOwner::Shared(at), ..slot }
         }));
     }
 
@@ -292,13 +292,13 @@ impl ResponseBuilder {
         }
     }
 
-    /// The response. A row that was never set is an error of kind [`ErrorKind::Internal`], so that a
-    /// forgotten row can't shift the others.
+    /// Builds the response. A row that was never set is an error of kind [`ErrorKind::Internal`], so that a missing
+    /// row can't shift the others.
     #[must_use]
     pub fn build(self) -> EmbedResponse {
-        let forgotten = || Err(Error::new(ErrorKind::Internal, "the service gave no answer for this row"));
+        let forgotten = || Err(Error::new(ErrorKind::Internal, "the service returned nothing for this row"));
         let mut failed = 0;
-        let row = |row: Option<Result<Slot>>| {
+        let row = |row: Option<Result<StoredRow>>| {
             let row = row.unwrap_or_else(forgotten);
             failed += usize::from(row.is_err());
             row
@@ -346,7 +346,7 @@ impl<'a> IntoIterator for &'a EmbedResponse {
     }
 }
 
-/// Copies each vector; go through `&response` where borrowed rows will do.
+/// Copies each vector; iterate over `&response` if borrowed rows will do.
 impl IntoIterator for EmbedResponse {
     type Item = Result<Embedding>;
     type IntoIter = IntoRows;
@@ -356,7 +356,7 @@ impl IntoIterator for EmbedResponse {
     }
 }
 
-/// Shape and space, not the numbers.
+/// Shows shape and space, not the numbers.
 impl fmt::Debug for EmbedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbedResponse")
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_gone_through_by_reference_and_by_value() {
+    fn a_response_is_iterated_by_reference_and_by_value() {
         let mut builder = EmbedResponse::builder(3, 2);
         builder.put(0, &[0.6, 0.8], RowInfo::new(model("a", 2)));
         builder.fail(1, Error::new(ErrorKind::Timeout, "too slow"));
@@ -477,7 +477,7 @@ mod tests {
     }
 
     proptest! {
-        /// Rows that are set in any order come out in the order asked.
+        /// Rows that are set in any order come out in the order of the request.
         #[test]
         fn no_order_of_setting_shifts_a_row(order in Just((0..20_usize).collect::<Vec<_>>()).prop_shuffle()) {
             let model = model("a", 3);

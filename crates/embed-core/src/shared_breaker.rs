@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::breaker::{Breaker, BreakerConfig, Pass};
 
-/// A [`Breaker`] behind a lock. A call that it lets through holds a [`BreakerGuard`], so that the breaker learns how the
-/// call went, or that it was dropped before its end.
+/// A [`Breaker`] behind a lock. A call that it lets through holds a [`BreakerGuard`], which reports to the breaker how
+/// the call ended, or that it was dropped.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::breaker::{Breaker, BreakerConfig, Pass};
 /// assert!(breaker.is_open() && breaker.enter(now).is_none());
 /// let after = now + Duration::from_secs(1);
 /// drop(breaker.enter(after).unwrap());
-/// assert!(breaker.enter(after).unwrap().succeeded(), "a trial that was dropped is no trial");
+/// assert!(breaker.enter(after).unwrap().succeeded(), "a dropped trial doesn't count");
 /// assert_eq!(breaker.openings(), 1);
 /// ```
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct SharedBreaker {
     openings: AtomicU64,
 }
 
-/// A call that a breaker let through. Dropping it tells the breaker that the call was given up.
+/// A call that a breaker let through. Dropping it reports the call as abandoned.
 #[derive(Debug)]
 #[must_use]
 pub struct BreakerGuard<'b> {
@@ -43,13 +43,13 @@ impl SharedBreaker {
         Self { breaker: Mutex::new(Breaker::new(config)), openings: AtomicU64::new(0) }
     }
 
-    /// Lets a call through, or not.
+    /// Lets a call through; `None` if the breaker refuses it.
     pub fn enter(&self, now: Instant) -> Option<BreakerGuard<'_>> {
         let pass = self.lock().pass(now)?;
         Some(BreakerGuard { breaker: self, pass: Some(pass) })
     }
 
-    /// Whether it is open, or a trial is under way.
+    /// Whether it is open or half-open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.lock().is_open()

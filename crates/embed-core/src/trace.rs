@@ -1,13 +1,13 @@
-//! What a caller's request is called elsewhere: its trace, as W3C's Trace Context has it, and its id.
+//! The trace context of a request (W3C Trace Context) and its id.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The trace that a request belongs to, and its id, for services that carry them on. Neither changes a vector, so they are
-/// no part of a cache's key; where one call serves several callers, it has the context of the first.
+/// The trace that a request belongs to, and its id, for services that propagate them. Neither changes a vector, so they
+/// aren't part of a cache key. A call that serves several callers has the context of the first.
 ///
-/// The headers are those of [W3C Trace Context](https://www.w3.org/TR/trace-context/). What isn't as the standard has it
-/// is left out, so what is in here can be sent as it is.
+/// The headers are those of [W3C Trace Context](https://www.w3.org/TR/trace-context/). Values that violate the standard
+/// are dropped, so everything in here can be sent as it is.
 ///
 /// ```
 /// use embed_core::TraceContext;
@@ -25,7 +25,7 @@ pub struct TraceContext {
     request_id: Option<Arc<str>>,
 }
 
-/// The longest header that is carried on. The standard asks for 512 characters of `tracestate` at least.
+/// The longest header that is propagated. The standard requires at least 512 characters of `tracestate`.
 const LONGEST_HEADER: usize = 1024;
 /// The longest id.
 const LONGEST_ID: usize = 128;
@@ -33,29 +33,29 @@ const LONGEST_ID: usize = 128;
 const MOST_MEMBERS: usize = 32;
 
 impl TraceContext {
-    /// Of no trace, without an id.
+    /// No trace and no id.
     #[must_use]
     pub const fn new() -> Self {
         Self { traceparent: None, tracestate: None, request_id: None }
     }
 
-    /// Sets the trace and the span that the request comes from: the header `traceparent`. One that is malformed makes no
-    /// trace.
+    /// Sets the trace and the parent span of the request: the header `traceparent`. A malformed one is dropped, and
+    /// then there is no trace.
     #[must_use]
     pub fn with_traceparent(mut self, header: &str) -> Self {
         self.traceparent = is_traceparent(header).then(|| header.into());
         self
     }
 
-    /// Sets what systems on the way noted of the trace: the header `tracestate`, several ones joined by commas. One that
-    /// is malformed is left out, and without a trace there is none.
+    /// Sets the vendors' data of the trace: the header `tracestate`, several ones joined by commas. A malformed one is
+    /// dropped, and without a trace there is none.
     #[must_use]
     pub fn with_tracestate(mut self, header: &str) -> Self {
         self.tracestate = is_tracestate(header).then(|| header.into());
         self
     }
 
-    /// Sets the id of the request: the header `x-request-id`, 1 to 128 visible ASCII characters; another one is left out.
+    /// Sets the id of the request: the header `x-request-id`, 1 to 128 visible ASCII characters. Other ids are dropped.
     #[must_use]
     pub fn with_request_id(mut self, id: &str) -> Self {
         let is_id = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
@@ -69,7 +69,7 @@ impl TraceContext {
         self.traceparent.as_deref()
     }
 
-    /// The header `tracestate`, which means nothing without the other.
+    /// The header `tracestate`; `None` without a `traceparent`.
     #[must_use]
     pub fn tracestate(&self) -> Option<&str> {
         self.traceparent.as_ref().and(self.tracestate.as_deref())
@@ -87,7 +87,7 @@ impl TraceContext {
         self.traceparent()?.split('-').nth(1)
     }
 
-    /// The headers that carry it on, by their names.
+    /// The headers to propagate, with their names.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let headers = [
             ("traceparent", self.traceparent()),
@@ -98,7 +98,7 @@ impl TraceContext {
     }
 }
 
-/// Only the ids: a `tracestate` may hold what its vendors want nobody to read.
+/// Only the ids: a `tracestate` may hold a vendor's private data.
 impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TraceContext")
@@ -119,13 +119,13 @@ fn is_traceparent(header: &str) -> bool {
             && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    // Later versions may have more behind it.
+    // Later versions may append more fields.
     let is_known = is_hex(version, 2) && version != "ff" && (version != "00" || rest.is_empty());
     is_known && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) && !is_zero(trace) && !is_zero(span)
 }
 
 fn is_tracestate(header: &str) -> bool {
-    // Members may be empty, and have white space around them.
+    // Members may be empty and surrounded by white space.
     let members: Vec<_> = header
         .split(',')
         .map(|member| member.trim_matches([' ', '\t']))
@@ -157,7 +157,7 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_traceparent_is_taken_as_its_standard_has_it() {
+    fn a_traceparent_must_follow_its_standard() {
         let later = PARENT.replacen("00", "cc", 1);
         let longer = format!("{later}-what-comes");
         for good in [PARENT, &later, &longer] {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracestate_goes_with_a_trace_alone() {
+    fn a_tracestate_needs_a_trace() {
         let state = |header: &str| {
             let trace = TraceContext::new().with_traceparent(PARENT).with_tracestate(header);
             trace.tracestate().map(str::to_owned)
@@ -206,6 +206,6 @@ mod tests {
         for bad in ["", "two words", "a\r\nb", &"a".repeat(LONGEST_ID + 1)] {
             assert_eq!(TraceContext::new().with_request_id(bad), TraceContext::new(), "{bad}");
         }
-        assert!(!format!("{trace:?}").contains("a=1"), "a vendor's notes are its own");
+        assert!(!format!("{trace:?}").contains("a=1"), "a vendor's data is private");
     }
 }

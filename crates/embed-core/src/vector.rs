@@ -1,25 +1,25 @@
-//! Vector maths on plain slices. Sums are kept in `f64`, so that a result doesn't depend on the width: no square of an
-//! `f32` is too large or too small for it, so lengths from the smallest number to the largest are computed truly.
+//! Vector maths on plain slices. Sums are computed in `f64`, where no square of an `f32` overflows or underflows, so that
+//! norms from the smallest number to the largest are right.
 //!
-//! These functions know no spaces; compare vectors through [`Embedding::similarity`](crate::Embedding::similarity),
-//! which refuses two spaces.
+//! These functions don't check spaces; compare vectors with [`Embedding::similarity`](crate::Embedding::similarity),
+//! which refuses vectors of different spaces.
 
 use crate::{Error, ErrorKind, Result};
 
-/// The inner product of two vectors of one length.
+/// The inner product of two vectors of the same dimension.
 #[must_use]
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     debug_assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
 }
 
-/// The Euclidean norm. It is 0 of a zero vector alone.
+/// The Euclidean norm. It is 0 only for a zero vector.
 #[must_use]
 pub fn norm(vector: &[f32]) -> f64 {
     dot(vector, vector).sqrt()
 }
 
-/// Divides a vector by its norm, however short or long it is. A zero vector has no direction: it stays zero and
+/// Divides a vector by its norm, however small or large that is. A zero vector has no direction: it stays zero and
 /// never becomes NaN.
 pub fn normalise(vector: &mut [f32]) {
     let factor = to_unit(vector);
@@ -28,17 +28,17 @@ pub fn normalise(vector: &mut [f32]) {
     }
 }
 
-/// What a vector is multiplied by to have norm 1; 1 for a zero vector.
+/// The factor that gives a vector norm 1; 1 for a zero vector.
 fn to_unit(vector: &[f32]) -> f64 {
     let norm = norm(vector);
     if norm == 0.0 { 1.0 } else { norm.recip() }
 }
 
-/// The cosine of the angle between two vectors, from -1 to 1, whatever their lengths; 0 if one of them is zero.
+/// The cosine of the angle between two vectors, from -1 to 1, whatever their norms; 0 if one of them is zero.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::DimensionMismatch`] if their widths differ.
+/// [`ErrorKind::DimensionMismatch`] if their dimensions differ.
 pub fn cosine(a: &[f32], b: &[f32]) -> Result<f32> {
     same_width(a.len(), b.len())?;
     let norms = norm(a) * norm(b);
@@ -49,20 +49,18 @@ fn same_width(left: usize, right: usize) -> Result<()> {
     if left == right {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::DimensionMismatch, "vectors of two widths can't be put together")
+    Err(Error::new(ErrorKind::DimensionMismatch, "the vectors have different dimensions")
         .with_context("left", left)
         .with_context("right", right))
 }
 
-/// The first `dimension` numbers of a vector, divided by their norm again; a vector that has no more is returned
-/// as it is.
+/// The first `dimension` numbers of a vector, normalised again; a vector with exactly that many is returned as it is.
 ///
-/// This keeps the meaning only for models that were trained for it (Matryoshka representations).
+/// The result is useful only for models that were trained for this (Matryoshka representations).
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] if `dimension` is 0 or more than the vector has, or if nothing but zeros would be
-/// left.
+/// [`ErrorKind::InvalidInput`] if `dimension` is 0 or more than the vector has, or if only zeros would be left.
 pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>> {
     if dimension == 0 || dimension > vector.len() {
         return Err(Error::new(ErrorKind::InvalidInput, "a vector can't be cut to that many dimensions")
@@ -82,8 +80,8 @@ pub fn truncate_dimensions(vector: &[f32], dimension: usize) -> Result<Vec<f32>>
     Ok(cut)
 }
 
-/// The vector of a text that was embedded in chunks: the one rule of
-/// [`Truncation::ChunkMean`](crate::Truncation::ChunkMean), for every service.
+/// Computes the vector of a text that was embedded in chunks, as
+/// [`Truncation::ChunkMean`](crate::Truncation::ChunkMean) defines it for every service.
 ///
 /// ```
 /// use embed_core::vector::ChunkMean;
@@ -100,12 +98,12 @@ pub struct ChunkMean {
 }
 
 impl ChunkMean {
-    /// Adds the next chunk of the text: its vector, of whatever norm, and how many tokens of the text are in it.
-    /// Chunks are added in the order of the text, so that the sum is the same to the bit each time.
+    /// Adds the next chunk of the text: its vector, of any norm, and how many tokens of the text it has. Add chunks in
+    /// the order of the text, so that the sum is bit for bit the same each time.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::DimensionMismatch`] if the chunks before it had another width.
+    /// [`ErrorKind::DimensionMismatch`] if the chunks before it had another dimension.
     pub fn add(&mut self, vector: &[f32], tokens: usize) -> Result<()> {
         if self.sum.is_empty() {
             self.sum.resize(vector.len(), 0.0);
@@ -127,20 +125,20 @@ impl ChunkMean {
     }
 }
 
-/// Checks a vector on arrival: the right width, every number finite, not all of them zero.
+/// Checks that a vector has the right dimension, and that its numbers are finite and not all zero.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::DimensionMismatch`] or [`ErrorKind::Protocol`].
 pub fn check(vector: &[f32], dimension: usize) -> Result<()> {
     if vector.len() != dimension {
-        return Err(Error::new(ErrorKind::DimensionMismatch, "the vector has another width than its model")
+        return Err(Error::new(ErrorKind::DimensionMismatch, "the vector's dimension isn't its model's")
             .with_context("expected", dimension)
             .with_context("got", vector.len()));
     }
     if !all_finite(vector) {
         let at = vector.iter().take_while(|value| value.is_finite()).count();
-        return Err(Error::new(ErrorKind::Protocol, "the vector has a number that isn't finite")
+        return Err(Error::new(ErrorKind::Protocol, "the vector has a number that is NaN or infinite")
             .with_context("at", at));
     }
     if vector.iter().all(|value| *value == 0.0) {
@@ -149,10 +147,10 @@ pub fn check(vector: &[f32], dimension: usize) -> Result<()> {
     Ok(())
 }
 
-/// Every vector of every back end and cache goes through here, and nearly all are finite: so there is no early end,
-/// and nothing that a compiler can't turn into vector instructions. It takes a fifth of the time of a search.
+/// Every vector of every back end and cache goes through here, and nearly all are finite. So it doesn't stop early, and
+/// the compiler can vectorise it: it takes a fifth of the time of a search for the first bad number.
 fn all_finite(vector: &[f32]) -> bool {
-    // What isn't finite has all bits of the exponent set. One more carries into the place of the sign.
+    // In NaN and infinity all bits of the exponent are set, so that adding one carries into the sign bit.
     const SIGN: u32 = 1 << 31;
     const EXPONENT_ONE: u32 = 1 << 23;
     let carries =
@@ -174,7 +172,7 @@ mod tests {
         assert_eq!(cosine(&zero, &[1.0; 4]).unwrap(), 0.0);
     }
 
-    /// From the smallest number there is to the largest.
+    /// From the smallest number to the largest.
     const LENGTHS: [f32; 9] = [1e-45, 1e-38, 1e-20, 1e-9, 1e-7, 1.0, 1e9, 1e30, f32::MAX];
 
     #[test]
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_the_check_has_norm_one_once_it_is_normalised() {
+    fn a_vector_that_passes_the_check_has_norm_one_once_normalised() {
         for length in LENGTHS {
             for mut vector in [vec![length; 4], vec![0.0, length, 0.0], vec![length; 1024]] {
                 check(&vector, vector.len()).unwrap();
@@ -205,10 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_of_no_direction_is_not_made_by_a_cut() {
+    fn a_cut_makes_no_zero_vector() {
         let cut = |dimension| truncate_dimensions(&[0.0, -0.0, 3.0], dimension);
         assert_eq!(cut(2).unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(cut(3).unwrap(), [0.0, 0.0, 3.0], "its own width leaves a vector alone");
+        assert_eq!(cut(3).unwrap(), [0.0, 0.0, 3.0], "a cut to the full dimension changes nothing");
     }
 
     #[test]
