@@ -1,4 +1,4 @@
-//! What recording costs a call: a service that answers at once, bare and recorded.
+//! The overhead of recording: a service that answers at once, with and without `Metered`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -12,7 +12,7 @@ use embed_core::{
 use embed_metrics::{Metered, Metrics, MetricsConfig};
 use futures::executor::block_on;
 
-/// It has the answer.
+/// A service that returns a prepared response.
 #[derive(Debug)]
 struct Ready {
     model: ModelInfo,
@@ -73,7 +73,7 @@ fn overhead(c: &mut Criterion) {
         group.bench_function("Metered, for a back end", |b| b.iter(|| call(&backend, &request)));
         group.finish();
     }
-    assert!(metrics.render().contains("tmws_embedding_requests_total"), "what is rendered are figures");
+    assert!(metrics.render().contains("tmws_embedding_requests_total"), "the rendered metrics have values");
     c.bench_function("metrics/render", |b| b.iter(|| black_box(metrics.render())));
 }
 

@@ -1,9 +1,9 @@
-//! What metrics are called, and the closed sets of their labels.
+//! The prefix of metric names and the closed sets of their labels.
 
 use embed_core::{Error, ErrorKind, Result};
 
-/// The prefix of the names, and the sets of values that labels may have. What isn't in a set is counted as
-/// `other`, so nothing that a caller sends can make a new series.
+/// The prefix of the names, and the values that labels may have. Any other value is counted as `other`, so nothing
+/// that a caller sends can create a series.
 ///
 /// ```
 /// use embed_metrics::MetricsConfig;
@@ -17,20 +17,20 @@ use embed_core::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricsConfig {
-    /// What every name begins with, before an underscore: `tmws`, unless set. The dashboard and the alerts of
-    /// this workspace are written for that.
+    /// The prefix of every name, without its underscore: `tmws`, unless set. The dashboard and alerts of this
+    /// workspace expect that.
     pub prefix: String,
     /// The models that may answer, each as its service and its name.
     pub models: Vec<(String, String)>,
     /// The router's routes.
     pub routes: Vec<String>,
-    /// The rules by which the router's detector decides.
+    /// The rules of the router's detector.
     pub rules: Vec<String>,
     /// The cache's tiers: `memory` and `redis`, unless set.
     pub tiers: Vec<String>,
-    /// What circuit breakers stand before: servers of a kind, a route, a tier.
+    /// What circuit breakers protect: servers of a kind, a route, a tier.
     pub parts: Vec<String>,
-    /// The commit that the program was built from: `unknown`, unless set.
+    /// The commit of the build: `unknown`, unless set.
     pub revision: String,
 }
 
@@ -84,21 +84,21 @@ impl MetricsConfig {
         self
     }
 
-    /// Sets what circuit breakers stand before.
+    /// Sets what circuit breakers protect.
     #[must_use]
     pub fn with_parts<S: Into<String>>(mut self, parts: impl IntoIterator<Item = S>) -> Self {
         self.parts = owned(parts);
         self
     }
 
-    /// Sets the commit that the program was built from.
+    /// Sets the commit of the build.
     #[must_use]
     pub fn with_revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = revision.into();
         self
     }
 
-    /// The names are made by the exporter, which would bend a bad one silently.
+    /// The exporter would silently change an invalid name.
     pub(crate) fn check(&self) -> Result<()> {
         let mut letters = self.prefix.chars();
         let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
@@ -107,8 +107,8 @@ impl MetricsConfig {
         if !good {
             return Err(Error::new(
                 ErrorKind::Config,
-                "`prefix` of the metrics must be of the letters a to z, digits and underscores, begin with a letter \
-                 and not end with an underscore",
+                "`prefix` of the metrics may have the letters a to z, digits and underscores, must begin with a letter \
+                 and must not end with an underscore",
             )
             .with_context("prefix", &self.prefix));
         }
@@ -130,7 +130,7 @@ impl MetricsConfig {
                 return Err(Error::new(
                     ErrorKind::Config,
                     format!(
-                        "`{field}` of the metrics has an empty name: a label without a value is no label"
+                        "`{field}` of the metrics has an empty name, which can't be the value of a label"
                     ),
                 ));
             }

@@ -1,11 +1,11 @@
-//! What others have counted, as plain structs: whoever builds a stack fills them from `Cache::stats()`,
-//! `Router::stats()` and the like, so that those crates and this one need not know each other.
+//! Figures that other crates have counted, as plain structs. The program that builds a stack fills them from
+//! `Cache::stats()`, `Router::stats()` and the like, so that those crates and this one don't depend on each other.
 //!
-//! The structs are exhaustive on purpose: a new figure is a new field, and a bridge that forgets it doesn't compile.
+//! The structs are exhaustive on purpose: a new figure is a new field, and code that forgets to fill it doesn't compile.
 
 use std::time::Duration;
 
-/// Counts by reason. A reason that isn't in the closed set of its label is `other`.
+/// Counts by reason. A reason outside the closed set of its label is counted as `other`.
 pub type ByReason<'a> = Vec<(&'a str, u64)>;
 
 /// What a cache has done since its start.
@@ -13,36 +13,36 @@ pub type ByReason<'a> = Vec<(&'a str, u64)>;
 pub struct CacheFigures<'a> {
     /// Its tiers.
     pub tiers: Vec<TierFigures<'a>>,
-    /// Texts that a back end was asked for.
+    /// Texts requested from a back end.
     pub computed: u64,
-    /// Texts that another call was computing already.
+    /// Texts that another call was already computing.
     pub joined: u64,
-    /// Texts whose row wasn't fit to be stored.
+    /// Texts whose row couldn't be stored.
     pub unfit: u64,
 }
 
-/// What a tier of a cache has done since its start, and what it holds.
+/// What a cache tier has done since its start, and what it holds.
 #[derive(Debug, Clone, Default)]
 pub struct TierFigures<'a> {
     /// Its name: one of [`MetricsConfig::tiers`](crate::MetricsConfig::tiers).
     pub tier: &'a str,
-    /// Texts that it had.
+    /// Texts found in it.
     pub hits: u64,
-    /// Texts that it didn't give.
+    /// Texts not found in it.
     pub misses: ByReason<'a>,
     /// Vectors that it stored.
     pub stored: u64,
     /// Vectors that it didn't store.
     pub unstored: ByReason<'a>,
-    /// Entries, if it can say.
+    /// Its entries, if known.
     pub entries: Option<u64>,
-    /// Bytes that they take, if it can say.
+    /// Their size in bytes, if known.
     pub bytes: Option<u64>,
-    /// Bytes that they may take, if there is a limit.
+    /// The most bytes that they may take, if there is a limit.
     pub limit: Option<u64>,
-    /// Entries thrown out to make room.
+    /// Entries evicted to make room.
     pub evicted: u64,
-    /// Entries found too old.
+    /// Entries that had expired.
     pub expired: u64,
 }
 
@@ -51,11 +51,11 @@ pub struct TierFigures<'a> {
 pub struct GatewayFigures {
     /// Open connections.
     pub connections: u64,
-    /// The most that may be open.
+    /// The most connections that may be open.
     pub connection_limit: u64,
     /// Whether shutdown has begun.
     pub draining: bool,
-    /// Lines of the log that were dropped since the start.
+    /// Log lines dropped since the start.
     pub dropped_lines: u64,
 }
 
@@ -64,11 +64,11 @@ pub struct GatewayFigures {
 pub struct RouterFigures<'a> {
     /// Its routes.
     pub routes: Vec<RouteFigures<'a>>,
-    /// Texts sent to a model that doesn't read their language.
+    /// Texts sent to a model that doesn't support their language.
     pub unread: u64,
-    /// Texts that another route of the same space gave than the one chosen.
+    /// Texts that a fallback route of the same space answered instead of the chosen one.
     pub failovers_same_space: u64,
-    /// Texts that a route of another space gave.
+    /// Texts that a fallback route of another space answered.
     pub failovers_other_space: u64,
     /// The rollout, if there is one.
     pub rollout: Option<RolloutFigures>,
@@ -79,39 +79,39 @@ pub struct RouterFigures<'a> {
 pub struct RouteFigures<'a> {
     /// Its name: one of [`MetricsConfig::routes`](crate::MetricsConfig::routes).
     pub route: &'a str,
-    /// Texts sent here, by the rule that decided: one of [`MetricsConfig::rules`](crate::MetricsConfig::rules),
+    /// Texts sent to it, by the rule that decided: one of [`MetricsConfig::rules`](crate::MetricsConfig::rules),
     /// `forced` or `pinned`.
     pub texts: ByReason<'a>,
     /// Calls of its service, failed ones included.
     pub calls: u64,
-    /// Those that failed by its own fault.
+    /// Those that failed because of the service.
     pub failed_calls: u64,
-    /// Calls that its breaker didn't let through; they aren't among `calls`.
+    /// Calls that its breaker refused; they aren't among `calls`.
     pub refused_calls: u64,
 }
 
-/// How a rollout goes.
+/// The progress of a rollout.
 #[derive(Debug, Clone, Default)]
 pub struct RolloutFigures {
-    /// The share of the partitions that get the candidate, from 0 to 1.
+    /// The share of partitions that use the candidate, from 0 to 1.
     pub share: f64,
     /// Whether it is stopped.
     pub stopped: bool,
-    /// Texts that it sent to its candidate.
+    /// Texts sent to the candidate.
     pub moved: u64,
     /// The old route.
     pub current: SideFigures,
     /// The candidate.
     pub candidate: SideFigures,
-    /// Texts given to the candidate on trial.
+    /// Texts sampled for a trial of the candidate.
     pub sampled: u64,
-    /// Texts that there was no room for.
+    /// Sampled texts dropped for lack of room.
     pub dropped: u64,
     /// Texts whose vectors were compared.
     pub compared: u64,
-    /// Mean and lowest cosine, where both are of one space.
+    /// Mean and lowest cosine, if both sides are of one space.
     pub cosine: Option<(f64, f64)>,
-    /// Mean share of the nearest neighbours that both agree on, where they are of two.
+    /// Mean share of nearest neighbours that both agree on, if they are of different spaces.
     pub overlap: Option<f64>,
 }
 
@@ -122,20 +122,20 @@ pub struct SideFigures {
     pub calls: u64,
     /// Those that failed.
     pub failed: u64,
-    /// The share of the last calls that failed.
+    /// The share of recent calls that failed.
     pub error_ratio: f64,
-    /// Median, 95th and 99th percentile of the time for one text.
+    /// Median, 95th and 99th percentile of the time per text.
     pub percentiles: [Duration; 3],
 }
 
 /// A circuit breaker.
 #[derive(Debug, Clone, Copy)]
 pub struct BreakerFigures<'a> {
-    /// What it stands before: one of [`MetricsConfig::parts`](crate::MetricsConfig::parts).
+    /// What it protects: one of [`MetricsConfig::parts`](crate::MetricsConfig::parts).
     pub part: &'a str,
     /// Its state.
     pub state: BreakerState,
-    /// Times that it opened.
+    /// How often it opened.
     pub openings: u64,
 }
 
@@ -144,16 +144,16 @@ pub struct BreakerFigures<'a> {
 pub enum BreakerState {
     /// Calls go through.
     Closed,
-    /// No call goes through, or just one on trial.
+    /// No call goes through, or only a trial.
     Open,
-    /// What it stands before wasn't there when the program began, and hasn't been found since.
+    /// What it protects was missing when the program began, and hasn't been found since.
     Absent,
 }
 
 /// What a client of Ollama has done since it connected.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OllamaFigures {
-    /// Requests that may be on their way at once.
+    /// The most requests that may be in flight at once.
     pub pool_size: u64,
     /// Requests sent to embed texts.
     pub requests: u64,
@@ -161,17 +161,17 @@ pub struct OllamaFigures {
     pub loads: u64,
     /// Requests waited for beyond the timeout.
     pub long_waits: u64,
-    /// Tries again for lack of a connection.
+    /// Retries for lack of a connection.
     pub retries_connection: u64,
-    /// Tries again after a runner crashed.
+    /// Retries after a runner crashed.
     pub retries_crash: u64,
-    /// Tries again because a server was busy.
+    /// Retries because a server was busy.
     pub retries_busy: u64,
-    /// Tries again because rows weren't vectors.
+    /// Retries because rows weren't vectors.
     pub retries_rows: u64,
-    /// Tries again for other reasons.
+    /// Retries for other reasons.
     pub retries_other: u64,
-    /// Requests cut in two.
+    /// Requests split in two.
     pub bisections: u64,
     /// Texts not sent, because the call had them twice.
     pub duplicates: u64,
@@ -181,15 +181,15 @@ pub struct OllamaFigures {
     pub bad_rows: u64,
     /// Different texts of one answer with the same vector.
     pub shared_vectors: u64,
-    /// Servers asked who they are.
+    /// Checks of a server's identity.
     pub identity_checks: u64,
     /// Servers refused for their vectors.
     pub refused_servers: u64,
     /// Servers that became a new variant.
     pub new_variants: u64,
-    /// Times that a server was taken out.
+    /// How often a server was ejected.
     pub ejections: u64,
-    /// Times that one came back.
+    /// How often one came back.
     pub returns: u64,
     /// Servers newer than every known version.
     pub unknown_versions: u64,

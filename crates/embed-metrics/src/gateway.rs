@@ -1,4 +1,4 @@
-//! What an HTTP gateway records as it happens: requests, and who waits for a turn.
+//! What an HTTP gateway records as it happens: requests, refusals and queueing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,27 +8,27 @@ use metrics::{Counter, Gauge};
 use crate::names::{self, CANCELLED};
 use crate::registry::{Registry, Samples};
 
-/// The series of a gateway, found once. Cheap to clone.
+/// The series of a gateway, looked up once. Cheap to clone.
 #[derive(Clone)]
 pub struct GatewayMetrics {
     series: Arc<GatewaySeries>,
 }
 
 struct GatewaySeries {
-    dialects: Vec<Dialect>,
+    dialects: Vec<DialectSeries>,
     refusals: Vec<(&'static str, Counter)>,
     queue_depth: Gauge,
     queue_wait: Samples,
 }
 
-struct Dialect {
+struct DialectSeries {
     name: &'static str,
     in_flight: Gauge,
     latency: Samples,
     statuses: Vec<(&'static str, Counter)>,
 }
 
-/// An HTTP request that goes on. Dropping it counts it as `cancelled`: its client hung up, or its handler panicked.
+/// An HTTP request in flight. Dropping it counts it as `cancelled`: the client hung up or the handler panicked.
 #[must_use = "a request that is dropped counts as cancelled"]
 pub struct RequestTimer {
     gateway: GatewayMetrics,
@@ -37,7 +37,7 @@ pub struct RequestTimer {
     status: Option<u16>,
 }
 
-/// A place in the queue. Dropping it leaves the queue, to be served or because the caller gave up.
+/// A place in the queue. Dropping it leaves the queue, because the request is served or its caller gave up.
 #[must_use = "the place is given up when this is dropped"]
 pub struct QueuePlace {
     gateway: GatewayMetrics,
@@ -49,7 +49,7 @@ impl GatewayMetrics {
         let [dialects, statuses] =
             [0, 1].map(|at| names::GATEWAY_REQUESTS.labels[at].values.fixed().iter().copied());
         let dialects = dialects
-            .map(|name| Dialect {
+            .map(|name| DialectSeries {
                 name,
                 in_flight: registry.gauge(&names::GATEWAY_IN_FLIGHT, &[name]),
                 latency: registry.samples(&names::GATEWAY_LATENCY, &[name]),
@@ -71,7 +71,7 @@ impl GatewayMetrics {
         Self { series: Arc::new(series) }
     }
 
-    /// A request in a dialect (`openai`, `ollama`, `tei`, `native`) begins.
+    /// Starts timing a request in a dialect (`openai`, `ollama`, `tei`, `native`).
     pub fn request(&self, dialect: &str) -> RequestTimer {
         let dialects = &self.series.dialects;
         let known = dialects.iter().position(|known| known.name == dialect);
@@ -81,7 +81,7 @@ impl GatewayMetrics {
         RequestTimer { gateway: self.clone(), dialect, started: Instant::now(), status: None }
     }
 
-    /// A request or a connection was refused, by the limit or the rule of this name.
+    /// Counts a request or connection that was refused by the limit or rule of this name.
     pub fn refused(&self, reason: &str) {
         let known = self.series.refusals.iter().find(|(known, _)| *known == reason);
         // `other` is the last of its set.
@@ -90,7 +90,7 @@ impl GatewayMetrics {
         }
     }
 
-    /// A request begins to wait for its turn.
+    /// Puts a request into the queue.
     pub fn wait(&self) -> QueuePlace {
         self.series.queue_depth.increment(1.0);
         QueuePlace { gateway: self.clone(), since: Instant::now() }
@@ -98,7 +98,7 @@ impl GatewayMetrics {
 }
 
 impl RequestTimer {
-    /// It was answered with an HTTP status. What was being sent until now belongs to its time.
+    /// Records that the answer was sent completely, with this HTTP status.
     pub fn answered(mut self, status: u16) {
         self.status = Some(status);
     }
@@ -126,8 +126,8 @@ impl Drop for QueuePlace {
     }
 }
 
-impl Dialect {
-    /// Counts a status under its own name, else under that of its class. What is no status is our fault.
+impl DialectSeries {
+    /// Counts a status by itself, or else under its class. An invalid status is a bug here and counts as 5xx.
     fn count(&self, status: &str, class: &str) {
         let find = |wanted: &str| self.statuses.iter().find(|(name, _)| *name == wanted);
         if let Some((_, counter)) = find(status).or_else(|| find(class)).or_else(|| find("5xx")) {

@@ -1,4 +1,4 @@
-//! The decorator that records what goes through it.
+//! The decorator that records calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use crate::Metrics;
 use crate::names::{self, CANCELLED, Metric, OTHER};
 use crate::registry::{Registry, Samples};
 
-/// An [`Embedder`] that records every call of the one inside.
+/// An [`Embedder`] that records every call of the embedder inside it.
 ///
 /// [`new`](Self::new) is for the outermost place of a stack and records what callers see; [`backend`](Self::backend)
-/// is for the place right around a back end and records what the cache let through:
-/// `Metered::new(Router(route → Cached(Metered::backend(back end))))`. A stack has one outermost place: two would
-/// count every call twice.
+/// is for the place directly around a back end and records what the cache lets through:
+/// `Metered::new(Router(route → Cached(Metered::backend(back end))))`. There is only one outermost place: a second
+/// `Metered::new` would count every call twice.
 ///
-/// Each call is also a span of `tracing` with an event at its end: who answered, the space, sizes, latency and
-/// cache hits, never a text. They are of the level `INFO` for callers' calls (`WARN` if the call failed), `DEBUG`
-/// for back ends'.
+/// Each call is also a `tracing` span with an event at its end: the model that answered, the space, sizes, latency and
+/// cache hits, never a text. The level is `INFO` for callers' calls (`WARN` if the call failed) and `DEBUG` for back
+/// ends'.
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call drops the call inside, counts its texts as errors of the kind `cancelled`, and
-/// leaves nothing in flight. The same goes for a call that panics.
+/// Dropping the future of a call drops the inner call, counts its texts as errors of the kind `cancelled`, and ends its
+/// in-flight count. The same holds for a call that panics.
 pub struct Metered<E> {
     inner: E,
     meter: Meter,
@@ -51,7 +51,7 @@ impl<E: Embedder> Metered<E> {
         Self { inner, meter }
     }
 
-    /// Records what a back end does, as the metrics `backend_…`, and what it says of its health.
+    /// Records what a back end does, as the metrics `backend_…`, and the health that it reports.
     #[must_use]
     pub fn backend(inner: E, metrics: &Metrics) -> Self {
         let meter = Meter::new(metrics.registry(), &BACKEND, inner.model());
@@ -78,13 +78,13 @@ impl<E: Embedder> Layer<E> for CallerMeter {
 }
 
 impl<E> Metered<E> {
-    /// What is recorded.
+    /// The embedder inside.
     #[must_use]
     pub fn inner(&self) -> &E {
         &self.inner
     }
 
-    /// What was recorded, taken out.
+    /// The embedder inside, by value.
     #[must_use]
     pub fn into_inner(self) -> E {
         self.inner
@@ -113,7 +113,7 @@ impl<E: Embedder> Embedder for Metered<E> {
 
     async fn health(&self) -> Health {
         let health = self.inner.health().await;
-        self.meter.is(health.status());
+        self.meter.set_health(health.status());
         health
     }
 }
@@ -130,7 +130,7 @@ impl<E: fmt::Debug> fmt::Debug for Metered<E> {
     }
 }
 
-/// Under which names a place in the stack records.
+/// The metrics that a place in the stack records.
 struct View {
     outermost: bool,
     requests: &'static Metric,
@@ -167,17 +167,17 @@ static BACKEND: View = View {
     errors: &names::BACKEND_ERRORS,
 };
 
-/// The series of one place in the stack, found once, so that a call only adds to them.
+/// The series of one place in the stack, looked up once, so that a call only adds to them.
 struct Meter {
     view: &'static View,
     batch: Samples,
     in_flight: Gauge,
     errors: Vec<(&'static str, Counter)>,
-    /// Counted where callers see it, and not once more at the back end.
+    /// Counted for callers only, not again for the back end.
     space_mismatches: Counter,
     health: Vec<(&'static str, Gauge)>,
     models: Vec<ModelMeter>,
-    /// Which of them the service describes.
+    /// The index of the service's (default) model.
     described: usize,
 }
 
@@ -195,9 +195,9 @@ struct ModelMeter {
 
 impl Meter {
     fn new(registry: &Arc<Registry>, view: &'static View, model: &ModelInfo) -> Self {
-        let own_labels = [model.service(), model.name()];
-        // What is of one back end has its labels; what is of all callers has none.
-        let place = if view.outermost { &[][..] } else { &own_labels[..] };
+        let model_labels = [model.service(), model.name()];
+        // Metrics of a back end have its labels; those of all callers have none.
+        let place = if view.outermost { &[][..] } else { &model_labels[..] };
         let models: Vec<_> = registry
             .models()
             .map(|(service, model)| ModelMeter {
@@ -243,12 +243,12 @@ impl Meter {
         }
     }
 
-    fn begin(&self, texts: usize) -> Call<'_> {
+    fn begin(&self, texts: usize) -> MeteredCall<'_> {
         self.in_flight.increment(1.0);
-        Call { meter: self, texts, started: Instant::now(), ended: false }
+        MeteredCall { meter: self, texts, started: Instant::now(), ended: false }
     }
 
-    fn is(&self, status: HealthStatus) {
+    fn set_health(&self, status: HealthStatus) {
         for (name, gauge) in &self.health {
             gauge.set(f64::from(u8::from(*name == status.as_str())));
         }
@@ -265,7 +265,7 @@ impl Meter {
         }
     }
 
-    /// The share of a model in a call. Rows of one model share its description, so most comparisons are of two
+    /// The share of a model in a call. Rows of one model share its description, so most comparisons only compare
     /// pointers.
     fn share<'s, 'r>(&self, shares: &'s mut Vec<Share<'r>>, model: &'r ModelInfo) -> &'s mut Share<'r> {
         let at = shares.iter().position(|share| share.model == model).unwrap_or_else(|| {
@@ -277,15 +277,15 @@ impl Meter {
     }
 }
 
-/// A call that goes on. Dropping it is how it ends if nobody waits for it any more.
-struct Call<'m> {
+/// A call in flight. Dropping it records the call as cancelled, unless it has ended.
+struct MeteredCall<'m> {
     meter: &'m Meter,
     texts: usize,
     started: Instant,
     ended: bool,
 }
 
-/// What one model gave to a call.
+/// What one model contributed to a call.
 struct Share<'r> {
     model: &'r ModelInfo,
     meter: usize,
@@ -295,7 +295,7 @@ struct Share<'r> {
     cache_hits: u64,
 }
 
-impl Call<'_> {
+impl MeteredCall<'_> {
     fn end(mut self, outcome: &Result<EmbedResponse>) {
         self.ended = true;
         let latency = self.started.elapsed();
@@ -324,7 +324,7 @@ impl Call<'_> {
         }
         for (at, share) in shares.iter().enumerate() {
             let model = &meter.models[share.meter];
-            // Two variants of a model, or two unknown models, are one call of one series.
+            // Two variants of a model, or two unknown models, have the same series and count as one call.
             if shares[..at].iter().all(|before| before.meter != share.meter) {
                 model.call(latency);
             }
@@ -334,7 +334,7 @@ impl Call<'_> {
                 (&model.truncations, share.truncations),
                 (&model.cache_hits, share.cache_hits),
             ] {
-                // Most calls cut nothing and many hit nothing: a locked addition of nothing costs as much as any.
+                // Most counts are zero, and adding zero atomically costs as much as any other addition.
                 if count > 0 {
                     counter.increment(count);
                 }
@@ -381,7 +381,7 @@ impl Call<'_> {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for MeteredCall<'_> {
     fn drop(&mut self) {
         self.meter.in_flight.decrement(1.0);
         if !self.ended {
@@ -407,7 +407,7 @@ impl ModelMeter {
     }
 }
 
-/// The series of a model, else of its service's other models, else of other services.
+/// The index of a model's series, else of `other` models of its service, else of `other` services.
 fn index_of(models: &[ModelMeter], model: &ModelInfo) -> usize {
     let find = |service: &str, name: &str| {
         models.iter().position(|known| known.service == service && known.model == name)
@@ -415,7 +415,7 @@ fn index_of(models: &[ModelMeter], model: &ModelInfo) -> usize {
     find(model.service(), model.name())
         .or_else(|| find(model.service(), OTHER))
         .or_else(|| find(OTHER, OTHER))
-        // The registry always has the last one.
+        // The registry always has `other` of `other`.
         .unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! What a program holds: all metrics, to record them and to show them.
+//! All metrics of a program: recording and rendering.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::registry::Registry;
 
 /// All metrics of a program. Cheap to clone; clones are the same metrics.
 ///
-/// It is a value and nothing global: two of them in one process know nothing of each other, and a test has its own.
-/// Whatever records gets a reference when it is made.
+/// It is a value, not a global: two of them in one process are independent, so each test can have its own. Everything
+/// that records gets a reference at construction.
 ///
-/// What others have counted is taken over by the methods `observe_…`. Each is called before [`render`](Self::render), and
-/// once for all parts of its sort: two caches are one [`CacheFigures`] with the tiers of both, or the second one hides the
-/// first.
+/// The methods `observe_…` copy figures that other crates have counted. Call each before [`render`](Self::render), once
+/// for all components of its kind: two caches are one [`CacheFigures`] with the tiers of both, or the second would
+/// overwrite the first.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
 }
 
 impl Metrics {
-    /// The content type of what [`render`](Self::render) gives.
+    /// The content type of [`render`](Self::render)'s text.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Metrics with every series of the [table](names::GROUPS) at zero, or left out where it isn't known yet.
+    /// Metrics with every series of the [table](names::GROUPS) at zero, or left out while its value is unknown.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a setting is wrong; it names the field.
+    /// [`ErrorKind::Config`] if a setting is invalid; it names the field.
     pub fn new(config: MetricsConfig) -> Result<Self> {
         let registry = Arc::new(Registry::new(config)?);
         let mut build = registry.snapshot();
@@ -42,49 +42,49 @@ impl Metrics {
         Ok(Self { registry })
     }
 
-    /// Everything in the text format of Prometheus (version 0.0.4, [`CONTENT_TYPE`](Self::CONTENT_TYPE)).
+    /// All metrics in Prometheus's text format (version 0.0.4, [`CONTENT_TYPE`](Self::CONTENT_TYPE)).
     ///
-    /// What others count is as old as the last calls of the methods `observe_…`, so call those before.
+    /// Figures of other crates are those of the last `observe_…` calls, so call those first.
     #[must_use]
     pub fn render(&self) -> String {
         self.registry.render()
     }
 
-    /// Says how long it took to load a model, or to meet its server.
+    /// Records how long it took to load a model, or to connect to its server.
     pub fn model_loaded(&self, model: &ModelInfo, took: Duration) {
         let labels = [model.service(), model.name()];
         self.registry.gauge(&names::MODEL_LOAD, &labels).set(took.as_secs_f64());
     }
 
-    /// Counts that vectors of two spaces were to be compared, and weren't. [`Metered`](crate::Metered) counts the texts
-    /// that failed for their space by itself.
+    /// Counts a refused comparison of vectors of different spaces. [`Metered`](crate::Metered) itself counts the texts
+    /// that failed because of their space.
     pub fn space_mismatch(&self) {
         self.registry.counter(&names::SPACE_MISMATCHES, &[]).increment(1);
     }
 
-    /// What an HTTP gateway records with.
+    /// The recorder of an HTTP gateway.
     #[must_use]
     pub fn gateway(&self) -> GatewayMetrics {
         GatewayMetrics::new(&self.registry)
     }
 
-    /// Makes this the recorder of the process, so that what other crates record through the facade `metrics` is
-    /// rendered here too, under their names. Nothing of this workspace needs it.
+    /// Makes this the recorder of the process, so that metrics which other crates record through the facade `metrics`
+    /// are rendered here too, under their own names. Nothing in this workspace needs it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the process has a recorder already. These metrics work all the same.
+    /// [`ErrorKind::Config`] if the process has a recorder already. These metrics work nevertheless.
     pub fn install(&self) -> Result<()> {
         ::metrics::set_global_recorder(Arc::clone(&self.registry.recorder)).map_err(|_| {
             Error::new(
                 ErrorKind::Config,
-                "this process has a recorder of metrics already: install one and share it, or leave these metrics \
-                 uninstalled, which only keeps the metrics of other crates out of them",
+                "this process already has a recorder of metrics: install one and share it, or don't install these \
+                 metrics, which then only lack those of other crates",
             )
         })
     }
 
-    /// Shows what a gateway and its process are doing.
+    /// Copies the state of a gateway and its process.
     pub fn observe_gateway(&self, figures: &GatewayFigures) {
         let mut snapshot = self.registry().snapshot();
         snapshot.level(&names::GATEWAY_CONNECTIONS, &["open"], figures.connections as f64);
@@ -94,7 +94,7 @@ impl Metrics {
         snapshot.show();
     }
 
-    /// Shows what the process uses, under the names that all programs have for it: `process_cpu_seconds_total`,
+    /// Records the process's resource usage under Prometheus's standard names: `process_cpu_seconds_total`,
     /// `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`, `process_start_time_seconds` and so on.
     pub fn observe_process(&self) {
         ::metrics::with_local_recorder(&*self.registry().recorder, || {
@@ -104,7 +104,7 @@ impl Metrics {
         });
     }
 
-    /// Takes over what a cache has counted.
+    /// Copies the figures of a cache.
     pub fn observe_cache(&self, figures: &CacheFigures<'_>) {
         let mut now = self.registry().snapshot();
         for tier in &figures.tiers {
@@ -130,7 +130,7 @@ impl Metrics {
         now.show();
     }
 
-    /// Takes over what a router has counted.
+    /// Copies the figures of a router.
     pub fn observe_router(&self, figures: &RouterFigures<'_>) {
         let mut now = self.registry().snapshot();
         for route in &figures.routes {
@@ -174,7 +174,7 @@ impl Metrics {
         now.show();
     }
 
-    /// Takes over the states of all circuit breakers.
+    /// Copies the states of all circuit breakers.
     pub fn observe_breakers(&self, breakers: &[BreakerFigures<'_>]) {
         let mut now = self.registry().snapshot();
         for breaker in breakers {
@@ -184,7 +184,7 @@ impl Metrics {
         now.show();
     }
 
-    /// Takes over what clients of Ollama have counted, added up if there are several.
+    /// Copies the figures of Ollama clients, summed if there are several.
     pub fn observe_ollama(&self, figures: &OllamaFigures) {
         let mut now = self.registry().snapshot();
         now.level(&names::OLLAMA_POOL_SIZE, &[], figures.pool_size as f64);
@@ -222,7 +222,7 @@ impl Metrics {
         now.show();
     }
 
-    /// Takes over what engines of the E5 family have counted, added up if there are several.
+    /// Copies the figures of E5 engines, summed if there are several.
     pub fn observe_e5(&self, figures: &E5Figures) {
         let mut now = self.registry().snapshot();
         now.level(&names::E5_THREADS, &[], figures.threads as f64);

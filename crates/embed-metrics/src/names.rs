@@ -1,29 +1,29 @@
 //! Every metric: name, kind, unit, help, labels and buckets, as data.
 //!
-//! Nothing is recorded that doesn't stand here, and everything that stands here is in the output from the start, at
-//! zero; only a [reading](Metric::is_reading) is left out while nobody can say it. `docs/metrics.md` is rendered from this table.
+//! Only metrics of this table are recorded, and all of them are in the output from the start, at zero; a
+//! [reading](Metric::is_reading) is left out while its value is unknown. `docs/metrics.md` is rendered from this table.
 
 /// A metric.
 #[derive(Debug, PartialEq)]
 pub struct Metric {
     /// Its name without the prefix.
     pub name: &'static str,
-    /// Whether it counts, shows a level, or sorts samples into buckets.
+    /// Counter, gauge or histogram.
     pub kind: MetricKind,
-    /// What one of it is: `seconds`, `texts`.
+    /// Its unit: `seconds`, `texts`.
     pub unit: &'static str,
     /// Its labels, in order.
     pub labels: &'static [Label],
-    /// What it says, in a sentence without a full stop.
+    /// What it means, in a sentence without a full stop.
     pub help: &'static str,
-    /// Whether its series are left out while they aren't known: a 0 there would be a lie.
+    /// Whether its series are left out while their values are unknown, because 0 would be wrong.
     pub is_reading: bool,
 }
 
 /// The kinds of metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MetricKind {
-    /// Only ever grows.
+    /// Only grows.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -36,13 +36,13 @@ pub enum MetricKind {
 pub struct Buckets {
     /// What they measure.
     pub name: &'static str,
-    /// The upper bounds, from small to large; what is above the last one is counted too.
+    /// The upper bounds, in ascending order; samples above the last one are counted too.
     pub bounds: &'static [f64],
-    /// Why these.
+    /// The reason for these bounds.
     pub reason: &'static str,
 }
 
-/// A label and what it may say.
+/// A label and its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     /// Its name.
@@ -51,14 +51,14 @@ pub struct Label {
     pub values: Values,
 }
 
-/// A closed set of values. What isn't in a set that is given at construction is [`OTHER`].
+/// A closed set of values. In the sets that are set at construction, any other value is counted as [`OTHER`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
     /// These.
     Fixed(&'static [&'static str]),
     /// The services of [`MetricsConfig::models`](crate::MetricsConfig::models).
     Services,
-    /// The models of the service that the label before names.
+    /// The models of the service that the label before it names.
     Models,
     /// [`MetricsConfig::routes`](crate::MetricsConfig::routes).
     Routes,
@@ -68,14 +68,14 @@ pub enum Values {
     Tiers,
     /// [`MetricsConfig::parts`](crate::MetricsConfig::parts).
     Parts,
-    /// The version of this software, alone.
+    /// Only the version of this software.
     Version,
-    /// [`MetricsConfig::revision`](crate::MetricsConfig::revision), alone.
+    /// Only [`MetricsConfig::revision`](crate::MetricsConfig::revision).
     Revision,
 }
 
 impl Values {
-    /// The values of a fixed set; none for a set that is given at construction.
+    /// The values of a fixed set; none for a set that is set at construction.
     #[must_use]
     pub fn fixed(self) -> &'static [&'static str] {
         match self {
@@ -85,10 +85,10 @@ impl Values {
     }
 }
 
-/// Metrics that belong together.
+/// Related metrics.
 #[derive(Debug)]
 pub struct Group {
-    /// What they are about.
+    /// Their topic.
     pub title: &'static str,
     /// How to read them.
     pub about: &'static str,
@@ -96,13 +96,13 @@ pub struct Group {
     pub metrics: &'static [&'static Metric],
 }
 
-/// The value of a label for everything that isn't in its set.
+/// The label value for everything outside the label's set.
 pub const OTHER: &str = "other";
 
-/// The kind of error of a call whose future was dropped before its end.
+/// The error kind of a call whose future was dropped before its end.
 pub const CANCELLED: &str = "cancelled";
 
-/// The rules that a router knows whatever its detector does.
+/// The rules that every router has, whatever its detector.
 pub(crate) const FORCED: &str = "forced";
 pub(crate) const PINNED: &str = "pinned";
 
@@ -125,7 +125,7 @@ const TIER: Label = label("tier", Values::Tiers);
 const DIALECT: Label = label("dialect", Values::Fixed(DIALECTS));
 const KIND: Label = label("kind", Values::Fixed(KINDS));
 
-/// The kinds of [`embed_core::ErrorKind`], and how a call ends that nobody waits for.
+/// The kinds of [`embed_core::ErrorKind`], and that of a cancelled call.
 const KINDS: &[&str] = &[
     "invalid_input",
     "input_too_long",
@@ -144,8 +144,8 @@ const KINDS: &[&str] = &[
     OTHER,
 ];
 
-/// Why a tier gives nothing: nothing is there, it isn't asked, it fails in one of the ways that a tier can, or what
-/// it has is no good.
+/// Why a tier misses: it has no entry, its breaker is open, it fails in one of the ways that a tier can, or its entry is
+/// invalid.
 const MISSES: &[&str] = &[
     "absent",
     "breaker_open",
@@ -165,7 +165,7 @@ const MISSES: &[&str] = &[
     OTHER,
 ];
 
-/// Why a tier stores nothing.
+/// Why a tier doesn't store an entry.
 const UNSTORED: &[&str] = &[
     "queue_full",
     "no_runtime",
@@ -181,7 +181,7 @@ const UNSTORED: &[&str] = &[
     OTHER,
 ];
 
-/// What the gateway speaks; its own pages and endpoints are native.
+/// The gateway's dialects; its own pages and endpoints are native.
 const DIALECTS: &[&str] = &["openai", "ollama", "tei", "native", OTHER];
 
 /// Why a gateway refuses.
@@ -200,7 +200,7 @@ const REASONS: &[&str] = &[
     "other",
 ];
 
-/// Statuses that say something by themselves, and the classes of all others.
+/// Statuses that are counted individually, and the classes of all others.
 const STATUSES: &[&str] = &[
     "1xx", "2xx", "3xx", "400", "401", "404", "413", "422", "429", "4xx", "500", "502", "503", "504", "5xx",
     CANCELLED,
@@ -251,7 +251,7 @@ const fn gauge(
     Metric { name, kind: MetricKind::Gauge, unit, labels, help, is_reading: false }
 }
 
-/// A gauge that is left out while nobody can say it.
+/// A gauge that is left out while its value is unknown.
 const fn reading(
     name: &'static str,
     unit: &'static str,
@@ -271,8 +271,8 @@ const fn histogram(
     Metric { name, kind: MetricKind::Histogram(buckets), unit, labels, help, is_reading: false }
 }
 
-/// One list makes both the names that the code uses and the table that is rendered and registered, so that a
-/// metric can't be in one of them alone.
+/// One list generates both the names that the code uses and the table that is rendered and registered, so that no
+/// metric can be missing from either.
 macro_rules! catalogue {
     ($($title:literal: $about:literal { $($name:ident = $metric:expr;)+ })+) => {
         $($(pub(crate) static $name: Metric = $metric;)+)+

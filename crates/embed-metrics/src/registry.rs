@@ -1,4 +1,4 @@
-//! Every series of the table, registered once with the exporter, and found by its closed labels.
+//! Every series of the table, registered once with the exporter and looked up by its labels.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use crate::MetricsConfig;
 use crate::names::{self, FORCED, Label, Metric, MetricKind, OTHER, PINNED, Values};
 
-/// Samples of histograms lie in a list until somebody renders, and for ever if nobody does. So after this many they
-/// are sorted into their buckets by whoever brings the last one. That takes it a good tenth of a millisecond, and
-/// the list a few hundred kilobytes at most.
+/// The exporter keeps samples of histograms in a list until it renders, so without a scrape the list would grow for ever.
+/// After this many samples, the call that records the next one moves them into their buckets. That takes a bit more than
+/// a tenth of a millisecond, and the list takes a few hundred kilobytes at most.
 const SAMPLES_HELD: u32 = 4096;
 
-/// One version holds for the whole workspace.
+/// All crates of the workspace have the same version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The exporter and what is registered with it.
+/// The exporter and the series that are registered with it.
 pub(crate) struct Registry {
     pub(crate) recorder: Arc<PrometheusRecorder>,
     exporter: PrometheusHandle,
@@ -41,14 +41,14 @@ enum Handle {
     Histogram(Histogram),
 }
 
-/// A histogram whose samples never pile up.
+/// A histogram whose samples don't pile up.
 pub(crate) struct Samples {
     histogram: Histogram,
     registry: Arc<Registry>,
 }
 
-/// Figures that were read elsewhere, added up by series: what isn't in a label's set is `other`, so that two
-/// figures may meet in one series.
+/// Figures read from other crates, summed by series: values outside a label's set are `other`, so several figures may
+/// belong to one series.
 pub(crate) struct Snapshot<'r> {
     registry: &'r Registry,
     counts: BTreeMap<(&'static str, usize), u64>,
@@ -76,12 +76,12 @@ impl Registry {
         Ok(Self { recorder: Arc::new(recorder), exporter, config, families, samples: AtomicU32::new(0) })
     }
 
-    /// Version and revision, as the labels of the metric that shows them.
+    /// Version and revision, as labels of the metric `build_info`.
     pub(crate) fn build(&self) -> [&str; 2] {
         [VERSION, &self.config.revision]
     }
 
-    /// Services and models that series exist for, `other` included.
+    /// Services and models that have series, `other` included.
     pub(crate) fn models(&self) -> impl Iterator<Item = (&str, &str)> {
         self.families[names::EMBEDDING_REQUESTS.name].iter().filter_map(|series| {
             match series.labels.as_slice() {
@@ -93,7 +93,7 @@ impl Registry {
 
     pub(crate) fn render(&self) -> String {
         let page = self.exporter.render();
-        // What isn't known is no number, and isn't shown.
+        // An unknown reading is NaN and is left out.
         page.split_inclusive('\n').filter(|line| !line.ends_with(" NaN\n")).collect()
     }
 
@@ -128,7 +128,7 @@ impl Registry {
         Some(&self.families.get(metric.name)?[at].handle)
     }
 
-    /// Where in its family the series of these labels is, once each label is in its set.
+    /// The index of a series in its family; label values outside their sets become `other`.
     fn find(&self, metric: &Metric, labels: &[&str]) -> Option<usize> {
         debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
         let mut known = Vec::with_capacity(labels.len());
@@ -151,20 +151,20 @@ impl Samples {
 }
 
 impl Snapshot<'_> {
-    /// Adds to what a counter has counted since the start.
+    /// Adds to the total of a counter since the start.
     pub(crate) fn count(&mut self, metric: &Metric, labels: &[&str], count: u64) {
         if let Some((name, at)) = self.find(metric, labels) {
             *self.counts.entry((name, at)).or_default() += count;
         }
     }
 
-    /// Adds to the level of a gauge. The metric's gauges that aren't named in this snapshot are set to 0.
+    /// Adds to the level of a gauge. Gauges of the metric that this snapshot doesn't mention are set to 0.
     pub(crate) fn level(&mut self, metric: &Metric, labels: &[&str], level: f64) {
         self.reading(metric, labels, Some(level));
     }
 
-    /// The same for a level that may not be known. The metric's readings that aren't known in this snapshot are left
-    /// out.
+    /// Like [`level`](Self::level) for a level that may be unknown. Readings of the metric that this snapshot doesn't
+    /// know are left out.
     pub(crate) fn reading(&mut self, metric: &Metric, labels: &[&str], level: Option<f64>) {
         let Some((name, at)) = self.find(metric, labels) else { return };
         let series = self.registry.families[name].len();
@@ -175,7 +175,7 @@ impl Snapshot<'_> {
         }
     }
 
-    /// Shows everything.
+    /// Writes everything to the registry.
     pub(crate) fn show(self) {
         for ((name, at), count) in self.counts {
             match &self.registry.families[name][at].handle {
@@ -198,7 +198,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// What a gauge says before anybody has said anything.
+/// The value of a gauge before it is set.
 fn unknown(metric: &Metric) -> f64 {
     if metric.is_reading { f64::NAN } else { 0.0 }
 }
@@ -246,7 +246,7 @@ fn register(recorder: &PrometheusRecorder, config: &MetricsConfig, metric: &Metr
         .collect()
 }
 
-/// What a label may say, each once; `before` is the label before it.
+/// The values of a label, each once; `before` is the value of the label before it.
 fn values<'c>(config: &'c MetricsConfig, label: &Label, before: Option<&str>) -> Vec<&'c str> {
     fn open<'c>(names: impl IntoIterator<Item = &'c String>) -> Vec<&'c str> {
         let mut values = Vec::new();
@@ -274,9 +274,9 @@ fn values<'c>(config: &'c MetricsConfig, label: &Label, before: Option<&str>) ->
     }
 }
 
-/// A metric was asked for as another kind than its own, or with a value that a fixed set lacks: a fault of this
-/// crate, which must not take a service down.
+/// A metric was looked up as the wrong kind, or with a value that its fixed set lacks: a bug in this crate, which must
+/// not take a service down.
 fn unreachable_in_the_table<T>(metric: &Metric, nothing: T) -> T {
-    debug_assert!(false, "{} isn't asked for as the table has it", metric.name);
+    debug_assert!(false, "{} doesn't match the table", metric.name);
     nothing
 }

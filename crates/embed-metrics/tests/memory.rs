@@ -1,4 +1,4 @@
-//! Samples don't pile up where nobody scrapes: a process of its own, because it measures the whole process.
+//! Samples don't pile up without a scrape. A separate process, because the test measures the whole process.
 
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ fn resident() -> u64 {
     kib * 1024
 }
 
-/// Two million samples of 8 bytes and more would be seen.
+/// Two million samples of at least 8 bytes each would show.
 #[test]
 fn two_million_samples_take_no_memory() {
     const SAMPLES: usize = 2_000_000;

@@ -1,4 +1,4 @@
-//! Nothing that comes from outside makes a series.
+//! No input from outside creates a series.
 
 use embed_core::EmbedderExt;
 use embed_metrics::{

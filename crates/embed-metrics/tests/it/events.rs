@@ -1,4 +1,4 @@
-//! What goes to `tracing`: figures, and never a text.
+//! Events for `tracing`: figures, never a text.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl io::Write for Lines {
     }
 }
 
-/// What is logged from a level on while two calls are made, one of them in vain.
+/// The lines logged from a level on while two calls are made, one of which fails.
 async fn logged(level: Level) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
@@ -69,7 +69,7 @@ async fn a_call_is_an_event_with_figures_and_no_text() {
 }
 
 #[tokio::test]
-async fn back_ends_are_heard_from_debug_on() {
+async fn back_ends_log_at_debug() {
     let lines = logged(Level::DEBUG).await;
     assert_eq!(lines.len(), 4, "{lines:#?}");
     assert!(lines[0].contains("embed{texts=2 text_length=9}:backend{texts=2 text_length=9}"), "{}", lines[0]);

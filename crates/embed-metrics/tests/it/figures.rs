@@ -1,4 +1,4 @@
-//! Figures of others, taken over.
+//! Figures copied from other crates.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn counters_follow_what_was_counted() {
 }
 
 #[test]
-fn what_meets_in_one_series_is_added_up() {
+fn figures_of_one_series_are_summed() {
     let metrics = metrics();
     let tier = |tier, hits, bytes| TierFigures {
         tier,
@@ -55,7 +55,7 @@ fn a_breaker_is_in_one_state() {
         is("route_ollama", BreakerState::Closed),
         is("route_ollama", BreakerState::Closed),
     ]);
-    assert_eq!([shown("open"), shown("closed")], [0.0, 2.0], "one that is gone from the list is gone");
+    assert_eq!([shown("open"), shown("closed")], [0.0, 2.0], "a breaker missing from the list disappears");
     assert_eq!(Page::of(&metrics).get("breaker_openings_total", r#"part="route_ollama""#), 2.0);
 }
 
@@ -78,7 +78,7 @@ fn a_rollout_shows_both_sides() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn unknown_readings_are_left_out() {
     let metrics = metrics();
     let series = |name: &str| {
         let text = metrics.render();
@@ -92,7 +92,7 @@ fn what_is_not_known_is_left_out() {
         "shadow_cosine",
         "rollout_text_seconds",
     ];
-    assert_eq!(readings.map(series), [0; 6], "before anybody said anything");
+    assert_eq!(readings.map(series), [0; 6], "before the first observation");
     let observe = |entries, limit| {
         let redis = TierFigures { tier: "redis", entries, limit, ..TierFigures::default() };
         metrics.observe_cache(&CacheFigures { tiers: vec![redis], ..CacheFigures::default() });
@@ -101,7 +101,7 @@ fn what_is_not_known_is_left_out() {
     assert_eq!(Page::of(&metrics).get("cache_entries", r#"tier="redis""#), 0.0, "a known 0 is shown");
     assert_eq!((series("cache_entries"), series("cache_limit_bytes")), (1, 0));
     observe(None, None);
-    assert_eq!(series("cache_entries"), 0, "it can't say any more");
+    assert_eq!(series("cache_entries"), 0, "unknown again");
     metrics.observe_router(&RouterFigures { rollout: Some(RolloutFigures::default()), ..Default::default() });
-    assert_eq!((series("rollout_text_seconds"), series("shadow_cosine")), (0, 0), "no call, no time");
+    assert_eq!((series("rollout_text_seconds"), series("shadow_cosine")), (0, 0), "no calls, no times");
 }

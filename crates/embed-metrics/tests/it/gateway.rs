@@ -17,7 +17,7 @@ fn requests_by_dialect_and_status() {
     };
     assert_eq!(of("openai", "2xx"), 2.0);
     assert_eq!([of("openai", "429"), of("openai", "4xx")], [1.0, 1.0]);
-    assert_eq!([of("openai", "503"), of("openai", "5xx")], [1.0, 2.0], "what is no status is our fault");
+    assert_eq!([of("openai", "503"), of("openai", "5xx")], [1.0, 2.0], "an invalid status counts as 5xx");
     assert_eq!(of("other", "2xx"), 1.0);
     assert_eq!(page.get("gateway_latency_seconds_count", r#"dialect="openai""#), 7.0);
     assert_eq!(page.get("gateway_in_flight", r#"dialect="tei""#), 1.0);
@@ -30,7 +30,7 @@ fn requests_by_dialect_and_status() {
 }
 
 #[test]
-fn whoever_waits_is_in_the_queue_until_the_place_is_dropped() {
+fn a_request_is_in_the_queue_until_its_place_is_dropped() {
     let metrics = metrics();
     let gateway = metrics.gateway();
     let places = [gateway.wait(), gateway.clone().wait()];

@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes a service, and every query of the docs gives data.
+//! A real Prometheus scrapes a service, and every query of the docs returns data.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::{load, metrics};
 
-/// `host:port` of a service that runs already and has traffic, to be scraped at `/metrics` in place of made-up load.
+/// `host:port` of a running service with traffic, whose `/metrics` is scraped instead of synthetic load.
 const TARGET: &str = "EMBED_METRICS_TARGET";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn every_query_gives_data() {
     prometheus.gives_data_to_every_query().await;
 }
 
-/// A service whose every scrape finds a little more traffic.
+/// A service with a little more traffic at each scrape.
 async fn serve(metrics: Metrics) -> String {
     let load = Arc::new(Mutex::new(load::Load::new(&metrics)));
     let page = move || {

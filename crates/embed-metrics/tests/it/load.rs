@@ -1,4 +1,4 @@
-//! Made-up traffic that touches every series which a query of the docs looks at.
+//! Synthetic traffic that touches every series used by a query of the docs.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl Load {
     }
 }
 
-/// As if every second row came from a tier.
+/// Marks every second row as read from a tier.
 #[derive(Debug)]
 struct HalfCached<E>(E);
 

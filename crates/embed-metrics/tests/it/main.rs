@@ -51,7 +51,7 @@ fn ollama() -> Scripted {
 const E5: &str = r#"service="e5",model="multilingual-e5-small""#;
 const OLLAMA: &str = r#"service="ollama",model="all-minilm""#;
 
-/// The series of a page, by name and labels as they stand there.
+/// The values of a page's series, by name and labels as on the page.
 struct Page(BTreeMap<String, f64>);
 
 impl Page {
@@ -69,10 +69,10 @@ impl Page {
     fn get(&self, name: &str, labels: &str) -> f64 {
         let series =
             if labels.is_empty() { format!("tmws_{name}") } else { format!("tmws_{name}{{{labels}}}") };
-        *self.0.get(&series).unwrap_or_else(|| panic!("{series} isn't there"))
+        *self.0.get(&series).unwrap_or_else(|| panic!("{series} is missing"))
     }
 
-    /// All series that aren't zero, but for the one that never is.
+    /// All series that aren't zero, except the one that never is.
     fn not_zero(&self) -> Vec<&str> {
         let used = self.0.iter().filter(|(name, value)| **value != 0.0 && !name.contains("build_info"));
         used.map(|(name, _)| name.as_str()).collect()

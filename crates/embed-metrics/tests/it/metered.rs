@@ -14,8 +14,7 @@ use embed_testkit::{Scripted, contract};
 
 use crate::{E5, OLLAMA, Page, e5, metrics, model, ollama};
 
-/// What a router over two cached services looks like from outside: texts with a kana go to E5, and texts that say so
-/// come from a tier.
+/// Looks like a router over two cached services: texts with a kana go to E5, and texts that say so come from a tier.
 #[derive(Debug)]
 struct Stack {
     ollama: Scripted,
@@ -114,7 +113,7 @@ async fn two_variants_of_a_model_are_one_call_of_it() {
 }
 
 #[tokio::test]
-async fn a_back_end_has_names_of_its_own() {
+async fn a_back_end_has_separate_metrics() {
     let metrics = metrics();
     let inner = e5();
     let service = Metered::new(Metered::backend(inner.clone(), &metrics), &metrics);
@@ -149,7 +148,7 @@ async fn a_dropped_call_is_cancelled_and_leaves_nothing_in_flight() {
     let page = Page::of(&metrics);
     assert_eq!(page.get("embedding_in_flight", ""), 3.0);
     assert_eq!(page.get("backend_in_flight", E5), 3.0);
-    assert_eq!(page.get("embedding_requests_total", E5), 0.0, "none has ended");
+    assert_eq!(page.get("embedding_requests_total", E5), 0.0, "no call has ended");
 
     calls.truncate(1);
     inner.release();
@@ -194,7 +193,7 @@ async fn a_call_that_panics_leaves_nothing_in_flight() {
 }
 
 #[tokio::test]
-async fn health_is_shown_as_it_was_last_said() {
+async fn the_last_reported_health_is_shown() {
     let metrics = metrics();
     let inner = e5();
     let service = Metered::new(Metered::backend(inner.clone(), &metrics), &metrics);
@@ -203,7 +202,7 @@ async fn health_is_shown_as_it_was_last_said() {
         ["ready", "degraded", "unavailable"]
             .map(|status| page.get("backend_health", &format!(r#"{E5},status="{status}""#)))
     };
-    assert!(!metrics.render().contains("tmws_backend_health{"), "nobody has asked yet");
+    assert!(!metrics.render().contains("tmws_backend_health{"), "health wasn't checked yet");
     assert!(service.health().await.is_available());
     assert_eq!(is(&metrics), [1.0, 0.0, 0.0]);
     inner.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "gone")));
@@ -211,7 +210,7 @@ async fn health_is_shown_as_it_was_last_said() {
     assert_eq!(is(&metrics), [0.0, 0.0, 1.0]);
 }
 
-/// The alert on it is alive: texts that a back end's other space took the vector from are counted, once.
+/// Texts that failed because a back end's space had changed are counted once, so the alert on them works.
 #[tokio::test]
 async fn texts_that_failed_for_their_space_are_counted() {
     let metrics = metrics();

@@ -1,4 +1,4 @@
-//! The page of the docs is what the table of metrics renders to.
+//! The docs' page is rendered from the table of metrics.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What Prometheus's own tool says of the output and of the rules.
+//! Checks of the output and the rules with `promtool`.
 
 use std::io::Write;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn is_clean(output: &Output) {
 }
 
 #[tokio::test]
-async fn the_output_is_as_prometheus_wants_it() {
+async fn the_output_is_valid() {
     let metrics = metrics();
     let here = Path::new(".");
     let Some(untouched) = promtool(&["check", "metrics"], here, &metrics.render()) else { return };
@@ -38,7 +38,7 @@ async fn the_output_is_as_prometheus_wants_it() {
 }
 
 #[test]
-fn the_rules_are_right() {
+fn the_rules_are_valid() {
     let directory = prometheus::docs("prometheus");
     for args in [&["check", "rules", "alerts.yml"][..], &["test", "rules", "alerts_test.yml"]] {
         let Some(output) = promtool(args, &directory, "") else { return };

@@ -1,4 +1,4 @@
-//! The queries of the dashboard and of the rules, and that they ask for what the table has.
+//! The queries of the dashboard and the rules use only metrics and labels of the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 
 #[test]
-fn every_query_asks_for_what_there_is() {
+fn every_query_uses_existing_metrics() {
     let recorded: BTreeSet<_> =
         queries().iter().filter_map(|query| Some(query.name.strip_prefix("record ")?.to_owned())).collect();
     let mut asked = BTreeSet::new();
@@ -19,15 +19,15 @@ fn every_query_asks_for_what_there_is() {
     }
     let all: BTreeSet<_> = names::all().map(|metric| metric.name.to_owned()).collect();
     let forgotten: Vec<_> = all.difference(&asked).collect();
-    // What the other panels show as well: truncations of back ends are those of callers, less the cached ones.
+    // Other panels show these too: truncations of back ends are those of callers without the cached ones.
     assert_eq!(
         forgotten,
         ["backend_requests_total", "backend_truncations_total"],
-        "metrics that nobody looks at"
+        "metrics that no query uses"
     );
 }
 
-/// Checks each selector, and that what is grouped by is there.
+/// Checks each selector, and that labels which are grouped by exist.
 fn check(name: &str, expr: &Expr, recorded: &BTreeSet<String>, asked: &mut BTreeSet<String>) {
     let mut inner = |expr: &Expr| check(name, expr, recorded, asked);
     match expr {
@@ -38,7 +38,7 @@ fn check(name: &str, expr: &Expr, recorded: &BTreeSet<String>, asked: &mut BTree
                 for label in &labels.labels {
                     assert!(
                         there.contains(label.as_str()),
-                        "{name} groups by {label}, which nothing inside has"
+                        "{name} groups by {label}, which no series inside has"
                     );
                 }
             }
@@ -54,7 +54,7 @@ fn check(name: &str, expr: &Expr, recorded: &BTreeSet<String>, asked: &mut BTree
         Expr::MatrixSelector(matrix) => check_selector(name, &matrix.vs, recorded, asked),
         Expr::VectorSelector(selector) => check_selector(name, selector, recorded, asked),
         Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
-        Expr::Extension(_) => panic!("{name} has what Prometheus doesn't know"),
+        Expr::Extension(_) => panic!("{name} has syntax that Prometheus doesn't know"),
     }
 }
 
@@ -69,7 +69,7 @@ fn check_selector(
         return;
     }
     let labels =
-        labels_of_metric(metric).unwrap_or_else(|| panic!("{name} asks for {metric}, which isn't there"));
+        labels_of_metric(metric).unwrap_or_else(|| panic!("{name} uses {metric}, which doesn't exist"));
     for Matcher { name: label, op, value } in &selector.matchers.matchers {
         let values =
             labels.get(label.as_str()).unwrap_or_else(|| panic!("{name}: {metric} has no label {label}"));
@@ -86,7 +86,7 @@ fn check_selector(
     asked.insert(base_name(metric).to_owned());
 }
 
-/// Labels of everything inside, and those that Prometheus adds.
+/// The labels of everything inside.
 fn labels_of(expr: &Expr) -> BTreeSet<String> {
     match expr {
         Expr::Aggregate(aggregate) => match &aggregate.modifier {
@@ -109,12 +109,12 @@ fn selector_labels(selector: &VectorSelector) -> BTreeSet<String> {
     labels.into_keys().map(ToOwned::to_owned).collect()
 }
 
-/// The labels of a series and their sets; `None` for those that a scrape adds or buckets have.
+/// The labels of a series and their sets; the set is `None` for labels that a scrape or buckets add.
 fn labels_of_metric(name: &str) -> Option<BTreeMap<&'static str, Option<Values>>> {
     let base = base_name(name);
     let metric = names::all().find(|metric| metric.name == base)?;
     let in_buckets = matches!(metric.kind, MetricKind::Histogram(_));
-    // A histogram has no series of its bare name, and nothing else has buckets.
+    // Only a histogram has buckets, and it has no series with its bare name.
     if in_buckets == name.ends_with(base) {
         return None;
     }
@@ -162,7 +162,7 @@ fn panels_stand_side_by_side() {
         for x in at("x")..at("x") + at("w") {
             assert!(x < 24);
             for y in at("y")..at("y") + at("h") {
-                assert!(taken.insert((x, y)), "{} stands on another panel", panel["title"]);
+                assert!(taken.insert((x, y)), "{} overlaps another panel", panel["title"]);
             }
         }
         if panel["type"] != "row" {

@@ -1,4 +1,4 @@
-//! Every series is there from the start.
+//! Every series exists from the start.
 
 use embed_core::ErrorKind;
 use embed_metrics::names::{self, MetricKind};
@@ -22,11 +22,11 @@ fn every_metric_is_there_and_zero() {
         assert!(text.contains(&format!("# HELP tmws_{} {}\n", metric.name, metric.help)), "{}", metric.name);
     }
     let described = text.lines().filter(|line| line.starts_with("# TYPE")).count();
-    assert_eq!(described, names::all().count(), "nothing but what the table has");
+    assert_eq!(described, names::all().count(), "only metrics of the table");
 }
 
 #[test]
-fn the_names_that_stay() {
+fn stable_names() {
     let page = Page::of(&metrics());
     page.get("embedding_requests_total", E5);
     page.get("embedding_latency_seconds_bucket", &format!(r#"{E5},le="0.05""#));
@@ -50,7 +50,7 @@ fn the_build_is_named() {
 fn names_are_unique_and_their_tables_in_order() {
     let mut seen = std::collections::BTreeSet::new();
     for metric in names::all() {
-        assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+        assert!(seen.insert(metric.name), "{} exists twice", metric.name);
         assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}", metric.name);
         if let MetricKind::Histogram(buckets) = metric.kind {
             assert!(buckets.bounds.is_sorted_by(|a, b| a < b), "{}", buckets.name);
