@@ -1,5 +1,5 @@
-//! What a hit in memory costs: the tier beside the bare `quick_cache` that it stands on and beside moka, with the
-//! same keys and values.
+//! The cost of a hit in memory: the tier compared with bare `quick_cache`, which it uses, and with moka, with the same
+//! keys and values.
 //!
 //! `cargo bench -p embed-cache --bench memory`; with `-- --test` each runs once, as a test.
 
@@ -23,19 +23,19 @@ use quick_cache::sync::DefaultLifecycle;
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
 
-// All with the hasher of the tier: that of the standard library alone takes 20 ns.
+// All with the tier's hasher: the standard library's takes 20 ns by itself.
 type QuickCache<K, V> = quick_cache::sync::Cache<K, V, UnitWeighter, RandomState>;
 type Moka = moka::sync::Cache<Key, Value, RandomState>;
 
 const DIMENSION: usize = 384;
 const HEADER: usize = 24;
-/// 1.6 MB of vectors: more than the first caches of a processor hold.
+/// 1.6 MB of vectors: more than the processor's first caches hold.
 const ENTRIES: usize = 1024;
 
-/// What checksums are seeded with here.
+/// The seed of the checksums here.
 const SEED: u64 = 1;
 
-/// Entries of full width, with numbers that aren't all alike, and a checksum at the end of the header.
+/// Full-size entries with different numbers, and a checksum at the end of the header.
 fn entries() -> Vec<(Key, Value)> {
     let namespace = Namespace::named("all-minilm;dim=384;weights=0123456789abcdef");
     let entry = |i: usize| {
@@ -57,7 +57,7 @@ fn copy(value: &Value, numbers: &mut Vec<f32>) {
     numbers.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
 }
 
-/// What is done with every row that is found, whatever it was found in: its checksum and its numbers are checked.
+/// Copies a found row after checking its checksum and its numbers, whichever store it was found in.
 fn copy_checked(value: &Value, numbers: &mut Vec<f32>) {
     let bytes = value.as_bytes();
     let sum = XxHash3_64::oneshot_with_seed(SEED, &bytes[HEADER..]);
@@ -67,9 +67,9 @@ fn copy_checked(value: &Value, numbers: &mut Vec<f32>) {
     embed_core::vector::check(&numbers[start..], DIMENSION).unwrap();
 }
 
-/// The ways to keep values.
+/// A store of values.
 trait Store: Sync {
-    /// Hands over the values of some keys.
+    /// Passes the values of some keys to `take`.
     fn read(&self, keys: &[Key], take: &mut dyn FnMut(&Value));
 }
 
@@ -119,7 +119,7 @@ fn stores(entries: &[(Key, Value)]) -> Vec<(&'static str, Box<dyn Store>)> {
     ]
 }
 
-/// Rows that are looked up, and rows that are looked up, checked and copied out.
+/// Rows that are looked up, and rows that are looked up, checked and copied.
 fn hits(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
@@ -151,7 +151,7 @@ fn hits(criterion: &mut Criterion) {
     }
 }
 
-/// Two threads at once, one row at a time: the time of one row in the slower thread.
+/// Two concurrent threads, one row at a time: the time of one row in the slower thread.
 fn threads(criterion: &mut Criterion) {
     let entries = entries();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
@@ -180,9 +180,9 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-/// Whole requests whose texts all hit, from the text to the response. Beside them, by hand and with nothing but
-/// `quick_cache`, what they are made of: SHA-256 of the text, a lookup, the numbers copied into a new vector; and the
-/// same with the two checks that no row comes without, of its checksum and of its numbers.
+/// Whole requests whose texts all hit, from the text to the response, compared with the same steps by hand on
+/// `quick_cache`: SHA-256 of the text, a lookup, the numbers copied into a new vector; and with these steps plus the two
+/// checks of every row, of its checksum and of its numbers.
 fn requests(criterion: &mut Criterion) {
     let texts: Vec<Arc<str>> = (0..ENTRIES).map(|i| text(i).into()).collect();
     let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
@@ -222,7 +222,7 @@ fn requests(criterion: &mut Criterion) {
     }
 }
 
-/// A short text at a time that the cache has, beside the engine that computes it.
+/// One cached short text at a time, compared with the engine that computes it.
 fn engine(criterion: &mut Criterion) {
     let loaded = E5Embedder::load_blocking(E5Config::default());
     let Some(engine) = embed_testkit::require("multilingual-e5-small (int8)", loaded) else { return };
@@ -243,7 +243,7 @@ fn engine(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a hit is made of.
+/// The parts of a hit.
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cache/parts of a hit");
     let namespace = Namespace::named("all-minilm;dim=384;weights=0123456789abcdef");

@@ -1,5 +1,5 @@
-//! 32 rows from Redis: one call of the tier beside 32 `GET`s, one after the other and all at once; and what more than
-//! one connection brings; and what a request costs while Redis stands still.
+//! 32 rows from Redis: one call of the tier compared with 32 `GET`s, sequential and pipelined; the gain of more than one
+//! connection; and the cost of a request while Redis is frozen.
 //!
 //! `cargo bench -p embed-cache --features redis --bench redis`; with `-- --test` each runs once, as a test.
 
@@ -26,7 +26,7 @@ const ROWS: usize = 32;
 /// Bytes of a vector of 384 numbers.
 const BYTES: usize = 24 + 384 * 4;
 
-/// Callers that ask at once.
+/// Concurrent callers.
 const CALLERS: usize = 64;
 
 fn rows(criterion: &mut Criterion) {
@@ -50,7 +50,7 @@ fn rows(criterion: &mut Criterion) {
     let client = Client::new(Config::from_url(&server.url()).unwrap(), None, None, None);
     let _connection = runtime.block_on(client.init()).unwrap();
 
-    // What is measured are hits.
+    // Only hits are measured.
     assert!(runtime.block_on(tier.get_many(&keys)).unwrap().iter().all(Option::is_some));
     for name in &names {
         let answer: Answer = runtime.block_on(client.get(name.as_slice())).unwrap();
@@ -95,8 +95,7 @@ fn rows(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Requests for new texts while Redis stands still: each waits for its budget until the breaker opens, and then for
-/// nothing.
+/// Requests for new texts while Redis is frozen: each waits for its budget until the breaker opens, and then not at all.
 fn frozen(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let Some(server) = runtime.block_on(RedisServer::require(RedisOptions::default())) else { return };

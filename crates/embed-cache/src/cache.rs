@@ -1,4 +1,4 @@
-//! The tiers of a process, shared by all embedders behind a cache.
+//! The cache: the tiers that several embedders share.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,12 +14,11 @@ use crate::stats::{Count, Miss};
 use crate::writer::Writer;
 use crate::{CacheConfig, CacheStats, Defect, Element, Key, Namespace, Tier, Value};
 
-/// Tiers in the order in which they are asked, fastest first, for any number of embedders: each
-/// [`Cached`](crate::Cached) keeps to the namespace of its own variant. Cheap to clone; all clones are one cache.
+/// Tiers in lookup order, fastest first, for any number of embedders: each [`Cached`](crate::Cached) uses the namespace
+/// of its variant. Cheap to clone; all clones are one cache.
 ///
-/// A tier that fails, is slow, full or read-only, or holds bytes of another version costs its callers its read
-/// budget at most, and after a few failures in a row nothing, until a trial succeeds. It is never an
-/// error of a request.
+/// A tier that fails, is slow, full or read-only, or holds bytes of another version costs callers at most its read
+/// budget, and nothing after a few consecutive failures, until a trial succeeds. It never makes a request fail.
 #[derive(Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
@@ -30,7 +29,7 @@ struct Inner {
     tiers: Vec<Arc<GuardedTier>>,
     /// One for each tier that isn't local.
     writers: Vec<(usize, Writer)>,
-    /// Of the embedders that use this cache.
+    /// The flights of the embedders that use this cache.
     flights: Mutex<Vec<Weak<Flights>>>,
     counts: Counts,
 }
@@ -42,43 +41,43 @@ pub(crate) struct Counts {
     pub(crate) unfit: Count,
 }
 
-/// What a read of the tiers is for.
-pub(crate) struct Read<'a> {
-    /// The keys of the texts, whole.
+/// A lookup of texts in the tiers.
+pub(crate) struct Lookup<'a> {
+    /// The keys of the whole texts.
     keys: &'a [Key],
-    /// How else a text may lie there, if its request allows a cut.
+    /// How texts may be cut, if the request allows it.
     cut: Option<Truncation>,
     info: &'a RowInfo,
     rows: &'a mut ResponseBuilder,
-    /// The rows that no tier has given yet; `None` before a tier was asked, when it is all of them, so that a
-    /// request whose rows are all in the first tier needs no list.
+    /// The rows not found so far. `None` stands for all rows, before the first lookup, so that a request whose rows
+    /// are all in the first tier needs no list.
     missing: Option<Vec<usize>>,
 }
 
-/// A row to store, its key, and the tiers that lack it: all before `tier`.
-pub(crate) struct Stored {
+/// A row to store in all tiers before `tier`.
+pub(crate) struct RowToStore {
     pub(crate) row: usize,
     pub(crate) key: Key,
     pub(crate) tier: usize,
     pub(crate) value: Value,
 }
 
-/// What a tier had for a row.
+/// A row found in a tier.
 struct Hit<'a> {
     row: usize,
     key: &'a Key,
     value: Value,
 }
 
-/// As what a text lies in a tier.
+/// Whether the entry of a text is for the whole text or a cut one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum KeyForm {
     Whole,
     Cut,
 }
 
-impl<'a> Read<'a> {
-    /// A read of whole texts by their keys, and of texts that were cut as `truncation` says.
+impl<'a> Lookup<'a> {
+    /// A lookup of whole texts by their keys, and of texts that were cut by `truncation`.
     pub(crate) fn new(
         keys: &'a [Key],
         truncation: Truncation,
@@ -98,7 +97,7 @@ impl<'a> Read<'a> {
         self.missing.unwrap_or_else(|| (0..self.keys.len()).collect())
     }
 
-    /// Sets a row to what a tier has, if that is a vector under its key.
+    /// Sets a row to a tier's value, if that is a valid vector of its key.
     fn take(&mut self, row: usize, key: &Key, value: &Value, tier: &GuardedTier) -> Result<(), Miss> {
         let opened = value.open(key, self.info.model.dimension()).map_err(Miss::Defect)?;
         let mut info = self.info.clone();
@@ -109,13 +108,13 @@ impl<'a> Read<'a> {
         put.map_err(|_| Miss::Defect(Defect::Vector))
     }
 
-    /// The keys of the missing rows in these forms, one form after the other.
-    fn missing_keys(&self, forms: &[Form]) -> Cow<'a, [Key]> {
-        if let ([Form::Whole], None) = (forms, &self.missing) {
+    /// The keys of the missing rows in these forms, form by form.
+    fn missing_keys(&self, forms: &[KeyForm]) -> Cow<'a, [Key]> {
+        if let ([KeyForm::Whole], None) = (forms, &self.missing) {
             return Cow::Borrowed(self.keys);
         }
         let all = || 0..self.keys.len();
-        let of_form = |form: &Form| -> Vec<Key> {
+        let of_form = |form: &KeyForm| -> Vec<Key> {
             match &self.missing {
                 Some(rows) => rows.iter().map(|&row| self.key(row, *form)).collect(),
                 None => all().map(|row| self.key(row, *form)).collect(),
@@ -124,25 +123,25 @@ impl<'a> Read<'a> {
         Cow::Owned(forms.iter().flat_map(of_form).collect())
     }
 
-    fn key(&self, row: usize, form: Form) -> Key {
+    fn key(&self, row: usize, form: KeyForm) -> Key {
         match (form, self.cut) {
-            (Form::Cut, Some(cut)) => self.keys[row].cut(cut),
+            (KeyForm::Cut, Some(cut)) => self.keys[row].cut(cut),
             _ => self.keys[row].clone(),
         }
     }
 }
 
 impl Cache {
-    /// A cache of some tiers, fastest first. Without tiers it still brings equal texts together.
+    /// A cache over tiers, fastest first. Without tiers it still deduplicates texts.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a setting is out of range or two tiers have one name.
+    /// [`ErrorKind::Config`] if a setting is out of range or two tiers have the same name.
     pub fn new(config: CacheConfig, tiers: Vec<Arc<dyn Tier>>) -> Result<Self> {
         config.check()?;
         for (index, tier) in tiers.iter().enumerate() {
             if tiers.iter().take(index).any(|other| other.name() == tier.name()) {
-                return Err(Error::new(ErrorKind::Config, "two tiers of a cache must not have one name")
+                return Err(Error::new(ErrorKind::Config, "two tiers of a cache have the same name")
                     .with_context("tier", tier.name()));
             }
         }
@@ -156,13 +155,13 @@ impl Cache {
 
     /// Removes all rows of a namespace from every tier, or with `None` all rows of this software.
     ///
-    /// Rows that are being computed meanwhile reach their callers and aren't stored, nor are those that wait to be
-    /// stored: what is removed stays removed.
+    /// Rows that are being computed still reach their callers, but aren't stored, nor are rows that are queued for
+    /// storing: removed rows stay removed.
     ///
     /// # Errors
     ///
-    /// The first tier's error; the others are emptied all the same. [`ErrorKind::Timeout`] if a write that was under
-    /// way didn't end in time: what it stores may be back.
+    /// The error of the first tier that fails; the others are cleared nevertheless. [`ErrorKind::Timeout`] if a write in
+    /// flight didn't end in time, so that its rows may come back.
     pub async fn clear(&self, namespace: Option<&Namespace>) -> Result<()> {
         self.each_flights(|flights| flights.forget_all(namespace));
         let mut result = self.settle().await;
@@ -172,12 +171,12 @@ impl Cache {
         result
     }
 
-    /// Removes some rows from every tier. Rows that are being computed meanwhile aren't stored, nor are those that wait
-    /// to be stored: what is removed stays removed.
+    /// Removes some rows from every tier. Neither rows that are being computed nor rows that are queued are stored:
+    /// removed rows stay removed.
     ///
     /// # Errors
     ///
-    /// As [`clear`](Self::clear); the other tiers are done all the same.
+    /// As [`clear`](Self::clear).
     pub async fn remove(&self, keys: &[Key]) -> Result<()> {
         self.each_flights(|flights| flights.forget(keys));
         let mut result = self.settle().await;
@@ -187,35 +186,35 @@ impl Cache {
         result
     }
 
-    /// Waits until the rows that were computed so far are stored, or given up. Call it before a program ends.
+    /// Waits until the rows computed so far are stored, or given up. Call it before a program ends.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] if that took longer than `limit`; the rest is still being stored.
+    /// [`ErrorKind::Timeout`] if that takes longer than `limit`; the rest is still being stored.
     pub async fn flush(&self, limit: Duration) -> Result<()> {
         let writers = futures::future::join_all(self.inner.writers.iter().map(|(_, writer)| writer.flush()));
         time::timeout(limit, writers).await.map(drop).map_err(|_| {
             let waiting: usize = self.inner.writers.iter().map(|(_, writer)| writer.waiting_bytes()).sum();
-            Error::new(ErrorKind::Timeout, "not all vectors were stored in the cache in time")
+            Error::new(ErrorKind::Timeout, "the cache didn't store all vectors in time")
                 .with_context("waiting_bytes", waiting)
         })
     }
 
-    /// Waits for the writes that are under way; those that wait and are forgotten aren't made any more.
+    /// Waits for writes in flight; queued writes of forgotten rows are skipped.
     async fn settle(&self) -> Result<()> {
         self.flush(REMOVAL).await.map_err(|_| {
-            let what = "a write of the cache takes too long, and what it stores may be back; remove it again";
+            let what = "a write of the cache takes too long, so its rows may come back; remove them again";
             Error::new(ErrorKind::Timeout, what).temporary()
         })
     }
 
-    /// What has been done so far, and what the tiers hold now, which each of them is asked for.
+    /// What has been done so far and what the tiers hold now, for which each of them is queried.
     pub async fn stats(&self) -> CacheStats {
         futures::future::join_all(self.inner.tiers.iter().map(|tier| tier.ask_what_it_holds())).await;
         self.counted()
     }
 
-    /// The same without asking anybody: what a tier outside of this process holds is what it said to the last
+    /// The same without querying tiers: for a tier outside this process, the contents are those of the last
     /// [`stats`](Self::stats). Cheap enough for every scrape.
     #[must_use]
     pub fn counted(&self) -> CacheStats {
@@ -224,17 +223,17 @@ impl Cache {
         CacheStats { tiers, computed: computed.read(), joined: joined.read(), unfit: unfit.read() }
     }
 
-    /// Tries each tier that is left alone because it failed and whose pause is over, so that it is used again even if
-    /// no request comes. [`Cached`](crate::Cached) does so when it is asked for its health.
+    /// Makes a trial of each tier whose breaker is open and whose pause is over, so that it is used again even without
+    /// requests. [`Cached`](crate::Cached) does so in its health check.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives the trial up; the next one may begin at once.
+    /// Dropping the future abandons the trial; the next one may begin at once.
     pub async fn try_again(&self) {
         futures::future::join_all(self.inner.tiers.iter().map(|tier| tier.try_again())).await;
     }
 
-    /// A tier that is left alone for now, because it failed, and why.
+    /// A tier whose breaker for reads is open, and its last error.
     pub(crate) fn failing_tier(&self) -> Option<(&str, Option<Error>)> {
         let tier = self.inner.tiers.iter().find(|tier| tier.is_open())?;
         Some((tier.tier.name(), tier.read_fault()))
@@ -248,7 +247,7 @@ impl Cache {
         self.inner.config.element
     }
 
-    /// Flights that are forgotten with the rows of this cache.
+    /// Registers flights, whose keys are forgotten when this cache removes rows.
     pub(crate) fn register(&self, flights: &Arc<Flights>) {
         let mut all = self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|flights| flights.strong_count() > 0);
@@ -256,13 +255,13 @@ impl Cache {
     }
 
     fn each_flights(&self, act: impl Fn(&Flights)) {
-        // Not held while `act` runs, which takes a lock of its own.
+        // The lock isn't held while `act` runs, which takes another lock.
         let all = self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner).clone();
         all.iter().filter_map(Weak::upgrade).for_each(|flights| act(&flights));
     }
 
-    /// Reads the local tiers, on a caller's own path.
-    pub(crate) async fn read_local(&self, read: &mut Read<'_>) {
+    /// Reads the local tiers, in the caller's task.
+    pub(crate) async fn read_local(&self, read: &mut Lookup<'_>) {
         for tier in self.inner.tiers.iter().filter(|tier| tier.is_local()) {
             if read.is_complete() {
                 return;
@@ -271,9 +270,9 @@ impl Cache {
         }
     }
 
-    /// Reads all tiers, in a flight; returns the rows that lack in the faster ones. Since the caller looked, another
-    /// flight may have filled a local tier, so these are read again, and their misses are not counted twice.
-    pub(crate) async fn read_all(&self, read: &mut Read<'_>) -> Vec<Stored> {
+    /// Reads all tiers, in a flight; returns the rows that are missing in faster ones. Another flight may have filled a
+    /// local tier since the caller's lookup, so local tiers are read again; their misses aren't counted twice.
+    pub(crate) async fn read_all(&self, read: &mut Lookup<'_>) -> Vec<RowToStore> {
         let mut found = Vec::new();
         for (index, tier) in self.inner.tiers.iter().enumerate() {
             if read.is_complete() {
@@ -281,26 +280,26 @@ impl Cache {
             }
             let count_misses = !tier.is_local();
             self.read_tier(tier, read, count_misses, |Hit { row, key, value }| {
-                found.push(Stored { row, key: key.clone(), tier: index, value });
+                found.push(RowToStore { row, key: key.clone(), tier: index, value });
             })
             .await;
         }
         found
     }
 
-    /// Reads one tier. A local one is asked for whole texts first, so that a hit costs one lookup; another one is asked
-    /// for all forms at once, so that a miss costs one round trip.
+    /// Reads one tier. In a local one whole texts are looked up first, so that a hit costs one lookup; in a remote one all
+    /// forms are looked up at once, so that a miss costs one round trip.
     async fn read_tier(
         &self,
         tier: &GuardedTier,
-        read: &mut Read<'_>,
+        read: &mut Lookup<'_>,
         count_misses: bool,
         mut found: impl FnMut(Hit<'_>),
     ) {
-        let steps: &[&[Form]] = match (read.cut, tier.is_local()) {
-            (None, _) => &[&[Form::Whole]],
-            (Some(_), true) => &[&[Form::Whole], &[Form::Cut]],
-            (Some(_), false) => &[&[Form::Whole, Form::Cut]],
+        let steps: &[&[KeyForm]] = match (read.cut, tier.is_local()) {
+            (None, _) => &[&[KeyForm::Whole]],
+            (Some(_), true) => &[&[KeyForm::Whole], &[KeyForm::Cut]],
+            (Some(_), false) => &[&[KeyForm::Whole, KeyForm::Cut]],
         };
         let mut defects = Vec::new();
         for forms in steps {
@@ -345,8 +344,8 @@ impl Cache {
         }
     }
 
-    /// Writes rows that are still wanted to the local tiers.
-    pub(crate) async fn store_local(&self, rows: &[Stored], wanted: &[bool]) {
+    /// Writes the rows that weren't forgotten to the local tiers.
+    pub(crate) async fn store_local(&self, rows: &[RowToStore], wanted: &[bool]) {
         for (index, tier) in self.inner.tiers.iter().enumerate().filter(|(_, tier)| tier.is_local()) {
             let entries = lacking(index, rows, wanted);
             if !entries.is_empty() {
@@ -355,8 +354,8 @@ impl Cache {
         }
     }
 
-    /// Hands rows that are still wanted to the tasks that write to the other tiers.
-    pub(crate) fn store_behind(&self, claim: &Arc<Claim>, rows: &[Stored], wanted: &[bool]) {
+    /// Queues the rows that weren't forgotten for the other tiers.
+    pub(crate) fn store_behind(&self, claim: &Arc<Claim>, rows: &[RowToStore], wanted: &[bool]) {
         for (index, writer) in &self.inner.writers {
             let entries = lacking(*index, rows, wanted);
             if !entries.is_empty() {
@@ -365,24 +364,24 @@ impl Cache {
         }
     }
 
-    /// Takes rows that were [forgotten](Flights::forget) while they were written out of the local tiers again.
+    /// Removes rows that were [forgotten](Flights::forget) while they were written to the local tiers.
     pub(crate) async fn unstore_local(&self, keys: &[Key]) {
         for tier in self.inner.tiers.iter().filter(|tier| tier.is_local()) {
-            // A local tier that can't remove what it stored a moment ago loses it in its own time.
+            // If that fails, the entry stays until it expires or is evicted.
             tier.tier.remove(keys).await.ok();
         }
     }
 }
 
 /// The entries that the tier at `index` lacks.
-fn lacking(index: usize, rows: &[Stored], wanted: &[bool]) -> Vec<(Key, Value)> {
+fn lacking(index: usize, rows: &[RowToStore], wanted: &[bool]) -> Vec<(Key, Value)> {
     rows.iter()
         .filter(|stored| index < stored.tier && wanted[stored.row])
         .map(|stored| (stored.key.clone(), stored.value.clone()))
         .collect()
 }
 
-/// The tiers and what their breakers say.
+/// Shows the tiers and their breakers.
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")

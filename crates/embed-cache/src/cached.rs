@@ -1,4 +1,4 @@
-//! The decorator: an embedder that looks before it computes.
+//! The decorator: an embedder behind a cache.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,25 +13,25 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join, join_all};
 use tokio::time::sleep_until;
 
-use crate::cache::{Read, Stored};
+use crate::cache::{Lookup, RowToStore};
 use crate::flight::{Claim, Flights, Outcome, RowPlace, Waiter};
 use crate::guard::now;
-use crate::value::{Facts, Value};
+use crate::value::{Value, ValueInfo};
 use crate::{Cache, CacheStats, Key, Namespace};
 
 /// An embedder behind a [`Cache`].
 ///
-/// Rows that a tier has are taken from it, checked as rows of a back end are, and say so in
-/// [`RowInfo::tier`]. For the others the back end is called once, however many callers ask for them at once. Rows
-/// that failed are never stored, nor are rows of another variant than [`model`](Embedder::model) names.
+/// Rows found in a tier are checked like rows of a back end, and [`RowInfo::tier`] names the tier. For the others the
+/// back end is called once, however many callers request them at the same time. Failed rows are never stored, nor are
+/// rows of a variant other than that of [`model`](Embedder::model).
 ///
-/// Put it next to the back end, inside of a router: a cache around a router would hand a vector of one route to a
-/// request that goes by another.
+/// Put it next to the back end, inside of a router: a cache around a router would return a vector of one route for a
+/// request that uses another.
 ///
 /// # Cancellation
 ///
-/// Dropping the future of a call leaves others that wait for the same rows unharmed: they go on where it stood. When
-/// nobody waits any more, the back end's call is dropped too.
+/// Dropping the future of a call doesn't affect other callers that wait for the same rows: one of them takes over. When
+/// no caller is left, the back end's call is dropped too.
 pub struct Cached<E> {
     shared: Arc<Inner<E>>,
     flights: Arc<Flights>,
@@ -41,12 +41,12 @@ struct Inner<E> {
     embedder: E,
     cache: Cache,
     namespace: Namespace,
-    /// What is known of a row before it is read.
+    /// The info of a row before it is read.
     info: RowInfo,
 }
 
 impl<E: Embedder> Cached<E> {
-    /// An embedder behind a cache, which it may share with others.
+    /// Puts an embedder behind a cache, which several embedders may share.
     #[must_use]
     pub fn new(embedder: E, cache: Cache) -> Self {
         let namespace = Namespace::new(embedder.model().variant());
@@ -62,7 +62,7 @@ impl<E: Embedder> Cached<E> {
         &self.shared.embedder
     }
 
-    /// The embedder, taken out; `None` while a call is under way.
+    /// The embedder by value; `None` while a call is in flight.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         Arc::into_inner(self.shared).map(|shared| shared.embedder)
@@ -88,7 +88,7 @@ impl<E: Embedder> Cached<E> {
         self.shared.cache.clear(Some(&self.shared.namespace)).await
     }
 
-    /// Removes the rows of some texts from every tier: both roles, whole and however they were cut.
+    /// Removes the rows of some texts from every tier: both roles, whole or cut in any way.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl<E: Embedder> Cached<E> {
         mut missing: Vec<usize>,
     ) -> Option<Error> {
         let mut error = None;
-        // Rows of which a flight found out that others may not have them: they are looked for as they are cut.
+        // Set when a flight's row was of a cut text and this request cuts in another way: look those up by cut keys.
         let mut cut_keys: Option<Vec<Key>> = None;
         while !missing.is_empty() {
             let (waiters, places) = self.join(request, cut_keys.as_deref().unwrap_or(keys), &missing);
@@ -148,7 +148,7 @@ impl<E: Embedder> Cached<E> {
         error
     }
 
-    /// For each missing row, which flight brings it.
+    /// Joins or begins the flights of the missing rows.
     fn join(&self, request: &EmbedRequest, keys: &[Key], missing: &[usize]) -> (Vec<Waiter>, Vec<RowPlace>) {
         let mut positions = HashMap::with_capacity(missing.len());
         let mut unique: Vec<usize> = Vec::with_capacity(missing.len());
@@ -174,13 +174,13 @@ impl<E: Embedder> Cached<E> {
     }
 }
 
-/// Waits for a flight. Its leader leaves the deadline to the back end, which may give the rows that it has by then.
+/// Waits for a flight. For its leader the back end enforces the deadline, since it may return the rows done by then.
 async fn await_outcome(waiter: &Waiter, deadline: Deadline) -> Option<Arc<Outcome>> {
     let deadline = if waiter.leads { Deadline::NONE } else { deadline };
     deadline.limit(|at| sleep_until(at.into()), waiter.wait()).await
 }
 
-/// Whether a row wasn't had because the caller who asked for it first had less time than this one.
+/// Whether a row failed only because the flight's leader had an earlier deadline than this caller.
 fn gave_up_early(outcome: &Outcome, row: usize, deadline: Deadline) -> bool {
     let now = now();
     let is_late = |error: &Error| error.kind() == ErrorKind::Timeout;
@@ -188,10 +188,10 @@ fn gave_up_early(outcome: &Outcome, row: usize, deadline: Deadline) -> bool {
 }
 
 fn late() -> Error {
-    Deadline::missed("the deadline was over before another call had computed this text")
+    Deadline::missed("the deadline passed while another call was computing this text")
 }
 
-/// One flight: reads the tiers, calls the back end for the rest, stores what is new.
+/// One flight: reads the tiers, calls the back end for the rest, stores new rows.
 async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, claim: Claim) -> Arc<Outcome> {
     let Inner { embedder, cache, namespace, info } = &*shared;
     let claim = Arc::new(claim);
@@ -199,7 +199,7 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
     let keys: Vec<Key> = claim.keys.iter().map(Key::whole).collect();
     let mut kept = claim.keys.clone();
     let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-    let mut read = Read::new(&keys, truncation, info, &mut rows);
+    let mut read = Lookup::new(&keys, truncation, info, &mut rows);
     let mut to_store = cache.read_all(&mut read).await;
     let missing = read.into_missing();
     for stored in &to_store {
@@ -217,12 +217,12 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
                     let variant = answer.map(|answer| answer.info().model.variant().id());
                     if let (Ok(answer), Ok(true)) = (answer, variant.map(|id| id == namespace.variant())) {
                         let facts =
-                            Facts { tokens: answer.info().tokens, truncated: answer.info().truncated };
+                            ValueInfo { tokens: answer.info().tokens, truncated: answer.info().truncated };
                         let is_whole = is_whole(answer.info(), truncation);
                         let key = if is_whole { keys[row].clone() } else { keys[row].cut(truncation) };
                         let value = Value::encode(&key, answer.vector(), facts, cache.element());
                         kept[row] = key.clone();
-                        to_store.push(Stored { row, key, tier: usize::MAX, value });
+                        to_store.push(RowToStore { row, key, tier: usize::MAX, value });
                     } else {
                         cache.counts().unfit.add(1);
                     }
@@ -251,11 +251,11 @@ async fn run_flight<E: Embedder>(shared: Arc<Inner<E>>, request: EmbedRequest, c
     outcome
 }
 
-/// Whether a row is surely of the whole text, so that it is the row of every truncation.
+/// Whether a row is certainly of the whole text, so that it is valid for every truncation.
 fn is_whole(row: &RowInfo, truncation: Truncation) -> bool {
     match truncation {
         Truncation::Error => true,
-        // A mean of chunks doesn't count as cut; only its tokens tell whether there was more than one.
+        // A mean of chunks doesn't count as cut; only the tokens tell whether there was more than one chunk.
         Truncation::ChunkMean => {
             let fits = |most| row.tokens.is_some_and(|tokens| tokens.total <= most);
             !row.truncated && row.model.max_tokens().is_some_and(fits)
@@ -264,7 +264,7 @@ fn is_whole(row: &RowInfo, truncation: Truncation) -> bool {
     }
 }
 
-/// Calls the back end. What it must not do is an error of this call, since others wait for the same rows.
+/// Calls the back end. A panic or an invalid response is an error of the call, since other callers wait for the rows.
 async fn call<E: Embedder>(embedder: &E, request: EmbedRequest, rows: usize) -> Result<EmbedResponse> {
     let answer = AssertUnwindSafe(embedder.embed(request)).catch_unwind().await;
     let response =
@@ -274,7 +274,7 @@ async fn call<E: Embedder>(embedder: &E, request: EmbedRequest, rows: usize) -> 
     }
     Err(Error::new(
         ErrorKind::Protocol,
-        "the service behind the cache gave another number of rows than it was asked",
+        "the service behind the cache didn't return exactly one row for each text",
     )
     .with_context("asked", rows)
     .with_context("rows", response.len()))
@@ -291,13 +291,13 @@ impl<E: Embedder> Embedder for Cached<E> {
         let key = |text: &Arc<str>| Key::new(namespace, request.role(), Truncation::Error, text);
         let keys: Vec<Key> = request.texts().iter().map(key).collect();
         let mut rows = EmbedResponse::builder(keys.len(), info.model.dimension());
-        let mut read = Read::new(&keys, request.truncation(), info, &mut rows);
+        let mut read = Lookup::new(&keys, request.truncation(), info, &mut rows);
         cache.read_local(&mut read).await;
         let missing = read.into_missing();
         if missing.is_empty() {
             return Ok(rows.build());
         }
-        // In a box, so that the future of a hit is small: one of more than a kilobyte is allocated the slow way.
+        // Boxed, so that the future of a hit is small: allocating more than a kilobyte is slower.
         let compute: BoxFuture<'_, _> = Box::pin(self.compute(&request, &keys, &mut rows, missing));
         let error = compute.await;
         let response = rows.build();
@@ -307,13 +307,13 @@ impl<E: Embedder> Embedder for Cached<E> {
         }
     }
 
-    /// The embedder's own health; degraded if it is ready and a tier of the cache is not. A tier that is left alone is
-    /// [tried](Cache::try_again) by it.
+    /// The embedder's health; degraded if it is ready but a tier of the cache isn't. Also makes the
+    /// [trials](Cache::try_again) of tiers that are due.
     async fn health(&self) -> Health {
         let (health, ()) = join(self.shared.embedder.health(), self.shared.cache.try_again()).await;
         match self.shared.cache.failing_tier() {
             Some((tier, fault)) if health.status() == HealthStatus::Ready => {
-                let what = "a tier of the cache doesn't answer and is left alone for now";
+                let what = "a tier of the cache doesn't answer, so its breaker is open";
                 let error = Error::new(ErrorKind::Unavailable, what).with_context("tier", tier).temporary();
                 Health::degraded(fault.map_or(error.clone(), |fault| error.with_source(fault)))
             }
@@ -340,7 +340,7 @@ impl<E: fmt::Debug> fmt::Debug for Cached<E> {
     }
 }
 
-/// The stack: `Cached(memory, redis → …)`.
+/// Shows the stack: `Cached(memory, redis → …)`.
 impl<E: fmt::Display> fmt::Display for Cached<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cached({} → {})", self.shared.cache, self.shared.embedder)

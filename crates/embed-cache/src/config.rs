@@ -1,4 +1,4 @@
-//! The settings of a cache, and their one check.
+//! The settings of a cache and their validation.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use embed_core::{BreakerConfig, Error, ErrorKind, Result};
 
 use crate::Element;
 
-/// Settings of a [`Cache`](crate::Cache): how tiers are asked. What a tier holds is a setting of the tier.
+/// Settings of a [`Cache`](crate::Cache): how tiers are used. What a tier holds is a setting of the tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheConfig {
     /// How long a tier that isn't [local](crate::Tier::is_local) may take to answer a read. After that its keys
     /// are misses. A Redis in the same network answers in well under a millisecond.
     pub read_budget: Duration,
-    /// How long such a tier may take to store the rows of one call. Nobody waits for it but other writes.
+    /// How long such a tier may take to store the rows of one call. Only other writes wait for it.
     pub write_budget: Duration,
-    /// When a tier that fails is left alone, and when it is tried again. Reads and writes have one each, since a
-    /// tier that is full or read-only still answers.
+    /// When the breaker of a failing tier opens, and when it lets a trial through. Reads and writes have one breaker
+    /// each, since a tier that is full or read-only can still be read.
     pub breaker: BreakerConfig,
-    /// Bytes of vectors that may wait to be stored. What doesn't fit isn't stored, and counted.
+    /// Bytes of vectors that may be queued for storing. Rows that don't fit aren't stored, and are counted.
     pub queue_bytes: usize,
-    /// As what numbers are stored. What was stored as the other is read all the same.
+    /// The number format of stored vectors. Values in the other format are still read.
     pub element: Element,
 }
 
@@ -29,7 +29,7 @@ impl Default for CacheConfig {
         Self {
             read_budget: Duration::from_millis(10),
             write_budget: Duration::from_secs(1),
-            // A cache that is back is worth having soon, and a trial costs one caller the read budget at most.
+            // A recovered cache should be used again soon, and a trial costs one caller at most the read budget.
             breaker: BreakerConfig::default().with_pauses(Duration::from_millis(500), Duration::from_secs(5)),
             queue_bytes: 16 << 20,
             element: Element::F32,

@@ -1,8 +1,8 @@
-//! Single-flight: one call at a time for a key, whoever asks for it.
+//! Single-flight: one call at a time for a key, however many callers request it.
 //!
-//! A flight is one call for some keys. It belongs to all who wait for it, and whoever of them is there drives it:
-//! the caller that began it may go away, and another one takes over where it stands. When the last one goes, it is
-//! dropped, and with it the call of the back end.
+//! A flight is one call for some keys. All callers that wait for it share it, and any of them drives it: if the caller
+//! that began it is cancelled, another one takes over. When the last one is cancelled, the flight is dropped, and with
+//! it the call of the back end.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,17 +14,17 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 
 use crate::{Key, Namespace, Value};
 
-/// What came out of a flight: a row for each of its keys.
+/// The result of a flight: a row for each of its keys.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) response: Arc<EmbedResponse>,
     /// How long texts were cut.
     pub(crate) truncation: Truncation,
-    /// For each row the key that it is kept under.
+    /// For each row, the key under which it is stored.
     pub(crate) kept: Vec<Key>,
     /// The error of the back end's call, if there was one.
     pub(crate) error: Option<Error>,
-    /// The deadline of the caller that began it.
+    /// The deadline of the caller that began the flight.
     pub(crate) deadline: Deadline,
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Flights {
 
 #[derive(Default)]
 struct FlightTable {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, FlightEntry>,
     next: u64,
 }
 
-/// Where the row of a key will be, or is until it is stored in every tier.
-struct Entry {
+/// The flight and row of a key, until the row is stored in every tier.
+struct FlightEntry {
     flight: u64,
     row: usize,
     progress: Progress,
@@ -54,11 +54,11 @@ enum Progress {
     Done(Arc<Outcome>),
 }
 
-/// A caller's way to a flight.
+/// A caller's handle to a flight.
 pub(crate) struct Waiter {
     id: u64,
     arrival: Arrival,
-    /// Whether this caller began it.
+    /// Whether this caller began the flight.
     pub(crate) leads: bool,
 }
 
@@ -67,25 +67,25 @@ enum Arrival {
     Done(Arc<Outcome>),
 }
 
-/// The row of a key: which waiter, which row of that flight.
+/// The row of a key: the index of the waiter and of the row in its flight.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowPlace {
     pub(crate) waiter: usize,
     pub(crate) row: usize,
 }
 
-/// The keys that a flight answers for. While it lives, others find the flight by them.
+/// The keys of a flight. While it lives, other callers find the flight by them.
 pub(crate) struct Claim {
     flights: Arc<Flights>,
     id: u64,
     pub(crate) keys: Vec<Key>,
-    /// The keys that its rows are kept under, once it is over.
+    /// The keys under which its rows are stored, once the flight has finished.
     kept: OnceLock<Vec<Key>>,
 }
 
 impl Flights {
-    /// Finds the flights for some different keys, and begins one for those that have none: `begin` gets the claim
-    /// and the positions of its keys among `keys`. A row of the same text that was cut as `cut` says will do too.
+    /// Finds the flights of distinct keys, and begins one for the keys that have none: `begin` gets the claim and the
+    /// positions of its keys in `keys`. A row of the same text that was cut by `cut` will do too.
     pub(crate) fn join(
         self: &Arc<Self>,
         keys: &[&Key],
@@ -99,7 +99,7 @@ impl Flights {
         for (position, key) in keys.iter().enumerate() {
             let find = |key: &Key| state.entries.get(key).and_then(|entry| Some((entry, entry.arrival()?)));
             let Some((entry, arrival)) = find(key).or_else(|| find(&key.cut(cut))) else {
-                // The waiter of the flight that is to begin is the last one, and isn't there yet.
+                // The index of the new flight's waiter isn't known yet.
                 places.push(RowPlace { waiter: usize::MAX, row: unclaimed.len() });
                 unclaimed.push(position);
                 continue;
@@ -117,9 +117,11 @@ impl Flights {
             let claim = Claim { flights: Arc::clone(self), id, keys: claimed.clone(), kept: OnceLock::new() };
             let flight = begin(claim, unclaimed).shared();
             for (row, key) in claimed.into_iter().enumerate() {
-                // Nobody has polled it yet, so there is something to point at.
+                // It hasn't been polled yet, so the downgrade succeeds.
                 if let Some(weak) = flight.downgrade() {
-                    state.entries.insert(key, Entry { flight: id, row, progress: Progress::Running(weak) });
+                    state
+                        .entries
+                        .insert(key, FlightEntry { flight: id, row, progress: Progress::Running(weak) });
                 }
             }
             for place in places.iter_mut().filter(|place| place.waiter == usize::MAX) {
@@ -130,17 +132,17 @@ impl Flights {
         (waiters, places)
     }
 
-    /// Forgets some keys: flights for them go on, but nobody joins them any more, and their rows aren't stored.
+    /// Forgets some keys: their flights go on, but no caller joins them any more, and their rows aren't stored.
     pub(crate) fn forget(&self, keys: &[Key]) {
         let mut state = self.lock();
         for key in keys {
             state.entries.remove(key);
-            // The flight may not know yet that the text will be cut.
+            // The flight may not know yet whether the text is cut.
             state.entries.remove(&key.whole());
         }
     }
 
-    /// Forgets the keys of a namespace, or all.
+    /// Forgets all keys of a namespace, or with `None` all keys.
     pub(crate) fn forget_all(&self, namespace: Option<&Namespace>) {
         self.lock().entries.retain(|key, _| namespace.is_some_and(|namespace| key.namespace() != namespace));
     }
@@ -151,8 +153,8 @@ impl Flights {
 }
 
 impl Outcome {
-    /// Whether a row is what a caller gets who allows this cut: one of the whole text, one that was cut that way, or
-    /// an error that isn't about the length.
+    /// Whether a row is valid for a caller with this truncation: it is of the whole text, was cut that way, or is an
+    /// error that isn't about the length.
     pub(crate) fn suits(&self, row: usize, truncation: Truncation) -> bool {
         let is_about_length = |error: &Error| error.kind() == ErrorKind::InputTooLong;
         self.truncation == truncation
@@ -169,8 +171,8 @@ impl FlightTable {
     }
 }
 
-impl Entry {
-    /// `None` if everybody who waited has gone.
+impl FlightEntry {
+    /// `None` if all waiting callers were cancelled.
     fn arrival(&self) -> Option<Arrival> {
         match &self.progress {
             Progress::Running(flight) => flight.upgrade().map(Arrival::Running),
@@ -189,15 +191,15 @@ impl Waiter {
 }
 
 impl Claim {
-    /// For each key, whether its row is still wanted.
+    /// For each key, whether its row is still wanted, that is, not [forgotten](Flights::forget).
     pub(crate) fn wanted(&self) -> Vec<bool> {
         let state = self.flights.lock();
         self.keys.iter().map(|key| state.belongs(key, self.id)).collect()
     }
 
-    /// The flight is over: from now on its good rows are given at once, and who asks for a failed one tries anew.
-    /// `store` is called with, for each key, whether its row is still wanted; nobody can
-    /// [forget](Flights::forget) one meanwhile.
+    /// The flight has finished: from now on its good rows are returned at once, and a request for a failed one begins a
+    /// new flight. `store` is called with, for each key, whether its row is still wanted; no row can be
+    /// [forgotten](Flights::forget) meanwhile.
     pub(crate) fn finish(&self, outcome: &Arc<Outcome>, store: impl FnOnce(&[bool])) {
         let mut state = self.flights.lock();
         let mut wanted = Vec::with_capacity(self.keys.len());
@@ -207,23 +209,23 @@ impl Claim {
                 continue;
             }
             let good = outcome.response.row(row).is_ok();
-            // A text that was cut isn't what others ask for who allow no cut, or another one.
+            // The row of a cut text isn't valid for callers that allow no cut, or another one.
             if !good || kept != key {
                 state.entries.remove(key);
             }
             let free = kept == key || !state.entries.contains_key(kept);
             if good && free {
                 let progress = Progress::Done(Arc::clone(outcome));
-                state.entries.insert(kept.clone(), Entry { flight: self.id, row, progress });
+                state.entries.insert(kept.clone(), FlightEntry { flight: self.id, row, progress });
             }
             wanted.push(free);
         }
-        // A flight ends once.
+        // A flight finishes only once.
         let _ = self.kept.set(outcome.kept.clone());
         store(&wanted);
     }
 
-    /// Leaves out what was [forgotten](Flights::forget) since the flight was over.
+    /// Drops the entries that were [forgotten](Flights::forget) since the flight finished.
     pub(crate) fn keep_wanted(&self, entries: &mut Vec<(Key, Value)>) {
         let state = self.flights.lock();
         entries.retain(|(key, _)| state.belongs(key, self.id));

@@ -1,4 +1,4 @@
-//! A tier behind what makes it harmless: a time budget, a breaker, counts.
+//! Protection against failing tiers: time budgets, breakers and counts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,28 +12,28 @@ use tokio::time;
 use crate::stats::{ByReason, Count, Miss};
 use crate::{CacheConfig, Key, Namespace, Tier, TierReport, TierStats, Value};
 
-/// How long a removal may take: to look through ten million keys takes Redis about this long.
+/// How long a removal may take: about the time that Redis needs to scan ten million keys.
 pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
-/// A tier that can fail and can't hurt.
+/// A tier whose failures can't harm requests.
 #[derive(Debug)]
 pub(crate) struct GuardedTier {
     pub(crate) tier: Arc<dyn Tier>,
-    /// The name as rows carry it.
+    /// The tier's name, shared with rows.
     pub(crate) label: Arc<str>,
-    reads: Gate,
-    writes: Gate,
+    reads: CallGuard,
+    writes: CallGuard,
     pub(crate) hits: Count,
     pub(crate) misses: ByReason,
     stored: Count,
     pub(crate) unstored: ByReason,
-    /// What it said when it was last asked.
+    /// What it held at the last query.
     holds: Mutex<Option<TierStats>>,
 }
 
 /// A breaker and a budget for one kind of call.
 #[derive(Debug)]
-struct Gate {
+struct CallGuard {
     breaker: SharedBreaker,
     budget: Duration,
     /// Why the last call failed; empty if it succeeded.
@@ -43,7 +43,7 @@ struct Gate {
 
 impl GuardedTier {
     pub(crate) fn new(tier: Arc<dyn Tier>, config: &CacheConfig) -> Self {
-        let gate = |budget| Gate {
+        let gate = |budget| CallGuard {
             breaker: SharedBreaker::new(config.breaker),
             budget,
             fault: Mutex::default(),
@@ -74,7 +74,7 @@ impl GuardedTier {
         self.reads.fault().clone()
     }
 
-    /// One answer for each key; a tier that couldn't look is counted as a miss of all the rows that they are for.
+    /// One answer for each key; a failed lookup is counted as a miss of all `rows`.
     pub(crate) async fn get_many(&self, keys: &[Key], rows: usize) -> Option<Vec<Option<Value>>> {
         let read = async {
             let values = match self.tier.get_now(keys) {
@@ -84,12 +84,9 @@ impl GuardedTier {
             if values.len() == keys.len() {
                 return Ok(values);
             }
-            Err(Error::new(
-                ErrorKind::Protocol,
-                "a cache tier gave another number of answers than it was asked",
-            ))
+            Err(Error::new(ErrorKind::Protocol, "a cache tier didn't return exactly one answer for each key"))
         };
-        // A local tier answers at once, so its callers needn't ask the clock.
+        // A local tier answers at once, so the clock needn't be read.
         let values = if self.is_local() {
             read.await.map_err(|error| Miss::Failed(error.kind()))
         } else {
@@ -106,12 +103,12 @@ impl GuardedTier {
         }
     }
 
-    /// What a caller waits for who wants something gone; an error names the tier.
+    /// Runs a removal within its time limit; an error names the tier.
     pub(crate) async fn removal(&self, call: impl Future<Output = Result<()>>) -> Result<()> {
         within(REMOVAL, call).await.map_err(|error| error.with_context("tier", self.tier.name()))
     }
 
-    /// Makes the trials that are due: reads a key that nobody has, and writes and removes it.
+    /// Makes the trials that are due: looks up, writes and removes a key that isn't otherwise used.
     pub(crate) async fn try_again(&self) {
         let key = || Key::new(&Namespace::named("trial"), Role::Query, Truncation::Error, "");
         if self.reads.is_due() {
@@ -121,12 +118,12 @@ impl GuardedTier {
         if self.writes.is_due() {
             let entry = [(key(), Value::from_bytes(Vec::new()))];
             let _ = self.writes.run(self.tier.put_many(&entry)).await;
-            // It grows old if it can't be removed.
+            // If it can't be removed, it expires.
             let _ = within(self.writes.budget, self.tier.remove(&[key()])).await;
         }
     }
 
-    /// Asks it what it holds.
+    /// Queries what it holds.
     pub(crate) async fn ask_what_it_holds(&self) {
         let holds = time::timeout(self.writes.budget, self.tier.stats()).await;
         *lock(&self.holds) = holds.ok().and_then(Result::ok);
@@ -155,7 +152,7 @@ impl GuardedTier {
     }
 }
 
-impl Gate {
+impl CallGuard {
     async fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T, Miss> {
         let Some(pass) = self.breaker.enter(now()) else {
             return Err(Miss::BreakerOpen);
@@ -192,8 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a call gives, or an error of kind [`ErrorKind::Timeout`] when its time is over. What is ready at once
-/// costs no timer.
+/// The result of a call, or an error of kind [`ErrorKind::Timeout`] if it exceeds its budget. A call that is ready at once
+/// needs no timer.
 async fn within<T>(budget: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     let mut call = std::pin::pin!(call);
     if let Some(result) = poll_immediate(&mut call).await {
@@ -201,10 +198,10 @@ async fn within<T>(budget: Duration, call: impl Future<Output = Result<T>>) -> R
     }
     time::timeout(budget, call)
         .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "a cache tier didn't answer in its time")))
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "a cache tier didn't answer in time")))
 }
 
-/// The time of the runtime, which a test may have stopped, as breakers and deadlines take it.
+/// The runtime's time, which tests may pause, in the type that breakers and deadlines use.
 pub(crate) fn now() -> Instant {
     time::Instant::now().into_std()
 }

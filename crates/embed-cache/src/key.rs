@@ -1,4 +1,4 @@
-//! Under which key a vector is stored: everything that its numbers depend on, and nothing else.
+//! Keys of vectors: everything that the numbers depend on, and nothing else.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,18 +8,18 @@ use embed_core::{Role, Truncation, Variant};
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
 
-/// The version of the form of keys and values. What has another one is a miss.
+/// The version of the format of keys and values. An entry of another version is a miss.
 pub(crate) const SCHEMA: u8 = 1;
 
-/// All entries of one [`Variant`]: what [`Tier::clear`](crate::Tier::clear) empties.
+/// All entries of one [`Variant`]: what [`Tier::clear`](crate::Tier::clear) removes.
 ///
-/// Vectors of one namespace are the same numbers for the same text, role and cut. Cheap to clone.
+/// Within a namespace the same text, role and cut have the same vector. Cheap to clone.
 #[derive(Clone)]
 pub struct Namespace {
-    inner: Arc<Parts>,
+    inner: Arc<Inner>,
 }
 
-struct Parts {
+struct Inner {
     variant: String,
     /// XXH3-64 of [`Namespace::prefix`].
     hash: u64,
@@ -27,8 +27,8 @@ struct Parts {
 
 /// The key of one vector: variant, role, how the text was cut, and the SHA-256 of the text.
 ///
-/// A text that wasn't cut has one key, that of [`Truncation::Error`], whatever its request allowed: the vector is the
-/// same. Two keys are equal only if all four parts are. Neither a key nor its `Debug` holds the text.
+/// A text that wasn't cut has one key, that of [`Truncation::Error`], whatever its request allowed, because the vector is
+/// the same. Two keys are equal only if all four parts are. Neither a key nor its `Debug` contains the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     namespace: Namespace,
@@ -49,7 +49,7 @@ impl Namespace {
     pub fn named(variant: impl Into<String>) -> Self {
         let variant = variant.into();
         let hash = XxHash3_64::oneshot(&prefix(&variant));
-        Self { inner: Arc::new(Parts { variant, hash }) }
+        Self { inner: Arc::new(Inner { variant, hash }) }
     }
 
     /// The id of the variant.
@@ -58,14 +58,14 @@ impl Namespace {
         &self.inner.variant
     }
 
-    /// The bytes with which all keys of this namespace begin, and no others: the schema (one byte), the length of
-    /// the variant's id (four bytes, little-endian), the id.
+    /// The bytes that all keys of this namespace, and no others, begin with: the schema (one byte), the length of the
+    /// variant's id (four bytes, little-endian), the id.
     #[must_use]
     pub fn prefix(&self) -> Vec<u8> {
         prefix(&self.inner.variant)
     }
 
-    /// The id of the variant in a key's bytes; `None` if they are of another schema, or no key.
+    /// The id of the variant in a key's bytes; `None` if they are of another schema, or not a key.
     #[cfg(feature = "redis")]
     pub(crate) fn variant_of(key: &[u8]) -> Option<&str> {
         let (length, rest) = key.strip_prefix(&[SCHEMA])?.split_first_chunk()?;
@@ -80,16 +80,16 @@ fn prefix(variant: &str) -> Vec<u8> {
     bytes
 }
 
-/// A field with its length before it, so that no two lists of fields have the same bytes.
+/// Appends a field with its length before it, so that different lists of fields have different bytes.
 fn put_prefixed(bytes: &mut Vec<u8>, field: &[u8]) {
-    // A field is an id, a word or a digest: its length fits.
+    // The length fits: a field is an id, a word or a digest.
     let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(field);
 }
 
 impl Key {
-    /// The key of a text that was cut like this; [`Truncation::Error`] for one that is whole.
+    /// The key of a text that was cut this way; [`Truncation::Error`] for a whole text.
     #[must_use]
     pub fn new(namespace: &Namespace, role: Role, truncation: Truncation, text: &str) -> Self {
         Self { namespace: namespace.clone(), role, truncation, text: Sha256::digest(text.as_bytes()).into() }
@@ -101,7 +101,7 @@ impl Key {
         self.cut(Truncation::Error)
     }
 
-    /// The key of the same text, cut like this.
+    /// The key of the same text, cut this way.
     pub(crate) fn cut(&self, truncation: Truncation) -> Self {
         Self { truncation, ..self.clone() }
     }
@@ -133,7 +133,7 @@ impl Key {
         bytes
     }
 
-    /// What the checksum of the value begins with, so that a value under another key is no value.
+    /// The seed of the value's checksum, so that a value under another key is invalid.
     pub(crate) fn seed(&self) -> u64 {
         let settings =
             XxHash3_64::oneshot_with_seed(self.namespace.inner.hash, self.role.as_str().as_bytes());
@@ -144,7 +144,7 @@ impl Key {
 
 impl PartialEq for Namespace {
     fn eq(&self, other: &Self) -> bool {
-        // Keys of one embedder share the pointer, which spares most comparisons the text.
+        // Keys of one embedder share the pointer, so most comparisons don't compare strings.
         Arc::ptr_eq(&self.inner, &other.inner) || self.inner.variant == other.inner.variant
     }
 }
@@ -162,7 +162,7 @@ impl Hash for Key {
         self.namespace.hash(state);
         self.role.hash(state);
         self.truncation.hash(state);
-        // The digest is as good as random: a part of it is as good as all of it.
+        // The digest is as good as random, so a part of it is enough.
         let [a, b, c, d, e, f, g, h, ..] = self.text;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
     }

@@ -1,4 +1,4 @@
-//! The tier in this process: bounded by bytes, and entries grow old.
+//! The tier in this process's memory, bounded by bytes, with a TTL.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -17,72 +17,71 @@ use crate::{Key, Namespace, Tier, TierStats, Value};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryConfig {
-    /// Bytes that the entries may take, everything around them included. The default, 64 MiB, holds about 38,000
-    /// vectors of 384 numbers.
+    /// Bytes that the entries may take, overhead included. The default, 64 MiB, holds about 38,000 vectors of 384
+    /// numbers.
     pub max_bytes: u64,
-    /// How old an entry may get; `None` for no bound. A key says exactly which numbers it stands for, so an old
-    /// entry isn't a wrong one: the bound only lets go of what nobody asks for.
+    /// How old an entry may get; `None` for no limit. A key determines its vector exactly, so an old entry isn't wrong:
+    /// the TTL only frees the memory of entries that are no longer used.
     pub ttl: Option<Duration>,
 }
 
 /// A [`Tier`] in the memory of this process.
 ///
-/// When it is full, entries that are asked for seldom make room (a modified Clock-PRO, by the crate `quick_cache`).
-/// An entry that is too old is removed when it is next asked for; until then it counts. An entry that is too large
-/// for it isn't stored. Its methods never wait and never fail, and do all of their work when they are first polled.
+/// When it is full, rarely used entries are evicted (a modified Clock-PRO, by the crate `quick_cache`). An expired entry
+/// is removed at its next lookup; until then it takes memory. An entry that is too large isn't stored. The methods never
+/// wait and never fail, and do all their work in the first poll.
 #[derive(Debug)]
 pub struct MemoryTier {
-    cache: Cache<Key, Stored, Cost, RandomState, Evictions>,
+    cache: Cache<Key, MemoryEntry, Cost, RandomState, Evictions>,
     config: MemoryConfig,
-    /// The cost above which `quick_cache` doesn't take an entry.
+    /// The cost above which `quick_cache` doesn't store an entry.
     largest: u64,
     evicted: Arc<AtomicU64>,
     expired: AtomicU64,
 }
 
-/// A value and when it is too old.
+/// A value and when it expires.
 #[derive(Debug, Clone)]
-struct Stored {
+struct MemoryEntry {
     value: Value,
     expires: Option<Instant>,
 }
 
-/// What an entry takes in memory.
+/// Computes the memory that an entry takes.
 #[derive(Debug, Clone, Copy)]
 struct Cost;
 
-/// Counts evictions, and has what is evicted dropped after the lock is released.
+/// Counts evictions, and drops evicted entries after the lock is released.
 #[derive(Debug, Clone)]
 struct Evictions {
     count: Arc<AtomicU64>,
-    deferred: DefaultLifecycle<Key, Stored>,
+    deferred: DefaultLifecycle<Key, MemoryEntry>,
 }
 
-/// A slot of `quick_cache`: key (its namespace is shared), [`Stored`], and the 16 bytes of state and links that its
-/// documentation states. A test compares it with what the cache reports.
-const SLOT: u64 = size_of::<(Key, Stored)>() as u64 + 16;
+/// The size of a slot of `quick_cache`: the key (its namespace is shared), [`MemoryEntry`], and 16 bytes of state and links
+/// according to its documentation. A test compares it with what the cache reports.
+const SLOT: u64 = size_of::<(Key, MemoryEntry)>() as u64 + 16;
 
-/// An entry's share of the hash table: an index of 4 bytes and a control byte for each bucket, of which there are a
-/// power of two and at most 7/8 are in use, so up to 16/7 of them for each entry.
+/// An entry's share of the hash table: an index of 4 bytes and a control byte per bucket. The number of buckets is a power
+/// of two and at most 7/8 of them are used, so there are up to 16/7 buckets per entry.
 const BUCKETS: u64 = (4 + 1) * 16 / 7 + 1;
 
-/// What an [`Arc`] has before its contents: two counters.
+/// The size of the two counters that an [`Arc`] has before its contents.
 const ARC: u64 = 2 * size_of::<usize>() as u64;
 
-/// The usual entry, from which follows how many to expect: 384 numbers of four bytes after a header of 24.
+/// A typical entry, to estimate the number of entries: 384 numbers of four bytes after a header of 24.
 const TYPICAL: u64 = cost(24 + 384 * 4);
 
-/// The part of the limit for entries that are often asked for. `quick_cache`'s own choice, written down because it
-/// decides how large an entry may be.
+/// The part of the limit for hot entries. It is `quick_cache`'s default, fixed here because it limits the size of an entry.
 const HOT: f64 = 0.97;
 
-/// Keys that were evicted lately are known by their hash, half as many as there are entries: `quick_cache`'s own
-/// choice, too. Each takes a slot.
+/// The number of recently evicted keys whose hashes are remembered, relative to the number of entries. Each takes a slot.
+/// Also `quick_cache`'s default.
 const GHOSTS: f64 = 0.5;
 
-/// What a value of so many bytes takes.
+/// The memory that a value of so many bytes takes.
 const fn cost(bytes: u64) -> u64 {
-    // As in glibc: a word before each allocation, all rounded up to 16 bytes.
+    // As in glibc: one more word per allocation, rounded up to 16 bytes.
     let allocated = (ARC + bytes + size_of::<usize>() as u64).next_multiple_of(16);
     allocated + SLOT + BUCKETS
 }
@@ -121,7 +120,7 @@ impl MemoryConfig {
 }
 
 impl MemoryTier {
-    /// An empty tier. It takes memory as it fills.
+    /// An empty tier. It allocates memory as it fills.
     ///
     /// # Errors
     ///
@@ -129,7 +128,7 @@ impl MemoryTier {
     pub fn new(config: MemoryConfig) -> Result<Self> {
         config.check()?;
         let expected = config.max_bytes / TYPICAL;
-        // Evicted keys take memory, too, and aren't entries: what they may take is set aside.
+        // Evicted keys aren't entries but take memory too, which is reserved here.
         let ghosts = (expected as f64 * GHOSTS) as u64 * (SLOT + BUCKETS);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(expected).unwrap_or(usize::MAX))
@@ -138,7 +137,7 @@ impl MemoryTier {
             .ghost_allocation(GHOSTS)
             .build()
             .map_err(|error| {
-                Error::new(ErrorKind::Internal, "the memory tier can't be made")
+                Error::new(ErrorKind::Internal, "the memory tier can't be created")
                     .with_context("because", error)
             })?;
         let evicted = Arc::default();
@@ -149,7 +148,7 @@ impl MemoryTier {
     }
 
     fn look_up(&self, keys: &[Key]) -> Vec<Option<Value>> {
-        // The clock is read once for all keys: it costs as much as a lookup.
+        // The clock is read once for all keys, because that costs as much as a lookup.
         let now = self.config.ttl.map(|_| Instant::now());
         keys.iter().map(|key| self.get(key, now)).collect()
     }
@@ -159,7 +158,7 @@ impl MemoryTier {
         if !stored.is_expired(now) {
             return Some(stored.value);
         }
-        // Another one may have been stored since.
+        // A fresh entry may have been stored since.
         if self.cache.remove_if(key, |stored| stored.is_expired(now)).is_some() {
             self.expired.fetch_add(1, Ordering::Relaxed);
         }
@@ -167,7 +166,7 @@ impl MemoryTier {
     }
 }
 
-impl Stored {
+impl MemoryEntry {
     /// `now` is `None` if there is no TTL.
     fn is_expired(&self, now: Option<Instant>) -> bool {
         self.expires.zip(now).is_some_and(|(expires, now)| expires <= now)
@@ -193,10 +192,10 @@ impl Tier for MemoryTier {
     }
 
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()> {
-        // A time that is too far away to be told never comes.
+        // A time beyond the clock's range never comes.
         let expires = self.config.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         for (key, value) in entries {
-            let stored = Stored { value: value.clone(), expires };
+            let stored = MemoryEntry { value: value.clone(), expires };
             if Cost.weight(key, &stored) > self.largest {
                 self.cache.remove(key);
             } else {
@@ -232,21 +231,21 @@ impl Tier for MemoryTier {
     }
 }
 
-impl Weighter<Key, Stored> for Cost {
-    fn weight(&self, _: &Key, stored: &Stored) -> u64 {
+impl Weighter<Key, MemoryEntry> for Cost {
+    fn weight(&self, _: &Key, stored: &MemoryEntry) -> u64 {
         cost(stored.value.as_bytes().len() as u64)
     }
 }
 
-impl Lifecycle<Key, Stored> for Evictions {
-    type RequestState = <DefaultLifecycle<Key, Stored> as Lifecycle<Key, Stored>>::RequestState;
+impl Lifecycle<Key, MemoryEntry> for Evictions {
+    type RequestState = <DefaultLifecycle<Key, MemoryEntry> as Lifecycle<Key, MemoryEntry>>::RequestState;
 
-    // Called for what makes room, and not for what is replaced.
-    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, _: &mut Stored) {
+    // Called for evicted entries, not for replaced ones.
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, _: &mut MemoryEntry) {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn on_evict(&self, state: &mut Self::RequestState, key: Key, stored: Stored) {
+    fn on_evict(&self, state: &mut Self::RequestState, key: Key, stored: MemoryEntry) {
         self.deferred.on_evict(state, key, stored);
     }
 }
@@ -257,12 +256,12 @@ mod tests {
 
     use super::*;
 
-    /// The constants above, against the structures themselves.
+    /// Checks the constants above against `quick_cache`'s structures.
     #[tokio::test]
     async fn an_entry_costs_what_it_takes() {
         let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
         let namespace = Namespace::named("v");
-        // Just after a hash table has grown, it has the most buckets for each entry.
+        // Just after a hash table has grown, it has the most buckets per entry.
         for count in [1, 15, 449, 3585, 20_000] {
             let entries: Vec<_> = (0..count)
                 .map(|i| {

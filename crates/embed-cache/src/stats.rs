@@ -1,4 +1,4 @@
-//! What a cache has done so far.
+//! Statistics of a cache.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +9,17 @@ use serde::Serialize;
 
 use crate::{Defect, TierStats};
 
-/// What a [`Cache`](crate::Cache) has done since it was made, all embedders that share it together.
+/// What a [`Cache`](crate::Cache) has done since its creation, for all embedders that share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// The tiers, in the order in which they are asked.
+    /// The tiers, in lookup order.
     pub tiers: Vec<TierReport>,
-    /// Rows that a back end was asked for.
+    /// Rows requested from a back end.
     pub computed: u64,
-    /// Rows that another call was already computing: what single-flight has saved, texts that a request holds
-    /// twice included.
+    /// Rows that another call was already computing, and duplicates within a request: what single-flight saved.
     pub joined: u64,
-    /// Rows that weren't stored, because they failed or because the back end has become another variant.
+    /// Rows that weren't stored, because they failed or because the back end's variant has changed.
     pub unfit: u64,
 }
 
@@ -30,39 +29,39 @@ pub struct CacheStats {
 pub struct TierReport {
     /// Its name.
     pub name: Arc<str>,
-    /// Rows that it gave.
+    /// Rows found in it.
     pub hits: u64,
-    /// Rows that it was asked for and didn't give, by reason: `absent`, `breaker_open`, the kind of an error (`timeout`
-    /// if its budget was over), or a [`Defect`].
+    /// Rows not found in it, by reason: `absent`, `breaker_open`, the kind of an error (`timeout` if the budget was
+    /// exceeded), or a [`Defect`].
     pub misses: BTreeMap<&'static str, u64>,
     /// Rows that it has stored.
     pub stored: u64,
-    /// Rows that it didn't store, by the kind of error, `breaker_open` or `queue_full`.
+    /// Rows that it didn't store, by reason: the kind of an error, `breaker_open` or `queue_full`.
     pub unstored: BTreeMap<&'static str, u64>,
-    /// Whether it is left alone for now, because it failed when it was read.
+    /// Whether the breaker for reads is open, because reads failed.
     pub is_open: bool,
-    /// Whether nothing is written to it for now, because that failed.
+    /// Whether the breaker for writes is open, because writes failed.
     pub is_write_open: bool,
-    /// Times that it was left alone because it failed, for reading and for writing.
+    /// How often the two breakers have opened.
     pub openings: u64,
     /// Why the last read failed, in a sentence; `None` if it succeeded.
     pub read_fault: Option<String>,
     /// Why the last write failed; `None` if it succeeded.
     pub write_fault: Option<String>,
-    /// What it holds, if it could be asked.
+    /// What it holds, if known.
     pub holds: Option<TierStats>,
 }
 
-/// Why a tier gave no row.
+/// Why a lookup in a tier missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Miss {
-    /// It hasn't got it.
+    /// It has no entry.
     Absent,
-    /// It wasn't asked, for it failed just before.
+    /// It wasn't called, because its breaker is open.
     BreakerOpen,
-    /// It failed; a budget that is over is [`ErrorKind::Timeout`].
+    /// It failed; an exceeded budget is [`ErrorKind::Timeout`].
     Failed(ErrorKind),
-    /// What it has isn't a vector of that key.
+    /// Its entry isn't a vector of that key.
     Defect(Defect),
 }
 
@@ -77,7 +76,7 @@ impl Miss {
     }
 }
 
-/// Counts by reason. The reasons are words of this software, so there are few.
+/// Counts by reason. All reasons are constants of this software, so there are few.
 #[derive(Debug, Default)]
 pub(crate) struct ByReason(Mutex<BTreeMap<&'static str, u64>>);
 
@@ -95,7 +94,7 @@ impl ByReason {
     }
 }
 
-/// A count that many threads add to.
+/// A count shared by threads.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 

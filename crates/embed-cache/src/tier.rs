@@ -1,4 +1,4 @@
-//! What stores vectors: the trait that the tiers here implement, and others may.
+//! The trait of cache tiers.
 
 use std::fmt::Debug;
 
@@ -7,48 +7,47 @@ use serde::Serialize;
 
 use crate::{Key, Namespace, Value};
 
-/// A place that keeps [`Value`]s under [`Key`]s: memory, Redis, or one of your own.
+/// A store of [`Value`]s under [`Key`]s: memory, Redis, or your own.
 ///
-/// A tier stores bytes and says honestly when it can't. Everything else is done around it by
-/// [`Cache`](crate::Cache): the bound on its time, the breaker, the check of what it returns. So an
-/// implementation needs no time-outs, retries or checks of its own. It may forget entries whenever it likes.
+/// A tier stores bytes and returns an error when it can't. [`Cache`](crate::Cache) does everything else: the time
+/// budget, the breaker, the check of returned values. So an implementation needs no timeouts, retries or checks. It may
+/// drop entries at any time.
 #[async_trait]
 pub trait Tier: Debug + Send + Sync + 'static {
     /// One lower-case word for rows, labels and logs: `memory`, `redis`.
     fn name(&self) -> &str;
 
-    /// Whether it answers from this process, without waiting for anything. Such a tier is asked on the
-    /// caller's own path, before calls for the same text are brought together, and written before the caller
-    /// has its rows.
+    /// Whether it answers from this process, without waiting for anything. Such a tier is read in the caller's task,
+    /// before calls for the same text are merged, and written before the caller gets its rows.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// Looks all keys up at once: one answer for each key, in their order; `None` where it has nothing.
+    /// Looks up all keys at once: one answer for each key, in their order; `None` if there is no entry.
     ///
     /// # Errors
     ///
-    /// If it couldn't look. All keys are misses then, counted under the error's kind.
+    /// If the lookup failed. All keys are then misses, counted under the error's kind.
     ///
     /// # Cancellation
     ///
-    /// The future is dropped when its time is over.
+    /// The future is dropped when the read budget is exceeded.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Value>>>;
 
-    /// The same as [`get_many`](Self::get_many) without a future, which a hit in memory would pay for; `None`, the
-    /// default, if there is no such way.
+    /// Like [`get_many`](Self::get_many) without a future, whose cost would be noticeable for a hit in memory; `None`,
+    /// the default, if the tier can't do that.
     fn get_now(&self, _keys: &[Key]) -> Option<Vec<Option<Value>>> {
         None
     }
 
-    /// Stores all entries, in place of what is there.
+    /// Stores all entries, replacing existing ones.
     ///
     /// # Errors
     ///
-    /// If it couldn't store them all. Those that it could may stay.
+    /// If it couldn't store all of them. Those that it stored may stay.
     async fn put_many(&self, entries: &[(Key, Value)]) -> Result<()>;
 
-    /// Removes entries; a key that isn't there is no error.
+    /// Removes entries; a missing key isn't an error.
     ///
     /// # Errors
     ///
@@ -62,11 +61,11 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// If some may still be there.
     async fn clear(&self, namespace: Option<&Namespace>) -> Result<()>;
 
-    /// What it holds, as far as it can say cheaply.
+    /// What it holds, as far as it knows that cheaply.
     ///
     /// # Errors
     ///
-    /// If it can't be asked.
+    /// If the query failed.
     async fn stats(&self) -> Result<TierStats>;
 }
 
@@ -76,18 +75,18 @@ pub trait Tier: Debug + Send + Sync + 'static {
 pub struct TierStats {
     /// Entries.
     pub entries: Option<u64>,
-    /// Bytes that they take, the tier's own overhead included.
+    /// Bytes that they take, the tier's overhead included.
     pub bytes: Option<u64>,
     /// Bytes that they may take.
     pub limit: Option<u64>,
-    /// Entries that were thrown out to make room.
+    /// Entries that were evicted to make room.
     pub evicted: u64,
-    /// Entries that were found too old.
+    /// Entries that had expired.
     pub expired: u64,
 }
 
 impl TierStats {
-    /// Nothing is known, nothing was thrown out.
+    /// Nothing is known, nothing was evicted.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

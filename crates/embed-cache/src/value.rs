@@ -1,4 +1,4 @@
-//! A vector as the bytes that tiers store.
+//! Values: vectors encoded as the bytes that tiers store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,60 +33,60 @@ const TOKENS: u8 = 2;
 
 /// One stored vector, as opaque bytes: what a [`Tier`](crate::Tier) keeps. Cheap to clone.
 ///
-/// It has a checksum that covers its key too, so that a tier that mixes entries up or flips a bit causes a miss
-/// and never a wrong row.
+/// Its checksum also covers the key, so that a tier that mixes up entries or flips a bit causes a miss and never a
+/// wrong row.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value {
     bytes: Arc<[u8]>,
 }
 
-/// As what the numbers are stored.
+/// The number format of stored vectors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Element {
-    /// As they are: what comes out is equal to the bit.
+    /// Unchanged: vectors are bit-exact.
     #[default]
     F32,
     /// Half the bytes, rounded to 11 significant bits. On 48 vectors of multilingual-e5-small the cosine between a
-    /// vector and what comes out is at least 1 - 2.6e-8 (1 - 2.2e-8 on average), and the cosine between two texts
-    /// moves by at most 2.5e-5: far too little to change which texts are found, and not equal to the bit.
+    /// vector and its stored form is at least 1 - 2.6e-8 (1 - 2.2e-8 on average), and the cosine between two texts
+    /// changes by at most 2.5e-5: not bit-exact, but far too little to change search results.
     F16,
 }
 
-/// What a value says beside its numbers.
+/// The header fields of a value that a row needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct ValueInfo {
     pub(crate) tokens: Option<TokenCount>,
     pub(crate) truncated: bool,
 }
 
-/// A value whose bytes were checked.
-pub(crate) struct Opened<'a> {
-    pub(crate) facts: Facts,
+/// A value whose bytes have been checked.
+pub(crate) struct CheckedValue<'a> {
+    pub(crate) facts: ValueInfo,
     element: Element,
     numbers: &'a [u8],
 }
 
-/// Why bytes are no value of a key.
+/// Why bytes aren't a valid value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Defect {
-    /// They are of another version of this software, or of another one.
+    /// They were written by another version of this software, or by other software.
     Schema,
-    /// They are no whole number of numbers, or of a kind that this version doesn't know.
+    /// Their length isn't that of a vector, or this version doesn't know the number format.
     Layout,
-    /// They are a vector of another width.
+    /// The vector has another dimension.
     Dimension,
     /// They were changed, or belong to another key.
     Checksum,
-    /// The vector isn't one: not finite, or all zero.
+    /// The vector isn't finite, or is zero.
     Vector,
 }
 
 impl Value {
-    /// Bytes that a tier has read. They are checked when the vector is taken out, not here.
+    /// A value from bytes that a tier has read. They aren't checked here but when the vector is decoded.
     #[must_use]
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self { bytes: bytes.into() }
@@ -98,13 +98,13 @@ impl Value {
         &self.bytes
     }
 
-    pub(crate) fn encode(key: &Key, vector: &[f32], facts: Facts, element: Element) -> Self {
+    pub(crate) fn encode(key: &Key, vector: &[f32], facts: ValueInfo, element: Element) -> Self {
         let mut bytes = Vec::with_capacity(HEADER + vector.len() * element.width());
         let flags = if facts.truncated { CUT } else { 0 } | if facts.tokens.is_some() { TOKENS } else { 0 };
         bytes.extend_from_slice(&[SCHEMA, element.code(), flags, 0]);
         let (used, total) = facts.tokens.map_or((0, 0), |tokens| (tokens.used, tokens.total));
         for number in [vector.len(), used, total] {
-            // Widths and token counts are far below; one that isn't is stored as the largest there is.
+            // Dimensions and token counts are far smaller; one that doesn't fit is stored as the largest number.
             bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
         }
         bytes.extend_from_slice(&[0; HEADER - CHECKED]);
@@ -121,9 +121,8 @@ impl Value {
         Self { bytes: bytes.into() }
     }
 
-    /// What it says, if these are the bytes of a vector under this key. Whether it is one, who takes the numbers
-    /// out has to check.
-    pub(crate) fn open(&self, key: &Key, dimension: usize) -> Result<Opened<'_>, Defect> {
+    /// Checks that these are the bytes of a vector under this key. The caller must check the numbers themselves.
+    pub(crate) fn open(&self, key: &Key, dimension: usize) -> Result<CheckedValue<'_>, Defect> {
         let bytes = &*self.bytes;
         if bytes.first() != Some(&SCHEMA) {
             return Err(Defect::Schema);
@@ -145,12 +144,12 @@ impl Value {
         }
         let tokens = (header[2] & TOKENS != 0)
             .then(|| TokenCount { used: field(8) as usize, total: field(12) as usize });
-        Ok(Opened { facts: Facts { tokens, truncated: header[2] & CUT != 0 }, element, numbers })
+        Ok(CheckedValue { facts: ValueInfo { tokens, truncated: header[2] & CUT != 0 }, element, numbers })
     }
 }
 
-impl Opened<'_> {
-    /// Copies the numbers into a slice of their width.
+impl CheckedValue<'_> {
+    /// Copies the numbers into a slice of the same dimension.
     pub(crate) fn copy_to(&self, vector: &mut [f32]) {
         match self.element {
             Element::F32 => {
@@ -167,7 +166,7 @@ impl Opened<'_> {
     }
 }
 
-/// The checksum of an encoded value, whatever stands in its place for it.
+/// The checksum of an encoded value; the bytes in the checksum's place are ignored.
 fn checksum(key: &Key, bytes: &[u8]) -> u64 {
     let numbers = XxHash3_64::oneshot_with_seed(key.seed(), &bytes[HEADER..]);
     XxHash3_64::oneshot_with_seed(numbers, &bytes[..CHECKED])
@@ -194,7 +193,7 @@ impl Element {
 }
 
 impl Defect {
-    /// The defect as one lower-case word, for labels.
+    /// The defect in lower case, for labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -207,7 +206,7 @@ impl Defect {
     }
 }
 
-/// The length, not the numbers.
+/// Shows the length, not the numbers.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").field("bytes", &self.bytes.len()).finish()
@@ -223,12 +222,12 @@ mod tests {
     use super::*;
     use crate::Namespace;
 
-    /// What the documentation of [`Element::F16`] says of it.
+    /// The figures in the documentation of [`Element::F16`].
     #[test]
     fn halves_keep_the_direction_of_real_vectors() {
         let through_halves = |vector: &[f32]| {
             let key = Key::new(&Namespace::named("variant"), Role::Query, Truncation::Error, "text");
-            let facts = Facts { tokens: None, truncated: false };
+            let facts = ValueInfo { tokens: None, truncated: false };
             let value = Value::encode(&key, vector, facts, Element::F16);
             let mut out = vec![0.0; vector.len()];
             value.open(&key, vector.len()).ok().unwrap().copy_to(&mut out);

@@ -1,4 +1,4 @@
-//! Stores rows behind the callers' backs: one task for each tier that isn't local, and a bounded queue.
+//! Stores rows in the background: one task and a bounded queue for each tier that isn't local.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,11 @@ use crate::flight::Claim;
 use crate::guard::GuardedTier;
 use crate::{Key, Value};
 
-/// Why rows aren't stored: what [`TierReport::unstored`](crate::TierReport::unstored) says.
+/// Reasons in [`TierReport::unstored`](crate::TierReport::unstored).
 const QUEUE_FULL: &str = "queue_full";
 const NO_RUNTIME: &str = "no_runtime";
 
-/// The queue before one tier, and the task behind it. The task ends when the writer is dropped and the queue is
-/// empty.
+/// The queue of one tier and its task, which ends when the writer is dropped and the queue is empty.
 #[derive(Debug)]
 pub(crate) struct Writer {
     tier: Arc<GuardedTier>,
@@ -25,20 +24,20 @@ pub(crate) struct Writer {
 
 #[derive(Debug)]
 struct Queue {
-    jobs: mpsc::UnboundedSender<Job>,
-    /// Bytes that wait. The channel is bounded by them and not by jobs, which may hold one row or a thousand.
+    jobs: mpsc::UnboundedSender<WriteJob>,
+    /// Queued bytes. They bound the channel, not the number of jobs, which may have one row or a thousand.
     waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
-enum Job {
+enum WriteJob {
     Put {
         entries: Vec<(Key, Value)>,
         bytes: usize,
-        /// Until the rows are stored, others find them by it, and it knows which of them are still wanted.
+        /// Until the rows are stored, other callers find them by it, and it knows which were forgotten.
         claim: Arc<Claim>,
     },
-    /// Everything before it is done.
+    /// Reports that all jobs before it are done.
     Barrier(oneshot::Sender<()>),
 }
 
@@ -47,7 +46,7 @@ impl Writer {
         Self { tier, queue: Mutex::new(None), limit }
     }
 
-    /// Stores the entries soon, or counts why not.
+    /// Queues the entries, or counts why not.
     pub(crate) fn put(&self, entries: Vec<(Key, Value)>, claim: &Arc<Claim>) {
         let count = entries.len() as u64;
         let bytes: usize = entries.iter().map(|(_, value)| value.as_bytes().len()).sum();
@@ -56,7 +55,7 @@ impl Writer {
                 queue.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 return Err(QUEUE_FULL);
             }
-            let job = Job::Put { entries, bytes, claim: Arc::clone(claim) };
+            let job = WriteJob::Put { entries, bytes, claim: Arc::clone(claim) };
             queue.jobs.send(job).map_err(|_| NO_RUNTIME)
         });
         if let Err(reason) = put.unwrap_or(Err(NO_RUNTIME)) {
@@ -64,25 +63,25 @@ impl Writer {
         }
     }
 
-    /// Waits until everything that was put before is stored, given up, or no longer wanted.
+    /// Waits until all entries queued so far are stored, given up, or no longer wanted.
     pub(crate) async fn flush(&self) {
         let (reached, barrier) = oneshot::channel();
-        let sent = self.with_queue(|queue| queue.jobs.send(Job::Barrier(reached)).is_ok());
-        // Where no task is, nothing waits.
+        let sent = self.with_queue(|queue| queue.jobs.send(WriteJob::Barrier(reached)).is_ok());
+        // Without a task nothing is queued.
         if sent == Some(true) {
             let _ = barrier.await;
         }
     }
 
-    /// Bytes of vectors that wait to be stored.
+    /// Bytes of queued vectors.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.with_queue(|queue| queue.waiting.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// The queue, with a task behind it; `None` if no runtime is here to run one.
+    /// The queue with a running task; `None` outside of a runtime.
     fn with_queue<T>(&self, use_it: impl FnOnce(&Queue) -> T) -> Option<T> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // The task ends with its runtime, and a program may have one after the other.
+        // The task ends with its runtime, and a program may have several runtimes in turn.
         if queue.as_ref().is_none_or(|queue| queue.jobs.is_closed()) {
             let runtime = Handle::try_current().ok()?;
             let (jobs, receiver) = mpsc::unbounded_channel();
@@ -94,17 +93,21 @@ impl Writer {
     }
 }
 
-async fn run(tier: Arc<GuardedTier>, mut queue: mpsc::UnboundedReceiver<Job>, waiting: Arc<AtomicUsize>) {
+async fn run(
+    tier: Arc<GuardedTier>,
+    mut queue: mpsc::UnboundedReceiver<WriteJob>,
+    waiting: Arc<AtomicUsize>,
+) {
     while let Some(job) = queue.recv().await {
         match job {
-            Job::Put { mut entries, bytes, claim } => {
+            WriteJob::Put { mut entries, bytes, claim } => {
                 claim.keep_wanted(&mut entries);
                 if !entries.is_empty() {
                     tier.put_many(&entries).await;
                 }
                 waiting.fetch_sub(bytes, Ordering::Relaxed);
             }
-            Job::Barrier(reached) => {
+            WriteJob::Barrier(reached) => {
                 let _ = reached.send(());
             }
         }

@@ -1,5 +1,5 @@
-//! A hit allocates for its call and for its response, and nothing for a row. A test binary of its own, since it
-//! counts by its allocator.
+//! A hit allocates for its call and its response, and nothing per row. A separate test binary, since it counts with its
+//! own allocator.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn texts(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn the_tier_allocates_nothing_for_a_row() {
+fn the_tier_allocates_nothing_per_row() {
     let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
     let namespace = Namespace::named("variant");
     let entries: Vec<_> = texts(256)
@@ -41,7 +41,7 @@ fn the_tier_allocates_nothing_for_a_row() {
 }
 
 #[test]
-fn a_request_allocates_nothing_for_a_row() {
+fn a_request_allocates_nothing_per_row() {
     for element in [Element::F32, Element::F16] {
         let tier = MemoryTier::new(MemoryConfig::default()).unwrap();
         let cache = Cache::new(CacheConfig::default().with_element(element), vec![Arc::new(tier)]).unwrap();

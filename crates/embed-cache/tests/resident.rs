@@ -1,5 +1,5 @@
-//! What the memory tier takes, as the operating system sees it. A test binary of its own: nothing else may take
-//! memory in this process.
+//! The memory tier's size as seen by the operating system. A separate test binary, because nothing else may take memory
+//! in this process.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
@@ -11,7 +11,7 @@ use embed_core::{Role, Truncation};
 
 const LIMIT: u64 = 64 << 20;
 
-/// Bytes of this process in memory.
+/// Resident bytes of this process.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -33,7 +33,7 @@ async fn a_limit_holds_while_a_million_vectors_go_through() {
     for batch in 0..10_000 {
         let entries: Vec<_> = (batch * 100..(batch + 1) * 100).map(|i| (key(i), value(i))).collect();
         tier.put_many(&entries).await.unwrap();
-        // Some are asked for again, so that all lists of the cache are in use.
+        // Some are looked up again, so that all lists of the cache are in use.
         let again: Vec<_> = entries.into_iter().step_by(7).map(|(key, _)| key).collect();
         tier.get_many(&again).await.unwrap();
         most = most.max(resident() - before);

@@ -1,4 +1,4 @@
-//! The settings of the Redis tier, and their one check.
+//! The settings of the Redis tier and their validation.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,40 +9,40 @@ use super::RedisUrl;
 
 /// Settings of a [`RedisTier`](super::RedisTier).
 ///
-/// All of it is checked once, by [`RedisTier::connect`](super::RedisTier::connect); an error names the field.
+/// [`RedisTier::connect`](super::RedisTier::connect) validates them; an error names the field.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RedisConfig {
-    /// Where it is.
+    /// The server's address.
     pub url: RedisUrl,
-    /// The name of the tier, which rows, labels and logs have; a cache over two servers needs two.
+    /// The name of the tier in rows, labels and logs; a cache over two servers needs two names.
     pub name: String,
-    /// What every key begins with, before a colon, so that others may use the same database.
+    /// The prefix of every key, before a colon, so that others can use the same database.
     pub prefix: String,
-    /// How long an entry lives, give or take a tenth, so that what was written together doesn't go together.
+    /// How long an entry lives, plus or minus a tenth, so that entries written together don't expire together.
     pub ttl: Duration,
-    /// How long a connection may take to be made, the log-in included, and how long one may be silent about a
-    /// command before it is made anew.
+    /// How long connecting may take, authentication included, and how long a command may go unanswered before its
+    /// connection is replaced.
     pub connect_timeout: Duration,
-    /// Connections, to each node of a cluster. Commands of many callers share one and don't wait for each
-    /// other's answers: for 64 callers of 32 rows each, eight connections gave a tenth more than one, since
-    /// Redis itself does one thing at a time (benchmark `redis`).
+    /// The number of connections to the server, or to each node of a cluster. Commands of many callers are pipelined on
+    /// one connection: with 64 callers of 32 rows each, eight connections were only a tenth faster than one, since Redis
+    /// itself is single-threaded (benchmark `redis`).
     pub connections: usize,
-    /// A file with certificates (PEM) to trust beside those of the system, for `rediss`.
+    /// A file with certificates (PEM) to trust in addition to the system's, for `rediss`.
     pub ca_file: Option<PathBuf>,
-    /// The files with the certificates and the key (PEM) that a server may ask this client for, for `rediss`.
+    /// The files with the certificate chain and the key (PEM) of this client, if the server requires them, for `rediss`.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl RedisConfig {
-    /// What keys begin with unless [`prefix`](Self::prefix) says otherwise.
+    /// The default of [`prefix`](Self::prefix).
     pub const PREFIX: &str = "embed";
 
     /// The default settings for an address.
     #[must_use]
     pub fn new(url: RedisUrl) -> Self {
-        // One server on this machine answers in less than a millisecond, another one in a few; a second is a
-        // server in trouble.
+        // A server on this machine answers within a millisecond, a remote one in a few; one that needs a second has
+        // a problem.
         let connect_timeout = Duration::from_secs(1);
         Self {
             url,
@@ -63,7 +63,7 @@ impl RedisConfig {
         self
     }
 
-    /// Sets what every key begins with.
+    /// Sets the prefix of every key.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -77,7 +77,7 @@ impl RedisConfig {
         self
     }
 
-    /// Sets how long a connection may take to be made, and to be silent.
+    /// Sets [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -91,14 +91,14 @@ impl RedisConfig {
         self
     }
 
-    /// Sets the file with certificates to trust.
+    /// Sets the file with additional certificates to trust.
     #[must_use]
     pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(file.into());
         self
     }
 
-    /// Sets the files with this client's certificates and key.
+    /// Sets the files with this client's certificate chain and key.
     #[must_use]
     pub fn with_client_certificate(
         mut self,
@@ -109,7 +109,7 @@ impl RedisConfig {
         self
     }
 
-    /// Checks every field; the URL is checked already.
+    /// Validates every field; the URL is already valid.
     pub(super) fn check(&self) -> Result<(), Error> {
         let wrong = |field: &'static str, what: &str| {
             Err(Error::new(ErrorKind::Config, format!("{field} {what}")).with_context("field", field))
@@ -117,7 +117,7 @@ impl RedisConfig {
         if self.prefix.is_empty() {
             return wrong("prefix", "is empty; without one, clearing would empty the whole database");
         }
-        // Redis counts in whole milliseconds, and refuses times that lie too far ahead.
+        // Redis counts in whole milliseconds and refuses times too far in the future.
         if self.ttl < Duration::from_millis(10) || self.ttl > Duration::from_secs(100 * 365 * 86_400) {
             return wrong("ttl", "must be at least 10 ms and at most 100 years");
         }

@@ -1,4 +1,4 @@
-//! The connections: how they are made, kept up, and given up.
+//! Connections to Redis: opening, keeping alive and replacing them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,38 +21,38 @@ use tokio::time::{sleep, timeout};
 use super::RedisConfig;
 use super::failure::translated;
 
-/// The pauses between tries to connect, in milliseconds: they double from the first to the longest. A server that
-/// is back is found within the longest.
+/// The backoff between attempts to connect, in milliseconds: it doubles from the first pause to the longest. A recovered
+/// server is found within the longest.
 const FIRST_PAUSE: u32 = 10;
 const LONGEST_PAUSE: u32 = 1_000;
-/// So much is added at random to a pause.
+/// At most this much is added to a pause at random.
 const PAUSE_JITTER: u32 = 50;
 
-/// The pause before a client that was beyond help is followed by another one.
+/// The pause after a broken client was replaced.
 const REPLACE_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection may take to end in order.
+/// How long a connection may take to close gracefully.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// The connections of a tier. They end when it is dropped.
+/// The connections of a tier. Dropping it closes them.
 #[derive(Debug)]
 pub(super) struct Connections {
-    slots: Arc<[Slot]>,
-    /// Why there is no connection, as it was last said.
+    slots: Arc<[ConnectionSlot]>,
+    /// The last reason why there was no connection.
     trouble: Arc<Trouble>,
     next: AtomicUsize,
     is_cluster: bool,
-    /// Its end tells the tasks that keep connections up to stop.
+    /// Dropping it stops the tasks that keep the connections alive.
     _alive: watch::Sender<()>,
 }
 
-/// A connection, to each master where there is a cluster. The client in it is replaced when it is beyond help.
+/// A connection, in a cluster one to each master. A broken client in it is replaced.
 #[derive(Debug)]
-struct Slot(Mutex<Client>);
+struct ConnectionSlot(Mutex<Client>);
 
 type Trouble = Mutex<Option<Error>>;
 
-/// What clients are made of.
+/// The settings that clients are created with.
 #[derive(Debug)]
 struct Blueprint {
     client: Config,
@@ -65,8 +65,8 @@ impl Blueprint {
         self.with(self.client.clone())
     }
 
-    /// A client in place of one that is beyond help. It knows the nodes of a cluster that the old one had found, since
-    /// those that the URL names may be gone.
+    /// A client that replaces a broken one. It knows the cluster nodes that the old one had found, since those in the URL
+    /// may be gone.
     fn successor(&self, old: &Client) -> Client {
         let mut config = self.client.clone();
         if let ServerConfig::Clustered { hosts, .. } = &mut config.server
@@ -84,7 +84,7 @@ impl Blueprint {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     fn client(&self) -> Client {
         self.lock().clone()
     }
@@ -104,14 +104,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Connections {
-    /// Begins to connect, and returns before it has.
+    /// Begins to connect, and returns before it is connected.
     pub(super) fn start(config: &RedisConfig) -> Result<Self, Error> {
         let mut client = config.url.config()?;
         if let ServerConfig::Clustered { policy, .. } = &mut client.server {
-            // The nodes that the URL names may be gone for good while others have taken over.
+            // The nodes in the URL may be gone for good while others have taken over.
             *policy = ClusterDiscoveryPolicy::UseCache;
         }
-        // Otherwise the first try would be the only one.
+        // Otherwise the first attempt would be the only one.
         client.fail_fast = false;
         #[cfg(feature = "redis-rustls")]
         if config.url.uses_tls() {
@@ -121,11 +121,11 @@ impl Connections {
         let connection = ConnectionConfig {
             connection_timeout: patience,
             internal_command_timeout: patience,
-            // The client's way to follow an ASK (fred 10.1) takes another command's answer for its own and sends the
-            // key back to where it came from, until it gives the connection up. A MOVED still renews its map of the
-            // cluster; only the command that met it fails.
+            // When it follows an ASK, the client (fred 10.1) mistakes another command's answer for the ASKING's and sends
+            // the key back to where it came from, until it gives up the connection. A MOVED still refreshes its map of
+            // the cluster; only the command that was redirected fails.
             max_redirections: 0,
-            // A server may be frozen, or gone without a word; its connection looks well for minutes.
+            // The connection to a server that froze or vanished looks healthy for minutes.
             unresponsive: UnresponsiveConfig { max_timeout: Some(patience), interval: patience / 4 },
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
             ..ConnectionConfig::default()
@@ -134,7 +134,8 @@ impl Connections {
         again.set_jitter(PAUSE_JITTER);
         let is_cluster = client.server.is_clustered();
         let make = Arc::new(Blueprint { client, connection, again });
-        let slots: Arc<[Slot]> = (0..config.connections).map(|_| Slot(Mutex::new(make.client()))).collect();
+        let slots: Arc<[ConnectionSlot]> =
+            (0..config.connections).map(|_| ConnectionSlot(Mutex::new(make.client()))).collect();
         let (alive, watching) = watch::channel(());
         let trouble = Arc::<Trouble>::default();
         for index in 0..slots.len() {
@@ -150,27 +151,27 @@ impl Connections {
         Ok(Self { slots, trouble, next: AtomicUsize::new(0), is_cluster, _alive: alive })
     }
 
-    /// Why there is no connection; `None` if there is one, or nothing has been said.
+    /// Why there is no connection; `None` if there is one, or the reason isn't known.
     pub(super) fn trouble(&self) -> Option<Error> {
         let is_connected = self.slots.iter().any(|slot| slot.client().is_connected());
         if is_connected { None } else { lock(&self.trouble).clone() }
     }
 
-    /// The next connection, one that is connected if there is one.
+    /// The next client, a connected one if possible.
     pub(super) fn any(&self) -> Client {
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let (before, after) = self.slots.split_at(first);
-        let mut clients = after.iter().chain(before).map(Slot::client);
+        let mut clients = after.iter().chain(before).map(ConnectionSlot::client);
         let connected = clients.find(ClientLike::is_connected);
         connected.unwrap_or_else(|| self.slots[first].client())
     }
 
-    /// A connection for one call: commands fail at once while there is none to the server, and are not sent again.
+    /// A client for one call: without a connection its commands fail at once and aren't sent later.
     pub(super) fn client(&self) -> WithOptions<Client> {
         self.client_of(None)
     }
 
-    /// The same for one node of a cluster.
+    /// Like [`client`](Self::client), for one node of a cluster.
     pub(super) fn client_of(&self, node: Option<Server>) -> WithOptions<Client> {
         self.any().with_options(&Options { fail_fast: true, cluster_node: node, ..Options::default() })
     }
@@ -179,7 +180,7 @@ impl Connections {
         self.is_cluster
     }
 
-    /// Every master of the cluster; `None` for the server where there is no cluster.
+    /// Every master of the cluster; a single `None` for the server if there is no cluster.
     pub(super) fn masters(&self) -> Vec<Option<Server>> {
         match self.any().cached_cluster_state() {
             Some(state) if self.is_cluster => state.unique_primary_nodes().into_iter().map(Some).collect(),
@@ -187,32 +188,32 @@ impl Connections {
         }
     }
 
-    /// Connects anew, so that the server's name or the sentinels lead to the master of now.
+    /// Reconnects, so that the server's name or the sentinels lead to the current master.
     pub(super) fn renew(&self) -> impl Future<Output = ()> + Send + 'static {
-        let clients: Vec<Client> = self.slots.iter().map(Slot::client).collect();
+        let clients: Vec<Client> = self.slots.iter().map(ConnectionSlot::client).collect();
         async move {
-            // Each connection goes on trying if this time it isn't met.
+            // If this fails, each connection goes on trying.
             join_all(clients.iter().map(ClientLike::force_reconnection)).await;
         }
     }
 }
 
-/// What it takes to keep a slot connected.
+/// The task that keeps a slot connected.
 struct Upkeep {
     make: Arc<Blueprint>,
-    slots: Arc<[Slot]>,
+    slots: Arc<[ConnectionSlot]>,
     index: usize,
     patience: Duration,
     trouble: Arc<Trouble>,
 }
 
 impl Upkeep {
-    /// Keeps the slot connected until its tier is gone.
+    /// Keeps the slot connected until its tier is dropped.
     async fn keep_up(self, mut alive: watch::Receiver<()>) {
         let Self { make, slots, index, patience, trouble } = self;
         loop {
             let client = slots[index].client();
-            let heard = hear(client.error_rx(), &trouble);
+            let recorder = record_failures(client.error_rx(), &trouble);
             let mut connection = client.connect();
             tokio::select! {
                 _ = alive.changed() => {
@@ -220,26 +221,26 @@ impl Upkeep {
                     connection.abort();
                     return;
                 }
-                // It ends only at what the client takes for fatal, such as a server that is no cluster.
+                // It ends only on an error that the client considers fatal, such as a server that isn't a cluster.
                 ended = &mut connection => {
                     if let Ok(Err(error)) = ended {
                         *lock(&trouble) = Some(translated(&error));
                     }
                 }
-                () = heard => {}
-                // A client that can't write, because a frozen server's socket is full, notices nothing else either.
+                () = recorder => {}
+                // A client that can't write, because a frozen server's socket is full, doesn't notice that by itself.
                 () = hangs(&client, patience * 2) => connection.abort(),
             }
-            // What waits in the old one is never answered, and its count of it would mislead it. The new one isn't
-            // connected, so that commands fail at once.
+            // Commands queued in the old client are never answered, and would distort its count of them. The new client
+            // isn't connected, so commands fail at once.
             slots[index].replace(&make);
             sleep(REPLACE_PAUSE).await;
         }
     }
 }
 
-/// Keeps what a client last said of its failures to connect. It never ends.
-async fn hear(mut failures: Receiver<(ClientError, Option<Server>)>, trouble: &Trouble) {
+/// Stores a client's last failure to connect. It never ends.
+async fn record_failures(mut failures: Receiver<(ClientError, Option<Server>)>, trouble: &Trouble) {
     loop {
         match failures.recv().await {
             Ok((failure, _)) => *lock(trouble) = Some(translated(&failure)),
@@ -249,7 +250,7 @@ async fn hear(mut failures: Receiver<(ClientError, Option<Server>)>, trouble: &T
     }
 }
 
-/// Ends when a connected client carries nothing out for this long.
+/// Ends when a connected client executes nothing for this long.
 async fn hangs(client: &Client, limit: Duration) {
     let client = client.with_options(&Options { fail_fast: true, ..Options::default() });
     loop {

@@ -1,4 +1,4 @@
-//! What the client and the server say when something fails, as our errors: one table.
+//! One table that translates failures of the client and the server to our errors.
 
 use embed_core::{Error, ErrorKind};
 use fred::error::{Error as ClientError, ErrorKind as Kind};
@@ -6,7 +6,7 @@ use fred::error::{Error as ClientError, ErrorKind as Kind};
 /// What a failure means.
 struct Meaning {
     kind: ErrorKind,
-    /// Whether the same command may succeed later, without anybody's doing.
+    /// Whether the same command may succeed later without a change by the operator.
     temporary: bool,
     message: &'static str,
 }
@@ -19,7 +19,7 @@ const fn passing(kind: ErrorKind, message: &'static str) -> Meaning {
     Meaning { kind, temporary: true, message }
 }
 
-/// By the first word of the server's answer.
+/// Meanings by the first word of the server's answer.
 const CODES: &[(&str, Meaning)] = &[
     (
         "OOM",
@@ -32,15 +32,12 @@ const CODES: &[(&str, Meaning)] = &[
         READONLY,
         passing(
             ErrorKind::Unavailable,
-            "this Redis is a replica and takes no writes; name its master in the URL",
+            "this Redis is a replica and accepts no writes; name its master in the URL",
         ),
     ),
-    (
-        "LOADING",
-        passing(ErrorKind::Unavailable, "Redis is loading its data; it takes commands when it is done"),
-    ),
+    ("LOADING", passing(ErrorKind::Unavailable, "Redis is loading its data; it accepts commands afterwards")),
     ("MASTERDOWN", passing(ErrorKind::Unavailable, "this Redis is a replica that has lost its master")),
-    ("CLUSTERDOWN", passing(ErrorKind::Unavailable, "the Redis cluster is down; look at its CLUSTER INFO")),
+    ("CLUSTERDOWN", passing(ErrorKind::Unavailable, "the Redis cluster is down; see its CLUSTER INFO")),
     ("TRYAGAIN", passing(ErrorKind::Unavailable, "the slot of a key is being moved to another Redis node")),
     (
         "MOVED",
@@ -56,11 +53,11 @@ const CODES: &[(&str, Meaning)] = &[
     ),
     (
         "MISCONF",
-        passing(ErrorKind::Unavailable, "Redis can't save to its disk and takes no writes; look at its log"),
+        passing(ErrorKind::Unavailable, "Redis can't save to disk and accepts no writes; see its log"),
     ),
     ("BUSY", passing(ErrorKind::Unavailable, "Redis is busy with a script")),
-    ("NOREPLICAS", passing(ErrorKind::Unavailable, "Redis has too few replicas to take writes")),
-    ("NOAUTH", lasting(ErrorKind::Unauthorized, "Redis asks for a password; put it into the URL")),
+    ("NOREPLICAS", passing(ErrorKind::Unavailable, "Redis has too few replicas to accept writes")),
+    ("NOAUTH", lasting(ErrorKind::Unauthorized, "Redis requires a password; put it into the URL")),
     (
         "WRONGPASS",
         lasting(ErrorKind::Unauthorized, "Redis doesn't know this user and password; correct the URL"),
@@ -75,14 +72,14 @@ const CODES: &[(&str, Meaning)] = &[
     ),
     (
         "DENIED",
-        lasting(ErrorKind::Unauthorized, "Redis is in protected mode and lets only its own machine in"),
+        lasting(ErrorKind::Unauthorized, "Redis is in protected mode and accepts only local connections"),
     ),
-    ("WRONGTYPE", lasting(ErrorKind::Protocol, "a key holds something else than a value; clear the prefix")),
+    ("WRONGTYPE", lasting(ErrorKind::Protocol, "a key holds something other than a value; clear the prefix")),
 ];
 
-/// By a part of the server's answer, where its first word is the general `ERR`.
+/// Meanings by a part of the server's answer, if its first word is the general `ERR`.
 const PHRASES: &[(&str, Meaning)] = &[
-    // Redis quotes a name that it doesn't know in one way or another, by its version.
+    // How Redis quotes an unknown name depends on its version.
     ("unknown command 'SENTINEL'", NO_SENTINEL),
     ("unknown command `SENTINEL`", NO_SENTINEL),
     ("unknown command 'MGET'", IS_SENTINEL),
@@ -101,13 +98,13 @@ const PHRASES: &[(&str, Meaning)] = &[
     ),
     (
         "cluster support disabled",
-        lasting(ErrorKind::Config, "this Redis is no cluster; the URL has to begin with redis://"),
+        lasting(ErrorKind::Config, "this Redis isn't a cluster; the URL has to begin with redis://"),
     ),
     (
         "max number of clients",
         passing(ErrorKind::Overloaded, "Redis has no connection left; raise its maxclients"),
     ),
-    ("AUTH", lasting(ErrorKind::Unauthorized, "Redis has no password for this user; take it out of the URL")),
+    ("AUTH", lasting(ErrorKind::Unauthorized, "Redis has no password for this user; remove it from the URL")),
     (
         "invalid password",
         lasting(ErrorKind::Unauthorized, "Redis doesn't know this password; correct the URL"),
@@ -121,41 +118,41 @@ const PHRASES: &[(&str, Meaning)] = &[
     ),
     (
         "CertificateRequired",
-        lasting(ErrorKind::Config, "Redis asks for a certificate of this client; name its files"),
+        lasting(ErrorKind::Config, "Redis requires a certificate of this client; name its files"),
     ),
 ];
 
 const NO_SENTINEL: Meaning = lasting(
     ErrorKind::Config,
-    "this Redis is no sentinel; the URL has to begin with redis:// and to name the server itself",
+    "this Redis isn't a sentinel; the URL has to begin with redis:// and to name the server itself",
 );
 const IS_SENTINEL: Meaning = lasting(
     ErrorKind::Config,
-    "this is a sentinel and no server; the URL has to begin with redis-sentinel:// and to end in \
+    "this is a sentinel, not a server; the URL has to begin with redis-sentinel:// and to end with \
      ?sentinelServiceName=NAME",
 );
 const TOO_OLD: Meaning = lasting(ErrorKind::Config, "this Redis is older than 4.0; update it");
 
 const READONLY: &str = "READONLY";
 
-/// Whether the server is a replica, so that the master is to be looked for.
+/// Whether the server is a replica, so that the master must be found.
 pub(super) fn is_readonly(error: &ClientError) -> bool {
     code(error.details()) == Some(READONLY)
 }
 
-/// Whether one key holds something that isn't ours; the others may be right.
+/// Whether one key holds another type of value; the others may be valid.
 pub(super) fn is_wrong_type(error: &ClientError) -> bool {
     code(error.details()) == Some("WRONGTYPE")
 }
 
-/// Whether the key is at another node than it was sent to.
+/// Whether the key is at another node.
 pub(super) fn is_redirection(error: &ClientError) -> bool {
-    // The only thing that the client calls so: it may follow no redirections.
+    // Only redirections are of this kind, since the client may not follow them.
     *error.kind() == Kind::Routing
 }
 
-/// The error of a failure. Of what the server said it keeps the first word only: a server may quote a command,
-/// and with it a password.
+/// The error for a failure. It keeps only the first word of the server's answer, which may quote a command and with it
+/// a password.
 pub(super) fn translated(error: &ClientError) -> Error {
     let details = error.details();
     let code = code(details);
@@ -163,7 +160,7 @@ pub(super) fn translated(error: &ClientError) -> Error {
     let by_phrase =
         || PHRASES.iter().find(|(phrase, _)| details.contains(phrase)).map(|(_, meaning)| meaning);
     let by_kind = match (error.kind(), code) {
-        // The server said nothing: the connection was given up.
+        // Without an answer, the client gave up the connection.
         (Kind::Unknown, None) => by_kind(&Kind::Canceled),
         (kind, _) => by_kind(kind),
     };
@@ -176,7 +173,7 @@ pub(super) fn translated(error: &ClientError) -> Error {
         mapped = mapped.with_context("code", code);
     }
     match error.kind() {
-        // From the operating system, not from the server.
+        // These details come from the operating system, not from the server.
         Kind::IO => match cause(details) {
             Some(cause) => mapped.with_context("cause", cause),
             None => mapped,
@@ -185,7 +182,7 @@ pub(super) fn translated(error: &ClientError) -> Error {
     }
 }
 
-/// What the operating system said. The client keeps the `Debug` form of its errors alone:
+/// The operating system's message. The client keeps only the `Debug` form of such errors:
 /// `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }`, `Custom { kind: …, error: "…" }`,
 /// `Kind(UnexpectedEof)`.
 fn cause(details: &str) -> Option<String> {
@@ -194,20 +191,20 @@ fn cause(details: &str) -> Option<String> {
         Some(rest.split_once('"')?.0.to_lowercase())
     });
     quoted.or_else(|| match details {
-        "Kind(UnexpectedEof)" => Some("the server ended the connection".to_owned()),
-        // Words and no structure.
+        "Kind(UnexpectedEof)" => Some("the server closed the connection".to_owned()),
+        // Plain words.
         _ if !details.contains(['{', '(', '"']) => Some(details.to_owned()),
         _ => None,
     })
 }
 
-/// What kind of failure the client says it is.
+/// The meaning of the client's kind of failure.
 fn by_kind(kind: &Kind) -> Meaning {
     match kind {
         Kind::Timeout => passing(ErrorKind::Timeout, "Redis doesn't answer in time"),
         Kind::IO | Kind::Canceled => passing(
             ErrorKind::Unavailable,
-            "there is no connection to Redis; see whether it runs, and the URL",
+            "there is no connection to Redis; check that it runs, and the URL",
         ),
         Kind::Routing => {
             passing(ErrorKind::Unavailable, "the slot of a key is being moved to another Redis node")
@@ -215,21 +212,21 @@ fn by_kind(kind: &Kind) -> Meaning {
         Kind::Cluster => passing(ErrorKind::Unavailable, "a node of the Redis cluster can't be reached"),
         Kind::Sentinel => passing(
             ErrorKind::Unavailable,
-            "the sentinels name no master that can be reached; see whether they run, and sentinelServiceName",
+            "the sentinels name no reachable master; check that they run, and sentinelServiceName",
         ),
-        Kind::Backpressure => passing(ErrorKind::Overloaded, "too many commands wait for Redis"),
-        Kind::Auth => lasting(ErrorKind::Unauthorized, "Redis doesn't let this user in; correct the URL"),
+        Kind::Backpressure => passing(ErrorKind::Overloaded, "too many commands are waiting for Redis"),
+        Kind::Auth => lasting(ErrorKind::Unauthorized, "Redis rejects this user; correct the URL"),
         Kind::Config | Kind::Url => lasting(ErrorKind::Config, "the Redis client refuses its settings"),
         Kind::Protocol | Kind::Parse | Kind::NotFound => passing(
             ErrorKind::Protocol,
-            "what answers at this address isn't Redis, or answered what Redis must not; check host and port of the URL",
+            "the server at this address isn't Redis, or sent an invalid answer; check host and port of the URL",
         ),
         Kind::InvalidCommand | Kind::InvalidArgument => {
             lasting(ErrorKind::Internal, "the Redis client refuses a command of this software")
         }
         #[cfg(feature = "redis-rustls")]
-        Kind::Tls => lasting(ErrorKind::Config, "TLS with Redis failed; see whether its port speaks TLS"),
-        _ => passing(ErrorKind::Unavailable, "Redis refuses a command"),
+        Kind::Tls => lasting(ErrorKind::Config, "TLS with Redis failed; check that its port speaks TLS"),
+        _ => passing(ErrorKind::Unavailable, "Redis refused a command"),
     }
 }
 
@@ -246,7 +243,7 @@ mod tests {
     #[test]
     fn every_failure_has_its_kind() {
         let answers = [
-            // What a Redis 7.0 says.
+            // Answers of Redis 7.0.
             ("OOM command not allowed when used memory > 'maxmemory'.", ErrorKind::Overloaded, true),
             ("READONLY You can't write against a read only replica.", ErrorKind::Unavailable, true),
             ("LOADING Redis is loading the dataset in memory", ErrorKind::Unavailable, true),
@@ -302,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_quotes_is_not_kept() {
+    fn quotes_of_a_server_are_not_kept() {
         let quoting = "ERR unknown command `AUTH`, with args beginning with: `hush`";
         let error = translated(&ClientError::new(Kind::Unknown, quoting));
         assert!(!format!("{error} {error:?}").contains("hush"));
@@ -311,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_sentinel_s_refusal_keeps_its_meaning() {
-        // The client calls everything about sentinels `Sentinel`.
+        // All errors about sentinels are of the client's kind `Sentinel`.
         let error = translated(&ClientError::new(Kind::Sentinel, "WRONGPASS invalid username-password pair"));
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
     }

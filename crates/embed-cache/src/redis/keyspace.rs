@@ -1,4 +1,4 @@
-//! What keys look like in Redis, and how long what is under them lives.
+//! The keys of entries in Redis and their lifetimes.
 
 use std::time::Duration;
 
@@ -23,19 +23,19 @@ impl Keyspace {
         self.join(&key.to_bytes())
     }
 
-    /// What all keys of a namespace begin with; without one, all keys of this tier.
+    /// The prefix of all keys of a namespace, or without one of all keys of this tier.
     pub(super) fn start(&self, namespace: Option<&Namespace>) -> Bytes {
         namespace.map_or_else(|| self.prefix.clone(), |namespace| self.join(&namespace.prefix()))
     }
 
-    /// The id of the variant that a key in Redis belongs to; `None` if it is of another schema, or not ours.
+    /// The id of the variant of a key in Redis; `None` if the key is of another schema or other software.
     pub(super) fn variant<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
         Namespace::variant_of(key.strip_prefix(&*self.prefix)?)
     }
 
-    /// How long the value of a key is kept, in milliseconds: the configured time give or take a tenth. A tenth
-    /// spreads the end of what was written in one second over minutes, at an hour, and is too little for anybody to
-    /// notice otherwise. It is taken from the digest of the text, which is as good as random.
+    /// The lifetime of a key in milliseconds: the TTL plus or minus a tenth. At a TTL of an hour, that spreads the expiry
+    /// of entries written in the same second over minutes, and is otherwise too little to notice. The jitter is derived
+    /// from the digest of the text, which is as good as random.
     pub(super) fn lifetime(&self, key: &Key) -> i64 {
         let [.., a, b, c, d] = *key.digest();
         let random = f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX);
@@ -51,11 +51,11 @@ impl Keyspace {
     }
 }
 
-/// The pattern of `SCAN … MATCH` for all keys that begin like this.
+/// The pattern of `SCAN … MATCH` for all keys with this prefix.
 pub(super) fn pattern(start: &[u8]) -> Bytes {
     let mut pattern = BytesMut::with_capacity(start.len() + 8);
     for byte in start {
-        // What has a meaning in a pattern; a backslash before anything else would be harmless.
+        // Escapes the special characters of patterns.
         if b"*?[]^-\\".contains(byte) {
             pattern.put_u8(b'\\');
         }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_key_leads_back_to_its_variant() {
         let keys = Keyspace::new("embed", Duration::from_secs(1));
-        // Longer than 127 bytes, so that its length is no text.
+        // The last one is longer than 127 bytes, so that its length isn't valid UTF-8.
         for variant in ["m", "", "a:b*c?", &"長".repeat(100)] {
             let namespace = Namespace::named(variant);
             let key = keys.of(&Key::new(&namespace, Role::Query, Truncation::End, "text"));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_stands_for_itself() {
+    fn a_pattern_matches_its_prefix_literally() {
         assert_eq!(&pattern(b"e:\x01*?[a-b]^\\\xff")[..], b"e:\x01\\*\\?\\[a\\-b\\]\\^\\\\\xff*");
     }
 

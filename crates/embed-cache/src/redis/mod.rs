@@ -1,4 +1,4 @@
-//! The tier in Redis: one server, one behind sentinels, or a cluster.
+//! The tier in Redis: one server, a server behind sentinels, or a cluster.
 
 mod config;
 mod connection;
@@ -32,39 +32,38 @@ use self::failure::{is_readonly, is_redirection, is_wrong_type, translated};
 use self::keyspace::{Keyspace, pattern};
 use crate::{Key, Namespace, Tier, TierStats, Value};
 
-/// How many keys Redis looks at for one page of a `SCAN`: some hundred microseconds of its one thread.
+/// How many keys Redis scans for one page of a `SCAN`: some hundred microseconds of its only thread.
 const PAGE: i64 = 1_000;
 
-/// Commands that are sent in one go. With more, those of others on the same connection would wait for long.
+/// The most commands that are pipelined at once. With more, other callers' commands on the same connection would wait long.
 const AT_ONCE: usize = 512;
 
-/// After a replica refused a write, the connections are made anew at most this often: to do so costs what is being
-/// read at that moment.
+/// How often connections are replaced at most after a replica refused a write, because that fails reads in flight.
 const RENEW_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often [`RedisTier::ready`] looks for itself.
+/// How often [`RedisTier::ready`] polls.
 const READY_LOOK: Duration = Duration::from_millis(100);
 
-/// A tier in Redis. It can be dropped and it can be shared; its connections end with it.
+/// A tier in Redis. Dropping it closes its connections.
 ///
-/// While there is no connection, every call fails at once with [`ErrorKind::Unavailable`], and nothing waits
-/// for the server's return. Connections are made anew for ever, at most a second apart, so that a server that is
-/// back is used again. In a cluster, the connections to all masters count as one.
+/// While there is no connection, every call fails at once with [`ErrorKind::Unavailable`] instead of waiting for the
+/// server. Reconnection is tried for ever, at least once a second, so that a recovered server is used again. In a cluster,
+/// the connections to all masters count as one.
 ///
-/// Each connection is tried by a `PING` once in [`RedisConfig::connect_timeout`], and made anew if it does nothing for
-/// twice as long.
+/// Each connection is checked by a `PING` once per [`RedisConfig::connect_timeout`], and replaced if it makes no progress
+/// for twice as long.
 ///
-/// A call whose future is dropped may still be carried out; its answer is thrown away.
+/// A command whose future is dropped may still be executed; its answer is discarded.
 pub struct RedisTier {
     connections: Connections,
     keys: Keyspace,
     url: RedisUrl,
     name: String,
-    /// The connections are being made anew, or were a moment ago.
+    /// The connections are being replaced, or were a moment ago.
     renewing: Arc<AtomicBool>,
 }
 
-/// What lies in Redis under a prefix.
+/// The entries in Redis under a prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Census {
@@ -75,12 +74,12 @@ pub struct Census {
 }
 
 impl RedisTier {
-    /// Begins to connect, and returns before it has; what the server says to it, [`ready`](Self::ready) tells.
+    /// Begins to connect, and returns before it is connected; [`ready`](Self::ready) waits for that.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a setting is wrong, a file of certificates can't be read, or this isn't called from
-    /// within a Tokio runtime.
+    /// [`ErrorKind::Config`] if a setting is invalid, a certificate file can't be read, or this isn't called from within a
+    /// Tokio runtime.
     pub fn connect(config: RedisConfig) -> Result<Self> {
         config.check()?;
         if tokio::runtime::Handle::try_current().is_err() {
@@ -100,8 +99,8 @@ impl RedisTier {
     ///
     /// # Errors
     ///
-    /// What is wrong: at once if waiting doesn't help ([`ErrorKind::Unauthorized`] for a wrong password,
-    /// [`ErrorKind::Config`] for a database that isn't there), else when `limit` is over.
+    /// The reason: at once if waiting doesn't help ([`ErrorKind::Unauthorized`] for a wrong password,
+    /// [`ErrorKind::Config`] for a missing database), else after `limit`.
     pub async fn ready(&self, limit: Duration) -> Result<()> {
         let mut last = None;
         let connected = async {
@@ -115,7 +114,7 @@ impl RedisTier {
                         Err(error) => last = Some(translated(&error)),
                     },
                     Ok((failure, _)) = failures.recv() => last = Some(translated(&failure)),
-                    // The client may be connected between its two looks, or may be replaced by another one.
+                    // The client may have connected meanwhile, or may have been replaced.
                     () = sleep(READY_LOOK) => {}
                 }
                 if let Some(lasting) = last.take_if(|error| !error.is_temporary()) {
@@ -125,27 +124,27 @@ impl RedisTier {
         };
         let result = timeout(limit, connected).await;
         result.unwrap_or_else(|_| {
-            let silent = || Error::new(ErrorKind::Timeout, "Redis doesn't let us in in time").temporary();
+            let silent = || Error::new(ErrorKind::Timeout, "connecting to Redis took too long").temporary();
             Err(last.unwrap_or_else(silent))
         })
     }
 
-    /// Finds out whether this server is of the kind that the URL says and may be read: one server, and no node of a
-    /// cluster or sentinel.
+    /// Checks that the server is of the kind that the URL says (a single server, not a cluster node or a sentinel) and can
+    /// be read.
     ///
     /// # Errors
     ///
-    /// What is wrong, as one sentence that says what to change.
+    /// What is wrong and how to fix it, in one sentence.
     pub async fn check_reads(&self) -> Result<()> {
         self.get_many(&self.trial_keys()).await.map(drop)
     }
 
-    /// The same, and whether it may be written: it is no replica, not full, and the user may. Two keys are written and
-    /// removed again.
+    /// Also checks that the server can be written: it isn't a replica or full, and the user has permission. Two keys are
+    /// written and removed again.
     ///
     /// # Errors
     ///
-    /// What is wrong, as one sentence that says what to change.
+    /// What is wrong and how to fix it, in one sentence.
     pub async fn check(&self) -> Result<()> {
         let keys = self.trial_keys();
         self.get_many(&keys).await?;
@@ -154,28 +153,28 @@ impl RedisTier {
         self.remove(&keys).await
     }
 
-    /// Two keys of different slots, which one server alone takes together.
+    /// Two keys of different slots, which a cluster refuses in one command.
     fn trial_keys(&self) -> [Key; 2] {
         let namespace = Namespace::named("trial");
         ["a", "b"].map(|text| Key::new(&namespace, Role::Query, Truncation::Error, text))
     }
 
-    /// Asks the server, or one of the cluster, whether it is there.
+    /// Pings the server, or one server of the cluster.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// If it doesn't answer.
     pub async fn ping(&self) -> Result<()> {
         self.connections.client().ping(None).await.map_err(|error| self.failed(&error))
     }
 
-    /// Counts the entries under the prefix by variant. The server looks through all keys of its database for it, a
-    /// thousand at a time; what is written or removed meanwhile may or may not be counted, and while the server
-    /// makes its table larger or smaller, some are counted twice.
+    /// Counts the entries under the prefix by variant. The server scans all keys of its database for this, a thousand at a
+    /// time. Entries that are written or removed meanwhile may or may not be counted, and while the server resizes its
+    /// hash table some are counted twice.
     ///
     /// # Errors
     ///
-    /// If the server can't be asked to the end.
+    /// If the scan fails before its end.
     pub async fn census(&self) -> Result<Census> {
         let mut census = Census::default();
         for master in self.connections.masters() {
@@ -192,17 +191,17 @@ impl RedisTier {
         Ok(census)
     }
 
-    /// One command for all keys: keys that one server holds.
+    /// One command for all keys, for a single server.
     async fn get_from_one(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
         self.connections.client().mget(keys).await.map_err(|error| self.failed(&error))
     }
 
-    /// One command for each key, in one go to each node.
+    /// One command for each key, pipelined to each node.
     async fn get_from_cluster(&self, keys: Vec<Bytes>) -> Result<Vec<Answer>> {
         let client = self.connections.client();
         let answers = all(keys, |key| client.get::<Answer, _>(key)).await;
         let one = |answer| match answer {
-            // As MGET does, or on its way to another node.
+            // The first as MGET does; the second is for a key that moves to another node.
             Err(error) if is_wrong_type(&error) || is_redirection(&error) => Ok(Answer::Null),
             answer => answer.map_err(|error| self.failed(&error)),
         };
@@ -221,7 +220,7 @@ impl RedisTier {
         self.all_well(all(keys, |key| client.unlink(key)).await)
     }
 
-    /// The first failure of some commands, if there is one.
+    /// The first failure among some commands, if any.
     fn all_well(&self, answers: Vec<Result<Answer, ClientError>>) -> Result<()> {
         let sent = answers.len();
         let mut failures = answers.into_iter().filter_map(Result::err);
@@ -232,7 +231,7 @@ impl RedisTier {
         Err(self.failed(&first).with_context("failed", failed))
     }
 
-    /// The error of a failure; a replica that was asked to write is left for the master of now.
+    /// The error for a failure. A write to a replica also reconnects, to find the current master.
     fn failed(&self, error: &ClientError) -> Error {
         if is_readonly(error) && !self.renewing.swap(true, Ordering::Relaxed) {
             let (renewed, renewing) = (self.connections.renew(), Arc::clone(&self.renewing));
@@ -243,14 +242,14 @@ impl RedisTier {
             });
         }
         let failure = translated(error);
-        // Why there is no connection says more than that there is none.
+        // The reason of a missing connection says more than that it is missing.
         let is_about_connection =
             failure.kind() == ErrorKind::Unavailable && failure.context().all(|(name, _)| name != "code");
         let trouble = if is_about_connection { self.connections.trouble() } else { None };
         trouble.unwrap_or(failure)
     }
 
-    /// What a command says, or `None` if the user may not send it.
+    /// The answer to a command; `None` if the user may not send it.
     async fn if_allowed<T: FromValue>(
         &self,
         master: Option<Server>,
@@ -284,12 +283,12 @@ impl Tier for RedisTier {
             self.get_from_one(names).await?
         };
         if answers.len() != keys.len() {
-            let what = "Redis answered with another number of values than keys";
+            let what = "Redis didn't return exactly one value for each key";
             return Err(Error::new(ErrorKind::Protocol, what)
                 .with_context("keys", keys.len())
                 .with_context("values", answers.len()));
         }
-        // What is no bytes is no value.
+        // An answer that isn't bytes isn't a value.
         Ok(answers.iter().map(|answer| answer.as_bytes().map(Value::from_bytes)).collect())
     }
 
@@ -306,7 +305,7 @@ impl Tier for RedisTier {
         self.unlink(keys.iter().map(|key| self.keys.of(key)).collect()).await
     }
 
-    /// The server looks through all keys of its database for it, a thousand at a time.
+    /// The server scans all keys of its database for this, a thousand at a time.
     async fn clear(&self, namespace: Option<&Namespace>) -> Result<()> {
         for master in self.connections.masters() {
             let mut pages = Pages::new(self, master, self.keys.start(namespace));
@@ -317,14 +316,14 @@ impl Tier for RedisTier {
         Ok(())
     }
 
-    /// What the server says of itself: the whole database, and the bytes and evictions of all its databases,
-    /// whoever they belong to. [`RedisTier::census`] counts what is ours. A user who may not ask for it (`DBSIZE`,
-    /// `INFO`) gets what is left.
+    /// The server's statistics: the entries of the whole database, and the bytes, evictions and expirations of all its
+    /// databases, whatever software uses them. [`RedisTier::census`] counts only this tier's. Figures that the user has
+    /// no permission for (`DBSIZE`, `INFO`) are left out.
     async fn stats(&self) -> Result<TierStats> {
         let mut stats = TierStats::new();
         for master in self.connections.masters() {
             let entries = self.if_allowed::<u64>(master.clone(), "DBSIZE", None);
-            // Older servers take one section at a time.
+            // Older servers accept only one section at a time.
             let memory = self.if_allowed::<String>(master.clone(), "INFO", Some("memory"));
             let counts = self.if_allowed::<String>(master, "INFO", Some("stats"));
             let (entries, memory, counts) = Box::pin(try_join3(entries, memory, counts)).await?;
@@ -335,7 +334,7 @@ impl Tier for RedisTier {
             };
             stats.entries = sum(stats.entries, entries);
             stats.bytes = sum(stats.bytes, number("used_memory"));
-            // 0 is no limit.
+            // 0 means no limit.
             stats.limit = sum(stats.limit, number("maxmemory").filter(|limit| *limit > 0));
             stats.evicted += number("evicted_keys").unwrap_or(0);
             stats.expired += number("expired_keys").unwrap_or(0);
@@ -357,7 +356,7 @@ fn sum(so_far: Option<u64>, more: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Sends a command for each of some items, and waits for all answers.
+/// Sends a command for each item and waits for all answers.
 async fn all<T, F>(
     items: impl IntoIterator<Item = T>,
     command: impl Fn(T) -> F,
@@ -368,7 +367,7 @@ where
     let mut items = items.into_iter();
     let mut answers = Vec::with_capacity(items.size_hint().0);
     loop {
-        // The client writes what is sent together in one go, and waits for no answer in between.
+        // The client pipelines commands that are sent together.
         let together = join_all(items.by_ref().take(AT_ONCE).map(&command)).await;
         if together.is_empty() {
             return answers;
@@ -381,12 +380,12 @@ fn command(name: &'static str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::FirstKey, false)
 }
 
-/// All keys of one server that begin in one way, page by page.
+/// All keys of one server with a prefix, page by page.
 struct Pages<'t> {
     tier: &'t RedisTier,
     master: Option<Server>,
     start: Bytes,
-    /// Where the server goes on; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     cursor: Option<Bytes>,
 }
 
@@ -414,7 +413,7 @@ impl<'t> Pages<'t> {
             Some((cursor, keys?))
         });
         let Some((cursor, keys)) = read else {
-            return Err(Error::new(ErrorKind::Protocol, "Redis answered SCAN with no page of keys"));
+            return Err(Error::new(ErrorKind::Protocol, "Redis's answer to SCAN isn't a page of keys"));
         };
         self.cursor = Some(cursor).filter(|cursor| cursor != "0");
         Ok(Some(keys))

@@ -1,4 +1,4 @@
-//! TLS: whom to trust, and what to show.
+//! TLS: trusted certificates and the client's certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::RedisConfig;
 
 /// The client's settings for TLS.
 pub(super) fn settings(config: &RedisConfig) -> Result<TlsConfig, Error> {
-    // `ring` is handed over here and not installed for the whole process, which is the program's choice.
+    // `ring` is passed here and not installed for the whole process, which is the program's decision.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = config.ca_file.as_deref().map(|file| certificates(file, "ca_file")).transpose()?;
     let verifier = Verifier::new_with_extra_roots(roots.unwrap_or_default(), Arc::clone(&provider)).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Where Redis is: the URL, checked once, its passwords never shown.
+//! The URL of a Redis: validated once, its passwords never shown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use embed_core::{Error, ErrorKind};
 use fred::types::config::{Config, Server, ServerConfig};
 use url::Url;
 
-/// The address of a Redis, with what it takes to be let in. `Display` and `Debug` show `***` for passwords.
+/// The address of a Redis, with its credentials. `Display` and `Debug` show `***` for passwords.
 ///
 /// | form | what |
 /// |---|---|
 /// | `redis://[[USER:]PASSWORD@]HOST[:PORT][/DATABASE]` | one server |
 /// | `redis-cluster://…HOST[:PORT][?node=HOST:PORT&node=…]` | a cluster; one node is enough to find the others |
-/// | `redis-sentinel://…HOST[:PORT][/DATABASE]?sentinelServiceName=NAME[&node=HOST:PORT…]` | the master that sentinels name; the hosts are theirs |
+/// | `redis-sentinel://…HOST[:PORT][/DATABASE]?sentinelServiceName=NAME[&node=HOST:PORT…]` | the master that sentinels name; the hosts are the sentinels' |
 /// | `redis+unix:///PATH` | a Unix socket |
 ///
 /// `rediss`, `rediss-cluster` and `rediss-sentinel` are the same with TLS (feature `redis-rustls`), and `valkey`
-/// may stand for `redis`. Without a port it is 6379, for a sentinel 26379. A cluster has one database only.
-/// Sentinels that ask for a password of their own get `sentinelPassword` and `sentinelUsername`.
-/// What is special in a URL is written percent-encoded, in passwords too.
+/// is the same as `redis`. The default port is 6379, for a sentinel 26379. A cluster has only one database.
+/// The sentinels' credentials are `sentinelUsername` and `sentinelPassword`.
+/// Special characters of URLs must be percent-encoded, in passwords too.
 ///
 /// ```
 /// use embed_cache::RedisUrl;
@@ -33,7 +33,7 @@ pub struct RedisUrl {
     url: Url,
 }
 
-/// What stands behind an address.
+/// The kind of server at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deployment {
     Single,
@@ -49,12 +49,12 @@ const SENTINEL_NAME: &str = "sentinelServiceName";
 impl RedisUrl {
     /// The client's settings for this address, without those for TLS.
     pub(super) fn config(&self) -> Result<Config, Error> {
-        // For TLS the client would read the system's certificates here; we hand over our own settings.
+        // For TLS the client would read the system's certificates here; it gets our settings instead.
         let plain = self.url.as_str().replacen("rediss", "redis", 1).replacen("valkeys", "valkey", 1);
         let plain = if self.uses_tls() { plain.as_str() } else { self.url.as_str() };
         // The client's own error may quote the URL.
         let mut config = Config::from_url(plain)
-            .map_err(|_| wrong("has a database, a port or a node=HOST:PORT that can't be read"))?;
+            .map_err(|_| wrong("has a database, a port or a node=HOST:PORT that is invalid"))?;
         match &mut config.server {
             ServerConfig::Centralized { server } => bare_host(server),
             ServerConfig::Clustered { hosts, .. } | ServerConfig::Sentinel { hosts, .. } => {
@@ -66,7 +66,7 @@ impl RedisUrl {
         Ok(config)
     }
 
-    /// Whether it asks for TLS.
+    /// Whether the URL is one with TLS.
     pub(super) fn uses_tls(&self) -> bool {
         let scheme = self.url.scheme();
         scheme.starts_with("rediss") || scheme.starts_with("valkeys")
@@ -75,13 +75,13 @@ impl RedisUrl {
     fn check(&self) -> Result<(), Error> {
         let Some(deployment) = deployment(self.url.scheme()) else {
             return Err(wrong(
-                "has to begin with redis://, redis-cluster://, redis-sentinel:// or redis+unix://, or with rediss \
-                 in place of redis for TLS",
+                "has to begin with redis://, redis-cluster://, redis-sentinel:// or redis+unix://, or for TLS with \
+                 rediss instead of redis",
             ));
         };
         if self.uses_tls() && !cfg!(feature = "redis-rustls") {
             return Err(wrong(
-                "asks for TLS, which this build can't do; build it with the feature redis-rustls",
+                "needs TLS, which this build doesn't have; build it with the feature redis-rustls",
             ));
         }
         if deployment != Deployment::Socket && self.url.host_str().is_none_or(str::is_empty) {
@@ -101,7 +101,7 @@ impl RedisUrl {
             Deployment::Sentinel => &["node", SENTINEL_NAME, "sentinelUsername", SENTINEL_PASSWORD],
         };
         if self.url.query_pairs().any(|(name, _)| !parameters.contains(&&*name)) {
-            return Err(wrong("has a parameter after the ? that it can't have; see the forms of RedisUrl"));
+            return Err(wrong("has an unknown parameter after the ?; see the forms of RedisUrl"));
         }
         if deployment == Deployment::Sentinel
             && !self.url.query_pairs().any(|(name, value)| name == SENTINEL_NAME && !value.is_empty())
@@ -124,14 +124,14 @@ fn deployment(scheme: &str) -> Option<Deployment> {
     })
 }
 
-/// The client hands a host to the resolver as the URL has it; an IPv6 address stands in brackets there.
+/// Removes the brackets around an IPv6 address, because the client passes the URL's host to the resolver unchanged.
 fn bare_host(server: &mut Server) {
     if let Some(address) = server.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         *server = Server::new(address.to_owned(), server.port);
     }
 }
 
-/// An error that has nothing of the URL in it.
+/// An error without any part of the URL.
 fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::Config, format!("the Redis URL {what}")).with_context("field", "url")
 }
@@ -139,14 +139,14 @@ fn wrong(what: &str) -> Error {
 impl FromStr for RedisUrl {
     type Err = Error;
 
-    /// Reads and checks an address.
+    /// Parses and validates an address.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`], without any part of the URL in it.
+    /// [`ErrorKind::Config`], without any part of the URL.
     fn from_str(url: &str) -> Result<Self, Error> {
         let url = Url::parse(url.trim())
-            .map_err(|_| wrong("is no URL; special characters in a password are written percent-encoded"))?;
+            .map_err(|_| wrong("is not a URL; special characters in a password must be percent-encoded"))?;
         let url = Self { url };
         url.check()?;
         Ok(url)
@@ -157,7 +157,7 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.url.clone();
         if shown.password().is_some() && shown.set_password(Some(HIDDEN)).is_err() {
-            // A URL that has a password can have another one.
+            // Unreachable: a URL with a password can have another one.
             return f.write_str(HIDDEN);
         }
         if shown.query_pairs().any(|(name, _)| name == SENTINEL_PASSWORD) {
@@ -206,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_url() {
-        assert!(refused("hush").contains("is no URL"));
+    fn errors_do_not_contain_the_url() {
+        assert!(refused("hush").contains("is not a URL"));
         assert!(refused("http://u:hush@h").contains("begin with redis://"));
-        assert!(refused("redis://u:hush@h:99999").contains("is no URL"));
+        assert!(refused("redis://u:hush@h:99999").contains("is not a URL"));
         assert!(refused("redis://u:hush@h/hush").contains("database"));
         assert!(refused("redis://u:hush@h/1/2").contains("database"));
         assert!(refused("redis://u:hush@h/256").contains("database"));

@@ -1,7 +1,7 @@
-//! The bytes of keys and values are a promise to everything that is stored already.
+//! The bytes of keys and values stay the same, so that stored entries stay valid.
 //!
-//! The expected ones were made by another program: Python with `hashlib`, `struct` and `xxhash`, after the
-//! description in the documentation of `Key::to_bytes` and `Value`.
+//! The expected bytes were computed by another program (Python with `hashlib`, `struct` and `xxhash`) from the
+//! documentation of `Key::to_bytes` and `Value`.
 
 use embed_cache::{CacheConfig, Cached, Element, Key, Namespace};
 use embed_core::{
@@ -38,7 +38,7 @@ fn a_key_has_these_bytes() {
     assert_eq!(hex(&key.to_bytes()), expected);
 }
 
-/// One vector for every text, which it reads two of four tokens of.
+/// One vector for every text, of which it reads two of four tokens.
 #[derive(Debug)]
 struct Fixed(ModelInfo);
 
@@ -91,8 +91,8 @@ async fn a_value_has_these_bytes() {
     }
 }
 
-/// Parts of keys that are hard to tell apart: separators, prefixes of one another, nothing, the neighbours of
-/// the surrogates, which no text can hold, and much.
+/// Parts of keys that are easily confused: separators, prefixes of one another, the empty string, the neighbours of the
+/// surrogates (which no text can contain), and long ones.
 fn part() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -114,7 +114,7 @@ fn inputs() -> impl Strategy<Value = (String, Role, Truncation, String)> {
 }
 
 proptest! {
-    /// Two keys are the same, as values and as bytes, if and only if everything they are made of is.
+    /// Two keys are equal, as values and as bytes, if and only if all their parts are.
     #[test]
     fn keys_never_collide(one in inputs(), other in inputs()) {
         let key = |(variant, role, truncation, text): &(String, Role, Truncation, String)| {
@@ -124,7 +124,7 @@ proptest! {
         prop_assert_eq!(key(&one).to_bytes() == key(&other).to_bytes(), one == other);
     }
 
-    /// A prefix is that of its namespace alone, so that clearing one leaves the others whole.
+    /// A prefix belongs to one namespace only, so that clearing one leaves the others intact.
     #[test]
     fn no_key_begins_with_the_prefix_of_another_namespace(one in inputs(), other in part()) {
         let (variant, role, truncation, text) = one;

@@ -1,4 +1,4 @@
-//! A tier that does what a test tells it, and requests of one line.
+//! A tier whose behaviour a test sets, and helpers for requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use embed_cache::{Cache, CacheConfig, Cached, Key, Namespace, Tier, TierStats, V
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Result, Role, async_trait};
 use embed_testkit::Scripted;
 
-/// A map behind the trait, and how it behaves from now on. Clones are the same tier.
+/// A map as a tier, with a settable behaviour. Clones are the same tier.
 #[derive(Debug, Clone)]
 pub(crate) struct MapTier {
     name: String,
@@ -32,9 +32,9 @@ pub(crate) enum Mood {
     Fails(ErrorKind),
     /// No call ends.
     Hangs,
-    /// Every call takes so long.
+    /// Every call takes this long.
     Slow(Duration),
-    /// Answers a read with one answer too few.
+    /// A read returns one answer too few.
     Miscounts,
 }
 
@@ -61,7 +61,7 @@ impl MapTier {
         self.inner.lock().unwrap().entries.len()
     }
 
-    /// Changes what is stored: what to make of each value, `None` to lose it.
+    /// Changes each stored value; `None` drops it.
     pub(crate) fn tamper(&self, mut change: impl FnMut(&Key, &Value) -> Option<Value>) {
         let mut inner = self.inner.lock().unwrap();
         let entries = std::mem::take(&mut inner.entries);
@@ -137,7 +137,7 @@ impl Tier for MapTier {
     }
 }
 
-/// A cache of some tiers with the default settings.
+/// A cache over some tiers with the default settings.
 pub(crate) fn cache(tiers: &[&MapTier]) -> Cache {
     with_config(CacheConfig::default(), tiers)
 }
@@ -161,7 +161,7 @@ pub(crate) async fn right(service: &Cached<Scripted>, texts: &[&str]) -> EmbedRe
     response
 }
 
-/// Which tier each row came from; the empty word for a computed one.
+/// The tier that each row came from; empty for a computed row.
 pub(crate) fn sources(response: &EmbedResponse) -> Vec<&str> {
     response.rows().map(|row| row.unwrap().info().tier.as_deref().unwrap_or_default()).collect()
 }

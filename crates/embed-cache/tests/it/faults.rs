@@ -1,6 +1,6 @@
-//! What happens to requests while a real Redis is killed, frozen, filled, emptied, paused, tampered with, demoted, failed
-//! over or resharded under them: every row stays right, no request fails, and the tier is used again when it is healthy. That
-//! none waits longer than the budget is seen in virtual time, in `tiers`.
+//! Requests while a real Redis is killed, frozen, filled, emptied, paused, corrupted, demoted, failed over or resharded:
+//! every row stays right, no request fails, and the tier is used again once it is healthy. The tests in `tiers` check in
+//! virtual time that none waits longer than the budget.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use tokio::time::timeout;
 
 use crate::redis::{PATIENCE, config};
 
-/// How long a read of Redis may hold a request up.
+/// How long a read of Redis may delay a request.
 const BUDGET: Duration = Duration::from_millis(25);
 
-/// Callers at once.
+/// Concurrent callers.
 const CALLERS: usize = 4;
 
-/// Texts that are asked for again and again; each request has a few of them and one that is new.
+/// Texts that are requested repeatedly; each request has a few of them and a new one.
 const TEXTS: usize = 100;
 
-/// Requests that go on until the end of a test.
+/// Requests that are sent until the end of a test.
 struct Traffic {
     service: Arc<Cached<Scripted>>,
     shared: Arc<Shared>,
@@ -40,11 +40,11 @@ struct Shared {
 }
 
 impl Traffic {
-    /// Begins, and waits until rows come from Redis.
+    /// Starts the requests, and waits until rows come from Redis.
     async fn start(url: &str) -> Self {
         let tier = RedisTier::connect(config(url)).unwrap();
         tier.ready(PATIENCE).await.unwrap();
-        // Trials come so often that a test needn't wait for them long.
+        // Trials are so frequent that a test needn't wait long for them.
         let breaker =
             BreakerConfig::default().with_pauses(Duration::from_millis(100), Duration::from_millis(200));
         let settings = CacheConfig::default().with_read_budget(BUDGET).with_breaker(breaker);
@@ -59,7 +59,7 @@ impl Traffic {
         traffic
     }
 
-    /// Waits until so many more requests were answered.
+    /// Waits until this many more requests were answered.
     async fn requests(&self, more: usize) {
         let until = self.shared.requests.load(Ordering::Relaxed) + more;
         self.wait("requests are answered", async || self.shared.requests.load(Ordering::Relaxed) >= until)
@@ -85,19 +85,16 @@ impl Traffic {
     async fn wait(&self, what: &str, is_so: impl AsyncFn() -> bool) {
         let until_so = async {
             while !is_so().await {
-                assert!(
-                    !self.callers.iter().any(tokio::task::JoinHandle::is_finished),
-                    "a request went wrong"
-                );
+                assert!(!self.callers.iter().any(tokio::task::JoinHandle::is_finished), "a request failed");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         if timeout(PATIENCE, until_so).await.is_err() {
-            panic!("it is not so that {what}: {:?}", self.report().await);
+            panic!("waited in vain for: {what}: {:?}", self.report().await);
         }
     }
 
-    /// Ends it: nothing went wrong.
+    /// Ends the requests, of which none failed.
     async fn end(self) {
         self.shared.over.store(true, Ordering::Relaxed);
         for caller in self.callers {
@@ -106,7 +103,7 @@ impl Traffic {
     }
 }
 
-/// Asks again and again, and checks every row.
+/// Sends requests and checks every row.
 async fn call_on(caller: usize, service: Arc<Cached<Scripted>>, shared: Arc<Shared>) {
     let mut pace = tokio::time::interval(Duration::from_millis(2));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -118,7 +115,7 @@ async fn call_on(caller: usize, service: Arc<Cached<Scripted>>, shared: Arc<Shar
         let mut texts: Vec<String> =
             (0..8).map(|i| format!("text {}", (caller * 31 + round * 7 + i) % TEXTS)).collect();
         texts.push(format!("new text {round} of {caller}"));
-        // Both roles ask for the same texts, whose vectors are others.
+        // Both roles request the same texts, but their vectors differ.
         let role = [Role::Query, Role::Document][round % 2];
         let request = EmbedRequest::new(texts.iter().map(String::as_str), role);
         let response = service.embed(request).await.unwrap();
@@ -132,7 +129,7 @@ async fn call_on(caller: usize, service: Arc<Cached<Scripted>>, shared: Arc<Shar
     }
 }
 
-/// Of a list of reasons.
+/// The sum of the counts of some reasons.
 fn of(reasons: &BTreeMap<&'static str, u64>, some: &[&str]) -> u64 {
     some.iter().filter_map(|reason| reasons.get(reason)).sum()
 }
@@ -149,14 +146,14 @@ async fn server() -> Option<RedisServer> {
     RedisServer::require(RedisOptions::default()).await
 }
 
-// In each of them: the rig's commands block the thread that gives them.
+// Two threads in each test, because the rig's commands block their thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_started_again_empty() {
     let Some(mut server) = server().await else { return };
     let traffic = Traffic::start(&server.url()).await;
     for _ in 0..2 {
         server.stop();
-        traffic.counts("it is missed", missed(&["unavailable"])).await;
+        traffic.counts("misses because it is down", missed(&["unavailable"])).await;
         traffic.requests(300).await;
         server.restart().await;
         traffic.uses_redis().await;
@@ -168,11 +165,11 @@ async fn killed_and_started_again_empty() {
 async fn frozen() {
     let Some(server) = server().await else { return };
     let traffic = Traffic::start(&server.url()).await;
-    // For a moment, in which its connections stay, and for longer.
+    // For a moment, so that its connections stay, and for longer.
     for requests in [100, 1000] {
         server.freeze();
-        // Too slow; or, once its client has given the connection up, not there.
-        traffic.counts("it gives nothing", missed(&["timeout", "unavailable"])).await;
+        // A timeout or, once the client has given up the connection, no connection.
+        traffic.counts("misses because it is frozen", missed(&["timeout", "unavailable"])).await;
         traffic.requests(requests).await;
         server.thaw();
         traffic.uses_redis().await;
@@ -186,13 +183,13 @@ async fn paused() {
     let Some(server) = server().await else { return };
     let traffic = Traffic::start(&server.url()).await;
     server.tell("CLIENT PAUSE 1500 ALL");
-    traffic.counts("it is too slow", missed(&["timeout"])).await;
+    traffic.counts("misses because it is too slow", missed(&["timeout"])).await;
     traffic.uses_redis().await;
-    // Writes alone wait: reads go on.
+    // Only writes are paused: reads go on.
     server.tell("CLIENT PAUSE 1500 WRITE");
     traffic.requests(100).await;
     traffic.uses_redis().await;
-    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.counts("rows stored again", |report| report.stored).await;
     traffic.end().await;
 }
 
@@ -201,12 +198,12 @@ async fn full_and_not_allowed_to_make_room() {
     let Some(server) = server().await else { return };
     let traffic = Traffic::start(&server.url()).await;
     server.tell("CONFIG SET maxmemory 100kb");
-    traffic.counts("it is full", unstored(&["overloaded"])).await;
-    // What it has it still gives.
+    traffic.counts("writes refused because it is full", unstored(&["overloaded"])).await;
+    // It can still be read.
     traffic.requests(300).await;
     traffic.uses_redis().await;
     server.tell("CONFIG SET maxmemory 0");
-    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.counts("rows stored again", |report| report.stored).await;
     traffic.end().await;
 }
 
@@ -217,7 +214,7 @@ async fn full_and_making_room() {
     server.tell("CONFIG SET maxmemory-policy allkeys-lru");
     let used: u64 = server.info("used_memory").parse().unwrap();
     server.tell(&format!("CONFIG SET maxmemory {}", used + 100_000));
-    traffic.counts("it throws out", |report| report.holds.map_or(0, |holds| holds.evicted)).await;
+    traffic.counts("evictions", |report| report.holds.map_or(0, |holds| holds.evicted)).await;
     traffic.requests(500).await;
     traffic.uses_redis().await;
     assert_eq!(of(&traffic.report().await.unstored, &["overloaded"]), 0);
@@ -230,7 +227,7 @@ async fn bits_turned_over() {
     let traffic = Traffic::start(&server.url()).await;
     for _ in 0..3 {
         assert!(server.flip_bits(b"embed:") > 50);
-        traffic.counts("it holds what isn't right", missed(&["checksum"])).await;
+        traffic.counts("misses because of checksums", missed(&["checksum"])).await;
         traffic.requests(100).await;
         traffic.uses_redis().await;
     }
@@ -243,10 +240,10 @@ async fn made_a_replica() {
     let Some(server) = server().await else { return };
     let traffic = Traffic::start(&server.url()).await;
     server.tell(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
-    traffic.counts("it takes no writes", unstored(&["unavailable"])).await;
+    traffic.counts("writes refused by the replica", unstored(&["unavailable"])).await;
     traffic.requests(500).await;
     server.tell("REPLICAOF NO ONE");
-    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.counts("rows stored again", |report| report.stored).await;
     traffic.uses_redis().await;
     traffic.end().await;
 }
@@ -255,16 +252,16 @@ async fn made_a_replica() {
 async fn failed_over() {
     let Some(mut sentinels) = RedisSentinels::require().await else { return };
     let traffic = Traffic::start(&sentinels.url()).await;
-    // In order, and by the death of the new master.
+    // By command, and by the death of the new master.
     sentinels.fail_over().await;
-    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.counts("rows stored again", |report| report.stored).await;
     traffic.uses_redis().await;
     assert_eq!(sentinels.master(), Some(1));
     sentinels.servers[1].stop();
-    // Requests under way may be too slow, and those after them may find the breaker open until there is another master.
-    traffic.counts("it gives nothing", missed(&["timeout", "unavailable", "breaker_open"])).await;
+    // Requests in flight may time out, and later ones may find the breaker open until there is another master.
+    traffic.counts("misses without a master", missed(&["timeout", "unavailable", "breaker_open"])).await;
     sentinels.has_another_master(Some(1)).await;
-    traffic.counts("rows are stored again", |report| report.stored).await;
+    traffic.counts("rows stored again", |report| report.stored).await;
     traffic.uses_redis().await;
     traffic.end().await;
 }
@@ -273,7 +270,7 @@ async fn failed_over() {
 async fn resharded() {
     let Some(cluster) = RedisCluster::require().await else { return };
     let traffic = Traffic::start(&cluster.url()).await;
-    // Slots of texts that are asked for all the time, which sooner or later all lie there.
+    // Slots of texts that are requested all the time, and are all stored sooner or later.
     traffic.requests(200).await;
     let keys = cluster.masters.iter().flat_map(RedisServer::keys);
     let slots: Vec<u16> = keys.step_by(20).take(20).map(|key| cluster.slot(&key)).collect();
@@ -288,7 +285,7 @@ async fn resharded() {
         traffic.requests(10).await;
     }
     traffic.uses_redis().await;
-    traffic.counts("rows are stored", |report| report.stored).await;
+    traffic.counts("rows stored", |report| report.stored).await;
     assert_eq!(of(&traffic.report().await.misses, &["checksum", "layout", "schema", "dimension"]), 0);
     traffic.end().await;
 }

@@ -1,4 +1,4 @@
-//! Single-flight: a text is computed once, whoever asks, and whoever goes away.
+//! Single-flight: a text is computed once, whichever callers request it or are cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn each_seen_once(service: &Scripted) {
     }
 }
 
-/// Half of a thousand callers, the first of all among them, go away while the back end works.
+/// Half of a thousand callers, including the first, are cancelled while the back end works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_callers_and_half_of_them_leave() {
     for tiers in [vec![MapTier::local("memory")], vec![MapTier::remote("redis")], vec![]] {
@@ -28,18 +28,18 @@ async fn a_thousand_callers_and_half_of_them_leave() {
         let mut tasks = Vec::new();
         for index in 0..1000_usize {
             let service = Arc::clone(&service);
-            // Each has all the texts, in an order of its own.
+            // Each requests all texts, in a different order.
             let mut texts = TEXTS;
             texts.rotate_left(index % TEXTS.len());
             tasks.push(tokio::spawn(async move { right(&service, &texts).await }));
         }
-        // Half of them wait for the flight; a leader that left before anybody came would take it along.
+        // A leader that is cancelled before others have joined would end the flight, so wait until half of them have.
         while service.stats().await.joined < 5_000 {
             tokio::task::yield_now().await;
         }
         assert_eq!(service.inner().calls(), 1);
         tasks[0].abort();
-        // Some leave before the back end answers, some around it; which ones is up to the scheduler.
+        // Some are cancelled before the back end answers, some around that time, depending on the scheduler.
         for task in tasks.iter().skip(1).step_by(2).take(250) {
             task.abort();
         }
@@ -51,19 +51,19 @@ async fn a_thousand_callers_and_half_of_them_leave() {
             match task.await {
                 Ok(_) => {}
                 Err(error) if error.is_cancelled() => {
-                    assert!(index == 0 || index % 2 == 1, "task {index} wasn't to leave")
+                    assert!(index == 0 || index % 2 == 1, "task {index} shouldn't be cancelled")
                 }
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
         }
-        // Without a tier, who comes after the flight has landed begins another one.
+        // Without a tier, a caller that comes after the flight has finished begins another one.
         if !tiers.is_empty() {
             each_seen_once(service.inner());
         }
     }
 }
 
-/// One call serves several callers: it is in the trace of the one who began it, and the others find its rows all the same.
+/// A call that serves several callers is in the trace of the first, and the others get its rows nevertheless.
 #[tokio::test]
 async fn a_flight_is_in_the_trace_of_its_leader() {
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&MapTier::local("memory")]));
@@ -78,13 +78,12 @@ async fn a_flight_is_in_the_trace_of_its_leader() {
     assert_eq!(first.unwrap().into_complete().unwrap().len(), 1);
     assert_eq!(second.unwrap().into_complete().unwrap().len(), 1);
     assert_eq!(service.inner().traces(), [trace("first")]);
-    // The trace is no part of what a row is found by.
+    // The trace isn't part of the key.
     ask("third").await.unwrap().into_complete().unwrap();
     assert_eq!(service.inner().calls(), 1);
 }
 
-/// The caller who began goes away after the back end was asked; who waited takes over, and the back end isn't asked
-/// again.
+/// The leader is cancelled after the back end was called; a waiter takes over, and the back end isn't called again.
 #[tokio::test]
 async fn a_waiter_takes_over_from_the_leader() {
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&MapTier::local("memory")]));
@@ -114,9 +113,9 @@ async fn when_all_leave_the_call_ends_and_the_next_one_begins_anew() {
     assert!(format!("{:?}", service).contains("Cached"));
 }
 
-/// A text twice in one request, and in one that joins.
+/// A text that is in one request twice.
 #[tokio::test]
-async fn duplicates_are_asked_for_once() {
+async fn duplicates_are_computed_once() {
     let service = Cached::new(Scripted::new("e5", 8), cache(&[]));
     let twice: Vec<&str> = TEXTS.iter().chain(&TEXTS).copied().collect();
     right(&service, &twice).await;
@@ -126,7 +125,7 @@ async fn duplicates_are_asked_for_once() {
 }
 
 #[tokio::test]
-async fn a_failure_reaches_all_who_wait_and_is_not_kept() {
+async fn a_failure_reaches_all_waiters_and_is_not_stored() {
     let tier = MapTier::local("memory");
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&tier]));
     service.inner().fail_calls(Some(Error::new(ErrorKind::Unavailable, "gone").temporary()));
@@ -142,9 +141,9 @@ async fn a_failure_reaches_all_who_wait_and_is_not_kept() {
     right(&service, &TEXTS).await;
 }
 
-/// Rows that were had already stand when the back end is gone; only without any is it an error of the call.
+/// Cached rows are returned while the back end is down; the call fails only if there are none.
 #[tokio::test]
-async fn what_is_cached_is_served_when_the_back_end_is_gone() {
+async fn cached_rows_are_served_while_the_back_end_is_down() {
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&MapTier::local("memory")]));
     right(&service, &TEXTS[..5]).await;
     service.inner().fail_calls(Some(Error::new(ErrorKind::Unavailable, "gone").temporary()));
@@ -156,7 +155,8 @@ async fn what_is_cached_is_served_when_the_back_end_is_gone() {
     assert!(error.is_temporary());
 }
 
-/// Who has less time than the leader waits no longer; who has more asks again when the leader's time was too short.
+/// A caller with an earlier deadline than the leader's gives up at its own; one with a later deadline begins another call
+/// if the leader's was too early.
 #[tokio::test(start_paused = true)]
 async fn each_caller_has_its_own_deadline() {
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&MapTier::local("memory")]));
@@ -171,7 +171,7 @@ async fn each_caller_has_its_own_deadline() {
         assert_eq!(response.row(0).unwrap().vector(), service.inner().vector("zero", Role::Document));
     };
     let hasty = async {
-        // The last of those who wait: it may only join.
+        // The last of the callers, so that it can only join.
         let error = within(1).await.unwrap_err();
         assert_eq!((error.kind(), time.passed()), (ErrorKind::Timeout, Duration::from_secs(1)));
     };
@@ -183,7 +183,7 @@ async fn each_caller_has_its_own_deadline() {
     assert_eq!(service.inner().calls(), 2);
 }
 
-/// Until a row is stored in the slow tier it is had from the one who computed it.
+/// Until a row is stored in the slow tier, its flight serves it.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_waits_to_be_stored_is_not_computed_again() {
     let tier = MapTier::remote("redis");
@@ -192,7 +192,7 @@ async fn a_row_that_waits_to_be_stored_is_not_computed_again() {
     right(&service, &TEXTS).await;
     right(&service, &TEXTS).await;
     each_seen_once(service.inner());
-    // The write is given up after its budget, and nothing is left behind.
+    // The write is given up after its budget, and nothing remains.
     service.cache().flush(Duration::from_secs(60)).await.unwrap();
     right(&service, &TEXTS).await;
     assert_eq!(service.inner().calls(), 2);

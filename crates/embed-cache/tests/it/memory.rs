@@ -1,4 +1,4 @@
-//! The memory tier against a map without bounds.
+//! The memory tier compared with an unbounded map.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, advance};
 
 const TTL: Duration = Duration::from_secs(60);
 
-/// What can be done to a tier. Keys are named by a number below [`KEYS`].
+/// The operations of a tier. Keys are numbered below [`KEYS`].
 #[derive(Debug, Clone)]
 enum Step {
     Get(Vec<usize>),
@@ -31,7 +31,7 @@ fn namespace(number: usize) -> Namespace {
     Namespace::named(["one", "two"][number])
 }
 
-/// Keys that differ in one thing from each other: namespace, role, truncation or text.
+/// Keys that differ from each other in one part: namespace, role, truncation or text.
 fn key(number: usize) -> Key {
     let role = [Role::Query, Role::Document][number / 2 % 2];
     let truncation = [Truncation::Error, Truncation::End][number / 4 % 2];
@@ -42,7 +42,7 @@ fn keys(numbers: &[usize]) -> Vec<Key> {
     numbers.iter().copied().map(key).collect()
 }
 
-/// No two are alike.
+/// A value that differs for each stamp.
 fn value(stamp: usize, length: usize) -> Value {
     let mut bytes = stamp.to_le_bytes().to_vec();
     bytes.resize(8 + length, 0);
@@ -61,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Takes the steps with a tier and with a map. `forgets`: whether the tier may have less than the map.
+/// Applies the steps to a tier and to a map. `forgets`: whether the tier may have fewer entries than the map.
 async fn compare(config: MemoryConfig, steps: Vec<Step>, forgets: bool) -> Result<(), TestCaseError> {
     let tier = MemoryTier::new(config).unwrap();
     let mut model: HashMap<usize, (Value, Instant)> = HashMap::new();
@@ -162,7 +162,7 @@ async fn an_old_entry_is_a_miss_and_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_ttl_nothing_is_too_old() {
+async fn without_ttl_nothing_expires() {
     let tier = MemoryTier::new(MemoryConfig::default().with_ttl(None)).unwrap();
     tier.put_many(&[(key(0), value(0, 100))]).await.unwrap();
     advance(Duration::from_secs(60 * 60 * 24 * 365)).await;
@@ -170,7 +170,7 @@ async fn without_ttl_nothing_is_too_old() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_not_stored_and_removes_what_was_there() {
+async fn a_value_that_is_too_large_removes_the_old_one() {
     let tier = MemoryTier::new(MemoryConfig::default().with_max_bytes(10_000)).unwrap();
     tier.put_many(&[(key(0), value(0, 100)), (key(1), value(1, 100))]).await.unwrap();
     tier.put_many(&[(key(0), value(2, 10_000))]).await.unwrap();
@@ -180,7 +180,7 @@ async fn what_is_too_large_is_not_stored_and_removes_what_was_there() {
 }
 
 #[tokio::test]
-async fn what_makes_room_is_counted_and_what_is_replaced_is_not() {
+async fn evictions_are_counted_and_replacements_are_not() {
     let tier = MemoryTier::new(MemoryConfig::default().with_max_bytes(10_000)).unwrap();
     for stamp in 0..100 {
         tier.put_many(&[(key(0), value(stamp, 1000))]).await.unwrap();
@@ -198,7 +198,7 @@ async fn what_makes_room_is_counted_and_what_is_replaced_is_not() {
 fn threads_get_what_belongs_to_the_key() {
     let tier = MemoryTier::new(MemoryConfig::default().with_max_bytes(40_000)).unwrap();
     let work = |thread: usize, round: usize| {
-        // Each thread at its own pace through all keys.
+        // Each thread goes through all keys at a different pace.
         let first = round * (2 * thread + 1) % KEYS;
         let numbers = [first, (first + 1) % KEYS];
         match round % 5 {

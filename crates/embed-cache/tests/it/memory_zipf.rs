@@ -1,4 +1,4 @@
-//! The memory tier keeps what is worth keeping: its hit rate beside moka's.
+//! The hit rate of the memory tier compared with moka's.
 
 use embed_cache::{Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
 use embed_core::{Role, Truncation};
@@ -9,7 +9,7 @@ const REQUESTS: usize = 500_000;
 /// A tenth of the keys fit.
 const LIMIT: u64 = 20_000 * 1692;
 
-/// So many requests, with which a key is asked as often as Zipf's law with exponent `s` says.
+/// Requests whose keys follow Zipf's law with exponent `s`.
 fn zipf(s: f64, seed: u64) -> impl Iterator<Item = usize> {
     let mut sum = 0.0;
     let until: Vec<f64> = (1..=KEYS)
@@ -34,7 +34,7 @@ async fn the_hit_rate_is_not_below_that_of_moka() {
     let namespace = Namespace::named("variant");
     let keys: Vec<_> =
         (0..KEYS).map(|i| Key::new(&namespace, Role::Query, Truncation::End, &i.to_string())).collect();
-    // The same bytes everywhere: what a value takes is told by its length.
+    // All values have the same bytes, since only their length matters.
     let value = Value::from_bytes(vec![0; 24 + 384 * 4]);
     for (s, seed) in [(0.9, 1), (1.0, 2)] {
         let tier = MemoryTier::new(MemoryConfig::default().with_max_bytes(LIMIT)).unwrap();

@@ -1,4 +1,4 @@
-//! Any sequence of requests, losses and failures gives, row by row, what the back end alone would give.
+//! After any sequence of requests, losses and failures, each row is the same as without a cache.
 
 use embed_cache::Cached;
 use embed_core::{EmbedRequest, Embedder, Error, ErrorKind, Role};
@@ -10,9 +10,9 @@ use crate::double::{MapTier, Mood, cache};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Texts by number; every seventh is bad.
+    /// Texts by number; every seventh is invalid.
     Ask(Vec<u8>, Role),
-    /// A tier loses what it has of the texts whose numbers are a multiple.
+    /// A tier loses every n-th entry.
     Lose {
         tier: usize,
         every: usize,
@@ -96,7 +96,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 });
             }
             Step::Behave { tier, reads, writes } => {
-                // A local tier answers at once, by its own word.
+                // A local tier promises to answer at once, so it never hangs.
                 let local = |mood| if tier == 0 && mood == Mood::Hangs { Mood::Well } else { mood };
                 tiers[tier].set(local(reads), local(writes));
             }
@@ -119,7 +119,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn rows_are_what_the_back_end_gives(steps in vec(step(), 1..40)) {
-        // Time stands still but for those who wait, so that a tier that hangs costs no time here.
+        // Time is paused, so that a tier that hangs costs no time.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(play(steps))?;
     }

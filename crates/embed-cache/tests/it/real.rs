@@ -1,4 +1,4 @@
-//! The real back ends behind the cache: a second pass doesn't touch them, and gives the same bits.
+//! The real back ends behind the cache: a second pass doesn't call them, and returns the same bits.
 
 use embed_cache::{Cache, CacheConfig, Cached, MemoryConfig, MemoryTier};
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Role, Truncation};
@@ -6,7 +6,7 @@ use embed_e5::{E5Config, E5Embedder};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_testkit::{data, ollama::rig, require};
 
-/// A thousand different short texts, out of the words of real ones.
+/// A thousand different short texts made of the words of real ones.
 fn texts(language: Option<&str>) -> Vec<String> {
     let articles =
         data::udhr().into_iter().filter(|article| language.is_none_or(|code| article.language == code));
@@ -46,7 +46,7 @@ async fn the_second_pass_is_free<E: Embedder>(embedder: E, texts: Vec<String>) {
         }
     }
     let stats = service.stats().await;
-    assert_eq!((stats.computed, stats.tiers[0].hits), (computed, 3000), "the back end was touched");
+    assert_eq!((stats.computed, stats.tiers[0].hits), (computed, 3000), "the back end was called");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The Redis tier against one real server.
+//! The Redis tier with one real server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use embed_core::{Error, ErrorKind, Role, Truncation};
 use embed_testkit::redis::{RedisOptions, RedisServer, Reply};
 use tokio::time::timeout;
 
-/// Much longer than anything takes that goes well, on a machine with other work, too.
+/// Much longer than anything should take, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn config(url: &str) -> RedisConfig {
@@ -32,7 +32,7 @@ pub(crate) fn keys(variant: &str, count: usize) -> Vec<Key> {
     (0..count).map(key).collect()
 }
 
-/// A value for a key: bytes that no other key has.
+/// The value for a key, different for each key.
 pub(crate) fn value(key: &Key) -> Value {
     Value::from_bytes(key.digest().repeat(8))
 }
@@ -41,7 +41,7 @@ pub(crate) fn entries(keys: &[Key]) -> Vec<(Key, Value)> {
     keys.iter().map(|key| (key.clone(), value(key))).collect()
 }
 
-/// How many of the keys have their value; a wrong value fails.
+/// How many of the keys have their value. Panics on a wrong value.
 pub(crate) async fn found(tier: &RedisTier, keys: &[Key]) -> usize {
     let values = tier.get_many(keys).await.unwrap();
     assert_eq!(values.len(), keys.len());
@@ -54,7 +54,7 @@ pub(crate) async fn found(tier: &RedisTier, keys: &[Key]) -> usize {
     keys.iter().zip(&values).filter(|pair| right(*pair)).count()
 }
 
-/// Tries until it goes well: a server that is back is used again.
+/// Retries until it succeeds: a recovered server is used again.
 pub(crate) async fn eventually<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> T {
     let mut last = None;
     let attempts = async {
@@ -92,10 +92,10 @@ async fn what_is_put_is_got_until_it_is_removed() {
     tier.remove(&keys[10..40]).await.unwrap();
     assert_eq!(found(&tier, &keys).await, 10);
     assert_eq!(found(&tier, &keys[..10]).await, 10);
-    // The new value takes the place of the old one.
+    // The new value replaces the old one.
     tier.put_many(&[(keys[0].clone(), Value::from_bytes(*b"new"))]).await.unwrap();
     assert_eq!(tier.get_many(&keys[..1]).await.unwrap(), [Some(Value::from_bytes(*b"new"))]);
-    // Nothing of nothing.
+    // Empty requests.
     assert_eq!(tier.get_many(&[]).await.unwrap(), []);
     tier.put_many(&[]).await.unwrap();
     tier.remove(&[]).await.unwrap();
@@ -123,15 +123,15 @@ async fn an_entry_lives_as_long_as_is_set_give_or_take_a_tenth() {
     tier.put_many(&entries(&keys)).await.unwrap();
     let left: Vec<i64> =
         keys.iter().map(|key| server.command(&[b"PTTL".to_vec(), name(key)]).number()).collect();
-    // A second for the machine to be slow.
+    // One second of tolerance for a slow machine.
     assert!(left.iter().all(|left| (899_000..=1_100_000).contains(left)), "{left:?}");
     let spread = left.iter().max().unwrap() - left.iter().min().unwrap();
-    assert!(spread > 100_000, "they don't go all at once: {spread}");
+    assert!(spread > 100_000, "they don't expire all at once: {spread}");
     let short = connected(config(&server.url()).with_ttl(Duration::from_millis(50))).await;
     short.put_many(&entries(&keys)).await.unwrap();
     let gone = async || match found(&short, &keys).await {
         0 => Ok(()),
-        _ => Err(Error::new(ErrorKind::Internal, "they are still there")),
+        _ => Err(Error::new(ErrorKind::Internal, "some haven't expired")),
     };
     eventually(gone).await;
 }
@@ -141,8 +141,8 @@ async fn clearing_takes_one_namespace_and_no_other() {
     let Some(server) = server().await else { return };
     let tier = tier(&server.url()).await;
     let other = connected(config(&server.url()).with_prefix("embed2")).await;
-    // Each would match the next one, if what is special in a pattern weren't escaped; some are longer than text
-    // can say of its length.
+    // Each would match the next one if special characters of patterns weren't escaped; the last one is so long that its
+    // length isn't valid UTF-8.
     let long = "é[a-z]*".repeat(40);
     let variants = ["*", "a", "?", "b", "[ab]", "m\\", "m\\x", "m^", "m", "mm", long.as_str()];
     let of = |variant| keys(variant, 3);
@@ -164,7 +164,7 @@ async fn clearing_takes_one_namespace_and_no_other() {
         });
         assert!(census.variants.values().all(|count| *count == 3));
     }
-    // What another version has stored goes too, and what is somebody else's stays.
+    // Entries of other versions are removed too; keys of other software stay.
     server.command(&[b"SET".as_slice(), b"embed:\x07later", b"x"]);
     assert_eq!(tier.census().await.unwrap().unknown, 1);
     tier.clear(None).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_user_and_a_database() {
     assert_eq!(found(&tier, &keys).await, 5);
     assert_eq!(tier.census().await.unwrap().variants["m"], 5);
     assert!(server.info("db3").starts_with("keys=5,"));
-    // What the rules don't say, the user may not; the rest is unharmed, and what isn't known isn't said.
+    // Commands that the rules don't allow fail, which affects only the unknown figures.
     assert_eq!(tier.stats().await.unwrap(), embed_cache::TierStats::new());
     tier.clear(None).await.unwrap();
     let theirs =
@@ -240,12 +240,12 @@ async fn ready_says_what_is_wrong() {
         let error = timeout(PATIENCE, tier.ready(limit)).await.expect("an answer").unwrap_err();
         let said = format!("{error} {error:?} {tier:?}");
         assert!(!said.contains("hush") && !said.contains("right"), "{said}");
-        // A call says the same, and not only that there is no connection.
+        // A call reports the same reason, and not only that there is no connection.
         let refused = tier.get_many(&keys("m", 1)).await.unwrap_err();
         assert_eq!(refused.kind(), error.kind(), "{refused:?}");
         error.kind()
     };
-    // What no waiting helps against is said without it.
+    // If waiting doesn't help, the error comes at once.
     let hour = Duration::from_secs(3600);
     for address in [":hush@127.0.0.1", "u:hush@127.0.0.1", "127.0.0.1"] {
         assert_eq!(problem(format!("redis://{address}:{port}"), hour).await, ErrorKind::Unauthorized);
@@ -276,11 +276,11 @@ async fn a_server_that_is_not_there_at_the_start_is_used_when_it_comes() {
             assert_eq!(tier.put_many(&entries(&keys)).await.unwrap_err().kind(), ErrorKind::Unavailable);
         }
     };
-    // None waits for a connection, or a thousand of them would wait for longer than this.
+    // If each call waited for a connection, a thousand of them would take longer than this.
     timeout(PATIENCE, calls).await.expect("calls fail at once");
     server.restart().await;
     tier.ready(PATIENCE).await.unwrap();
-    assert_eq!(found(&tier, &keys).await, 0, "what failed was not sent later");
+    assert_eq!(found(&tier, &keys).await, 0, "failed commands aren't sent later");
 }
 
 #[tokio::test]
@@ -300,11 +300,11 @@ async fn a_server_that_goes_and_comes_back_empty() {
     }
 }
 
-/// Replies that come late are taken by nobody, and never for another key's.
+/// Late replies are discarded, and never taken for another key's.
 #[tokio::test]
-async fn late_replies_are_nobody_s() {
+async fn late_replies_are_discarded() {
     let Some(server) = server().await else { return };
-    // No new connection: it is about the replies on this one.
+    // A long timeout, so that the connection isn't replaced.
     let tier = connected(config(&server.url()).with_connect_timeout(Duration::from_secs(60))).await;
     let keys = keys("m", 200);
     tier.put_many(&entries(&keys)).await.unwrap();
@@ -321,10 +321,10 @@ async fn late_replies_are_nobody_s() {
         server.thaw();
         assert_eq!(ahead.await.iter().sum::<usize>(), 100, "round {round}");
     }
-    assert_eq!(connection(&server), before, "it is all the same connection");
+    assert_eq!(connection(&server), before, "the connection was replaced");
 }
 
-/// The number of the tier's connection, as the server has it.
+/// The server's id of the tier's connection.
 fn connection(server: &RedisServer) -> String {
     let clients = server.tell("CLIENT LIST").text();
     let ours = clients.lines().find(|client| client.contains("cmd=mget") || client.contains("cmd=set"));
@@ -340,7 +340,7 @@ async fn a_frozen_server_is_left_and_found_again() {
     server.freeze();
     let budget = Duration::from_millis(20);
     assert!(timeout(budget, tier.get_many(&keys)).await.is_err());
-    // Its connection is given up, and calls fail at once.
+    // The connection is given up, and then calls fail at once.
     let given_up = async {
         while timeout(budget, tier.get_many(&keys)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(600)).await;
@@ -384,7 +384,7 @@ async fn a_full_server_says_so_and_still_answers() {
     assert_eq!(tier.stats().await.unwrap().limit, Some(100 << 10));
     server.tell("CONFIG SET maxmemory 0");
     tier.put_many(&entries(&keys)).await.unwrap();
-    // With a policy it throws out what is old, and counts it.
+    // With an eviction policy it evicts old entries, and counts them.
     server.tell("CONFIG SET maxmemory-policy allkeys-lru");
     server.tell("CONFIG SET maxmemory 3mb");
     for i in 0..20 {
@@ -476,7 +476,7 @@ async fn tls() {
     let (kind, said) = problem(trusting).await;
     assert_eq!(kind, ErrorKind::Config, "{said}");
     assert!(said.contains("certificate of this client"), "{said}");
-    // A plain client at a port that speaks TLS.
+    // A client without TLS at a port with TLS.
     let (kind, said) = problem(config(&url.replace("rediss", "redis"))).await;
     assert_eq!(kind, ErrorKind::Unavailable, "{said}");
     let missing = RedisTier::connect(config(&url).with_ca_file("/nowhere.pem")).unwrap_err();

@@ -1,4 +1,4 @@
-//! The Redis tier against a real cluster, against a master with sentinels, and two of them in one cache.
+//! The Redis tier with a real cluster, with a master behind sentinels, and two Redis tiers in one cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ async fn a_cluster_is_written_read_counted_and_cleared() {
     tier.put_many(&entries(&self::keys("n", 300))).await.unwrap();
     assert_eq!(found(&tier, &keys).await, 3000);
     for master in &cluster.masters {
-        assert!(master.tell("DBSIZE").number() > 800, "the keys lie at all masters");
+        assert!(master.tell("DBSIZE").number() > 800, "all masters have keys");
     }
     let census = tier.census().await.unwrap();
     assert_eq!((census.variants["m[a]"], census.variants["n"]), (3000, 300));
@@ -36,14 +36,14 @@ async fn a_cluster_is_written_read_counted_and_cleared() {
     assert_eq!(tier.stats().await.unwrap().entries, Some(0));
 }
 
-/// A request to a cluster is written to each master in one go, and no answer is waited for in between.
+/// A request to a cluster is pipelined to each master.
 #[tokio::test]
 async fn a_request_to_a_cluster_is_one_round_trip() {
     let Some(cluster) = RedisCluster::require().await else { return };
     let tier = connected(config(&cluster.url()).with_connect_timeout(Duration::from_secs(60))).await;
     let keys = keys("m", 300);
     tier.put_many(&entries(&keys)).await.unwrap();
-    // While one master stands still, the others have carried out all that is theirs.
+    // While one master is frozen, the others execute all their commands.
     let [frozen, awake @ ..] = &cluster.masters;
     let before: u64 = awake.iter().map(|master| master.calls("get")).sum();
     let theirs: i64 = awake.iter().map(|master| master.tell("DBSIZE").number()).sum();
@@ -61,7 +61,7 @@ async fn a_request_to_a_cluster_is_one_round_trip() {
         .await;
     };
     tokio::select! {
-        _ = &mut read => panic!("one master stands still"),
+        _ = &mut read => panic!("one master is frozen"),
         () = all_carried_out => {}
     }
     frozen.thaw();
@@ -87,7 +87,7 @@ async fn a_slot_moves_while_it_is_read() {
                         break;
                     }
                     let some: Vec<_> = (at..at + 20).map(|i| keys[i % keys.len()].clone()).collect();
-                    // No wrong value, and no failure.
+                    // Panics on a wrong value or a failure.
                     lacking += some.len() - found(&tier, &some).await;
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -102,7 +102,7 @@ async fn a_slot_moves_while_it_is_read() {
         cluster.begin_move(slot, from, to);
         let so_far = reads.load(Ordering::Relaxed);
         while cluster.move_keys(slot, from, to, 1) > 0 {}
-        // Requests meet the slot while its keys are at the target and it isn't.
+        // Requests find the slot at the old node while its keys are already at the new one.
         eventually(async || match reads.load(Ordering::Relaxed) - so_far {
             0..20 => Err(embed_core::Error::new(ErrorKind::Internal, "not yet")),
             _ => Ok(()),
@@ -112,10 +112,10 @@ async fn a_slot_moves_while_it_is_read() {
     }
     done.store(true, Ordering::Relaxed);
     let lacking: usize = futures::future::try_join_all(readers).await.unwrap().into_iter().sum();
-    assert!(lacking > 0, "nobody met a slot on its way");
+    assert!(lacking > 0, "no request came while a slot moved");
     let all_found = async || match found(&tier, &keys).await {
         400 => Ok(()),
-        _ => Err(embed_core::Error::new(ErrorKind::Internal, "some are missed still")),
+        _ => Err(embed_core::Error::new(ErrorKind::Internal, "some are still missing")),
     };
     eventually(all_found).await;
     eventually(async || tier.put_many(&entries(&keys)).await).await;
@@ -170,7 +170,7 @@ async fn replica_of_first(cluster: &RedisCluster) -> RedisServer {
     replica
 }
 
-/// The node that the URL names dies for good, and its replica takes over: the others that were found lead there.
+/// The node in the URL dies for good and its replica takes over; the other known nodes lead to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_that_the_url_names_dies_and_its_replica_takes_over() {
     let Some(mut cluster) = RedisCluster::require().await else { return };
@@ -184,20 +184,20 @@ async fn the_node_that_the_url_names_dies_and_its_replica_takes_over() {
     let not_yet = || embed_core::Error::new(ErrorKind::Internal, "not yet");
     eventually(async || if took_over() { Ok(()) } else { Err(not_yet()) }).await;
     let values = eventually(async || tier.get_many(&keys).await).await;
-    assert!(values.iter().flatten().count() > 50, "the keys of the other masters are there");
+    assert!(values.iter().flatten().count() > 50, "the other masters still have their keys");
     eventually(async || tier.put_many(&entries(&keys)).await).await;
     assert_eq!(found(&tier, &keys).await, 100);
 }
 
 #[tokio::test]
-async fn sentinels_lead_to_the_master_of_now() {
+async fn sentinels_lead_to_the_current_master() {
     let Some(mut sentinels) = RedisSentinels::require().await else { return };
     let tier = tier(&sentinels.url()).await;
     let keys = keys("m", 20);
     tier.put_many(&entries(&keys)).await.unwrap();
     assert_eq!(found(&tier, &keys).await, 20);
     assert_eq!(sentinels.master(), Some(0));
-    // In order: the old master becomes a replica, which takes no writes any more.
+    // By command: the old master becomes a replica, which accepts no writes.
     sentinels.fail_over().await;
     stores_and_finds(&tier, &keys).await;
     // By death.
@@ -206,7 +206,7 @@ async fn sentinels_lead_to_the_master_of_now() {
     stores_and_finds(&tier, &keys).await;
 }
 
-/// A frozen master whose socket takes nothing any more, so that the client can't even write.
+/// A frozen master whose socket is full, so that the client can't even write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_lead_away_from_a_frozen_master_with_a_full_socket() {
     let Some(sentinels) = RedisSentinels::require().await else { return };
@@ -225,8 +225,8 @@ async fn sentinels_lead_away_from_a_frozen_master_with_a_full_socket() {
     stores_and_finds(&tier, &keys).await;
 }
 
-/// Waits until the tier works again. A sentinel cuts the connections to a server whose part it has changed, so that one
-/// call may go well and the next one not.
+/// Waits until the tier works again. A sentinel closes the connections to a server whose role has changed, so after a
+/// call that succeeds the next one may fail.
 async fn stores_and_finds(tier: &RedisTier, keys: &[Key]) {
     let stuck = |_| embed_core::Error::new(ErrorKind::Timeout, "it doesn't answer");
     let limit = Duration::from_millis(500);
@@ -234,14 +234,14 @@ async fn stores_and_finds(tier: &RedisTier, keys: &[Key]) {
         timeout(limit, tier.put_many(&entries(keys))).await.map_err(stuck)??;
         let values: Option<Vec<_>> =
             timeout(limit, tier.get_many(keys)).await.map_err(stuck)??.into_iter().collect();
-        // What a master takes before it hears that it is none any more is lost.
+        // Writes that a demoted master accepts before it learns of that are lost.
         values.ok_or_else(|| embed_core::Error::new(ErrorKind::Unavailable, "a value is lost"))
     })
     .await;
     assert!(keys.iter().map(value).eq(values), "another key's value");
 }
 
-/// A cache may have two Redis, if each has a name.
+/// A cache can have two Redis tiers if their names differ.
 #[tokio::test]
 async fn two_servers_have_two_names() {
     let Some(server) = RedisServer::require(RedisOptions::default()).await else { return };

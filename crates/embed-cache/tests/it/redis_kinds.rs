@@ -1,4 +1,4 @@
-//! A server of another kind than the URL says is one clear sentence, and so is one that takes no writes.
+//! A server of another kind than the URL says, or one that accepts no writes, is reported in one clear sentence.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServ
 use crate::double::documents;
 use crate::redis::{PATIENCE, config, eventually, keys, tier};
 
-/// What a look at the server says: at connecting, or at the first commands.
+/// Connects to a server and checks it.
 async fn look(url: &str) -> Result<()> {
     let tier = RedisTier::connect(config(url))?;
     tier.ready(PATIENCE).await?;
@@ -26,7 +26,7 @@ async fn refused(url: &str, says: &str) -> Error {
     error
 }
 
-/// The tier's report says the same after requests that nobody looked at.
+/// The tier's report says the same after requests.
 async fn reported(url: &str, says: &str) {
     let tier = RedisTier::connect(config(url)).unwrap();
     let _ = tier.ready(Duration::from_secs(2)).await;
@@ -61,10 +61,10 @@ async fn a_single_server_is_no_cluster_and_no_sentinel() {
     assert_eq!(refused(&url, "has to begin with redis://").await.kind(), ErrorKind::Config);
     reported(&url, "has to begin with redis://").await;
     let url = format!("redis-sentinel://127.0.0.1:{port}?sentinelServiceName=m");
-    assert_eq!(refused(&url, "no sentinel").await.kind(), ErrorKind::Config);
-    reported(&url, "no sentinel").await;
+    assert_eq!(refused(&url, "isn't a sentinel").await.kind(), ErrorKind::Config);
+    reported(&url, "isn't a sentinel").await;
     look(&server.url()).await.unwrap();
-    assert_eq!(server.keys(), Vec::<Vec<u8>>::new(), "a look leaves nothing behind");
+    assert_eq!(server.keys(), Vec::<Vec<u8>>::new(), "a check leaves nothing behind");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_sentinel_is_no_server() {
 }
 
 #[tokio::test]
-async fn what_is_no_redis_at_all_is_told() {
+async fn a_server_that_is_not_redis_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -90,7 +90,7 @@ async fn what_is_no_redis_at_all_is_told() {
 }
 
 #[tokio::test]
-async fn what_takes_no_writes_says_why() {
+async fn a_server_that_accepts_no_writes_is_reported() {
     let Some(master) = RedisServer::require(RedisOptions::default()).await else { return };
     let of_master = RedisOptions::default().with("replicaof", format!("127.0.0.1 {}", master.port()));
     let Some(replica) = RedisServer::require(of_master).await else { return };
@@ -98,13 +98,13 @@ async fn what_takes_no_writes_says_why() {
     let full = RedisOptions::default().with("maxmemory", "100kb").with("maxmemory-policy", "noeviction");
     let Some(full) = RedisServer::require(full).await else { return };
     refused(&full.url(), "raise its maxmemory").await;
-    // It may be read all the same.
+    // It can still be read.
     let tier = tier(&full.url()).await;
     tier.check_reads().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_server_is_gone_in_words() {
+async fn a_missing_server_is_reported_in_words() {
     let Some(mut server) = RedisServer::require(RedisOptions::default()).await else { return };
     let url = server.url();
     server.stop();
@@ -114,7 +114,7 @@ async fn the_server_is_gone_in_words() {
     assert!(!error.to_string().contains(['{', '}']), "{error}");
 }
 
-/// A user who may do what the message lists can do all that this tier does.
+/// The permissions listed in the error message are enough for everything that the tier does.
 #[tokio::test]
 async fn the_commands_that_the_message_lists_are_enough() {
     let rules = "on >pass ~embed:* -@all +mget +get +set +unlink +scan +ping";
@@ -126,19 +126,19 @@ async fn the_commands_that_the_message_lists_are_enough() {
     tier.put_many(&crate::redis::entries(&keys)).await.unwrap();
     assert_eq!(tier.census().await.unwrap().variants["m"], 5);
     let stats = tier.stats().await.unwrap();
-    assert_eq!((stats.entries, stats.bytes), (None, None), "what it may not ask for is left out");
+    assert_eq!((stats.entries, stats.bytes), (None, None), "figures without permission are left out");
     tier.clear(None).await.unwrap();
     assert_eq!(crate::redis::found(&tier, &keys).await, 0);
 }
 
 /// Other sections of `INFO` cost a large server milliseconds.
 #[tokio::test]
-async fn no_more_is_asked_than_is_needed() {
+async fn only_the_necessary_sections_are_requested() {
     let Some(server) = RedisServer::require(RedisOptions::default()).await else { return };
     let tier = tier(&server.url()).await;
     let before = server.calls("info");
     let stats = tier.stats().await.unwrap();
     assert!(stats.bytes.is_some());
-    // And the one by which the rig counts.
+    // Plus the one with which the rig counts.
     assert_eq!(server.calls("info") - before, 2 + 1);
 }

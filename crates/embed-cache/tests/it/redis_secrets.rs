@@ -1,4 +1,4 @@
-//! Passwords for Redis show nowhere: not in errors, not in `Debug`, not in what the client logs.
+//! Passwords for Redis never appear: not in errors, not in `Debug`, not in the client's log.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::redis::{config, connected, entries, found, keys};
 
 const SECRET: &str = "hush-7f3a";
 
-/// Keeps what has the secret in it, and counts the rest.
+/// Keeps log lines that contain the secret, and counts the others.
 struct Listener {
     heard: Mutex<(u64, Vec<String>)>,
 }

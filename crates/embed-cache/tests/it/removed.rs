@@ -1,4 +1,4 @@
-//! What is removed stays removed, whatever is on its way into the tiers meanwhile.
+//! Removed rows stay removed, whatever writes are queued or in flight.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::double::{MapTier, Mood, cache, documents, right, sources, with_config
 
 const TEXTS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 
-/// Longer than every write that waits takes together.
+/// Longer than all queued writes take together.
 const LATER: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_wait_to_be_stored_are_not_stored_after_their_removal() {
+async fn queued_rows_are_not_stored_after_their_removal() {
     for whole in [false, true] {
         let tier = MapTier::remote("slow");
         tier.set(Mood::Well, Mood::Slow(Duration::from_millis(600)));
@@ -29,8 +29,8 @@ async fn rows_that_wait_to_be_stored_are_not_stored_after_their_removal() {
         }
         assert_eq!(tier.len(), 0);
         tokio::time::sleep(LATER).await;
-        assert_eq!(tier.len(), 0, "they are back");
-        // What is asked for later is stored.
+        assert_eq!(tier.len(), 0, "they came back");
+        // Rows requested later are stored.
         right(&cached, &["one"]).await;
         cached.cache().flush(LATER).await.unwrap();
         assert_eq!(tier.len(), 1);
@@ -38,7 +38,7 @@ async fn rows_that_wait_to_be_stored_are_not_stored_after_their_removal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rows_of_others_are_stored_all_the_same() {
+async fn other_rows_are_still_stored() {
     let tier = MapTier::remote("slow");
     tier.set(Mood::Well, Mood::Slow(Duration::from_millis(600)));
     let cached = Cached::new(Scripted::new("model", 8), cache(&[&tier]));
@@ -50,9 +50,9 @@ async fn the_rows_of_others_are_stored_all_the_same() {
     assert_eq!(sources(&right(&cached, &TEXTS).await), ["", "", "slow", "slow", "slow", "slow"]);
 }
 
-/// A write that is under way can't be called back: the removal waits for it, and says so if it takes too long.
+/// A write in flight can't be revoked: the removal waits for it, and reports it if it takes too long.
 #[tokio::test(start_paused = true)]
-async fn a_write_that_does_not_end_is_told() {
+async fn a_write_that_does_not_end_is_reported() {
     let tier = MapTier::remote("stuck");
     tier.set(Mood::Well, Mood::Hangs);
     let config = CacheConfig::default().with_write_budget(Duration::from_secs(3600));
@@ -60,10 +60,10 @@ async fn a_write_that_does_not_end_is_told() {
     right(&cached, &["one"]).await;
     tokio::task::yield_now().await;
     let error = cached.invalidate(&["one"]).await.unwrap_err();
-    assert!(error.to_string().contains("remove it again"), "{error}");
+    assert!(error.to_string().contains("remove them again"), "{error}");
 }
 
-/// A call that began before the removal gives its caller the row, and no tier.
+/// A call that began before the removal returns the row to its caller but doesn't store it.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_began_before_stores_nothing() {
     let (memory, remote) = (MapTier::local("memory"), MapTier::remote("remote"));

@@ -1,4 +1,4 @@
-//! Tiers that fail, hang, forget and lie: a counted miss, never an error, never slow for long.
+//! Tiers that fail, hang, or lose or corrupt entries: a counted miss, never an error, and never slow for long.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn rows_come_from_the_fastest_tier_that_has_them() {
     right(&service, &["a"]).await;
     let response = right(&service, &["c", "a", "b", "c"]).await;
     assert_eq!(sources(&response), ["", "memory", "redis", ""]);
-    // What the slow tier had is in the fast one now.
+    // The slow tier's rows are now in the fast one.
     assert_eq!(sources(&right(&service, &["b", "a", "c"]).await), ["memory"; 3]);
     service.cache().flush(SOON).await.unwrap();
     assert_eq!((memory.len(), remote.len()), (3, 3));
@@ -35,7 +35,7 @@ async fn rows_come_from_the_fastest_tier_that_has_them() {
     assert_eq!(remote.holds.unwrap().entries, Some(3));
 }
 
-/// A request looks once into each tier, whatever its number of rows.
+/// A request makes one lookup in each tier, whatever its number of rows.
 #[tokio::test]
 async fn one_lookup_a_tier() {
     let remote = MapTier::remote("redis");
@@ -70,7 +70,7 @@ async fn a_hanging_tier_costs_its_budget_and_then_nothing() {
     assert_eq!(health.status(), HealthStatus::Degraded);
     assert!(health.reason().unwrap().to_string().contains("redis"));
 
-    // It is back: the first trial after the pause finds out, and nobody restarts anything.
+    // It recovers, which the first trial after the pause finds out without a restart.
     remote.set(Mood::Well, Mood::Well);
     tokio::time::advance(SOON).await;
     right(&service, &["back"]).await;
@@ -98,7 +98,7 @@ async fn every_failure_is_a_miss_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_tier_that_cannot_count_gives_nothing() {
+async fn a_tier_with_too_few_answers_is_a_miss() {
     let tier = MapTier::remote("tier");
     let service = Cached::new(Scripted::new("e5", 8), cache(&[&tier]));
     right(&service, &["a", "b"]).await;
@@ -108,7 +108,7 @@ async fn a_tier_that_cannot_count_gives_nothing() {
     assert_eq!(service.stats().await.tiers[0].misses.get("protocol"), Some(&2));
 }
 
-/// A tier that takes no writes is read all the same, and the other way round it isn't an error either.
+/// A tier that refuses writes is still read; refused reads aren't an error either.
 #[tokio::test]
 async fn a_read_only_tier_is_read() {
     let tier = MapTier::remote("tier");
@@ -125,7 +125,7 @@ async fn a_read_only_tier_is_read() {
     assert_eq!(sources(&right(&service, &["a"]).await), ["tier"]);
 }
 
-/// Each change of the stored bytes is a miss of its own reason, and the next write repairs it.
+/// Each change of the stored bytes is a miss with its reason, and the next write repairs it.
 #[tokio::test]
 async fn bytes_that_are_not_the_vector_of_their_key_are_misses() {
     let texts = ["a", "b", "c"];
@@ -194,7 +194,7 @@ async fn no_flipped_bit_gets_through() {
     }
 }
 
-/// A tier that hands out the value of another key: the checksum covers the key.
+/// A tier that returns the value of another key: the checksum covers the key.
 #[tokio::test]
 async fn values_under_the_wrong_keys_are_misses() {
     let tier = MapTier::local("tier");

@@ -1,4 +1,4 @@
-//! A tier that was left alone is used again without any request, and says why it isn't used.
+//! A tier whose breaker is open is used again without a request, and reports why it isn't used.
 
 use std::time::Duration;
 
@@ -40,9 +40,9 @@ async fn a_tier_that_is_back_is_used_again_without_a_request() {
     assert_eq!(sources(&right(&cached, &["text 1"]).await), ["remote"]);
 }
 
-/// What Redis holds costs it commands, so that a scrape doesn't ask for it.
+/// A scrape doesn't query what Redis holds, which would cost commands.
 #[tokio::test]
-async fn counts_are_had_without_asking_a_tier() {
+async fn counts_do_not_query_a_tier() {
     let (memory, remote) = (MapTier::local("memory"), MapTier::remote("remote"));
     let cached = Cached::new(Scripted::new("model", 8), cache(&[&memory, &remote]));
     right(&cached, &["one", "two"]).await;

@@ -1,4 +1,4 @@
-//! A text that isn't cut has one row, whatever its request allows; one that is cut has one for each way.
+//! A text that isn't cut has one row, whatever its request allows; one that is cut has a row for each truncation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn vector(response: &EmbedResponse) -> Vec<f32> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_text_that_fits_is_computed_once_whoever_asks() {
+async fn a_text_that_fits_is_computed_once() {
     for tier in [MapTier::local("memory"), MapTier::remote("remote")] {
         for first in Truncation::ALL {
             let service = service();
@@ -49,7 +49,7 @@ async fn a_text_that_fits_is_computed_once_whoever_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_text_that_is_cut_has_a_row_for_each_way() {
+async fn a_text_that_is_cut_has_a_row_for_each_truncation() {
     for tier in [MapTier::local("memory"), MapTier::remote("remote")] {
         let service = service();
         let cached = Cached::new(service.clone(), cache(&[&tier]));
@@ -64,17 +64,17 @@ async fn a_text_that_is_cut_has_a_row_for_each_way() {
             let again = ask(&cached, LONG, cut).await;
             assert_eq!(&vector(&again), expected, "{cut}");
         }
-        assert_eq!(service.calls(), 3, "each way is there");
-        // Who allows no cut still gets none, and stores nothing.
+        assert_eq!(service.calls(), 3, "each truncation has a row");
+        // A caller that allows no cut still gets no vector, and nothing is stored.
         let refused = cached.embed(EmbedRequest::new([LONG], Role::Document)).await.unwrap();
         assert_eq!(refused.row(0).unwrap_err().kind(), ErrorKind::InputTooLong);
         assert_eq!(tier.len(), 3);
         cached.invalidate(&[LONG]).await.unwrap();
-        assert_eq!(tier.len(), 0, "all ways are gone");
+        assert_eq!(tier.len(), 0, "all rows are removed");
     }
 }
 
-/// One call serves all who ask at once, if the text fits; else each way has its own.
+/// One call serves all concurrent callers if the text fits; otherwise there is one for each truncation.
 #[tokio::test(start_paused = true)]
 async fn callers_at_once_share_what_they_can() {
     for (text, calls) in [(SHORT, 1), (LONG, 4)] {
@@ -87,7 +87,7 @@ async fn callers_at_once_share_what_they_can() {
                 let truncation = Truncation::ALL[(first + step) % 4];
                 let cached = Arc::clone(&cached);
                 tasks.push((truncation, tokio::spawn(async move { ask(&cached, text, truncation).await })));
-                // So that they come in this order.
+                // Polled once, so that they come in this order.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             service.release();

@@ -1,4 +1,4 @@
-//! What must never happen: a vector of one variant, role or truncation in place of another's.
+//! A vector of one variant, role or truncation is never returned for another.
 
 use embed_cache::Cached;
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, PrefixScheme, Role, Space, Truncation, Variant};
@@ -31,7 +31,7 @@ async fn two_models_of_one_width_share_tiers_and_no_row() {
     assert_eq!((one.inner().calls(), other.inner().calls()), (1, 1));
 }
 
-/// Variants of one space whose names differ in one trait only: precision, digest at the server, its version.
+/// Variants of one space whose ids differ in one trait only: precision, the server's digest, its version.
 #[tokio::test]
 async fn two_variants_of_one_space_share_no_row() {
     let space = Space::builder("e5", 8).prefixes(PrefixScheme::QueryPassage).build();
@@ -60,7 +60,7 @@ async fn two_variants_of_one_space_share_no_row() {
 }
 
 #[tokio::test]
-async fn however_a_text_is_cut_is_a_row_of_its_own() {
+async fn each_truncation_of_a_text_is_a_row_of_its_own() {
     let model = Scripted::new("e5", 8);
     let model = embed_core::ModelInfo::builder("scripted", "e5", model.model().variant().clone())
         .max_tokens(2)
@@ -78,11 +78,11 @@ async fn however_a_text_is_cut_is_a_row_of_its_own() {
         );
         assert!(end.row(0).unwrap().info().truncated && start.row(0).unwrap().info().truncated);
     }
-    // The error was asked for twice, since it isn't stored.
+    // The error was computed twice, since it isn't stored.
     assert_eq!(service.inner().seen(TEXT, Role::Document), 4);
 }
 
-/// What a back end gives after it has become another variant is handed on under its own name and never stored.
+/// Rows of a back end that has become another variant are returned with that variant and never stored.
 #[tokio::test]
 async fn a_row_of_a_variant_that_the_model_does_not_name_is_not_stored() {
     #[derive(Debug)]
