@@ -1,4 +1,4 @@
-//! What detection costs, beside whatlang alone on the same text.
+//! The cost of detection compared with whatlang alone on the same text.
 
 use std::hint::black_box;
 
@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use embed_router::{Detector, Kind, LanguageDetector};
 use embed_testkit::data;
 
-/// So many characters of the Declaration in a language, over and over.
+/// This many characters of the Declaration in a language, repeated as necessary.
 fn passage(language: &str, chars: usize) -> String {
     let articles = data::udhr_in(language).join("\n");
     assert!(!articles.is_empty(), "the Declaration is in the crate");
@@ -41,7 +41,7 @@ fn detection(criterion: &mut Criterion) {
     for (name, text) in &texts {
         let mut group = criterion.benchmark_group(format!("detection/{name}"));
         group.throughput(Throughput::Bytes(text.len() as u64));
-        // Both come to an answer, and ours to the right kind of text.
+        // Both have a result, and ours is the right kind.
         assert_eq!(detector.detect(text).kind == Kind::En, name.starts_with("English"), "{name}");
         assert!(whatlang::detect(text).is_some(), "{name}");
         group.bench_function("embed-router", |bencher| bencher.iter(|| detector.detect(black_box(text))));

@@ -1,4 +1,4 @@
-//! What the router adds to a call: against the bare service that it stands in front of, which answers at once.
+//! The overhead of the router compared with the bare service, which answers at once.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -16,12 +16,12 @@ use embed_router::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The same vector for every text, as wide as those of the two models.
+/// The same vector for every text, with the dimension of the two models.
 #[derive(Debug)]
 struct Instant {
     model: ModelInfo,
     vector: Vec<f32>,
-    /// How long it lets the caller wait, as a server does.
+    /// How long it takes to answer, like a server.
     wait: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Embedder for Instant {
     }
 }
 
-/// As little as a detector can do.
+/// A minimal detector.
 #[derive(Debug)]
 struct FirstByte;
 
@@ -147,8 +147,7 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a caller notices of trials. A candidate that computes in the process takes its processor time from somewhere;
-/// this is about everything else.
+/// The effect of trials on a caller, except for the processor time of a candidate in the same process.
 fn trials(criterion: &mut Criterion) {
     let runtime = runtime();
     let mut group = criterion.benchmark_group("router/a server of 5 ms");
@@ -162,7 +161,7 @@ fn trials(criterion: &mut Criterion) {
             Route::new("old", Instant::waiting("a", quick)),
             Route::new("new", Instant::waiting("a", candidate)),
         ];
-        // So long that the candidate isn't stopped while it is measured.
+        // So long that the candidate isn't stopped during the measurement.
         let shadow = ShadowConfig::default().with_share(share).with_candidate(2, Duration::from_secs(600));
         let rollout = RolloutConfig::new("old", "new").with_shadow(shadow);
         let config = RouterConfig::default().with_policy(Policy::everything_to("old")).with_rollout(rollout);

@@ -1,11 +1,11 @@
 //! Cache and router together: English to one model, everything else to another, each behind one shared cache.
 //!
-//! Doubles stand for the back ends, so it runs anywhere; put `OllamaEmbedder::connect(..)` and `E5Embedder::load(..)` in
-//! their place. It embeds twice, then English goes down: what is cached is still answered, and only what isn't fails.
+//! Doubles replace the back ends, so that it runs anywhere; use `OllamaEmbedder::connect(..)` and `E5Embedder::load(..)`
+//! instead. It embeds twice, then the English back end goes down: cached texts are still answered, and only others fail.
 //!
 //! Run it: `cargo run -p embed-router --example cached_routes`.
 
-#![expect(clippy::print_stdout, reason = "an example shows what it found")]
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use embed_testkit::Scripted;
 
 /// The whole stack: `Router(route → Cached(Guarded(back end)))`, whatever the order of the builder's calls.
 fn stack(english: impl Embedder, others: impl Embedder) -> Result<(Router, Cache)> {
-    // A `RedisTier` behind the memory would share the vectors with other processes.
+    // A `RedisTier` after the memory tier would share the vectors with other processes.
     let memory = MemoryTier::new(MemoryConfig::default())?;
     let cache = Cache::new(CacheConfig::default(), vec![Arc::new(memory)])?;
     let english = Route::builder("english")

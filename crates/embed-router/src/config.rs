@@ -6,22 +6,22 @@ use crate::guard::default_breaker;
 use crate::rollout::RolloutConfig;
 use crate::{PinBook, Policy};
 
-/// How a router decides, and what it does when a route fails.
+/// Settings of a router: how it chooses routes, and what it does when one fails.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RouterConfig {
     /// Which kind of text goes to which route.
     pub policy: Policy,
-    /// Whether a text may leave its space when every route of it fails. Off by default: a vector of another space
-    /// finds nothing among those that are stored. Only texts that the policy or a rollout sent go, and only to a
-    /// model that reads them; the row names the space that it got.
+    /// Whether a text may leave its space when every route of the space fails. Off by default, because a vector of another
+    /// space finds nothing among the stored ones. It applies only to texts sent by the policy or a rollout, and only to
+    /// models that support them; the row names its space.
     pub allow_cross_space: bool,
-    /// When a route counts as down, for routes that set nothing of their own: after five failures in a row, and then it
-    /// is tried after pauses of one to five seconds.
+    /// The breaker of routes that don't set one. By default it opens after five consecutive failures, with pauses of one
+    /// to five seconds between trials.
     pub breaker: BreakerConfig,
     /// Partitions that stay on one route.
     pub pins: PinBook,
-    /// A candidate that some partitions are moved to.
+    /// A rollout that moves some partitions to a candidate.
     pub rollout: Option<RolloutConfig>,
 }
 
@@ -45,21 +45,21 @@ impl RouterConfig {
         self
     }
 
-    /// Sets whether texts may leave their space when it fails.
+    /// Sets whether texts may leave their space when all its routes fail.
     #[must_use]
     pub fn with_cross_space(mut self, allowed: bool) -> Self {
         self.allow_cross_space = allowed;
         self
     }
 
-    /// Sets when a route counts as down.
+    /// Sets the breaker of routes that don't set one.
     #[must_use]
     pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
         self.breaker = breaker;
         self
     }
 
-    /// Sets the partitions that stay on one route. The book is shared: later pins count.
+    /// Sets the pins. They are shared, so pins can still be added later.
     #[must_use]
     pub fn with_pins(mut self, pins: PinBook) -> Self {
         self.pins = pins;

@@ -1,4 +1,4 @@
-//! A breaker next to a back end: calls of one that keeps failing aren't made for a while.
+//! A circuit breaker and timeout around a back end.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use embed_core::{
 };
 use tokio::time::sleep_until;
 
-/// What stands before calls of a route's back end: a breaker, and the time that a call may take.
+/// A breaker and a timeout for the calls of a route's back end.
 ///
-/// A route has one of its own next to its back end, behind the cache if there is one, or the cache would be shut off with
-/// the back end. Routes to one server may share one ([`RouteBuilder::guard`](crate::RouteBuilder::guard)). Clones share
-/// one state.
+/// Each route has one next to its back end: behind its cache, which would otherwise be blocked together with the back
+/// end. Routes to one server may share one ([`RouteBuilder::guard`](crate::RouteBuilder::guard)). Clones share their
+/// state.
 #[derive(Debug, Clone)]
 pub struct Guard {
     shared: Arc<Shared>,
@@ -28,56 +28,56 @@ struct Shared {
 
 /// A back end behind a [`Guard`].
 ///
-/// A route makes one where it has a cache: see [`RouteBuilder::cache`](crate::RouteBuilder::cache).
+/// A route with a cache creates one: see [`RouteBuilder::cache`](crate::RouteBuilder::cache).
 #[derive(Debug)]
 pub struct Guarded<E> {
-    /// Shared with the trials, which are tasks of their own.
+    /// Shared with the trials, which are separate tasks.
     inner: Arc<E>,
     guard: Guard,
 }
 
-/// A service answers at the deadline with the rows that it has. It gets so much longer to hand them over.
+/// At the deadline a service returns the rows that it has. This is the extra time to do so.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// A call that a caller's deadline ended before this says nothing of the back end's health.
+/// If the caller's deadline ends a call before this, it says nothing about the back end's health.
 const FAIR_CHANCE: Duration = Duration::from_secs(1);
 
 /// The text of a trial.
 const TRIAL: &str = "Is anybody there?";
 
-/// A trial that isn't answered by then has failed.
+/// A trial fails if it isn't answered in this time.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long who asks for the health waits for a trial.
+/// How long a health check waits for a trial.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The longest pause between two trials: a back end that is back is found within this.
+/// The longest pause between two trials: a recovered back end is found within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The breaker of a route that nobody has set.
+/// The default breaker of a route.
 pub(crate) fn default_breaker() -> BreakerConfig {
     BreakerConfig::default().with_pauses(Duration::from_secs(1), LONGEST_PAUSE)
 }
 
-/// The fact by which a refusal is known from the failure of a call that was made.
+/// The context that distinguishes a refusal from a failed call.
 const REFUSED: (&str, &str) = ("breaker", "open");
 
 impl Guard {
-    /// A closed guard. A call that takes longer than the timeout counts as failed; without one only the caller's
-    /// deadline ends it.
+    /// A closed guard. A call that takes longer than the timeout counts as failed; without a timeout only the caller's
+    /// deadline ends a call.
     #[must_use]
     pub fn new(breaker: BreakerConfig, timeout: Option<Duration>) -> Self {
         let breaker = SharedBreaker::new(breaker);
         Self { shared: Arc::new(Shared { breaker, timeout }) }
     }
 
-    /// Whether calls are refused, or one of them is finding out whether the back end answers again.
+    /// Whether the breaker is open or half-open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.shared.breaker.is_open()
     }
 
-    /// Times that it opened.
+    /// How often it opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
         self.shared.breaker.openings()
@@ -105,15 +105,15 @@ impl Guard {
         Err(refusal(after))
     }
 
-    /// How a back end behind this guard is. While calls are refused, this is what finds out whether it answers again:
-    /// each time that a pause is over, by one text, so that the guard closes without any caller.
+    /// The health of a back end behind this guard. While calls are refused, it also makes the trial, with one text each
+    /// time that a pause is over, so that the guard closes without any caller.
     ///
     /// # Cancellation
     ///
-    /// A trial is a task of its own and goes on.
+    /// A trial is a separate task and goes on.
     pub(crate) async fn health<E: Embedder>(&self, inner: &Arc<E>) -> Health {
         let health = inner.health().await;
-        // One that says itself that it can't answer needs no trial.
+        // A back end that reports itself unavailable needs no trial.
         if !health.is_available() || !self.is_open() {
             return health;
         }
@@ -123,7 +123,7 @@ impl Guard {
                 let request = EmbedRequest::new([TRIAL], Role::Query)
                     .with_truncation(Truncation::End)
                     .with_deadline(now() + TRIAL_TIMEOUT);
-                // How it went is the breaker's to know, and nobody's answer.
+                // The breaker has recorded the outcome; the response isn't needed.
                 let _ = guard.call(&*inner, request).await;
             });
             let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
@@ -137,8 +137,8 @@ impl Guard {
     }
 }
 
-/// A breaker that opens after five failures in a row and lets a trial through after pauses of one to five seconds; no
-/// timeout.
+/// A breaker that opens after five consecutive failures and lets a trial through after pauses of one to five seconds,
+/// and no timeout.
 impl Default for Guard {
     fn default() -> Self {
         Self::new(default_breaker(), None)
@@ -159,7 +159,7 @@ impl<E: Embedder> Guarded<E> {
     }
 }
 
-/// Dropping a call's future drops the call. If its deadline is over by then, it counts as failed.
+/// Dropping a call's future drops the call. If its deadline has passed by then, it counts as failed.
 #[async_trait]
 impl<E: Embedder> Embedder for Guarded<E> {
     fn model(&self) -> &ModelInfo {
@@ -170,8 +170,8 @@ impl<E: Embedder> Embedder for Guarded<E> {
         self.guard.call(&*self.inner, request).await
     }
 
-    /// The back end's own while calls are let through. While they aren't, the back end is tried by one text each time
-    /// that a pause is over, as a task of its own, and is unavailable until that succeeded.
+    /// The back end's health while the breaker is closed. Otherwise unavailable, and a trial with one text is made in a
+    /// separate task each time that a pause is over, until one succeeds.
     async fn health(&self) -> Health {
         self.guard.health(&self.inner).await
     }
@@ -192,7 +192,7 @@ impl<E: Display> Display for Guarded<E> {
     }
 }
 
-/// A call under way. One that is dropped before its end was given up, or failed if its deadline is over.
+/// A call in flight. If it is dropped, it counts as abandoned, or as failed if its deadline has passed.
 struct GuardedCall<'g> {
     began: Instant,
     deadline: Deadline,
@@ -206,7 +206,7 @@ impl GuardedCall<'_> {
             Ok(response) if response.rows().any(|row| row.is_ok()) => None,
             Ok(response) => response.errors().map(|(_, error)| error).find(|error| is_of_route(error)),
         };
-        // A service that is busy is healthy: to leave it out for a second would waste that second.
+        // A busy service is healthy: opening the breaker for a second would waste that second.
         let healthy = fault.is_none_or(|error| {
             !is_of_route(error) || matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::RateLimited)
         });
@@ -232,17 +232,17 @@ impl GuardedCall<'_> {
 
 impl Drop for GuardedCall<'_> {
     fn drop(&mut self) {
-        // A cache lets go of a call that nobody waits for any more: that it was late is the back end's fault.
+        // A cache drops a call when no caller waits any more. If it was late, that is the back end's fault.
         if self.pass.is_some() && self.is_past_deadline() && !self.was_hurried() {
             self.failed();
         }
     }
 }
 
-/// Whether an error is the route's fault, so that another route may do better, and not the text's or the caller's.
+/// Whether an error is the route's fault, and not the text's or the caller's, so that another route may succeed.
 pub(crate) fn is_of_route(error: &Error) -> bool {
     match error.retry() {
-        // An outer retry must not multiply tries that are used up, but another route hasn't tried yet.
+        // The route's retries are exhausted, but another route hasn't tried yet.
         Retry::Temporary { .. } | Retry::Exhausted => true,
         Retry::Permanent => matches!(
             error.kind(),
@@ -251,7 +251,7 @@ pub(crate) fn is_of_route(error: &Error) -> bool {
     }
 }
 
-/// Whether an answer has such an error, as a whole or in a row.
+/// Whether a response has such an error, as a whole or in a row.
 pub(crate) fn has(answer: &Result<EmbedResponse>, such: fn(&Error) -> bool) -> bool {
     match answer {
         Ok(response) => response.errors().any(|(_, error)| such(error)),
@@ -259,14 +259,14 @@ pub(crate) fn has(answer: &Result<EmbedResponse>, such: fn(&Error) -> bool) -> b
     }
 }
 
-/// Whether a call wasn't made because a guard's breaker is open.
+/// Whether a guard's open breaker refused the call.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     error.context().any(|fact| fact == REFUSED)
 }
 
 fn refusal(after: Option<Duration>) -> Error {
     let message =
-        "the route failed too often and is left out until it answers again; it is tried every few seconds";
+        "the route failed too often and isn't called until it answers again; it is retried every few seconds";
     Error::new(ErrorKind::Unavailable, message)
         .with_retry(Retry::Temporary { after })
         .with_context(REFUSED.0, REFUSED.1)
@@ -274,13 +274,13 @@ fn refusal(after: Option<Duration>) -> Error {
 
 fn too_late(by_timeout: bool) -> Error {
     Deadline::missed(if by_timeout {
-        "the route gave no answer within its timeout"
+        "the route didn't answer within its timeout"
     } else {
-        "the deadline was over before the route answered"
+        "the deadline passed before the route answered"
     })
 }
 
-/// Tokio's clock, so that tests may run in virtual time.
+/// Tokio's clock, so that tests can run in virtual time.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! A service that wasn't there when the program began, and is looked for until it is.
+//! A service that was unavailable when the program started, to which it keeps connecting.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,42 +12,42 @@ use futures::future::BoxFuture;
 
 use crate::guard::now;
 
-/// The pauses between two tries to connect: they double from the first to the longest.
+/// The backoff between attempts to connect: it doubles from the first pause to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long who asks for the health waits for a try that has begun.
+/// How long a health check waits for an attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Embedder>>> + Send + Sync>;
 
-/// The place of a service that is looked for. Each try runs as a task of its own, one at a time, whenever somebody asks
-/// for the service or for its health and the pause since the last one is over.
+/// A service that may connect later. Attempts run one at a time in separate tasks; one begins when the service or its
+/// health is requested and the pause since the last attempt is over.
 ///
-/// Clones are one place.
+/// Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Late {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// What is known of the model before anybody has met it.
+    /// The description of the model until the service has connected.
     described: ModelInfo,
     connect: Connect,
     connected: OnceLock<Arc<dyn Embedder>>,
-    search: Mutex<Search>,
+    search: Mutex<ConnectState>,
 }
 
-struct Search {
-    /// Why the last try failed.
+struct ConnectState {
+    /// Why the last attempt failed.
     reason: Error,
     next: Instant,
     pause: Duration,
     under_way: bool,
 }
 
-/// A try, which counts as failed if its task dies.
-struct Try(Late);
+/// An attempt to connect, which counts as failed if its task panics.
+struct ConnectAttempt(Late);
 
 impl Late {
     pub(crate) fn new<C, F, E>(described: ModelInfo, reason: Error, connect: C) -> Self
@@ -60,7 +60,7 @@ impl Late {
             let connecting = connect();
             async move { Ok(Arc::new(connecting.await?) as Arc<dyn Embedder>) }.boxed()
         };
-        let search = Search { reason, next: now() + FIRST_PAUSE, pause: FIRST_PAUSE, under_way: false };
+        let search = ConnectState { reason, next: now() + FIRST_PAUSE, pause: FIRST_PAUSE, under_way: false };
         let shared = Shared {
             described,
             connect: Box::new(connect),
@@ -70,7 +70,7 @@ impl Late {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The place of what is made of the service when it is there.
+    /// Wraps the service in layers once it has connected.
     pub(crate) fn map(
         self,
         make: impl Fn(Arc<dyn Embedder>) -> Arc<dyn Embedder> + Clone + Send + Sync + 'static,
@@ -81,32 +81,32 @@ impl Late {
         })
     }
 
-    /// The service, once it is there.
+    /// The service, once it has connected.
     pub(crate) fn connected(&self) -> Option<&Arc<dyn Embedder>> {
         self.shared.connected.get()
     }
 
-    /// The service; an error while it isn't there, and then a try begins if one is due.
+    /// The service; otherwise an error, and an attempt begins if one is due.
     pub(crate) fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         if let Some(connected) = self.connected() {
             return Ok(connected);
         }
-        drop(self.look());
+        drop(self.begin_attempt());
         Err(self.absence())
     }
 
-    /// Waits for a try, if one is due, but not for long; the service, if it is there then.
+    /// Begins an attempt, if one is due, and waits for it briefly; the service, if it has connected by then.
     pub(crate) async fn find(&self) -> Result<&Arc<dyn Embedder>> {
         if self.connected().is_none()
-            && let Some(look) = self.look()
+            && let Some(attempt) = self.begin_attempt()
         {
-            let _ = tokio::time::timeout(PATIENCE, look).await;
+            let _ = tokio::time::timeout(PATIENCE, attempt).await;
         }
         self.embedder()
     }
 
-    /// Begins a try, if one is due.
-    fn look(&self) -> Option<tokio::task::JoinHandle<()>> {
+    /// Begins an attempt, if one is due.
+    fn begin_attempt(&self) -> Option<tokio::task::JoinHandle<()>> {
         {
             let mut search = self.search();
             if search.under_way || now() < search.next {
@@ -114,18 +114,18 @@ impl Late {
             }
             search.under_way = true;
         }
-        let this = Try(self.clone());
+        let this = ConnectAttempt(self.clone());
         Some(tokio::spawn(async move {
             let late = &*this.0.shared;
             match (late.connect)().await {
-                // Nobody else sets it: there is one try at a time.
+                // It isn't set yet, since attempts run one at a time.
                 Ok(connected) => drop(late.connected.set(connected)),
                 Err(reason) => this.0.search().reason = reason,
             }
         }))
     }
 
-    /// Why the last try failed.
+    /// Why the last attempt failed.
     pub(crate) fn reason(&self) -> Error {
         self.search().reason.clone()
     }
@@ -133,9 +133,9 @@ impl Late {
     fn absence(&self) -> Error {
         let search = self.search();
         let after = search.next.saturating_duration_since(now());
-        let message = "the service of this route wasn't there when this program began, and hasn't been found since; it \
-                       is looked for and used as soon as it answers";
-        // A server that lacks the model is there, and whoever looks after it has something else to do.
+        let message = "the service of this route was unavailable when this program started, and hasn't been found since; \
+                       it is looked for, and used as soon as it answers";
+        // A server that lacks the model is available, but its operator must do something about it.
         let kind = match search.reason.kind() {
             ErrorKind::ModelNotFound => ErrorKind::ModelNotFound,
             _ => ErrorKind::Unavailable,
@@ -145,12 +145,12 @@ impl Late {
             .with_source(search.reason.clone())
     }
 
-    fn search(&self) -> MutexGuard<'_, Search> {
+    fn search(&self) -> MutexGuard<'_, ConnectState> {
         self.shared.search.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Try {
+impl Drop for ConnectAttempt {
     fn drop(&mut self) {
         let mut search = self.0.search();
         search.under_way = false;
@@ -159,7 +159,7 @@ impl Drop for Try {
     }
 }
 
-/// For those who hold it from the start: the trials of a rollout.
+/// Used by the trials of a rollout, which hold it from the start.
 #[async_trait]
 impl Embedder for Late {
     fn model(&self) -> &ModelInfo {

@@ -1,4 +1,4 @@
-//! What stands in the place of rollouts where the feature `rollout` is off: types of which there is no value.
+//! Replaces rollouts if the feature `rollout` is off: types without values.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Result};
 use serde::Serialize;
 
-/// Settings that nobody can make.
+/// Settings that can't be constructed.
 #[derive(Debug, Clone)]
 pub struct RolloutConfig {
     pub(crate) from: Arc<str>,
@@ -16,14 +16,14 @@ pub struct RolloutConfig {
     never: Infallible,
 }
 
-/// A rollout that nobody can begin.
+/// A rollout that can't be constructed.
 #[derive(Debug)]
 pub struct Rollout {
     pub(crate) current: CallMeter,
     never: Infallible,
 }
 
-/// What is never told.
+/// A status that can't be constructed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum RolloutStatus {}
 
@@ -36,7 +36,7 @@ pub(crate) enum Shadow {}
 #[derive(Debug, Default)]
 pub(crate) struct ShadowStatus;
 
-#[expect(dead_code, reason = "nobody reads how a call went")]
+#[expect(dead_code, reason = "no rollout reads them")]
 pub(crate) struct JudgedCall {
     pub(crate) time: Duration,
     pub(crate) failed: bool,

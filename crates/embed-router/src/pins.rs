@@ -1,13 +1,13 @@
-//! Collections that stay on one route.
+//! Pins of partitions to routes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Which partition is pinned to which route: a collection stays in the space of its vectors, whatever language a
-/// text is in.
+/// Which partition is pinned to which route, so that a collection stays in the space of its vectors, whatever the
+/// language of a text.
 ///
-/// Clones share one book, so whoever keeps one may pin while the router runs. The texts of a pinned partition
-/// aren't looked at. They fail over inside the space alone, never to another one.
+/// Clones share the pins, so a clone can add pins while the router runs. Texts of a pinned partition aren't inspected.
+/// They fail over only within the space, never to another one.
 #[derive(Debug, Clone, Default)]
 pub struct PinBook {
     pins: Arc<RwLock<HashMap<Arc<str>, Arc<str>>>>,
@@ -20,7 +20,7 @@ impl PinBook {
         pins.insert(partition.into(), route.into());
     }
 
-    /// Takes a pin out; the route that it was pinned to.
+    /// Removes a pin; returns the route of the pin.
     pub fn unpin(&self, partition: &str) -> Option<Arc<str>> {
         self.pins.write().unwrap_or_else(PoisonError::into_inner).remove(partition)
     }
@@ -31,7 +31,7 @@ impl PinBook {
         self.pins.read().unwrap_or_else(PoisonError::into_inner).get(partition).cloned()
     }
 
-    /// The routes that partitions are pinned to, each once for each pin.
+    /// The route of each pin.
     pub(crate) fn routes(&self) -> Vec<Arc<str>> {
         self.pins.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

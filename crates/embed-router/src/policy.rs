@@ -9,7 +9,7 @@ use crate::Kind;
 
 /// A table from the kind of a text to the name of a route.
 ///
-/// As a word, it is `hybrid`, or the name of the one route that takes everything (`ollama`, `e5`):
+/// Its text form is `hybrid`, or the name of the route for everything (`ollama`, `e5`):
 ///
 /// ```
 /// use embed_router::{Kind, Policy};
@@ -25,22 +25,22 @@ pub struct Policy {
     routes: [Arc<str>; KINDS.len()],
 }
 
-/// The route of English under [`Policy::default`].
+/// The route for English in [`Policy::default`].
 pub const ENGLISH_ROUTE: &str = "ollama";
 
-/// The route of everything else under [`Policy::default`].
+/// The route for everything else in [`Policy::default`].
 pub const MULTILINGUAL_ROUTE: &str = "e5";
 
 impl Policy {
-    /// Everything goes to one route, also text that its model doesn't read: the operator said so. Such rows are
-    /// counted ([`RouterStats::unread`](crate::RouterStats::unread)).
+    /// Sends everything to one route, even text that its model doesn't support. Such texts are counted
+    /// ([`RouterStats::unread`](crate::RouterStats::unread)).
     #[must_use]
     pub fn everything_to(route: impl Into<Arc<str>>) -> Self {
         let route = route.into();
         Self { routes: KINDS.map(|_| Arc::clone(&route)) }
     }
 
-    /// English goes to one route, everything else to another.
+    /// Sends English to one route and everything else to another.
     #[must_use]
     pub fn hybrid(english: impl Into<Arc<str>>, others: impl Into<Arc<str>>) -> Self {
         Self::everything_to(others).with(Kind::En, english)

@@ -1,4 +1,4 @@
-//! A route: a name, a service, and what its model reads.
+//! A route: a name, a service, and the languages that its model supports.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,10 +10,9 @@ use embed_core::{BreakerConfig, Embedder, Error, ErrorKind, Layer, ModelInfo, Re
 use crate::late::Late;
 use crate::{Detection, Guard, Guarded, Kind};
 
-/// One way that a text may go: a service under a name.
+/// A service with a name, to which texts can be sent.
 ///
-/// Several routes may serve one space; they stand in for each other. Routes are asked in the order in which
-/// the router got them.
+/// Several routes may serve one space; they are each other's fallbacks, in the order given to the router.
 #[derive(Debug, Clone)]
 pub struct Route {
     pub(crate) name: Arc<str>,
@@ -26,8 +25,8 @@ pub struct Route {
     pub(crate) fallback: Option<Arc<str>>,
 }
 
-/// A [`Route`] in the making. What stands before its back end is put in the right order whatever the order of the calls:
-/// `Cached(Guarded(back end))`, so that what a cache has is served while the back end is down.
+/// Builds a [`Route`]. Whatever the order of the calls, the layers are in the right order: `Cached(Guarded(back end))`, so
+/// that cached texts are served while the back end is down.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -52,7 +51,7 @@ pub struct RouteBuilder {
     route: Route,
 }
 
-/// What puts a cache around the guarded back end of a route.
+/// Puts a cache around the guarded back end of a route.
 #[derive(Clone)]
 pub(crate) struct CacheLayer(Arc<dyn Fn(Guarded<BackEnd>) -> BackEnd + Send + Sync>);
 
@@ -65,13 +64,13 @@ pub(crate) enum Service {
     Absent(Error),
 }
 
-/// The languages that a model gives a meaning to.
+/// The languages that a model supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reads {
     /// Every language.
     Everything,
-    /// These languages alone, as ISO 639 codes in the form that detections have.
+    /// Only these languages, as ISO 639 codes like those of detections.
     Only(Vec<Cow<'static, str>>),
 }
 
@@ -81,8 +80,8 @@ impl Route {
         Self::builder(name).backend(backend).build()
     }
 
-    /// Begins a route. Its model reads everything unless [`reads`](RouteBuilder::reads) says otherwise. Without a back
-    /// end it is [absent](RouteBuilder::absent).
+    /// Begins a route. Its model supports every language unless [`reads`](RouteBuilder::reads) says otherwise. Without a
+    /// back end the route is [absent](RouteBuilder::absent).
     pub fn builder(name: impl Into<Arc<str>>) -> RouteBuilder {
         let nothing = Error::new(ErrorKind::Config, "the route was built without a back end; give it one");
         let route = Self {
@@ -112,21 +111,19 @@ impl RouteBuilder {
         self
     }
 
-    /// Sets a back end that isn't there now and is looked for: what a server takes whose back end may start later
-    /// than itself.
+    /// Sets a back end that is unavailable now, and keeps connecting to it: for a server whose back end may start later.
     ///
-    /// Until it is there, its texts fail with [`ErrorKind::Unavailable`], or [`ErrorKind::ModelNotFound`] if that was the
-    /// last reason, and in words; they go to no other space unless [`fallback`](Self::fallback) or the router's settings
-    /// say so. `connect` is called again and again, at most every half second at first and every five seconds later, when
-    /// the route is called or the router is asked for its [`health`](Embedder::health); the first service that it gives is
-    /// the route's for good.
+    /// Until it has connected, its texts fail with [`ErrorKind::Unavailable`], or [`ErrorKind::ModelNotFound`] if that was
+    /// the last reason; they go to another space only if [`fallback`](Self::fallback) or the router's settings say so.
+    /// `connect` is called when the route is called or the router's [`health`](Embedder::health) is checked, with a backoff
+    /// of half a second at first and up to five seconds; the first service that it returns is used from then on.
     ///
-    /// `model` is what is known of the model beforehand, and its space counts for nothing until the service is there;
-    /// `reason` is why it isn't.
+    /// `model` describes the model in advance, but its space isn't used before the service has connected; `reason` is why
+    /// the service is unavailable.
     ///
     /// # Cancellation
     ///
-    /// A try runs as a task of its own; nobody's going away ends it.
+    /// An attempt runs as a separate task, which isn't cancelled with a caller.
     pub fn connecting<C, F, E>(mut self, model: ModelInfo, reason: Error, connect: C) -> Self
     where
         C: Fn() -> F + Send + Sync + 'static,
@@ -137,10 +134,10 @@ impl RouteBuilder {
         self
     }
 
-    /// Says that the back end wasn't there when the program began, and why. It isn't looked for again, which suits a
-    /// program that ends soon; a server takes [`connecting`](Self::connecting).
+    /// Says that the back end was unavailable when the program started, and why. There are no further attempts to connect,
+    /// which suits a short-lived program; for a server use [`connecting`](Self::connecting).
     ///
-    /// What the policy would send there goes to the route named by [`fallback`](Self::fallback), or fails with this error.
+    /// Texts that the policy would send to it go to its [`fallback`](Self::fallback), or fail with this error.
     pub fn absent(mut self, reason: Error) -> Self {
         self.route.service = Service::Absent(reason);
         self
@@ -155,41 +152,41 @@ impl RouteBuilder {
         self
     }
 
-    /// Sets a breaker other than that of the router's settings.
+    /// Sets a breaker instead of that of the router's settings.
     pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.route.breaker = Some(breaker);
         self
     }
 
-    /// Sets how long a call may take before the route counts as failed and the next one of its space is asked.
-    /// There is none by default: services have timeouts of their own, and a model may take minutes to load.
+    /// Sets how long a call may take before it counts as failed and a fallback is called. There is none by default:
+    /// services have their own timeouts, and a model may take minutes to load.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.route.timeout = Some(timeout);
         self
     }
 
-    /// Sets the guard before the back end in place of one of the route's own: routes to one server may share it. It has
-    /// its breaker and its timeout, and the route may set neither.
+    /// Sets the guard of the back end, which several routes to one server may share. It has its breaker and timeout, so
+    /// the route may set neither.
     pub fn guard(mut self, guard: Guard) -> Self {
         self.route.guard = Some(guard);
         self
     }
 
-    /// Sets what the model reads.
+    /// Sets the languages that the model supports.
     pub fn reads(mut self, reads: Reads) -> Self {
         self.route.reads = reads;
         self
     }
 
-    /// Names the route that takes over what the policy sends here while this one's service isn't there, because it is
-    /// [absent](Self::absent) or [looked for](Self::connecting). It may be of another space, in which vectors that
-    /// others stored by this route find nothing: say so only where that can't be.
+    /// Names the fallback for texts that the policy sends here while this route's service is unavailable, because it is
+    /// [absent](Self::absent) or still [connecting](Self::connecting). It may be of another space, whose vectors don't
+    /// match those stored from this route: use one only if that can't matter.
     pub fn fallback(mut self, route: impl Into<Arc<str>>) -> Self {
         self.route.fallback = Some(route.into());
         self
     }
 
-    /// The route.
+    /// Builds the route.
     #[must_use]
     pub fn build(self) -> Route {
         self.route
@@ -197,7 +194,7 @@ impl RouteBuilder {
 }
 
 impl Service {
-    /// The service with a guard next to the back end and the cache around both.
+    /// Puts a guard around the back end and the cache around both.
     pub(crate) fn cached(self, guard: &Guard, CacheLayer(cache): CacheLayer) -> Self {
         let guard = guard.clone();
         let wrap = move |embedder| cache(Guarded::new(embedder, guard.clone()));
@@ -216,13 +213,13 @@ impl fmt::Debug for CacheLayer {
 }
 
 impl Reads {
-    /// Some languages alone.
+    /// Only some languages.
     pub fn only<L: Into<Cow<'static, str>>>(languages: impl IntoIterator<Item = L>) -> Self {
         Self::Only(languages.into_iter().map(Into::into).collect())
     }
 
-    /// Whether a model that reads this reads a text. Mixed text is read by models that read everything alone:
-    /// a part of it is in another language.
+    /// Whether the model supports a text. Mixed text is supported only by models for every language, because part of it
+    /// is in another language.
     #[must_use]
     pub fn covers(&self, detection: &Detection) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! What a router has done so far.
+//! Statistics of a router.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::rollout::RolloutStatus;
 
-/// What a router has done since it was built. A call that was dropped is in the counts of texts and not in those of
+/// What a router has done since it was built. A dropped call is included in the counts of texts, but not in those of
 /// calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RouterStats {
-    /// The routes, in the order in which the router got them.
+    /// The routes, in the order given to the router.
     pub routes: Vec<RouteStats>,
     /// Texts of requests that named their route.
     pub forced: u64,
@@ -23,11 +23,11 @@ pub struct RouterStats {
     pub pinned: u64,
     /// Texts that a rollout sent to its candidate.
     pub moved: u64,
-    /// Texts that were sent to a model that doesn't read their language, because the policy says so.
+    /// Texts sent to a model that doesn't support their language, because the policy says so.
     pub unread: u64,
-    /// Rows that another route gave than the one that was chosen.
+    /// Rows that a fallback route answered instead of the chosen one.
     pub failovers: u64,
-    /// Those of them that left their space.
+    /// Those of them that were answered in another space.
     pub cross_space: u64,
     /// The rollout, if there is one.
     pub rollout: Option<RolloutStatus>,
@@ -41,18 +41,17 @@ pub struct RouteStats {
     pub name: Arc<str>,
     /// The id of its space; `None` if it is absent.
     pub space: Option<String>,
-    /// Whether it may be asked.
+    /// Its breaker.
     pub breaker: BreakerState,
-    /// Texts that were sent here by the rule of the detector that decided, `forced` or `pinned`.
+    /// Texts sent to it, by the detector's rule that decided, `forced` or `pinned`.
     pub rows_by_rule: BTreeMap<Cow<'static, str>, u64>,
     /// Calls of its service.
     pub calls: u64,
-    /// Calls that failed by its own fault, as a whole or in a row.
+    /// Calls that failed because of the service, as a whole or in a row.
     pub failed_calls: u64,
-    /// Calls that weren't made because its breaker was open. Where the breaker stands behind a cache, calls of which
-    /// the cache had a part are among them.
+    /// Calls that its open breaker refused, including calls that a cache in front of the breaker answered in part.
     pub refused_calls: u64,
-    /// Times that its breaker opened.
+    /// How often its breaker opened.
     pub openings: u64,
 }
 
@@ -61,11 +60,11 @@ pub struct RouteStats {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// It is asked.
+    /// The route is called.
     Closed,
-    /// It failed too often, and is left out until a call succeeds.
+    /// It failed too often, and isn't called until a trial succeeds.
     Open,
-    /// It wasn't there when the router was built.
+    /// Its service was unavailable when the router was built, and hasn't connected since.
     Absent,
 }
 

@@ -1,4 +1,4 @@
-//! Which language a text is in, and by which rule that was found.
+//! Language detection.
 
 mod sample;
 mod script;
@@ -14,10 +14,10 @@ use sample::Sample;
 use script::{Scan, Script};
 use words::Tally;
 
-/// Finds the language of a text. Implementations are deterministic: the same text gives the same answer, in every
+/// Detects the language of a text. Implementations are deterministic: the same text has the same result in every
 /// process.
 pub trait Detector: Debug + Send + Sync + 'static {
-    /// The language of a text, with how sure that is and why.
+    /// The language of a text, with the confidence and the rule that decided.
     fn detect(&self, text: &str) -> Detection;
 }
 
@@ -27,24 +27,24 @@ impl<D: Detector + ?Sized> Detector for Arc<D> {
     }
 }
 
-/// What a [`Detector`] found.
+/// The result of a [`Detector`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Detection {
-    /// What a router decides by.
+    /// The kind, by which a router decides.
     pub kind: Kind,
-    /// The main language, as an ISO 639 code: two letters where there are (`en`, `ja`), else three; `und` if
-    /// unknown. It explains and does not decide: a text whose language is `en` may be of another kind than
-    /// [`Kind::En`], for a word in it that the English model cannot read.
+    /// The main language as an ISO 639 code: two letters if there are any (`en`, `ja`), else three; `und` if
+    /// unknown. It is only informative: a text whose language is `en` isn't [`Kind::En`] if it has a word that the
+    /// English model doesn't support.
     pub language: Cow<'static, str>,
-    /// How sure the language is, from 0 to 1.
+    /// The confidence of the language, from 0 to 1.
     pub confidence: f32,
     /// The rule that decided. `docs/detection.md` lists those of [`LanguageDetector`].
     pub rule: Cow<'static, str>,
 }
 
 impl Detection {
-    /// A finding of a detector of your own.
+    /// A result of your own detector.
     #[must_use]
     pub fn new(
         kind: Kind,
@@ -56,29 +56,29 @@ impl Detection {
     }
 }
 
-/// What a text is, as far as choosing a model goes.
+/// The kind of a text, as far as it matters for choosing a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// English and nothing else.
     En,
-    /// Japanese, also with single words of another language in it.
+    /// Japanese, possibly with single words of another language.
     Ja,
-    /// English with words of another script in it.
+    /// English with words of another script.
     Mixed,
-    /// Everything else, and what nobody can tell.
+    /// Everything else, and undetermined texts.
     Other,
 }
 
-/// The detector that the router has by default: the script decides where it can, then the words.
+/// The default detector: it decides by the script if possible, otherwise by the words.
 ///
-/// A text is [`Kind::En`] only if nearly all of its words are English ones and no letter is outside A to Z. When in
-/// doubt it is [`Kind::Other`]: a model of many languages reads English too, while an English model gives a text in
-/// another language a vector that means nothing.
+/// A text is [`Kind::En`] only if nearly all of its words are English and all letters are A to Z. When in doubt it is
+/// [`Kind::Other`], because a multilingual model supports English too, while an English model gives a text in another
+/// language a meaningless vector.
 ///
-/// At most 6 KiB of a text are looked at (its beginning, which is what models read, its middle and its end), so
-/// that a megabyte takes no longer than a page. Nothing here fails or blocks; the first detector of a process takes
-/// a few milliseconds to load the words.
+/// At most 6 KiB of a text are inspected (its beginning, which is what models read, its middle and its end), so that a
+/// megabyte takes no longer than a page. It never fails or blocks; the first detector of a process takes a few
+/// milliseconds to load the words.
 ///
 /// ```
 /// use embed_router::{Detector, Kind, LanguageDetector};
@@ -97,14 +97,14 @@ pub struct LanguageDetector {
 }
 
 impl LanguageDetector {
-    /// The detector as the router uses it.
+    /// The default detector.
     #[must_use]
     pub fn new() -> Self {
         words::load();
         Self { names: true }
     }
 
-    /// Every rule by which it decides: the closed set of [`Detection::rule`].
+    /// All its rules: the closed set of [`Detection::rule`].
     pub fn rules() -> impl Iterator<Item = &'static str> {
         const WORDS: [&str; 8] = [
             "empty",
@@ -119,15 +119,15 @@ impl LanguageDetector {
         WORDS.into_iter().chain(script::rules())
     }
 
-    /// Don't ask whatlang for the name of a language in Latin letters that is not English: it is `und` then. The
-    /// kinds stay the same. It saves most of the time that such a text takes.
+    /// Doesn't use whatlang to name languages in Latin letters other than English, which are then `und`. The kinds stay
+    /// the same. This saves most of the time for such texts.
     #[must_use]
     pub fn without_names(mut self) -> Self {
         self.names = false;
         self
     }
 
-    /// The language of a text in Latin letters that is not English. Whatlang's second thoughts are no names.
+    /// The language of a text in Latin letters that isn't English; unknown if whatlang isn't confident.
     fn name(&self, sample: &Sample<'_>) -> (&'static str, f32) {
         const LEAST: f64 = 0.5;
         if !self.names {
@@ -135,7 +135,7 @@ impl LanguageDetector {
         }
         match whatlang::detect(sample.beginning()) {
             Some(info) if info.confidence() >= LEAST => match two_letters(info.lang()) {
-                // The words said no, and they know better.
+                // The words have ruled out English, and are more reliable.
                 None | Some("en") => UNKNOWN,
                 Some(language) => (language, info.confidence() as f32),
             },
@@ -182,12 +182,12 @@ impl Detector for LanguageDetector {
 
 const UNKNOWN: (&str, f32) = ("und", 0.0);
 
-/// A text with letters that are not Latin: English around a few of them, or a text in that script.
+/// The result for a text with non-Latin letters: English around a few of them, or a text in that script.
 fn other_script(script: Script, scan: &Scan, sample: &Sample<'_>) -> Detection {
     if scan.is_mostly_latin() {
         let tally = Tally::of(sample);
-        // `GitHub Actions で image を build する` is Japanese for its particles, however many English nouns it has;
-        // grammar must be English where hiragana is.
+        // `GitHub Actions で image を build する` is Japanese because of its particles, however many English nouns it has.
+        // So a text with hiragana must have English function words to be English.
         if tally.is_english() && (scan.hiragana == 0 || tally.has_grammar()) {
             return Detection::new(Kind::Mixed, "en", tally.share(), "english-with-other-script");
         }
@@ -196,7 +196,7 @@ fn other_script(script: Script, scan: &Scan, sample: &Sample<'_>) -> Detection {
     Detection::new(kind, script.language(), scan.confidence(script), script.rule())
 }
 
-/// The ISO 639-1 code of a language that whatlang tells from others in Latin letters.
+/// The ISO 639-1 code of a language in Latin letters that whatlang detects.
 fn two_letters(language: whatlang::Lang) -> Option<&'static str> {
     use whatlang::Lang;
     Some(match language {

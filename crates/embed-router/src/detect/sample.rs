@@ -1,22 +1,21 @@
-//! The parts of a text that are looked at: a bounded number of bytes, always the same ones.
+//! The parts of a text that are inspected: a bounded number of bytes, always the same ones.
 
-/// What a text is judged by. Models read the beginning of a text (all-minilm 256 tokens of it, E5 512, some 1,000 and
-/// 2,000 characters of English), so the beginning has the largest part; middle and end show a text that changes its
-/// language, though they change no vector.
+/// A sample of a text. Models read the beginning of a text (all-minilm 256 tokens, E5 512, some 1,000 and 2,000
+/// characters of English), so the beginning has the largest part; middle and end reveal a change of language, although
+/// they don't change the vector.
 #[derive(Debug)]
 pub(super) struct Sample<'t> {
     text: &'t str,
 }
 
 impl<'t> Sample<'t> {
-    /// The sample of a text, without the space around it; `None` if there is nothing but space.
+    /// The sample of a text without surrounding white space; `None` if there is nothing else.
     pub(super) fn of(text: &'t str) -> Option<Self> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || is_ignorable(c));
         (!text.is_empty()).then_some(Self { text })
     }
 
-    /// The parts in which every character that is not ASCII is looked at. To skip ASCII is nearly free, so these
-    /// may be long.
+    /// The parts in which every non-ASCII character is inspected. Skipping ASCII is nearly free, so these may be long.
     pub(super) fn for_scripts(&self) -> [&'t str; 3] {
         self.parts(4096, 1024)
     }
@@ -26,13 +25,13 @@ impl<'t> Sample<'t> {
         self.parts(1024, 448)
     }
 
-    /// The part that whatlang gets: it is as sure of a language after this much as after a page.
+    /// The part for whatlang, whose confidence is as high with this much text as with a page.
     pub(super) fn beginning(&self) -> &'t str {
         &self.text[..self.text.floor_char_boundary(512)]
     }
 
-    /// So many bytes of the beginning, and so many of the middle and of the end; the whole text if it is not longer
-    /// than they are together.
+    /// This many bytes of the beginning, and `further` bytes each of the middle and the end; the whole text if it isn't
+    /// longer than all three together.
     fn parts(&self, beginning: usize, further: usize) -> [&'t str; 3] {
         let text = self.text;
         if text.len() <= beginning + 2 * further {
@@ -41,7 +40,7 @@ impl<'t> Sample<'t> {
         let middle = (text.len() - further) / 2;
         let part =
             |from: usize, to: usize| &text[text.floor_char_boundary(from)..text.floor_char_boundary(to)];
-        // The middle begins after the beginning: the text is longer than all three.
+        // The middle doesn't overlap the end, because the text is longer than all three.
         [
             part(0, beginning),
             part(middle.max(beginning), middle.max(beginning) + further),
@@ -50,7 +49,7 @@ impl<'t> Sample<'t> {
     }
 }
 
-/// A character that a reader doesn't see and a tokenizer drops: zero-width ones, soft hyphens, marks of direction,
+/// Whether a character is invisible and dropped by tokenizers: zero-width characters, soft hyphens, direction marks,
 /// variation selectors.
 pub(super) fn is_ignorable(c: char) -> bool {
     matches!(c,

@@ -1,23 +1,23 @@
-//! Which scripts the letters of a text belong to.
+//! The scripts of a text's letters.
 
 use super::sample::Sample;
 
-/// A script, as far as it says something about the language.
+/// A script, as far as it indicates a language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
-    /// Hiragana and katakana, and Han beside them.
+    /// Hiragana and katakana, with Han if there is any.
     Kana,
     /// Han without kana.
     Han,
     Hangul,
-    /// Any other one but Latin: an index into [`OTHERS`].
+    /// Any other script but Latin: an index into [`OTHERS`].
     Other(usize),
-    /// Letters of a script that is not in the table.
+    /// A script that isn't in the table.
     Unlisted,
 }
 
 impl Script {
-    /// The name of the rule that a text in this script is decided by.
+    /// The rule for texts in this script.
     pub(super) fn rule(self) -> &'static str {
         match self {
             Self::Kana => "kana",
@@ -28,7 +28,7 @@ impl Script {
         }
     }
 
-    /// The language, where (nearly) everything that is written in the script is in one language.
+    /// The language, if (nearly) all texts in the script are in one language.
     pub(super) fn language(self) -> &'static str {
         match self {
             Self::Kana => "ja",
@@ -46,30 +46,30 @@ pub(super) fn rules() -> impl Iterator<Item = &'static str> {
     named.into_iter().chain(OTHERS.iter().map(|other| other.rule))
 }
 
-/// How many letters of which scripts a text has.
+/// Counts of a text's letters by script.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// Latin letters outside A to Z, and combining marks.
     pub(super) diacritics: u32,
-    /// Latin letters in another shape: full-width, mathematical, circled, ligatures. The tokenizer of an English
-    /// model knows them not.
+    /// Variants of Latin letters: full-width, mathematical, circled, ligatures. The tokenizer of an English model doesn't
+    /// know them.
     pub(super) variants: u32,
     pub(super) hiragana: u32,
     katakana: u32,
     han: u32,
     hangul: u32,
     others: [u16; OTHERS.len()],
-    /// The one of the others that was counted last.
+    /// The index of the script in `others` that was counted last.
     last: usize,
     unlisted: u32,
     /// Letters of all scripts but Latin.
     total: u32,
-    /// Letters A to Z, counted only where there are others to compare with.
+    /// Letters A to Z, counted only if there are others to compare with.
     latin: u32,
 }
 
 impl Scan {
-    /// Looks at every character outside ASCII, up to the point where no more of them could change the result.
+    /// Counts every non-ASCII character, until no more of them could change the result.
     pub(super) fn of(sample: &Sample<'_>) -> Self {
         let mut scan = Self::default();
         let mut seen = [""; 3];
@@ -96,13 +96,13 @@ impl Scan {
         scan
     }
 
-    /// Whether what comes later can change the kind no more: a text with so many letters of other scripts is what
-    /// its beginning is, and one with so many diacritics is not English.
+    /// Whether the rest can't change the kind: with so many letters of other scripts the beginning decides, and a text
+    /// with so many diacritics isn't English.
     fn is_settled(&self) -> bool {
         self.total >= 128 || self.diacritics >= 32
     }
 
-    /// The script of most of the letters that are not Latin, if there are any. Any kana makes Han Japanese.
+    /// The script of most non-Latin letters, if there are any. With any kana, Han counts as Japanese.
     pub(super) fn main(&self) -> Option<Script> {
         if self.total == 0 {
             return None;
@@ -116,7 +116,7 @@ impl Scan {
                 main = candidate;
             }
         }
-        // Hardly a text has several scripts beside Latin.
+        // Hardly any text has several scripts besides Latin.
         if main.1 < self.total {
             for (index, &count) in self.others.iter().enumerate() {
                 if u32::from(count) > main.1 {
@@ -127,14 +127,14 @@ impl Scan {
         Some(main.0)
     }
 
-    /// Whether the letters A to Z are more than the others say. A word of Chinese or Japanese has about two letters
-    /// where one of English has five.
+    /// Whether the letters A to Z outweigh the others. A word of Chinese or Japanese has about two letters, an English
+    /// one five.
     pub(super) fn is_mostly_latin(&self) -> bool {
         let dense = self.hiragana + self.katakana + self.han + self.hangul;
         2 * self.latin > 5 * dense + 2 * (self.total - dense)
     }
 
-    /// How sure the language of a script is.
+    /// The confidence of a script's language.
     pub(super) fn confidence(&self, script: Script) -> f32 {
         match script {
             // A few Chinese characters may well be Japanese or Korean ones.
@@ -148,8 +148,8 @@ impl Scan {
         match c {
             '一'..='鿿' => self.han += 1,
             'ぁ'..='ゖ' | '\u{3099}'..='\u{309a}' | 'ゝ'..='ゟ' => self.hiragana += 1,
-            // The half-width ones included. The mark of a long vowel and the middle dot are not in here: other
-            // languages use them too.
+            // Half-width ones included. The long vowel mark and the middle dot aren't, because other languages use them
+            // too.
             'ァ'..='ヺ' | 'ヽ'..='ヿ' | 'ㇰ'..='ㇿ' | 'ｦ'..='ｯ' | 'ｱ'..='ﾟ' | '\u{1aff0}'..='\u{1b16f}' =>
             {
                 self.katakana += 1;
@@ -165,8 +165,8 @@ impl Scan {
                 self.diacritics += 1;
                 return;
             }
-            // Micro and the ordinals are signs, whatever Unicode calls them. The punctuation of most texts is here
-            // because nothing else is found as late as what is in no table.
+            // The micro sign and the ordinals aren't letters here, whatever Unicode calls them. The usual punctuation is
+            // listed to avoid the search through all tables.
             '\u{80}'..='\u{bf}'
             | '×'
             | '÷'
@@ -202,21 +202,21 @@ impl Scan {
     }
 }
 
-/// Letters A to Z in another shape.
+/// Variants of the letters A to Z.
 fn is_latin_variant(letter: char) -> bool {
     matches!(letter,
         '\u{2071}'..='\u{209c}' | '\u{2100}'..='\u{218f}' | '\u{24b6}'..='\u{24e9}' | '\u{fb00}'..='\u{fb06}'
         | '\u{ff21}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d7ff}' | '\u{1f130}'..='\u{1f189}')
 }
 
-/// Latin letters beside the usual ones, and those that modify them.
+/// Rare Latin letters, and modifier letters.
 fn is_rare_latin(letter: char) -> bool {
     matches!(letter,
         '\u{2b0}'..='\u{2ff}' | '\u{1d00}'..='\u{1dbf}' | '\u{2c60}'..='\u{2c7f}' | '\u{a720}'..='\u{a7ff}'
         | '\u{ab30}'..='\u{ab6f}')
 }
 
-/// How many bytes the text begins with are ASCII.
+/// The length of the ASCII prefix.
 fn ascii_length(bytes: &[u8]) -> usize {
     const STRIDE: usize = 32;
     let strides = bytes.chunks(STRIDE).take_while(|chunk| chunk.is_ascii()).count();
@@ -224,26 +224,26 @@ fn ascii_length(bytes: &[u8]) -> usize {
     from + bytes[from..].iter().take_while(|byte| byte.is_ascii()).count()
 }
 
-/// The blocks of a script, and what it says about the language.
-struct Other {
+/// The blocks of a script and its language.
+struct OtherScript {
     rule: &'static str,
     language: &'static str,
     blocks: &'static [(char, char)],
 }
 
-impl Other {
+impl OtherScript {
     fn holds(&self, c: char) -> bool {
         self.blocks.iter().any(|&(first, last)| (first..=last).contains(&c))
     }
 }
 
-const fn other(rule: &'static str, language: &'static str, blocks: &'static [(char, char)]) -> Other {
-    Other { rule, language, blocks }
+const fn other(rule: &'static str, language: &'static str, blocks: &'static [(char, char)]) -> OtherScript {
+    OtherScript { rule, language, blocks }
 }
 
-/// Scripts by the letters and marks in their blocks (Unicode 16), the most used ones first. Signs that stand in other
-/// texts too, such as `฿`, are left out. A language stands where the script is used for hardly any other.
-static OTHERS: [Other; 30] = [
+/// Scripts by the letters and marks in their blocks (Unicode 16), the most used ones first. Signs that are also used in
+/// other texts, such as `฿`, are left out. A language is given if the script is used for hardly any other.
+static OTHERS: [OtherScript; 30] = [
     other("cyrillic", "und", &[('\u{400}', '\u{52f}'), ('\u{1c80}', '\u{1c8f}'), ('\u{a640}', '\u{a69f}')]),
     other(
         "arabic",

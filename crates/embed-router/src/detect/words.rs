@@ -1,4 +1,4 @@
-//! Whether the words of a text are English ones.
+//! Whether the words of a text are English.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,16 +7,16 @@ use foldhash::fast::FixedState;
 
 use super::sample::{Sample, is_ignorable};
 
-/// What a word says about English. `words/README.md` tells where the lists are from.
+/// How a word counts for English. `words/README.md` has the sources of the lists.
 #[derive(Debug, Clone, Copy)]
 enum Class {
-    /// A word of English grammar that no other language writes alike.
+    /// An English function word that isn't spelled the same in other languages.
     Function,
-    /// A word of English.
+    /// An English word.
     English,
-    /// A word of English that other languages write alike.
+    /// An English word that is spelled the same in other languages.
     Shared,
-    /// A keyword or an abbreviation in source code, whatever language its author speaks. Of no meaning elsewhere.
+    /// A keyword or an abbreviation in source code, independent of the author's language. Ignored in other texts.
     Code,
 }
 
@@ -34,24 +34,24 @@ static WORDS: LazyLock<HashMap<&'static [u8], Class, FixedState>> = LazyLock::ne
         .collect()
 });
 
-/// Reads the lists, so that the first text needn't wait for it.
+/// Loads the lists, so that the first text doesn't have to wait.
 pub(super) fn load() {
     LazyLock::force(&WORDS);
 }
 
-/// How many words of which class a text has.
+/// Counts of a text's words by class.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     function: u32,
     english: u32,
     shared: u32,
-    /// Words that are in no list and begin with a capital, most of them names.
+    /// Words in no list that begin with a capital, mostly names.
     names: u32,
     unknown: u32,
-    /// Unknown words that in source code may be keywords or abbreviations.
+    /// Short words that may be keywords or abbreviations in source code.
     code: u32,
     letters: usize,
-    /// Signs that prose has few of.
+    /// Signs that are rare in prose.
     signs: usize,
 }
 
@@ -66,23 +66,23 @@ impl Tally {
         tally
     }
 
-    /// Whether there is no word to judge by.
+    /// Whether there are no words to count.
     pub(super) fn is_empty(&self) -> bool {
         self.function + self.english + self.shared + self.names + self.unknown + self.code == 0
     }
 
-    /// Whether the text is source code, by its signs.
+    /// Whether the signs indicate source code.
     pub(super) fn is_code(&self) -> bool {
         self.signs >= 4 && self.signs * 8 >= self.letters
     }
 
-    /// Whether there is a word of English grammar.
+    /// Whether there is an English function word.
     pub(super) fn has_grammar(&self) -> bool {
         self.function > 0
     }
 
-    /// How much of the evidence is for English, from 0 to 1. The weights and the limit in
-    /// [`is_english`](Self::is_english) were chosen on the training half of the texts in `docs/detection.md`.
+    /// The share of the evidence for English, from 0 to 1. The weights and the thresholds in
+    /// [`is_english`](Self::is_english) were tuned on the training half of the texts in `docs/detection.md`.
     pub(super) fn share(&self) -> f32 {
         let unknown = if self.is_code() { self.unknown } else { self.unknown + self.code };
         let against = unknown as f32 + 0.35 * self.names as f32;
@@ -90,12 +90,11 @@ impl Tally {
         if all > 0.0 { self.favour() / all } else { 0.0 }
     }
 
-    /// Whether the text is English, and no other language in it. Two words stand no unknown one beside them, four
-    /// stand one, and words that other languages write alike are enough only if there are four of them and nothing
-    /// else: this is what makes the rule stricter on short texts.
+    /// Whether the text is entirely English. Two English words tolerate no unknown one, four tolerate one, and shared
+    /// words are enough only if there are four of them and nothing else. So the rule is stricter for short texts.
     pub(super) fn is_english(&self) -> bool {
         if self.is_code() {
-            // Names of modules and run-together words are not a foreign language.
+            // Module names and concatenated words aren't a foreign language.
             return self.share() >= 0.65;
         }
         if self.function + self.english == 0 {
@@ -108,7 +107,7 @@ impl Tally {
         2.0 * self.function as f32 + self.english as f32 + 0.4 * self.shared as f32
     }
 
-    /// Counts the words of a piece of text without spaces: `get_userName(x)` has three.
+    /// Counts the words of a token without white space: `get_userName(x)` has three.
     fn token(&mut self, token: &str) {
         let mut word = Word::default();
         for c in token.chars() {
@@ -123,7 +122,7 @@ impl Tally {
                 }
                 '\'' | '’' => word.push(b'\''),
                 _ if is_ignorable(c) => {}
-                // `4th`, `x86` and `mp3` are words of no language, `café` and `π` are judged by their letters.
+                // `4th`, `x86` and `mp3` belong to no language; `café` and `π` are classified by their letters.
                 _ if c.is_ascii_digit() || (!c.is_ascii() && c.is_alphanumeric()) => word.spoilt = true,
                 '\u{300}'..='\u{36f}' => word.spoilt = true,
                 _ => {
@@ -136,7 +135,7 @@ impl Tally {
         self.word(&word);
     }
 
-    /// Counts a word, which may have apostrophes in it.
+    /// Counts a word, which may have apostrophes.
     fn word(&mut self, word: &Word) {
         if word.length == 0 || word.spoilt {
             return;
@@ -161,7 +160,7 @@ impl Tally {
     }
 
     fn part(&mut self, letters: &[u8], capital: bool) {
-        // One letter is a word in too many languages.
+        // Single letters are words in too many languages.
         if letters.len() < 2 {
             return;
         }
@@ -178,15 +177,15 @@ impl Tally {
     }
 }
 
-/// A word on its way through a token: letters A to Z in lower case, and apostrophes.
+/// A word while its token is parsed: letters A to Z in lower case, and apostrophes.
 #[derive(Debug, Default)]
 struct Word {
     bytes: [u8; 24],
-    /// Bytes of the word, also those that found no place. A longer word is in no list.
+    /// The length of the whole word, even if `bytes` is too short for it. A longer word is in no list.
     length: usize,
     capital: bool,
     last: u8,
-    /// There is a digit or another letter in it.
+    /// Whether it has a digit or another letter.
     spoilt: bool,
 }
 
@@ -215,7 +214,7 @@ impl Word {
     }
 }
 
-/// Whether a piece of text without spaces is a URL or a mail address: neither is in any language.
+/// Whether a token is a URL or an email address, which belong to no language.
 fn is_address(token: &str) -> bool {
     let bytes = token.as_bytes();
     bytes.len() > 7
@@ -275,7 +274,7 @@ mod tests {
     fn apostrophes_join_and_part() {
         let tally = |text| Tally::of(&Sample::of(text).unwrap());
         assert_eq!(tally("don't I'm we'll").function, 3);
-        // One letter is no word; `l'homme` is one unknown word, `O'Brien's` is a name.
+        // A single letter isn't a word; `l'homme` is one unknown word, `O'Brien's` is a name.
         assert_eq!((tally("l'homme").unknown, tally("O'Brien's").names), (1, 1));
         assert_eq!(tally("'quoted' “words”").english, 2);
     }

@@ -1,4 +1,4 @@
-//! The settings of a rollout: from where to where, how much, and when it stops by itself.
+//! The settings of a rollout.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,63 +8,63 @@ use embed_core::{Error, ErrorKind, Result};
 
 /// Partitions that move from one route to a candidate.
 ///
-/// What moves is a share of the partitions (tenants, collections), never of single requests, so that each one is
-/// in one space at a time. Requests without a partition stay on the old route.
+/// A share of the partitions (tenants, collections) moves, never of single requests, so that each partition is in one
+/// space at a time. Requests without a partition stay on the old route.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RolloutConfig {
-    /// The route that texts leave.
+    /// The old route.
     pub from: Arc<str>,
-    /// The route that they go to instead.
+    /// The candidate.
     pub to: Arc<str>,
-    /// How many of a hundred partitions move, as long as the state file doesn't say otherwise.
+    /// The percentage of partitions that move, unless the state file has another.
     pub percentage: u8,
-    /// Goes into the hash: two rollouts with different salts choose different partitions first.
+    /// The salt of the hash of partitions: rollouts with different salts move different partitions first.
     pub salt: Arc<str>,
-    /// Whether the candidate may be of another space. A partition that moves there finds nothing until its
-    /// documents were embedded anew, so it has to be said.
+    /// Whether the candidate may be of another space. It must be allowed explicitly, because a partition that moves there
+    /// finds nothing until its documents are embedded again.
     pub cross_space: bool,
-    /// Where percentage and stop are kept, so that other processes read and set them.
+    /// The file with percentage and stop, which other processes can read and change.
     pub state_file: Option<PathBuf>,
-    /// When the rollout stops by itself.
+    /// When the rollout stops automatically.
     pub limits: StopLimits,
-    /// What is sent to the candidate on trial.
+    /// Which texts are sent to the candidate on trial.
     pub shadow: ShadowConfig,
 }
 
-/// When a candidate is given up.
+/// The limits for automatic stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct StopLimits {
-    /// The largest part of failed calls, from 0 to 1.
+    /// The highest share of failed calls, from 0 to 1.
     pub error_rate: f64,
-    /// The largest 95th percentile of the time for one text: that of a call, divided by its texts.
+    /// The highest 95th percentile of the time per text: the time of a call divided by its number of texts.
     pub p95: Duration,
-    /// How many of the last calls both are taken over.
+    /// How many recent calls both limits apply to.
     pub window: usize,
-    /// Calls before either is judged.
+    /// The number of calls before the limits apply.
     pub min_calls: usize,
 }
 
-/// What the candidate gets to see beside the texts that it serves. Its vectors are compared and thrown away.
+/// What is sent to the candidate on trial, in addition to the texts that it serves. Its vectors are compared and discarded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ShadowConfig {
-    /// The part of the old route's calls that are sampled, from 0 to 1.
+    /// The share of the old route's calls that are sampled, from 0 to 1.
     pub share: f64,
-    /// Texts taken of one call, the first ones.
+    /// The most texts sampled from one call; the first ones are taken.
     pub rows_of_a_call: usize,
-    /// Texts that may wait. What comes on top is dropped and counted.
+    /// The most texts in the queue. Further ones are dropped and counted.
     pub waiting_rows: usize,
-    /// Bytes of waiting texts and their vectors.
+    /// The most bytes of queued texts and their vectors.
     pub waiting_bytes: usize,
-    /// Samples that are at the candidate at a time.
+    /// The most samples in flight at the candidate.
     pub in_flight: usize,
-    /// How long the candidate may take for a sample; then the sample counts as failed.
+    /// How long the candidate may take for a sample, before it counts as failed.
     pub timeout: Duration,
-    /// Neighbours that are compared where the spaces differ.
+    /// The number of neighbours to compare if the spaces differ.
     pub neighbours: usize,
-    /// Recent samples among which neighbours are looked for.
+    /// The number of recent samples among which neighbours are searched.
     pub reference: usize,
 }
 
@@ -83,42 +83,42 @@ impl RolloutConfig {
         }
     }
 
-    /// Sets how many of a hundred partitions move.
+    /// Sets the percentage of partitions that move.
     #[must_use]
     pub fn with_percentage(mut self, percentage: u8) -> Self {
         self.percentage = percentage;
         self
     }
 
-    /// Sets what goes into the hash beside the partition.
+    /// Sets the salt of the hash of partitions.
     #[must_use]
     pub fn with_salt(mut self, salt: impl Into<Arc<str>>) -> Self {
         self.salt = salt.into();
         self
     }
 
-    /// Says that the candidate may be of another space.
+    /// Sets whether the candidate may be of another space.
     #[must_use]
     pub fn with_cross_space(mut self, allowed: bool) -> Self {
         self.cross_space = allowed;
         self
     }
 
-    /// Sets where percentage and stop are kept.
+    /// Sets the file with percentage and stop.
     #[must_use]
     pub fn with_state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self
     }
 
-    /// Sets when the rollout stops by itself.
+    /// Sets when the rollout stops automatically.
     #[must_use]
     pub fn with_limits(mut self, limits: StopLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets what is sent to the candidate on trial.
+    /// Sets which texts are sent to the candidate on trial.
     #[must_use]
     pub fn with_shadow(mut self, shadow: ShadowConfig) -> Self {
         self.shadow = shadow;
@@ -142,7 +142,7 @@ impl RolloutConfig {
             () if !part.contains(&shadow.share) => wrong("shadow.share", "must be from 0 to 1"),
             () if shadow.rows_of_a_call == 0 => wrong("shadow.rows_of_a_call", "must be at least 1"),
             () if shadow.in_flight == 0 => wrong("shadow.in_flight", "must be at least 1"),
-            () if shadow.timeout.is_zero() => wrong("shadow.timeout", "must be more than nothing"),
+            () if shadow.timeout.is_zero() => wrong("shadow.timeout", "must be more than zero"),
             () if shadow.neighbours == 0 => wrong("shadow.neighbours", "must be at least 1"),
             () if shadow.reference <= shadow.neighbours => {
                 wrong("shadow.reference", "must be more than `shadow.neighbours`")
@@ -153,21 +153,21 @@ impl RolloutConfig {
 }
 
 impl StopLimits {
-    /// Sets the largest part of failed calls.
+    /// Sets the highest share of failed calls.
     #[must_use]
     pub fn with_error_rate(mut self, rate: f64) -> Self {
         self.error_rate = rate;
         self
     }
 
-    /// Sets the largest 95th percentile of the time for one text.
+    /// Sets the highest 95th percentile of the time per text.
     #[must_use]
     pub fn with_p95(mut self, p95: Duration) -> Self {
         self.p95 = p95;
         self
     }
 
-    /// Sets how many calls are judged, and how many there must be.
+    /// Sets how many recent calls the limits apply to, and after how many calls.
     #[must_use]
     pub fn with_calls(mut self, window: usize, min_calls: usize) -> Self {
         self.window = window;
@@ -177,21 +177,21 @@ impl StopLimits {
 }
 
 impl ShadowConfig {
-    /// Sets the part of the calls that are sampled.
+    /// Sets the share of calls that are sampled.
     #[must_use]
     pub fn with_share(mut self, share: f64) -> Self {
         self.share = share;
         self
     }
 
-    /// Sets how many texts are taken of one call.
+    /// Sets the most texts sampled from one call.
     #[must_use]
     pub fn with_rows_of_a_call(mut self, rows: usize) -> Self {
         self.rows_of_a_call = rows;
         self
     }
 
-    /// Sets how many texts may wait, and how many bytes.
+    /// Sets the most texts and bytes in the queue.
     #[must_use]
     pub fn with_budget(mut self, rows: usize, bytes: usize) -> Self {
         self.waiting_rows = rows;
@@ -199,7 +199,7 @@ impl ShadowConfig {
         self
     }
 
-    /// Sets how many samples are at the candidate at a time, and for how long.
+    /// Sets the most samples in flight at the candidate, and their timeout.
     #[must_use]
     pub fn with_candidate(mut self, in_flight: usize, timeout: Duration) -> Self {
         self.in_flight = in_flight;
@@ -207,7 +207,7 @@ impl ShadowConfig {
         self
     }
 
-    /// Sets how many neighbours are compared among how many samples, where the spaces differ.
+    /// Sets how many neighbours are compared, among how many samples, if the spaces differ.
     #[must_use]
     pub fn with_neighbours(mut self, neighbours: usize, reference: usize) -> Self {
         self.neighbours = neighbours;
@@ -216,15 +216,15 @@ impl ShadowConfig {
     }
 }
 
-/// One call in twenty may fail, and a text may take a second: limits that a working service stays far from.
+/// One call in twenty may fail, and a text may take a second: a healthy service stays far below these limits.
 impl Default for StopLimits {
     fn default() -> Self {
         Self { error_rate: 0.05, p95: Duration::from_secs(1), window: 200, min_calls: 50 }
     }
 }
 
-/// Nothing is sampled until `share` is set. The rest keeps it small: at most 256 texts or 4 MiB wait, two samples are
-/// at the candidate, and 256 pairs of vectors (under a megabyte at 384 numbers) are the reference.
+/// Nothing is sampled until `share` is set. The other limits are small: at most 256 texts and 4 MiB are queued, two
+/// samples are in flight, and 256 pairs of vectors (under a megabyte at 384 numbers) are the reference.
 impl Default for ShadowConfig {
     fn default() -> Self {
         Self {

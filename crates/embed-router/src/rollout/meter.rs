@@ -1,4 +1,4 @@
-//! How the calls of one route went, and whether that passes a limit.
+//! Measures the calls of one route, and checks them against the limits.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,27 +7,27 @@ use std::time::Duration;
 use super::StopLimits;
 use super::status::CallStatus;
 
-/// Counts since the start, and the last calls one by one: limits are judged on what is, not on what was long ago.
+/// Counts since the start and the individual recent calls, because limits apply to recent calls only.
 #[derive(Debug)]
 pub(crate) struct CallMeter {
     limits: StopLimits,
-    seen: Mutex<Seen>,
+    seen: Mutex<CallWindow>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct CallWindow {
     calls: u64,
     failed: u64,
     last: VecDeque<JudgedCall>,
-    /// Of the last calls, those that failed.
+    /// How many of the last calls failed.
     last_failed: usize,
-    /// Of the last calls, those that took longer than the limit.
+    /// How many of the last calls took longer than the limit.
     last_slow: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JudgedCall {
-    /// For one text.
+    /// The time per text.
     pub(crate) time: Duration,
     pub(crate) failed: bool,
 }
@@ -37,11 +37,11 @@ impl CallMeter {
         Self { limits, seen: Mutex::default() }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, CallWindow> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a call. It takes no longer for a wide window: this is on a caller's path.
+    /// Adds a call, in constant time whatever the window, because a caller waits for it.
     pub(crate) fn add(&self, call: JudgedCall) {
         let StopLimits { p95, window, .. } = self.limits;
         let mut seen = self.seen();
@@ -58,7 +58,7 @@ impl CallMeter {
         seen.last.push_back(call);
     }
 
-    /// Why the rollout must stop, if it must.
+    /// The reason to stop the rollout, if there is one.
     pub(crate) fn verdict(&self) -> Option<String> {
         let StopLimits { error_rate, p95, min_calls, .. } = self.limits;
         let seen = self.seen();
@@ -73,7 +73,7 @@ impl CallMeter {
                 "{is:.1} % of the last {judged} calls failed, and the limit is {most:.1} %"
             ));
         }
-        // The percentile passes the limit when more calls do than there are above its rank.
+        // The percentile exceeds the limit if more calls do than there are above its rank.
         (seen.last_slow > judged - rank(0.95, judged)).then(|| {
             let is = seen.percentile(0.95);
             format!(
@@ -83,7 +83,7 @@ impl CallMeter {
     }
 
     pub(crate) fn forget(&self) {
-        *self.seen() = Seen::default();
+        *self.seen() = CallWindow::default();
     }
 
     pub(crate) fn status(&self) -> CallStatus {
@@ -100,12 +100,12 @@ impl CallMeter {
     }
 }
 
-impl Seen {
+impl CallWindow {
     fn error_rate(&self) -> f64 {
         self.last_failed as f64 / self.last.len().max(1) as f64
     }
 
-    /// The smallest time that so great a part of the last calls didn't pass.
+    /// The percentile of the last calls: the smallest time that this part of them didn't exceed.
     fn percentile(&self, part: f64) -> Duration {
         let mut times: Vec<_> = self.last.iter().map(|call| call.time).collect();
         if times.is_empty() {
@@ -116,7 +116,7 @@ impl Seen {
     }
 }
 
-/// The place of a percentile among so many, from 1.
+/// The rank of a percentile among this many, from 1.
 fn rank(part: f64, among: usize) -> usize {
     ((part * among as f64).ceil() as usize).clamp(1, among)
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is counted as calls come and go is what the window itself says.
+        /// The incremental counts equal those of the window.
         #[test]
         fn the_counts_are_those_of_the_window(
             calls in prop::collection::vec((0..20_u64, any::<bool>()), 1..200),

@@ -1,4 +1,4 @@
-//! A rollout while it runs: who moves, how the candidate does, and when it stops.
+//! A running rollout: which partitions move, how the candidate performs, and when the rollout stops.
 
 mod config;
 mod meter;
@@ -19,30 +19,30 @@ pub use status::{Agreement, CallStatus, RolloutStatus, ShadowStatus};
 
 pub(crate) use meter::{CallMeter, JudgedCall};
 
-/// A rollout while it runs, shared by the router and whoever steers it.
+/// A running rollout, shared by the router and the program that controls it.
 ///
-/// A partition that is in moves from the old route to the candidate; a stop moves all of them back, at once and
-/// until a percentage is set. To end a rollout for good, make the candidate the route of the policy.
+/// Included partitions move from the old route to the candidate; a stop moves all of them back at once, until a
+/// percentage is set. To complete a rollout, make the candidate the route of the policy.
 #[derive(Debug)]
 pub struct Rollout {
     config: RolloutConfig,
     file: Option<RolloutFile>,
-    state: Mutex<Kept>,
-    /// Held by who writes the file, so that a stop that is being saved undoes nothing that was set meanwhile.
+    state: Mutex<LiveState>,
+    /// Held while the file is written, so that saving a stop doesn't overwrite a concurrent change.
     writing: Mutex<()>,
-    /// The share of `state`, or [`STOPPED`], to be read without the lock.
+    /// The share of `state`, or [`STOPPED`], readable without the lock.
     share: AtomicU8,
     pub(crate) current: CallMeter,
     pub(crate) candidate: CallMeter,
 }
 
-/// No percentage is so large.
+/// Larger than any percentage.
 const STOPPED: u8 = u8::MAX;
 
 #[derive(Debug)]
-struct Kept {
+struct LiveState {
     state: RolloutState,
-    /// Why the stop of this process isn't in the file: it is being written, or that failed.
+    /// Why this process's stop isn't in the file: it is still being written, or writing failed.
     unsaved: Option<Error>,
 }
 
@@ -54,7 +54,7 @@ impl Rollout {
         let state = file.as_ref().map_or_else(|| Ok(first.clone()), |file| file.open(first.clone()))?;
         Ok(Self {
             share: AtomicU8::new(word(&state)),
-            state: Mutex::new(Kept { state, unsaved: None }),
+            state: Mutex::new(LiveState { state, unsaved: None }),
             writing: Mutex::default(),
             current: CallMeter::new(config.limits),
             candidate: CallMeter::new(config.limits),
@@ -63,20 +63,20 @@ impl Rollout {
         })
     }
 
-    /// Its settings.
+    /// The settings.
     #[must_use]
     pub fn config(&self) -> &RolloutConfig {
         &self.config
     }
 
-    /// Whether a partition is served by the candidate now.
+    /// Whether the candidate currently serves a partition.
     #[must_use]
     pub fn includes(&self, partition: &str) -> bool {
         let share = self.share.load(Ordering::Relaxed);
         share != STOPPED && share > 0 && rollout_place(&self.config.salt, partition) < share
     }
 
-    /// Percentage and stop.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> RolloutState {
         self.kept().state.clone()
@@ -88,7 +88,7 @@ impl Rollout {
         self.share.load(Ordering::Relaxed) == STOPPED
     }
 
-    /// Whether the candidate serves anybody now.
+    /// Whether the candidate currently serves any partition.
     pub(crate) fn serves(&self) -> bool {
         !matches!(self.share.load(Ordering::Relaxed), 0 | STOPPED)
     }
@@ -97,8 +97,8 @@ impl Rollout {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) above 100, or if the file can't be written; then nothing
-    /// changes.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) above 100, or if the file can't be written. Nothing changes
+    /// then.
     pub fn set_percentage(&self, percentage: u8) -> Result<()> {
         let _writing = self.writing();
         let mut kept = self.kept();
@@ -115,28 +115,28 @@ impl Rollout {
         Ok(())
     }
 
-    /// Stops it: every partition goes back to the old route from the next request on.
+    /// Stops the rollout: from the next request on, every partition uses the old route again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the state file can't be written; in this process it is
-    /// stopped all the same.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the state file can't be written; in this process the
+    /// rollout is stopped nevertheless.
     pub fn stop(&self, reason: impl Into<String>) -> Result<()> {
         let reason = reason.into();
         self.stop_here(&reason);
         self.save_stop()
     }
 
-    /// Reads the state file again, for what another process has set since; true if something changed. A stop that
-    /// isn't written yet is written first, and nothing that was read before lifts it.
+    /// Reads the state file again, to pick up other processes' changes; true if something changed. A stop that isn't
+    /// saved yet is saved first, so that the file's older state can't lift it.
     ///
-    /// It waits for the lock of the file and for the disk: in an async program, call it by
-    /// [`follow`](Self::follow) or on a thread that may block.
+    /// It blocks on the file's lock and the disk: in an async program, use [`follow`](Self::follow) or a thread that may
+    /// block.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the file can't be read, or the stop can't be written;
-    /// everything stays as it was.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the file can't be read, or the stop can't be saved.
+    /// Nothing changes then.
     pub fn reload(&self) -> Result<bool> {
         let Some(file) = &self.file else {
             return Ok(false);
@@ -146,7 +146,7 @@ impl Rollout {
             return Ok(false);
         };
         let mut kept = self.kept();
-        // What was read is older than a stop that came meanwhile.
+        // A stop that came meanwhile is newer than the file's state.
         let changed = state != kept.state && kept.unsaved.is_none();
         if changed {
             self.adopt(&mut kept, state);
@@ -154,9 +154,9 @@ impl Rollout {
         Ok(changed)
     }
 
-    /// Reads the state file again and again, so that what the command `embed rollout` sets is followed. It never
-    /// ends: spawn it, and abort it with the router. A file that can't be read changes nothing, and is told to `trouble`
-    /// each time.
+    /// Reloads the state file periodically, to pick up the changes of the command `embed rollout`. It never ends: spawn
+    /// it, and abort it with the router. If the file can't be read, nothing changes, and `trouble` gets the error each
+    /// time.
     ///
     /// # Cancellation
     ///
@@ -173,14 +173,14 @@ impl Rollout {
         }
     }
 
-    /// Adds a call of the candidate, and stops the rollout if that passes a limit.
+    /// Adds a call of the candidate, and stops the rollout if a limit is exceeded.
     pub(crate) fn judge(self: &Arc<Self>, call: JudgedCall) {
         self.candidate.add(call);
         if let Some(reason) = self.candidate.verdict()
             && self.stop_here(&reason)
         {
             let this = Arc::clone(self);
-            // An error is kept in the status; the file is tried again by `reload`.
+            // An error is shown in the status, and `reload` tries again.
             let save = move || drop(this.save_stop());
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn_blocking(save)),
@@ -189,7 +189,7 @@ impl Rollout {
         }
     }
 
-    /// Whether this call stopped it.
+    /// Stops the rollout in this process; false if it is already stopped.
     fn stop_here(&self, reason: &str) -> bool {
         let mut kept = self.kept();
         if kept.state.stopped.is_some() {
@@ -204,7 +204,7 @@ impl Rollout {
         true
     }
 
-    /// Writes the stop of this process, unless that was done.
+    /// Saves this process's stop, unless it is already saved.
     fn save_stop(&self) -> Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
@@ -225,9 +225,9 @@ impl Rollout {
         saved.map(drop)
     }
 
-    fn adopt(&self, kept: &mut Kept, state: RolloutState) {
+    fn adopt(&self, kept: &mut LiveState, state: RolloutState) {
         if kept.state.stopped.is_some() && state.stopped.is_none() {
-            // It begins anew: the calls that stopped it must not stop it again.
+            // A fresh start: the calls that stopped the rollout must not stop it again.
             self.candidate.forget();
         }
         self.share.store(word(&state), Ordering::Relaxed);
@@ -247,7 +247,7 @@ impl Rollout {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, LiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

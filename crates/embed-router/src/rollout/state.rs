@@ -1,4 +1,4 @@
-//! What of a rollout outlives a process: percentage and stop, in a small file that several processes share.
+//! The persistent state of a rollout: percentage and stop, in a small file that several processes share.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,15 +15,15 @@ use super::RolloutConfig;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutState {
-    /// The route that texts leave.
+    /// The old route.
     pub from: Arc<str>,
-    /// The route that they go to.
+    /// The candidate.
     pub to: Arc<str>,
-    /// What goes into the hash beside the partition.
+    /// The salt of the hash of partitions.
     pub salt: Arc<str>,
-    /// How many of a hundred partitions move.
+    /// The percentage of partitions that move.
     pub percentage: u8,
-    /// Set while the rollout is stopped: then nothing moves, whatever the percentage.
+    /// Set while the rollout is stopped: then no partition moves, whatever the percentage.
     pub stopped: Option<Stop>,
 }
 
@@ -31,14 +31,14 @@ pub struct RolloutState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stop {
-    /// Why, as a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
-    /// When, in seconds since 1970 (UTC).
+    /// The time, in seconds since 1970 (UTC).
     pub at: u64,
 }
 
-/// The file of a [`RolloutState`]: JSON, replaced in one step, and changed under a lock, so that no process undoes
-/// what another one set.
+/// The file of a [`RolloutState`]: JSON, replaced atomically and changed under a lock, so that no process overwrites a
+/// change of another.
 ///
 /// ```no_run
 /// use embed_router::RolloutFile;
@@ -53,7 +53,7 @@ pub struct RolloutFile {
 }
 
 impl RolloutState {
-    /// The state with which a rollout begins.
+    /// The initial state of a rollout.
     #[must_use]
     pub fn of(config: &RolloutConfig) -> Self {
         Self {
@@ -65,13 +65,13 @@ impl RolloutState {
         }
     }
 
-    /// How many of a hundred partitions move now: none while it is stopped.
+    /// The percentage of partitions that move now: 0 while the rollout is stopped.
     #[must_use]
     pub fn share(&self) -> u8 {
         if self.stopped.is_some() { 0 } else { self.percentage }
     }
 
-    /// Sets the percentage, and lifts a stop: whoever sets one knows of it.
+    /// Sets the percentage, and lifts a stop.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl RolloutState {
         Ok(())
     }
 
-    /// Stops it, until a percentage is set. The first reason stays.
+    /// Stops the rollout until a percentage is set. If it is already stopped, the first reason stays.
     pub fn stop(&mut self, reason: impl Into<String>) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.stopped.get_or_insert_with(|| Stop { reason: reason.into(), at });
@@ -98,22 +98,22 @@ impl RolloutState {
 }
 
 impl RolloutFile {
-    /// The file at a path, which need not be there yet.
+    /// The file at a path, which needn't exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it says; `None` if there is no file.
+    /// Reads the state; `None` if there is no file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if it can't be read or isn't a rollout's.
+    /// [`ErrorKind::Config`] if the file can't be read or isn't that of a rollout.
     pub fn read(&self) -> Result<Option<RolloutState>> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
@@ -131,17 +131,17 @@ impl RolloutFile {
         Ok(Some(state))
     }
 
-    /// Begins a rollout: writes the file, unless it says the same rollout already; what it says then.
+    /// Begins a rollout: writes the file, unless it exists with the same rollout. Returns the file's state.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a setting is wrong, the file is of another rollout, or it can't be written.
+    /// [`ErrorKind::Config`] if a setting is invalid, the file is of another rollout, or it can't be written.
     pub fn begin(&self, config: &RolloutConfig) -> Result<RolloutState> {
         config.check()?;
         self.open(RolloutState::of(config))
     }
 
-    /// Changes what it says; the new state.
+    /// Changes the state; returns the new one.
     ///
     /// # Errors
     ///
@@ -150,15 +150,14 @@ impl RolloutFile {
     pub fn update(&self, change: impl FnOnce(&mut RolloutState) -> Result<()>) -> Result<RolloutState> {
         let _lock = self.lock()?;
         let state = self.read()?;
-        let mut state = state.ok_or_else(|| {
-            self.error("there is no rollout: its state file is written by the first router")
-        })?;
+        let mut state = state
+            .ok_or_else(|| self.error("there is no rollout yet: the first router writes its state file"))?;
         change(&mut state)?;
         self.write(&state)?;
         Ok(state)
     }
 
-    /// What it says, or `first`, which is written, if there is no file yet.
+    /// Reads the state; if there is no file yet, writes and returns `first`.
     pub(super) fn open(&self, first: RolloutState) -> Result<RolloutState> {
         let _lock = self.lock()?;
         match self.read()? {
@@ -184,7 +183,7 @@ impl RolloutFile {
             .map_err(|error| self.error("the state file of the rollout can't be written").with_source(error))
     }
 
-    /// The lock is on a file of its own, because the state file itself is replaced.
+    /// The lock is on a separate file, because the state file is replaced.
     fn lock(&self) -> Result<File> {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".lock");

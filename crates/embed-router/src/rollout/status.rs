@@ -1,4 +1,4 @@
-//! What a rollout says of itself.
+//! The status of a rollout.
 
 use std::sync::Arc;
 
@@ -6,79 +6,79 @@ use serde::{Deserialize, Serialize};
 
 use super::Stop;
 
-/// How a rollout goes: for people, and for whoever decides about the next stage.
+/// The status of a rollout, for people and for programs that decide about the next stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RolloutStatus {
-    /// The route that texts leave.
+    /// The old route.
     pub from: Arc<str>,
     /// The candidate.
     pub to: Arc<str>,
-    /// How many of a hundred partitions are to move.
+    /// The percentage of partitions to move.
     pub percentage: u8,
-    /// Set while it is stopped: then nothing moves and nothing is sampled.
+    /// Set while the rollout is stopped: then nothing moves and nothing is sampled.
     pub stopped: Option<Stop>,
-    /// Set if the last change couldn't be written to the state file; it holds in this process alone.
+    /// Set if the last change couldn't be written to the state file, so that it only holds in this process.
     pub unsaved: Option<String>,
     /// The old route's calls in this process.
     pub current: CallStatus,
     /// The candidate's calls in this process, those on trial included.
     pub candidate: CallStatus,
-    /// What was sampled.
+    /// The trials.
     pub shadow: ShadowStatus,
 }
 
-/// Calls of a route: counts since the process began (or a stop was lifted), rate and percentiles over the last calls.
+/// Calls of a route: counts since the process started (or a stop was lifted), rate and percentiles of the recent calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallStatus {
     /// All calls.
     pub calls: u64,
-    /// Those that failed, as a whole or in a row, through the route's own fault.
+    /// Those that failed because of the route, as a whole or in a row.
     pub failed: u64,
-    /// The part of the last calls that failed, from 0 to 1.
+    /// The share of recent calls that failed, from 0 to 1.
     pub error_rate: f64,
-    /// Median of the time for one text, in milliseconds.
+    /// Median time per text, in milliseconds.
     pub p50_ms: f64,
-    /// 95th percentile.
+    /// 95th percentile, in milliseconds.
     pub p95_ms: f64,
-    /// 99th percentile.
+    /// 99th percentile, in milliseconds.
     pub p99_ms: f64,
 }
 
-/// Texts that the candidate was given on trial.
+/// Texts sent to the candidate on trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ShadowStatus {
-    /// Texts taken.
+    /// Texts sampled.
     pub sampled: u64,
-    /// Texts that there was no room for.
+    /// Texts dropped for lack of room.
     pub dropped: u64,
-    /// How far the vectors agree; `None` if none were compared yet.
+    /// The agreement of the vectors; `None` if none were compared yet.
     pub agreement: Option<Agreement>,
 }
 
-/// How far the vectors of two routes agree.
+/// The agreement of two routes' vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "measure", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Agreement {
-    /// Both are of one space: the cosine of the two vectors of a text.
+    /// For one space: the cosine between a text's two vectors.
     Cosine {
         /// Texts compared.
         texts: u64,
-        /// On average.
+        /// The mean.
         mean: f64,
         /// The lowest.
         lowest: f64,
     },
-    /// They are of two spaces: of a text's nearest neighbours among recent samples, the part that is the same in both.
+    /// For different spaces: the share of a text's nearest neighbours among recent samples that both routes agree on.
     Overlap {
         /// Texts compared.
         texts: u64,
-        /// On average.
+        /// The mean.
         mean: f64,
-        /// How many neighbours.
+        /// The number of neighbours.
         neighbours: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! Where each text of a request goes, and why.
+//! Chooses the route of each text.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::pins::PinBook;
 use crate::rollout::Rollout;
 use crate::stats::{Counters, add};
 
-/// Where a text would go, and why. Nothing is embedded for it.
+/// The route of a text and why it was chosen.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Decision {
@@ -20,11 +20,11 @@ pub struct Decision {
     pub space: Option<Space>,
     /// What decided.
     pub by: DecidedBy,
-    /// What was found of the text, if it was looked at.
+    /// The detected language, if the text was inspected.
     pub detection: Option<Detection>,
 }
 
-/// What decided where a text goes, from the strongest to the weakest.
+/// What decided the route of a text, by precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecidedBy {
@@ -32,13 +32,13 @@ pub enum DecidedBy {
     Request,
     /// The partition is pinned to it.
     Pin,
-    /// The partition is in a rollout, which took the text from the policy's route.
+    /// A rollout includes the partition, and replaced the policy's route.
     Rollout,
-    /// The policy, by the kind of the text.
+    /// The policy, by the text's kind.
     Policy,
 }
 
-/// A decision inside of the router: the index of a route.
+/// An internal decision, with the index of the route.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
     pub(super) upstream: usize,
@@ -49,16 +49,16 @@ pub(super) struct Choice {
 /// The decisions about the texts of a request.
 #[derive(Debug)]
 pub(super) enum Choices {
-    /// One for all, by the request or a pin.
+    /// One for all texts, by the request or a pin.
     All(Choice),
-    /// One for each.
+    /// One for each text.
     Each(Vec<Choice>),
 }
 
-/// Texts that are looked at before others get their turn on the thread: a millisecond or two.
+/// How many texts are inspected before yielding to other tasks: a millisecond or two.
 const AT_A_TIME: usize = 32;
 
-/// What decides.
+/// Chooses routes.
 #[derive(Debug)]
 pub(super) struct Chooser {
     pub(super) detector: Arc<dyn Detector>,
@@ -148,7 +148,7 @@ impl Choices {
             }
             Self::Each(choices) => {
                 let (mut moved, mut unread) = (0, 0);
-                // Neighbours are mostly sent to one route by one rule, and are counted at once.
+                // Consecutive texts mostly have the same route and rule, and are counted together.
                 let mut run: Option<(usize, &str, u64)> = None;
                 let end = |run: Option<(usize, &str, u64)>| {
                     if let Some((upstream, rule, rows)) = run {

@@ -1,4 +1,4 @@
-//! How a router is: as well as its routes.
+//! The health of a router, from that of its routes.
 
 use embed_core::{Error, ErrorKind, Health, HealthStatus};
 use futures::future::join_all;
@@ -6,7 +6,8 @@ use futures::future::join_all;
 use super::routes::Routes;
 use super::upstream::{RolloutSide, Upstream};
 
-/// Ready if all routes are, degraded if some are, unavailable if none is. A candidate counts while it serves.
+/// Ready if all routes are ready, unavailable if all are unavailable, otherwise degraded. A candidate counts while it
+/// serves.
 pub(super) async fn health_of(routes: &Routes) -> Health {
     let counts = |upstream: &&Upstream| match &upstream.side {
         Some((RolloutSide::Candidate, rollout)) => rollout.serves(),

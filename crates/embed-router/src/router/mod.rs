@@ -28,20 +28,20 @@ pub use routes::Absence;
 
 use choose::{Choice, Choices, Chooser};
 use routes::Routes;
-use serve::{Job, JobOutcome};
+use serve::{RouteOutcome, RouteRequest};
 use upstream::Upstream;
 
-/// Sends each text to the model that reads its language.
+/// Sends each text to a model that supports its language.
 ///
-/// A request is split by route, the parts are sent at the same time, and the rows come back in the order asked. Each
-/// row names its route and its model, and with it its space: rows of one response may be of several spaces.
+/// A request is split by route, the parts are sent concurrently, and the rows are returned in the order of the request.
+/// Each row names its route and its model, and with it its space: rows of one response may be of several spaces.
 ///
-/// What decides, from the strongest to the weakest: the route that the request names, the pin of its partition, a
-/// rollout that its partition is in, the policy by the kind of the text. The first two are for the whole request, and
-/// then no text is looked at.
+/// The route is decided, by precedence, by the route that the request names, the pin of its partition, a rollout that
+/// includes its partition, or the policy for the text's kind. The first two apply to the whole request, and then no text
+/// is inspected.
 ///
-/// A route that fails takes its own rows with it and no others. Where another route serves the same space, it is asked
-/// instead; a row goes to another space only with [`RouterConfig::allow_cross_space`](crate::RouterConfig).
+/// When a route fails, only its own rows are affected. Other routes of the same space are its fallbacks; a row goes to
+/// another space only with [`RouterConfig::allow_cross_space`](crate::RouterConfig).
 pub struct Router {
     routes: Routes,
     chooser: Chooser,
@@ -52,12 +52,12 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router over routes. The order of the routes is that in which they stand in for each other.
+    /// A router over routes. Their order is the order of fallbacks.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if a name is there twice or names no route, if no route has a
-    /// service, or if a setting of the rollout can't work.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if two routes have the same name, a name isn't that of a route,
+    /// no route has a service, or a setting of the rollout is invalid.
     pub fn new(
         routes: impl IntoIterator<Item = Route>,
         detector: impl Detector,
@@ -77,18 +77,18 @@ impl Router {
         Ok(Self { routes, chooser, allow_cross_space, absences, shadow, counters: Counters::default() })
     }
 
-    /// Where each text of a request would go, and why.
+    /// Where each text of a request would go, and why. Nothing is embedded.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that isn't there; it
-    /// lists those that are.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that doesn't exist; it
+    /// lists the routes.
     pub fn decide(&self, request: &EmbedRequest) -> Result<Vec<Decision>> {
         self.chooser.decide(&self.routes, request)
     }
 
-    /// The vectors to search with: one for each space in use whose model reads the query. Search each space with its
-    /// own, and [`fuse`](crate::fuse) the ranked lists.
+    /// The vectors to search with: one for each space in use whose model supports the query. Search each space with its
+    /// vector, and [`fuse`](crate::fuse) the ranked lists.
     ///
     /// # Errors
     ///
@@ -119,16 +119,17 @@ impl Router {
         Ok(plans.swap_remove(0))
     }
 
-    /// The vectors of each text of a request, in the order asked. Queries are planned with [`Coverage::Reachable`].
+    /// The vectors of each text of a request, in the order of the request. Queries are planned with
+    /// [`Coverage::Reachable`].
     ///
-    /// Spaces in use are those of the routes of the policy. A text whose route is forced or pinned gets its one vector.
-    /// A text that no model in use reads (under a policy that sends everything to one model) gets that of its route. In
-    /// a partition that a rollout has moved to another space, a reachable document also keeps its vector of the old
-    /// space, so that it is still found after a stop.
+    /// Spaces in use are those of the policy's routes. A text whose route is forced or pinned gets only that route's
+    /// vector, and so does a text that no model in use supports (if the policy sends everything to one model). In a
+    /// partition that a rollout has moved to another space, a reachable document also keeps its vector of the old space,
+    /// so that it is still found after a stop.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that isn't there.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the request or a pin names a route that doesn't exist.
     /// Failures of routes are in the items.
     ///
     /// # Cancellation
@@ -141,20 +142,20 @@ impl Router {
         Ok(plan::plan(request, (&choices, moved, coverage), &self.routes, &self.counters).await)
     }
 
-    /// The routes whose service wasn't there when the router was built. To be said once, at the start; what has become
-    /// of them since, [`stats`](Self::stats) and [`health`](Embedder::health) tell.
+    /// The routes whose service was unavailable when the router was built, to be reported once at the start. For their
+    /// present state see [`stats`](Self::stats) and [`health`](Embedder::health).
     #[must_use]
     pub fn absences(&self) -> &[Absence] {
         &self.absences
     }
 
-    /// The rollout, to steer it; `None` if the settings have none.
+    /// The rollout, to control it; `None` if the settings have none.
     #[must_use]
     pub fn rollout(&self) -> Option<&Arc<Rollout>> {
         self.chooser.rollout.as_ref()
     }
 
-    /// What was done since it was built.
+    /// The statistics since the router was built.
     #[must_use]
     pub fn stats(&self) -> RouterStats {
         let shadow = self.shadow.as_ref().map(Shadow::status).unwrap_or_default();
@@ -162,11 +163,11 @@ impl Router {
         self.counters.read(self.routes.upstreams.iter().map(Upstream::stats).collect(), rollout)
     }
 
-    /// The whole request at one route.
-    async fn embed_at(&self, job: Job<'_>) -> Result<EmbedResponse> {
+    /// Sends the whole request to one route.
+    async fn embed_at(&self, job: RouteRequest<'_>) -> Result<EmbedResponse> {
         let sample = self.sampler(job.upstream).map(|shadow| (shadow, job.request.clone()));
         match job.serve(&self.routes, &self.counters).await? {
-            JobOutcome::Whole(response) => {
+            RouteOutcome::Whole(response) => {
                 if let Some((shadow, request)) = sample {
                     shadow.offer(&request, &response);
                 }
@@ -180,7 +181,7 @@ impl Router {
         }
     }
 
-    /// Each part of the request at its own route, at the same time.
+    /// Sends each part of the request to its route, concurrently.
     async fn embed_split(&self, request: &EmbedRequest, choices: &[Choice]) -> Result<EmbedResponse> {
         let mut parts: Vec<Vec<usize>> = vec![Vec::new(); self.routes.upstreams.len()];
         for (row, choice) in choices.iter().enumerate() {
@@ -190,9 +191,10 @@ impl Router {
         let done = join_all(parts.map(async |(upstream, rows)| {
             let request = request.with_texts(rows.iter().map(|&row| Arc::clone(&request.texts()[row])));
             let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
-            let served =
-                Job { upstream, request: request.clone(), choices }.serve(&self.routes, &self.counters).await;
-            if let (Ok(JobOutcome::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
+            let served = RouteRequest { upstream, request: request.clone(), choices }
+                .serve(&self.routes, &self.counters)
+                .await;
+            if let (Ok(RouteOutcome::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
                 shadow.offer(&request, response);
             }
             (rows, served)
@@ -213,12 +215,12 @@ impl Router {
         Ok(response.build())
     }
 
-    /// The decisions, if they may lead texts out of their space.
+    /// The decisions, if texts may leave their space.
     fn may_leave<'a>(&self, choices: impl IntoIterator<Item = &'a Choice>) -> Option<Vec<&'a Choice>> {
         self.allow_cross_space.then(|| choices.into_iter().collect())
     }
 
-    /// What lets the candidate try the texts that this route answers, if it is the old route of a rollout.
+    /// The shadow that samples this route's answers, if it is the old route of a rollout.
     fn sampler(&self, upstream: usize) -> Option<&Shadow> {
         let candidate = self.routes.candidate?;
         self.shadow.as_ref().filter(|_| candidate.from == upstream)
@@ -227,12 +229,12 @@ impl Router {
 
 #[async_trait]
 impl Embedder for Router {
-    /// The model of the route for texts of no particular kind. While that route's service is looked for, it is what was
-    /// known of it beforehand.
+    /// The model of the route for [`Kind::Other`](crate::Kind). Until that route's service has connected, it is the model
+    /// described in advance.
     fn model(&self) -> &ModelInfo {
         match self.routes.upstreams[self.routes.default].model() {
             Some(model) => model,
-            // A router has a default that has one.
+            // `Routes::new` chose a default route with a model.
             None => unreachable!("the default route has no model"),
         }
     }
@@ -246,15 +248,15 @@ impl Embedder for Router {
         let request = request.without_route();
         match &choices {
             Choices::All(choice) => {
-                self.embed_at(Job { upstream: choice.upstream, request, choices: None }).await
+                self.embed_at(RouteRequest { upstream: choice.upstream, request, choices: None }).await
             }
             Choices::Each(each) => {
                 let upstream = each[0].upstream;
                 if each.iter().any(|choice| choice.upstream != upstream) {
-                    // In a box, as what is rare: it would make the future of every call as large as itself.
+                    // Boxed because it is rare: otherwise it would enlarge the future of every call.
                     return Box::pin(self.embed_split(&request, each)).await;
                 }
-                self.embed_at(Job { upstream, request, choices: self.may_leave(each) }).await
+                self.embed_at(RouteRequest { upstream, request, choices: self.may_leave(each) }).await
             }
         }
     }
@@ -264,7 +266,7 @@ impl Embedder for Router {
     }
 }
 
-/// Every route with the model behind it.
+/// Shows every route with its model.
 impl fmt::Display for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Router(")?;

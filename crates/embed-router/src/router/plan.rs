@@ -1,4 +1,4 @@
-//! Plans: the vectors that a query asks with, and those that a document is stored with.
+//! Plans: the vectors to search a query with, or to store a document with.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use futures::future::join_all;
 
 use super::choose::{Choice, Choices};
 use super::routes::Routes;
-use super::serve::Job;
+use super::serve::RouteRequest;
 use crate::detect::Detection;
 use crate::stats::Counters;
 
-/// The vectors of one text, at most one for each space in use.
+/// The vectors of one text, at most one per space in use.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
-    /// What was found of the text; `None` if its route was forced or pinned.
+    /// The detected language; `None` if the route was forced or pinned.
     pub detection: Option<Detection>,
-    /// The vectors. The first is that of the route that the text is sent to.
+    /// The vectors. The first is that of the text's route.
     pub items: Vec<PlanItem>,
 }
 
@@ -26,20 +26,20 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlanItem {
-    /// The route that was chosen for it.
+    /// The chosen route.
     pub route: Arc<str>,
-    /// The space that the vector is for; `None` if the route is absent.
+    /// The vector's space; `None` if the route is absent.
     pub space: Option<Space>,
-    /// The vector, or why there is none. A plan never leaves its spaces: another route stands in only inside of one.
+    /// The vector, or why there is none. A plan never changes a space: a fallback is only used within it.
     pub outcome: Result<Embedding>,
 }
 
-/// What is wanted of one text.
-struct Wanted<'c> {
+/// What to plan for one text.
+struct PlannedText<'c> {
     choice: &'c Choice,
     role: Role,
     coverage: Coverage,
-    /// Whether a rollout moves its partition.
+    /// Whether a rollout includes its partition.
     moved: bool,
 }
 
@@ -56,16 +56,16 @@ impl Plan {
     }
 }
 
-/// Makes the plan of each text of a request about which it was decided.
+/// Plans each text of a request whose routes are chosen.
 pub(super) async fn plan(
     request: EmbedRequest,
     (choices, moved, coverage): (&Choices, bool, Coverage),
     routes: &Routes,
     counters: &Counters,
 ) -> Vec<Plan> {
-    let of_row = |row| Wanted { choice: choices.at(row), role: request.role(), coverage, moved };
+    let of_row = |row| PlannedText { choice: choices.at(row), role: request.role(), coverage, moved };
     let mut plans = Vec::with_capacity(request.texts().len());
-    // For each route the places of the items that it is to give: (text, item).
+    // For each route, the items that it must provide: (text, item).
     let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); routes.upstreams.len()];
     for row in 0..request.texts().len() {
         let upstreams = upstreams_of(routes, &of_row(row));
@@ -80,7 +80,7 @@ pub(super) async fn plan(
     let jobs = places.iter().enumerate().filter(|(_, places)| !places.is_empty());
     let done = join_all(jobs.map(async |(upstream, places)| {
         let texts = places.iter().map(|&(row, _)| Arc::clone(&request.texts()[row]));
-        let job = Job { upstream, request: request.with_texts(texts), choices: None };
+        let job = RouteRequest { upstream, request: request.with_texts(texts), choices: None };
         let rows = match job.serve(routes, counters).await {
             Ok(served) => served.into_rows(),
             Err(error) => vec![Err(error); places.len()],
@@ -99,9 +99,9 @@ pub(super) async fn plan(
     plans.into_iter().enumerate().map(plan).collect()
 }
 
-/// The routes that give a text its vectors, its own route first.
-fn upstreams_of(routes: &Routes, wanted: &Wanted<'_>) -> Vec<usize> {
-    let &Wanted { choice, role, coverage, moved } = wanted;
+/// The routes that provide a text's vectors, the chosen route first.
+fn upstreams_of(routes: &Routes, wanted: &PlannedText<'_>) -> Vec<usize> {
+    let &PlannedText { choice, role, coverage, moved } = wanted;
     let mut upstreams = vec![choice.upstream];
     let Some(detection) = &choice.detection else {
         return upstreams;
@@ -113,7 +113,7 @@ fn upstreams_of(routes: &Routes, wanted: &Wanted<'_>) -> Vec<usize> {
     let in_use =
         routes.by_kind.iter().map(|&upstream| routes.taken_over(upstream)).flat_map(
             |upstream| match candidate {
-                // What was stored is found in the old space after a stop, so documents go there too.
+                // Documents are also stored in the old space, so that they are found after a stop.
                 Some(candidate) if candidate.from == upstream => {
                     let old = (role == Role::Document).then_some(candidate.from);
                     [Some(candidate.to), old]

@@ -1,4 +1,4 @@
-//! The routes of a router: names become indices, and settings that can't work are refused.
+//! The routes of a router: resolves names to indices and validates the settings.
 
 use std::sync::Arc;
 
@@ -10,28 +10,28 @@ use crate::policy::{KINDS, Policy};
 use crate::rollout::Rollout;
 use crate::route::{Route, Service};
 
-/// A route whose service isn't there when the router is built.
+/// A route whose service is unavailable when the router is built.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Absence {
     /// The name of the route.
     pub route: Arc<str>,
-    /// Who takes over what the policy sends there; `None` if those texts fail.
+    /// The route for the texts that the policy sends to it; `None` if those texts fail.
     pub fallback: Option<Arc<str>>,
-    /// Why it isn't there.
+    /// Why the service is unavailable.
     pub reason: Error,
-    /// Whether it is [looked for](crate::RouteBuilder::connecting), and used when it comes.
+    /// Whether the route [keeps connecting](crate::RouteBuilder::connecting).
     pub is_looked_for: bool,
 }
 
-/// The routes in service, and which of them the policy names.
+/// The routes in service, and those that the policy names.
 #[derive(Debug)]
 pub(super) struct Routes {
     pub(super) upstreams: Vec<Upstream>,
     /// The route of each kind of text.
     pub(super) by_kind: [usize; KINDS.len()],
     pub(super) candidate: Option<Candidate>,
-    /// The route that the router's own model is of.
+    /// The route whose model is the router's default.
     pub(super) default: usize,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Candidate {
 }
 
 impl Routes {
-    /// Puts routes into service; also those whose service isn't there.
+    /// Puts routes into service, including those whose service is unavailable.
     pub(super) fn new(
         routes: Vec<Route>,
         policy: &Policy,
@@ -66,12 +66,12 @@ impl Routes {
         Ok((Self { upstreams, by_kind, candidate, default }, absences))
     }
 
-    /// The route of a name. An error says `what` named it, and lists those that are there.
+    /// The route with a name. The error contains `what` named it, and the existing routes.
     pub(super) fn find(&self, what: &str, name: &str) -> Result<usize> {
         find(&self.upstreams, what, name)
     }
 
-    /// The route itself, or who takes over while its service isn't there.
+    /// The route itself, or its fallback while its service is unavailable.
     pub(super) fn taken_over(&self, upstream: usize) -> usize {
         let of_policy = &self.upstreams[upstream];
         of_policy.fallback.filter(|_| !of_policy.is_there()).unwrap_or(upstream)
@@ -82,7 +82,7 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
     let mut absences = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         if routes[..index].iter().any(|other| other.name == route.name) {
-            return Err(Error::new(ErrorKind::Config, "two routes have one name; give each its own")
+            return Err(Error::new(ErrorKind::Config, "two routes have the same name; give each its own")
                 .with_context("name", &route.name));
         }
         if route.guard.is_some() && (route.breaker.is_some() || route.timeout.is_some()) {
@@ -100,7 +100,7 @@ fn absences(routes: &[Route]) -> Result<Vec<Absence>> {
     Ok(absences)
 }
 
-/// The policy with routes in place of names.
+/// The policy's routes as indices.
 fn table<'p>(upstreams: &[Upstream], route: impl Fn(Kind) -> &'p str) -> Result<[usize; KINDS.len()]> {
     let mut table = [0; KINDS.len()];
     for kind in KINDS {
@@ -109,7 +109,7 @@ fn table<'p>(upstreams: &[Upstream], route: impl Fn(Kind) -> &'p str) -> Result<
     Ok(table)
 }
 
-/// Finds for each route that isn't there who takes over.
+/// Resolves the fallback of each absent route.
 fn fallbacks(upstreams: &mut [Upstream], absences: &[Absence]) -> Result<()> {
     for absence in absences {
         let Some(name) = &absence.fallback else { continue };
@@ -134,14 +134,14 @@ fn find(upstreams: &[Upstream], what: &str, name: &str) -> Result<usize> {
         let names: Vec<&str> = upstreams.iter().map(|upstream| &*upstream.name).collect();
         Error::new(
             ErrorKind::Config,
-            format!("{what} names a route that isn't there; take one of those that are"),
+            format!("{what} names a route that doesn't exist; use one of the existing routes"),
         )
         .with_context("named", name)
         .with_context("routes", names.join(", "))
     })
 }
 
-/// Tells the two routes of a rollout what they are.
+/// Marks the two routes of a rollout.
 fn join(upstreams: &mut [Upstream], rollout: &Arc<Rollout>) -> Result<Candidate> {
     let config = rollout.config();
     let from = find(upstreams, "`from` of the rollout", &config.from)?;
@@ -151,13 +151,13 @@ fn join(upstreams: &mut [Upstream], rollout: &Arc<Rollout>) -> Result<Candidate>
             .with_context("route", &config.to));
     }
     let (left, right) = (upstreams[from].space(), upstreams[to].space());
-    // Of a route that isn't there yet nobody knows the space.
+    // The space of a route that isn't connected yet is unknown.
     if left != right && !config.cross_space {
         let name = |space: Option<&Space>| space.map_or("not known yet".to_owned(), ToString::to_string);
         return Err(Error::new(
             ErrorKind::Config,
             "the candidate of the rollout is of another space, where partitions find nothing until they are embedded \
-             anew; set `cross_space` if they are",
+             again; set `cross_space` if they are",
         )
         .with_context("from", name(left))
         .with_context("to", name(right)));
@@ -168,7 +168,7 @@ fn join(upstreams: &mut [Upstream], rollout: &Arc<Rollout>) -> Result<Candidate>
 }
 
 fn nobody(absences: &[Absence]) -> Error {
-    let error = Error::new(ErrorKind::Config, "no route has a service: at least one must be there");
+    let error = Error::new(ErrorKind::Config, "no route has a service; at least one must have one");
     match absences.first() {
         Some(absence) => error.with_source(absence.reason.clone()),
         None => error,

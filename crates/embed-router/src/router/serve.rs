@@ -1,4 +1,4 @@
-//! A part of a request at its route, and at the ones that stand in for it.
+//! Sends texts to their route, and to its fallbacks if it fails.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,45 +11,45 @@ use super::upstream::Upstream;
 use crate::guard::{is_of_route, now};
 use crate::stats::Counters;
 
-/// Texts that go to one route.
+/// The texts of a request that go to one route.
 #[derive(Debug)]
-pub(super) struct Job<'a> {
+pub(super) struct RouteRequest<'a> {
     pub(super) upstream: usize,
     pub(super) request: EmbedRequest,
-    /// The decisions about these texts, if one of them may lead to another space. The policy's and a rollout's may; a
-    /// forced or pinned text and an item of a plan are meant for one.
+    /// The decisions about these texts, if the texts may leave their space. Those sent by the policy or a rollout may;
+    /// forced and pinned texts and the items of a plan may not.
     pub(super) choices: Option<Vec<&'a Choice>>,
 }
 
-/// What became of a job; no answer at all is an error instead.
+/// The rows of a [`RouteRequest`]; if no route answered, that is an error instead.
 #[derive(Debug)]
-pub(super) enum JobOutcome {
-    /// The answer of the route itself.
+pub(super) enum RouteOutcome {
+    /// The response of the chosen route.
     Whole(EmbedResponse),
-    /// Answers of several routes.
+    /// Responses of several routes.
     Pieces(Pieces),
 }
 
 #[derive(Debug)]
 pub(super) struct Pieces {
-    /// For each text the answer and the row in it.
+    /// For each text, the response and the row in it.
     rows: Vec<Result<(usize, usize), Error>>,
     answers: Vec<Arc<EmbedResponse>>,
 }
 
-impl Job<'_> {
-    /// Asks the route, and for the rows that it failed at, one after the other, the routes that stand in for it.
-    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<JobOutcome> {
+impl RouteRequest<'_> {
+    /// Calls the route, and for rows that it failed, its fallbacks one after the other.
+    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<RouteOutcome> {
         let Self { upstream: chosen, request, choices } = self;
         let neighbours = Neighbours::of(routes, chosen, choices.is_some());
         let chosen = &routes.upstreams[chosen];
         if neighbours.same_space.is_empty() && neighbours.other_spaces.is_empty() {
-            return chosen.ask(request).await.map(JobOutcome::Whole);
+            return chosen.ask(request).await.map(RouteOutcome::Whole);
         }
         let first = chosen.ask(request.clone()).await;
         let (pieces, failure) = match first {
             Ok(response) if !response.errors().any(|(_, error)| is_of_route(error)) => {
-                return Ok(JobOutcome::Whole(response));
+                return Ok(RouteOutcome::Whole(response));
             }
             Ok(response) => (Pieces::of(response), None),
             Err(error) if is_of_route(&error) => {
@@ -58,12 +58,12 @@ impl Job<'_> {
             }
             Err(error) => return Err(error),
         };
-        // In a box, as what is rare: the future of every call is allocated with the size of the largest way.
+        // Boxed because it is rare: otherwise it would enlarge the future of every call.
         Box::pin(neighbours.take_over(pieces, failure, &request, choices, counters)).await
     }
 }
 
-/// The other routes of a route's space, in the order to ask them, and those of other spaces if the texts may leave theirs.
+/// The fallbacks of a route, in order: the other routes of its space, and those of other spaces if texts may leave theirs.
 struct Neighbours<'r> {
     same_space: Vec<usize>,
     other_spaces: Vec<usize>,
@@ -71,7 +71,7 @@ struct Neighbours<'r> {
 }
 
 impl<'r> Neighbours<'r> {
-    /// Finds them. A candidate stands in for nobody: it is on trial.
+    /// Finds them. A candidate isn't a fallback, because it is on trial.
     fn of(routes: &'r Routes, chosen: usize, may_leave: bool) -> Self {
         let candidate = routes.candidate.map(|candidate| candidate.to);
         let space_of_chosen = routes.upstreams[chosen].space();
@@ -89,7 +89,7 @@ impl<'r> Neighbours<'r> {
         Self { same_space, other_spaces, routes }
     }
 
-    /// Asks them for the rows that were lost.
+    /// Calls them for the lost rows.
     async fn take_over(
         self,
         mut pieces: Pieces,
@@ -97,7 +97,7 @@ impl<'r> Neighbours<'r> {
         request: &EmbedRequest,
         choices: Option<Vec<&Choice>>,
         counters: &Counters,
-    ) -> Result<JobOutcome> {
+    ) -> Result<RouteOutcome> {
         let Self { same_space, other_spaces, routes } = self;
         for index in same_space {
             let lost = pieces.lost();
@@ -107,7 +107,7 @@ impl<'r> Neighbours<'r> {
             let reads = &routes.upstreams[index].reads;
             let may_leave = |row: &usize| {
                 let choice = choices.as_ref().map(|choices| choices[*row]);
-                // A vector that its model gives no meaning to is worse than an error.
+                // A vector from a model that doesn't support the text is worse than an error.
                 choice
                     .and_then(|choice| choice.detection.as_ref())
                     .is_some_and(|detection| reads.covers(detection))
@@ -116,10 +116,10 @@ impl<'r> Neighbours<'r> {
             let got = pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
             counters.cross_space.fetch_add(got, Ordering::Relaxed);
         }
-        // Nobody answered: that is an error of the call.
+        // If no route answered, the call fails.
         match failure {
             Some(error) if pieces.answers.is_empty() => Err(error),
-            _ => Ok(JobOutcome::Pieces(pieces)),
+            _ => Ok(RouteOutcome::Pieces(pieces)),
         }
     }
 }
@@ -131,8 +131,7 @@ impl Pieces {
         Self { rows, answers: vec![Arc::new(response)] }
     }
 
-    /// Asks another route for rows that were lost; how many it gave. What it fails at keeps the error of the route
-    /// that was chosen.
+    /// Calls another route for lost rows; returns how many it answered. The others keep the chosen route's error.
     async fn ask_another(
         &mut self,
         upstream: &Upstream,
@@ -160,7 +159,7 @@ impl Pieces {
         got
     }
 
-    /// The rows that another route may still give.
+    /// The rows that another route may still answer.
     fn lost(&self) -> Vec<usize> {
         let is_lost = |(row, outcome): (usize, &Result<_, Error>)| {
             outcome.as_ref().err().is_some_and(is_of_route).then_some(row)
@@ -169,8 +168,8 @@ impl Pieces {
     }
 }
 
-impl JobOutcome {
-    /// Number of texts.
+impl RouteOutcome {
+    /// The number of texts.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Whole(response) => response.len(),
@@ -178,7 +177,7 @@ impl JobOutcome {
         }
     }
 
-    /// Shares the rows with a response, each at its place there.
+    /// Shares the rows with a response, each at its index there.
     pub(super) fn share_rows(self, response: &mut ResponseBuilder, place: impl Fn(usize) -> usize) {
         match self {
             Self::Whole(whole) => {
@@ -196,7 +195,7 @@ impl JobOutcome {
         }
     }
 
-    /// The rows, each a vector of its own.
+    /// The rows as owned vectors.
     pub(super) fn into_rows(self) -> Vec<Result<Embedding>> {
         let mut response = EmbedResponse::builder(self.len(), 0);
         self.share_rows(&mut response, |row| row);

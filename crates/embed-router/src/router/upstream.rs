@@ -1,4 +1,4 @@
-//! A route in service: its guard, its counts, and one call of it.
+//! A route in service: its guard, its counters and its calls.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,26 +25,26 @@ pub(crate) struct Upstream {
     rules: Mutex<BTreeMap<Cow<'static, str>, u64>>,
     /// Set if this is the old route or the candidate of a rollout.
     pub(crate) side: Option<(RolloutSide, Arc<Rollout>)>,
-    /// Who takes what the policy sends here while the service isn't there.
+    /// The route for the policy's texts while the service is unavailable.
     pub(crate) fallback: Option<usize>,
 }
 
-/// A route that doesn't say how it is within this is down. Health checks of deployments wait a few seconds.
+/// A route whose health check takes longer than this is unavailable. Health checks of deployments wait a few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which side of a rollout a route is.
+/// The side of a rollout that a route is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RolloutSide {
     Current,
     Candidate,
 }
 
-/// Where the guard of a route stands.
+/// The place of a route's guard.
 #[derive(Debug)]
 enum Guards {
-    /// Around all that the route is made of.
+    /// Around the whole route.
     Here,
-    /// Inside of it, behind its cache.
+    /// Behind the route's cache.
     Behind,
 }
 
@@ -69,7 +69,7 @@ impl Upstream {
         }
     }
 
-    /// The service; an error while it isn't there.
+    /// The service; an error while it is unavailable.
     fn embedder(&self) -> Result<&Arc<dyn Embedder>> {
         match &self.service {
             Service::Here { embedder } => Ok(embedder),
@@ -86,12 +86,12 @@ impl Upstream {
         }
     }
 
-    /// Whether the service is there.
+    /// Whether the service is connected.
     pub(crate) fn is_there(&self) -> bool {
         self.present().is_some()
     }
 
-    /// What can be held on to from the start; `None` if it will never be there.
+    /// A handle to the service that works even before it has connected; `None` if it never will.
     pub(crate) fn shared(&self) -> Option<Arc<dyn Embedder>> {
         match &self.service {
             Service::Here { embedder } => Some(Arc::clone(embedder)),
@@ -100,7 +100,7 @@ impl Upstream {
         }
     }
 
-    /// The model, or what is known of it beforehand.
+    /// The model, or its description in advance.
     pub(crate) fn model(&self) -> Option<&ModelInfo> {
         match &self.service {
             Service::Late(late) => Some(late.model()),
@@ -108,12 +108,12 @@ impl Upstream {
         }
     }
 
-    /// The space; `None` while the service isn't there.
+    /// The space; `None` until the service has connected.
     pub(crate) fn space(&self) -> Option<&Space> {
         self.present().map(|embedder| embedder.model().space())
     }
 
-    /// How the service is. One whose guard is open is tried by it.
+    /// The health of the service. It also makes the trial of an open guard.
     pub(crate) async fn health(&self) -> Health {
         let said = async {
             let embedder = match &self.service {
@@ -130,12 +130,13 @@ impl Upstream {
             }
         };
         let health = tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| {
-            let message = "the route doesn't say how it is";
+            let message = "the health check of the route took too long";
             Health::unavailable(Error::new(ErrorKind::Timeout, message).temporary())
         });
-        // A guard further in that wasn't reached: when its pause is over, the route is ready for the call that tries it.
+        // An inner guard that made no trial. Once its pause is over, the route counts as available, so that the next call
+        // is the trial.
         if health.is_available() && self.is_open() && !self.guard.lets_through() {
-            let message = "the route failed too often and is left out until it answers again";
+            let message = "the route failed too often and isn't called until a trial succeeds";
             return Health::unavailable(Error::new(ErrorKind::Unavailable, message).temporary());
         }
         health
@@ -145,10 +146,10 @@ impl Upstream {
         self.guard.is_open()
     }
 
-    /// Asks the service, if its guard lets the call through. Every row, good or failed, names this route.
+    /// Calls the service, if its guard lets the call through. Every row, good or failed, names this route.
     pub(crate) async fn ask(&self, request: EmbedRequest) -> Result<EmbedResponse> {
         let texts = request.texts().len();
-        // Only a rollout wants to know how long a call took.
+        // Only a rollout needs the time of a call.
         let began = self.side.as_ref().map(|_| now());
         let answer = match self.embedder() {
             Ok(embedder) => self.call(embedder, request).await,
@@ -179,11 +180,11 @@ impl Upstream {
             if response.len() == texts {
                 return Ok(response);
             }
-            Err(Error::new(ErrorKind::Protocol, "the route gave another number of rows than texts")
+            Err(Error::new(ErrorKind::Protocol, "the route didn't return exactly one row per text")
                 .with_context("texts", texts)
                 .with_context("rows", response.len()))
         });
-        // The call, or what a cache didn't have of it, wasn't made.
+        // The call, or the part that wasn't cached, was refused.
         if has(&answer, is_refusal) {
             add(&self.counters.refused_calls, 1);
             return answer;
@@ -195,7 +196,7 @@ impl Upstream {
         answer
     }
 
-    /// Counts texts that were sent here by a rule.
+    /// Counts texts that a rule sent here.
     pub(crate) fn count_rule(&self, rule: &str, rows: u64) {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         match rules.get_mut(rule) {

@@ -1,4 +1,4 @@
-//! How far the vectors of two routes agree: by cosine in one space, by neighbours in two.
+//! The agreement of two routes' vectors: by cosine in one space, by neighbours in different spaces.
 
 use std::collections::VecDeque;
 
@@ -6,13 +6,13 @@ use embed_core::{EmbeddingRef, Role, vector};
 
 use crate::rollout::{Agreement, ShadowConfig};
 
-/// What was compared so far, and the recent samples among which neighbours are looked for.
+/// The comparisons so far, and the recent samples among which neighbours are searched.
 #[derive(Debug)]
 pub(super) struct Comparison {
     config: ShadowConfig,
-    cosines: Tally,
-    overlaps: Tally,
-    /// Queries and documents apart: a model with prefixes puts them in different places.
+    cosines: RunningMean,
+    overlaps: RunningMean,
+    /// One for queries and one for documents, because a model with prefixes places them differently.
     recent: [Reference; 2],
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Comparison {
 struct Reference(VecDeque<[Vec<f32>; 2]>);
 
 #[derive(Debug, Clone, Copy)]
-struct Tally {
+struct RunningMean {
     count: u64,
     sum: f64,
     lowest: f64,
@@ -29,11 +29,11 @@ struct Tally {
 
 impl Comparison {
     pub(super) fn new(config: ShadowConfig) -> Self {
-        let none = Tally { count: 0, sum: 0.0, lowest: f64::INFINITY };
+        let none = RunningMean { count: 0, sum: 0.0, lowest: f64::INFINITY };
         Self { config, cosines: none, overlaps: none, recent: Default::default() }
     }
 
-    /// Compares what the old route and the candidate made of one text.
+    /// Compares the vectors of one text from the old route and the candidate.
     pub(super) fn add(&mut self, role: Role, current: EmbeddingRef<'_>, candidate: EmbeddingRef<'_>) {
         if let Ok(cosine) = current.similarity(candidate) {
             self.cosines.add(f64::from(cosine));
@@ -41,12 +41,12 @@ impl Comparison {
         }
         let pair = [current, candidate].map(|row| {
             let mut vector = row.vector().to_vec();
-            // Then the inner product is the cosine, and the order of the neighbours is right.
+            // So that the inner product is the cosine.
             vector::normalise(&mut vector);
             vector
         });
         let reference = &mut self.recent[usize::from(role == Role::Document)];
-        // A few neighbours among as few samples would agree always.
+        // Among only that many samples, the neighbours would always agree.
         if reference.0.len() > self.config.neighbours {
             self.overlaps.add(reference.overlap(&pair, self.config.neighbours));
         }
@@ -57,7 +57,7 @@ impl Comparison {
     }
 
     pub(super) fn read(&self) -> Option<Agreement> {
-        let Tally { count: texts, lowest, .. } = self.cosines;
+        let RunningMean { count: texts, lowest, .. } = self.cosines;
         if texts > 0 {
             return Some(Agreement::Cosine { texts, mean: self.cosines.mean(), lowest });
         }
@@ -70,7 +70,7 @@ impl Comparison {
 }
 
 impl Reference {
-    /// The part of the nearest `k` that is the same on both sides.
+    /// The share of the nearest `k` that is the same on both sides.
     fn overlap(&self, pair: &[Vec<f32>; 2], k: usize) -> f64 {
         let [left, right] = [0, 1].map(|side| self.nearest(side, &pair[side], k));
         let same = left.iter().filter(|index| right.contains(index)).count();
@@ -82,7 +82,7 @@ impl Reference {
             .0
             .iter()
             .enumerate()
-            // A vector of another width is of an earlier space of this route, and near nothing.
+            // A vector of another dimension is of an earlier space of this route, and can't be compared.
             .filter(|(_, pair)| pair[side].len() == to.len())
             .map(|(index, pair)| (vector::dot(&pair[side], to), index))
             .collect();
@@ -91,7 +91,7 @@ impl Reference {
     }
 }
 
-impl Tally {
+impl RunningMean {
     fn add(&mut self, value: f64) {
         self.count += 1;
         self.sum += value;

@@ -1,7 +1,7 @@
-//! Trials of a candidate, off the caller's path: what the old route just embedded goes to the candidate too, and the
-//! vectors are compared.
+//! Trials of a candidate in the background: texts that the old route has just embedded are also sent to the candidate, and
+//! the vectors are compared.
 //!
-//! A caller pays for copying a few rows into a bounded queue, and for nothing else. What doesn't fit is dropped.
+//! The only cost for a caller is copying a few rows into a bounded queue. Samples that don't fit are dropped.
 
 mod agreement;
 
@@ -19,16 +19,16 @@ use crate::guard::{has, is_of_route};
 use crate::rollout::{JudgedCall, Rollout, ShadowConfig, ShadowStatus};
 use agreement::Comparison;
 
-/// The caller's end. Dropping it ends the worker, once the samples at the candidate are done or timed out.
+/// The caller's side. Dropping it ends the worker, once the samples in flight are done or have timed out.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     trial: Arc<Trial>,
-    queue: Mutex<Option<mpsc::UnboundedSender<Sample>>>,
-    /// Calls of the old route, to take an even part of them.
+    queue: Mutex<Option<mpsc::UnboundedSender<ShadowSample>>>,
+    /// Calls of the old route, to sample them evenly.
     calls: AtomicU64,
 }
 
-/// The worker's end.
+/// The worker's side.
 #[derive(Debug)]
 struct Trial {
     config: ShadowConfig,
@@ -40,7 +40,7 @@ struct Trial {
     dropped: AtomicU64,
 }
 
-/// What is in the queue or at the candidate; it bounds the queue.
+/// The texts in the queue or in flight, which bound the queue.
 #[derive(Debug, Default)]
 struct Waiting {
     rows: AtomicUsize,
@@ -48,7 +48,7 @@ struct Waiting {
 }
 
 #[derive(Debug)]
-struct Sample {
+struct ShadowSample {
     texts: Vec<Arc<str>>,
     current: Vec<Embedding>,
     role: Role,
@@ -56,7 +56,7 @@ struct Sample {
     _place: ShadowPlace,
 }
 
-/// Room in the queue, given back when dropped.
+/// Room in the queue, released when dropped.
 #[derive(Debug)]
 struct ShadowPlace {
     waiting: Arc<Waiting>,
@@ -79,7 +79,7 @@ impl Shadow {
         Self { trial: Arc::new(trial), queue: Mutex::new(None), calls: AtomicU64::new(0) }
     }
 
-    /// Takes a sample of an answer of the old route, if it is this one's turn and there is room.
+    /// Samples a response of the old route, if it is its turn and there is room.
     pub(crate) fn offer(&self, request: &EmbedRequest, response: &EmbedResponse) {
         let trial = &self.trial;
         if trial.config.share == 0.0 || trial.rollout.is_stopped() || !self.is_its_turn() {
@@ -100,21 +100,21 @@ impl Shadow {
         };
         let (texts, current) = good().map(|(text, row)| (Arc::clone(text), row.to_embedding())).unzip();
         let (role, truncation) = (request.role(), request.truncation());
-        let sent = self.send(Sample { texts, current, role, truncation, _place: place });
+        let sent = self.send(ShadowSample { texts, current, role, truncation, _place: place });
         let counter = if sent { &trial.sampled } else { &trial.dropped };
         counter.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// Every call at 1, every second one at 0.5: evenly, and without chance.
+    /// Every call at a share of 1, every second one at 0.5: evenly, not at random.
     fn is_its_turn(&self) -> bool {
         let (call, share) = (self.calls.fetch_add(1, Ordering::Relaxed) as f64, self.trial.config.share);
         ((call + 1.0) * share).floor() > (call * share).floor()
     }
 
-    /// Hands a sample to the worker, which is started by the first one: a router may be built outside of a runtime.
-    fn send(&self, sample: Sample) -> bool {
+    /// Sends a sample to the worker. The first sample starts it, because a router may be built outside of a runtime.
+    fn send(&self, sample: ShadowSample) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // A worker ends with its runtime, and the next runtime gets a new one.
+        // A worker ends with its runtime; in another runtime a new one is started.
         if queue.as_ref().is_none_or(mpsc::UnboundedSender::is_closed) {
             let Ok(runtime) = Handle::try_current() else {
                 return false;
@@ -136,12 +136,12 @@ impl Shadow {
 }
 
 impl Trial {
-    async fn work(self: Arc<Self>, queue: mpsc::UnboundedReceiver<Sample>) {
+    async fn work(self: Arc<Self>, queue: mpsc::UnboundedReceiver<ShadowSample>) {
         let samples = stream::unfold(queue, async |mut queue| Some((queue.recv().await?, queue)));
         samples.for_each_concurrent(self.config.in_flight, |sample| self.try_out(sample)).await;
     }
 
-    async fn try_out(&self, sample: Sample) {
+    async fn try_out(&self, sample: ShadowSample) {
         if self.rollout.is_stopped() {
             return;
         }
@@ -149,7 +149,7 @@ impl Trial {
         let began = Instant::now();
         let mut request =
             EmbedRequest::new(sample.texts.iter().cloned(), sample.role).with_truncation(sample.truncation);
-        // A timeout that no clock can count to is none.
+        // A timeout beyond the range of the clock is no deadline.
         if let Some(deadline) = began.checked_add(config.timeout) {
             request = request.with_deadline(deadline.into_std());
         }
@@ -164,7 +164,7 @@ impl Trial {
             if let Ok(candidate) = candidate {
                 self.compared().add(sample.role, current.as_view(), candidate);
             }
-            // To look for neighbours takes a fraction of a millisecond; others may want the thread.
+            // Searching neighbours takes a fraction of a millisecond, so let other tasks run.
             tokio::task::yield_now().await;
         }
     }
@@ -178,7 +178,7 @@ impl Trial {
         let place = ShadowPlace { waiting: Arc::clone(waiting), rows, bytes };
         let rows = waiting.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         let bytes = waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        // A place that is refused gives back what it took.
+        // A place that isn't returned is dropped, which releases its room.
         (rows <= self.config.waiting_rows && bytes <= self.config.waiting_bytes).then_some(place)
     }
 }

@@ -1,4 +1,4 @@
-//! The contract of every embedder, through the router.
+//! The contract of all embedders, through the router.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn fallbacks_keep_the_contract() {
     contract::check(Rig::new(&routes, RouterConfig::default().with_cross_space(true)).router).await;
 }
 
-/// A router is an embedder like any other, also for a router.
+/// A router is an embedder like any other, even for another router.
 #[tokio::test]
 async fn a_router_in_a_router_keeps_the_contract() {
     let inner: Arc<dyn Embedder> = Rig::hybrid(RouterConfig::default()).router;

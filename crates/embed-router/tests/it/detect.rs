@@ -7,7 +7,7 @@ use embed_testkit::data;
 use proptest::prelude::*;
 use serde::Deserialize;
 
-/// How many texts went to English, of those in English and of the others.
+/// How many texts were classified as English, of those in English and of the others.
 #[derive(Debug, Default)]
 struct Figures {
     english: (usize, usize),
@@ -21,12 +21,12 @@ impl Figures {
         *all += 1;
     }
 
-    /// Of the texts in other languages, this share at most goes to English.
+    /// Whether at most this share of the texts in other languages is classified as English.
     fn others_at_most(&self, share: f64) -> bool {
         self.others.0 as f64 <= share * self.others.1 as f64
     }
 
-    /// Of the English texts, this share at least goes to English.
+    /// Whether at least this share of the English texts is classified as English.
     fn english_at_least(&self, share: f64) -> bool {
         self.english.0 as f64 >= share * self.english.1 as f64
     }
@@ -60,7 +60,7 @@ fn print(line: &str) {
     println!("{line}");
 }
 
-/// In a script without spaces, about as much text.
+/// For a script without spaces, about as much text.
 fn first_five_words(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().take(5).collect();
     if words.len() == 5 { words.join(" ") } else { text.chars().take(20).collect() }
@@ -120,7 +120,7 @@ fn special_cases() {
         ("mga karapatan ng tao", Other, "tl", "not-english"),
         ("haki za binadamu", Other, "und", "not-english"),
         ("amalungelo abantu", Other, "zu", "not-english"),
-        // Words that English shares with others are not enough.
+        // Words that English shares with other languages aren't enough.
         ("transport international", Other, "und", "not-english"),
         ("die hand", Other, "und", "not-english"),
         // Japanese in Latin letters.
@@ -150,7 +150,7 @@ fn special_cases() {
         ("what does 木漏れ日 mean", Mixed, "en", "english-with-other-script"),
         ("the Russian word любовь means love", Mixed, "en", "english-with-other-script"),
         ("the decay of a π meson", Mixed, "en", "english-with-other-script"),
-        // Latin letters in another shape.
+        // Variants of Latin letters.
         ("Ｈｅｌｌｏ ｗｏｒｌｄ", Other, "und", "letter-variant"),
         ("𝐇𝐞𝐥𝐥𝐨 𝐰𝐨𝐫𝐥𝐝", Other, "und", "letter-variant"),
         ("the ﬁnal result", Other, "und", "letter-variant"),
@@ -165,14 +165,14 @@ fn special_cases() {
             "und",
             "not-english",
         ),
-        // Signs beside English words.
+        // Signs next to English words.
         ("“Typographic” quotes — and an emoji 🎉 in English", En, "en", "english-words"),
         ("see https://example.com/überblick for the details", Other, "en", "diacritic"),
         ("see https://example.com/wp-content/xyz for the details", En, "en", "english-words"),
         ("error 404: page not found", En, "en", "english-words"),
         ("it takes 37 µs", En, "en", "english-words"),
         ("data\u{200b}base que\u{ad}ry", En, "en", "english-words"),
-        // Nothing to judge by.
+        // Texts without words.
         ("", Other, "und", "empty"),
         (" \n\t\u{3000}\u{200b}", Other, "und", "empty"),
         ("!?…—", Other, "und", "no-words"),
@@ -215,11 +215,11 @@ fn a_long_text_is_judged_by_its_beginning_its_middle_and_its_end() {
     };
     let kind = |text: &str| detector.detect(text).kind;
     assert_eq!(kind(&english), Kind::En);
-    // All that the models read of it is looked at.
+    // Everything that the models read is inspected.
     assert_eq!(kind(&insert(4000, " 富士山の高さ ")), Kind::Mixed);
     assert_eq!(kind(&insert(english.len() / 2, " 富士山の高さ ")), Kind::Mixed);
     assert_eq!(kind(&insert(english.len(), " 富士山の高さ ")), Kind::Mixed);
-    // A line elsewhere is in no vector, and is not found.
+    // A line elsewhere doesn't affect a vector, and isn't found.
     assert_eq!(kind(&insert(english.len() / 4, " 富士山の高さ ")), Kind::En);
     assert_eq!(kind(&format!("{}{french}", &english[..2000])), Kind::Other);
 }
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn what_nobody_sees_at_the_ends_changes_nothing(
+    fn invisible_characters_at_the_ends_change_nothing(
         text in "(\\PC|[a-z ]){0,60}",
         before in "[ \t\n\u{3000}\u{200b}\u{feff}]{0,5}",
         after in "[ \t\n\u{a0}\u{200d}\u{2060}]{0,5}",

@@ -1,4 +1,4 @@
-//! What happens when a route fails: rows of its own, fallbacks in its space, other spaces only on request.
+//! When a route fails, only its rows fail; fallbacks are used within its space, and in other spaces only if allowed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn permanent(kind: ErrorKind) -> Error {
     Error::new(kind, "no")
 }
 
-/// Every kind of failure against every kind of neighbour.
+/// Every kind of failure combined with every kind of fallback.
 #[tokio::test]
 async fn the_matrix_of_failures() {
     let own = permanent(ErrorKind::InvalidInput);
@@ -26,19 +26,19 @@ async fn the_matrix_of_failures() {
     let used_up = permanent(ErrorKind::Unavailable).with_retry(Retry::Exhausted);
     let no_model = permanent(ErrorKind::ModelNotFound);
     for (failure, twin, cross, expected) in [
-        // A twin in its space takes over what is the route's fault, and nothing else.
+        // A twin in its space answers rows that failed because of the route, and no others.
         (&gone, true, false, "ollama-2"),
         (&busy, true, false, "ollama-2"),
         (&used_up, true, false, "ollama-2"),
         (&no_model, true, false, "ollama-2"),
         (&own, true, false, "invalid_input"),
         (&too_long, true, true, "input_too_long"),
-        // Without one the row fails, and leaves its space only if that is allowed.
+        // Without a twin the row fails, unless it may leave its space.
         (&gone, false, false, "unavailable"),
         (&busy, false, false, "overloaded"),
         (&gone, false, true, "e5"),
         (&own, false, true, "invalid_input"),
-        // The twin comes first.
+        // The twin is called first.
         (&gone, true, true, "ollama-2"),
     ] {
         for whole_call in [false, true] {
@@ -86,10 +86,10 @@ async fn no_row_at_all_is_an_error_of_the_call() {
         rig.double(name).fail_calls(Some(down()));
     }
     let error = rig.router.embed(documents(&TEXTS)).await.unwrap_err();
-    assert_eq!(field(&error, "route").as_deref(), Some("a"), "the route that was chosen is the one to fix");
+    assert_eq!(field(&error, "route").as_deref(), Some("a"), "the error names the chosen route");
 }
 
-/// Text in a language that the other model doesn't read has no meaning there.
+/// A text means nothing to a model that doesn't support its language.
 #[tokio::test]
 async fn no_text_goes_to_a_model_that_does_not_read_it() {
     let rig = Rig::hybrid(RouterConfig::default().with_cross_space(true));
@@ -98,7 +98,7 @@ async fn no_text_goes_to_a_model_that_does_not_read_it() {
     assert_eq!(outcomes(&response), ["ollama", "unavailable", "ollama", "unavailable"]);
 }
 
-/// Whoever named the route or pinned the collection meant the space.
+/// Naming a route or pinning a collection selects its space.
 #[tokio::test]
 async fn forced_and_pinned_texts_never_leave_their_space() {
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
@@ -120,7 +120,7 @@ async fn a_route_that_keeps_failing_is_left_out_and_comes_back() {
     for _ in 0..10 {
         assert_eq!(rig.router.embed(documents(&["words"])).await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
-    assert_eq!(ollama.calls(), 3, "an open breaker asks nobody");
+    assert_eq!(ollama.calls(), 3, "an open breaker lets no call through");
     let stats = rig.router.stats();
     assert_eq!((stats.routes[0].breaker, stats.routes[0].openings), (BreakerState::Open, 1));
     assert_eq!((stats.routes[0].failed_calls, stats.routes[0].refused_calls), (3, 7));
@@ -136,7 +136,7 @@ async fn a_route_that_keeps_failing_is_left_out_and_comes_back() {
     assert_eq!(rig.router.health().await.status(), HealthStatus::Ready);
 }
 
-/// What is the text's own fault, or a service that has too much to do, isn't a service that is gone.
+/// Neither invalid texts nor a busy service mean that the service is unavailable.
 #[tokio::test]
 async fn bad_texts_and_busy_services_open_no_breaker() {
     let breaker = BreakerConfig::default().with_failures(1);
@@ -166,7 +166,7 @@ async fn health_is_that_of_all_routes() {
     }
 }
 
-/// The rows of the other routes are there at the deadline, and those of the hanging one say why they aren't.
+/// At the deadline the rows of the other routes are returned, and those of the hanging one are errors with the reason.
 #[tokio::test(start_paused = true)]
 async fn a_hanging_route_costs_its_own_rows() {
     let rig = Rig::hybrid(RouterConfig::default());
@@ -180,7 +180,7 @@ async fn a_hanging_route_costs_its_own_rows() {
     assert_eq!(rig.double("ollama").in_flight(), 0, "the call was dropped");
 }
 
-/// With a timeout of its own, a hanging route is replaced while there is time.
+/// A hanging route with a timeout is replaced while there is time.
 #[tokio::test(start_paused = true)]
 async fn a_hanging_route_is_replaced_within_the_deadline() {
     let [a, b] = [Scripted::new("e5", 8), Scripted::new("e5", 8)];
@@ -194,14 +194,14 @@ async fn a_hanging_route_is_replaced_within_the_deadline() {
     let response = router.embed(documents(&TEXTS).with_deadline(deadline)).await.unwrap();
     assert_eq!(outcomes(&response), ["b"; 4]);
     assert_eq!(time.passed(), timeout);
-    // A deadline that is over isn't passed on.
+    // After the deadline no fallback is called.
     b.hold();
     let deadline = (Instant::now() + Duration::from_millis(800)).into_std();
     let error = router.embed(documents(&TEXTS).with_deadline(deadline)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
-/// A caller in a hurry doesn't take a route from the others.
+/// A caller with a short deadline doesn't open the breaker for others.
 #[tokio::test(start_paused = true)]
 async fn short_deadlines_open_no_breaker() {
     let breaker = BreakerConfig::default().with_failures(1);
@@ -228,7 +228,7 @@ async fn a_dropped_call_gives_everything_back() {
     rig.router.embed(documents(&["words"])).await.unwrap_err();
     ollama.fail_calls(None);
     tokio::time::advance(Duration::from_secs(1)).await;
-    // The trial of the open breaker, and a call of another route, are dropped in the middle.
+    // The trial of the open breaker and a call of another route are dropped in flight.
     ollama.hold();
     e5.hold();
     let router = Arc::clone(&rig.router);
@@ -246,7 +246,7 @@ async fn a_dropped_call_gives_everything_back() {
     );
 }
 
-/// A service that breaks the contract doesn't shift rows.
+/// A service that violates the contract doesn't shift rows.
 #[tokio::test]
 async fn a_wrong_number_of_rows_is_an_error() {
     #[derive(Debug)]

@@ -18,7 +18,7 @@ fn scores_are_those_of_the_paper() {
 }
 
 #[test]
-fn ties_stand_in_the_order_they_are_met() {
+fn ties_keep_the_order_of_first_occurrence() {
     assert_eq!(ids(vec![vec!["x", "y"], vec!["z", "w"]]), ["x", "z", "y", "w"]);
     assert_eq!(ids(vec![vec!["z", "w"], vec!["x", "y"]]), ["z", "x", "w", "y"]);
 }
@@ -44,7 +44,7 @@ proptest! {
         prop_assert!(fused.windows(2).all(|pair| pair[0].score >= pair[1].score));
     }
 
-    /// One list stays as it is, but for repeated documents.
+    /// A single list stays as it is, except for repeated documents.
     #[test]
     fn one_list_keeps_its_order(list in prop::collection::vec(any::<u16>(), 0..50)) {
         let mut seen = BTreeSet::new();
@@ -52,7 +52,7 @@ proptest! {
         prop_assert_eq!(ids(vec![list]), expected);
     }
 
-    /// A document that stands before another one in every list stands before it.
+    /// A document that is before another in every list is before it in the result.
     #[test]
     fn agreement_is_kept(lists in lists()) {
         let fused = ids(lists.clone());
@@ -66,7 +66,7 @@ proptest! {
         }
     }
 
-    /// The order of the lists decides ties and nothing else.
+    /// The order of the lists only decides ties.
     #[test]
     fn the_order_of_lists_changes_no_score(lists in lists()) {
         let score = |lists: Vec<Vec<u8>>| {

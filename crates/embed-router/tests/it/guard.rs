@@ -1,4 +1,4 @@
-//! A guard behind the cache of a route: what is known is served while the back end is down.
+//! A guard behind the cache of a route: cached texts are served while the back end is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Letters, all_to, cache_by, documents, down, outcomes};
 
 const KNOWN: &str = "known words";
 
-/// Has one text, as a cache would, and asks for all others.
+/// Returns one text itself, as a cache would, and passes on all others.
 #[derive(Debug)]
 struct Knows {
     inner: Guarded<Arc<dyn Embedder>>,
@@ -70,14 +70,14 @@ fn rig(failures: u32) -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_is_served_while_the_back_end_is_down() {
+async fn cached_texts_are_served_while_the_back_end_is_down() {
     let Rig { double, router } = rig(2);
     double.fail_calls(Some(down()));
     for _ in 0..5 {
         let response = router.embed(documents(&[KNOWN, "new words"])).await.unwrap();
         assert_eq!(outcomes(&response), ["e5", "unavailable"]);
     }
-    assert_eq!(double.calls(), 2, "an open breaker asks nobody");
+    assert_eq!(double.calls(), 2, "an open breaker lets no call through");
     let route = &router.stats().routes[0];
     assert_eq!((route.breaker, route.openings), (BreakerState::Open, 1));
     assert_eq!((route.calls, route.failed_calls, route.refused_calls), (2, 2, 3));
@@ -88,14 +88,14 @@ async fn what_is_known_is_served_while_the_back_end_is_down() {
 
     double.fail_calls(None);
     assert_eq!(outcomes(&router.embed(documents(&[KNOWN])).await.unwrap()), ["e5"]);
-    assert_eq!(router.stats().routes[0].breaker, BreakerState::Open, "a hit says nothing of the back end");
+    assert_eq!(router.stats().routes[0].breaker, BreakerState::Open, "a hit says nothing about the back end");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(outcomes(&router.embed(documents(&["new words"])).await.unwrap()), ["e5"]);
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
     assert!(router.health().await.is_available());
 }
 
-/// Two routes to one server: what one of them finds out holds for the other, with a cache and without.
+/// Two routes to one server: what one of them finds out applies to the other, with and without a cache.
 #[tokio::test(start_paused = true)]
 async fn routes_may_share_a_guard() {
     let double = Scripted::new("e5", 8);
@@ -110,7 +110,7 @@ async fn routes_may_share_a_guard() {
     assert_eq!((double.calls(), guard.openings()), (asked, 1));
 }
 
-/// The breaker of the router's settings is that of a route with a cache, too, and there is one of it.
+/// A route with a cache also uses the breaker of the router's settings, and has only one.
 #[tokio::test(start_paused = true)]
 async fn a_cached_route_has_the_breaker_of_the_settings() {
     let double = Scripted::new("e5", 8);
@@ -125,7 +125,7 @@ async fn a_cached_route_has_the_breaker_of_the_settings() {
     assert_eq!((double.calls(), route.failed_calls, route.refused_calls, route.openings), (2, 2, 2, 1));
 }
 
-/// A route that was given no back end is absent, and says so.
+/// A route without a back end is absent, and reports the reason.
 #[tokio::test]
 async fn a_route_without_a_back_end_is_absent() {
     let routes = [Route::builder("old").build(), Route::new("e5", Scripted::new("e5", 8))];
@@ -133,7 +133,7 @@ async fn a_route_without_a_back_end_is_absent() {
     assert!(router.absences()[0].reason.to_string().contains("without a back end"));
 }
 
-/// A cache drops a call that nobody waits for any more, and that would hide a back end that hangs.
+/// A cache drops a call when no caller waits any more, which mustn't hide a back end that hangs.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_late_counts() {
     for (patience, expected) in [(100, false), (2000, true)] {
@@ -146,7 +146,7 @@ async fn a_call_that_is_dropped_late_counts() {
     }
 }
 
-/// Cares for no deadline.
+/// Ignores deadlines.
 #[derive(Debug)]
 struct Hangs(Scripted);
 
@@ -185,7 +185,7 @@ async fn a_success_from_before_the_outage_does_not_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_that_no_clock_can_count_to_is_none() {
+async fn a_timeout_beyond_the_clock_is_no_timeout() {
     let guard = Guard::new(BreakerConfig::default().with_failures(1), Some(Duration::MAX));
     let guarded = Guarded::new(Scripted::new("e5", 8), guard);
     guarded.embed(documents(&["words"])).await.unwrap();

@@ -1,4 +1,4 @@
-//! An outage ends by itself: whoever asks for the health is who finds out, and no caller is needed.
+//! Recovery without a caller: health checks make the trials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::{advance, sleep};
 
 use crate::support::{Letters, Rig, all_to, cache_by, documents, down};
 
-/// As often as a gateway looks.
-const LOOK: Duration = Duration::from_secs(2);
+/// The interval of a gateway's health checks.
+const CHECK: Duration = Duration::from_secs(2);
 
-/// The route's guard around all that it is made of, and one further in.
+/// One with the guard around the whole route, and one with the guard behind a cache.
 fn routers(double: &Scripted) -> [Router; 2] {
     let behind = Route::builder("e5").backend(double.clone()).cache(cache_by(|guarded| guarded)).build();
     let routes = [Route::new("e5", double.clone()), behind];
@@ -33,11 +33,11 @@ async fn a_back_end_that_is_back_is_ready_without_a_call() {
     for router in routers(&double) {
         double.fail_calls(Some(down()));
         break_it(&router).await;
-        // While it fails, trials are few, and it isn't ready.
+        // While it fails, there are few trials, and it isn't ready.
         let calls = double.calls();
         for _ in 0..60 {
             assert_eq!(router.health().await.status(), HealthStatus::Unavailable);
-            sleep(LOOK).await;
+            sleep(CHECK).await;
         }
         let trials = double.calls() - calls;
         assert!((10..=60).contains(&trials), "{trials} trials in two minutes");
@@ -45,14 +45,14 @@ async fn a_back_end_that_is_back_is_ready_without_a_call() {
         double.fail_calls(None);
         let well = VirtualTime::start().await;
         while router.health().await.status() != HealthStatus::Ready {
-            assert!(well.passed() < Duration::from_secs(10), "it is left out for ever");
-            sleep(LOOK).await;
+            assert!(well.passed() < Duration::from_secs(10), "it never becomes ready");
+            sleep(CHECK).await;
         }
         assert_eq!(router.stats().routes[0].breaker, BreakerState::Closed);
     }
 }
 
-/// A health that knows better spares the back end the trial.
+/// A back end that reports itself unavailable gets no trial.
 #[tokio::test(start_paused = true)]
 async fn a_back_end_that_says_that_it_is_down_is_not_tried() {
     let double = Scripted::new("e5", 8);
@@ -63,7 +63,7 @@ async fn a_back_end_that_says_that_it_is_down_is_not_tried() {
         let calls = double.calls();
         for _ in 0..10 {
             assert_eq!(router.health().await.status(), HealthStatus::Unavailable);
-            sleep(LOOK).await;
+            sleep(CHECK).await;
         }
         assert_eq!(double.calls(), calls);
         double.set_health(Health::ready());
@@ -72,7 +72,7 @@ async fn a_back_end_that_says_that_it_is_down_is_not_tried() {
     }
 }
 
-/// A model may take long to load: the trial goes on while nobody waits for it, and there is one at a time.
+/// A model may take long to load: the trial goes on while no check waits for it, and there is one at a time.
 #[tokio::test(start_paused = true)]
 async fn a_slow_trial_is_not_begun_again_and_again() {
     let double = Scripted::new("e5", 8);
@@ -85,16 +85,16 @@ async fn a_slow_trial_is_not_begun_again_and_again() {
         let calls = double.calls();
         for _ in 0..2 {
             assert_eq!(router.health().await.status(), HealthStatus::Unavailable);
-            sleep(LOOK).await;
+            sleep(CHECK).await;
         }
         assert_eq!(double.calls(), calls + 1, "one trial at a time");
-        sleep(LOOK * 2).await;
+        sleep(CHECK * 2).await;
         assert_eq!(router.health().await.status(), HealthStatus::Ready);
         double.set_delay(Duration::ZERO);
     }
 }
 
-/// The rows of a trial are nobody's.
+/// Trials aren't in the statistics of routes.
 #[tokio::test(start_paused = true)]
 async fn a_trial_counts_for_no_route() {
     let rig = Rig::hybrid(RouterConfig::default());
@@ -104,7 +104,7 @@ async fn a_trial_counts_for_no_route() {
     }
     let before = rig.router.stats().routes[0].calls;
     rig.double("ollama").fail_calls(None);
-    sleep(LOOK).await;
+    sleep(CHECK).await;
     assert_eq!(rig.router.health().await.status(), HealthStatus::Ready);
     assert_eq!(rig.router.stats().routes[0].calls, before);
     assert_eq!(rig.double("ollama").seen("words", Role::Document), 5);

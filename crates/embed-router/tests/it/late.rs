@@ -1,4 +1,4 @@
-//! A route whose service comes later than the router.
+//! A route whose service becomes available after the router was built.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use crate::support::{Letters, all_to, cache_by, documents, down, field, outcomes};
 
-/// Longer than the longest pause between two tries.
+/// Longer than the longest pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(6);
 
-/// A server that isn't there until somebody starts it.
+/// A server that is unavailable until it is started.
 #[derive(Clone, Default)]
 struct Server {
     running: Arc<Mutex<Option<Scripted>>>,
@@ -51,7 +51,7 @@ fn hybrid(server: &Server, config: RouterConfig) -> Router {
 const TEXTS: [&str; 2] = ["plain words", "ことば"];
 
 #[tokio::test(start_paused = true)]
-async fn its_texts_are_refused_in_words_until_it_comes() {
+async fn its_texts_are_refused_with_a_reason_until_it_connects() {
     let server = Server::default();
     let router = hybrid(&server, RouterConfig::default());
     let absence = &router.absences()[0];
@@ -69,7 +69,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
     let stats = router.stats();
     assert_eq!((stats.routes[0].breaker, stats.routes[0].space.as_ref()), (BreakerState::Absent, None));
 
-    // Nobody calls; the look at the health alone finds it.
+    // The health check alone finds it, without a call.
     let double = server.start();
     sleep(PAUSE).await;
     assert_eq!(router.health().await.status(), HealthStatus::Ready);
@@ -84,7 +84,7 @@ async fn its_texts_are_refused_in_words_until_it_comes() {
     assert_eq!(server.tries(), tries, "it is found once");
 }
 
-/// Calls alone find it too, where nobody looks at the health.
+/// Calls alone find it too, without a health check.
 #[tokio::test(start_paused = true)]
 async fn calls_find_it() {
     let server = Server::default();
@@ -102,14 +102,14 @@ async fn calls_find_it() {
     server.start();
     sleep(PAUSE).await;
     router.embed(documents(&TEXTS)).await.unwrap_err();
-    // The try that this call began is over.
+    // Let the attempt that this call began finish.
     tokio::task::yield_now().await;
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["ollama"; 2]);
     assert_eq!(router.model().name(), "minilm");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_takes_its_texts_only_if_the_settings_say_so_and_only_until_it_comes() {
+async fn a_fallback_is_used_only_if_set_and_only_until_it_connects() {
     let server = Server::default();
     let routes = [server.route("ollama").fallback("e5").build(), Route::new("e5", Scripted::new("e5", 8))];
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
@@ -124,9 +124,9 @@ async fn a_fallback_takes_its_texts_only_if_the_settings_say_so_and_only_until_i
     assert_eq!(outcomes(&router.embed(documents(&TEXTS)).await.unwrap()), ["ollama", "e5"]);
 }
 
-/// Once it is there, it is a route like any other: of its space, in plans, behind its breaker.
+/// Once it has connected, it is a route like any other: for its space, in plans, behind its breaker.
 #[tokio::test(start_paused = true)]
-async fn it_is_a_route_like_any_other_when_it_is_there() {
+async fn it_is_a_route_like_any_other_once_connected() {
     let server = Server::default();
     let twin = Scripted::new("minilm", 8);
     let routes =
@@ -145,7 +145,7 @@ async fn it_is_a_route_like_any_other_when_it_is_there() {
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Open);
 }
 
-/// What stands before a back end stands before one that comes later, too.
+/// A back end that connects later is behind its cache and guard too.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_comes_late_is_behind_its_cache_and_guard() {
     let server = Server::default();
@@ -163,16 +163,16 @@ async fn a_service_that_comes_late_is_behind_its_cache_and_guard() {
     assert_eq!((double.calls(), route.breaker, route.openings), (5, BreakerState::Open, 1));
 }
 
-/// A try that dies isn't the last one.
+/// After an attempt that panics there are further ones.
 #[tokio::test(start_paused = true)]
-async fn a_try_that_panics_is_not_the_last() {
+async fn an_attempt_that_panics_is_not_the_last() {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
     let described = Scripted::new("described", 8).model().clone();
     let route = Route::builder("e5").connecting(described, down(), move || {
         let first = counted.fetch_add(1, Ordering::Relaxed) == 0;
         async move {
-            assert!(!first, "the first one dies");
+            assert!(!first, "the first one panics");
             Ok::<_, Error>(Scripted::new("e5", 8))
         }
     });

@@ -1,4 +1,4 @@
-//! Rows come back in the order asked, whatever goes where and whatever fails.
+//! Rows are returned in the order of the request, whatever the routes and failures.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::support::{documents, down};
 
-/// The first character says which kind a text is, and with it which route it goes to.
+/// The first character of a text is its kind, and so decides its route.
 #[derive(Debug)]
 struct FirstLetter;
 
@@ -26,9 +26,9 @@ impl Detector for FirstLetter {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     None,
-    /// Of the text.
+    /// The text's.
     Own,
-    /// Of the route.
+    /// The route's.
     Gone,
 }
 
@@ -37,8 +37,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 proptest! {
-    /// Four routes in three spaces: 0 and 3 serve one. Each text is fit for a route, fails there by its own fault, or by
-    /// the route's; each route may be gone altogether. Every row is the vector of its text in a space that it may be in.
+    /// Four routes in three spaces: 0 and 3 share one. At its route each text succeeds, fails by its own fault, or by the
+    /// route's; each route may be down. Every row is the vector of its text in a space that is allowed.
     #[test]
     fn any_assignment_and_any_failure(
         texts in prop::collection::vec((0..4_usize, fault()), 1..40),
@@ -64,7 +64,7 @@ proptest! {
         let router = Router::new(routes, Arc::new(FirstLetter), config).unwrap();
         let by_name: HashMap<_, _> = names.iter().copied().zip(&doubles).collect();
 
-        // What must be: the routes of its own space in order, then the others if that is allowed.
+        // Expected: the routes of its space in order, then the others if that is allowed.
         let expected = |row: usize| {
             let (kind, fault) = texts[row];
             if !gone[kind] && fault != Fault::Gone {

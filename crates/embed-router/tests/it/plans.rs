@@ -1,4 +1,4 @@
-//! Plans: the vectors of a query and of a document, space by space, and what coverage leaves out.
+//! Plans: the vectors of a query and of a document in each space, and the effect of coverage.
 
 use embed_core::{Coverage, EmbedRequest, ErrorKind, Role};
 use embed_router::{PinBook, Plan, RolloutConfig, RouterConfig, fuse};
@@ -13,7 +13,7 @@ fn routes(plan: &Plan) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_query_is_asked_in_every_space_that_reads_it() {
+async fn a_query_is_planned_for_every_space_that_supports_it() {
     let rig = Rig::hybrid(RouterConfig::default());
     let english = rig.router.plan_query(ENGLISH).await.unwrap();
     assert_eq!(routes(&english), ["ollama", "e5"]);
@@ -63,7 +63,7 @@ async fn a_batch_is_planned_in_order_with_one_call_for_each_route() {
     assert!(rig.router.plan(documents(&none), Coverage::Route).await.unwrap().is_empty());
 }
 
-/// Each vector has an outcome of its own, and a plan never takes a vector of another space for it.
+/// Each vector has its own outcome, and a plan never substitutes a vector of another space.
 #[tokio::test]
 async fn a_failed_space_is_an_error_of_its_item() {
     let rig = Rig::hybrid(RouterConfig::default().with_cross_space(true));
@@ -98,7 +98,7 @@ async fn a_text_that_no_model_reads_gets_the_vector_of_its_route() {
     assert_eq!(routes(&rig.router.plan_query(JAPANESE).await.unwrap()), ["ollama"]);
 }
 
-/// A partition that moved to another space is asked there, and its documents stay where a stop would look for them.
+/// Queries of a moved partition use the new space, and its documents are also kept in the old one, in case of a stop.
 #[tokio::test]
 async fn a_moved_partition_keeps_its_way_back() {
     let rollout = RolloutConfig::new("ollama", "new").with_percentage(100).with_cross_space(true);
@@ -117,8 +117,8 @@ async fn a_moved_partition_keeps_its_way_back() {
     assert_eq!(routes(&outside), ["ollama", "e5"], "without a partition nothing moves");
 }
 
-/// A store with a list for each space: under `Reachable` every query finds every document; under `Route` a Japanese
-/// query can't find an English one.
+/// A store with a list for each space: with `Reachable` every query finds every document; with `Route` a Japanese query
+/// can't find an English one.
 #[tokio::test]
 async fn what_coverage_leaves_out() {
     let rig = Rig::hybrid(RouterConfig::default());
@@ -141,7 +141,7 @@ async fn what_coverage_leaves_out() {
         let by_english = search(ENGLISH).await;
         assert!(
             by_english.contains(&ENGLISH) && by_english.contains(&JAPANESE),
-            "English is asked in both spaces"
+            "English is searched in both spaces"
         );
         assert!(search(JAPANESE).await.contains(&JAPANESE));
         assert_eq!(search(JAPANESE).await.contains(&ENGLISH), finds_english, "{coverage:?}");

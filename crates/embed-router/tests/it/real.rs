@@ -28,12 +28,12 @@ struct Alone {
 }
 
 impl Real {
-    /// English to the server, everything else to the model in this process. `None`, said aloud, without a model.
+    /// English to the server, everything else to the model in this process. `None`, with a message, without a model.
     async fn behind(server: &RealServer, config: RouterConfig) -> Option<Self> {
         static E5: OnceLock<Result<Arc<E5Embedder>, Error>> = OnceLock::new();
         let e5 = E5.get_or_init(|| E5Embedder::load_blocking(E5Config::default()).map(Arc::new)).clone();
         let e5 = embed_testkit::require("multilingual-e5-small (int8)", e5)?;
-        // A server that is killed is given up soon.
+        // Short pauses, so that a killed server is given up soon.
         let pauses = (Duration::from_millis(5), Duration::from_millis(20));
         let settings = OllamaConfig::new("all-minilm", server.url()).with_pauses(pauses.0, pauses.1);
         let ollama = Arc::new(OllamaEmbedder::connect(settings).await.unwrap());
@@ -45,7 +45,7 @@ impl Real {
         Some(Self { ollama, e5, router: Arc::new(router) })
     }
 
-    /// What the two services give on their own: the server the texts that it may be sent, the model all of them.
+    /// The vectors of the two services by themselves: the server's for its texts, the model's for all.
     async fn alone(&self, texts: &[String], is_english: impl Fn(usize) -> bool) -> Alone {
         let (rows, english): (Vec<_>, Vec<_>) =
             texts.iter().enumerate().filter(|(row, _)| is_english(*row)).unzip();
@@ -57,7 +57,7 @@ impl Real {
         Alone { ollama: rows.into_iter().zip(ollama).collect(), e5 }
     }
 
-    /// Whether a row is what its route alone gives, in the space of that route.
+    /// Checks that a row is the vector of its route by itself, in the route's space.
     fn check(&self, response: &EmbedResponse, alone: &Alone, index: usize) -> &'static str {
         let row = response.row(index).unwrap();
         let (route, expected, model) = match row.info().route.as_deref() {
@@ -99,8 +99,8 @@ async fn three_hundred_texts_in_ten_languages() {
     println!("{}", real.router);
 }
 
-/// The server dies while it works. What E5 gives is unharmed; English rows are those that came in time, or errors, or,
-/// only where that is allowed, rows of the other space that say so.
+/// The server dies while it works. E5's rows are unaffected; English rows are those that came in time, errors, or, only if
+/// allowed, rows that name the other space.
 #[tokio::test]
 async fn a_server_that_is_killed_in_the_middle() {
     for cross in [false, true] {
@@ -124,7 +124,7 @@ async fn a_server_that_is_killed_in_the_middle() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         server.signal_server("KILL").unwrap();
-        // The runner may have gone with its server.
+        // The runner may have died with its server.
         let _ = server.signal_runner("KILL");
         let response = call.await.unwrap().unwrap();
         assert_eq!(response.len(), 300);
@@ -154,13 +154,13 @@ async fn a_server_that_is_killed_in_the_middle() {
 
 const LANGUAGES: [&str; 2] = ["en", "ja"];
 
-/// Documents as a store has them: each with the vectors of its plan.
+/// Stored documents, each with the vectors of its plan.
 async fn store(router: &Router, coverage: Coverage) -> Vec<Plan> {
     let texts = LANGUAGES.map(udhr_in).concat();
     router.plan(documents(&texts), coverage).await.unwrap()
 }
 
-/// The documents that a query finds, the best first: a list for each space, fused.
+/// The documents that a query finds, the best first: one list per space, merged.
 fn search(stored: &[Plan], query: &Plan) -> Vec<usize> {
     assert!(query.is_complete(), "{query:?}");
     let lists = query.vectors().map(|asked| {
@@ -175,7 +175,7 @@ fn search(stored: &[Plan], query: &Plan) -> Vec<usize> {
     fuse(lists.collect::<Vec<_>>()).into_iter().map(|found| found.id).collect()
 }
 
-/// How many of the 30 articles of one language find theirs first among the documents of another one.
+/// How many of the 30 articles in one language find their counterpart first among the documents in another.
 async fn found(router: &Router, stored: &[Plan], asked: usize, among: usize) -> usize {
     let queries = EmbedRequest::new(udhr_in(LANGUAGES[asked]).iter().map(String::as_str), Role::Query);
     let plans = router.plan(queries, Coverage::Reachable).await.unwrap();
@@ -205,7 +205,7 @@ async fn retrieval_across_languages() {
     }
     assert!(counts[&(Coverage::Reachable, "en", "ja")] >= 27);
     assert!(counts[&(Coverage::Reachable, "ja", "en")] >= 27);
-    // What is lost without it: English documents have no vector where Japanese is asked.
+    // Without it, English documents have no vector in the space in which Japanese is searched.
     assert_eq!(counts[&(Coverage::Route, "ja", "en")], 0);
-    assert!(counts[&(Coverage::Route, "en", "ja")] >= 27, "English is asked in both spaces");
+    assert!(counts[&(Coverage::Route, "en", "ja")] >= 27, "English is searched in both spaces");
 }

@@ -1,4 +1,4 @@
-//! Rollouts: who moves, what is kept in the file, and when it stops by itself.
+//! Rollouts: which partitions move, what the file contains, and automatic stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn places_are_those_of_the_documented_hash() {
 }
 
 #[test]
-fn the_share_is_the_one_that_was_asked_for() {
+fn the_share_is_the_configured_one() {
     for salt in ["", "2026-11", "another"] {
         let mut places = [0_u32; 100];
         for i in 0..100_000 {
@@ -69,7 +69,7 @@ fn the_share_is_the_one_that_was_asked_for() {
 }
 
 proptest! {
-    /// What is in stays in when the percentage is raised, through the whole router.
+    /// Included partitions stay included when the percentage is raised, through the whole router.
     #[test]
     fn raising_the_percentage_moves_nobody_out(partition in ".*", salt in ".{0,8}") {
         let rig = rig(rollout().with_salt(salt.as_str()));
@@ -82,7 +82,7 @@ proptest! {
             prop_assert_eq!(is_in, rollout_place(&salt, &partition) < percentage);
             was_in = is_in;
         }
-        prop_assert!(was_in, "everybody is in at 100 %");
+        prop_assert!(was_in, "every partition is included at 100 %");
     }
 }
 
@@ -99,7 +99,7 @@ async fn partitions_move_and_single_requests_do_not() {
     assert_eq!(rig.router.decide(&request).unwrap()[0].by, DecidedBy::Rollout);
 }
 
-/// Only what the policy sends to the old route moves; who named a route or was pinned stays.
+/// Only texts that the policy sends to the old route move; forced and pinned texts stay.
 #[tokio::test]
 async fn other_routes_requests_and_pins_stay() {
     let pins: PinBook = [("pinned", "old")].into_iter().collect();
@@ -116,7 +116,7 @@ async fn other_routes_requests_and_pins_stay() {
 }
 
 #[test]
-fn another_space_has_to_be_asked_for() {
+fn another_space_must_be_allowed_explicitly() {
     let build = |rollout: RolloutConfig| {
         let routes = [("old", "a"), ("new", "b")];
         let routes = routes.map(|(name, space)| Route::new(name, embed_testkit::Scripted::new(space, 8)));
@@ -146,7 +146,7 @@ fn settings_are_checked_by_name() {
     }
 }
 
-/// One failed call in the window is one too many here; the others are answered by the old route, of the same space.
+/// A few failed calls in the window are enough here; the old route of the same space answers them instead.
 #[tokio::test]
 async fn a_failing_candidate_is_stopped_for_good() {
     let limits = StopLimits::default().with_calls(10, 5).with_error_rate(0.3);
@@ -156,14 +156,14 @@ async fn a_failing_candidate_is_stopped_for_good() {
     }
     rig.double("new").fail_calls(Some(down()));
     for _ in 0..3 {
-        assert_eq!(route_in(&rig, "tenant").await, "old", "the old route of the same space stands in");
+        assert_eq!(route_in(&rig, "tenant").await, "old", "the old route of the same space is the fallback");
     }
     let status = rig.router.stats().rollout.unwrap();
     let stop = status.stopped.unwrap();
     assert_eq!(stop.reason, "37.5 % of the last 8 calls failed, and the limit is 30.0 %");
     assert!(stop.at > 1_700_000_000);
     assert_eq!((status.candidate.calls, status.candidate.failed), (8, 3));
-    // It is healthy again, but nobody said that it may have another try.
+    // It is healthy again, but the rollout stays stopped until a percentage is set.
     rig.double("new").fail_calls(None);
     let calls = rig.double("new").calls();
     for _ in 0..20 {
@@ -173,7 +173,7 @@ async fn a_failing_candidate_is_stopped_for_good() {
     assert_eq!(rig.router.health().await.status(), HealthStatus::Ready);
     rig.router.rollout().unwrap().set_percentage(100).unwrap();
     assert_eq!(route_in(&rig, "tenant").await, "new");
-    assert_eq!(rig.router.stats().rollout.unwrap().candidate.calls, 1, "it begins anew");
+    assert_eq!(rig.router.stats().rollout.unwrap().candidate.calls, 1, "counts start again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,7 +181,7 @@ async fn a_slow_candidate_is_stopped() {
     let limits = StopLimits::default().with_calls(10, 5).with_p95(Duration::from_millis(100));
     let rig = rig(rollout().with_percentage(100).with_limits(limits));
     rig.double("new").set_delay(Duration::from_millis(150));
-    // A batch of ten in that time is quick.
+    // For a batch of ten this time is short.
     for _ in 0..10 {
         rig.router.embed(documents(&["words"; 10]).with_partition("tenant")).await.unwrap();
     }
@@ -192,7 +192,7 @@ async fn a_slow_candidate_is_stopped() {
     assert!(reason.starts_with("the 95th percentile of the last 10 calls is 150.0ms"), "{reason}");
 }
 
-/// Texts of the users' own fault say nothing about the candidate.
+/// Invalid texts say nothing about the candidate.
 #[tokio::test]
 async fn bad_texts_stop_nothing() {
     let rig = rig(rollout().with_percentage(100).with_limits(StopLimits::default().with_calls(5, 2)));
@@ -211,26 +211,26 @@ async fn percentage_and_stop_outlive_the_process() {
     let first = rig(config());
     let file = RolloutFile::new(&path);
     assert_eq!(file.read().unwrap().unwrap().percentage, 10);
-    // The command sets it, and the running router follows.
+    // The command sets the percentage, and the running router picks it up.
     file.update(|state| state.set_percentage(100)).unwrap();
     let handle = first.router.rollout().unwrap();
     assert!(handle.reload().unwrap());
     assert!(!handle.reload().unwrap());
     assert_eq!(route_in(&first, "tenant").await, "new");
-    // The router stops, and the next one begins stopped.
+    // The router stops the rollout, and the next router starts with it stopped.
     handle.stop("the operator said so").unwrap();
     let second = rig(config());
     let stopped = second.router.rollout().unwrap().state();
     assert_eq!(stopped.stopped.as_ref().unwrap().reason, "the operator said so");
     assert_eq!((stopped.percentage, stopped.share()), (100, 0));
     assert_eq!(route_in(&second, "tenant").await, "old");
-    // A percentage lifts it everywhere.
+    // Setting a percentage lifts the stop everywhere.
     second.router.rollout().unwrap().set_percentage(50).unwrap();
     assert!(handle.reload().unwrap());
     assert_eq!(handle.state(), second.router.rollout().unwrap().state());
     let names: Vec<_> =
         path.parent().unwrap().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 2, "the state and its lock, and nothing left over: {names:?}");
+    assert_eq!(names.len(), 2, "only the state and its lock: {names:?}");
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn an_automatic_stop_reaches_the_file() {
     rig.double("new").fail_calls(Some(down()));
     assert_eq!(route_in(&rig, "tenant").await, "old");
     assert!(rig.router.rollout().unwrap().is_stopped(), "at once, in this process");
-    // The file is written beside; `reload` takes what is there by then, and loses no stop.
+    // The file is written in the background; a `reload` meanwhile must not lose the stop.
     let file = RolloutFile::new(&path);
     while file.read().unwrap().unwrap().stopped.is_none() {
         tokio::task::yield_now().await;
@@ -251,7 +251,7 @@ async fn an_automatic_stop_reaches_the_file() {
     assert!(rig.router.rollout().unwrap().is_stopped());
 }
 
-/// While another process holds the lock, the stop isn't in the file; what the file says then lifts nothing.
+/// While another process holds the lock, the stop isn't in the file yet; the file's older state must not lift it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_that_is_not_written_yet_survives_a_reload() {
     let folder = tempfile::tempdir().unwrap();
@@ -264,10 +264,10 @@ async fn a_stop_that_is_not_written_yet_survives_a_reload() {
     assert_eq!(route_in(&rig, "tenant").await, "old");
     let handle = Arc::clone(rig.router.rollout().unwrap());
     assert!(handle.is_stopped());
-    assert!(rig.router.stats().rollout.unwrap().unsaved.is_some(), "and that is said");
+    assert!(rig.router.stats().rollout.unwrap().unsaved.is_some(), "the status reports that");
     let reloading = Arc::clone(&handle);
     let reload = tokio::task::spawn_blocking(move || reloading.reload());
-    // It has to wait for the lock, and so has the stop.
+    // The reload waits for the lock, like the stop.
     while !reload.is_finished() && RolloutFile::new(&path).read().unwrap().unwrap().stopped.is_none() {
         assert!(handle.is_stopped());
         assert!(!handle.includes("tenant"));
@@ -279,13 +279,13 @@ async fn a_stop_that_is_not_written_yet_survives_a_reload() {
     assert!(handle.is_stopped(), "the reload lifted the stop");
     assert!(RolloutFile::new(&path).read().unwrap().unwrap().stopped.is_some());
     assert_eq!(rig.router.stats().rollout.unwrap().unsaved, None);
-    // Who sets a percentage knows of the stop, and lifts it.
+    // Setting a percentage lifts the stop.
     RolloutFile::new(&path).update(|state| state.set_percentage(100)).unwrap();
     assert!(handle.reload().unwrap());
     assert!(!handle.is_stopped());
 }
 
-/// A stop that can't be written at all holds here, and the file lifts it no more.
+/// A stop that can't be written holds in this process, and the file doesn't lift it.
 #[tokio::test]
 async fn a_stop_that_can_not_be_written_survives_a_reload() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,7 +320,7 @@ fn files_that_are_not_of_this_rollout_are_refused() {
         );
         router.map(drop)
     };
-    assert!(RolloutFile::new(&path).update(|state| state.set_percentage(1)).is_err(), "there is none yet");
+    assert!(RolloutFile::new(&path).update(|state| state.set_percentage(1)).is_err(), "there is no file yet");
     build(rollout()).unwrap();
     assert_eq!(build(rollout().with_salt("another")).unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(build(RolloutConfig::new("new", "old")).unwrap_err().kind(), ErrorKind::Config);
@@ -333,9 +333,9 @@ fn files_that_are_not_of_this_rollout_are_refused() {
     }
 }
 
-/// Many writers at once: none undoes what another one set.
+/// Concurrent writers: none overwrites another's change.
 #[test]
-fn concurrent_changes_are_all_there() {
+fn concurrent_changes_are_all_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rollout.json");
     drop(rig(rollout().with_state_file(&path)));

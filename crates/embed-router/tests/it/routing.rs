@@ -1,4 +1,4 @@
-//! Which text goes where: policies, forced routes, pins, absent routes.
+//! Routing: policies, forced routes, pins, absent routes.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ async fn hybrid_sends_english_to_one_route_and_the_rest_to_the_other() {
 }
 
 #[tokio::test]
-async fn one_route_takes_everything_and_says_what_its_model_does_not_read() {
+async fn one_route_for_everything_counts_unsupported_texts() {
     let rig = Rig::new(&[("ollama", "minilm"), ("e5", "e5")], all_to("ollama"));
     let response = rig.router.embed(documents(&TEXTS)).await.unwrap();
     assert_eq!(outcomes(&response), ["ollama"; 5]);
@@ -50,7 +50,7 @@ async fn a_policy_may_name_a_route_for_each_kind() {
 }
 
 #[tokio::test]
-async fn a_forced_route_takes_everything_unseen() {
+async fn a_forced_route_gets_all_texts_uninspected() {
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
     let rig = Rig::hybrid(RouterConfig::default().with_pins(pins));
     let request = documents(&TEXTS).with_partition("tenant").with_route("e5");
@@ -104,7 +104,7 @@ async fn decisions_explain_themselves_without_embedding() {
 }
 
 #[tokio::test]
-async fn what_names_no_route_is_refused_when_the_router_is_built() {
+async fn unknown_route_names_are_refused_when_the_router_is_built() {
     let build = |routes: &[&str], config| {
         let routes: Vec<_> = routes.iter().map(|name| Route::new(*name, Scripted::new("e5", 8))).collect();
         Router::new(routes, Arc::new(Letters), config).map(drop).unwrap_err()
@@ -112,7 +112,7 @@ async fn what_names_no_route_is_refused_when_the_router_is_built() {
     let pins = [("tenant", "ollama")].into_iter().collect();
     for (routes, config, says) in [
         (&["e5"][..], RouterConfig::default(), "the policy names a route"),
-        (&["e5", "e5"], all_to("e5"), "two routes have one name"),
+        (&["e5", "e5"], all_to("e5"), "two routes have the same name"),
         (&["e5"], all_to("e5").with_pins(pins), "a pin names a route"),
         (&[], all_to("e5"), "the policy names a route"),
     ] {
@@ -123,7 +123,7 @@ async fn what_names_no_route_is_refused_when_the_router_is_built() {
 }
 
 #[tokio::test]
-async fn a_route_that_was_never_there_is_replaced_for_good() {
+async fn an_absent_route_is_replaced_for_good() {
     let e5 = Scripted::new("e5", 8);
     let routes =
         [Route::builder("ollama").absent(down()).fallback("e5").build(), Route::new("e5", e5.clone())];
@@ -137,7 +137,7 @@ async fn a_route_that_was_never_there_is_replaced_for_good() {
     assert_eq!(health.status(), HealthStatus::Degraded);
     assert_eq!(field(health.reason().unwrap(), "down").as_deref(), Some("ollama"));
     assert_eq!(router.stats().routes[0].breaker, BreakerState::Absent);
-    // Who asks for it by name gets what is wrong with it, and not another space.
+    // A request that names it gets its error, and not a vector of another space.
     let forced = router.embed(documents(&TEXTS).with_route("ollama")).await.unwrap_err();
     assert_eq!((forced.kind(), field(&forced, "route").as_deref()), (ErrorKind::Unavailable, Some("ollama")));
 }
@@ -173,7 +173,7 @@ async fn the_stack_is_printed() {
 }
 
 #[tokio::test]
-async fn statistics_are_json_for_whoever_exports_them() {
+async fn statistics_serialize_to_json() {
     let rig = Rig::hybrid(RouterConfig::default());
     rig.router.embed(EmbedRequest::new(["words"], Role::Query)).await.unwrap();
     let json = serde_json::to_value(rig.router.stats()).unwrap();
@@ -182,12 +182,12 @@ async fn statistics_are_json_for_whoever_exports_them() {
     assert_eq!(json["routes"][1]["space"], "e5/mean/query-passage/l2/8");
 }
 
-/// Texts by the rule that decided.
+/// The counts of texts by rule.
 fn rules(route: &RouteStats) -> Vec<(&str, u64)> {
     route.rows_by_rule.iter().map(|(rule, rows)| (&**rule, *rows)).collect()
 }
 
-/// Knows what it read somewhere: names that were in no program.
+/// A detector whose names are loaded at run time.
 #[derive(Debug)]
 struct Loaded(Vec<(String, String)>);
 

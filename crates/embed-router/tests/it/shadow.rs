@@ -1,4 +1,4 @@
-//! Trials of a candidate beside the caller's path: what is compared, what is dropped, and what a caller notices.
+//! Trials of a candidate in the background: what is compared, what is dropped, and that callers aren't affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn always() -> ShadowConfig {
     ShadowConfig::default().with_share(1.0)
 }
 
-/// A candidate on trial, which serves nobody.
+/// A candidate on trial, which serves no partition.
 fn on_trial(space: &str, shadow: ShadowConfig) -> Rig {
     let rollout = RolloutConfig::new("old", "new").with_cross_space(true).with_shadow(shadow);
     Rig::new(&[("old", "e5"), ("new", space)], all_to("old").with_rollout(rollout))
@@ -27,7 +27,7 @@ fn status(router: &Router) -> RolloutStatus {
     router.stats().rollout.unwrap()
 }
 
-/// Lets the worker go on until it has nothing more to do. In virtual time a moment is over when everything waits.
+/// Lets the worker finish its work. In virtual time, a sleep ends once all tasks wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -52,10 +52,10 @@ async fn in_one_space_vectors_are_compared_by_cosine() {
     assert!(mean > 0.9999 && lowest > 0.9999);
     assert_eq!((status.candidate.calls, status.candidate.failed, status.current.calls), (30, 0, 30));
     assert_eq!(rig.router.stats().moved, 0);
-    assert_eq!(rig.router.stats().routes[1].calls, 0, "trials are no calls of the route");
+    assert_eq!(rig.router.stats().routes[1].calls, 0, "trials don't count as calls of the route");
 }
 
-/// The same numbers under the name of another space have the same neighbours; other numbers have them by chance.
+/// The same numbers in a space of another name have the same neighbours; for other numbers agreement is by chance.
 #[tokio::test(start_paused = true)]
 async fn in_two_spaces_neighbours_are_compared() {
     let old = Scripted::new("e5", 8);
@@ -71,17 +71,17 @@ async fn in_two_spaces_neighbours_are_compared() {
         else {
             panic!("no overlap");
         };
-        assert_eq!((texts, neighbours), (120 - 6, 5), "the first ones have too few others around them");
+        assert_eq!((texts, neighbours), (120 - 6, 5), "the first ones have too few samples to compare with");
         if agrees {
             assert_eq!(mean, 1.0);
         } else {
-            // Five of fifty by chance, and somewhat more while there are fewer.
+            // By chance five of fifty, and somewhat more while there are fewer.
             assert!((0.05..0.35).contains(&mean), "{mean}");
         }
     }
 }
 
-/// The caller's time is that of the old route, to the nanosecond of virtual time, whatever the candidate does.
+/// The caller waits exactly as long as for the old route, in virtual time, whatever the candidate does.
 #[tokio::test(start_paused = true)]
 async fn a_caller_never_waits_for_the_candidate() {
     for candidate in ["well", "slow", "dead", "hanging"] {
@@ -100,11 +100,11 @@ async fn a_caller_never_waits_for_the_candidate() {
         }
         assert_eq!(time.passed(), Duration::from_millis(1000), "{candidate}");
         assert!(new.in_flight() <= 2, "{candidate}");
-        assert_eq!(rig.router.health().await.status(), HealthStatus::Ready, "a trial is nobody's health");
+        assert_eq!(rig.router.health().await.status(), HealthStatus::Ready, "trials don't affect the health");
     }
 }
 
-/// A candidate that answers nothing, not even at its deadline.
+/// A candidate that never answers, not even at its deadline.
 #[derive(Debug)]
 struct Hanging(Scripted);
 
@@ -139,7 +139,7 @@ async fn a_hanging_candidate_is_stopped_by_its_timeouts() {
         settle().await;
     }
     let status = status(&router);
-    let stop = status.stopped.expect("it is stopped");
+    let stop = status.stopped.expect("the rollout is stopped");
     assert!(stop.reason.starts_with("100.0 % of the last 10 calls failed"), "{}", stop.reason);
     assert!(status.shadow.dropped > 0, "the queue is bounded");
     assert!(status.shadow.sampled + status.shadow.dropped < 100, "nothing is sampled after the stop");
@@ -152,12 +152,12 @@ async fn a_dead_candidate_is_stopped() {
     embed_many(&rig, 60).await;
     let status = status(&rig.router);
     assert!(status.stopped.unwrap().reason.starts_with("100.0 % of the last 50 calls failed"));
-    assert_eq!(rig.double("new").calls(), 50, "then it is left alone");
+    assert_eq!(rig.double("new").calls(), 50, "after the stop it isn't called");
     assert!(status.shadow.agreement.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_and_bytes_that_wait_are_bounded() {
+async fn queued_rows_and_bytes_are_bounded() {
     let long = "long ".repeat(200);
     for (shadow, text) in [
         (always().with_budget(10, usize::MAX), "words"),
@@ -171,7 +171,7 @@ async fn rows_and_bytes_that_wait_are_bounded() {
         let status = status(&rig.router).shadow;
         assert_eq!(status.sampled + status.dropped, 200);
         assert!((4..=10).contains(&status.sampled), "{status:?}");
-        // What was held up is tried out after all, and then there is room again.
+        // Queued samples are tried later, and then there is room again.
         rig.double("new").release();
         settle().await;
         rig.router.embed(documents(&[text, text])).await.unwrap();
@@ -188,13 +188,13 @@ async fn a_share_of_the_calls_and_a_few_of_their_texts_are_sampled() {
         settle().await;
     }
     assert_eq!(rig.double("new").calls(), 10);
-    assert_eq!(rig.double("new").texts(), 30, "three good ones of each");
+    assert_eq!(rig.double("new").texts(), 30, "three good ones of each call");
     let none = on_trial("e5", ShadowConfig::default());
     embed_many(&none, 10).await;
-    assert_eq!(none.double("new").calls(), 0, "nothing is sampled unless it is asked for");
+    assert_eq!(none.double("new").calls(), 0, "nothing is sampled by default");
 }
 
-/// Only what the old route answered is compared, also in a batch for several routes.
+/// Only rows of the old route are compared, even in a batch for several routes.
 #[tokio::test(start_paused = true)]
 async fn other_routes_are_not_sampled() {
     let rollout = RolloutConfig::new("ollama", "new").with_shadow(always());

@@ -1,4 +1,4 @@
-//! What the tests of routing share: a detector that looks at letters alone, and requests.
+//! Shared by the tests of routing: a detector that only inspects letters, and helpers for requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Detector for Letters {
     }
 }
 
-/// A layer at a cache's place that is made by a function.
+/// A layer at the place of a cache, created by a function.
 #[derive(Clone)]
 pub(crate) struct CacheBy<F>(F);
 
@@ -41,14 +41,14 @@ impl<E, C: Embedder, F: FnOnce(E) -> C> Layer<E> for CacheBy<F> {
     }
 }
 
-/// Doubles under the names of their routes, and a router over them.
+/// Doubles by the names of their routes, and a router over them.
 pub(crate) struct Rig {
     pub(crate) doubles: HashMap<&'static str, Scripted>,
     pub(crate) router: Arc<Router>,
 }
 
 impl Rig {
-    /// Routes as (name, space); a space of the name `minilm…` reads English alone.
+    /// Routes as (name, space); models of spaces named `minilm…` only support English.
     pub(crate) fn new(routes: &[(&'static str, &str)], config: RouterConfig) -> Self {
         let doubles = routes.iter().map(|(name, space)| (*name, Scripted::new(space, 8))).collect();
         Self::over(routes, doubles, config)
