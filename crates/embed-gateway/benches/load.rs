@@ -1,5 +1,5 @@
-//! What the gateway costs on top of axum: texts that the stack answers at once, as a cache does, over 64
-//! connections, and beside it an axum handler that returns the same bytes.
+//! The overhead of the gateway over axum: texts that the stack answers at once, like a cache, over 64 connections, compared
+//! with an axum handler that returns the same bytes.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -66,7 +66,7 @@ fn post_of(path: &str, body: &str) -> Arc<[u8]> {
         .into()
 }
 
-/// One request and its answer, by content-length.
+/// Sends a request and reads its answer, by content-length.
 async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) -> usize {
     stream.write_all(request).await.unwrap();
     buffer.clear();
@@ -84,7 +84,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) 
     }
 }
 
-/// How long so many requests take over all connections.
+/// How long this many requests take over all connections.
 async fn load(address: SocketAddr, request: &Arc<[u8]>, count: u64) -> Duration {
     let mut streams = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -109,7 +109,7 @@ async fn load(address: SocketAddr, request: &Arc<[u8]>, count: u64) -> Duration 
     for task in tasks {
         task.await.unwrap();
     }
-    // In whole rounds of all connections, which is more than was asked for.
+    // Scaled down, because whole rounds of all connections may be more requests than wanted.
     started.elapsed().mul_f64(count as f64 / (each * CONNECTIONS as u64) as f64)
 }
 
@@ -145,7 +145,7 @@ fn over_sockets(criterion: &mut Criterion) {
         });
         let listener = listen();
         let bare = listener.local_addr().unwrap();
-        // It reads the body as any handler must, and returns what the gateway did.
+        // It reads the body, as any handler must, and returns the gateway's answer.
         let handler = move |_body: Bytes| {
             let bytes = bytes.clone();
             async move { ([(header::CONTENT_TYPE, "application/json")], bytes) }

@@ -1,7 +1,7 @@
-//! A gateway over a stack that needs nothing: `cargo run -p embed-gateway --example gateway -- 127.0.0.1:8080`.
+//! A gateway over a self-contained stack: `cargo run -p embed-gateway --example gateway -- 127.0.0.1:8080`.
 //!
-//! Its vectors are made of hashed words, so texts with words in common are close. It is for looking at the page and
-//! for trying clients.
+//! Its vectors are made from hashed pairs of characters, so texts with words in common are similar. Use it to try the page
+//! and clients.
 
 use std::env;
 use std::error::Error as StdError;

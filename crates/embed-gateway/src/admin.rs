@@ -1,4 +1,4 @@
-//! What probes, scrapers and the page ask: alive, ready, metrics, and the state of everything.
+//! The endpoints for probes, scrapers and the page: liveness, readiness, metrics and status.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Outcome, SOON};
 use crate::state::State;
 
-/// `GET /healthz`: the process answers. Nothing else is looked at, since restarting it fixes nothing else.
+/// `GET /healthz`: the process answers. Nothing else is checked, since a restart would fix nothing else.
 pub(crate) async fn alive() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
@@ -24,7 +24,7 @@ pub(crate) async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
         return unready("draining");
     }
     let health = state.health().await;
-    // Why it isn't ready may name addresses, so it is said behind the key, at /status.
+    // The reason may contain addresses, so it is only in /status, which needs a key.
     let status = health.status().as_str();
     if health.is_available() { Json(json!({ "status": status })).into_response() } else { unready(status) }
 }

@@ -1,4 +1,4 @@
-//! The rows of an answer, what they have in common, and what its headers and the log say of it.
+//! The rows of an answer, with the data for its headers and the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,52 +10,52 @@ use crate::catalogue::Model;
 use crate::failure::Failure;
 use crate::request::GatewayRequest;
 
-/// The space of the vectors, where it is one.
+/// The space of the vectors, if they have one in common.
 pub(crate) const SPACE: HeaderName = HeaderName::from_static("x-embed-space");
-/// How many texts were cut, where any was.
+/// How many texts were cut, if any.
 pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("x-embed-truncated");
 
-/// Raw vectors were asked for, and the model's are normalised where they are made.
+/// Raw vectors were requested, but the model's are always normalised.
 pub(crate) const NORMALISED: HeaderName = HeaderName::from_static("x-embed-normalized");
 
-/// The rows, in the order asked, in one response for each piece.
+/// The rows in the order of the request, in one response for each piece.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) pieces: Vec<EmbedResponse>,
-    /// Numbers in a vector, at most.
+    /// The highest dimension of the vectors.
     pub(crate) dimension: usize,
     /// Texts that were cut.
     pub(crate) truncated: usize,
-    /// From the request's arrival to its first turn.
+    /// The time from the request's arrival to its first turn.
     pub(crate) waited: Duration,
-    pub(crate) record: Record,
+    pub(crate) record: AnswerRecord,
     space: Option<HeaderValue>,
 }
 
-/// What the log says of an answer.
+/// What is logged of an answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
+pub(crate) struct AnswerRecord {
     pub(crate) model: Arc<Model>,
     pub(crate) rows: usize,
-    /// Of all texts together.
+    /// The size of all texts.
     pub(crate) bytes: usize,
-    /// Rows that came out of a cache.
+    /// Rows read from a cache.
     pub(crate) hits: usize,
-    /// Tokens of all texts, if every row knows its own.
+    /// Tokens of all texts, if every row has a count.
     pub(crate) tokens: Option<usize>,
 }
 
 impl Answer {
-    /// The rows of the pieces, if they may go out together: found out in one pass over them.
+    /// Collects the pieces, and checks in one pass that their rows may be in one answer.
     pub(crate) fn collect(
         request: &GatewayRequest,
         pieces: Vec<EmbedResponse>,
-        mut record: Record,
+        mut record: AnswerRecord,
         waited: Duration,
     ) -> Result<Self, Failure> {
         let promised = request.model.space();
         let (mut truncated, mut dimension) = (0, 0);
-        // The first vector's space, and whether it is that of all.
+        // The first vector's space, and whether all vectors have it.
         let mut space: Option<&Space> = None;
         let mut is_one_space = true;
         for row in pieces.iter().flat_map(EmbedResponse::rows).flatten() {
@@ -82,7 +82,7 @@ impl Answer {
                            or use /v1/embeddings or /embed/plan";
             return Err(Failure::new(StatusCode::BAD_REQUEST, "several_spaces", message));
         }
-        // A partial answer without any row tells why.
+        // If a partial answer has no row at all, it is an error with the reason.
         if space.is_none()
             && let Some((_, error)) = pieces.iter().flat_map(EmbedResponse::errors).next()
             && !is_of_text(error)
@@ -104,19 +104,19 @@ impl Answer {
         self.record.rows
     }
 
-    /// What the answer says in headers.
+    /// The headers of the answer.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let truncated = (self.truncated > 0).then(|| (TRUNCATED, HeaderValue::from(self.truncated)));
         self.space.clone().map(|space| (SPACE, space)).into_iter().chain(truncated)
     }
 }
 
-/// Whether it is the text's own fault.
+/// Whether the error is the text's fault.
 fn is_of_text(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InputTooLong)
 }
 
-impl Record {
+impl AnswerRecord {
     pub(crate) fn new(request: &GatewayRequest, rows: usize, bytes: usize) -> Self {
         Self { model: Arc::clone(&request.model), rows, bytes, hits: 0, tokens: Some(0) }
     }

@@ -1,4 +1,4 @@
-//! API keys, and where a request comes from.
+//! API keys and peers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,18 +10,18 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::connections::Connection;
 
-/// A key that lets its holder in, with a name for logs. Only its SHA-256 is kept.
+/// An API key with a name for logs. Only its SHA-256 is kept.
 #[derive(Clone)]
 pub struct ApiKey {
     name: Arc<str>,
     digest: [u8; 32],
 }
 
-/// The other end of the connection, and by which listener it came.
+/// The other end of the connection, and the listener that accepted it.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    /// Only this machine reaches the listener.
+    /// Only this machine can reach the listener.
     pub(crate) local: bool,
     /// It is the listener for operators.
     pub(crate) admin: bool,
@@ -29,12 +29,12 @@ pub(crate) struct Peer {
 }
 
 impl ApiKey {
-    /// A key. Spaces around it are taken off, since keys come from files and variables.
+    /// A key. Surrounding white space is removed, since keys come from files and variables.
     pub fn new(name: impl Into<Arc<str>>, key: impl AsRef<str>) -> Self {
         Self { name: name.into(), digest: digest(key.as_ref().trim().as_bytes()) }
     }
 
-    /// The name, which is no secret.
+    /// The name, which isn't secret.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -61,9 +61,9 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The index of the key that a request carries, in `Authorization: Bearer …` or `x-api-key`.
+/// The index of the request's key, from `Authorization: Bearer …` or `x-api-key`.
 ///
-/// Digests are compared, all of them and each in constant time, so the time says nothing of how close a guess was.
+/// It compares all digests, each in constant time, so that the time doesn't reveal how close a guess was.
 pub(crate) fn key_of(headers: &HeaderMap, keys: &[ApiKey]) -> Option<u16> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;

@@ -1,20 +1,20 @@
-//! Whom requests and connections are counted for.
+//! Callers, to whom requests and connections are attributed.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Whom a request is counted for, when callers take turns.
+/// The caller of a request, for fairness between callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Caller {
     /// The holder of the key at this index.
     Key(u16),
-    /// A peer without a key; of IPv6 its network, since one host has a whole one.
+    /// A peer without a key; for IPv6 its /64 network, since one host has a whole network.
     Peer(IpAddr),
     /// The router was called without a socket.
     Unknown,
 }
 
 impl Caller {
-    /// The caller by its address.
+    /// The caller at an address.
     pub(crate) fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => {

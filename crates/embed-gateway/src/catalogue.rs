@@ -1,4 +1,4 @@
-//! The models on offer, and how a caller's name finds one.
+//! The available models, and the lookup of a model by name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -11,41 +11,41 @@ use sha2::{Digest, Sha256};
 use crate::error::wrong;
 use crate::models::ModelEntry;
 
-/// A model as it is looked up, with what every answer of it needs.
+/// A model with what every answer needs.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) entry: ModelEntry,
     /// The name with its tag.
     pub(crate) tagged: String,
-    /// What Ollama calls the digest of a manifest: here of the variant, so it changes with the numbers.
+    /// Stands in for Ollama's digest of a manifest: the digest of the variant, so it changes with the numbers.
     pub(crate) digest: String,
     pub(crate) modified: SystemTime,
-    /// The space as a header, if a header can hold it.
+    /// The space as a header, if it is a valid value.
     pub(crate) space_header: Option<HeaderValue>,
-    /// Whether its service has been there: before, the model isn't known.
+    /// Whether its service has connected; before that, the model isn't known.
     known: bool,
 }
 
 /// All models by name.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    listed: Vec<Listed>,
+    listed: Vec<ListedModel>,
     /// By name in lower case, tag included.
     by_name: HashMap<String, usize>,
 }
 
-/// A model on offer, as it was at the start and as it is since its service came.
+/// An available model, as described at the start and as found once its service has connected.
 #[derive(Debug)]
-struct Listed {
+struct ListedModel {
     first: Arc<Model>,
     found: OnceLock<Arc<Model>>,
 }
 
-/// What a name asks for.
+/// The model and the role that a name stands for.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
+pub(crate) struct NamedModel {
     pub(crate) model: Arc<Model>,
-    /// The role that the name's suffix says.
+    /// The role of the name's suffix.
     pub(crate) role: Option<Role>,
 }
 
@@ -55,7 +55,7 @@ impl Catalogue {
         for entry in models {
             for name in std::iter::once(&entry.name).chain(&entry.aliases) {
                 if name.trim().is_empty() || name.chars().any(char::is_control) {
-                    return Err(wrong("models", "must have names that can be read"));
+                    return Err(wrong("models", "must have printable, non-empty names"));
                 }
                 if suffix_role(name).is_some() {
                     let why = format!("has `{name}`, whose end is a role: leave `:query` or `:document` off");
@@ -66,31 +66,31 @@ impl Catalogue {
                 }
             }
             let first = Arc::new(Model::new(entry.clone(), started));
-            catalogue.listed.push(Listed { first, found: OnceLock::new() });
+            catalogue.listed.push(ListedModel { first, found: OnceLock::new() });
         }
         Ok(catalogue)
     }
 
-    /// The model of a name, as it is or with a role at its end.
-    pub(crate) fn find(&self, name: &str) -> Option<Named> {
+    /// The model with a name, which may have a role as a suffix.
+    pub(crate) fn find(&self, name: &str) -> Option<NamedModel> {
         let named = |name: &str, role| {
             let index = *self.by_name.get(&canonical(name))?;
-            Some(Named { model: Arc::clone(self.listed[index].model()), role })
+            Some(NamedModel { model: Arc::clone(self.listed[index].model()), role })
         };
         named(name, None).or_else(|| suffix_role(name).and_then(|(name, role)| named(name, Some(role))))
     }
 
-    /// The model of requests that can't name one.
+    /// The model for requests that can't name one.
     pub(crate) fn first(&self) -> &Arc<Model> {
         self.listed[0].model()
     }
 
     pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.listed.iter().map(Listed::model)
+        self.listed.iter().map(ListedModel::model)
     }
 }
 
-impl Listed {
+impl ListedModel {
     fn model(&self) -> &Arc<Model> {
         let Some(source) = &self.first.entry.source else { return &self.first };
         if let Some(found) = self.found.get() {
@@ -115,28 +115,28 @@ impl Model {
         }
     }
 
-    /// The model; `None` while its service hasn't been there.
+    /// The model; `None` until its service has connected.
     pub(crate) fn info(&self) -> Option<&ModelInfo> {
         self.known.then_some(&self.entry.info)
     }
 
-    /// The one space in which the name answers; `None` if there are several, or if nobody knows yet.
+    /// The space of the name's vectors; `None` if there are several, or if it isn't known yet.
     pub(crate) fn space(&self) -> Option<&Space> {
         self.info().filter(|_| !self.entry.mixed).map(ModelInfo::space)
     }
 
-    /// Whether its texts could be embedded. Of a name for several models, one at least could be.
+    /// Whether texts could be embedded. A name for several models counts as available.
     pub(crate) fn is_there(&self) -> bool {
         self.known || self.entry.mixed
     }
 
-    /// Seconds since 1970 at which the model came.
+    /// When the model was created or found, in seconds since 1970.
     pub(crate) fn created(&self) -> u64 {
         self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
     }
 }
 
-/// A name without the role at its end, and the role.
+/// A name without its role suffix, and the role.
 fn suffix_role(name: &str) -> Option<(&str, Role)> {
     let (name, suffix) = name.rsplit_once(':')?;
     let roles = [("query", Role::Query), ("document", Role::Document), ("passage", Role::Document)];
@@ -144,7 +144,7 @@ fn suffix_role(name: &str) -> Option<(&str, Role)> {
     Some((name, role))
 }
 
-/// A name as Ollama compares it: without its own registry or the hub's address, with a tag, in lower case.
+/// A name as Ollama compares it: without the address of its registry or of the hub, with a tag, in lower case.
 fn canonical(name: &str) -> String {
     let mut name = name.trim();
     for default in ["registry.ollama.ai/", "https://huggingface.co/", "huggingface.co/", "hf.co/", "library/"]

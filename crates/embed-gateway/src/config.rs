@@ -1,4 +1,4 @@
-//! The settings of a gateway, checked once.
+//! The settings of a gateway and their validation.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,33 +15,33 @@ use crate::models::ModelEntry;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GatewayConfig {
-    /// The models on offer, by the names that callers use. The first one answers where a dialect names none (TEI).
+    /// The available models with their names. The first one answers if a dialect can't name one (TEI).
     pub models: Vec<ModelEntry>,
-    /// Who may call. Without any, everybody may, and only a loopback address is served.
+    /// The API keys. Without any, no key is required, and only a loopback address is served.
     pub api_keys: Vec<ApiKey>,
-    /// Serve an address that other machines reach, without an API key. Off by default.
+    /// Serve an address that other machines can reach without an API key. Off by default.
     pub allow_public_without_key: bool,
-    /// Origins of web pages that may call, such as `https://app.example.org`, with a `*` for what varies
-    /// (`http://localhost:*`, `https://*.example.org`), or `*` alone. None by default. Where no key is asked for,
+    /// Origins of web pages that may call, such as `https://app.example.org`, with a `*` for a variable part
+    /// (`http://localhost:*`, `https://*.example.org`), or `*` for all. None by default. If no key is required,
     /// pages of this machine may call as well, and those of other origins are refused.
     pub cors_origins: Vec<String>,
-    /// What a request may cost before anybody looks at it.
+    /// The limits of requests and connections.
     pub limits: Limits,
-    /// How many requests are worked on, and how many wait.
+    /// How many requests are processed concurrently, and how many wait.
     pub admission: AdmissionConfig,
-    /// When a request is given up, if it doesn't say so itself; 120 s by default.
+    /// The deadline of a request that doesn't set one; 120 s by default.
     pub deadline: Duration,
-    /// The longest deadline that a request may ask for; an hour by default.
+    /// The longest deadline that a request may set; an hour by default.
     pub longest_deadline: Duration,
-    /// How long the gateway goes on accepting after it said that it isn't ready any more, so that balancers
-    /// notice; nothing by default.
+    /// How long the gateway goes on accepting connections after it has become unready, so that load balancers notice; zero
+    /// by default.
     pub readiness_delay: Duration,
-    /// How long requests that were accepted may take to end at shutdown; 30 s by default.
+    /// How long accepted requests may take to finish at shutdown; 30 s by default.
     pub drain_limit: Duration,
-    /// The version that `/api/version` answers. Clients choose their ways by it, so it is a version that behaves
-    /// as this dialect does: 0.9.3 by default.
+    /// The version that `/api/version` answers. Clients adapt to it, so it should be one that behaves like this dialect:
+    /// 0.9.3 by default.
     pub ollama_version: String,
-    /// Certificate and key for TLS in the process; behind a proxy that ends it, none.
+    /// Certificate and key for TLS in the process; none behind a proxy that terminates TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::TlsConfig>,
 }
@@ -67,7 +67,7 @@ impl GatewayConfig {
         }
     }
 
-    /// Sets who may call.
+    /// Sets the API keys.
     #[must_use]
     pub fn with_api_keys(mut self, keys: impl IntoIterator<Item = ApiKey>) -> Self {
         self.api_keys = keys.into_iter().collect();
@@ -88,21 +88,21 @@ impl GatewayConfig {
         self
     }
 
-    /// Sets what a request may cost.
+    /// Sets the limits of requests and connections.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets how requests get to the stack.
+    /// Sets how requests are admitted to the stack.
     #[must_use]
     pub fn with_admission(mut self, admission: AdmissionConfig) -> Self {
         self.admission = admission;
         self
     }
 
-    /// Sets the deadline of a request that names none, and the longest that it may name.
+    /// Sets the deadline of a request that doesn't set one, and the longest that it may set.
     #[must_use]
     pub fn with_deadlines(mut self, default: Duration, longest: Duration) -> Self {
         self.deadline = default;
@@ -110,8 +110,8 @@ impl GatewayConfig {
         self
     }
 
-    /// Sets how long the gateway stays open after it said that it isn't ready, and how long it then waits for
-    /// requests to end.
+    /// Sets how long the gateway stays open after it has become unready, and how long it then waits for requests to
+    /// finish.
     #[must_use]
     pub fn with_drain(mut self, readiness_delay: Duration, limit: Duration) -> Self {
         self.readiness_delay = readiness_delay;
@@ -134,7 +134,7 @@ impl GatewayConfig {
         self
     }
 
-    /// Checks whether each of the origins is one.
+    /// Validates the origins.
     ///
     /// # Errors
     ///
@@ -143,13 +143,13 @@ impl GatewayConfig {
         Origins::new(self.cors_origins.iter().map(String::as_str)).map(drop)
     }
 
-    /// Checks everything about the way to the callers before there is a stack: limits, origins, keys, the files of
-    /// TLS, and whether an address that other machines reach asks for a key. [`Gateway::bind`](crate::Gateway::bind)
-    /// does so, too; this is for programs whose models take long to load.
+    /// Validates everything that doesn't need a stack: limits, origins, keys, the files of TLS, and whether a key is
+    /// required at an address that other machines can reach. [`Gateway::bind`](crate::Gateway::bind) does the same; this
+    /// is for programs whose models take long to load.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an invalid setting, which it names.
     pub fn check_listening(&self, address: SocketAddr) -> Result<()> {
         self.check_callers()?;
         #[cfg(feature = "tls")]
@@ -161,7 +161,7 @@ impl GatewayConfig {
         Ok(())
     }
 
-    /// Checks everything that can be checked without files; names are checked where models are looked up.
+    /// Validates everything that doesn't need files; the catalogue validates the names of models.
     pub(crate) fn check(&self) -> Result<()> {
         if self.models.is_empty() {
             return Err(wrong("models", "must name at least one model"));
@@ -191,7 +191,7 @@ impl GatewayConfig {
             ("deadline", self.deadline),
         ];
         if let Some((field, _)) = lasting.iter().find(|(_, value)| value.is_zero()) {
-            return Err(wrong(field, "must be longer than nothing"));
+            return Err(wrong(field, "must be more than zero"));
         }
         if self.limits.held_bytes < self.limits.body_bytes {
             return Err(wrong("limits.held_bytes", "must be at least limits.body_bytes"));
@@ -207,7 +207,7 @@ impl GatewayConfig {
             return Err(wrong("ollama_version", "must not be empty"));
         }
         if self.api_keys.iter().any(ApiKey::is_empty) {
-            return Err(wrong("api_keys", "must not hold an empty key"));
+            return Err(wrong("api_keys", "must not contain an empty key"));
         }
         self.check_origins()
     }

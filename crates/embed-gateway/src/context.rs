@@ -1,4 +1,4 @@
-//! What handlers know of a request beside its body, and the ids of requests.
+//! The context of a request for its handler, and the ids of requests.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::caller::Caller;
 
-/// Names the request, in the answer and in every log line about it. A caller's own is taken over.
+/// The id of a request, in its answer and in every log line about it. The caller may set it.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id and the longest partition that are taken over.
+/// The longest id and the longest partition that are accepted.
 pub(crate) const LONGEST_NAME: usize = 128;
 
-/// What a handler knows of its request beside the body.
+/// What a handler knows about its request besides the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) caller: Caller,
@@ -24,12 +24,12 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) partition: Option<Arc<str>>,
-    /// What the calls of the stack carry on.
+    /// The trace context for calls of the stack.
     pub(crate) trace: TraceContext,
 }
 
 impl Context {
-    /// What every request to the stack has of its caller.
+    /// The options of the caller's requests to the stack.
     pub(crate) fn options(&self, role: Role, truncation: Truncation) -> EmbedOptions {
         let options = EmbedOptions::new(role)
             .with_truncation(truncation)
@@ -41,22 +41,22 @@ impl Context {
         }
     }
 
-    /// What a call gives; an error if the caller's deadline comes first.
+    /// The output of a call; an error if the caller's deadline passes first.
     pub(crate) async fn limit<T>(&self, call: impl Future<Output = T>) -> Result<T, Error> {
         let deadline = Deadline::at(self.deadline.into_std());
         deadline.limit(|at| sleep_until(at.into()), call).await.ok_or_else(late)
     }
 }
 
-/// What a caller is told whose deadline was over first.
+/// The error for a deadline that passed before the answer.
 pub(crate) fn late() -> Error {
     Deadline::missed("the deadline was over before the answer")
 }
 
-/// Makes ids that no other process makes.
+/// Generates ids that differ between processes.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
-    /// Differs from run to run.
+    /// Different in each run.
     prefix: u64,
     last: AtomicU64,
 }
@@ -66,7 +66,7 @@ impl RequestIds {
         Self { prefix: RandomState::new().hash_one(std::process::id()), last: AtomicU64::new(0) }
     }
 
-    /// The caller's own id if it can be taken over, else a new one.
+    /// The caller's id if it is valid, else a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let given = headers.get(&REQUEST_ID).filter(|id| {
             id.len() <= LONGEST_NAME && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)

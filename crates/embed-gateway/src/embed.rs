@@ -1,4 +1,4 @@
-//! From a request's texts to its rows: cut into pieces, let in, embedded, checked.
+//! From a request's texts to its rows: splitting into pieces, admission, embedding, checks.
 
 use std::convert::identity;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use embed_core::{EmbedRequest, EmbedResponse, Error, ErrorKind};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::admission::Permit;
-use crate::answer::{Answer, Record};
+use crate::answer::{Answer, AnswerRecord};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::limits::AdmissionConfig;
@@ -18,7 +18,7 @@ use crate::state::State;
 
 /// Embeds the texts of a request.
 ///
-/// Dropping the future leaves the queue, gives permits back and drops the calls of the stack.
+/// Dropping the future leaves the queue, releases permits and drops the calls of the stack.
 pub(crate) async fn embed_texts(
     state: &State,
     mut request: GatewayRequest,
@@ -30,12 +30,12 @@ pub(crate) async fn embed_texts(
     let single = rows == 1;
     let mut pieces = cut_up(state, texts, &request, context);
     let Some(last) = pieces.pop() else {
-        return Answer::collect(&request, Vec::new(), Record::new(&request, 0, 0), Duration::ZERO);
+        return Answer::collect(&request, Vec::new(), AnswerRecord::new(&request, 0, 0), Duration::ZERO);
     };
     let mut permit = Some(state.admission.enter(context.caller, context.deadline).await?);
     let waited = context.started.elapsed();
     let responses = if pieces.is_empty() {
-        // Most requests are one piece, and need no machinery for several.
+        // Most requests are one piece and don't need the stream.
         embed_piece(state, last, permit, &request, context).await.map(|response| vec![response])
     } else {
         pieces.push(last);
@@ -44,10 +44,10 @@ pub(crate) async fn embed_texts(
         stream::iter(calls).buffered(state.config.admission.pieces_at_once).try_collect().await
     };
     let responses = responses.map_err(|failure| if single { failure.without_row() } else { failure })?;
-    Answer::collect(&request, responses, Record::new(&request, rows, bytes), waited)
+    Answer::collect(&request, responses, AnswerRecord::new(&request, rows, bytes), waited)
 }
 
-/// The request in pieces that are about as much work each.
+/// The request in pieces of about the same work.
 fn cut_up(state: &State, texts: Vec<Arc<str>>, request: &GatewayRequest, context: &Context) -> Vec<Piece> {
     let limits = &state.config.admission;
     let mut options = context.options(request.role, request.truncation);
@@ -74,15 +74,15 @@ async fn embed_piece(
     let call = async {
         let permit = state.admission.turn(permit, context.caller, context.deadline).await?;
         let answered = state.stack.embed(piece.request).await;
-        // An error is an end, too: the call wasn't given up.
+        // A failed call also counts as done, unlike a cancelled one.
         permit.done();
         answered
     };
-    // The stack keeps deadlines, too; this is for a stack that is stuck.
+    // The stack enforces deadlines too; this is for a stack that hangs.
     let response = match context.limit(call).await.and_then(identity) {
         Ok(response) if response.len() == rows => response,
         Ok(response) => {
-            let error = Error::new(ErrorKind::Protocol, "the stack answered another number of rows");
+            let error = Error::new(ErrorKind::Protocol, "the stack didn't return one row per text");
             return Err(error.with_context("asked", rows).with_context("got", response.len()).into());
         }
         Err(error) if request.partial && !matches!(error.kind(), ErrorKind::Timeout) => failed(rows, &error),
@@ -96,7 +96,7 @@ async fn embed_piece(
     Ok(response)
 }
 
-/// Where texts are cut into pieces, in order: so many texts, or so many bytes of them.
+/// The ranges of the pieces, in order; a piece ends at a number of texts or of bytes.
 pub(crate) fn cut(texts: &[Arc<str>], limits: &AdmissionConfig) -> Vec<Range<usize>> {
     let mut cuts = Vec::with_capacity(texts.len().div_ceil(limits.piece_rows));
     let (mut start, mut bytes) = (0, 0);
@@ -116,7 +116,7 @@ pub(crate) fn cut(texts: &[Arc<str>], limits: &AdmissionConfig) -> Vec<Range<usi
 
 struct Piece {
     request: EmbedRequest,
-    /// Index of its first text in the request.
+    /// The index of its first text in the request.
     start: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Why a request isn't answered.
+//! Failures of requests.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use embed_core::{Error, ErrorKind, Retry};
 use crate::admission::{ADMISSION, LIMIT};
 use crate::json::BadJson;
 
-/// Why a request isn't answered. Its message never has a text to embed in it.
+/// Why a request failed. The message never contains a text of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
@@ -22,13 +22,13 @@ pub(crate) struct Failure {
     /// The text that is wrong.
     pub(crate) row: Option<usize>,
     pub(crate) retry_after: Option<Duration>,
-    /// The limit or the rule that the request met, for the log and the metrics.
+    /// The limit or rule that refused the request, for the log and the metrics.
     pub(crate) limit: Option<&'static str>,
-    /// What stays in the log: it may say more of this machine than a caller should know.
+    /// The cause, only for the log: it may contain details that callers shouldn't see.
     pub(crate) cause: Option<Error>,
 }
 
-/// When to come back, where nobody knows better.
+/// The default of `Retry-After`.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// The result of a handler.
@@ -40,17 +40,17 @@ impl Failure {
         Self { status, code, message, param: None, row: None, retry_after: None, limit: None, cause: None }
     }
 
-    /// The request is wrong.
+    /// The request is invalid.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    /// The request is more than a limit lets through.
+    /// The request exceeds a limit.
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).with_limit("rows")
     }
 
-    /// What was asked for isn't set up here.
+    /// The gateway isn't set up for this.
     pub(crate) fn not_set_up(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "not_set_up", message)
     }
@@ -75,20 +75,20 @@ impl Failure {
         Self::from(error).with_row(row)
     }
 
-    /// The same for a request that has only one text.
+    /// Removes the row, for a request with only one text.
     pub(crate) fn without_row(mut self) -> Self {
         self.row = None;
         self
     }
 
-    /// The message, and which text it is about.
+    /// The message with the index of the text.
     pub(crate) fn full_message(&self) -> Cow<'_, str> {
         self.row.map_or(Cow::Borrowed(&self.message), |row| format!("text {row}: {}", self.message).into())
     }
 }
 
-/// The one table from the kinds of [`Error`] to statuses. What a back end says of itself, and not of the
-/// request, is replaced by a sentence of ours: it may name addresses and paths.
+/// The table from the kinds of [`Error`] to statuses. Messages about a back end, not the request, are replaced, because
+/// they may contain addresses and paths.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (status, replacement) = match error.kind() {
@@ -135,13 +135,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// What can be done about a back end that isn't there.
+/// What to do about an unavailable back end.
 const UNAVAILABLE: &str = "doesn't answer now; it is looked for, and used as soon as it answers. Try again later, or name \
                            another model: GET /v1/models says which are available. Whoever runs this gateway finds the \
                            cause in its log: most often the back end isn't running, or has another address than the \
                            settings say";
 
-/// A sentence about a back end, with the name of its route if there is a router.
+/// A sentence about a back end, with its route's name if there is a router.
 fn of_back_end(error: &Error, what: &str) -> String {
     match error.context().find(|(name, _)| *name == "route") {
         Some((_, route)) => format!("the back end `{route}` {what}"),
@@ -149,8 +149,8 @@ fn of_back_end(error: &Error, what: &str) -> String {
     }
 }
 
-/// What a caller is told of an error: its message, and of its facts the numbers, which are about the text. Names are
-/// those of routes, servers and files, and mean nothing outside.
+/// The part of an error for callers: its message and the numbers of its context, which are about the text. Other facts
+/// are names of routes, servers and files, which aren't for callers.
 fn told(error: &Error) -> String {
     let numbers = error.context().filter(|(_, value)| value.parse::<f64>().is_ok());
     let facts: Vec<_> = numbers.map(|(name, value)| format!("{name}: {value}")).collect();
@@ -164,7 +164,7 @@ impl From<BadJson> for Failure {
     }
 }
 
-/// The failure travels in the response, and the middleware, which knows the dialect, words it.
+/// Attaches the failure to the response; the middleware renders it in the dialect's shape.
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();

@@ -1,6 +1,6 @@
-//! What a fuzzer calls: each dialect's parser of bodies, and what must hold of whatever it lets through or refuses.
+//! Entry points for fuzzing: each dialect's body parser, with checks of what it accepts or refuses.
 //!
-//! It is compiled for the targets in `fuzz/` (feature `fuzzing`) and for the test below, which feeds their seeds.
+//! Compiled for the targets in `fuzz/` (feature `fuzzing`) and for the test below, which runs their seeds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::request::GatewayRequest;
 use crate::state::State;
 use crate::surrogates::replace_unpaired_surrogates;
 
-/// The name that the seeds ask for.
+/// The model that the seeds name.
 const MODEL: &str = "m";
-/// Few, so that a short body can hold too many.
+/// Few, so that a short body can have too many.
 const MOST_TEXTS: usize = 16;
-/// Little, so that a short body can become too large.
+/// Small, so that a short body can decompress to too much.
 const LARGEST_BODY: usize = 64 << 10;
 
-/// The parsers of a gateway that serves nobody.
+/// The parsers of a gateway that isn't served.
 pub struct Parsers(State, Runtime);
 
 impl Parsers {
@@ -53,7 +53,7 @@ impl Parsers {
     ///
     /// # Panics
     ///
-    /// As the others here: if something doesn't hold that must.
+    /// If a check fails, as in the other methods.
     pub fn openai(&self, body: &[u8]) {
         let parsed = openai::parse(body, &self.0).map(|(request, _)| request);
         self.check(Dialect::OpenAi, &parsed);
@@ -91,7 +91,7 @@ impl Parsers {
     pub fn tei_others(&self, body: &[u8]) {
         let parsed = tei::parse_similarity(body, &self.0);
         match &parsed {
-            // One sentence more than may be is the source.
+            // One more than the limit, because the source is a text too.
             Ok(request) => {
                 assert!((2..=MOST_TEXTS + 1).contains(&request.texts.len()), "{} texts", request.texts.len())
             }
@@ -107,8 +107,8 @@ impl Parsers {
         }
     }
 
-    /// The body of any request under a `content-encoding`, which the first byte chooses, in pieces of the lengths that
-    /// the next ones say. What comes out is bounded, and what goes wrong is the caller's fault.
+    /// The body of any request with a `content-encoding` chosen by the first byte, in pieces whose length the second byte
+    /// gives. The decoded size is bounded, and errors are the caller's fault.
     pub fn encoded(&self, bytes: &[u8]) {
         let [coding, piece, body @ ..] = bytes else { return };
         let names = ["gzip", "deflate", "identity", "gzip, gzip", "br", "X-GZIP", "", "\u{e9}"];
@@ -134,7 +134,7 @@ impl Parsers {
         self.agrees_with_serde(body, "input", parsed.as_deref());
     }
 
-    /// What holds of every dialect.
+    /// Checks for every dialect.
     fn check(&self, dialect: Dialect, parsed: &Result<GatewayRequest, Failure>) {
         match parsed {
             Ok(request) => {
@@ -146,8 +146,8 @@ impl Parsers {
         }
     }
 
-    /// The texts are those that another reader of JSON sees, once halves of pairs are replaced. What it can't read, such as a number beyond all bounds,
-    /// may stand in a field that nobody looks at.
+    /// Checks that the texts are those that serde_json reads, once unpaired surrogates are replaced. Bodies that it can't
+    /// read are skipped: for example, an ignored field may have a number that is out of range.
     fn agrees_with_serde<E>(&self, body: &[u8], field: &str, texts: Result<&[Arc<str>], E>) {
         let body = replace_unpaired_surrogates(body);
         let (Ok(texts), Ok(json)) = (texts, serde_json::from_slice::<Json>(&body)) else { return };
@@ -160,14 +160,14 @@ impl Parsers {
     }
 }
 
-/// A refusal is the caller's fault, and its words are the dialect's.
+/// Checks that a refusal is a client error in the dialect's shape.
 fn refused(dialect: Dialect, failure: &Failure) {
     let response = render(failure, dialect);
     assert!(response.status().is_client_error(), "{} for a bad body", response.status());
     assert!(!failure.message.is_empty() && failure.message.len() < 1000, "{} bytes", failure.message.len());
 }
 
-/// Whether a body has these fields, no others, and is as `plain` says.
+/// Whether a body has exactly these fields and satisfies `plain`.
 fn is_request_of(body: &[u8], fields: &[&str], plain: impl FnOnce(&Json) -> bool) -> bool {
     let Ok(json) = serde_json::from_slice::<Json>(body) else { return false };
     json.as_object().is_some_and(|object| object.keys().eq(fields)) && plain(&json)
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// The seeds of a target, and what a fuzzer has found with it.
+    /// Runs the seeds of a target, which include what the fuzzer has found.
     fn feed(target: &str, parse: fn(&Parsers, &[u8])) {
         let parsers = Parsers::new(Arc::new(Scripted::new(MODEL, 16))).unwrap();
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
@@ -197,7 +197,7 @@ mod tests {
         for seed in seeds {
             let body = fs::read(&seed).unwrap();
             parse(&parsers, &body);
-            // What is cut off anywhere is no reason to fail either.
+            // Nor may a truncated body make it fail.
             (0..body.len()).for_each(|end| parse(&parsers, &body[..end]));
         }
     }

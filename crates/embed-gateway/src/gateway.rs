@@ -1,4 +1,4 @@
-//! The gateway: what it is made of, and which path leads where.
+//! The gateway: its parts and its paths.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -25,8 +25,8 @@ use crate::{admin, page};
 
 /// An HTTP service over an [`Embedder`], in the dialects of OpenAI, Ollama and TEI.
 ///
-/// It doesn't know how the stack is built. What else it shows (routes, plans, metrics, the state of caches) is
-/// supplied by whoever builds it.
+/// It doesn't depend on how the stack is built. Everything else that it shows (routes, plans, metrics, the state of caches)
+/// is supplied by the program that builds it.
 pub struct Gateway {
     stack: Arc<dyn Embedder>,
     config: GatewayConfig,
@@ -39,36 +39,36 @@ impl Gateway {
         Self { stack, config, extensions: Extensions::default() }
     }
 
-    /// Supplies what `/route` answers.
+    /// Supplies the answers of `/route`.
     #[must_use]
     pub fn with_explainer(mut self, explainer: Arc<dyn Explainer>) -> Self {
         self.extensions.explainer = Some(explainer);
         self
     }
 
-    /// Supplies what `/embed/plan` answers.
+    /// Supplies the answers of `/embed/plan`.
     #[must_use]
     pub fn with_planner(mut self, planner: Arc<dyn Planner>) -> Self {
         self.extensions.planner = Some(planner);
         self
     }
 
-    /// Supplies who hears of requests as they happen.
+    /// Supplies an observer, which is notified of requests as they happen.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.extensions.observer = Some(observer);
         self
     }
 
-    /// Supplies the state of routes and caches for `/status` and the page. It is called for every look, and must
-    /// not block.
+    /// Supplies the state of routes and caches for `/status` and the page. It is called for each request, and must not
+    /// block.
     #[must_use]
     pub fn with_status(mut self, status: impl Fn() -> StackStatus + Send + Sync + 'static) -> Self {
         self.extensions.status = Some(Arc::new(status));
         self
     }
 
-    /// Supplies the text of `/metrics`, as Prometheus reads it. It is called for every scrape, and must not block.
+    /// Supplies the text of `/metrics` in Prometheus's format. It is called for each scrape, and must not block.
     #[must_use]
     pub fn with_metrics(mut self, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.extensions.metrics = Some(Arc::new(metrics));
@@ -76,11 +76,11 @@ impl Gateway {
     }
 
     /// The service as a router, to be served by other means. Timeouts of connections, TLS and the refusal of a
-    /// public address without a key belong to [`serve`](Self::serve).
+    /// public address without a key are part of [`serve`](Self::serve).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an invalid setting, which it names.
     pub fn into_router(self) -> Result<Router> {
         self.start().map(|(router, _)| router)
     }
@@ -96,24 +96,23 @@ impl Gateway {
         Ok((with_cors(plain, &state), GatewayWatch(state)))
     }
 
-    /// The gateway with its listener, ready to run. Everything about its settings that can fail is tried here.
+    /// The gateway with its listener, ready to run. All settings that can fail are checked here.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names; for an address that
-    /// other machines reach while no API key is asked for; for a certificate that can't be used.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an invalid setting, which it names; for an address that
+    /// other machines can reach without an API key being required; for a certificate that can't be used.
     pub fn bind(self, listener: TcpListener) -> Result<Server> {
         let (router, GatewayWatch(state)) = self.start()?;
         let operators = with_middleware(operators(), &state).with_state(Arc::clone(&state));
         Server::new(router, operators, state, listener)
     }
 
-    /// Serves a listener until `shutdown` is done, and drains: [`bind`](Self::bind) and [`Server::run`] in one.
+    /// Serves a listener until `shutdown` is done, then drains: [`bind`](Self::bind) and [`Server::run`] in one.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names; for an address that
-    /// other machines reach while no API key is asked for; for a certificate that can't be used.
+    /// As [`bind`](Self::bind) and [`Server::run`].
     ///
     /// # Cancellation
     ///
@@ -126,7 +125,7 @@ impl Gateway {
         self.bind(listener)?.run(shutdown).await
     }
 
-    /// What a gateway answers: methods and paths, as `/openapi.json` has them.
+    /// The methods and paths of a gateway, as in `/openapi.json`.
     #[must_use]
     pub fn routes() -> Vec<(Method, String)> {
         let routes = table().into_iter();
@@ -134,7 +133,7 @@ impl Gateway {
     }
 }
 
-/// Every path with its method. `HEAD` comes with `GET`.
+/// Every path with its method. `GET` includes `HEAD`.
 fn table() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
     vec![
         ("/v1/embeddings", Method::POST, post(openai::embeddings)),
@@ -197,7 +196,7 @@ async fn wrong_method(request: Request) -> Response {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).into_response()
 }
 
-/// What operators ask for, on a listener of their own.
+/// The paths of the listener for operators.
 fn operators() -> Vec<(&'static str, Method, MethodRouter<Arc<State>>)> {
     let paths = ["/healthz", "/readyz", "/metrics", "/status"];
     table().into_iter().filter(|(path, ..)| paths.contains(path)).collect()

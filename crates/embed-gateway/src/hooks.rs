@@ -1,5 +1,5 @@
-//! What a gateway shows beside vectors, and who supplies it: the router explains and plans, the exporter renders
-//! metrics, the stack tells its state. All of it is optional.
+//! Optional hooks for what a gateway shows besides vectors: decisions and plans of a router, metrics, the state of the
+//! stack, and an observer of requests.
 
 use std::any::Any;
 use std::fmt;
@@ -9,67 +9,67 @@ use std::sync::Arc;
 use embed_core::{Coverage, EmbedRequest, Embedding, Result, Role, TraceContext, async_trait};
 use serde::Serialize;
 
-/// Says where a text would go, and why, without embedding it.
+/// Explains where a text would go, without embedding it.
 pub trait Explainer: fmt::Debug + Send + Sync + 'static {
-    /// The decision for one text. `partition` is the collection or tenant that it belongs to.
+    /// The decision for one text. `partition` is its collection or tenant.
     fn explain(&self, text: &str, role: Role, partition: Option<&str>) -> Explanation;
 }
 
-/// Where a text goes, and why.
+/// Where a text would go, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The language, as BCP 47 has it, such as `ja`; `und` if it isn't known.
+    /// The language as a BCP 47 tag, such as `ja`; `und` if unknown.
     pub language: String,
-    /// How sure that is, from 0 to 1.
+    /// The confidence of the language, from 0 to 1.
     pub confidence: f32,
     /// The rule that decided.
     pub rule: String,
     /// The route.
     pub route: String,
-    /// The id of the space in which the vector will lie.
+    /// The id of the vector's space.
     pub space: String,
 }
 
-/// Is told of requests as they happen, to count them.
+/// Is notified of requests as they happen, to count them.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A request begins, in a dialect: `openai`, `ollama`, `tei` or `native`.
     fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest>;
 
-    /// A piece of a request begins to wait for its turn. What this gives is dropped when the wait is over, because
-    /// the turn came or because the caller gave up.
+    /// A piece of a request begins to wait for its turn. The returned value is dropped when the wait ends, because the turn
+    /// came or the caller gave up.
     fn wait(&self) -> Box<dyn Any + Send>;
 
-    /// A request or a connection was refused, by the limit or the rule of this name: `key`, `host`, `origin`,
-    /// `queue`, `deadline`, `displaced`, `rows`, `body_bytes`, `held_bytes`, `address` or `draining`.
+    /// A request or connection was refused by the limit or rule of this name: `key`, `host`, `origin`, `queue`,
+    /// `deadline`, `displaced`, `rows`, `body_bytes`, `held_bytes`, `address` or `draining`.
     fn refused(&self, limit: &'static str) {
         let _ = limit;
     }
 
-    /// A request begins in `span`, in which everything happens that is done for it, and belongs to its caller's trace if
-    /// `caller` has one. Whoever records spans makes that one a child of it, and gives the context of the span, which the
-    /// calls of the stack carry on; with `None` they carry the caller's.
+    /// A request begins in `span`, which covers everything done for it, and belongs to the trace of `caller` if that has
+    /// one. An implementation that records spans makes `span` a child of that trace and returns the span's context, which
+    /// is propagated to calls of the stack; with `None` the caller's context is propagated.
     fn continue_trace(&self, span: &tracing::Span, caller: &TraceContext) -> Option<TraceContext> {
         let _ = (span, caller);
         None
     }
 }
 
-/// A request that goes on. It is dropped without an answer if its client hung up, also in the middle of the answer.
+/// A request in flight. It is dropped without a call of `answered` if its client hung up, even during the answer.
 pub trait ObservedRequest: Send {
-    /// It was answered with this status, and the answer is with the network.
+    /// The answer with this status has been sent.
     fn answered(self: Box<Self>, status: u16);
 }
 
-/// Makes the vectors with which a text is searched or stored, when models read different languages.
+/// Plans the vectors to search with or to store, when models support different languages.
 #[async_trait]
 pub trait Planner: fmt::Debug + Send + Sync + 'static {
-    /// The plan of every text of the request, in order. For queries, `coverage` has no meaning: a query asks in
-    /// every space whose model reads its language.
+    /// The plan of every text of the request, in order. For queries, `coverage` has no effect: a query is searched in every
+    /// space whose model supports its language.
     ///
     /// # Errors
     ///
-    /// An error of the call; a vector that failed is an error of its own.
+    /// An error of the whole call. Errors of single vectors are in the plans.
     ///
     /// # Cancellation
     ///
@@ -77,9 +77,9 @@ pub trait Planner: fmt::Debug + Send + Sync + 'static {
     async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>>;
 }
 
-/// Cuts texts into the tokens that a model reads. It is called on a thread that may block.
+/// Tokenizes texts for a model. It is called on a thread that may block.
 pub trait Tokenizer: fmt::Debug + Send + Sync + 'static {
-    /// The tokens of a text in a role, however many: special ones, the prefix of the role, and the text's own.
+    /// All tokens of a text in a role: special ones, the role's prefix, and the text's.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ pub trait Tokenizer: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](embed_core::ErrorKind::InvalidInput) for an id that no token has.
+    /// [`InvalidInput`](embed_core::ErrorKind::InvalidInput) for an unknown id.
     fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String>;
 }
 
@@ -98,17 +98,17 @@ pub trait Tokenizer: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Token {
-    /// Its number in the model's vocabulary.
+    /// Its id in the model's vocabulary.
     pub id: u32,
-    /// How the vocabulary writes it, such as `▁river`.
+    /// Its form in the vocabulary, such as `▁river`.
     pub text: String,
-    /// Whether it frames the text.
+    /// Whether it is a special token.
     pub special: bool,
-    /// The characters of the text that it stands for, counted in Unicode scalar values, if that is known.
+    /// Its range in the text, in Unicode scalar values, if known.
     pub span: Option<Range<usize>>,
 }
 
-/// The vectors of one text, one for each space.
+/// The vectors of one text, one per space.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Plan {
@@ -116,7 +116,7 @@ pub struct Plan {
     pub vectors: Vec<Result<Embedding>>,
 }
 
-/// The state of the stack, as its builder tells it for `/status`.
+/// The state of the stack for `/status`.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct StackStatus {
@@ -132,7 +132,7 @@ pub struct StackStatus {
 pub struct RouteStatus {
     /// Its name.
     pub name: String,
-    /// The model behind it.
+    /// Its model.
     pub model: String,
     /// The id of its space.
     pub space: String,
@@ -154,16 +154,16 @@ pub struct CacheStatus {
     pub hits: u64,
     /// Rows not found in it since the start.
     pub misses: u64,
-    /// Bytes in it, if it knows.
+    /// Bytes in it, if known.
     pub bytes: Option<u64>,
 }
 
-/// Tells the state of the stack.
+/// Returns the state of the stack.
 pub(crate) type StatusSource = Arc<dyn Fn() -> StackStatus + Send + Sync>;
-/// Renders metrics as Prometheus reads them.
+/// Renders metrics in Prometheus's format.
 pub(crate) type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What was supplied.
+/// The supplied hooks.
 #[derive(Clone, Default)]
 pub(crate) struct Extensions {
     pub(crate) explainer: Option<Arc<dyn Explainer>>,
@@ -174,12 +174,12 @@ pub(crate) struct Extensions {
 }
 
 impl Token {
-    /// A token of a text, of which it isn't known which characters it stands for.
+    /// A token without a known range in the text.
     pub fn new(id: u32, text: impl Into<String>, special: bool) -> Self {
         Self { id, text: text.into(), special, span: None }
     }
 
-    /// Sets the characters that it stands for.
+    /// Sets its range in the text.
     #[must_use]
     pub fn with_span(mut self, span: Option<Range<usize>>) -> Self {
         self.span = span;
@@ -225,7 +225,7 @@ impl StackStatus {
 }
 
 impl RouteStatus {
-    /// A route by its name, model and space, and its state.
+    /// A route with its name, model, space and state.
     pub fn new(
         name: impl Into<String>,
         model: impl Into<String>,
@@ -250,12 +250,12 @@ impl RouteStatus {
 }
 
 impl CacheStatus {
-    /// A tier by its name and state.
+    /// A tier with its name and state.
     pub fn new(name: impl Into<String>, state: impl Into<String>) -> Self {
         Self { name: name.into(), state: state.into(), ..Self::default() }
     }
 
-    /// Sets what was found in it and what wasn't.
+    /// Sets the counts of hits and misses.
     #[must_use]
     pub fn with_counts(mut self, hits: u64, misses: u64) -> Self {
         self.hits = hits;

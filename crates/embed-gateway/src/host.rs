@@ -1,8 +1,7 @@
-//! For whom a request was meant, and from which page it comes: what keeps web pages of strangers out where no key is
-//! asked for.
+//! Checks of a request's host and origin, which keep out web pages of strangers if no key is required.
 //!
-//! As Ollama 0.9.3 has it (`allowedHostsMiddleware`, `envconfig.AllowedOrigins`): a browser that a hostile name server
-//! sent here (DNS rebinding) still tells the name of the hostile page, and every page tells its origin.
+//! As in Ollama 0.9.3 (`allowedHostsMiddleware`, `envconfig.AllowedOrigins`): a browser that a hostile name server sent
+//! here (DNS rebinding) still sends the hostile page's host name, and every page sends its origin.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -15,7 +14,7 @@ use crate::error::wrong;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Pages that may call where no key is asked for: those of this machine, and of programs on it.
+/// Origins that may call if no key is required: those of this machine and of programs on it.
 const HERE: [&str; 17] = [
     "http://localhost",
     "https://localhost",
@@ -40,11 +39,11 @@ const HERE: [&str; 17] = [
 static HOSTNAME: LazyLock<String> =
     LazyLock::new(|| gethostname::gethostname().to_string_lossy().to_lowercase());
 
-/// The host that a request names; empty if it names none. An address in the first line wins over the header.
+/// The request's host; empty if there is none. An authority in the request line takes precedence over the header.
 ///
 /// # Errors
 ///
-/// What is wrong with it, if it can't be said which host is meant.
+/// Why the host is ambiguous or invalid.
 pub(crate) fn host_of<B>(request: &Request<B>) -> Result<&str, &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next();
@@ -62,7 +61,7 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<&str, &'static str> {
     }
 }
 
-/// Whether a host is this machine, or one that no public name server can give its name to.
+/// Whether a host is this machine, or a private name or address that public name servers can't resolve to.
 pub(crate) fn is_here(host: &str) -> bool {
     let name = without_port(host);
     match name.parse::<IpAddr>() {
@@ -88,8 +87,8 @@ fn is_of_interface(address: IpAddr) -> bool {
     interfaces.iter().any(|interface| interface.ip().to_canonical() == address)
 }
 
-/// The host without its port and without brackets. An IPv6 address in brackets without a port, which browsers send
-/// to port 80, is taken too.
+/// The host without port and brackets. An IPv6 address in brackets without a port, as browsers send for port 80, is
+/// accepted too.
 fn without_port(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return match rest.split_once(']') {
@@ -103,14 +102,14 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Origins of web pages, as they are listed.
+/// A list of origins of web pages.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins {
     any: bool,
     listed: Vec<Pattern>,
 }
 
-/// An origin with a `*` in it, or without.
+/// An origin, possibly with a `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     before: String,
@@ -118,7 +117,7 @@ struct Pattern {
 }
 
 impl Origins {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
     ///
@@ -134,7 +133,7 @@ impl Origins {
         Ok(all)
     }
 
-    /// With those of this machine.
+    /// Adds the origins of this machine.
     pub(crate) fn or_here(mut self) -> Result<Self> {
         self.listed.extend(Self::new(HERE)?.listed);
         Ok(self)
@@ -148,11 +147,11 @@ impl Origins {
         self.any || self.listed.iter().any(|pattern| pattern.matches(origin))
     }
 
-    /// Whether a page that isn't in the list makes its browser call.
+    /// Whether the request comes from a web page whose origin isn't in the list.
     pub(crate) fn refuse(&self, method: &Method, headers: &HeaderMap, host: &str) -> bool {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let site = text(&SEC_FETCH_SITE).unwrap_or_default();
-        // No page can set this header. Behind a proxy the page of the gateway itself is only known by it.
+        // No page can set this header. Behind a proxy, only it identifies the gateway's own page.
         if self.any || matches!(site, "same-origin" | "none") {
             return false;
         }
@@ -162,7 +161,7 @@ impl Origins {
                 let same = |scheme: &str| origin.strip_prefix(scheme).is_some_and(|rest| rest == host);
                 !(same("http://") || same("https://") || self.holds(origin))
             }
-            // A link that somebody follows is no call.
+            // Following a link isn't a call.
             None => {
                 let follows = matches!(*method, Method::GET | Method::HEAD)
                     && text(&SEC_FETCH_MODE) == Some("navigate");
@@ -188,7 +187,7 @@ impl Pattern {
             "https" => ":443",
             _ => "",
         };
-        // Browsers leave it out.
+        // Browsers omit the default port.
         let host =
             if default_port.is_empty() { host } else { host.strip_suffix(default_port).unwrap_or(host) };
         let is_word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));

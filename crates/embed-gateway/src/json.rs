@@ -1,5 +1,5 @@
-//! Request bodies as JSON, read leniently in kind and strictly in shape: a field of the wrong kind is a fact that
-//! each dialect words for itself, and no message repeats what the caller wrote.
+//! Parses request bodies as JSON. A field of the wrong kind isn't an error here: each dialect has its own message for that.
+//! No message repeats the caller's input.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::surrogates::replace_unpaired_surrogates;
 
-/// What some editors and libraries put in front of UTF-8.
+/// Some editors and libraries put it in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The known fields of a body that is a JSON object. Unknown fields are skipped; of a field that comes twice the
-/// last one counts.
+/// The known fields of a body that is a JSON object. Unknown fields are skipped; if a field occurs twice, the last one
+/// counts.
 #[derive(Debug)]
 pub(crate) struct Fields {
     values: Vec<(&'static str, Value)>,
 }
 
-/// A JSON value, down to what a dialect reads: of arrays their strings, of objects the members that it knows.
+/// A JSON value, as far as dialects need it: the strings of arrays, and the known members of objects.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Null,
@@ -39,15 +39,15 @@ pub(crate) enum Number {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct List {
     pub(crate) texts: Vec<Arc<str>>,
-    /// Index and kind of the first element that is no string.
+    /// Index and kind of the first element that isn't a string.
     pub(crate) odd: Option<(usize, JsonKind)>,
-    /// The numbers of the array or of its first array, as a tokenizer's ids are sent.
+    /// Whether the array, or its first array, begins with a number, as for token ids.
     pub(crate) ids: bool,
-    /// There were more strings than may be.
+    /// Whether there were more strings than allowed.
     pub(crate) too_many: bool,
 }
 
-/// What kind a JSON value is, in the words that Go uses for them, which are those of JSON but for `bool`.
+/// The kind of a JSON value, in Go's terms, which are those of JSON except for `bool`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonKind {
     Null,
@@ -68,7 +68,7 @@ pub(crate) enum BadJson {
     /// Nested deeper than 128 levels.
     #[error("the body is JSON that is nested too deep")]
     TooDeep,
-    /// In an encoding that shows: no JSON begins so.
+    /// In a recognisable encoding: no JSON begins like this.
     #[error(transparent)]
     Encoded(Encoding),
     /// Not UTF-8 from this byte on, counted from 0.
@@ -76,14 +76,14 @@ pub(crate) enum BadJson {
         "the body isn't UTF-8: look at byte {at}; text in Latin-1 or another encoding must be encoded as UTF-8"
     )]
     NotUtf8 { at: usize },
-    /// Whatever else isn't JSON; counted from 1.
+    /// Any other syntax error; counted from 1.
     #[error("the body isn't JSON: look at line {line}, column {column}")]
     Syntax { line: usize, column: usize },
     #[error("the body is a JSON {}, not an object", .0.as_str())]
     NotAnObject(JsonKind),
 }
 
-/// What the first bytes of a body say of it.
+/// An encoding that the first bytes of a body reveal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Encoding {
     #[error("the body is gzip and doesn't say so: send the header `content-encoding: gzip`")]
@@ -92,23 +92,23 @@ pub(crate) enum Encoding {
     Utf16,
 }
 
-/// How a dialect reads an object.
+/// How a dialect parses an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
-    /// The fields that are kept, list by list.
+    /// The fields to keep, as several lists.
     pub(crate) known: &'static [&'static [&'static str]],
-    /// Members that are kept of an object in a field.
+    /// The members to keep of an object in a field.
     pub(crate) members: &'static [&'static [&'static str]],
-    /// As Go does it: keys match whatever their case, and what follows the first value isn't looked at.
+    /// As Go does: keys match case-insensitively, and anything after the first value is ignored.
     pub(crate) as_go: bool,
-    /// Strings of an array that are kept at most.
+    /// The most strings of an array to keep.
     pub(crate) max_texts: usize,
 }
 
 impl Fields {
-    /// Reads a body.
+    /// Parses a body.
     pub(crate) fn read(body: &[u8], reading: Reading) -> Result<Self, BadJson> {
-        // Go takes the mark that some editors put at the start for a character that it doesn't expect.
+        // For Go a byte order mark is an unexpected character.
         let body = body.strip_prefix(BYTE_ORDER_MARK).filter(|_| !reading.as_go).unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(BadJson::Empty);
@@ -125,14 +125,14 @@ impl Fields {
             json.end().map_err(|error| BadJson::of(&error))?;
         }
         match top {
-            Top::Object(fields) => Ok(fields),
-            // For Go `null` is an object without fields.
-            Top::Other(JsonKind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
-            Top::Other(kind) => Err(BadJson::NotAnObject(kind)),
+            TopLevel::Object(fields) => Ok(fields),
+            // In Go `null` is an object without fields.
+            TopLevel::Other(JsonKind::Null) if reading.as_go => Ok(Self { values: Vec::new() }),
+            TopLevel::Other(kind) => Err(BadJson::NotAnObject(kind)),
         }
     }
 
-    /// Takes over the fields of an object that stands in one of them, but for those that stand beside it.
+    /// Adds the members of an object in one of the fields, except those that are already set.
     pub(crate) fn adopt(&mut self, members: Vec<(&'static str, Value)>) {
         for (name, value) in members {
             if !self.values.iter().any(|(known, value)| *known == name && value.kind() != JsonKind::Null) {
@@ -141,7 +141,7 @@ impl Fields {
         }
     }
 
-    /// The value of a field, taken out; `Null` if it isn't there.
+    /// Removes a field and returns its value; `Null` if it is missing.
     pub(crate) fn take(&mut self, name: &str) -> Value {
         let at = self.values.iter().position(|(known, _)| *known == name);
         at.map_or(Value::Null, |at| self.values.swap_remove(at).1)
@@ -160,7 +160,7 @@ impl Value {
         }
     }
 
-    /// The text, if it is one; `null` is none.
+    /// The text; `None` for `null`.
     pub(crate) fn text(self) -> Result<Option<Arc<str>>, JsonKind> {
         match self {
             Self::Null => Ok(None),
@@ -169,7 +169,7 @@ impl Value {
         }
     }
 
-    /// The truth value, if it is one; `null` is none.
+    /// The Boolean; `None` for `null`.
     pub(crate) fn bool(self) -> Result<Option<bool>, JsonKind> {
         match self {
             Self::Null => Ok(None),
@@ -178,16 +178,16 @@ impl Value {
         }
     }
 
-    /// The whole number, also one that is written with a fraction of zero; `null` is none.
+    /// The whole number, which may be written with a fraction of zero; `None` for `null`.
     pub(crate) fn whole(self) -> Result<Option<i64>, JsonKind> {
         match self {
-            // Beyond 64 bits the nearest will do: no field takes so many.
+            // Numbers beyond 64 bits saturate, since no field accepts them.
             Self::Number(Number::Float(value)) if value.fract() == 0.0 => Ok(Some(value as i64)),
             other => other.integer(),
         }
     }
 
-    /// The whole number as Go reads it; `null` is none.
+    /// The whole number as Go reads it; `None` for `null`.
     pub(crate) fn integer(self) -> Result<Option<i64>, JsonKind> {
         match self {
             Self::Null => Ok(None),
@@ -214,7 +214,7 @@ impl Encoding {
     fn of(body: &[u8]) -> Option<Self> {
         match *body {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            // A byte order mark, or a character of ASCII in two bytes or four.
+            // A byte order mark, or an ASCII character in two or four bytes.
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => Some(Self::Utf16),
             _ => None,
         }
@@ -222,7 +222,7 @@ impl Encoding {
 }
 
 impl BadJson {
-    /// Serde's own message may quote the input, so only the place is kept.
+    /// Serde's message may quote the input, so only the position is kept.
     pub(crate) fn of(error: &serde_json::Error) -> Self {
         match error.classify() {
             serde_json::error::Category::Eof => Self::Cut,
@@ -232,7 +232,7 @@ impl BadJson {
     }
 }
 
-enum Top {
+enum TopLevel {
     Object(Fields),
     Other(JsonKind),
 }
@@ -240,21 +240,21 @@ enum Top {
 struct TopSeed(Reading);
 
 impl<'de> DeserializeSeed<'de> for TopSeed {
-    type Value = Top;
+    type Value = TopLevel;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Top, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<TopLevel, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for TopSeed {
-    type Value = Top;
+    type Value = TopLevel;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopLevel, A::Error> {
         let mut values = Vec::with_capacity(4);
         while let Some(key) = map.next_key_seed(KeySeed { known: self.0.known, as_go: self.0.as_go })? {
             match key {
@@ -265,40 +265,40 @@ impl<'de> Visitor<'de> for TopSeed {
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Top::Object(Fields { values }))
+        Ok(TopLevel::Object(Fields { values }))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Top, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TopLevel, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Top::Other(JsonKind::Array))
+        Ok(TopLevel::Other(JsonKind::Array))
     }
 
-    fn visit_unit<E>(self) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::Null))
+    fn visit_unit<E>(self) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::Null))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::Bool))
+    fn visit_bool<E>(self, _: bool) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::Bool))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::String))
+    fn visit_str<E>(self, _: &str) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::String))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::Number))
+    fn visit_i64<E>(self, _: i64) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::Number))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::Number))
+    fn visit_u64<E>(self, _: u64) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::Number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Top, E> {
-        Ok(Top::Other(JsonKind::Number))
+    fn visit_f64<E>(self, _: f64) -> Result<TopLevel, E> {
+        Ok(TopLevel::Other(JsonKind::Number))
     }
 }
 
-/// Sets a field; of one that comes twice the last value counts.
+/// Sets a field; the last value counts.
 fn put(values: &mut Vec<(&'static str, Value)>, name: &'static str, value: Value) {
     match values.iter_mut().find(|(known, _)| *known == name) {
         Some(earlier) => earlier.1 = value,
@@ -306,7 +306,7 @@ fn put(values: &mut Vec<(&'static str, Value)>, name: &'static str, value: Value
     }
 }
 
-/// Finds the known field that a key names, without keeping the key.
+/// Finds the known field of a key, without keeping the key.
 struct KeySeed {
     known: &'static [&'static [&'static str]],
     as_go: bool,
@@ -361,7 +361,7 @@ impl<'de> Visitor<'de> for ValueSeed {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = List::default();
         let mut index = 0;
-        // Elements of elements are never kept: token ids are an array of arrays of numbers.
+        // Nested elements are never kept: token ids are an array of arrays of numbers.
         while let Some(value) = seq.next_element_seed(Self { max_texts: 0, members: &[] })? {
             match value {
                 _ if list.odd.is_some() => {}
@@ -384,7 +384,7 @@ impl<'de> Visitor<'de> for ValueSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        // Go knows the names in an object of any kind by their very letters.
+        // In a nested object Go matches keys case-sensitively.
         while let Some(key) = map.next_key_seed(KeySeed { known: self.members, as_go: false })? {
             match key {
                 Some(name) => {
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_input() {
+    fn errors_do_not_contain_the_input() {
         let deep = format!(r#"{{"input":{}"#, "[".repeat(100_000));
         for (body, expected) in [
             ("", BadJson::Empty),

@@ -1,59 +1,59 @@
-//! What a request may cost, and how many requests are worked on.
+//! The limits of requests and connections, and of concurrent work.
 
 use std::time::Duration;
 
-/// What a request may cost. Sizes are in bytes.
+/// The limits of requests and connections. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest body; 32 MiB by default. More is a 413.
+    /// The largest body; 32 MiB by default. A larger one gets a 413.
     pub body_bytes: usize,
-    /// The most texts in a request; 20,000 by default (30 MB of vectors at 384 numbers). More is a 413.
+    /// The most texts in a request; 20,000 by default (30 MB of vectors at 384 numbers). More get a 413.
     pub rows: usize,
-    /// Bytes of all bodies that are held at once; 256 MiB by default. More is a 503.
+    /// The most bytes of all bodies in memory; 256 MiB by default. More get a 503.
     pub held_bytes: usize,
-    /// The largest head of a request; 16 KiB by default. More is a 431.
+    /// The largest head of a request; 16 KiB by default. A larger one gets a 431.
     pub header_bytes: usize,
     /// How long the head of a request may take from its first byte, or from the start of its connection for the
     /// first one, TLS handshake included; 30 s by default.
     pub header_timeout: Duration,
-    /// How long a connection may be idle between two requests; 75 s by default, which is more than the 60 s that
-    /// proxies and balancers keep theirs for. If it were less, they would send requests into connections that are
-    /// just being closed.
+    /// How long a connection may be idle between two requests; 75 s by default, which is more than the 60 s for which
+    /// proxies and load balancers keep theirs. If it were less, they would send requests on connections that are just
+    /// being closed.
     pub idle_timeout: Duration,
-    /// How long a request's body may take, all of it; 60 s by default.
+    /// How long a whole request body may take; 60 s by default.
     pub body_timeout: Duration,
-    /// How long a client may take none of its answer; 30 s by default.
+    /// How long a client may stop reading its answer; 30 s by default.
     pub write_timeout: Duration,
-    /// Connections at once; 1024 by default. Further ones wait in the listener's backlog.
+    /// The most open connections; 1024 by default. Further ones wait in the listener's backlog.
     pub connections: usize,
-    /// Connections of one address (of IPv6, one /64) at once; `None`, the default, is a quarter of all and 64 at
-    /// least. Further ones get a 503 and are closed. A proxy in front is one address: let it have as many as it
-    /// opens. When an address has its share, or all connections are in use, those whose request hasn't come yet
-    /// are closed for new ones.
+    /// The most open connections of one address (for IPv6, of one /64). `None`, the default, is a quarter of all
+    /// connections, but at least 64. Further ones get a 503 and are closed. A proxy in front is one address, so allow as
+    /// many as it opens. When the share of an address or all connections are in use, connections whose request hasn't
+    /// come yet are closed for new ones.
     pub connections_per_address: Option<usize>,
 }
 
-/// How requests get to the stack. A request is cut into pieces, and each piece takes its own turn, so that one of
-/// ten thousand texts doesn't hold up others.
+/// How requests are admitted to the stack. A request is split into pieces that take turns separately, so that one with ten
+/// thousand texts doesn't delay others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdmissionConfig {
-    /// Pieces that are at the stack at once; 64 by default.
+    /// The most pieces in flight at the stack; 64 by default.
     pub concurrency: usize,
-    /// Requests that may wait for their first turn; 512 by default, as Ollama has it.
+    /// The most requests that may wait for their first turn; 512 by default, as in Ollama.
     pub queue: usize,
     /// The most texts of a piece; 64 by default.
     pub piece_rows: usize,
-    /// Bytes of text after which a piece ends; 256 KiB by default.
+    /// The size of texts after which a piece ends; 256 KiB by default.
     pub piece_bytes: usize,
-    /// Pieces of one request that are at the stack at once; 4 by default. With one, a back end of several workers
-    /// would idle at each piece's end.
+    /// The most pieces of one request in flight at the stack; 4 by default. With one, a back end with several workers
+    /// would idle at the end of each piece.
     pub pieces_at_once: usize,
 }
 
 impl Limits {
-    /// Sets the largest body, and what all bodies together may hold.
+    /// Sets the largest body, and the most bytes of all bodies in memory.
     #[must_use]
     pub fn with_bytes(mut self, body: usize, held: usize) -> Self {
         self.body_bytes = body;
@@ -75,7 +75,7 @@ impl Limits {
         self
     }
 
-    /// Sets how long a head, a body, and a stalled answer may take.
+    /// Sets how long a head and a body may take, and how long an answer may stall.
     #[must_use]
     pub fn with_timeouts(mut self, header: Duration, body: Duration, write: Duration) -> Self {
         self.header_timeout = header;
@@ -91,19 +91,19 @@ impl Limits {
         self
     }
 
-    /// Sets how many connections of one address there may be at once.
+    /// Sets the most open connections of one address.
     #[must_use]
     pub fn with_connections_per_address(mut self, connections: usize) -> Self {
         self.connections_per_address = Some(connections);
         self
     }
 
-    /// Connections of one address at once.
+    /// The most open connections of one address.
     pub(crate) fn share(&self) -> usize {
         self.connections_per_address.unwrap_or((self.connections / 4).max(64))
     }
 
-    /// Sets how many connections there may be at once.
+    /// Sets the most open connections.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -129,7 +129,7 @@ impl Default for Limits {
 }
 
 impl AdmissionConfig {
-    /// Sets how many pieces are at the stack at once, and how many requests wait.
+    /// Sets the most pieces in flight at the stack, and the most waiting requests.
     #[must_use]
     pub fn with_bounds(mut self, concurrency: usize, queue: usize) -> Self {
         self.concurrency = concurrency;
@@ -137,7 +137,7 @@ impl AdmissionConfig {
         self
     }
 
-    /// Sets the size of a piece, and how many of one request are at the stack at once.
+    /// Sets the size of a piece, and the most pieces of one request in flight.
     #[must_use]
     pub fn with_pieces(mut self, rows: usize, bytes: usize, at_once: usize) -> Self {
         self.piece_rows = rows;

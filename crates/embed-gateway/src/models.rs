@@ -1,4 +1,4 @@
-//! The settings of a model: its names, what is behind it, and what clients are shown of it.
+//! The settings of a model: its names, its description, and the details shown to clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,35 +8,34 @@ use embed_core::{ModelInfo, Role};
 
 use crate::hooks::Tokenizer;
 
-/// A model that callers may name.
+/// A model that callers can name.
 ///
-/// A name answers in one space, the one of `info`: a vector of another space is an error, since whoever compares
-/// them would get numbers without meaning. Only a model that is [`mixed`](Self::mixed) may answer in several, and
-/// then each row says its own.
+/// A name answers in one space, that of `info`: a vector of another space is an error, because comparing the vectors would
+/// be meaningless. Only a model that is [`mixed`](Self::mixed) may answer in several, and then each row names its space.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ModelEntry {
-    /// The name. As for Ollama, case doesn't matter and a missing tag is `latest`.
+    /// The name. As in Ollama, case doesn't matter and a missing tag is `latest`.
     pub name: String,
     /// Further names.
     pub aliases: Vec<String>,
-    /// The model behind it. While [`source`](Self::source) has no answer, nobody is shown it, and nothing is promised of it.
+    /// The model's description. It isn't shown or relied upon until [`source`](Self::source), if any, has answered.
     pub info: ModelInfo,
-    /// What tells of the model when its service is there, if that may come later than the gateway.
+    /// Describes the model once its service has connected, if that may be later than the gateway's start.
     pub source: Option<Arc<dyn ModelSource>>,
-    /// What texts are for if the request doesn't say; documents by default.
+    /// The role of texts if the request doesn't set one; documents by default.
     pub role: Role,
-    /// The route that a router takes for it; `None` lets the router choose.
+    /// The route for it; `None` lets the router choose.
     pub route: Option<Arc<str>>,
-    /// Whether rows may be of several spaces, as those of a router that chooses by language.
+    /// Whether rows may be of several spaces, like those of a router that chooses by language.
     pub mixed: bool,
-    /// What Ollama's clients show of a model.
+    /// Details that Ollama's clients show.
     pub details: ModelDetails,
-    /// What cuts texts into tokens for `/tokenize`, if it is in this process.
+    /// The tokenizer for `/tokenize`, if it is in this process.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
-/// What Ollama's clients show of a model. Nothing depends on it.
+/// Details of a model that Ollama's clients show. Nothing depends on them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelDetails {
@@ -46,25 +45,25 @@ pub struct ModelDetails {
     pub format: String,
     /// The number of parameters.
     pub parameters: Option<u64>,
-    /// The precision of the weights in Ollama's words, such as `Q8_0`.
+    /// The precision of the weights in Ollama's terms, such as `Q8_0`.
     pub quantization_level: String,
-    /// The arithmetic that the model runs in, in TEI's words, such as `float32`.
+    /// The data type of the computation in TEI's terms, such as `float32`.
     pub dtype: Option<String>,
-    /// Bytes of the weights.
+    /// The size of the weights in bytes.
     pub size: Option<u64>,
-    /// When the model came.
+    /// When the model was installed.
     pub modified: Option<SystemTime>,
 }
 
-/// Tells of a model whose service may come later than the gateway.
+/// Describes a model whose service may connect after the gateway has started.
 pub trait ModelSource: fmt::Debug + Send + Sync + 'static {
-    /// The model, and what clients are shown of it; `None` until its service is there. It is asked whenever somebody names
-    /// the model or lists the models, and no more after its first answer, which holds for good.
+    /// The model and its details; `None` until its service has connected. It is called whenever a request names the model
+    /// or lists the models, until it has returned a description, which is then kept.
     fn look(&self) -> Option<(ModelInfo, ModelDetails)>;
 }
 
 impl ModelEntry {
-    /// A model under a name, in one space, for documents unless a request says otherwise.
+    /// A model with a name, in one space, for documents unless a request says otherwise.
     pub fn new(name: impl Into<String>, info: ModelInfo) -> Self {
         Self {
             name: name.into(),
@@ -86,42 +85,42 @@ impl ModelEntry {
         self
     }
 
-    /// Sets what texts are for if the request doesn't say.
+    /// Sets the role of texts if the request doesn't set one.
     #[must_use]
     pub fn with_role(mut self, role: Role) -> Self {
         self.role = role;
         self
     }
 
-    /// Sets the route that a router takes for it.
+    /// Sets the route for it.
     #[must_use]
     pub fn with_route(mut self, route: impl Into<Arc<str>>) -> Self {
         self.route = Some(route.into());
         self
     }
 
-    /// Lets rows be of several spaces.
+    /// Sets whether rows may be of several spaces.
     #[must_use]
     pub fn with_mixed_spaces(mut self, mixed: bool) -> Self {
         self.mixed = mixed;
         self
     }
 
-    /// Sets what tells of the model when its service is there.
+    /// Sets what describes the model once its service has connected.
     #[must_use]
     pub fn with_source(mut self, source: Arc<dyn ModelSource>) -> Self {
         self.source = Some(source);
         self
     }
 
-    /// Sets what cuts texts into tokens.
+    /// Sets the tokenizer.
     #[must_use]
     pub fn with_tokenizer(mut self, tokenizer: Arc<dyn Tokenizer>) -> Self {
         self.tokenizer = Some(tokenizer);
         self
     }
 
-    /// Sets what Ollama's clients show.
+    /// Sets the details that Ollama's clients show.
     #[must_use]
     pub fn with_details(mut self, details: ModelDetails) -> Self {
         self.details = details;
@@ -138,7 +137,7 @@ impl ModelDetails {
         self
     }
 
-    /// Sets the number of parameters and the bytes of the weights, as far as they are known.
+    /// Sets the number of parameters and the size of the weights in bytes, if known.
     #[must_use]
     pub fn with_size(mut self, parameters: Option<u64>, bytes: Option<u64>) -> Self {
         self.parameters = parameters;
@@ -146,7 +145,7 @@ impl ModelDetails {
         self
     }
 
-    /// Sets the precision of the weights in Ollama's words, and the arithmetic in TEI's.
+    /// Sets the precision of the weights in Ollama's terms, and the data type in TEI's.
     #[must_use]
     pub fn with_precision(mut self, quantization: impl Into<String>, dtype: Option<&str>) -> Self {
         self.quantization_level = quantization.into();
@@ -154,7 +153,7 @@ impl ModelDetails {
         self
     }
 
-    /// The number of parameters as Ollama writes it: `22.57M`; nothing if it isn't known.
+    /// The number of parameters as Ollama writes it: `22.57M`; empty if unknown.
     pub(crate) fn parameter_size(&self) -> String {
         let Some(parameters) = self.parameters else { return String::new() };
         let (divisor, unit) = match parameters {

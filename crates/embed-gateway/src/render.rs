@@ -1,4 +1,4 @@
-//! Writing answers: floats and base64 straight into the bytes that go out, piece by piece.
+//! Renders answers: floats and base64 directly into the output, piece by piece.
 
 use std::borrow::Cow;
 
@@ -12,9 +12,9 @@ use embed_core::{EmbeddingRef, Error, Normalisation, Result, vector};
 
 use crate::answer::Answer;
 
-/// Rows after which an answer goes out in parts, so that it isn't held twice as a whole.
+/// The number of rows above which an answer is streamed, so that it isn't in memory twice.
 const ROWS_AT_ONCE: usize = 256;
-/// Bytes of a float in JSON, about; and of one in base64.
+/// The approximate size of a float in JSON; enough for base64 too.
 const FLOAT_BYTES: usize = 13;
 
 /// How a dialect writes an answer.
@@ -24,16 +24,16 @@ pub(crate) trait Shape: Send + 'static {
     fn tail(&mut self, out: &mut Vec<u8>);
 }
 
-/// What is done to a vector before it is written.
+/// The last changes of a vector before it is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Finish {
-    /// Cut to so many numbers, and normalised again.
+    /// Cut to this dimension and normalised again.
     pub(crate) dimension: Option<usize>,
-    /// Normalised, if its space isn't.
+    /// Normalised, if its space isn't normalised.
     pub(crate) normalise: bool,
 }
 
-/// The answer as a response: one body if it is small, else one part for each piece.
+/// The answer as a response: one body if it is small, else a stream with one part per piece.
 pub(crate) fn respond<S: Shape>(answer: Answer, mut shape: S) -> Response {
     let headers = answer.headers();
     let record = answer.record.clone();
@@ -60,7 +60,7 @@ pub(crate) fn respond<S: Shape>(answer: Answer, mut shape: S) -> Response {
     response
 }
 
-/// The parts of a large answer. Each piece is dropped when it is written.
+/// The parts of a large answer. Each piece is dropped once it is written.
 fn parts<S: Shape>(
     answer: Answer,
     mut shape: S,
@@ -96,7 +96,7 @@ fn parts<S: Shape>(
     })
 }
 
-/// What stands before a row that isn't the first.
+/// Writes the separator before every row but the first.
 pub(crate) fn comma(out: &mut Vec<u8>, index: usize) {
     if index > 0 {
         out.push(b',');
@@ -104,7 +104,7 @@ pub(crate) fn comma(out: &mut Vec<u8>, index: usize) {
 }
 
 impl Finish {
-    /// The numbers as they are written.
+    /// The numbers to write.
     pub(crate) fn apply<'a>(&self, row: EmbeddingRef<'a>) -> Result<Cow<'a, [f32]>> {
         if let Some(dimension) = self.dimension.filter(|dimension| *dimension != row.vector().len()) {
             return vector::truncate_dimensions(row.vector(), dimension).map(Cow::Owned);
@@ -118,8 +118,8 @@ impl Finish {
     }
 }
 
-/// Writes numbers as a JSON array, each in the shortest form that reads back as the same `f32`. They are finite:
-/// responses check that at their door.
+/// Writes numbers as a JSON array, each in the shortest form that reads back as the same `f32`. They are finite, which
+/// responses have checked.
 pub(crate) fn floats(out: &mut Vec<u8>, values: &[f32]) {
     let mut digits = ryu::Buffer::new();
     out.push(b'[');
@@ -143,7 +143,7 @@ pub(crate) fn base64(out: &mut Vec<u8>, values: &[f32]) {
             four.copy_from_slice(&value.to_le_bytes());
         }
         let mut characters = [0_u8; BLOCK * 4 / 3 * 4];
-        // The buffer is as long as the longest block needs.
+        // The buffer is large enough for the longest block.
         let length = STANDARD.encode_slice(&bytes[..block.len() * 4], &mut characters).unwrap_or(0);
         out.extend_from_slice(&characters[..length]);
     }
@@ -155,7 +155,7 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// Writes a number that is whole.
+/// Writes a whole number.
 pub(crate) fn integer(out: &mut Vec<u8>, value: impl serde::Serialize) {
     let _ = serde_json::to_writer(out, &value);
 }

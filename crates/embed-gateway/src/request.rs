@@ -1,4 +1,4 @@
-//! What a request for vectors comes down to, whatever its dialect.
+//! A request for vectors, independent of its dialect.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::catalogue::Model;
 
-/// What a dialect's request comes down to.
+/// A request for vectors, independent of its dialect.
 #[derive(Debug)]
 pub(crate) struct GatewayRequest {
     pub(crate) model: Arc<Model>,
     pub(crate) texts: Vec<Arc<str>>,
     pub(crate) role: Role,
     pub(crate) truncation: Truncation,
-    /// Numbers that a vector is cut to.
+    /// The dimension to cut vectors to.
     pub(crate) dimension: Option<usize>,
-    /// Failed texts are rows of the answer, and not its end.
+    /// Whether failed texts are rows of the answer instead of failing it.
     pub(crate) partial: bool,
-    /// The dialect can say of each row which space it is of.
+    /// Whether the dialect can name each row's space.
     pub(crate) rows_say_space: bool,
-    /// The body's share of what all bodies may hold.
+    /// The body's share of the memory for bodies.
     pub(crate) share: Option<OwnedSemaphorePermit>,
 }
 
 impl GatewayRequest {
-    /// A request as most are: for documents, nothing cut, all or nothing.
+    /// A request with the defaults: the model's role, nothing cut, all or nothing.
     pub(crate) fn new(model: Arc<Model>, texts: Vec<Arc<str>>) -> Self {
         Self {
             role: model.entry.role,

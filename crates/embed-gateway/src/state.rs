@@ -1,4 +1,4 @@
-//! What all requests of a gateway share.
+//! The shared state of all requests of a gateway.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,12 +18,12 @@ use crate::context::RequestIds;
 use crate::hooks::Extensions;
 use crate::host::Origins;
 
-/// How long a health is taken for true: probes come without keys, and must not load what is behind.
+/// How long a health result is reused, because probes need no key and must not load the stack.
 const HEALTH_LASTS: Duration = Duration::from_secs(1);
-/// How long a stack may take to tell its health.
+/// How long the stack's health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What all requests of a gateway share.
+/// The shared state of all requests of a gateway.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) stack: Arc<dyn Embedder>,
@@ -34,17 +34,17 @@ pub(crate) struct State {
     pub(crate) extensions: Extensions,
     pub(crate) ids: RequestIds,
     pub(crate) started: Instant,
-    /// Shutdown has begun: not ready any more, and answers close their connections.
+    /// Shutdown has begun: the gateway isn't ready, and answers close their connections.
     pub(crate) draining: AtomicBool,
     /// Connections of the main listener.
     pub(crate) slots: Arc<Slots>,
-    /// Pages that may call with a key, and without one.
+    /// Origins of web pages that may call if keys are required, and if not.
     origins: [Origins; 2],
-    /// They can be exchanged, and so can the certificate.
+    /// Replaceable at run time, like the certificate.
     keys: RwLock<Arc<[ApiKey]>>,
     #[cfg(feature = "tls")]
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
-    /// Requests that are still being answered are given up.
+    /// True once requests in flight are aborted.
     end: watch::Sender<bool>,
     health: Mutex<Option<(Instant, Health)>>,
 }
@@ -77,7 +77,7 @@ impl State {
         })
     }
 
-    /// Who may call. Without any, everybody may.
+    /// The API keys. Without any, no key is required.
     pub(crate) fn keys(&self) -> Arc<[ApiKey]> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -86,7 +86,7 @@ impl State {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }
 
-    /// What takes TLS handshakes, if there are any.
+    /// The TLS acceptor, if TLS is set up.
     #[cfg(feature = "tls")]
     pub(crate) fn tls(&self) -> Option<tokio_rustls::TlsAcceptor> {
         self.tls.read().unwrap_or_else(PoisonError::into_inner).clone().map(Into::into)
@@ -97,7 +97,7 @@ impl State {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(server);
     }
 
-    /// Pages that may call where no key is asked for, or where one is.
+    /// Origins of web pages that may call without a key, or with one.
     pub(crate) fn origins(&self, without_key: bool) -> &Origins {
         &self.origins[usize::from(without_key)]
     }
@@ -109,18 +109,18 @@ impl State {
         }
     }
 
-    /// Gives up requests that are still being answered.
+    /// Aborts requests in flight.
     pub(crate) fn end(&self) {
         self.end.send_replace(true);
     }
 
-    /// Waits until requests are given up.
+    /// Waits until requests are aborted.
     pub(crate) async fn ended(&self) {
-        // The sender is in here, so it isn't gone.
+        // The sender is a field, so it can't be dropped.
         let _ = self.end.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// The health of the stack, at most a second old. Many who ask at once make one question.
+    /// The health of the stack, at most a second old. Concurrent callers share one check.
     pub(crate) async fn health(&self) -> Health {
         let mut known = self.health.lock().await;
         if let Some((at, health)) = &*known
@@ -130,7 +130,7 @@ impl State {
         }
         let asked = tokio::time::timeout(HEALTH_TIMEOUT, self.stack.health()).await;
         let health = asked.unwrap_or_else(|_| {
-            Health::unavailable(Error::new(ErrorKind::Timeout, "the stack doesn't tell its health"))
+            Health::unavailable(Error::new(ErrorKind::Timeout, "the health check of the stack took too long"))
         });
         *known = Some((Instant::now(), health.clone()));
         health

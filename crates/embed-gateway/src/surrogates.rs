@@ -1,16 +1,16 @@
-//! Escapes of half a UTF-16 pair in JSON, as they are left where a program cut a string between the halves.
+//! Unpaired UTF-16 surrogates in JSON escapes, which remain if a program cuts a string within a pair.
 
 use std::borrow::Cow;
 
-/// JSON in which each escape of an unpaired surrogate (`\\ud83d` without its other half) is one of U+FFFD, the
-/// replacement character. Ollama, Go and JavaScript's encoder read it so; serde_json refuses the whole document.
+/// Replaces each escape of an unpaired surrogate (`\\ud83d` without its other half) by that of U+FFFD, the replacement
+/// character. Ollama, Go and JavaScript's encoder do the same; serde_json refuses the whole document.
 ///
-/// The length stays the same, and so does every place that an error names. Whatever isn't JSON stays as it is.
+/// The length stays the same, and so do the positions in error messages. Anything that isn't JSON stays unchanged.
 #[must_use]
 pub fn replace_unpaired_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Cow::Borrowed(json);
     let mut at = 0;
-    // Outside of strings JSON has no backslashes, so strings needn't be told from the rest.
+    // JSON has backslashes only in strings, so strings needn't be found.
     while let Some(ahead) = json[at..].iter().position(|byte| *byte == b'\\') {
         at += ahead;
         at += match escaped(json, at) {
@@ -20,17 +20,17 @@ pub fn replace_unpaired_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
                 6
             }
             Some(_) => 6,
-            // Another escape, such as `\\\\`, whose second half begins none; the last byte has nothing after it.
+            // Another escape, such as `\\\\`, whose second character begins none; nothing follows the last byte.
             None => 2.min(json.len() - at),
         };
     }
     replaced
 }
 
-/// The unit that an escape `\\uXXXX` here stands for.
+/// The UTF-16 unit of an escape `\\uXXXX` at this position.
 fn escaped(json: &[u8], at: usize) -> Option<u16> {
     let [b'\\', b'u', digits @ ..] = json.get(at..at + 6)? else { return None };
-    // A sign would be read as part of a number.
+    // `from_str_radix` would accept a sign.
     let digits =
         std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
     u16::from_str_radix(digits, 16).ok()
@@ -66,7 +66,7 @@ mod tests {
     }
 
     proptest! {
-        /// What has no half of a pair stays as it is, and what is left is what JavaScript would make well-formed.
+        /// JSON without unpaired surrogates stays unchanged, and otherwise the result is JavaScript's well-formed string.
         #[test]
         fn units_are_read_as_utf16_reads_them(units in prop::collection::vec(0xd700_u16..0xe100, 0..12)) {
             let json = format!("\"{}\"", units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>());

@@ -9,12 +9,12 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Where certificate and key are, both in PEM. They are read when serving begins, and when the gateway is told to
-/// ([`GatewayWatch::reload`](crate::GatewayWatch::reload)).
+/// The files of certificate and key, both in PEM. They are read when serving begins, and by
+/// [`GatewayWatch::reload`](crate::GatewayWatch::reload).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsConfig {
-    /// The certificate, and after it those that lead to the root.
+    /// The certificate, followed by its chain.
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
@@ -27,7 +27,7 @@ impl TlsConfig {
     }
 }
 
-/// Reads the files, and is ready for handshakes.
+/// Reads the files, and returns the configuration for handshakes.
 pub(crate) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>> {
     let chain = CertificateDer::pem_file_iter(&config.certificate)
         .and_then(|chain| chain.collect::<Result<Vec<_>, _>>())

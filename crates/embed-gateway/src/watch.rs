@@ -1,4 +1,4 @@
-//! A view into a running gateway: what it is doing, and what can be exchanged while it runs.
+//! A handle to a running gateway: its statistics, and what can be replaced while it runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,32 +10,32 @@ use crate::config::GatewayConfig;
 use crate::error::wrong;
 use crate::state::State;
 
-/// A view into a running gateway.
+/// A handle to a running gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayWatch(pub(crate) Arc<State>);
 
-/// What a gateway is doing, and has done since it started.
+/// The statistics of a gateway since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GatewayStats {
     /// Open connections.
     pub connections: usize,
-    /// The most that may be open.
+    /// The most connections that may be open.
     pub connection_limit: usize,
-    /// Pieces of requests that are at the stack.
+    /// Pieces of requests in flight at the stack.
     pub in_flight: usize,
     /// Pieces of requests that wait for their turn.
     pub waiting: usize,
-    /// Requests that were let in.
+    /// Requests that were admitted.
     pub accepted: u64,
-    /// Requests that were told to come back later.
+    /// Requests that were refused because of overload.
     pub refused: u64,
     /// Whether shutdown has begun.
     pub draining: bool,
 }
 
 impl GatewayWatch {
-    /// What it is doing.
+    /// The current statistics.
     #[must_use]
     pub fn stats(&self) -> GatewayStats {
         let traffic = self.0.admission.traffic();
@@ -50,13 +50,13 @@ impl GatewayWatch {
         }
     }
 
-    /// Exchanges the keys that let callers in, and the certificate, for those of these settings. Requests that were
-    /// let in go on; connections from now on get the certificate.
+    /// Replaces the API keys and the certificate by those of these settings. Requests in flight go on; new connections get
+    /// the new certificate.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an empty key, for no key at all where some are asked
-    /// for now (nobody stops that by mistake), and for files of TLS that can't be used. Then all stays as it is.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an empty key, for a change between some keys and none
+    /// (which could be a mistake), and for files of TLS that can't be used. Nothing changes then.
     pub fn reload(&self, config: &GatewayConfig) -> Result<()> {
         let state = &self.0;
         if config.api_keys.iter().any(ApiKey::is_empty)
@@ -75,7 +75,7 @@ impl GatewayWatch {
         Ok(())
     }
 
-    /// Says that it isn't ready any more, as [`Server::run`](crate::Server::run) does first of all at shutdown.
+    /// Makes the gateway unready, which is the first step of a shutdown in [`Server::run`](crate::Server::run).
     pub fn begin_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Who is let to the stack, who waits, and who is told to come back later.
+//! Admission control: which requests get to the stack, which wait, and which are refused.
 
 mod queue;
 
@@ -16,20 +16,20 @@ use crate::caller::Caller;
 use crate::hooks::Observer;
 use crate::limits::AdmissionConfig;
 
-/// How many times all permits have come back until an observation of how fast they do so has lost most of its weight:
-/// one round is too short, since calls that began together end together.
+/// The window of the mean interval, in rounds of all permits being released. One round is too short, since calls that
+/// began together end together.
 const ROUNDS: usize = 2;
-/// What is expected to take this long may take longer: other work on the machine, which refusing is too, or larger
-/// texts before it. Measured at ten times the capacity on two cores, calls took up to 1.5 times as long as expected.
+/// Safety factor for expected times, because other work on the machine (refusing requests too) or larger texts ahead may
+/// take longer. Measured at ten times the capacity on two cores, calls took up to 1.5 times as long as expected.
 const MARGIN: f64 = 1.6;
-/// `Retry-After` is in whole seconds, and nobody should stay away for longer than this.
+/// The longest `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The fact of a refusal that says which limit it met, and what it can say.
+/// The context of a refusal that names its limit, and the possible values.
 pub(crate) const LIMIT: &str = "limit";
 pub(crate) const ADMISSION: [&str; 3] = ["queue", "deadline", "displaced"];
 
-/// The way to the stack: so many pieces of requests at once, so many requests waiting, fair between callers.
+/// Admits pieces of requests to the stack, with limits on concurrency and queue, fair between callers.
 #[derive(Debug)]
 pub(crate) struct Admission {
     permits: usize,
@@ -45,36 +45,36 @@ struct AdmissionState {
     refused: u64,
 }
 
-/// How fast permits come back while none is free: what the stack can do at most, whether its calls go side by side or
-/// one after the other. How long a call takes would not tell that: a stack with a queue of its own takes the longer,
-/// the more calls it has.
+/// How fast permits are released while none is free: the throughput of the stack, whether it runs calls concurrently or
+/// one after the other. The duration of calls wouldn't tell that: in a stack with a queue it grows with the number of
+/// calls.
 #[derive(Debug)]
 struct Pace {
-    /// Mean seconds from one permit that comes back to the next.
+    /// Mean seconds between two released permits.
     interval: f64,
-    /// Observations, up to those that the mean is made of.
+    /// The number of observations, up to the window of the mean.
     seen: usize,
     most: usize,
-    /// When the last one came back, or was taken, if none has been free since.
+    /// When the last permit was released, or taken, if none has been free since.
     since: Option<Instant>,
 }
 
-/// What a waiter is told.
+/// The outcome of waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Granted,
     Displaced,
 }
 
-/// The right to one call of the stack, given back on drop; [`done`](Self::done) says that it wasn't given up.
+/// A permit for one call of the stack, released on drop; [`done`](Self::done) marks the call as completed.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    /// The call came to its end; it wasn't given up.
+    /// Whether the call was completed, not cancelled.
     done: bool,
 }
 
-/// What the admission has seen.
+/// The statistics of the admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) in_flight: usize,
@@ -94,8 +94,8 @@ impl Admission {
         Arc::new(Self { permits: config.concurrency, observer, state: Mutex::new(state) })
     }
 
-    /// Lets a new request in, or refuses it: at once if the queue is full or if its turn would come after its
-    /// deadline, later if it is displaced by a caller who has fewer waiting.
+    /// Admits a new request or refuses it: at once if the queue is full or it would miss its deadline, later if it is
+    /// displaced by a caller with fewer waiting requests.
     ///
     /// Dropping the future leaves the queue.
     pub(crate) async fn enter(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
@@ -107,7 +107,7 @@ impl Admission {
             }
             let turn = state.queue.ahead(caller) + 1;
             let wait = state.pace.of(turn);
-            // Its own call is done when as many more have come back as are at the stack.
+            // Its own call is done once another permit has been released for each call at the stack.
             if Instant::now() + state.pace.of(turn + self.permits).mul_f64(MARGIN) > deadline {
                 state.refused += 1;
                 return Err(overloaded("the request would wait past its deadline", wait)
@@ -130,7 +130,7 @@ impl Admission {
         Ok(permit)
     }
 
-    /// The permit of a piece: the one that the request was let in with, which is the first piece's, or a further one.
+    /// The permit of a piece: the one with which the request was admitted, for its first piece, or a further one.
     pub(crate) async fn turn(
         self: &Arc<Self>,
         first: Option<Permit>,
@@ -143,7 +143,7 @@ impl Admission {
         }
     }
 
-    /// Lets a further piece of a request in that was let in before: it waits its turn, but is never refused.
+    /// Admits a further piece of an admitted request: it waits for its turn, but is never refused.
     pub(crate) async fn resume(self: &Arc<Self>, caller: Caller, deadline: Instant) -> Result<Permit, Error> {
         let place = {
             let mut state = self.lock();
@@ -172,7 +172,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, AdmissionState> {
-        // Nothing in here panics half-way, so a poisoned lock holds a whole state.
+        // Nothing panics while the lock is held, so the state is consistent even if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,14 +187,14 @@ impl AdmissionState {
         taken
     }
 
-    /// Calls that were given up come back at once and say nothing of the pace. If they counted, a stack that is too
-    /// slow for its callers would seem to be fast.
+    /// Releases a permit. Cancelled calls don't count for the pace, or a stack that is too slow for its callers would seem
+    /// fast.
     fn give_back(&mut self, done: bool) {
         if done {
             self.pace.came_back();
         }
         while let Some(wake) = self.queue.give_back() {
-            // A waiter that is gone takes itself out under the same lock, so this is its last moment.
+            // Sending fails only if the waiter is just being dropped, which removes itself under the same lock.
             if wake.send(Turn::Granted).is_ok() {
                 return;
             }
@@ -204,7 +204,7 @@ impl AdmissionState {
 }
 
 impl Pace {
-    /// How long it takes until so many permits have come back; nothing as long as that isn't known.
+    /// The expected time until this many permits have been released; zero while that is unknown.
     fn of(&self, permits: usize) -> Duration {
         Duration::from_secs_f64(self.interval * permits as f64)
     }
@@ -219,7 +219,7 @@ impl Pace {
 }
 
 impl Permit {
-    /// Gives it back after a call that came to its end.
+    /// Releases the permit after a completed call.
     pub(crate) fn done(mut self) {
         self.done = true;
     }
@@ -260,11 +260,9 @@ impl<'a> Waiting<'a> {
                     .with_context(LIMIT, "displaced"))
             }
             Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "the queue lost a request")),
-            Err(_) => {
-                Err(Error::new(ErrorKind::Timeout, "the deadline was over before the request's turn came")
-                    .temporary()
-                    .with_context(LIMIT, "deadline"))
-            }
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request's turn")
+                .temporary()
+                .with_context(LIMIT, "deadline")),
         }
     }
 }
@@ -272,7 +270,7 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
-        // A turn that was granted and never taken goes to the next one.
+        // A granted turn that wasn't taken goes to the next waiter.
         if !state.queue.leave(self.caller, self.ticket) && self.turn.try_recv() == Ok(Turn::Granted) {
             state.give_back(false);
         }
@@ -313,7 +311,7 @@ mod tests {
         let mut third = Box::pin(door.enter(caller(2), far()));
         assert!(third.as_mut().now_or_never().is_none());
         assert_eq!(door.traffic().waiting, 2);
-        // The second one's turn comes, and it goes away before it takes it.
+        // The second one is granted its turn, and is dropped before it takes it.
         drop(first);
         drop(second);
         let permit = third.await.unwrap();
@@ -323,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_would_come_too_late_is_refused_at_once() {
+    async fn a_request_that_would_be_late_is_refused_at_once() {
         let door = door(1, 100);
         let permit = door.enter(caller(0), far()).await.unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -338,7 +336,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pace_of_a_stack_with_a_queue_of_its_own_is_known() {
-        // Four permits, and a stack that does one call after the other, each in a second.
+        // Four permits, and a stack that runs one call after the other, each in a second.
         let door = door(4, 100);
         let mut held: VecDeque<_> = VecDeque::new();
         for _ in 0..4 {
@@ -351,7 +349,7 @@ mod tests {
             held.pop_front().unwrap().done();
             held.push_back(next.await.unwrap());
         }
-        // The fifth in line is done after five seconds at the door and four at the stack, with the margin 14.4 s.
+        // The fifth in line is done after five seconds in the queue and four in the stack, with the margin 14.4 s.
         let enter = |seconds: f64| door.enter(caller(0), Instant::now() + Duration::from_secs_f64(seconds));
         let mut line: Vec<_> = (0..4).map(|_| Box::pin(enter(60.0))).collect();
         line.iter_mut().for_each(|waiter| assert!(waiter.as_mut().now_or_never().is_none()));

@@ -1,21 +1,21 @@
-//! Who may go next: a bounded queue that is fair between callers, as a state machine without a clock or a lock.
+//! A bounded queue that is fair between callers, as a state machine without clock or lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Permits, and those who wait for one. Whoever frees a permit gives it to the next caller in turn, so a caller
-/// with a thousand waiting requests gets no more than one with two.
+/// Permits and waiters. A released permit goes to the next caller in turn, so a caller with a thousand waiting requests
+/// gets no more than one with two.
 ///
 /// `C` is a caller; `W` is how a waiter is woken.
 #[derive(Debug)]
 pub(crate) struct Queue<C, W> {
     free: usize,
-    /// Waiters that may be refused; those of requests that are already being answered aren't counted.
+    /// The number of waiters that may be refused; those of requests in flight aren't counted.
     bounded: usize,
     bound: usize,
     waiting: usize,
     lines: HashMap<C, VecDeque<Waiter<W>>>,
-    /// The callers who have a line, the next one first.
+    /// The callers that have a line, the next one first.
     turns: VecDeque<C>,
     last_ticket: u64,
 }
@@ -31,7 +31,7 @@ struct Waiter<W> {
 #[derive(Debug)]
 pub(crate) struct Queued<W> {
     pub(crate) ticket: u64,
-    /// Who lost a place for it: the last one of the longest line.
+    /// The waiter that was displaced: the last one of the longest line.
     pub(crate) displaced: Option<W>,
 }
 
@@ -57,9 +57,8 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
 
     /// Waits at the end of the caller's line.
     ///
-    /// A queue that is full makes place for a caller whose line is shorter than the longest one by two or more, so
-    /// that one caller's flood doesn't shut out the others; `None` is a refusal. A waiter that isn't `bounded`
-    /// is never refused and never displaced.
+    /// A full queue makes room for a caller whose line is shorter than the longest one by two or more, so that one caller's
+    /// flood doesn't keep others out; `None` is a refusal. A waiter that isn't `bounded` is never refused or displaced.
     pub(crate) fn wait(&mut self, caller: C, bounded: bool, wake: W) -> Option<Queued<W>> {
         let mut displaced = None;
         if bounded && self.bounded >= self.bound {
@@ -77,7 +76,7 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
         Some(Queued { ticket, displaced })
     }
 
-    /// Takes the last waiter that may be refused out of the longest line, if that is longer than `line` by two.
+    /// Removes the last waiter that may be refused from the longest line, if that is longer than `line` by at least two.
     fn displace(&mut self, line: usize) -> Option<W> {
         let (caller, length) = self
             .lines
@@ -91,7 +90,7 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
         self.remove(caller, ticket)
     }
 
-    /// Leaves the line; false if the waiter isn't there any more.
+    /// Leaves the line; false if the waiter isn't in it any more.
     pub(crate) fn leave(&mut self, caller: C, ticket: u64) -> bool {
         self.remove(caller, ticket).is_some()
     }
@@ -109,7 +108,7 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
         Some(waiter.wake)
     }
 
-    /// Gives a permit back: the next waiter gets it, or it is free.
+    /// Releases a permit: the next waiter gets it, or it is free.
     pub(crate) fn give_back(&mut self) -> Option<W> {
         let next = self.turns.pop_front().and_then(|caller| {
             let line = self.lines.get_mut(&caller)?;
@@ -135,11 +134,11 @@ impl<C: Copy + Eq + Hash, W> Queue<C, W> {
         self.waiting
     }
 
-    /// How many would be served before a new waiter of this caller.
+    /// How many waiters would be served before a new one of this caller.
     pub(crate) fn ahead(&self, caller: C) -> usize {
         let length = self.line(caller);
         let callers = self.lines.len() + usize::from(length == 0);
-        // Each caller gets at most one turn for each of ours.
+        // Each other caller gets at most one turn for each turn of this one.
         self.waiting.min(length + (length + 1) * (callers - 1))
     }
 
@@ -170,8 +169,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, permits are neither lost nor made, the bound holds, and nobody waits beside a free
-        /// permit.
+        /// Permits are neither lost nor created, the bound holds, and no waiter waits while a permit is free.
         #[test]
         fn permits_are_kept_and_the_bound_holds(steps in prop::collection::vec(step(), 1..200)) {
             const PERMITS: usize = 2;
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_makes_place_for_others() {
+    fn a_flood_makes_room_for_others() {
         let mut queue = Queue::new(0, 4);
         for number in 0..4 {
             assert!(queue.wait("flood", true, number).is_some());

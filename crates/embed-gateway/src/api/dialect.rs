@@ -1,8 +1,8 @@
-//! The dialects, and which one a path belongs to.
+//! The dialects and their paths.
 
 use axum::http::Method;
 
-/// Whose words a request is answered in; its path says so.
+/// The API whose format a request and its answer have, by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     OpenAi,
@@ -16,7 +16,7 @@ impl Dialect {
         match path {
             "/embed" | "/info" | "/health" | "/tokenize" | "/decode" | "/similarity" => Self::Tei,
             "/rerank" | "/predict" | "/embed_all" | "/embed_sparse" => Self::Tei,
-            // Who reads this path is a browser, or looks whether an Ollama is here.
+            // A `GET` of this path comes from a browser, or from a client that checks for Ollama.
             "/" if *method == Method::POST => Self::Tei,
             "/embeddings" => Self::OpenAi,
             _ if path == "/v1" || path.starts_with("/v1/") => Self::OpenAi,

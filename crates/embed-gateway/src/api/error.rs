@@ -1,4 +1,4 @@
-//! A failure as a response, in the shape of the dialect that the request was in.
+//! Renders a failure as a response in the dialect of the request.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,11 +10,11 @@ use super::{native, ollama, openai, tei};
 use crate::body::ACCEPTED;
 use crate::failure::{Failure, SOON};
 
-/// The failure in the words of a dialect.
+/// The failure as a response in a dialect.
 pub(crate) fn render(failure: &Failure, dialect: Dialect) -> Response {
     let unknown_path = matches!(failure.code, "unknown_path" | "wrong_method");
     let (kind, body) = match dialect {
-        // Gin answers these in plain text, and some clients tell them from a missing model by it.
+        // Gin answers these in plain text, by which some clients distinguish them from a missing model.
         Dialect::Ollama if unknown_path => ("text/plain", failure.message.clone()),
         _ => ("application/json", body(failure, dialect).to_string()),
     };
@@ -22,10 +22,10 @@ pub(crate) fn render(failure: &Failure, dialect: Dialect) -> Response {
     let status = status_in(failure, dialect);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Tries that are used up here are not used up for the caller.
+    // The caller may retry even if the retries here are exhausted.
     let refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     if let Some(after) = failure.retry_after.or(refused.then_some(SOON)) {
-        // In whole seconds, rounded up: coming back too early costs another refusal.
+        // Whole seconds, rounded up: retrying too early would cost another refusal.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
@@ -48,7 +48,7 @@ fn body(failure: &Failure, dialect: Dialect) -> Value {
     }
 }
 
-/// The status, which TEI chooses otherwise in two cases.
+/// The status, which differs in TEI in two cases.
 fn status_in(failure: &Failure, dialect: Dialect) -> StatusCode {
     match (dialect, failure.code) {
         (Dialect::Tei, "input_too_long" | "invalid_input" | "invalid_request") => {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_refused_is_told_when_to_come_back() {
+    fn a_refusal_has_retry_after() {
         for error in [
             Error::new(ErrorKind::Unavailable, "gone").with_retry(Retry::Exhausted),
             Error::new(ErrorKind::ModelNotFound, "no such model"),

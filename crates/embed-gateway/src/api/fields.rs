@@ -1,4 +1,4 @@
-//! Fields that dialects have in common, and what is said of wrong ones.
+//! Fields that dialects have in common, and failures for invalid ones.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use axum::http::StatusCode;
 use crate::failure::Failure;
 use crate::json::{JsonKind, List, Value};
 
-/// A field has the wrong kind.
+/// The failure for a field of the wrong kind.
 pub(crate) fn wrong_kind(field: &'static str, expected: &str, got: JsonKind) -> Failure {
     Failure::bad_request(format!("`{field}` must be {expected}, not a JSON {}", got.as_str()))
         .with_param(field)
 }
 
-/// The texts of a field that is a string or an array of strings; `None` if it isn't there.
+/// The texts of a field that is a string or an array of strings; `None` if it is missing.
 pub(crate) fn texts(
     value: Value,
     field: &'static str,
@@ -48,12 +48,12 @@ pub(crate) fn strings(list: List, field: &'static str, limit: usize) -> Result<V
     }
 }
 
-/// The request has more texts than may be.
+/// The failure for a request with too many texts.
 pub(crate) fn too_many(limit: usize) -> Failure {
     Failure::too_large(format!("the request has more than {limit} texts: send fewer at once"))
 }
 
-/// A model that nobody offers. The name is the caller's own; one that is too long to be a name isn't repeated.
+/// The failure for an unknown model. It repeats the caller's name for the model, unless that is too long to be one.
 pub(crate) fn unknown_model(message: impl FnOnce(&str) -> String, name: &str) -> Failure {
     const LONGEST: usize = 200;
     let shown = if name.len() <= LONGEST { name } else { "…" };

@@ -1,4 +1,4 @@
-//! The dialects: how each one asks, and how it is answered. What they have in common is beside them.
+//! The dialects, each with its requests, answers and errors, and the code that they share.
 
 mod dialect;
 mod error;

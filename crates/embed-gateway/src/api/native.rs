@@ -1,4 +1,4 @@
-//! What only this gateway answers: plans, decisions of the router, and its own description.
+//! The native endpoints: plans, decisions of the router, and the API description.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use crate::json::{Fields, Reading, Value};
 use crate::render;
 use crate::state::State;
 
-/// The description of every path, by hand; a test holds it against the paths and the answers.
+/// The description of every path, written by hand; a test compares it with the paths and the answers.
 const OPENAPI: &str = include_str!("../../openapi.json");
 
 const FIELDS: &[&str] = &["input", "coverage"];
 
-/// What both requests have.
+/// The fields of both requests.
 pub(crate) struct PlanForm {
     pub(crate) texts: Vec<Arc<str>>,
     role: Option<Role>,
@@ -52,7 +52,7 @@ pub(crate) async fn route(
         render::comma(&mut out, cut.start);
         let texts = form.texts[cut].to_vec();
         let (explainer, partition) = (Arc::clone(explainer), context.partition.clone());
-        // The permit is in there, too: the work goes on when nobody waits for it any more.
+        // The work keeps the permit, because it goes on even if no caller waits for it.
         let explained = aside(move || {
             let explain = |text: &Arc<str>| json!(explainer.explain(text, role, partition.as_deref()));
             let routes: Vec<_> = texts.iter().map(|text| explain(text).to_string()).collect();
@@ -67,11 +67,11 @@ pub(crate) async fn route(
     Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
 }
 
-/// Does what takes long without waiting, on a thread on which no connection waits.
+/// Runs CPU-bound work on a blocking thread.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        // The middleware makes an answer of a panic.
+        // The middleware turns a panic into an answer.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
@@ -97,13 +97,11 @@ pub(crate) async fn plan(
         let (start, texts) = (cut.start, &form.texts[cut]);
         let request = EmbedRequest::new(texts, &options);
         let plans = context.limit(planner.plan(request, form.coverage)).await?;
-        // An error is an end, too: the call wasn't given up.
+        // A failed call also counts as done, unlike a cancelled one.
         permit.done();
         let plans = plans?;
         if plans.len() != texts.len() {
-            return Err(
-                Error::new(ErrorKind::Protocol, "the planner answered another number of texts").into()
-            );
+            return Err(Error::new(ErrorKind::Protocol, "the planner didn't return one plan per text").into());
         }
         for (index, plan) in plans.iter().enumerate() {
             render::comma(&mut out, start + index);
@@ -116,7 +114,7 @@ pub(crate) async fn plan(
 }
 
 impl PlanForm {
-    /// Reads a body that may be large.
+    /// Parses a body that may be large, on a blocking thread.
     async fn read_aside(body: Bytes, state: &Arc<State>) -> Result<Self, Failure> {
         let state = Arc::clone(state);
         aside(move || Self::read(&body, &state)).await
@@ -151,7 +149,7 @@ impl PlanForm {
     }
 }
 
-/// The error object; also what stands for a failed vector of a plan.
+/// The error object, which also replaces a failed vector of a plan.
 pub(crate) fn error(failure: &Failure) -> serde_json::Value {
     let mut error = json!({ "code": failure.code, "message": failure.full_message() });
     if let Some(row) = failure.row {

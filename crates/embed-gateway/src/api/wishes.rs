@@ -1,5 +1,5 @@
-//! What clients of many servers wish of their vectors, under the names that those servers gave it. A field that would
-//! change a vector is honoured or refused, and never ignored; docs/gateway.md has the table.
+//! Options for vectors, under the names that various servers gave them. A field that would change a vector is honoured or
+//! refused, never ignored; docs/gateway.md has the table.
 
 use embed_core::{ModelInfo, Normalisation, Pooling, Role, Truncation};
 
@@ -8,7 +8,7 @@ use crate::catalogue::Model;
 use crate::failure::Failure;
 use crate::json::{Fields, Number, Value};
 
-/// The fields, and what each takes. A dialect that has one of them itself takes it first.
+/// The fields and their meanings. A dialect that has one of them itself takes it first.
 const TABLE: [(&str, Takes); 54] = [
     // Cohere, Voyage, NVIDIA; Jina; Google, Nomic; Sentence Transformers, TEI; DashScope; MiniMax.
     ("input_type", Takes::Role),
@@ -20,7 +20,7 @@ const TABLE: [(&str, Takes); 54] = [
     ("text_type", Takes::Role),
     ("type", Takes::Role),
     ("is_query", Takes::IsQuery),
-    // Words in front of each text: Sentence Transformers, Instructor, Infinity, Google.
+    // Text in front of each input: Sentence Transformers, Instructor, Infinity, Google.
     ("prompt", Takes::Instruction),
     ("prompt_template", Takes::Instruction),
     ("instruct", Takes::Instruction),
@@ -87,43 +87,43 @@ pub(crate) const WISHES: [&str; TABLE.len()] = {
 
 #[derive(Debug, Clone, Copy)]
 enum Takes {
-    /// What texts are for, in one of many words.
+    /// The role of the texts, in one of many words.
     Role,
     /// True for a query.
     IsQuery,
-    /// Words in front of each text, which are honoured if they say a role.
+    /// Text in front of each input, which is honoured if it names a role.
     Instruction,
-    /// How many numbers a vector has.
+    /// The dimension of the vectors.
     Dimension,
     /// Whether a text that is too long is cut, and where.
     Truncation,
-    /// The end that is cut off.
+    /// The side that is cut off.
     Side,
-    /// Tokens that are read; fewer than the model reads aren't possible.
+    /// The most tokens of a text; it can't be lower than the model's limit.
     Limit,
     Normalise,
-    /// What the numbers are written as.
+    /// The format of the numbers.
     Format,
-    /// How a model makes one vector of those of its tokens, which is a part of the model.
+    /// The pooling, which must be the model's.
     Pooling,
-    /// This value alone.
+    /// Only this value.
     Only(bool),
-    /// The word `text` alone.
+    /// Only the word `text`.
     Text,
-    /// Nothing at all: what no model here reads.
+    /// No value: no model here supports it.
     Nothing,
 }
 
-/// What a request wishes; `None` where it doesn't say.
+/// The options of a request; `None` for those that it doesn't set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
     pub(crate) role: Option<Role>,
     pub(crate) dimension: Option<i64>,
     pub(crate) truncation: Option<Truncation>,
     pub(crate) normalise: Option<bool>,
-    /// Numbers as base64, and the field that says so.
+    /// The field that requests base64, if any.
     pub(crate) base64: Option<&'static str>,
-    /// The end that is cut off, if the text is cut.
+    /// The side that is cut off, if the text is cut.
     side: Option<Truncation>,
     role_field: Option<&'static str>,
     dimension_field: Option<&'static str>,
@@ -131,7 +131,7 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    /// Takes the fields that are wishes out of a request to a model.
+    /// Takes these fields out of a request to a model.
     pub(crate) fn take(fields: &mut Fields, model: &ModelInfo) -> Result<Self, Failure> {
         let mut wishes = Self::default();
         for (field, takes) in TABLE {
@@ -146,12 +146,12 @@ impl Wishes {
         Ok(wishes)
     }
 
-    /// The truncation where a text is cut unless the request says otherwise.
+    /// The truncation, for a dialect that cuts texts by default.
     pub(crate) fn truncation_or_end(&self) -> Truncation {
         self.truncation.or(self.side).unwrap_or(Truncation::End)
     }
 
-    /// The role that the fields say, or that a name says, if they agree.
+    /// The role of the fields or of the model's name, if they agree.
     pub(crate) fn role_beside(&self, name: Option<Role>) -> Result<Option<Role>, Failure> {
         match (self.role, name, self.role_field) {
             (Some(role), Some(suffix), Some(field)) if role != suffix => Err(refused(
@@ -162,10 +162,10 @@ impl Wishes {
         }
     }
 
-    /// The dimension that vectors of the model are cut to.
+    /// The dimension to cut the model's vectors to.
     pub(crate) fn dimension_of(&self, model: &Model) -> Result<Option<usize>, Failure> {
         let Some(asked) = self.dimension else { return Ok(None) };
-        // Of a model that isn't known yet, the answer will tell.
+        // If the model isn't known yet, the answer is checked.
         let most = model.info().map_or(usize::MAX, ModelInfo::dimension);
         let dimension = usize::try_from(asked).ok().filter(|dimension| (1..=most).contains(dimension));
         let field = self.dimension_field.unwrap_or("dimensions");
@@ -173,7 +173,7 @@ impl Wishes {
         dimension.map(Some).ok_or_else(|| refused(field, message()))
     }
 
-    /// Refuses raw vectors of a model whose vectors are normalised where they are made.
+    /// Refuses raw vectors of a model whose vectors are always normalised.
     pub(crate) fn check_normalise(&self, model: &ModelInfo) -> Result<(), Failure> {
         if self.normalise == Some(false) && model.space().normalisation() == Normalisation::L2 {
             let field = self.normalise_field.unwrap_or("normalize");
@@ -195,7 +195,7 @@ impl Wishes {
         match takes {
             Takes::Role => {
                 let word = text(field, value)?;
-                // Of libraries that name what a model does, and not what a text is for.
+                // Some libraries send the model's task here, not the role of the text.
                 let neutral =
                     ["embed", "embedding", "embeddings", "feature-extraction", "sentence-similarity"];
                 if neutral.iter().any(|neutral| word.eq_ignore_ascii_case(neutral)) {
@@ -253,7 +253,7 @@ impl Wishes {
             }
             Takes::Normalise => {
                 let normalise = match value {
-                    // As llama.cpp counts: -1 for none, 2 for the length that is meant here.
+                    // llama.cpp's codes: -1 for none, 2 for the Euclidean norm.
                     Value::Number(Number::Integer(2)) => true,
                     Value::Number(Number::Integer(-1)) => false,
                     value => flag(field, value)?,
@@ -343,7 +343,7 @@ impl Wishes {
     }
 }
 
-/// A side that is cut off, as tokenizers have it.
+/// The side that is cut off, in the words of tokenizers.
 fn side_of(field: &'static str, word: &str) -> Result<Truncation, Failure> {
     match &*word.to_ascii_lowercase() {
         "right" => Ok(Truncation::End),
@@ -352,7 +352,7 @@ fn side_of(field: &'static str, word: &str) -> Result<Truncation, Failure> {
     }
 }
 
-/// What a text is for, by the last of the words that others join by points, lines and spaces.
+/// The role, by the last of the words, which servers separate with points, underscores, hyphens or spaces.
 fn role_of(words: &str) -> Option<Role> {
     let words = words.to_ascii_lowercase();
     let mut words = words.split(['.', '_', '-', ' ']).rev();
@@ -380,7 +380,7 @@ fn flag(field: &'static str, value: Value) -> Result<bool, Failure> {
     }
 }
 
-/// A number that isn't whole, or something else.
+/// The failure for a value that isn't a whole number.
 pub(crate) fn wrong_number(field: &'static str, kind: crate::json::JsonKind) -> Failure {
     match kind {
         crate::json::JsonKind::Number => refused(field, format!("`{field}` must be a whole number")),

@@ -1,4 +1,4 @@
-//! Bodies that a client compressed: decoded while they are read, so that the limit of a body holds for what it becomes.
+//! Compressed bodies, decoded while they are read, so that the size limit applies to the decoded body.
 
 use std::error::Error as StdError;
 use std::io;
@@ -13,24 +13,24 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::failure::Failure;
 
-/// The encodings that are decoded, as a header says them.
+/// The supported encodings, as in a header.
 pub(crate) const ACCEPTED: &str = "gzip, deflate";
 
-/// Bytes that are decoded at a time.
+/// How many bytes are decoded at a time.
 const PIECE: usize = 16 << 10;
 
 #[derive(Debug, Clone, Copy)]
 enum Coding {
     Gzip,
-    /// In the wrapping of zlib, as the standard has it.
+    /// With zlib's wrapper, as in the standard.
     Deflate,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the body isn't what its content-encoding says")]
-struct NotSo(#[source] io::Error);
+struct BadEncoding(#[source] io::Error);
 
-/// The request with its body as it was before it was compressed.
+/// The request with its decoded body.
 pub(crate) fn decoded(mut request: Request) -> Result<Request, Failure> {
     let Some(coding) = Coding::of(request.headers())? else { return Ok(request) };
     request.headers_mut().remove(header::CONTENT_ENCODING);
@@ -40,7 +40,7 @@ pub(crate) fn decoded(mut request: Request) -> Result<Request, Failure> {
         match coding {
             Coding::Gzip => {
                 let mut decoder = GzipDecoder::new(compressed);
-                // Log shippers and `cat` put one after the other.
+                // Log shippers and `cat` concatenate them.
                 decoder.multiple_members(true);
                 streamed(decoder)
             }
@@ -49,11 +49,11 @@ pub(crate) fn decoded(mut request: Request) -> Result<Request, Failure> {
     }))
 }
 
-/// Why a body came to no good end.
+/// The failure for a body that couldn't be read to its end.
 pub(crate) fn broken(error: &axum::Error) -> Failure {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotSo>() {
+        if error.is::<BadEncoding>() {
             return Failure::bad_request("the body isn't what its `content-encoding` says, or is cut off");
         }
         cause = error.source();
@@ -64,11 +64,11 @@ pub(crate) fn broken(error: &axum::Error) -> Failure {
 fn streamed(decoder: impl AsyncRead + Send + 'static) -> Body {
     let pieces = ReaderStream::with_capacity(decoder, PIECE);
     Body::from_stream(pieces.map_err(|error| -> axum::BoxError {
-        // What the connection broke off with came through the decoder as it was.
+        // The connection's error passed through the decoder unchanged.
         if error.get_ref().is_some_and(|inner| inner.is::<axum::Error>()) {
             error.into()
         } else {
-            NotSo(error).into()
+            BadEncoding(error).into()
         }
     }))
 }

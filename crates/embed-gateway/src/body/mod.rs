@@ -1,4 +1,4 @@
-//! Reading a request's body within bytes, time, and what all bodies together may hold.
+//! Reads request bodies within limits of size, time, and total memory.
 
 mod encoding;
 
@@ -16,10 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::failure::Failure;
 use crate::limits::Limits;
 
-/// What a body is counted in, since a semaphore counts in 32 bits.
+/// The unit of a body's size, since a semaphore counts in 32 bits.
 const UNIT: usize = 1024;
-/// Of a body that is too large this much is read and thrown away: a client that is still writing when the
-/// connection closes sees a reset, and not why.
+/// How much of a body that is too large is read and discarded. A client that is still writing when the connection closes
+/// would see a reset instead of the answer.
 const DRAINED: usize = 64 << 20;
 
 /// Reads bodies.
@@ -30,7 +30,7 @@ pub(crate) struct Bodies {
     held: Arc<Semaphore>,
 }
 
-/// A body, and its share of what all may hold; keep it as long as anything made of the bytes.
+/// A body and its share of the total; keep the share as long as anything made from the bytes.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
@@ -59,7 +59,7 @@ impl Bodies {
             return Err(self.drained(body, 0).await);
         }
         let mut received = Received { bytes: Bytes::new(), share: None };
-        // Small bodies come in one frame, which is kept as it is.
+        // Small bodies come in one frame, which isn't copied.
         let mut buffer = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| encoding::broken(&error))?;
@@ -76,7 +76,7 @@ impl Bodies {
                 continue;
             }
             if length > buffer.capacity() {
-                // Room for as much again, and not for what was announced: that may never come.
+                // Room for twice as much, not for the announced length, which may never come.
                 let room = (2 * length).min(usize::try_from(announced).unwrap_or(length).max(length));
                 self.hold(&mut received.share, room)?;
                 buffer.reserve_exact(room - buffer.len());
@@ -90,7 +90,7 @@ impl Bodies {
         Ok(received)
     }
 
-    /// Lets the share grow to what so many bytes need.
+    /// Grows the share to this many bytes.
     fn hold(&self, share: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Failure> {
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(bytes.div_ceil(UNIT).saturating_sub(held)).unwrap_or(u32::MAX);
@@ -108,11 +108,11 @@ impl Bodies {
         Ok(())
     }
 
-    /// Reads on for a while, so that a client that writes first and reads then sees why it is refused.
+    /// Discards the rest of the body for a while, so that a client that writes before it reads gets the answer.
     async fn drained(&self, mut body: Body, mut seen: usize) -> Failure {
         while let (true, Some(Ok(frame))) = (seen <= DRAINED, body.frame().await) {
             seen += frame.data_ref().map_or(0, Bytes::len);
-            // What is decoded comes without waiting.
+            // Decoding never waits, so yield now and then.
             tokio::task::consume_budget().await;
         }
         self.too_large()
@@ -153,9 +153,9 @@ mod tests {
         }
     }
 
-    /// Memory is taken for what came, and what is taken is counted.
+    /// Memory is allocated only for received bytes, and is counted.
     #[test]
-    fn what_is_announced_takes_no_memory_before_it_comes() {
+    fn announced_bytes_take_no_memory_before_they_come() {
         let bodies = Bodies::new(&Limits::default());
         let free = bodies.held.available_permits();
         let frame = || Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b' '; 1000])));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_in_frames_is_put_together() {
+    fn frames_of_a_body_are_joined() {
         let bodies = Bodies::new(&Limits::default());
         let frames = ["{\"a\":", "", "1", ",\"b\":", "[2,3]", "}"].map(Ok::<_, std::io::Error>);
         let read = bodies.collect(Body::from_stream(stream::iter(frames))).now_or_never().unwrap().unwrap();

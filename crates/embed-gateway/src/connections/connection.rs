@@ -1,4 +1,4 @@
-//! What a connection is doing: whether its client keeps a request waiting, and what is done when an answer is sent.
+//! The phase of a connection, and callbacks for when an answer has been sent.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,24 +9,24 @@ use tokio::time::Instant;
 
 use crate::limits::Limits;
 
-/// How long a connection may be without the head of a request before another one may take its place. A request that
-/// is under way arrives in less; half-open sockets have all the time in the world.
+/// How long a connection may be without the head of a request before another one may take its slot. A request that has
+/// been sent arrives sooner; half-open sockets never send one.
 pub(crate) const GRACE: Duration = Duration::from_millis(20);
 
-/// What is done when an answer is with the network; dropped without a call if it never gets there.
+/// Called when an answer has been sent; dropped without a call if it never is.
 pub(crate) type AtEnd = Box<dyn FnOnce() + Send>;
 
-/// What a connection is doing.
+/// The state of a connection.
 pub(crate) struct Connection {
     phase: Mutex<Phase>,
     closing: Notify,
-    /// Answers that are made and not yet with the network.
+    /// The callbacks of answers that haven't been sent yet.
     ending: Mutex<Vec<AtEnd>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// The head of a request is awaited or has begun; `starved` if all that has come of it was read.
+    /// The head of a request is awaited or incomplete; `starved` if all received bytes were read.
     Head { since: Instant, starved: bool },
     /// Between two requests.
     Idle { since: Instant },
@@ -43,7 +43,7 @@ impl Connection {
         }
     }
 
-    /// Whether it has had its time and no request has come of it.
+    /// Whether it has been open for the grace period without a request.
     pub(crate) fn is_half_open(&self, now: Instant) -> bool {
         match *lock(&self.phase) {
             Phase::Head { since, starved } => starved && now.duration_since(since) >= GRACE,
@@ -51,7 +51,7 @@ impl Connection {
         }
     }
 
-    /// Bytes of a request came.
+    /// Bytes of a request were received.
     pub(crate) fn received(&self) {
         let mut phase = lock(&self.phase);
         match &mut *phase {
@@ -61,37 +61,37 @@ impl Connection {
         }
     }
 
-    /// More was wanted than had come.
+    /// All received bytes were read, and more are needed.
     pub(crate) fn starved(&self) {
         if let Phase::Head { starved, .. } = &mut *lock(&self.phase) {
             *starved = true;
         }
     }
 
-    /// A request is whole up to its body.
+    /// The head of a request is complete.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         *lock(&self.phase) = Phase::Busy;
         Busy(Arc::clone(self))
     }
 
-    /// Does this once the answer is with the network.
+    /// Calls this once the answer has been sent.
     pub(crate) fn at_end(&self, end: AtEnd) {
         lock(&self.ending).push(end);
     }
 
-    /// All that was to be sent is with the network.
+    /// Everything has been sent.
     pub(crate) fn flushed(&self) {
         let ended = std::mem::take(&mut *lock(&self.ending));
         ended.into_iter().for_each(|end| end());
     }
 
-    /// Lets another connection have its slot.
+    /// Closes the connection to free its slot.
     pub(crate) fn close(&self) {
         self.closing.notify_one();
     }
 
-    /// Waits until the connection has to go: its head or its next request takes too long, or another one needs the
-    /// slot.
+    /// Waits until the connection must be closed: its head or its next request takes too long, or another connection
+    /// needs the slot.
     pub(crate) async fn expired(&self, limits: &Limits) {
         let look = limits.header_timeout.min(limits.idle_timeout);
         loop {
@@ -113,7 +113,7 @@ impl Connection {
     }
 }
 
-/// A request is being answered until this is dropped.
+/// A request is in flight until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Connection>);
 
@@ -130,7 +130,7 @@ impl fmt::Debug for Connection {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics half-way.
+    // Nothing panics while the lock is held.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Each time-out is of its own phase, whatever the other one is.
+    /// Each timeout applies to its own phase, whatever the other one is.
     #[tokio::test(start_paused = true)]
     async fn a_head_and_an_idle_connection_have_times_of_their_own() {
         for (header, idle) in [(30, 75), (75, 30)] {

@@ -1,4 +1,4 @@
-//! Connections: what each is doing, and how many there may be.
+//! Connections: their phases and their limits.
 
 mod connection;
 mod slots;

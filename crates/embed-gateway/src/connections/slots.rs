@@ -1,5 +1,5 @@
-//! Which connections there are, and which goes when there are too many: a bound for all, a share for each address,
-//! and a way to close those whose request hasn't come.
+//! Connection slots: a limit for all connections, a share for each address, and closing of half-open connections when slots
+//! run out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,19 +15,19 @@ use crate::caller::Caller;
 pub(crate) struct Slots {
     limit: usize,
     share: usize,
-    table: Mutex<Table>,
+    table: Mutex<SlotTable>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct SlotTable {
     /// The oldest first.
     open: BTreeMap<u64, (Caller, Arc<Connection>)>,
     by_address: HashMap<Caller, usize>,
     last: u64,
 }
 
-/// One of the connections that there may be, given back on drop.
+/// A slot for a connection, released on drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -38,9 +38,9 @@ pub(crate) struct Slot {
 /// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoSlot {
-    /// The address has its share, and uses it.
+    /// The address uses all of its share.
     Share,
-    /// All are in use; one may be free, or in use for nothing, after [`GRACE`].
+    /// All slots are in use; one may be free or half-open after [`GRACE`].
     All,
 }
 
@@ -49,8 +49,8 @@ impl Slots {
         Arc::new(Self { limit, share, table: Mutex::default(), freed: Notify::new() })
     }
 
-    /// A slot for a connection of this address. If there is none, the oldest connection without a request gives its
-    /// own up: of this address if that has its share, else of the address that has most of those.
+    /// A slot for a connection of this address. If none is free, the oldest half-open connection is closed: of this address
+    /// if its share is used up, else of the address with the most half-open ones.
     pub(crate) fn take(self: &Arc<Self>, address: Caller) -> Result<Slot, NoSlot> {
         let mut table = lock(&self.table);
         let now = Instant::now();
@@ -73,25 +73,25 @@ impl Slots {
         Ok(Slot { slots: Arc::clone(self), id, connection })
     }
 
-    /// Waits until it is worthwhile to try again.
+    /// Waits until another attempt may succeed.
     pub(crate) async fn freed(&self) {
-        // Whoever became half-open since then doesn't say so.
+        // A connection that becomes half-open doesn't notify.
         let _ = tokio::time::timeout(GRACE, self.freed.notified()).await;
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         lock(&self.table).open.len()
     }
 
-    /// The most that may be open.
+    /// The most connections that may be open.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 }
 
-impl Table {
-    /// Those without a request that have had their time, the oldest first.
+impl SlotTable {
+    /// The half-open connections, the oldest first.
     fn half_open(&self, now: Instant) -> impl Iterator<Item = (u64, Caller)> {
         let may_go = move |connection: &Connection| connection.is_half_open(now);
         self.open.iter().filter(move |(_, (_, c))| may_go(c)).map(|(id, (of, _))| (*id, *of))
@@ -116,7 +116,7 @@ impl Table {
 }
 
 impl Slot {
-    /// Whether idle connections would soon keep new ones out, of all addresses or of this one.
+    /// Whether slots are nearly used up, in total or for this address, so that idle connections should be closed.
     pub(crate) fn is_scarce(&self) -> bool {
         let nearly = |count: usize, most: usize| count > most - most / 8;
         let table = lock(&self.slots.table);
@@ -134,7 +134,7 @@ impl Drop for Slot {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics half-way.
+    // Nothing panics while the lock is held.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -163,13 +163,13 @@ mod tests {
         tokio::time::advance(GRACE).await;
         let _other = slots.take(OTHER).unwrap();
         assert_eq!(slots.open(), 4);
-        // The oldest without a request went.
+        // The oldest half-open connection was closed.
         let limits = Limits::default();
         assert!(open[1].connection.expired(&limits).now_or_never().is_some());
         assert!(open[0].connection.expired(&limits).now_or_never().is_none());
         assert!(open[2].connection.expired(&limits).now_or_never().is_none());
         drop(open);
-        assert_eq!(slots.open(), 1, "a slot that was taken away isn't given back twice");
+        assert_eq!(slots.open(), 1, "a slot that was taken away isn't released twice");
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(slots.take(ONE).unwrap_err(), NoSlot::Share);
         let _other = slots.take(OTHER).unwrap();
         assert!(open[0].is_scarce() == open[1].is_scarce());
-        // One that is idle is the client's to use again; one whose next request has begun and stays away isn't.
+        // An idle connection isn't closed; one whose next request has begun but doesn't come is.
         drop(busy);
         assert_eq!(slots.take(ONE).unwrap_err(), NoSlot::Share);
         open[0].connection.received();

@@ -1,5 +1,5 @@
-//! The access log and the metrics of a request: who called, what for, how much, and how it ended. Both are written
-//! when the answer is with the network, or when its client is gone.
+//! The access log and the metrics of a request. Both are written when the answer has been sent, or when its client has
+//! disconnected.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -19,39 +19,39 @@ use tokio::time::Instant;
 use tracing::field::{Empty, display};
 use tracing::{Level, Span};
 
-use crate::answer::Record;
+use crate::answer::AnswerRecord;
 use crate::api::Dialect;
 use crate::connections::Connection;
 use crate::failure::Failure;
 use crate::hooks::ObservedRequest;
 
-/// Who wants the figures on the span of a request, and not only in the log, listens to this at debug: they cost a log
-/// that shows spans more than their lines.
+/// The target to enable at debug to record a request's figures on its span too, and not only in the log line. In a log that
+/// shows spans, recording them costs more than the log lines.
 const FIGURES: &str = "embed_gateway::figures";
 
-/// The request's line in the log, also when its client goes away before the answer.
+/// The log line of a request, which is also written if its client disconnects before the answer.
 pub(crate) struct Access {
     id: HeaderValue,
     dialect: Dialect,
     method: Method,
-    /// With names in the place of what varies.
+    /// The path's template.
     path: Option<Box<str>>,
     peer: Option<IpAddr>,
     /// The name of the caller's key.
     pub(crate) key: Option<Arc<str>>,
-    /// Of a caller that traces its requests.
+    /// The caller's trace, if any.
     trace: Option<Box<str>>,
     bytes_in: Option<u64>,
     started: Instant,
     pub(crate) span: Span,
-    end: Option<End>,
-    said: bool,
+    end: Option<AnswerEnd>,
+    logged: bool,
 }
 
-/// What is said of an answer.
-struct End {
+/// What is logged of an answer.
+struct AnswerEnd {
     status: StatusCode,
-    record: Option<Record>,
+    record: Option<AnswerRecord>,
     failure: Option<Failure>,
     observed: Option<Box<dyn ObservedRequest>>,
 }
@@ -77,9 +77,9 @@ impl Access {
             started: Instant::now(),
             span: Span::none(),
             end: None,
-            said: false,
+            logged: false,
         };
-        // What everything that happens for the request happens in.
+        // The span of everything that is done for the request.
         access.span = tracing::info_span!(
             "request",
             request_id = access.id(),
@@ -102,7 +102,7 @@ impl Access {
         self.id.to_str().unwrap_or("-")
     }
 
-    /// Hands the answer on, with what is to be said when it is sent.
+    /// Returns the response with a body that logs when it has been sent.
     pub(crate) fn answered(
         mut self,
         mut response: Response,
@@ -111,7 +111,7 @@ impl Access {
         connection: Option<Arc<Connection>>,
     ) -> Response {
         let status = response.status();
-        self.end = Some(End { status, record: response.extensions_mut().remove(), failure, observed });
+        self.end = Some(AnswerEnd { status, record: response.extensions_mut().remove(), failure, observed });
         let no_body = self.method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         response.map(|body| {
@@ -120,10 +120,10 @@ impl Access {
         })
     }
 
-    /// Says it, and counts it.
+    /// Logs and counts the answer.
     fn ended(mut self, bytes_out: u64) {
-        let Some(End { status, record, failure, observed }) = self.end.take() else { return };
-        self.said = true;
+        let Some(AnswerEnd { status, record, failure, observed }) = self.end.take() else { return };
+        self.logged = true;
         if let Some(observed) = observed {
             observed.answered(status.as_u16());
         }
@@ -141,7 +141,7 @@ impl Access {
             let (model, info) = (&record.model, record.model.info());
             let (service, model) = (model.entry.info.service(), &*model.entry.name);
             let space = info.map(|info| info.space().id());
-            let Record { rows, bytes: text_bytes, hits: cache_hits, tokens, .. } = record;
+            let AnswerRecord { rows, bytes: text_bytes, hits: cache_hits, tokens, .. } = record;
             if wanted {
                 tracing::record_all!(
                     self.span,
@@ -184,7 +184,7 @@ impl Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        if self.said {
+        if self.logged {
             return;
         }
         let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
@@ -206,12 +206,12 @@ impl Drop for Access {
     }
 }
 
-/// The path as the gateway has it. One that it doesn't have may hold anything, also a text.
+/// The template of the path; none for an unknown path, which may contain anything, even a text.
 fn path_of(request: &Request) -> Option<Box<str>> {
     request.extensions().get::<MatchedPath>().map(|path| path.as_str().into())
 }
 
-/// An error and what caused it, in one line. Errors of this workspace hold no texts.
+/// An error and its causes in one line. Errors of this workspace contain no texts.
 fn chain(error: &Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -222,7 +222,7 @@ fn chain(error: &Error) -> String {
     line
 }
 
-/// The body of an answer, which knows whether all of it was taken.
+/// The body of an answer, which records whether all of it was sent.
 struct LoggedBody {
     body: Body,
     sent: u64,

@@ -1,4 +1,4 @@
-//! Web pages of other origins: which may call, and which preflights are refused.
+//! CORS: which origins of web pages may call, and which preflights are refused.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::answer;
 use crate::host::host_of;
 use crate::state::State;
 
-/// A router that web pages may call as the settings say.
+/// The router with CORS for the origins of the settings.
 pub(crate) fn with_cors(router: Router, state: &Arc<State>) -> Router {
     let pages = Pages { router: router.clone().layer(cors(state)), state: Arc::clone(state) };
     router.layer(middleware::from_fn_with_state(pages, of_pages))
 }
 
-/// Leave for web pages of other origins. It is outside of the other middleware, since a browser asks for leave without a key.
+/// The CORS layer. It is outside of the other middleware, because browsers send preflights without a key.
 fn cors(state: &Arc<State>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        // A `*` wouldn't be for `Authorization`.
+        // A `*` wouldn't include `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([answer::SPACE, answer::TRUNCATED, answer::NORMALISED, header::RETRY_AFTER]);
     if state.origins(false).is_any() {
@@ -36,16 +36,16 @@ fn cors(state: &Arc<State>) -> CorsLayer {
     }))
 }
 
-/// The way of requests that web pages make.
+/// The state of [`of_pages`].
 #[derive(Debug, Clone)]
 struct Pages {
-    /// Gives leave.
+    /// With the CORS layer.
     router: Router,
     state: Arc<State>,
 }
 
-/// Refuses pages that ask for leave and don't get it, where Ollama refuses them. Other clients hear nothing of origins
-/// as long as none is listed.
+/// Handles requests of web pages; refuses preflights of origins that aren't allowed, as Ollama does. Other clients get no
+/// CORS headers as long as no origin is listed.
 async fn of_pages(
     axum::extract::State(Pages { router, state }): axum::extract::State<Pages>,
     request: Request,

@@ -1,4 +1,4 @@
-//! What every request goes through before its handler and after it.
+//! The middleware around every handler.
 
 mod access_log;
 mod cors;

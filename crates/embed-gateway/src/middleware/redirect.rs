@@ -1,10 +1,10 @@
-//! A slash too many at the end of a path: clients are sent to the path that there is, as Ollama sends them.
+//! Redirects from a path with a trailing slash to the path without, as Ollama does.
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-/// The way to the path without the slash, if there is one for this method. Only a `GET` may become another one at a
-/// client, so all else is told to stay what it is.
+/// The redirect to the path without the slash, if there is one for this method. Clients may turn redirected methods other
+/// than `GET` into a `GET`, so these get a status that preserves the method.
 pub(crate) fn without_slash(method: &Method, uri: &Uri, routes: &[(Method, String)]) -> Option<Response> {
     let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
     let asked = if *method == Method::HEAD { Method::GET } else { method.clone() };
@@ -14,7 +14,7 @@ pub(crate) fn without_slash(method: &Method, uri: &Uri, routes: &[(Method, Strin
     let target = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let html = |status: StatusCode| {
         let name = status.canonical_reason().unwrap_or_default();
-        // A query may hold anything.
+        // A query may contain anything.
         let link = target.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&#34;");
         ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], format!("<a href=\"{link}\">{name}</a>.\n\n"))
     };

@@ -1,4 +1,4 @@
-//! What happens to every request before its handler and after it: id, key, deadline, the dialect's words, the log.
+//! The middleware of every request: id, key, deadline, errors in the dialect's shape, access log.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -25,22 +25,22 @@ use crate::failure::Failure;
 use crate::host::{host_of, is_here};
 use crate::state::State;
 
-/// Seconds after which the caller stops waiting.
+/// The number of seconds after which the caller stops waiting.
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 /// The collection or tenant that the texts belong to.
 const PARTITION: HeaderName = HeaderName::from_static("x-embed-partition");
 
-/// The trace that the request belongs to, as W3C's Trace Context has it.
+/// The trace that the request belongs to (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What systems on the way noted of it.
+/// The vendors' data of the trace.
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 const JSON: &str = "application/json";
 
-/// Paths that anybody may ask for: whether the process lives, what it speaks, and the page, which holds nothing.
+/// Paths that need no key: probes, the API description, and the page, which contains no data.
 const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/health", "/openapi.json"];
 
-/// Passes a request on to its handler, if it may, and words the answer.
+/// Passes a permitted request to its handler, and renders failures in the dialect's shape.
 pub(crate) async fn handle(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     request: Request,
@@ -94,7 +94,7 @@ pub(crate) async fn handle(
     access.answered(response, failure, observed, peer.map(|peer| peer.connection))
 }
 
-/// Lets a request in, or not, and says what its handler has to know of it.
+/// Authenticates a request, and returns the context for its handler.
 fn context_of(
     state: &State,
     request: &Request,
@@ -106,7 +106,7 @@ fn context_of(
     let is_open = keys.is_empty() || peer.is_some_and(|peer| peer.admin);
     let host = match (host_of(request), peer) {
         (Ok(host), _) => host,
-        // Called without a socket, a request needs no host.
+        // Without a socket a request needs no host.
         (Err(_), None) if !headers.contains_key(header::HOST) => "",
         (Err(why), _) => return Err(Failure::bad_request(why)),
     };
@@ -149,7 +149,7 @@ fn context_of(
     })
 }
 
-/// Refuses what a client announces and waits with, before any of it is taken.
+/// Refuses a request with `Expect: 100-continue` that is too large, before its body is read.
 fn expected(state: &State, request: &Request) -> Result<(), Failure> {
     let Some(expected) = request.headers().get(header::EXPECT) else { return Ok(()) };
     if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
@@ -164,8 +164,7 @@ fn expected(state: &State, request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// What the caller calls the request: its trace, and the id that the answer has. Of several `traceparent`s none is
-/// taken; several `tracestate`s are one list.
+/// The request's trace and id. Several `traceparent`s are ignored; several `tracestate`s are joined.
 fn trace_of(headers: &HeaderMap, id: &HeaderValue) -> TraceContext {
     let mut trace = TraceContext::new().with_request_id(id.to_str().unwrap_or_default());
     let mut parents = headers.get_all(&TRACEPARENT).iter();
@@ -176,13 +175,13 @@ fn trace_of(headers: &HeaderMap, id: &HeaderValue) -> TraceContext {
     trace.with_tracestate(&states.unwrap_or_default().join(","))
 }
 
-/// The end came before the answer.
+/// The failure of a request that wasn't answered before the end of the drain.
 fn ending() -> Failure {
     let message = "the gateway is shutting down; send the request to another one, or again in a moment";
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).with_limit("draining")
 }
 
-/// A header's number of seconds.
+/// Parses a header's number of seconds.
 fn seconds(value: &HeaderValue) -> Result<Duration, Failure> {
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let duration = seconds.filter(|seconds| *seconds > 0.0);
@@ -191,7 +190,7 @@ fn seconds(value: &HeaderValue) -> Result<Duration, Failure> {
         .ok_or_else(|| Failure::bad_request("x-request-timeout must be a number of seconds above 0"))
 }
 
-/// A handler panicked. What it said may hold anything, so it isn't told to anybody.
+/// A handler panicked. The panic's message may contain anything, so it is dropped.
 fn panicked(panic: Box<dyn Any + Send>) -> Failure {
     drop(panic);
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something is wrong here; the log says what")

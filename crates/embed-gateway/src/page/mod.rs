@@ -1,4 +1,4 @@
-//! `GET /`: a page for people, and "Ollama is running" for everybody else.
+//! `GET /`: a page for browsers, and "Ollama is running" for other clients.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const BODY: &str = include_str!("body.html");
 
-/// One file that needs nothing from anywhere.
+/// One self-contained file.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -22,7 +22,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Only this style and this script run, and only this server is spoken to, whatever text a page shows.
+/// Only this style and script are allowed, and only this server can be called, whatever texts the page shows.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = |source: &str| STANDARD.encode(Sha256::digest(source.as_bytes()));
     let policy = format!(
@@ -42,7 +42,7 @@ pub(crate) async fn root(headers: HeaderMap) -> Response {
         let referrer = (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         ([kind, policy, referrer], PAGE.as_str()).into_response()
     } else {
-        // What a client looks for that asks whether a server is there.
+        // What clients expect that check whether a server is running.
         "Ollama is running".into_response()
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));

@@ -90,7 +90,7 @@
 
   const showHeat = (texts, rows) => {
     const good = rows.map((row, index) => ({ row, index })).filter(({ row }) => row.embedding).slice(0, MOST);
-    // Colours spread over what was found, because spaces use different parts of the scale.
+    // Colours span the values of a space, because spaces use different parts of the scale.
     const range = new Map();
     for (const a of good) {
       for (const b of good) {
@@ -100,7 +100,7 @@
         range.set(a.row.space, [Math.min(low, value), Math.max(high, value)]);
       }
     }
-    // The ends of the scale in numbers, for each space its own.
+    // The ends of each space's scale in numbers.
     at("scales").replaceChildren(...[...range].map(([space, [low, high]]) => {
       const scale = make("li");
       scale.append(make("span", shown(low) + " "), make("span", "", "ramp"), make("span", " " + shown(high) + ": " + space));
@@ -122,7 +122,7 @@
           continue;
         }
         const value = cosine(a.row.embedding, b.row.embedding);
-        // That a text is like itself says nothing, so it has no colour.
+        // A text's similarity to itself says nothing, so it has no colour.
         if (a.index === b.index) {
           line.append(make("td", shown(value), "number same"));
           continue;
@@ -153,7 +153,7 @@
     try {
       const input = { model: at("model").value, input: texts, input_type: at("role").value, partial: true, details: true };
       const wanted = [call("v1/embeddings", input)];
-      // Without a router behind there are no decisions to show.
+      // Without a router there are no decisions to show.
       wanted.push(call("route", { input: texts, role: at("role").value }).then((answer) => answer.routes, () => []));
       const [answer, routes] = await Promise.all(wanted);
       showRows(texts, answer.data, routes);
@@ -179,7 +179,7 @@
     const gateway = status.gateway;
     const now = "The gateway is " + (gateway.draining ? "draining" : status.health.status) +
       (status.health.reason ? ": " + status.health.reason : "") + ".";
-    // A screen reader hears a change, and not every look.
+    // Only changes are announced to screen readers, not every refresh.
     if (now !== health) at("health").textContent = health = now;
     at("health").className = status.health.status === "ready" ? "" : "bad";
     const chosen = at("model").value;

@@ -1,4 +1,4 @@
-//! A listener: connections as far as there is room for them, and an end that loses no accepted request.
+//! A listener: accepts connections up to a limit, and drains without losing an accepted request.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use crate::caller::Caller;
 use crate::connections::{NoSlot, Slot, Slots};
 use crate::state::State;
 
-/// A failed accept is mostly a lack of file descriptors, which passes.
+/// Accepting mostly fails for lack of file descriptors, which is temporary.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// For how long connections may take their last answers when the end doesn't wait for requests any more.
+/// How long connections may take to receive their last answers once the drain has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// What a connection is told that its address has no slot for.
+/// The answer to a connection whose address has used up its share.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 37\r\n\r\ntoo many connections of this address\n";
 
@@ -33,7 +33,7 @@ pub(super) struct Listener {
     slots: Arc<Slots>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
-    /// It was accepted, and there is no slot for it yet.
+    /// An accepted connection for which there is no slot yet.
     waiting: Option<(TcpStream, SocketAddr)>,
 }
 
@@ -54,7 +54,7 @@ impl Listener {
         Ok(Self { served, address, listener, slots, graceful, tasks, waiting: None })
     }
 
-    /// Serves until `shutdown` is done, and drains; how many connections were cut.
+    /// Serves until `shutdown` is done, then drains; returns how many connections were cut.
     pub(super) async fn serve(
         mut self,
         state: &State,
@@ -85,7 +85,7 @@ impl Listener {
         };
         let cut = if ended { 0 } else { slots.open() };
         if !ended {
-            // Whoever still waits is told so, and can go elsewhere.
+            // Waiting clients get an answer, so that they can go elsewhere.
             state.end();
             let _ = tokio::time::timeout(LAST_ANSWERS, ending).await;
         }
@@ -99,7 +99,7 @@ impl Listener {
         let Self { served, listener, slots, graceful, tasks, waiting, .. } = self;
         loop {
             let (stream, peer, slot) = tokio::select! {
-                // Otherwise a busy listener could put the end off.
+                // Otherwise a busy listener could delay the end.
                 biased;
                 () = &mut end => return,
                 Some(_) = tasks.join_next() => continue,
@@ -111,9 +111,9 @@ impl Listener {
     }
 }
 
-/// The next connection, when there is room for it; until then it and those in the listener's backlog wait.
+/// The next connection, once there is a slot for it; until then it waits, as do those in the listener's backlog.
 ///
-/// Dropping the future leaves the connection that waits in `waiting`.
+/// If the future is dropped, the waiting connection stays in `waiting`.
 async fn next(
     listener: &TcpListener,
     slots: &Arc<Slots>,
@@ -125,7 +125,7 @@ async fn next(
             match listener.accept().await {
                 Ok(accepted) => *waiting = Some(accepted),
                 Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -137,7 +137,7 @@ async fn next(
                 state.refused("address");
                 if let Some((stream, peer)) = waiting.take() {
                     tracing::debug!(peer = %peer.ip(), "the address has too many connections");
-                    tell(stream, state);
+                    refuse(stream, state);
                 }
             }
             Ok(slot) => {
@@ -149,15 +149,15 @@ async fn next(
     }
 }
 
-/// Tells why the connection is closed. With TLS that would take a handshake.
-fn tell(stream: TcpStream, state: &State) {
+/// Sends why the connection is closed, except with TLS, which would need a handshake.
+fn refuse(stream: TcpStream, state: &State) {
     #[cfg(feature = "tls")]
     if state.tls().is_some() {
         return;
     }
     let _ = state;
     if let Ok(mut stream) = stream.into_std() {
-        // It fits into the socket's buffer, and doesn't block.
+        // It fits into the socket's buffer, so it doesn't block.
         let _ = stream.write_all(TOO_MANY);
     }
 }

@@ -1,4 +1,4 @@
-//! The listeners: connections with bounds on everything, and an end that loses no accepted request.
+//! The listeners, with limits on connections and a graceful shutdown.
 
 mod listener;
 mod serving;
@@ -17,10 +17,10 @@ use crate::error::public_without_key;
 use crate::state::State;
 use crate::watch::GatewayWatch;
 
-/// Connections of the listener for operators: a few scrapers and probes.
+/// The most connections of the listener for operators, which has a few scrapers and probes.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// A gateway with its listeners, ready to run: everything about its settings that can fail has been tried.
+/// A gateway with its listeners, ready to run: all settings that can fail have been checked.
 pub struct Server {
     state: Arc<State>,
     main: Listener,
@@ -33,7 +33,7 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Connections that were cut because the limit was over; 0 if every accepted request was answered.
+    /// Connections that were cut at the time limit; 0 if every accepted request was answered.
     pub cut: usize,
 }
 
@@ -52,9 +52,9 @@ impl Server {
         Ok(Self { state, main, admin: None, kill: Box::pin(std::future::pending()), admin_router })
     }
 
-    /// Serves probes, metrics and the state on a listener of their own, too. Its connections are counted by
-    /// themselves, so that whoever fills the other listener doesn't keep operators out. Nobody is asked for a key
-    /// there, and there is no TLS: it belongs to an address that strangers don't reach.
+    /// Also serves probes, metrics and the status on a separate listener. Its connections are counted separately, so that
+    /// operators can connect even if the main listener is full. It needs no key and has no TLS, so use an address that
+    /// strangers can't reach.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Server {
         Ok(self)
     }
 
-    /// Ends the drain when `kill` is done: requests that are still being answered get a 503.
+    /// Ends the drain when `kill` is done: requests still in flight get a 503.
     #[must_use]
     pub fn with_kill(mut self, kill: impl Future<Output = ()> + Send + 'static) -> Self {
         self.kill = Box::pin(kill);
@@ -78,14 +78,14 @@ impl Server {
         GatewayWatch(Arc::clone(&self.state))
     }
 
-    /// Serves until `shutdown` is done, and drains: readiness goes first, then, after
-    /// [`readiness_delay`](crate::GatewayConfig::readiness_delay), the listener, and then it waits for the requests
-    /// that were accepted, for [`drain_limit`](crate::GatewayConfig::drain_limit) at most. Requests that aren't
-    /// answered by then get a 503. The listener for operators is there to the end.
+    /// Serves until `shutdown` is done, then drains: readiness ends first; after
+    /// [`readiness_delay`](crate::GatewayConfig::readiness_delay) the listener closes; then it waits for the accepted
+    /// requests, at most for [`drain_limit`](crate::GatewayConfig::drain_limit). Requests that aren't answered by then
+    /// get a 503. The listener for operators stays open until the end.
     ///
     /// # Errors
     ///
-    /// None for now: what can fail has been tried.
+    /// [`ErrorKind::Internal`] if the listener for operators ends by itself.
     ///
     /// # Cancellation
     ///

@@ -1,4 +1,4 @@
-//! A connection: its bytes are watched, so that it is known what the client keeps waiting for.
+//! Serves a connection, and watches its bytes to know which phase it is in.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,21 +26,21 @@ use crate::connections::Slot;
 use crate::connections::{Busy, Connection};
 use crate::state::State;
 
-/// What the connections of a listener have in common.
+/// The shared state of a listener's connections.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) router: Router,
     pub(crate) state: Arc<State>,
-    /// Only this machine reaches the listener.
+    /// Only this machine can reach the listener.
     pub(crate) local: bool,
-    /// For operators: nobody is asked for a key, and there is no TLS.
+    /// The listener for operators, without keys and TLS.
     pub(crate) admin: bool,
 }
 
 impl Served {
-    /// Serves a connection to its end.
+    /// Serves a connection until it ends.
     pub(crate) async fn connection(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
-        // Answers are small and whole: waiting for more to send only delays them.
+        // Answers are written as a whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.state.config.limits.write_timeout));
@@ -75,7 +75,7 @@ impl Served {
             let peer =
                 Peer { address, local: self.local, admin: self.admin, connection: Arc::clone(&connection) };
             request.extensions_mut().insert(peer);
-            // A router is always ready, and its clone is one pointer.
+            // A router is always ready, and a clone copies only a pointer.
             let answer = self.router.clone().call(request);
             let slot = &slot;
             async move {
@@ -86,7 +86,7 @@ impl Served {
                 Ok::<_, Infallible>(answer.map(|body| BusyBody { body, _busy: busy }))
             }
         });
-        // Its own time-out can't tell an idle connection from a head that doesn't end.
+        // Hyper's timeout can't distinguish an idle connection from a head that doesn't end.
         let served = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(limits.header_bytes)
@@ -100,7 +100,7 @@ impl Served {
     }
 }
 
-/// The body of an answer, which keeps its connection busy.
+/// The body of an answer, which keeps its connection in the phase `Busy`.
 struct BusyBody {
     body: Body,
     _busy: Busy,
@@ -126,7 +126,7 @@ impl HttpBody for BusyBody {
     }
 }
 
-/// A stream that tells its connection what it carries.
+/// A stream that reports its reads and writes to its connection.
 struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -170,7 +170,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Called when everything was written.
+    /// Called when everything has been written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {

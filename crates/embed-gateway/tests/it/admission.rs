@@ -1,4 +1,4 @@
-//! Who is let in, who waits, who is refused, and what a hang-up leaves behind.
+//! Admission: which requests are admitted, wait or are refused, and that a hang-up leaves nothing behind.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -51,7 +51,7 @@ impl Setup {
 const EMBED: &str = r#"{"model":"double","input":"x"}"#;
 
 #[tokio::test]
-async fn a_full_queue_is_said_in_each_dialect() {
+async fn a_full_queue_is_reported_in_each_dialect() {
     let setup = setup(1, 2);
     let first = setup.ask("key-a", "/v1/embeddings", EMBED);
     setup.running(1).await;
@@ -73,7 +73,7 @@ async fn a_full_queue_is_said_in_each_dialect() {
     }
     let stats = setup.watch.stats();
     assert_eq!((stats.in_flight, stats.waiting, stats.accepted), (0, 0, 3));
-    assert_eq!(setup.stack.peak.load(Ordering::SeqCst), 1, "never more at once than was set");
+    assert_eq!(setup.stack.peak.load(Ordering::SeqCst), 1, "never more in flight than configured");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn callers_take_turns_and_a_flood_gives_way() {
     let other = setup.ask("key-b", "/embed", r#"{"inputs":"x"}"#);
     let displaced = flood.pop().unwrap().await.unwrap();
     displaced.expect(429);
-    // One permit after the first: the caller who waits behind three others is already there.
+    // With the next permit it is the turn of the caller that came after three others.
     setup.gate.add_permits(3);
     first.await.unwrap().expect(200);
     other.await.unwrap().expect(200);
@@ -103,14 +103,14 @@ async fn callers_take_turns_and_a_flood_gives_way() {
 #[tokio::test]
 async fn a_large_request_takes_its_turns_among_others() {
     let setup = setup(1, 8);
-    // Ten pieces, of which two may be under way.
+    // Ten pieces, of which two may be in flight.
     let texts = vec!["x"; 40];
     let large = setup.ask("key-a", "/embed", &serde_json::json!({ "inputs": texts }).to_string());
     setup.running(1).await;
     setup.waiting(1).await;
     let small = setup.ask("key-b", "/embed", r#"{"inputs":"x"}"#);
     setup.waiting(2).await;
-    // The first piece, the second one which waited longer, and then the other caller.
+    // The first piece, the second one, which waited longer, and then the other caller.
     setup.gate.add_permits(3);
     small.await.unwrap().expect(200);
     assert!(!large.is_finished());
@@ -119,7 +119,7 @@ async fn a_large_request_takes_its_turns_among_others() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_nothing() {
+async fn a_cancelled_caller_leaves_nothing_behind() {
     let setup = setup(2, 8);
     let running: Vec<_> = (0..2).map(|_| setup.ask("key-a", "/embed", r#"{"inputs":"x"}"#)).collect();
     setup.running(2).await;
@@ -156,7 +156,7 @@ async fn a_deadline_ends_waiting_and_work() {
     assert_eq!(setup.watch.stats().in_flight, 0);
 }
 
-/// Counts what it hears.
+/// Records its notifications.
 #[derive(Debug, Default, Clone)]
 struct Heard(Arc<Mutex<Vec<String>>>);
 
@@ -193,7 +193,7 @@ impl Observer for Heard {
 }
 
 #[tokio::test]
-async fn an_observer_hears_of_requests_and_waits() {
+async fn an_observer_is_notified_of_requests_and_waits() {
     let heard = Heard::default();
     let gate = Arc::new(Semaphore::new(0));
     let admission = AdmissionConfig::default().with_bounds(1, 1);
@@ -218,7 +218,7 @@ async fn an_observer_hears_of_requests_and_waits() {
 }
 
 #[tokio::test]
-async fn the_router_alone_knows_no_peer_and_still_works() {
+async fn the_router_works_without_a_peer() {
     let router = crate::client::router();
     post(&router, "/embed", r#"{"inputs":"x"}"#).await.expect(200);
 }

@@ -54,7 +54,7 @@ async fn without_a_key_the_answer_is_401_in_each_shape() {
 }
 
 #[tokio::test]
-async fn a_public_address_needs_a_key_or_a_word() {
+async fn a_public_address_needs_a_key_or_permission() {
     let listen = || async { TcpListener::bind("0.0.0.0:0").await.unwrap() };
     let gateway = |config| Gateway::new(Arc::new(Double::new()), config);
     let refused = gateway(config()).serve(listen().await, async {}).await.unwrap_err();
@@ -66,7 +66,7 @@ async fn a_public_address_needs_a_key_or_a_word() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_of_this_machine_is_refused_on_loopback() {
+async fn another_machine_s_name_is_refused_on_loopback() {
     let mut server = Server::start(Arc::new(Double::new()), config()).await;
     for (host, status) in [("localhost", "200"), ("127.0.0.1:80", "200"), ("evil.example", "403")] {
         let request = format!("GET /api/tags HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -78,7 +78,7 @@ async fn a_name_that_is_not_of_this_machine_is_refused_on_loopback() {
 }
 
 #[tokio::test]
-async fn other_origins_are_let_in_only_when_listed() {
+async fn other_origins_are_allowed_only_if_listed() {
     let preflight = |origin: &str| {
         Request::options("/v1/embeddings")
             .header("origin", origin)
@@ -96,7 +96,7 @@ async fn other_origins_are_let_in_only_when_listed() {
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
 
-/// The whole way of a page with a key: leave for its headers, the request, and the words of a refusal.
+/// All steps of a page with a key: the preflight, the request, and the message of a refusal.
 #[tokio::test]
 async fn a_listed_page_calls_with_a_key() {
     let keyed = config().with_api_keys([ApiKey::new("ci", "secret")]);
@@ -110,7 +110,7 @@ async fn a_listed_page_calls_with_a_key() {
         let reply = send(&router, preflight.body(Body::empty()).unwrap()).await.expect(200);
         assert_eq!(reply.header("access-control-allow-origin"), Some(origin));
         let allowed = reply.header("access-control-allow-headers").unwrap();
-        // For `Authorization` a `*` doesn't do.
+        // A `*` doesn't include `Authorization`.
         assert_eq!(allowed, "authorization,content-type,x-request-timeout");
         for (key, status) in [("Bearer secret", 200), ("Bearer wrong", 401)] {
             let request =
@@ -127,7 +127,7 @@ async fn a_listed_page_calls_with_a_key() {
 }
 
 #[tokio::test]
-async fn keys_are_exchanged_while_the_gateway_runs() {
+async fn keys_are_replaced_while_the_gateway_runs() {
     let with = |key: &str| config().with_api_keys([ApiKey::new("ci", key)]);
     let (router, watch) = Gateway::new(Arc::new(Double::new()), with("old")).start().unwrap();
     let status = async |key: &str| {
@@ -137,16 +137,16 @@ async fn keys_are_exchanged_while_the_gateway_runs() {
     assert_eq!((status("old").await, status("new").await), (200, 401));
     watch.reload(&with("new")).unwrap();
     assert_eq!((status("old").await, status("new").await), (401, 200));
-    // A file that was emptied by mistake opens nothing.
+    // A file that was emptied by mistake must not disable authentication.
     for bad in [config(), with(" ")] {
         assert_eq!(watch.reload(&bad).unwrap_err().kind(), ErrorKind::Config);
         assert_eq!((status("old").await, status("new").await), (401, 200));
     }
 }
 
-/// Who isn't a page hears nothing of origins.
+/// Clients that aren't web pages get no CORS headers.
 #[tokio::test]
-async fn other_clients_are_answered_as_ever() {
+async fn other_clients_are_answered_as_before() {
     for path in ["/api/version", "/v1/models"] {
         let reply = send(&router(), Request::get(path).body(Body::empty()).unwrap()).await.expect(200);
         assert!(reply.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{path}");

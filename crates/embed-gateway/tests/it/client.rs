@@ -1,4 +1,4 @@
-//! Asking a gateway: as a service without a socket, and over one.
+//! Clients of a gateway: without a socket and over one.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::double::{Double, Words, model};
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -33,7 +33,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Fails unless the status is this one.
+    /// Panics unless this is the status.
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self
@@ -75,7 +75,7 @@ pub(crate) async fn get(router: &Router, path: &str) -> Reply {
     send(router, Request::get(path).body(Body::empty()).unwrap()).await
 }
 
-/// A gateway behind a socket of this machine.
+/// A gateway on a socket of this machine.
 pub(crate) struct Server {
     pub(crate) address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -112,7 +112,7 @@ pub(crate) fn raw_post(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Reads one answer off a connection: its head, and its body by content-length.
+/// Reads one answer from a connection: its head, and its body by content-length.
 pub(crate) async fn read_reply(stream: &mut TcpStream) -> (String, String) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -130,14 +130,14 @@ pub(crate) async fn read_reply(stream: &mut TcpStream) -> (String, String) {
 
 /// Sends bytes and reads until the other side closes.
 pub(crate) async fn talk(stream: &mut TcpStream, bytes: &[u8]) -> String {
-    // The other side may close before it has read all.
+    // The other side may close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Waits until something is so, by yielding.
+/// Waits until a condition holds, by yielding.
 pub(crate) async fn until(mut so: impl FnMut() -> bool) {
     while !so() {
         tokio::task::yield_now().await;

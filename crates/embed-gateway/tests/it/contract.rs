@@ -1,4 +1,4 @@
-//! The workspace's own client of Ollama against the gateway: what every back end must do holds through the wire.
+//! The workspace's client of Ollama with the gateway: the contract of back ends holds over HTTP.
 
 use std::sync::Arc;
 

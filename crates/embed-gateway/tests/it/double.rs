@@ -1,4 +1,4 @@
-//! A stack whose vectors are a function of role and text, and which can be held up.
+//! A stack whose vectors are a function of role and text, and which can be blocked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,23 +11,23 @@ use embed_gateway::{Token, Tokenizer};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-/// Tokens that the model reads; a word is one, and two are special.
+/// The most tokens of a text; a word is one, and two are special.
 pub(crate) const MAX_TOKENS: usize = 512;
 pub(crate) const DIMENSION: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Double {
     info: ModelInfo,
-    /// Where texts with kana go, if it is a router.
+    /// The model for texts with kana, if it is a router.
     japanese: Option<ModelInfo>,
-    /// One permit is used up by each call, if there is a gate.
+    /// If set, each call consumes a permit.
     gate: Option<Arc<Semaphore>>,
     health: Mutex<Health>,
     pub(crate) calls: AtomicUsize,
     pub(crate) running: AtomicUsize,
-    /// The most that ran at once.
+    /// The most concurrent calls.
     pub(crate) peak: AtomicUsize,
-    /// Rows of each call, in the order in which calls began.
+    /// The number of rows of each call, in the order in which calls began.
     pub(crate) sizes: Mutex<Vec<usize>>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn model(name: &str) -> ModelInfo {
 
 /// The vector of a text.
 pub(crate) fn vector_of(role: Role, text: &str) -> Vec<f32> {
-    // The same with every toolchain, since golden files have these numbers in them.
+    // The same with every toolchain, since golden files contain these numbers.
     let digest = Sha256::digest(format!("{role}: {text}"));
     let mut values: Vec<f32> =
         digest.chunks_exact(2).map(|two| f32::from(i16::from_le_bytes([two[0], two[1]]))).collect();
@@ -62,12 +62,12 @@ impl Double {
         }
     }
 
-    /// A router of two spaces.
+    /// A router with two spaces.
     pub(crate) fn mixed() -> Self {
         Self { japanese: Some(model("japanese")), ..Self::new() }
     }
 
-    /// A stack whose calls each wait for a permit.
+    /// A stack in which each call waits for a permit.
     pub(crate) fn gated(gate: &Arc<Semaphore>) -> Self {
         Self { gate: Some(Arc::clone(gate)), ..Self::new() }
     }
@@ -109,7 +109,7 @@ impl Double {
     }
 }
 
-/// A tokenizer for which a word is a token, and its length the token's id.
+/// A tokenizer in which a word is a token whose id is its length.
 #[derive(Debug)]
 pub(crate) struct Words;
 

@@ -1,4 +1,4 @@
-//! Bodies that are compressed, and bodies in other encodings than UTF-8.
+//! Compressed bodies, and bodies in encodings other than UTF-8.
 
 use std::io::Write;
 
@@ -65,7 +65,7 @@ async fn compressed_bodies_are_decoded_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn other_encodings_are_refused_with_those_that_are_read() {
+async fn other_encodings_are_refused_with_a_list_of_the_supported_ones() {
     for encoding in ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate"] {
         let reply = ask(encoding, gzip(BODY.as_bytes())).await.expect(415);
         assert_eq!(reply.header("accept-encoding"), Some("gzip, deflate"), "{encoding}");
@@ -74,7 +74,7 @@ async fn other_encodings_are_refused_with_those_that_are_read() {
 }
 
 #[tokio::test]
-async fn what_is_not_what_it_says_is_told_so() {
+async fn a_wrong_content_encoding_is_reported() {
     let whole = gzip(BODY.as_bytes());
     let mut damaged = whole.clone();
     let last = damaged.len() - 6;
@@ -87,7 +87,7 @@ async fn what_is_not_what_it_says_is_told_so() {
     assert!(error.text.contains("`content-encoding: gzip`"), "{}", error.text);
 }
 
-/// The limit of a body is about what it becomes.
+/// The size limit applies to the decoded body.
 #[tokio::test]
 async fn a_small_body_that_becomes_a_large_one_is_too_large() {
     let mut config = config();
@@ -117,7 +117,7 @@ async fn bodies_in_other_encodings_are_named() {
         }
         post(&router(), "/embed", body).await.expect(422);
     }
-    // A mark in front of UTF-8 and a charset in the header change nothing.
+    // A byte order mark and a charset in the header change nothing.
     for kind in ["application/json; charset=utf-8", "application/json;charset=ISO-8859-1", "text/plain"] {
         let body = format!("\u{feff}{BODY}");
         let request =

@@ -1,4 +1,4 @@
-//! When a request has ended for those who count: with its whole answer, or with its client.
+//! When a request has ended for an observer: with its whole answer, or with its client.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Drop for Counted {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_is_none() {
+async fn an_answer_that_is_not_received_does_not_count() {
     let counting = Counting::default();
     let counts = Arc::clone(&counting.0);
     let count = |of: &AtomicUsize| of.load(Ordering::SeqCst);
@@ -79,7 +79,7 @@ async fn an_answer_that_is_not_taken_is_none() {
     }
     assert_eq!(count(&counts.gone), 0);
 
-    // An answer that no socket's buffer holds, whose client goes after its first byte.
+    // An answer larger than any socket's buffer, whose client disconnects after the first byte.
     let body = serde_json::json!({ "model": "double", "input": vec!["x"; 20_000] }).to_string();
     stream.write_all(raw_post("/v1/embeddings", &body).as_bytes()).await.unwrap();
     stream.read_u8().await.unwrap();

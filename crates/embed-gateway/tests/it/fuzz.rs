@@ -1,4 +1,4 @@
-//! Anything at all as a body, in every dialect: an answer in the dialect's shape, and never a 500.
+//! Any body in every dialect gets an answer in the dialect's shape, and never a 500.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An object of fields that some dialect knows, so that most of it gets beyond the first check.
+/// An object of fields that some dialect knows, so that most pass the first check.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec((prop::sample::select(KEYS.to_vec()), value()), 0..8).prop_map(|fields| {
         let fields: Vec<String> = fields.into_iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
@@ -104,7 +104,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The same, cut or with bytes changed.
+/// The same, truncated or with bytes changed.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     (
         request(),

@@ -1,4 +1,4 @@
-//! What each dialect answered when the files in `tests/golden` were written, byte for byte: status, headers, body.
+//! The answers of each dialect are byte for byte those in `tests/golden`: status, headers, body.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::openapi;
 /// Method, path, body.
 type Case = (&'static str, &'static str, &'static str);
 
-/// Values that are the time of the test, or how long it took.
+/// Values that depend on the time or the duration of the test.
 const TIMES: [&str; 7] = [
     "created",
     "created_at",
@@ -139,7 +139,7 @@ const MIXED: [Case; 6] = [
     ("GET", "/v1/models", ""),
 ];
 
-/// What one gets who has no key, in each dialect.
+/// Requests without a key, in each dialect.
 const REFUSED: [Case; 6] = [
     ("POST", "/v1/embeddings", r#"{"model":"double","input":"a river"}"#),
     ("POST", "/api/embed", r#"{"model":"double","input":"a river"}"#),
@@ -149,7 +149,7 @@ const REFUSED: [Case; 6] = [
     ("GET", "/healthz", ""),
 ];
 
-/// What a gateway answers to requests, compared with the golden file of a name.
+/// Compares a gateway's answers to requests with a golden file.
 async fn compare(name: &str, router: Router, cases: &[Case]) {
     let mut page = String::new();
     for (method, path, body) in cases {
@@ -163,11 +163,11 @@ async fn compare(name: &str, router: Router, cases: &[Case]) {
 
 fn write(page: &mut String, (method, path, body): (&str, &str, &str), reply: &Reply) {
     let line = |name: &HeaderName| format!("{name}: {}", reply.header(name.as_str()).unwrap());
-    // The length is that of what stands below, but for the times in it.
+    // The length is that of the body below, except for the times in it.
     assert_eq!(reply.header("content-length"), Some(&*reply.text.len().to_string()), "{path}");
     let mut headers: Vec<_> = reply.headers.keys().filter(|name| *name != CONTENT_LENGTH).map(line).collect();
     headers.sort();
-    // The document is a file of its own.
+    // The document has its own file.
     let text = match path {
         "/openapi.json" => format!("SHA-256 {:x}", Bytes::copy_from_slice(&Sha256::digest(&reply.text))),
         _ => TIMES.iter().fold(reply.text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), without),
@@ -186,46 +186,46 @@ fn without(text: String, key: &&str) -> String {
 }
 
 #[tokio::test]
-async fn openai_answers_as_ever() {
+async fn openai_answers_as_recorded() {
     compare("openai", openapi::full(), &OPENAI).await;
 }
 
 #[tokio::test]
-async fn ollama_answers_as_ever() {
+async fn ollama_answers_as_recorded() {
     compare("ollama", openapi::full(), &OLLAMA).await;
 }
 
 #[tokio::test]
-async fn tei_answers_as_ever() {
+async fn tei_answers_as_recorded() {
     compare("tei", openapi::full(), &TEI).await;
 }
 
 #[tokio::test]
-async fn the_native_paths_answer_as_ever() {
+async fn the_native_paths_answer_as_recorded() {
     compare("native", openapi::full(), &NATIVE).await;
 }
 
 #[tokio::test]
-async fn several_spaces_answer_as_ever() {
+async fn several_spaces_answer_as_recorded() {
     let auto = ModelEntry::new("auto", model("double")).with_mixed_spaces(true);
     let config = GatewayConfig::new([auto, ModelEntry::new("double", model("double"))]);
     compare("mixed", over(Double::mixed(), config), &MIXED).await;
 }
 
 #[tokio::test]
-async fn who_has_no_key_is_refused_as_ever() {
+async fn requests_without_a_key_are_refused_as_recorded() {
     let config = config().with_api_keys([ApiKey::new("ci", "correct horse")]);
     compare("refused", over(Double::new(), config), &REFUSED).await;
 }
 
-/// A request that names no id gets one, and nothing else is different.
+/// A request without an id gets one, and nothing else differs.
 #[tokio::test]
-async fn an_id_is_made_up_where_there_is_none() {
+async fn an_id_is_generated_if_there_is_none() {
     let reply = get(&openapi::full(), "/healthz").await;
     assert!(reply.header("x-request-id").is_some_and(|id| id.len() >= 16), "{reply:?}");
 }
 
-/// Whoever reads the repository reads what is served.
+/// The file in the repository is the served document.
 #[tokio::test]
 async fn the_document_is_the_file() {
     let file = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();

@@ -1,4 +1,4 @@
-//! Hosts and origins: what is let in where no key is asked for, beside a real Ollama 0.9.3.
+//! Hosts and origins that are allowed if no key is required, compared with a real Ollama 0.9.3.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::client::{Server, config, talk};
 use crate::double::Double;
 
-/// Where the gateway answers as Ollama does, or why it doesn't.
+/// Whether the gateway answers as Ollama does, or why it doesn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
     Alike,
@@ -19,7 +19,7 @@ use Beside::{Alike, Otherwise};
 
 const NO_SITE: Beside = Otherwise("Ollama doesn't look at where a request without an origin comes from");
 
-/// Lines behind the first one, the status, and how that of Ollama is.
+/// The header lines, the status, and whether it is Ollama's.
 const CASES: &[(&str, u16, Beside)] = &[
     ("Host: localhost", 200, Alike),
     ("Host: LOCALHOST:80", 200, Alike),
@@ -95,7 +95,7 @@ fn get(target: &str, lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn hosts_and_origins_are_let_in_as_by_ollama() {
+async fn hosts_and_origins_are_allowed_as_by_ollama() {
     let server = Server::start(Arc::new(Double::new()), config()).await;
     let address = server.address.to_string();
     let ollama = rig::require("0.9.3");
@@ -107,14 +107,14 @@ async fn hosts_and_origins_are_let_in_as_by_ollama() {
             let theirs = status(ollama, &request).await;
             assert_eq!(theirs == expected, beside == Alike, "Ollama answers {theirs}: {lines:?}");
         }
-        // A page's simple request, which needs no leave, goes the same way.
+        // The same holds for a page's simple request, which needs no preflight.
         let post = format!(
             "POST /api/show HTTP/1.1\r\n{lines}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
              Connection: close\r\n\r\n{{}}"
         );
         let simple = status(&address, &post).await;
         let navigates = lines.contains("navigate");
-        // Nobody navigates by a POST without an origin.
+        // A POST without an origin isn't a navigation.
         let refused = if navigates { 403 } else { expected };
         assert_eq!(simple, if refused == 200 { 400 } else { refused }, "{lines:?}");
     }
@@ -135,7 +135,7 @@ async fn an_address_in_the_first_line_is_the_host() {
             assert_eq!(status(address, &request).await, expected, "{target} at {address}");
         }
     }
-    // HTTP/1.0 knows no host.
+    // HTTP/1.0 has no Host header.
     for address in [Some(&*address), ollama].into_iter().flatten() {
         assert_eq!(status(address, "GET /api/version HTTP/1.0\r\n\r\n").await, 200, "{address}");
     }

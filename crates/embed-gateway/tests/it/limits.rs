@@ -1,4 +1,4 @@
-//! What is too much, too deep, or not even text: the right status, in the dialect's shape, and no echo of it.
+//! Bodies that are too large, too deep, or not even text: the right status in the dialect's shape, without an echo.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ async fn bodies_beyond_the_limit_are_413() {
         let body = format!(r#"{{"model":"double","{field}":"{}"}}"#, "secret ".repeat(1000));
         let sized = post(&router, path, body.clone()).await.expect(413);
         assert!(message(path, &sized).contains("1000 bytes"), "{}", sized.text);
-        // Without a length in front.
+        // Without a content-length.
         let chunks: Vec<Result<_, std::io::Error>> =
             body.into_bytes().chunks(100).map(|c| Ok(c.to_vec())).collect();
         let unsized_body = Body::from_stream(futures::stream::iter(chunks));
@@ -47,7 +47,7 @@ async fn bodies_beyond_the_limit_are_413() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_are_read_or_refused_and_never_an_accident() {
+async fn ten_megabytes_are_read_or_refused() {
     let body = format!(r#"{{"model":"double","input":"{}"}}"#, "x ".repeat(5 << 20));
     let error = post(&router(), "/v1/embeddings", body.clone()).await.expect(400);
     assert_eq!(error.json()["error"]["code"], "context_length_exceeded");
@@ -109,7 +109,7 @@ async fn bad_json_is_400_in_each_shape_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn headers_that_say_nonsense_are_400() {
+async fn invalid_headers_are_400() {
     for (name, value) in [
         ("x-request-timeout", "soon"),
         ("x-request-timeout", "-1"),

@@ -1,4 +1,4 @@
-//! What is logged, and that no text is.
+//! The log has the facts of a request and no texts.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -74,12 +74,12 @@ async fn a_request_is_one_line_with_facts_and_without_texts() {
         assert!(embedded.contains(fact), "{fact} is missing: {embedded}");
     }
     let failed = lines.lines().find(|line| line.contains("failed")).expect("a failure has its line");
-    assert!(failed.contains("WARN") && failed.contains("10.0.0.9"), "the log says where: {failed}");
+    assert!(failed.contains("WARN") && failed.contains("10.0.0.9"), "the log names the server: {failed}");
 }
 
-/// After an abuse, whose key it was, from where, what was asked, and which limit refused it.
+/// After abuse, the log has the key, the address, the request, and the limit that refused it.
 #[tokio::test]
-async fn the_log_says_who_asked_for_what_and_how_much_it_was() {
+async fn the_log_identifies_callers_and_requests() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)

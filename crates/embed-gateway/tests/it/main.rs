@@ -1,5 +1,4 @@
-//! The gateway at its boundary: requests in, answers out, over a double of a stack whose vectors are a function of
-//! role and text.
+//! Tests of the gateway through its API, over a double of a stack whose vectors are a function of role and text.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 

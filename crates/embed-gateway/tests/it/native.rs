@@ -87,7 +87,7 @@ async fn plans_have_a_vector_for_each_space() {
 }
 
 #[tokio::test]
-async fn status_tells_what_was_supplied() {
+async fn status_shows_what_was_supplied() {
     let gateway = Gateway::new(Arc::new(Double::new()), config()).with_status(|| {
         let route =
             RouteStatus::new("e5", "double", "s", "degraded").with_reason("a worker is being replaced");
@@ -107,7 +107,7 @@ async fn status_tells_what_was_supplied() {
 }
 
 #[tokio::test]
-async fn metrics_are_rendered_by_whom_was_supplied() {
+async fn metrics_are_rendered_by_the_supplied_function() {
     let gateway = Gateway::new(Arc::new(Double::new()), config()).with_metrics(|| "up 1\n".to_owned());
     let reply = get(&gateway.into_router().unwrap(), "/metrics").await.expect(200);
     assert_eq!(reply.text, "up 1\n");
@@ -116,19 +116,23 @@ async fn metrics_are_rendered_by_whom_was_supplied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn probes_tell_life_from_readiness() {
+async fn probes_distinguish_liveness_from_readiness() {
     let stack = Arc::new(Double::new());
     let (router, watch) = Gateway::new(Arc::<Double>::clone(&stack), config()).start().unwrap();
     get(&router, "/healthz").await.expect(200);
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready");
     stack.set_health(Health::degraded(Error::new(ErrorKind::Unavailable, "one of two")));
-    assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "ready", "it lasts a second");
+    assert_eq!(
+        get(&router, "/readyz").await.expect(200).json()["status"],
+        "ready",
+        "the result is reused for a second"
+    );
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(get(&router, "/readyz").await.expect(200).json()["status"], "degraded");
     stack.set_health(Health::unavailable(Error::new(ErrorKind::Unavailable, "at http://10.0.0.9")));
     tokio::time::advance(Duration::from_secs(2)).await;
     let reply = get(&router, "/readyz").await.expect(503);
-    assert_eq!(reply.text, r#"{"status":"unavailable"}"#, "probes have no key, so they learn no more");
+    assert_eq!(reply.text, r#"{"status":"unavailable"}"#, "probes have no key, so they get no details");
     get(&router, "/healthz").await.expect(200);
     watch.begin_draining();
     let reply = get(&router, "/readyz").await.expect(503);
@@ -139,7 +143,7 @@ async fn probes_tell_life_from_readiness() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_taken_over_or_made() {
+async fn a_request_id_is_accepted_or_generated() {
     use axum::body::Body;
     use axum::http::Request;
     let router = over(Double::new(), config());
@@ -158,7 +162,7 @@ async fn a_request_id_is_taken_over_or_made() {
     assert!(second.header("x-request-id").unwrap().len() < 64);
 }
 
-/// Explains a text when it is told to.
+/// Explains a text when released.
 #[derive(Debug)]
 struct WhenTold(Mutex<mpsc::Receiver<()>>);
 
@@ -169,10 +173,10 @@ impl Explainer for WhenTold {
     }
 }
 
-/// Explaining many texts takes a turn as embedding does, and holds nobody up: this test has one thread for everything
-/// that is asynchronous.
+/// Explaining many texts takes turns like embedding, and blocks no other task: this test has one thread for asynchronous
+/// work.
 #[tokio::test]
-async fn explaining_takes_a_turn_and_holds_up_nobody() {
+async fn explaining_takes_a_turn_and_blocks_no_task() {
     let (tell, told) = mpsc::channel();
     let admission = AdmissionConfig::default().with_bounds(1, 8).with_pieces(2, 1 << 20, 1);
     let gateway = Gateway::new(Arc::new(Double::new()), config().with_admission(admission))
@@ -187,7 +191,7 @@ async fn explaining_takes_a_turn_and_holds_up_nobody() {
     get(&router, "/healthz").await.expect(200);
     let second = ask(r#"{"input":"d"}"#);
     until(|| watch.stats().waiting == 1).await;
-    // After a piece of two texts it is the other one's turn.
+    // After a piece of two texts it is the other request's turn.
     tell.send(()).unwrap();
     tell.send(()).unwrap();
     tell.send(()).unwrap();
@@ -225,7 +229,7 @@ impl Planner for Slow {
     }
 }
 
-/// How fast plans come back is known, also of those that fail, so that who would wait too long is told at once.
+/// Plans count for the throughput, even failed ones, so that requests which would wait too long are refused at once.
 #[tokio::test(start_paused = true)]
 async fn plans_count_for_the_pace() {
     for fails in [false, true] {
@@ -249,7 +253,7 @@ async fn plans_count_for_the_pace() {
     }
 }
 
-/// A piece of a plan has so many bytes at most, as one of vectors has.
+/// Pieces of plans are limited by bytes, like those of embeddings.
 #[tokio::test]
 async fn plans_are_cut_by_bytes_too() {
     #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The dialect of Ollama, held against what a real server of 0.9.3 answered.
+//! The dialect of Ollama, compared with the answers of a real Ollama 0.9.3.
 
 use embed_core::{Role, vector};
 use embed_gateway::{GatewayConfig, ModelEntry};
@@ -14,9 +14,8 @@ fn floats(value: &Value) -> Vec<f32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// Requests, and status and error of a real server of 0.9.3 with `all-minilm` in place of `double`. What it says in
-/// Go's words about a character that it didn't expect is the one thing that is worded otherwise here, since that
-/// character is the caller's.
+/// Requests, and status and error of a real Ollama 0.9.3 with `all-minilm` instead of `double`. Only Go's message about an
+/// unexpected character differs here, since that character is part of the caller's input.
 const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("/api/embed", r#"{"model":"double","input":5}"#, 400, "invalid input type"),
     ("/api/embed", r#"{"model":"double","input":[1,2]}"#, 400, "invalid input type"),
@@ -104,7 +103,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
 ];
 
 #[tokio::test]
-async fn what_a_real_server_refuses_is_refused_in_its_words() {
+async fn refusals_are_those_of_a_real_server() {
     let router = router();
     for (path, body, status, error) in REFUSED {
         let reply = post(&router, path, *body).await.expect(*status);
@@ -182,7 +181,7 @@ async fn long_texts_are_cut_by_default_and_dimensions_as_later_servers_do() {
 }
 
 #[tokio::test]
-async fn a_bad_text_fails_the_request_unless_a_partial_answer_is_asked_for() {
+async fn a_bad_text_fails_the_request_unless_it_is_partial() {
     let body = r#"{"model":"double","input":["a",""]}"#;
     let error = post(&router(), "/api/embed", body).await.expect(400).json();
     assert_eq!(error["error"], "text 1: the text is empty");
@@ -193,9 +192,9 @@ async fn a_bad_text_fails_the_request_unless_a_partial_answer_is_asked_for() {
     assert_eq!(answer["errors"], json!([{ "index": 1, "error": "the text is empty" }]));
 }
 
-/// Statuses, places and bodies of a real server of 0.9.3.
+/// Statuses, locations and bodies of a real Ollama 0.9.3.
 #[tokio::test]
-async fn a_slash_too_many_leads_to_the_path_without() {
+async fn a_trailing_slash_redirects_to_the_path_without() {
     for (method, path, status, location, text) in [
         ("POST", "/api/embed/", 307, Some("/api/embed"), ""),
         ("POST", "/api/show/", 307, Some("/api/show"), ""),
@@ -220,7 +219,7 @@ async fn a_slash_too_many_leads_to_the_path_without() {
     }
     let head = Request::builder().method("HEAD").uri("/api/tags/").body(Body::empty()).unwrap();
     assert_eq!(send(&router(), head).await.expect(307).header("location"), Some("/api/tags"));
-    // No path leads to another machine.
+    // No path redirects to another machine.
     for path in ["//evil.example/", "/\\evil.example/", "//api/tags/"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         assert_eq!(send(&router(), request).await.expect(404).header("location"), None);
@@ -239,7 +238,7 @@ async fn a_served_model_is_pulled_at_once_and_nothing_else_is_managed() {
     assert_eq!(whole.json(), json!({ "status": "success" }));
     let error = post(&router(), "/api/pull", r#"{"model":"nope"}"#).await.expect(404).json();
     assert!(error["error"].as_str().unwrap().contains("'nope' isn't served here"), "{error}");
-    // The words of a real server of 0.9.3.
+    // The answers of a real Ollama 0.9.3.
     for (path, body, status, error) in [
         ("/api/pull", r#"{"model":""}"#, 400, "invalid model name"),
         ("/api/pull", "", 400, "missing request body"),
@@ -251,7 +250,7 @@ async fn a_served_model_is_pulled_at_once_and_nothing_else_is_managed() {
         let reply = post(&router(), path, body).await.expect(status).json();
         assert_eq!(reply, json!({ "error": error }), "{path} {body}");
     }
-    // Unloading has no effect, and is answered as there: `ollama stop` and `ollama rm` ask for it.
+    // Unloading (`ollama stop`, `ollama rm`) has no effect, and has Ollama's answer.
     for (path, keep_alive) in
         [("/api/generate", json!(0)), ("/api/generate", json!("0s")), ("/api/chat", json!(0))]
     {
@@ -275,7 +274,7 @@ async fn a_served_model_is_pulled_at_once_and_nothing_else_is_managed() {
     }
 }
 
-/// A server cuts a text to this many tokens; here nothing is cut to fewer than the model reads.
+/// Ollama cuts a text to this many tokens; here nothing is cut below the model's limit.
 #[tokio::test]
 async fn a_window_that_would_cut_a_text_is_refused() {
     for (text, window, status) in [
@@ -317,7 +316,7 @@ async fn models_and_server_are_described() {
         assert_eq!(show["details"]["parameter_size"], "22.57M");
     }
     assert_eq!(model["size"], 45_949_638);
-    // What isn't known is left out. The command takes a `model_info` for complete, and shows details without one.
+    // Unknown values are left out. The command expects `model_info` to be complete, and shows the details without it.
     let unknown = GatewayConfig::new([ModelEntry::new("double", double::model("double"))]);
     let router = over(Double::new(), unknown);
     let show = post(&router, "/api/show", r#"{"model":"double"}"#).await.expect(200).json();

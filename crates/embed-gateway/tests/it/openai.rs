@@ -36,7 +36,7 @@ async fn a_text_and_an_array_get_their_vectors() {
 
     let both = json!({ "model": "text-embedding-3-small", "input": ["a", "b"], "user": "u" });
     let answer = ask(both).await.expect(200).json();
-    assert_eq!(answer["model"], "text-embedding-3-small", "the name is repeated as it was asked for");
+    assert_eq!(answer["model"], "text-embedding-3-small", "the requested name is repeated");
     assert_eq!(floats(&answer["data"][1]["embedding"]), vector_of(Role::Document, "b"));
 }
 
@@ -70,7 +70,7 @@ async fn the_role_comes_from_the_field_or_the_name() {
     assert_eq!(error.json()["error"]["param"], "input_type");
 }
 
-/// Fields of other servers that say what a text is for, and the role; all of them are about the text `x`.
+/// Fields of other servers for the role, all for the text `x`, with the expected role.
 #[tokio::test]
 async fn a_role_under_another_name_is_honoured() {
     for (fields, role) in [
@@ -113,7 +113,7 @@ async fn a_role_under_another_name_is_honoured() {
 }
 
 #[tokio::test]
-async fn what_would_change_a_vector_and_is_not_done_is_refused() {
+async fn unsupported_fields_that_would_change_a_vector_are_refused() {
     for (field, value) in [
         ("task", json!("text-matching")),
         ("task", json!("separation")),
@@ -148,8 +148,8 @@ async fn what_would_change_a_vector_and_is_not_done_is_refused() {
             body[text] = "x".into();
             body[field] = value.clone();
             let reply = post(&router(), path, body.to_string()).await;
-            // Ollama ignores a number that it can't cut to, and words its own fields as Go does; TEI's answer says
-            // in a header that vectors are normalised.
+            // Ollama ignores an impossible dimension, and has Go's messages for its own fields; TEI's answer has a header
+            // that says that vectors are normalised.
             match (path, field) {
                 ("/api/embed", "output_dimension" | "truncate") => continue,
                 ("/embed", "normalized" | "embd_normalize") => continue,
@@ -169,7 +169,7 @@ async fn what_would_change_a_vector_and_is_not_done_is_refused() {
 }
 
 #[tokio::test]
-async fn other_names_of_what_is_done_are_honoured() {
+async fn other_names_of_supported_fields_are_honoured() {
     for field in ["dimensions", "dimension", "output_dimension", "output_dimensionality", "truncate_dim"] {
         for number in [json!(4), json!(4.0)] {
             let reply = ask(json!({ "model": "double", "input": "x", field: number })).await.expect(200);
@@ -213,7 +213,7 @@ async fn other_names_of_what_is_done_are_honoured() {
 }
 
 #[tokio::test]
-async fn a_count_that_is_not_known_is_no_zero_and_no_fact() {
+async fn an_unknown_count_is_estimated_and_marked() {
     let counted = ask(json!({ "model": "double", "input": ["a b"] })).await.expect(200).json();
     assert_eq!(counted["usage"], json!({ "prompt_tokens": 4, "total_tokens": 4 }));
     let body = json!({ "model": "double", "input": ["a b", "uncounted"] });
@@ -231,7 +231,7 @@ async fn a_count_that_is_not_known_is_no_zero_and_no_fact() {
 }
 
 #[tokio::test]
-async fn half_of_a_pair_is_a_replacement_character_in_its_own_row() {
+async fn an_unpaired_surrogate_is_a_replacement_character_in_its_own_row() {
     let texts = r#"["whole","cut \ud83d","\ude00 cut","\ud83d\ude00","a \\ud83d"]"#;
     let expected = ["whole", "cut \u{fffd}", "\u{fffd} cut", "😀", "a \\ud83d"];
     for (path, body) in [
@@ -252,7 +252,7 @@ async fn half_of_a_pair_is_a_replacement_character_in_its_own_row() {
 }
 
 #[tokio::test]
-async fn hub_ids_are_names_and_no_name_is_the_first() {
+async fn hub_ids_are_names_and_the_first_model_is_the_default() {
     for model in [
         "intfloat/Double-Small",
         "intfloat/double-small:latest",
@@ -292,7 +292,7 @@ async fn dimensions_cut_normalise_and_name_another_space() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_in_openais_shape() {
+async fn errors_have_the_shape_of_openai() {
     for (body, param, part) in [
         (json!({ "model": "double", "input": [[1, 2, 3]] }), "input", "token ids"),
         (json!({ "model": "double", "input": [1, 2, 3] }), "input", "token ids"),
@@ -334,7 +334,7 @@ async fn one_bad_text_fails_the_request_and_is_named() {
     assert!(!down.text.contains("10.0.0.9"), "{}", down.text);
     let long = ask(json!({ "model": "double", "input": "w ".repeat(600) })).await.expect(400).json();
     assert_eq!(long["error"]["code"], "context_length_exceeded");
-    assert_eq!(long["error"].get("row"), None, "a lone text needs no number");
+    assert_eq!(long["error"].get("row"), None, "a single text needs no index");
 }
 
 #[tokio::test]
@@ -350,7 +350,7 @@ async fn a_partial_answer_keeps_the_good_rows() {
 }
 
 #[tokio::test]
-async fn long_texts_are_cut_only_when_asked_and_counted() {
+async fn long_texts_are_cut_only_on_request_and_counted() {
     let text = "w ".repeat(600);
     let body = json!({ "model": "double", "input": [text, "short"], "truncation": "end", "details": true });
     let reply = ask(body).await.expect(200);
@@ -362,7 +362,7 @@ async fn long_texts_are_cut_only_when_asked_and_counted() {
     assert_eq!(answer["data"][1]["space"], "double/mean/query-passage/l2/16");
 }
 
-/// One piece at the stack after the other.
+/// One piece at a time at the stack.
 fn one_by_one() -> axum::Router {
     over(Double::new(), config().with_admission(AdmissionConfig::default().with_pieces(64, 1 << 20, 1)))
 }
@@ -385,7 +385,7 @@ async fn a_request_of_any_size_is_cut_into_pieces_and_keeps_its_order() {
     let long = "x".repeat(200 << 10);
     let body = json!({ "model": "double", "input": [long, long, "a", "b"], "truncation": "end" }).to_string();
     post(&router, "/v1/embeddings", body).await.expect(200);
-    assert_eq!(*stack.sizes.lock().unwrap(), [1, 3], "pieces are bounded by their bytes, too");
+    assert_eq!(*stack.sizes.lock().unwrap(), [1, 3], "pieces are limited by bytes too");
 }
 
 #[tokio::test]
@@ -398,11 +398,11 @@ async fn a_model_of_one_space_never_answers_in_another() {
     let router = over(Double::mixed(), auto);
     let body = json!({ "model": "auto", "input": ["hello", "こんにちは"] }).to_string();
     let reply = post(&router, "/v1/embeddings", body.clone()).await.expect(200);
-    assert_eq!(reply.header("x-embed-space"), None, "they have none together");
+    assert_eq!(reply.header("x-embed-space"), None, "they have none in common");
     let answer = reply.json();
     assert_eq!(answer["data"][0]["space"], "double/mean/query-passage/l2/16");
     assert_eq!(answer["data"][1]["space"], "japanese/mean/query-passage/l2/16");
-    // The other dialects have no place to say it.
+    // The other dialects can't name the spaces.
     let error = post(&router, "/api/embed", body).await.expect(400);
     assert!(error.text.contains("several vector spaces"), "{}", error.text);
     let inputs = json!({ "inputs": ["hello", "こんにちは"] }).to_string();

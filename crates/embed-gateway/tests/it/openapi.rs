@@ -1,4 +1,4 @@
-//! `/openapi.json` against the paths that there are, and against answers of every one of them.
+//! `/openapi.json` compared with the existing paths, and with answers of each of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,15 +74,15 @@ fn operations(document: &Value) -> impl Iterator<Item = &Value> {
     document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
 }
 
-/// A validator for a schema of the document, which its references lead into.
+/// A validator for a schema of the document, in which its references are resolved.
 fn validator(document: &Value, schema: &Value) -> Validator {
     let mut whole = schema.clone();
     whole["components"] = document["components"].clone();
     jsonschema::draft202012::new(&whole).unwrap()
 }
 
-/// Requests to every path, with the status that is expected: each answer fits its schema, and each request that is
-/// answered fits the schema of requests.
+/// Requests to every path, with the expected status: each answer matches its schema, and each accepted request matches the
+/// schema of requests.
 #[tokio::test]
 async fn answers_are_as_described() {
     let document = document().await;
@@ -190,11 +190,11 @@ async fn answers_are_as_described() {
     }
     let routes: BTreeSet<_> =
         Gateway::routes().into_iter().map(|(method, path)| (method.to_string(), path)).collect();
-    assert_eq!(seen, routes, "every path is asked");
+    assert_eq!(seen, routes, "every path is requested");
 }
 
 #[tokio::test]
-async fn references_lead_somewhere() {
+async fn references_resolve() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(map) => map.iter().for_each(|(key, value)| match (key.as_str(), value) {

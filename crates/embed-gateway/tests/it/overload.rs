@@ -1,5 +1,5 @@
-//! A minute at ten times what the stack can do, in virtual time: who is let in keeps its deadline, who isn't is told at
-//! once, and two seconds later nothing is left of it.
+//! A minute at ten times the capacity of the stack, in virtual time: admitted requests meet their deadlines, others are
+//! refused at once, and two seconds later nothing is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::client::{Reply, config, send};
 use crate::double::Double;
 
 const WORKERS: u32 = 2;
-/// How long a worker takes for a call.
+/// The duration of a call in a worker.
 const CALL: Duration = Duration::from_millis(100);
 const TIMES: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A stack of two workers with a queue of its own, as an engine in the process is.
+/// A stack of two workers with a queue, like an engine in the process.
 #[derive(Debug)]
 struct Slow {
     double: Double,
@@ -63,7 +63,7 @@ async fn a_minute_at_ten_times_the_capacity() {
     let answers = asked.join_all().await;
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(reply, _)| reply.status == 200);
     for (reply, time) in refused {
-        // Also no 504: that would be one that was let in and not answered in time.
+        // No 504 either, which would be a request that was admitted and not answered in time.
         assert!([429, 503].contains(&reply.status.as_u16()), "{} after {time:?}", reply.status);
         assert!(reply.header("retry-after").is_some() && *time < Duration::from_millis(50), "{time:?}");
     }
@@ -71,7 +71,7 @@ async fn a_minute_at_ten_times_the_capacity() {
     assert!(longest <= DEADLINE, "{longest:?}");
     let capacity = MINUTE.as_millis() / CALL.as_millis() * u128::from(WORKERS);
     assert!(served.len() as u128 >= capacity * 95 / 100, "{} of {capacity}", served.len());
-    // As many as are served within the deadline, and not all that the queue has room for.
+    // As many as can be served within the deadline, not all that the queue has room for.
     assert!(most_waiting as u128 <= DEADLINE.as_millis() / CALL.as_millis() * u128::from(WORKERS));
 
     sleep(Duration::from_secs(2)).await;
@@ -80,7 +80,7 @@ async fn a_minute_at_ten_times_the_capacity() {
     assert_eq!((reply.status.as_u16(), took), (200, CALL));
 }
 
-/// An answer, and how much virtual time it took.
+/// An answer and its virtual duration.
 async fn ask(router: Router, time: VirtualTime) -> (Reply, Duration) {
     let request = Request::post("/v1/embeddings").header("x-request-timeout", DEADLINE.as_secs());
     let request = request.body(Body::from(r#"{"model":"double","input":"x"}"#)).unwrap();

@@ -1,4 +1,4 @@
-//! The end: readiness first, then the listener, and every accepted request is answered.
+//! Shutdown: readiness ends first, then the listener closes, and every accepted request is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ async fn accepted_requests_end_and_readiness_goes_first() {
     assert!(read_reply(&mut probe).await.0.starts_with("http/1.1 200"));
 
     server.stop();
-    // The listener is still open, so that balancers see it: a new connection learns that it isn't ready.
+    // The listener is still open, so that load balancers notice: a new connection gets the answer that it isn't ready.
     loop {
         let mut probe = server.connect().await;
         probe.write_all(READY).await.unwrap();
@@ -56,7 +56,7 @@ async fn accepted_requests_end_and_readiness_goes_first() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_told_so_and_cut_off() {
+async fn requests_that_take_too_long_get_an_answer_and_are_cut_off() {
     let gate = Arc::new(Semaphore::new(0));
     let stack = Arc::new(Double::gated(&gate));
     let config = config().with_drain(Duration::ZERO, Duration::from_millis(200));
@@ -72,9 +72,9 @@ async fn what_takes_too_long_is_told_so_and_cut_off() {
     assert!(body.contains("shutting down"), "{body}");
 }
 
-/// As at a second Ctrl-C: the limit would be half an hour.
+/// As with a second Ctrl-C: the limit would be half an hour.
 #[tokio::test]
-async fn a_drain_that_is_cut_short_answers_those_who_wait() {
+async fn a_drain_that_is_cut_short_answers_waiting_requests() {
     let gate = Arc::new(Semaphore::new(0));
     let stack = Arc::new(Double::gated(&gate));
     let admission = AdmissionConfig::default().with_bounds(1, 8);
@@ -104,7 +104,7 @@ async fn a_drain_that_is_cut_short_answers_those_who_wait() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_the_end_up() {
+async fn idle_connections_do_not_delay_the_end() {
     let mut server = Server::start(Arc::new(Double::new()), config()).await;
     let mut idle = server.connect().await;
     idle.write_all(READY).await.unwrap();

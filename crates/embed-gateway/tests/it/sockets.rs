@@ -1,4 +1,4 @@
-//! What only a socket shows: slow and broken clients, garbage, hang-ups.
+//! Tests that need a socket: slow and broken clients, garbage, hang-ups.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::double::Double;
 
 const EMBED: &str = r#"{"model":"double","input":"x"}"#;
 
-/// Real time, since real sockets don't follow a paused clock: short, and nothing is measured but that it ends.
+/// Short real time, since real sockets don't follow a paused clock; the tests only check that the timeouts end.
 fn hasty() -> Limits {
     let short = Duration::from_millis(200);
     Limits::default().with_timeouts(short, short, short)
@@ -65,21 +65,21 @@ async fn a_head_that_never_ends_is_cut_off() {
     read.await.expect("the connection is closed").ok();
 }
 
-/// Proxies keep connections for a minute; ours must last longer than a head may take.
+/// Proxies keep connections for a minute, so an idle one must last longer than a head may take.
 #[tokio::test]
-async fn an_idle_connection_has_a_time_out_of_its_own() {
+async fn an_idle_connection_has_its_own_timeout() {
     let limits = hasty().with_idle_timeout(Duration::from_secs(3600));
     let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
     let mut stream = server.connect().await;
     let ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(ask).await.unwrap();
     read_reply(&mut stream).await;
-    // A connection that is as old and says nothing shows that the time of a head is over.
+    // An equally old connection without a request shows that the timeout of a head has passed.
     let mut silent = server.connect().await;
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     stream.write_all(ask).await.unwrap();
     assert!(read_reply(&mut stream).await.0.starts_with("http/1.1 200"));
-    // And the head of a later request has the time of a head.
+    // The head of a later request has the timeout of a head again.
     stream.write_all(b"GET /heal").await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
@@ -94,9 +94,9 @@ async fn an_idle_connection_is_closed_in_the_end() {
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
 
-/// A thousand half-open sockets of one address: the address itself, another one, and operators are answered.
+/// Despite a thousand half-open sockets of one address, the address itself, another one, and operators are answered.
 #[tokio::test]
-async fn half_open_sockets_keep_nobody_out() {
+async fn half_open_sockets_keep_no_client_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, for_operators) = (listener.local_addr().unwrap(), admin.local_addr().unwrap());
@@ -107,7 +107,7 @@ async fn half_open_sockets_keep_nobody_out() {
     let mut half_open = Vec::new();
     for _ in 0..1024 {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // Those beyond the share are told so and closed.
+        // Those beyond the share get an answer and are closed.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: loc").await;
         half_open.push(stream);
     }
@@ -125,9 +125,9 @@ async fn half_open_sockets_keep_nobody_out() {
     drop(half_open);
 }
 
-/// Connections that are in use aren't closed for others: whoever has too many is told so.
+/// Connections in use aren't closed for others: an address with too many is refused.
 #[tokio::test]
-async fn an_address_that_uses_its_share_is_told_so() {
+async fn an_address_that_uses_its_share_is_refused() {
     let gate = Arc::new(Semaphore::new(0));
     let stack = Arc::new(Double::gated(&gate));
     let limits = Limits::default().with_connections(8).with_connections_per_address(2);
@@ -149,9 +149,9 @@ async fn an_address_that_uses_its_share_is_told_so() {
     }
 }
 
-/// What a client announces and waits with is refused by its length, or by who it is, before any of it is taken.
+/// A body that a client announces (`Expect: 100-continue`) is refused by its length or by a missing key before it is read.
 #[tokio::test]
-async fn what_is_announced_is_refused_before_it_is_taken() {
+async fn an_announced_body_is_refused_before_it_is_read() {
     let limits = Limits::default().with_bytes(1 << 20, 8 << 20);
     let config = config().with_limits(limits).with_api_keys([ApiKey::new("ci", "secret")]);
     let server = Server::start(Arc::new(Double::new()), config).await;
@@ -178,7 +178,7 @@ async fn what_is_announced_is_refused_before_it_is_taken() {
         read_reply(&mut stream).await
     };
     assert!(head.starts_with("http/1.1 417"), "{head}");
-    // One that is small enough is asked for.
+    // One that is small enough gets a `100 Continue`.
     let mut stream = server.connect().await;
     let head = format!(
         "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\n{key}content-length: {}\r\nexpect: 100-continue\r\n\r\n",
@@ -229,7 +229,7 @@ async fn a_client_that_hangs_up_cancels_its_work() {
 async fn hang_ups_give_back_connections_permits_and_memory_for_bodies() {
     let gate = Arc::new(Semaphore::new(0));
     let stack = Arc::new(Double::gated(&gate));
-    // Of each there is so little that what two hundred requests leave behind would be missed.
+    // The limits are so low that leaks of two hundred requests would be noticed.
     let limits = Limits::default().with_bytes(64 << 10, 64 << 10).with_connections(1);
     let admission = AdmissionConfig::default().with_bounds(1, 1);
     let config = config().with_limits(limits).with_admission(admission);
@@ -237,7 +237,7 @@ async fn hang_ups_give_back_connections_permits_and_memory_for_bodies() {
     let request = raw_post("/api/embed", EMBED);
     for number in 0..200 {
         let mut stream = server.connect().await;
-        // While the stack works, or before the body ends.
+        // Hang up while the stack works, or before the body ends.
         let is_whole = number % 2 == 0;
         let end = request.len() - usize::from(!is_whole);
         stream.write_all(&request.as_bytes()[..end]).await.unwrap();
@@ -252,7 +252,7 @@ async fn hang_ups_give_back_connections_permits_and_memory_for_bodies() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_for_their_turn() {
+async fn connections_beyond_the_limit_wait_for_their_turn() {
     let limits = Limits::default().with_connections(2);
     let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
     let ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -271,7 +271,7 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
     assert!(read_reply(&mut third).await.0.starts_with("http/1.1 200"));
 }
 
-/// Idle connections would keep new callers out, who then aren't even refused.
+/// Otherwise idle connections would keep new callers out without even an answer.
 #[tokio::test]
 async fn when_there_are_many_connections_they_end_with_their_answer() {
     let limits = Limits::default().with_connections(8);
@@ -287,12 +287,12 @@ async fn when_there_are_many_connections_they_end_with_their_answer() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_is_let_go() {
+async fn a_client_that_does_not_read_its_answer_is_disconnected() {
     let long = Duration::from_secs(30);
     let limits = Limits::default().with_timeouts(long, long, Duration::from_millis(200));
     let server = Server::start(Arc::new(Double::new()), config().with_limits(limits)).await;
     let mut stream = server.connect().await;
-    // An answer that no socket's buffer holds.
+    // An answer larger than any socket's buffer.
     let body = serde_json::json!({ "model": "double", "input": vec!["x"; 20_000] }).to_string();
     stream.write_all(raw_post("/v1/embeddings", &body).as_bytes()).await.unwrap();
     let mut other = server.connect().await;

@@ -45,7 +45,7 @@ async fn long_inputs_are_cut_by_default_at_either_end() {
 }
 
 #[tokio::test]
-async fn errors_are_in_its_shape() {
+async fn errors_have_its_shape() {
     for (body, status, kind) in [
         (r#"{"inputs":[]}"#, 400, "Empty"),
         (r#"{"inputs":""}"#, 422, "Validation"),
@@ -65,7 +65,7 @@ async fn errors_are_in_its_shape() {
     assert_eq!(partial[0].as_array().unwrap().len(), DIMENSION);
 }
 
-/// Haystack, langchain-huggingface and `huggingface_hub` post to the address itself, Haystack with these defaults.
+/// Haystack, langchain-huggingface and `huggingface_hub` post to the root path, Haystack with these defaults.
 #[tokio::test]
 async fn clients_of_hugging_face_post_to_the_root() {
     for (body, normalised) in [
@@ -80,7 +80,7 @@ async fn clients_of_hugging_face_post_to_the_root() {
         for path in ["/", "/embed"] {
             let reply = post(&router(), path, body.to_string()).await.expect(200);
             assert_eq!(rows(&reply.json()), ["x", "y"].map(|text| vector_of(Role::Document, text)), "{body}");
-            // Raw vectors of this model there are none, and the answer says so.
+            // This model has no raw vectors, which the answer says.
             assert_eq!(reply.header("x-embed-normalized"), normalised, "{body}");
         }
     }
@@ -123,7 +123,7 @@ async fn texts_become_tokens_and_tokens_texts() {
         let error = post(&router(), path, body).await.expect(422).json();
         assert_eq!(error["error_type"], "Validation", "{body}");
     }
-    // A model of another server has its tokenizer there.
+    // The tokenizer of a remote model is at its server.
     let without = GatewayConfig::new([ModelEntry::new("double", model("double"))]);
     let error = post(&over(Double::new(), without), "/tokenize", r#"{"inputs":"a"}"#).await.expect(501);
     assert!(error.json()["error"].as_str().unwrap().contains("tokenizer"), "{}", error.text);
@@ -154,7 +154,7 @@ async fn sentences_are_compared_with_one() {
 }
 
 #[tokio::test]
-async fn what_models_of_other_kinds_do_is_refused_in_words() {
+async fn endpoints_of_other_kinds_of_models_are_refused_with_a_message() {
     for path in ["/rerank", "/predict", "/embed_all", "/embed_sparse"] {
         let error = post(&router(), path, r#"{"inputs":"x"}"#).await.expect(424).json();
         assert_eq!(error["error_type"], "Backend");

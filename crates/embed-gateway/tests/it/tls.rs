@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use crate::client::{Server, config, talk};
 use crate::double::Double;
 
-/// A certificate for `localhost`, in files.
+/// Files with a certificate for `localhost`.
 fn certificate(folder: &std::path::Path) -> (TlsConfig, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
@@ -58,9 +58,9 @@ async fn a_file_that_can_not_be_used_is_named() {
     assert!(error.to_string().contains("no-such-chain.pem"), "{error}");
 }
 
-/// Certificates are renewed every few weeks; that is no reason to stop.
+/// Certificates are renewed every few weeks, which must not need a restart.
 #[tokio::test]
-async fn a_certificate_is_exchanged_while_the_gateway_runs() {
+async fn a_certificate_is_replaced_while_the_gateway_runs() {
     let folder = tempfile::tempdir().unwrap();
     let (tls, old) = certificate(folder.path());
     let config = config().with_tls(tls);
@@ -83,7 +83,7 @@ async fn a_certificate_is_exchanged_while_the_gateway_runs() {
         TlsConnector::from(Arc::new(client)).connect(name, stream).await.is_ok()
     };
     assert!(trusted(&old).await);
-    // A file that is broken leaves the one that was read.
+    // With a broken file the old certificate stays.
     std::fs::write(folder.path().join("chain.pem"), "half of a fi").unwrap();
     assert_eq!(watch.reload(&config).unwrap_err().kind(), ErrorKind::Config);
     assert!(trusted(&old).await);

@@ -1,4 +1,4 @@
-//! `/api/embed`, and `/api/embeddings` of old.
+//! `/api/embed` and the older `/api/embeddings`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{error, go};
 use crate::answer::Answer;
 use crate::api::fields::{too_many, unknown_model};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::catalogue::{Model, Named};
+use crate::catalogue::{Model, NamedModel};
 use crate::context::Context;
 use crate::embed::embed_texts;
 use crate::failure::{Failure, Outcome};
@@ -43,7 +43,7 @@ pub(crate) async fn embed(
     Ok(render::respond(answer, shape))
 }
 
-/// `POST /api/embeddings`: one text, and its vector alone.
+/// `POST /api/embeddings`: one text, and only its vector.
 pub(crate) async fn embeddings(
     Shared(state): Shared<Arc<State>>,
     Extension(context): Extension<Context>,
@@ -58,7 +58,10 @@ pub(crate) async fn embeddings(
     Ok(render::respond(answer, Single))
 }
 
-pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, GatewayRequest, Window), Failure> {
+pub(crate) fn parse_embed(
+    body: &[u8],
+    state: &State,
+) -> Result<(Arc<str>, GatewayRequest, ContextWindow), Failure> {
     const REQUEST: &str = "EmbedRequest";
     let limit = state.config.limits.rows;
     let reading =
@@ -72,11 +75,11 @@ pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Gatew
     let partial = fields.take("partial").bool();
     let partial = partial.map_err(|kind| go::bad_field(kind, REQUEST, "partial", "bool"))?;
     let options = options(&mut fields, REQUEST)?;
-    // The field of the older path, which a server doesn't look at here.
+    // The field of the older path, which Ollama ignores here.
     drop(fields.take("prompt"));
     let texts = match fields.take("input") {
         Value::Null => Vec::new(),
-        // A lone empty string is how a client asks to load a model.
+        // With a single empty string a client asks to load the model.
         Value::Text(text) if text.is_empty() => Vec::new(),
         Value::Text(text) => vec![text],
         Value::List(list) if list.odd.is_none() && list.too_many => return Err(too_many(limit)),
@@ -93,10 +96,13 @@ pub(crate) fn parse_embed(body: &[u8], state: &State) -> Result<(Arc<str>, Gatew
     };
     request.partial = partial.unwrap_or(false);
     request.dimension = cut(dimensions.or(wishes.dimension), &request.model);
-    Ok((model, request, Window::asked(&options)))
+    Ok((model, request, ContextWindow::asked(&options)))
 }
 
-pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(GatewayRequest, Window), Failure> {
+pub(crate) fn parse_embeddings(
+    body: &[u8],
+    state: &State,
+) -> Result<(GatewayRequest, ContextWindow), Failure> {
     const REQUEST: &str = "EmbeddingRequest";
     let reading =
         Reading { known: &[EMBEDDINGS_FIELDS, &WISHES], members: &[go::OPTIONS], as_go: true, max_texts: 0 };
@@ -113,13 +119,13 @@ pub(crate) fn parse_embeddings(body: &[u8], state: &State) -> Result<(GatewayReq
     let wishes = Wishes::take(&mut fields, &named.model.entry.info)?;
     let mut request =
         request_for(named, prompt.filter(|prompt| !prompt.is_empty()).into_iter().collect(), &wishes)?;
-    // What is too long goes to the runner as it is, and that keeps the end.
+    // Ollama passes a text that is too long to its runner unchanged, which keeps the end.
     request.truncation = wishes.truncation.unwrap_or(Truncation::Start);
     if wishes.dimension.is_some() {
         let message = "this path doesn't cut vectors: use POST /api/embed";
         return Err(Failure::bad_request(message).with_param("dimensions"));
     }
-    Ok((request, Window::asked(&options)))
+    Ok((request, ContextWindow::asked(&options)))
 }
 
 fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
@@ -128,8 +134,8 @@ fn model_name(fields: &mut Fields, request: &str) -> Result<Arc<str>, Failure> {
     Ok(model.unwrap_or_default())
 }
 
-/// `keep_alive` and `options` are read as Ollama reads them, and have no effect. What is in the options is looked at
-/// when the model is found.
+/// `keep_alive` and `options` are parsed as Ollama does, and have no effect. The options are checked once the model is
+/// found.
 fn options(fields: &mut Fields, request: &str) -> Result<Vec<(&'static str, Value)>, Failure> {
     go::check_keep_alive(fields.take("keep_alive"))?;
     match fields.take("options") {
@@ -139,13 +145,13 @@ fn options(fields: &mut Fields, request: &str) -> Result<Vec<(&'static str, Valu
     }
 }
 
-fn find(state: &State, model: &str) -> Result<Named, Failure> {
+fn find(state: &State, model: &str) -> Result<NamedModel, Failure> {
     let message = |name: &str| format!("model {name:?} not found, try pulling it first");
     state.catalogue.find(model).ok_or_else(|| unknown_model(message, model))
 }
 
-/// The role is the one of the name or of another server's field, or the model's: Ollama has no field for it.
-fn request_for(named: Named, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<GatewayRequest, Failure> {
+/// The role is that of the name or of another server's field, else the model's: Ollama has no field for it.
+fn request_for(named: NamedModel, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<GatewayRequest, Failure> {
     wishes.check_normalise(&named.model.entry.info)?;
     if let Some(field) = wishes.base64 {
         let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");
@@ -156,12 +162,12 @@ fn request_for(named: Named, texts: Vec<Arc<str>>, wishes: &Wishes) -> Result<Ga
     Ok(request)
 }
 
-/// The option `num_ctx`: tokens that a text is cut to. No model here reads fewer than it can, so a text that would
-/// have been cut is an error.
+/// The option `num_ctx`: the number of tokens that a text is cut to. It can't be lowered here, so a text that it would cut
+/// is an error.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Window(Option<usize>);
+pub(crate) struct ContextWindow(Option<usize>);
 
-impl Window {
+impl ContextWindow {
     fn asked(options: &[(&'static str, Value)]) -> Self {
         let option = options.iter().find(|(name, _)| *name == "num_ctx");
         let tokens = match option {
@@ -169,7 +175,7 @@ impl Window {
             Some((_, Value::Number(Number::Float(tokens)))) => Some(*tokens as usize),
             _ => None,
         };
-        // For a server, nothing is its default.
+        // For Ollama, 0 means its default.
         Self(tokens.filter(|tokens| *tokens > 0))
     }
 
@@ -178,7 +184,7 @@ impl Window {
         /// Special tokens, and a prefix.
         const AROUND: usize = 16;
         let reads = request.model.entry.info.max_tokens();
-        // A token has a byte at least.
+        // A token has at least one byte.
         let cuts = |tokens: usize| request.texts.iter().any(|text| text.len() + AROUND > tokens);
         Self(self.0.filter(|tokens| reads.is_none_or(|reads| *tokens < reads) && cuts(*tokens)))
     }
@@ -195,7 +201,7 @@ impl Window {
     }
 }
 
-/// As Ollama has it, a dimension that can't be cut to is ignored.
+/// As in Ollama, an impossible dimension is ignored.
 fn cut(dimensions: Option<i64>, model: &Model) -> Option<usize> {
     let asked = usize::try_from(dimensions?).ok()?;
     let whole = model.info().map_or(usize::MAX, ModelInfo::dimension);
@@ -208,9 +214,9 @@ struct Embeddings {
     model: Arc<str>,
     finish: Finish,
     started: Instant,
-    /// Nanoseconds until the first turn: Ollama counts waiting in, too.
+    /// Nanoseconds until the first turn: Ollama includes waiting too.
     load_duration: u128,
-    /// Of all texts together, if they are counted.
+    /// The tokens of all texts, if they are counted.
     tokens: Option<usize>,
     rows: usize,
     errors: Vec<serde_json::Value>,
@@ -245,7 +251,7 @@ impl Shape for Embeddings {
 
     fn tail(&mut self, out: &mut Vec<u8>) {
         out.push(b']');
-        // Go leaves numbers out that are zero, so they are absent for no texts.
+        // Go omits numbers that are zero, so without texts they are absent.
         let total = if self.rows == 0 { 0 } else { self.started.elapsed().as_nanos() };
         let load = if self.rows == 0 { 0 } else { self.load_duration };
         let tokens = self.tokens.unwrap_or(0) as u128;
@@ -274,7 +280,7 @@ impl Shape for Single {
     }
 
     fn tail(&mut self, out: &mut Vec<u8>) {
-        // No text has no row.
+        // Without a text there is no row.
         if out.last() == Some(&b':') {
             out.extend_from_slice(b"[]");
         }

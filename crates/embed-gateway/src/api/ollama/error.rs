@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
-/// The error object; also what stands for a failed row in a partial answer.
+/// The error object, which also replaces a failed row in a partial answer.
 pub(crate) fn error(failure: &Failure) -> Value {
     let message: Cow<'_, str> = match failure.code {
         "input_too_long" if failure.row.is_none() => "input length exceeds maximum context length".into(),
-        // Two spaces, as Ollama has it.
+        // Two spaces, as in Ollama.
         "overloaded" => "server busy, please try again.  maximum pending requests exceeded".into(),
         _ => failure.full_message(),
     };

@@ -1,4 +1,4 @@
-//! Go's own words for what it can't decode, which Ollama's clients may look for.
+//! Go's error messages for what it can't decode, which Ollama's clients may expect.
 
 use crate::failure::Failure;
 use crate::json::{BadJson, JsonKind, Number, Value};
@@ -9,9 +9,9 @@ pub(super) fn bad_json(error: &BadJson, request: &str) -> Failure {
         BadJson::Empty => "missing request body".to_owned(),
         BadJson::Cut => "unexpected EOF".to_owned(),
         BadJson::TooDeep => "exceeded max depth".to_owned(),
-        // Go would read on, and embed the sign for a character that isn't one: a wrong vector in silence.
+        // Go would go on and embed a replacement character: silently a wrong vector.
         BadJson::NotUtf8 { .. } | BadJson::Encoded(_) => error.to_string(),
-        // Go names the character that it didn't expect, which is a piece of what the caller wrote.
+        // Go quotes the unexpected character, which is part of the caller's input.
         BadJson::Syntax { line, column } => format!("invalid JSON at line {line}, column {column}"),
         BadJson::NotAnObject(kind) => {
             format!("json: cannot unmarshal {} into Go value of type api.{request}", kind.as_str())
@@ -27,8 +27,8 @@ pub(super) fn bad_field(got: JsonKind, request: &str, field: &str, go_type: &str
     ))
 }
 
-/// Checks a `keep_alive` as Ollama reads it: seconds, or a duration with units. It has no effect here, since
-/// nothing is unloaded.
+/// Checks a `keep_alive` as Ollama parses it: seconds, or a duration with units. It has no effect here, since nothing is
+/// unloaded.
 pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
     match value {
         Value::Null | Value::Number(Number::Integer(_) | Number::Float(_)) => Ok(()),
@@ -39,7 +39,7 @@ pub(super) fn check_keep_alive(value: Value) -> Result<(), Failure> {
     }
 }
 
-/// Whether a `keep_alive` says that a model be unloaded at once.
+/// Whether a `keep_alive` means that the model is unloaded at once.
 pub(super) fn is_zero(keep_alive: &Value) -> bool {
     match keep_alive {
         Value::Number(Number::Integer(seconds)) => *seconds == 0,
@@ -51,7 +51,7 @@ pub(super) fn is_zero(keep_alive: &Value) -> bool {
     }
 }
 
-/// The options that a server of 0.9.3 knows. Others it doesn't look at.
+/// The options that Ollama 0.9.3 knows. It ignores others.
 pub(super) const OPTIONS: &[&str] = &[
     "num_keep",
     "seed",
@@ -74,8 +74,8 @@ pub(super) const OPTIONS: &[&str] = &[
     "frequency_penalty",
 ];
 
-/// Checks the values of options as Ollama does before it hands them to a runner. They have no effect here, and its
-/// status of 500 for a caller's mistake isn't followed.
+/// Checks the values of options as Ollama does before it passes them to a runner. They have no effect here, and a caller's
+/// mistake isn't a status of 500 as it is there.
 pub(super) fn check_options(options: &[(&'static str, Value)]) -> Result<(), Failure> {
     for (name, value) in options {
         let number = matches!(value, Value::Number(_));
@@ -85,7 +85,7 @@ pub(super) fn check_options(options: &[(&'static str, Value)]) -> Result<(), Fai
             ("stop", Value::List(list)) if list.odd.is_some() => "of an array of strings",
             ("stop", value) if !matches!(value, Value::List(_)) => "of type array",
             ("use_mmap" | "stop", _) => continue,
-            // Of a number that isn't whole the fraction is cut off where a whole one is wanted.
+            // Where an integer is expected, the fraction of a number is dropped.
             _ if number => continue,
             (name, _) if is_float(name) => "of type float32",
             _ => "of type integer",
@@ -102,7 +102,7 @@ fn is_float(option: &str) -> bool {
 /// Go's `time.ParseDuration`: an optional sign, then numbers with units, such as `1h30m` or `-1.5s`.
 fn check_duration(text: &str) -> Result<(), String> {
     const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
-    // A duration is short; what isn't is no duration, and not repeated.
+    // A longer text isn't a duration, and isn't quoted.
     let quoted = if text.len() <= 32 { format!("{text:?}") } else { "\"…\"".to_owned() };
     let invalid = || format!("time: invalid duration {quoted}");
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -140,7 +140,7 @@ mod tests {
         for good in ["5m", "0", "-1s", "+1.5h", "1h30m", "100ms", ".5s", "1µs"] {
             check_duration(good).unwrap_or_else(|error| panic!("{good}: {error}"));
         }
-        // The words that a server of 0.9.3 answered.
+        // Answers of Ollama 0.9.3.
         for (bad, message) in [
             ("10", r#"time: missing unit in duration "10""#),
             ("PT15M", r#"time: invalid duration "PT15M""#),

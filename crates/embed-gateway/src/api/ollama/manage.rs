@@ -1,4 +1,4 @@
-//! What Ollama's clients do with models beside embedding: pulling one that is there succeeds, all else is refused.
+//! Other operations of Ollama's clients on models: pulling an available model succeeds, everything else is refused.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,22 +12,22 @@ use serde_json::json;
 
 use super::go;
 use crate::api::fields::unknown_model;
-use crate::catalogue::Named;
+use crate::catalogue::NamedModel;
 use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading, Value};
 use crate::state::State;
 
-/// What a request names, as far as it matters here.
-struct Asked {
+/// The fields of a request that matter here.
+struct ManageRequest {
     model: Arc<str>,
     stream: bool,
-    /// The model is to be unloaded, and nothing else.
+    /// The request only unloads the model.
     unload: bool,
 }
 
-/// `POST /api/pull`: a model that is served is there, so nothing is left to do.
+/// `POST /api/pull`: a served model is already available, so there is nothing to do.
 pub(crate) async fn pull(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
-    let asked = Asked::read(&state, body, "PullRequest").await?;
+    let asked = ManageRequest::read(&state, body, "PullRequest").await?;
     if asked.model.is_empty() {
         return Err(Failure::bad_request("invalid model name"));
     }
@@ -44,9 +44,9 @@ pub(crate) async fn pull(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], steps).into_response())
 }
 
-/// `POST /api/generate`, in the words of a server that has an embedding model.
+/// `POST /api/generate`, with the errors of an Ollama that has an embedding model.
 pub(crate) async fn generate(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
-    let asked = Asked::read(&state, body, "GenerateRequest").await?;
+    let asked = ManageRequest::read(&state, body, "GenerateRequest").await?;
     asked.find(&state, |name| format!("model '{name}' not found"))?;
     if asked.unload {
         return Ok(asked.unloaded(json!({ "response": "" })));
@@ -56,7 +56,7 @@ pub(crate) async fn generate(Shared(state): Shared<Arc<State>>, body: Body) -> O
 
 /// `POST /api/chat`, likewise.
 pub(crate) async fn chat(Shared(state): Shared<Arc<State>>, body: Body) -> Outcome {
-    let asked = Asked::read(&state, body, "ChatRequest").await?;
+    let asked = ManageRequest::read(&state, body, "ChatRequest").await?;
     asked.find(&state, |name| format!("model {name:?} not found, try pulling it first"))?;
     if asked.unload {
         return Ok(asked.unloaded(json!({ "message": { "role": "assistant", "content": "" } })));
@@ -70,7 +70,7 @@ pub(crate) async fn unmanaged() -> Failure {
     Failure::not_set_up(message)
 }
 
-impl Asked {
+impl ManageRequest {
     async fn read(state: &State, body: Body, request: &'static str) -> Result<Self, Failure> {
         let received = state.bodies.read(body).await?;
         let reading = Reading {
@@ -97,11 +97,11 @@ impl Asked {
         Ok(Self { model, stream: stream.unwrap_or(true), unload })
     }
 
-    fn find(&self, state: &State, message: impl FnOnce(&str) -> String) -> Result<Named, Failure> {
+    fn find(&self, state: &State, message: impl FnOnce(&str) -> String) -> Result<NamedModel, Failure> {
         state.catalogue.find(&self.model).ok_or_else(|| unknown_model(message, &self.model))
     }
 
-    /// As a server answers who unloads a model (`ollama stop`, and `ollama rm` at first). Here it has no effect.
+    /// Ollama's answer to unloading a model (`ollama stop`, and `ollama rm` at first). Here it has no effect.
     fn unloaded(&self, with: serde_json::Value) -> Response {
         let now = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
         let mut answer =

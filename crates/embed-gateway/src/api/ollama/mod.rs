@@ -1,4 +1,4 @@
-//! The dialect of Ollama, as a server of 0.9.3 speaks it, with `dimensions` of later ones.
+//! The dialect of Ollama 0.9.3, with `dimensions` of later versions.
 
 mod embed;
 mod error;

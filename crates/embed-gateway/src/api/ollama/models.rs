@@ -1,4 +1,4 @@
-//! What Ollama's clients ask about models and the server.
+//! Ollama's endpoints about models and the server.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::json::{Fields, Reading};
 use crate::state::State;
 
-/// Nothing is ever unloaded. A server that was told so shows a time as far away as Go can count.
+/// Nothing is ever unloaded; Ollama then shows the latest time that Go can represent.
 const FOREVER: Duration = Duration::from_secs(290 * 365 * 24 * 3600);
 
 /// `GET /api/version`.
@@ -35,7 +35,7 @@ pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     Json(json!({ "models": models.collect::<Vec<_>>() }))
 }
 
-/// `GET /api/ps`: every model that is there is as good as loaded.
+/// `GET /api/ps`: every available model counts as loaded.
 pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     let models = state.catalogue.models().filter(|model| model.is_there()).map(|model| {
         let mut entry = entry(model);
@@ -97,14 +97,14 @@ fn details(model: &Model) -> Out {
 fn description(model: &Model) -> Out {
     let info = &model.entry.info;
     let family = model.entry.details.family();
-    // As llama.cpp numbers them.
+    // The numbers of llama.cpp.
     let pooling = match info.space().pooling() {
         Pooling::Cls => 2,
         Pooling::LastToken => 3,
         _ => 1,
     };
     let details = &model.entry.details;
-    // The command of 0.9.3 takes what is here for complete, and breaks if it isn't; without it, it shows the details.
+    // The command of 0.9.3 expects this to be complete and fails otherwise; without it, it shows the details.
     let known = details.parameters.zip(info.max_tokens()).filter(|_| model.info().is_some());
     let model_info = known.map(|(parameters, tokens)| {
         json!({

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
-/// The error object; also what stands for a failed row in a partial answer.
+/// The error object, which also replaces a failed row in a partial answer.
 pub(crate) fn error(failure: &Failure) -> Value {
     let mut error = json!({
         "message": failure.full_message(), "type": type_of(failure), "param": failure.param,

@@ -16,7 +16,7 @@ use serde_json::{Value as Out, json};
 use crate::answer::Answer;
 use crate::api::fields::{texts, unknown_model, wrong_kind};
 use crate::api::wishes::{WISHES, Wishes};
-use crate::catalogue::{Model, Named};
+use crate::catalogue::{Model, NamedModel};
 use crate::context::Context;
 use crate::embed::embed_texts;
 use crate::failure::{Failure, Outcome};
@@ -40,13 +40,13 @@ pub(crate) async fn embeddings(
     let say_space = form.details || request.model.entry.mixed;
     let answer = embed_texts(&state, request, &context).await?;
     let usage = Usage::of(&answer);
-    Ok(render::respond(answer, List { form, finish, say_space, usage }))
+    Ok(render::respond(answer, ListAnswer { form, finish, say_space, usage }))
 }
 
-/// How the caller wants the answer.
+/// The format of the answer.
 #[derive(Debug)]
 pub(crate) struct AnswerForm {
-    /// The name that was asked for, which the answer repeats.
+    /// The requested name, which the answer repeats.
     model: Arc<str>,
     base64: bool,
     details: bool,
@@ -78,7 +78,7 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Answe
     };
     request.partial = flag(fields.take("partial"), "partial")?.unwrap_or(false);
     let details = flag(fields.take("details"), "details")?.unwrap_or(false);
-    // Accepted, since clients send it; an end user is no collection, so it has no effect.
+    // Accepted because clients send it, but without effect: an end user isn't a collection.
     fields.take("user").text().map_err(|kind| wrong_kind("user", "a string", kind))?;
     let format = fields.take("encoding_format").text();
     let base64 = match format.map_err(|kind| wrong_kind("encoding_format", "a string", kind))?.as_deref() {
@@ -93,12 +93,12 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Answe
     Ok((request, AnswerForm { model, base64, details, normalise: wishes.normalise == Some(true) }))
 }
 
-/// The model that a request names, and the name that the answer repeats. TEI's clients name none, and get the first.
-fn named(model: Option<Arc<str>>, state: &State) -> Result<(Named, Arc<str>), Failure> {
+/// The model that a request names, and the name that the answer repeats. TEI's clients name none and get the first model.
+fn named(model: Option<Arc<str>>, state: &State) -> Result<(NamedModel, Arc<str>), Failure> {
     let Some(model) = model else {
         let model = Arc::clone(state.catalogue.first());
         let name = model.entry.name.as_str().into();
-        return Ok((Named { model, role: None }, name));
+        return Ok((NamedModel { model, role: None }, name));
     };
     if model.is_empty() {
         let message = "`model` is empty: name a model, or leave it out for the first of GET /v1/models";
@@ -114,7 +114,7 @@ fn named(model: Option<Arc<str>>, state: &State) -> Result<(Named, Arc<str>), Fa
 }
 
 /// `{"object":"list","data":[…],"model":…,"usage":…}`.
-struct List {
+struct ListAnswer {
     form: AnswerForm,
     finish: Finish,
     /// Each row names its space.
@@ -122,19 +122,19 @@ struct List {
     usage: Usage,
 }
 
-/// Tokens of all texts together. OpenAI's answers always have them, and clients add them up.
+/// The tokens of all texts. OpenAI's answers always have them, and clients add them up.
 struct Usage {
     tokens: usize,
-    /// What is behind doesn't count them, and the answer says so.
+    /// The stack doesn't count tokens, which the answer says.
     estimated: bool,
 }
 
 impl Usage {
-    /// Bytes of a token, as English text has them.
+    /// Bytes per token, as in English text.
     const BYTES: usize = 4;
 
     fn of(answer: &Answer) -> Self {
-        // A text has one at least, so nothing that isn't known looks like none.
+        // A text has at least one, so an unknown count never looks like zero.
         let estimate = || answer.record.bytes.div_ceil(Self::BYTES).max(answer.rows());
         Self {
             tokens: answer.record.tokens.unwrap_or_else(estimate),
@@ -143,7 +143,7 @@ impl Usage {
     }
 }
 
-impl Shape for List {
+impl Shape for ListAnswer {
     fn head(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"object":"list","data":["#);
     }
@@ -191,7 +191,7 @@ impl Shape for List {
     }
 }
 
-impl List {
+impl ListAnswer {
     fn space(&self, out: &mut Vec<u8>, row: EmbeddingRef<'_>, dimension: usize) {
         out.extend_from_slice(br#","space":"#);
         if dimension == row.vector().len() {
@@ -202,7 +202,7 @@ impl List {
     }
 }
 
-/// What is known of a row beside its numbers.
+/// Everything known about a row besides its numbers.
 fn details(out: &mut Vec<u8>, row: EmbeddingRef<'_>) {
     let info = row.info();
     let details = json!({

@@ -24,7 +24,7 @@ const FIELDS: &[&str] = &["inputs", "partial", "parameters"];
 /// The members of the `inputs` of `/similarity`.
 pub(super) const SENTENCES: &[&str] = &["source_sentence", "sentences"];
 
-/// `POST /embed`, and `POST /`, where clients of Hugging Face's own service send it.
+/// `POST /embed`, and `POST /`, which clients of Hugging Face's service use.
 pub(crate) async fn embed(
     Shared(state): Shared<Arc<State>>,
     Extension(context): Extension<Context>,
@@ -35,7 +35,7 @@ pub(crate) async fn embed(
     request.share = received.share;
     let answer = embed_texts(&state, request, &context).await?;
     let mut response = render::respond(answer, Rows { finish });
-    // Haystack asks for raw vectors by default and takes normalised ones; whoever needs raw ones can see it.
+    // Haystack requests raw vectors by default but accepts normalised ones; clients that need raw ones see the header.
     if raw_refused {
         response.headers_mut().insert(NORMALISED, HeaderValue::from_static("true"));
     }
@@ -61,7 +61,7 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Finis
     Ok((request, finish, raw_refused))
 }
 
-/// The fields of a request, those in `parameters` included, where Hugging Face's own service has them.
+/// The fields of a request, including those in `parameters`, where Hugging Face's service has them.
 pub(super) fn read(body: &[u8], state: &State) -> Result<Fields, Failure> {
     let known: &[&[&str]] = &[FIELDS, &WISHES];
     let members: &[&[&str]] = &[SENTENCES, &WISHES];
@@ -75,8 +75,8 @@ pub(super) fn read(body: &[u8], state: &State) -> Result<Fields, Failure> {
     Ok(fields)
 }
 
-/// What a request for the vectors of texts comes down to: the first model of the settings answers, since a request
-/// can't name one, and a long text is cut unless the request says otherwise.
+/// A request for the vectors of texts. The first model of the settings answers, since a request can't name one, and a long
+/// text is cut unless the request says otherwise.
 pub(super) fn request_of(
     fields: &mut Fields,
     inputs: Vec<Arc<str>>,
@@ -95,7 +95,7 @@ pub(super) fn request_of(
     Ok((request, wishes))
 }
 
-/// `[[…],[…]]`; in a partial answer a failed text is its error.
+/// `[[…],[…]]`; in a partial answer a failed text has an error instead.
 struct Rows {
     finish: Finish,
 }

@@ -1,4 +1,4 @@
-//! `/info` and `/health`, and what an embedding model doesn't do.
+//! `/info` and `/health`, and endpoints that an embedding model doesn't support.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
     }))
 }
 
-/// `GET /health`: as `/readyz`, in TEI's words.
+/// `GET /health`: like `/readyz`, in TEI's format.
 pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> Response {
     if crate::admin::is_ready(&state).await {
         return StatusCode::OK.into_response();
@@ -46,8 +46,8 @@ pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> Response {
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unhealthy").into_response()
 }
 
-/// `POST /rerank`, `/predict`, `/embed_all`, `/embed_sparse`: paths of models of other kinds, with the status that they
-/// have where the model is of this kind.
+/// `POST /rerank`, `/predict`, `/embed_all`, `/embed_sparse`: endpoints of other kinds of models, with TEI's status for
+/// them.
 pub(crate) async fn other_kind() -> Failure {
     let message = "the model gives one vector for each text and does nothing else: use /embed or /similarity";
     Failure::new(StatusCode::FAILED_DEPENDENCY, "other_kind", message)

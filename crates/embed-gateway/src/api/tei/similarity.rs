@@ -1,4 +1,4 @@
-//! `/similarity`: how near sentences are to one.
+//! `/similarity`: the similarity of sentences to a source sentence.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) async fn similarity(
     request.share = received.share;
     let answer = embed_texts(&state, request, &context).await?;
     let mut rows = answer.pieces.iter().flat_map(EmbedResponse::rows);
-    let none = || Error::new(ErrorKind::Internal, "the stack answered no row");
+    let none = || Error::new(ErrorKind::Internal, "the stack returned no row");
     let source = rows.next().ok_or_else(none)?.map_err(Clone::clone)?;
     let near = rows.map(|row| vector::cosine(source.vector(), row.map_err(Clone::clone)?.vector()));
     let near: Vec<f32> = near.collect::<Result<_>>()?;
@@ -38,7 +38,7 @@ pub(crate) async fn similarity(
     Ok(response)
 }
 
-/// The source is the first text, and the sentences follow.
+/// The request's texts are the source, followed by the sentences.
 pub(crate) fn parse(body: &[u8], state: &State) -> Result<GatewayRequest, Failure> {
     let [source_field, sentences_field] = [SENTENCES[0], SENTENCES[1]];
     let mut fields = read(body, state)?;

@@ -1,4 +1,4 @@
-//! `/tokenize` and `/decode`: from texts to what the model reads, and back.
+//! `/tokenize` and `/decode`: from texts to tokens, and back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,32 +20,32 @@ use crate::hooks::{Token, Tokenizer};
 use crate::json::{BadJson, Fields, Reading};
 use crate::state::State;
 
-/// Tokens of one answer, each of which is about 60 bytes of it.
+/// The most tokens of one answer; each takes about 60 bytes.
 const MOST_TOKENS: usize = 1 << 20;
 
-/// What `/tokenize` is asked.
+/// A request to `/tokenize`.
 #[derive(Debug)]
-pub(crate) struct Texts {
+pub(crate) struct TokenizeRequest {
     pub(crate) texts: Vec<Arc<str>>,
     role: Role,
     special: bool,
 }
 
-/// What `/decode` is asked.
+/// A request to `/decode`.
 #[derive(Debug, serde::Deserialize)]
-pub(crate) struct Ids {
+pub(crate) struct DecodeRequest {
     ids: Lists,
     skip_special_tokens: Option<bool>,
 }
 
-/// `POST /tokenize`: for each text the tokens that the model reads, with the prefix of its role.
+/// `POST /tokenize`: the model's tokens of each text, with the prefix of its role.
 pub(crate) async fn tokenize(
     Shared(state): Shared<Arc<State>>,
     Extension(context): Extension<Context>,
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let Texts { texts, role, special } = parse_texts(&received.bytes, &state)?;
+    let TokenizeRequest { texts, role, special } = parse_texts(&received.bytes, &state)?;
     let tokenizer = tokenizer(&state)?;
     let rows = in_turn(&state, &context, texts, move |text, room| {
         let mut tokens = tokenizer.tokenise(text, role)?;
@@ -56,14 +56,14 @@ pub(crate) async fn tokenize(
     Ok(Json(rows.await?).into_response())
 }
 
-/// `POST /decode`: for each list of ids its text.
+/// `POST /decode`: the text of each list of ids.
 pub(crate) async fn decode(
     Shared(state): Shared<Arc<State>>,
     Extension(context): Extension<Context>,
     body: Body,
 ) -> Outcome {
     let received = state.bodies.read(body).await?;
-    let Ids { ids, skip_special_tokens } = parse_ids(&received.bytes)?;
+    let DecodeRequest { ids, skip_special_tokens } = parse_ids(&received.bytes)?;
     let tokenizer = tokenizer(&state)?;
     let skip = skip_special_tokens.unwrap_or(true);
     let lists = if ids.0.len() > state.config.limits.rows {
@@ -78,7 +78,7 @@ pub(crate) async fn decode(
     Ok(Json(rows.await?).into_response())
 }
 
-pub(crate) fn parse_texts(body: &[u8], state: &State) -> Result<Texts, Failure> {
+pub(crate) fn parse_texts(body: &[u8], state: &State) -> Result<TokenizeRequest, Failure> {
     let limit = state.config.limits.rows;
     let known: &[&[&str]] = &[&["inputs", "add_special_tokens"], &WISHES];
     let mut fields = Fields::read(body, Reading { known, members: &[], as_go: false, max_texts: limit })?;
@@ -91,10 +91,10 @@ pub(crate) fn parse_texts(body: &[u8], state: &State) -> Result<Texts, Failure> 
     let special = special.map_err(|kind| wrong_kind("add_special_tokens", "true or false", kind))?;
     let entry = &state.catalogue.first().entry;
     let wishes = Wishes::take(&mut fields, &entry.info)?;
-    Ok(Texts { texts, role: wishes.role.unwrap_or(entry.role), special: special.unwrap_or(true) })
+    Ok(TokenizeRequest { texts, role: wishes.role.unwrap_or(entry.role), special: special.unwrap_or(true) })
 }
 
-pub(crate) fn parse_ids(body: &[u8]) -> Result<Ids, Failure> {
+pub(crate) fn parse_ids(body: &[u8]) -> Result<DecodeRequest, Failure> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             let message = "`ids` must be an array of token ids, or of such arrays";
@@ -112,7 +112,7 @@ fn tokenizer(state: &State) -> Result<Arc<dyn Tokenizer>, Failure> {
     })
 }
 
-/// Does work for each of some items, within the turns and the deadline that all work here has.
+/// Does work for each item, subject to admission and the deadline.
 async fn in_turn<I: Send + 'static, T: Send + 'static>(
     state: &State,
     context: &Context,
@@ -121,7 +121,7 @@ async fn in_turn<I: Send + 'static, T: Send + 'static>(
 ) -> Result<Vec<T>, Failure> {
     let permit = state.admission.enter(context.caller, context.deadline).await?;
     let deadline = context.deadline;
-    // The permit stays with the work, which nobody can stop between two items.
+    // The work keeps the permit, because it can't be cancelled from outside.
     let working = spawn_blocking(move || {
         let mut room = MOST_TOKENS;
         let mut done = Vec::with_capacity(items.len());
@@ -134,7 +134,7 @@ async fn in_turn<I: Send + 'static, T: Send + 'static>(
         permit.done();
         Ok(done)
     });
-    let broken = |_: JoinError| Error::new(ErrorKind::Internal, "the tokenizer broke on a text");
+    let broken = |_: JoinError| Error::new(ErrorKind::Internal, "the tokenizer panicked on a text");
     context.limit(working).await?.map_err(broken)?
 }
 
