@@ -1,14 +1,14 @@
-//! Addresses to listen at, with names in them.
+//! Addresses to listen on, which may contain host names.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use embed_core::{Error, ErrorKind};
 
-/// What an address may be, as the end of a sentence with "must be".
+/// The valid addresses, as the end of a sentence with "must be".
 pub(crate) const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080, localhost:8080 or :8080";
 
-/// The address of `HOST:PORT`. Without a host it is the loopback address. A name is looked up now; of several addresses
-/// the first IPv4 one is taken, else the first.
+/// Parses `HOST:PORT`. Without a host it is the loopback address. A name is resolved now; of several addresses the first
+/// IPv4 one is used, else the first.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -18,7 +18,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
     Ok(SocketAddr::new(ip(host)?, port))
 }
 
-/// The address of a host: an IP address, a name, or nothing for the loopback address.
+/// The address of a host: an IP address, a name, or empty for the loopback address.
 pub(crate) fn ip(host: &str) -> Result<IpAddr, Error> {
     if host.is_empty() {
         return Ok(Ipv4Addr::LOCALHOST.into());

@@ -1,8 +1,8 @@
-//! The choices among settings: plain names, without their implementation.
+//! The values of settings that are choices, as plain names without their implementation.
 
 use clap::ValueEnum;
 
-/// What embeds. A service with one model has the name of the section with its settings.
+/// The service that embeds. One with a single model has the name of the section with its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServiceChoice {
     /// A model of the E5 family inside this process.
@@ -10,14 +10,14 @@ pub(crate) enum ServiceChoice {
     E5,
     /// An Ollama server.
     Ollama,
-    /// English by Ollama, everything else by E5: rows are in two spaces.
+    /// Ollama for English, E5 for everything else: rows are in two spaces.
     Hybrid,
 }
 
-/// Where vectors are kept.
+/// Where vectors are cached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CachePlace {
-    /// In both if a Redis is set, else in memory.
+    /// In both if a Redis is configured, else in memory.
     #[default]
     Auto,
     /// In this process, as long as it lives.
@@ -30,12 +30,12 @@ pub(crate) enum CachePlace {
     Off,
 }
 
-/// How a line of the log is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Human,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }

@@ -1,4 +1,4 @@
-//! Settings that are being put together, and what is wrong with them.
+//! Settings while they are being read, and the problems found.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use super::origin::Origin;
 use super::setting::Setting;
 use super::values::Settings;
 
-/// Everything that is wrong with the settings, a sentence each.
+/// All problems of the settings, one sentence each.
 #[derive(Debug)]
 pub(crate) struct Problems(Vec<String>);
 
-/// Settings that are being put together.
+/// Settings while they are being read.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) settings: Settings,
@@ -52,14 +52,14 @@ impl Draft {
 }
 
 impl Problems {
-    /// All of them.
+    /// All problems.
     pub(crate) fn all(&self) -> &[String] {
         &self.0
     }
 }
 
 impl From<Problems> for Error {
-    /// The first problem; a command that can't begin only prints one line.
+    /// The first problem, since a command that can't start prints only one line.
     fn from(Problems(problems): Problems) -> Self {
         let first = problems.first().map_or("the settings are wrong", String::as_str);
         let message = match problems.len() {
@@ -70,7 +70,7 @@ impl From<Problems> for Error {
     }
 }
 
-/// The known name that was probably meant.
+/// The known name that was probably intended.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Two letters in five may be wrong, missing or swapped; beyond that, every name resembles every other.
     const ALIKE: f64 = 0.6;

@@ -1,4 +1,4 @@
-//! Variables: `TMWS_*`, and last `OLLAMA_HOST`, which belongs to Ollama.
+//! Environment variables: `TMWS_*`, and as a fallback `OLLAMA_HOST`, which belongs to Ollama.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,23 +14,23 @@ use super::table::{self, TABLE};
 /// The prefix of every variable of the table.
 const PREFIX: &str = "TMWS_";
 
-/// The older switch for the cache, before `TMWS_CACHE` set where it is.
+/// The older switch of the cache, from before `TMWS_CACHE`.
 const CACHE_SWITCH: &str = "TMWS_OLLAMA_CACHE_ENABLED";
 
-/// The variable that names the server for Ollama's programs.
+/// The variable with which Ollama's programs find the server.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
-/// The variables that are set to something, by name.
+/// The variables that aren't empty, by name.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// Takes our variables, with spaces around their values removed. An empty one counts as not set.
+/// Reads our variables, and trims their values. An empty one counts as not set.
 pub(super) fn read(draft: &mut Draft) -> Variables {
     let ours = env::vars_os().filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
         (name.starts_with(PREFIX) || name == OLLAMA_HOST).then_some((name, value))
     });
     let mut variables = Variables::new();
-    // In the order of their names, since the environment has none.
+    // Sorted by name, since the environment has no order.
     for (name, value) in ours.collect::<BTreeMap<_, _>>() {
         match value.to_str().map(str::trim) {
             Some("") => {}
@@ -43,11 +43,11 @@ pub(super) fn read(draft: &mut Draft) -> Variables {
     variables
 }
 
-/// Sets what the variables say, and finds those that are unknown.
+/// Applies the variables, and finds unknown ones.
 pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
     for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
         if !known().any(|known| known == name) {
-            // The common prefix makes none of them more likely.
+            // The common prefix doesn't make any of them more likely.
             let rest = &name[PREFIX.len()..];
             let fix = match nearest(rest, rests()) {
                 Some(rest) => format!("did you mean {PREFIX}{rest}?"),
@@ -75,7 +75,7 @@ fn rests() -> impl Iterator<Item = &'static str> {
     known().filter_map(|known| known.strip_prefix(PREFIX))
 }
 
-/// What a variable is about: `OLLAMA`, `CACHE`.
+/// The topic of a variable: `OLLAMA`, `CACHE`.
 fn family(rest: &str) -> &str {
     rest.split('_').next().unwrap_or(rest)
 }
@@ -93,7 +93,7 @@ pub(super) fn fall_back(variables: &Variables, draft: &mut Draft) {
     }
 }
 
-/// The older switch turns the cache off, or on if it is off. Other settings say where it is.
+/// Applies the older switch, which turns the cache off, or on if it is off. Other settings say where it is.
 fn cache_switch(value: &str, draft: &mut Draft) {
     let place = match switch(value) {
         Some(false) => "off",
@@ -106,7 +106,7 @@ fn cache_switch(value: &str, draft: &mut Draft) {
     }
 }
 
-/// Every variable that means something.
+/// Every known variable.
 fn known() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|setting| setting.variable).chain([CONFIG, CACHE_SWITCH])
 }

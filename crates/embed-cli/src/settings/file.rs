@@ -1,4 +1,4 @@
-//! What the file of settings says, line by line.
+//! Reads the settings file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::draft::{Draft, nearest};
 use super::origin::{ConfigFile, Origin};
 use super::table::{self, TABLE};
 
-/// Sets what the file says, if there is one.
+/// Applies the file, if there is one.
 pub(super) fn apply(draft: &mut Draft) {
     let Some(ConfigFile { path, named_by, is_there: true }) = draft.settings.file.clone() else { return };
     let text = match fs::read_to_string(&path) {
@@ -29,12 +29,12 @@ pub(super) fn apply(draft: &mut Draft) {
     }
     for error in errors {
         let at = error.span().map_or(1, |span| line(&text, span.start));
-        // The error's Display would quote the line, which may hold a password.
+        // The error's Display would quote the line, which may contain a password.
         draft.problems.push(format!("{}:{at}: this is no TOML: {}", path.display(), error.message()));
     }
 }
 
-/// What is being read, for messages that say where.
+/// The position while reading, for messages.
 struct SettingsReader<'a> {
     text: &'a str,
     path: PathBuf,
@@ -43,7 +43,7 @@ struct SettingsReader<'a> {
 
 impl SettingsReader<'_> {
     fn table(&mut self, section: &str, table: &DeTable<'_>) {
-        // The map is in alphabetical order; messages are better in the order of the file.
+        // The map is sorted alphabetically, but messages should be in the order of the file.
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {

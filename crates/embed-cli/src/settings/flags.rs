@@ -1,4 +1,4 @@
-//! Flags: made from the table, and read before a command runs.
+//! Flags: generated from the table, and applied before a command runs.
 
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -13,8 +13,8 @@ use super::values::Settings;
 /// The heading over these flags.
 const HEADING: &str = "Settings (flags win over variables, variables over the file: embed config --help)";
 
-/// The flags of some settings, for `#[command(args = flags(…))]`: those with these keys, and those in these
-/// sections. What is given is in the [`Settings`] that the command gets.
+/// The flags of the settings with these keys and in these sections, for `#[command(args = flags(…))]`. Their values are in
+/// the [`Settings`] that the command gets.
 pub(crate) fn flags(keys: &[&str]) -> Vec<Arg> {
     let mut flags: Vec<Arg> = Vec::new();
     for setting in
@@ -48,7 +48,7 @@ fn help(Setting { help, variable, kind, .. }: &Setting) -> String {
     }
 }
 
-/// Makes clap refuse a bad value as wrong usage.
+/// Makes clap report an invalid value as wrong usage.
 fn checked(setting: &'static Setting) -> ValueParser {
     ValueParser::new(move |text: &str| {
         setting.kind.set(&mut Settings::default(), &Given::Text(text.to_owned())).map(|()| text.to_owned())
@@ -60,7 +60,7 @@ fn sharing(flag: &str) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |setting| setting.flag.is_some_and(|(name, _)| name == flag))
 }
 
-/// Sets what the flags of the command say.
+/// Applies the flags of the command.
 pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
     let mut matches = matches;
     while let Some((_, of_command)) = matches.subcommand() {
@@ -68,7 +68,7 @@ pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
     }
     for first in TABLE {
         let Some((flag, _)) = first.flag else { continue };
-        // A flag that is shared has the key of the first of its settings.
+        // A shared flag has the key of the first of its settings.
         let Ok(Some(values)) = matches.try_get_many::<String>(first.key) else { continue };
         let text = values.map(|value| value.trim()).collect::<Vec<_>>().join(",");
         // The service is the first in the table, so it is known by now.

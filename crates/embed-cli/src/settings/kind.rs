@@ -1,4 +1,4 @@
-//! The kinds of settings: how a value is read from text and from TOML, and what is allowed.
+//! The kinds of settings: how a value is parsed from text and from TOML, and which values are allowed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use toml::de::DeValue;
 
 use super::values::Settings;
 
-/// The largest pool that `embed-ollama` takes.
+/// The largest pool that `embed-ollama` accepts.
 const LARGEST_POOL: u64 = 10_000;
 
-/// 100 years, the longest time to live that is given to Redis.
+/// 100 years, the longest TTL for Redis.
 const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// The value of a setting as it was given.
+/// The value of a setting before it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Given {
     /// A text, as in variables and flags; several values are separated by commas.
     Text(String),
-    /// Values one by one.
+    /// Separate values.
     List(Vec<String>),
 }
 
-/// The type of a setting, and the way to its field.
+/// The type of a setting, and access to its field.
 #[derive(Clone, Copy)]
 pub(crate) enum SettingKind {
     /// A text, described by `what`. Its setter may refuse it with a message that doesn't quote a secret.
@@ -142,7 +142,7 @@ impl SettingKind {
         text.map(Given::Text).ok_or_else(|| self.refusal())
     }
 
-    /// The value as it is shown, which is also a literal of TOML; `None` if there is none.
+    /// The value as it is shown, which is also a TOML literal; `None` if there is none.
     pub(crate) fn get(&self, settings: &Settings) -> Option<Value> {
         Some(match self {
             Self::Text { get, .. } => get(settings)?.into(),
@@ -168,7 +168,7 @@ fn count(text: &str, most: u64) -> Option<u64> {
     text.parse().ok().filter(|count| (1..=most).contains(count))
 }
 
-/// On or off, in the words that variables may use.
+/// Parses a switch, in the words that variables may use.
 pub(super) fn switch(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),

@@ -1,7 +1,7 @@
 //! The settings: from a file, variables and flags, each overriding the one before.
 //!
 //! [`TABLE`] has a row for each of them; the readers, `embed config`, the flags and `docs/configuration.md` are all
-//! made from it. A new setting is a row there and, unless a crate's configuration already has it, a field of
+//! generated from it. A new setting is a row there and, unless a crate's configuration already has it, a field of
 //! [`Settings`]. This module uses no other part of the program.
 
 mod address;

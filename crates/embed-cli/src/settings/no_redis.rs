@@ -1,18 +1,18 @@
-//! What stands in the place of Redis in a build without it: settings of which there is no value.
+//! Replaces the settings of Redis in a build without it: types without values.
 
 use std::fmt;
 use std::str::FromStr;
 
 use embed_core::{Error, ErrorKind};
 
-/// An address that can't be read.
+/// An address that can't be parsed.
 #[derive(Debug, Clone)]
 pub(crate) enum RedisUrl {}
 
-/// What doesn't depend on an address.
+/// The constants of the real type.
 pub(super) struct RedisConfig;
 
-/// The command has no Redis.
+/// The error for a build without Redis.
 pub(super) fn none() -> Error {
     let fix = "this program was built without Redis; build it with `cargo build --features redis`, or leave this out";
     Error::new(ErrorKind::Config, fix)

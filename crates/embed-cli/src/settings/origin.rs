@@ -1,4 +1,4 @@
-//! Where the value of a setting comes from, and which file is read.
+//! The origin of a setting's value, and the choice of the file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use etcetera::BaseStrategy;
 /// The variable that names the file.
 pub(super) const CONFIG: &str = "TMWS_CONFIG";
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
     Default,
@@ -21,14 +21,14 @@ pub(crate) enum Origin {
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
-    /// The flag or variable that names it; `None` for the usual place, where it may be missing.
+    /// The flag or variable that names it; `None` for the default path, where it may be missing.
     pub(crate) named_by: Option<&'static str>,
     /// Whether it exists, unless it is named.
     pub(crate) is_there: bool,
 }
 
 impl ConfigFile {
-    /// The file that a flag names, else the variable, else the one in the usual place, if this user has a home.
+    /// The file named by the flag, else by the variable, else at the default path, if the user has a home.
     pub(super) fn choose(flag: Option<&Path>, variable: Option<&Path>) -> Option<Self> {
         let named = |path: &Path, by| Self { path: path.to_owned(), named_by: Some(by), is_there: true };
         if let Some(path) = flag {
@@ -38,7 +38,7 @@ impl ConfigFile {
             return Some(named(path, CONFIG));
         }
         let path = etcetera::choose_base_strategy().ok()?.config_dir().join("embed").join("embed.toml");
-        // A folder that this user may not read has no file for them.
+        // In a folder that the user may not read the file counts as missing.
         let is_there = path.exists();
         Some(Self { path, named_by: None, is_there })
     }

@@ -1,4 +1,4 @@
-//! What a setting is: its names, its type, and the way to its value.
+//! A setting: its names, its type, and access to its value.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -6,24 +6,24 @@ use embed_core::{Error, ErrorKind};
 
 use super::kind::SettingKind;
 
-/// What is shown in place of a secret.
+/// Shown instead of a secret.
 pub(crate) const HIDDEN: &str = "***";
 
-/// A setting: its names, its type, and the way to its value.
+/// A setting: its names, its type, and access to its value.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
-    /// Its path in the file: `section.name`, or a name alone.
+    /// Its path in the file: `section.name`, or only a name.
     pub(crate) key: &'static str,
     /// The environment variable.
     pub(crate) variable: &'static str,
-    /// The flag, without its dashes, and what its value is called. Settings of several sections may share a flag:
-    /// it is then the one of the service that embeds.
+    /// The flag, without its dashes, and the name of its value. Settings of several sections may share a flag, which then
+    /// sets the one of the service that embeds.
     pub(crate) flag: Option<(&'static str, &'static str)>,
-    /// What it is for, in sentences.
+    /// Its description, in sentences.
     pub(crate) help: &'static str,
-    /// A value as TOML has it, for a setting that has none by default.
+    /// An example value in TOML, for a setting without a default.
     pub(crate) example: &'static str,
-    /// Whether its value is kept out of messages. Its `get` hides the secret part.
+    /// Whether its value is kept out of messages. `get` hides the secret part.
     pub(crate) secret: bool,
     pub(crate) kind: SettingKind,
 }
@@ -59,7 +59,7 @@ impl Setting {
     }
 }
 
-/// The kind of a setting whose value is that of a field, such as `field!(Count 100, path.to.field)`.
+/// The kind of a setting whose value is a field, such as `field!(Count 100, path.to.field)`.
 macro_rules! field {
     (Path, $($field:ident).+) => {
         SettingKind::Path {

@@ -21,7 +21,7 @@ pub(crate) static TABLE: &[Setting] = &{
     all
 };
 
-/// The setting of a key.
+/// The setting with a key.
 pub(super) fn by_key(key: &str) -> Option<&'static Setting> {
     TABLE.iter().find(|setting| setting.key == key)
 }

@@ -1,4 +1,4 @@
-//! Every setting with its effective value.
+//! The effective values of all settings.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::choices::{CachePlace, LogFormat, ServiceChoice};
 use super::no_redis::{RedisConfig, RedisUrl};
 use super::origin::{ConfigFile, Origin};
 
-/// Every setting with its effective value, and where the values come from.
+/// The effective values of all settings, and their origins.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) service: ServiceChoice,
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     pub(crate) cache: CacheSettings,
     pub(crate) gateway: GatewaySettings,
     pub(crate) log: LogSettings,
-    /// The file that was read, or would be if it were there.
+    /// The file that was read, or would be read if it existed.
     pub(crate) file: Option<ConfigFile>,
     /// By key; settings without an entry have their defaults.
     pub(super) origins: BTreeMap<&'static str, Origin>,
@@ -40,9 +40,9 @@ pub(crate) struct RouterSettings {
     pub(crate) rollout: Option<PathBuf>,
     /// How many of a hundred calls are also sent to the candidate of the rollout.
     pub(crate) shadow_percent: Option<u64>,
-    /// Whether a text may go to another space when its own fails.
+    /// Whether a text may go to another space when all routes of its space fail.
     pub(crate) cross_space: bool,
-    /// The one route of a partition.
+    /// The partitions that are pinned to routes.
     pub(crate) pins: BTreeMap<String, String>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct RouterSettings {
 pub(crate) struct CacheSettings {
     pub(crate) place: CachePlace,
     pub(crate) config: CacheConfig,
-    /// Its time to live is that of Redis, too.
+    /// Its TTL applies to Redis too.
     pub(crate) memory: MemoryConfig,
     pub(crate) redis_url: Option<RedisUrl>,
     pub(crate) redis_prefix: String,
@@ -63,7 +63,7 @@ pub(crate) struct GatewaySettings {
     pub(crate) listen: SocketAddr,
     /// A second address for probes, metrics and status.
     pub(crate) admin_listen: Option<SocketAddr>,
-    /// Without models, which the service decides.
+    /// Without models, which depend on the service.
     pub(crate) config: GatewayConfig,
     /// A file with further API keys.
     pub(crate) api_key_file: Option<PathBuf>,
@@ -86,18 +86,18 @@ impl Settings {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Whether the settings name an Ollama server, so that its absence is a fault.
+    /// Whether the settings name an Ollama server, so that it is an error if it is missing.
     pub(crate) fn names_ollama(&self) -> bool {
         self.origins.contains_key("ollama.url")
     }
 
-    /// The Redis that is named, which none can be.
+    /// The configured Redis, which can't exist in this build.
     #[cfg(not(feature = "redis"))]
     pub(crate) fn redis(&self) -> Result<RedisUrl, Error> {
         self.cache.redis_url.clone().ok_or_else(super::no_redis::none)
     }
 
-    /// The Redis that is named.
+    /// The configured Redis.
     #[cfg(feature = "redis")]
     pub(crate) fn redis(&self) -> Result<RedisConfig, Error> {
         let CacheSettings { memory, redis_url, redis_prefix, .. } = &self.cache;

@@ -6,7 +6,7 @@ use super::super::address::{ADDRESS, address};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
 
-/// In the order in which they are shown.
+/// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "gateway.listen",

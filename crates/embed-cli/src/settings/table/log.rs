@@ -1,4 +1,4 @@
-//! The log of `embed serve`, and its traces.
+//! The settings of the log and the traces of `embed serve`.
 
 use embed_core::{Error, ErrorKind};
 use embed_ollama::server_url;
@@ -7,7 +7,7 @@ use super::super::choices::LogFormat;
 use super::super::kind::SettingKind;
 use super::super::setting::{Setting, field};
 
-/// In the order in which they are shown.
+/// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "log.filter",

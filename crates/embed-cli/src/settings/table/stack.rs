@@ -1,4 +1,4 @@
-//! What embeds: service, models, routes, cache.
+//! The settings of the stack: service, models, routes, cache.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use super::super::setting::{HIDDEN, Setting, field};
 
 const PINS: &str = "PARTITION=ROUTE where ROUTE is ollama or e5, or a list of them with each partition once";
 
-/// In the order in which they are shown.
+/// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "service",
