@@ -54,6 +54,8 @@ pub enum PrefixScheme {
     None,
     /// `query: ` and `passage: `, as the E5 family was trained.
     QueryPassage,
+    /// Others, by a digest of what they are.
+    Other(u64),
 }
 
 /// What is done to the length of a vector.
@@ -173,7 +175,7 @@ impl SpaceBuilder {
             "{}/{}/{}/{}/{dimension}",
             escaped(&model),
             pooling.as_str(),
-            prefixes.as_str(),
+            prefixes.id(),
             normalisation.as_str()
         );
         Space { inner: Arc::new(Parts { id, model, pooling, prefixes, normalisation, dimension }) }
@@ -213,10 +215,11 @@ impl Pooling {
 }
 
 impl PrefixScheme {
-    fn as_str(self) -> &'static str {
+    fn id(self) -> Cow<'static, str> {
         match self {
-            Self::None => "plain",
-            Self::QueryPassage => "query-passage",
+            Self::None => "plain".into(),
+            Self::QueryPassage => "query-passage".into(),
+            Self::Other(digest) => format!("prompts-{digest:016x}").into(),
         }
     }
 }

@@ -23,6 +23,7 @@ pub struct Route {
     pub(crate) timeout: Option<Duration>,
     pub(crate) guard: Option<Guard>,
     pub(crate) fallback: Option<Arc<str>>,
+    pub(crate) is_same_space: bool,
 }
 
 /// Builds a [`Route`]. Whatever the order of the calls, the layers are in the right order: `Cached(Guarded(back end))`, so
@@ -93,6 +94,7 @@ impl Route {
             timeout: None,
             guard: None,
             fallback: None,
+            is_same_space: false,
         };
         RouteBuilder { route }
     }
@@ -184,6 +186,14 @@ impl RouteBuilder {
     pub fn fallback(mut self, route: impl Into<Arc<str>>) -> Self {
         self.route.fallback = Some(route.into());
         self
+    }
+
+    /// As [`fallback`](Self::fallback), for a route of the same space: texts for which a request or a pin names this route
+    /// go there too. The caller vouches for the space, which the router can't know while this route's service is
+    /// unavailable.
+    pub fn same_space_fallback(mut self, route: impl Into<Arc<str>>) -> Self {
+        self.route.is_same_space = true;
+        self.fallback(route)
     }
 
     /// Builds the route.

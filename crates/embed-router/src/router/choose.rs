@@ -98,13 +98,13 @@ impl Chooser {
 
     fn choose_for_all(&self, routes: &Routes, request: &EmbedRequest) -> Result<Option<Choice>> {
         if let Some(name) = request.route() {
-            let upstream = routes.find("the request", name)?;
+            let upstream = routes.taken_over_in_space(routes.find("the request", name)?);
             return Ok(Some(Choice { upstream, by: DecidedBy::Request, detection: None }));
         }
         let Some(name) = request.partition().and_then(|partition| self.pins.route_of(partition)) else {
             return Ok(None);
         };
-        let upstream = routes.find("the pin of the partition", &name)?;
+        let upstream = routes.taken_over_in_space(routes.find("the pin of the partition", &name)?);
         Ok(Some(Choice { upstream, by: DecidedBy::Pin, detection: None }))
     }
 

@@ -76,6 +76,11 @@ impl Routes {
         let of_policy = &self.upstreams[upstream];
         of_policy.fallback.filter(|_| !of_policy.is_there()).unwrap_or(upstream)
     }
+
+    /// The same for texts that are meant for one space.
+    pub(super) fn taken_over_in_space(&self, upstream: usize) -> usize {
+        if self.upstreams[upstream].is_same_space { self.taken_over(upstream) } else { upstream }
+    }
 }
 
 fn absences(routes: &[Route]) -> Result<Vec<Absence>> {

@@ -27,6 +27,8 @@ pub(crate) struct Upstream {
     pub(crate) side: Option<(RolloutSide, Arc<Rollout>)>,
     /// The route for the policy's texts while the service is unavailable.
     pub(crate) fallback: Option<usize>,
+    /// Whether its vectors are of this route's space.
+    pub(crate) is_same_space: bool,
 }
 
 /// A route whose health check takes longer than this is unavailable. Health checks of deployments wait a few seconds.
@@ -50,7 +52,17 @@ enum Guards {
 
 impl Upstream {
     pub(crate) fn new(route: Route, breaker: BreakerConfig) -> Self {
-        let Route { name, service, cache, reads, breaker: of_route, timeout, guard, fallback: _ } = route;
+        let Route {
+            name,
+            service,
+            cache,
+            reads,
+            breaker: of_route,
+            timeout,
+            guard,
+            fallback: _,
+            is_same_space,
+        } = route;
         let guard = guard.unwrap_or_else(|| Guard::new(of_route.unwrap_or(breaker), timeout));
         let (service, guards) = match cache {
             Some(cache) => (service.cached(&guard, cache), Guards::Behind),
@@ -66,6 +78,7 @@ impl Upstream {
             rules: Mutex::default(),
             side: None,
             fallback: None,
+            is_same_space,
         }
     }
 

@@ -142,6 +142,22 @@ async fn an_absent_route_is_replaced_for_good() {
     assert_eq!((forced.kind(), field(&forced, "route").as_deref()), (ErrorKind::Unavailable, Some("ollama")));
 }
 
+/// A fallback of the same space also takes the texts that are meant for the absent route alone.
+#[tokio::test]
+async fn a_fallback_of_the_same_space_takes_named_texts_too() {
+    let routes = [
+        Route::builder("ollama").absent(down()).same_space_fallback("minilm").build(),
+        Route::new("minilm", Scripted::new("minilm", 8)),
+        Route::new("e5", Scripted::new("e5", 8)),
+    ];
+    let config = RouterConfig::default().with_pins([("contracts", "ollama")].into_iter().collect());
+    let router = Router::new(routes, Arc::new(Letters), config).unwrap();
+    let named = router.embed(documents(&TEXTS).with_route("ollama")).await.unwrap();
+    assert_eq!(outcomes(&named), ["minilm"; 5]);
+    let pinned = router.embed(documents(&TEXTS).with_partition("contracts")).await.unwrap();
+    assert_eq!(outcomes(&pinned), ["minilm"; 5]);
+}
+
 #[tokio::test]
 async fn an_absent_route_without_a_fallback_fails_its_texts_alone() {
     let e5 = Route::new("e5", Scripted::new("e5", 8));
