@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// For each crate of the workspace the crates of the workspace that it may use, in its code and in its
 /// build script. Dev-dependencies are free: a test may use any crate.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("embed-assets", &["embed-core", "embed-e5"]),
+    ("embed-assets", &["embed-core", "embed-encoder"]),
     ("embed-cache", &["embed-core"]),
     (
         "embed-cli",
@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "embed-assets",
             "embed-cache",
             "embed-core",
-            "embed-e5",
+            "embed-encoder",
             "embed-gateway",
             "embed-metrics",
             "embed-ollama",
@@ -28,13 +28,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("embed-core", &[]),
-    ("embed-e5", &["embed-core", "embed-kernels"]),
+    ("embed-e5", &["embed-encoder"]),
+    ("embed-encoder", &["embed-core", "embed-kernels"]),
     ("embed-gateway", &["embed-core"]),
     ("embed-kernels", &[]),
     ("embed-metrics", &["embed-core"]),
+    ("embed-minilm", &["embed-encoder"]),
     ("embed-ollama", &["embed-core"]),
     ("embed-report", &[]),
-    ("embed-rivals", &["embed-core", "embed-e5", "embed-ollama", "embed-rivals-worker", "embed-testkit"]),
+    (
+        "embed-rivals",
+        &["embed-core", "embed-encoder", "embed-ollama", "embed-rivals-worker", "embed-testkit"],
+    ),
     ("embed-rivals-worker", &[]),
     ("embed-router", &["embed-core"]),
     ("embed-testkit", &["embed-core"]),
@@ -46,7 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-cache", &["axum", "hyper", "ort", "reqwest", "tokenizers"]),
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
-    ("embed-e5", &["axum", "hyper", "reqwest"]),
+    ("embed-encoder", &["axum", "hyper", "reqwest"]),
     ("embed-gateway", &["fred", "ort", "reqwest", "tokenizers"]),
     ("embed-kernels", &["ort", "tokenizers", "tokio"]),
     ("embed-metrics", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),

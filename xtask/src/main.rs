@@ -27,6 +27,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::setup::{BuildProfile, PrecisionChoice};
+use crate::shell::Cmd;
 use crate::workspace::Workspace;
 
 /// The project's own commands.
@@ -74,6 +75,11 @@ enum Command {
     /// A scene fails if a caller gets a row that differs from the one before the outage, or if the service hasn't recovered
     /// ten seconds after the end of the cause. docs/reliability.md describes the scenes. The tests play each one once.
     Drill(drill::Options),
+    /// Measure the activations of a model, write the table that its 8-bit form needs, and print how far that is from f32.
+    Calibrate {
+        /// The model, as `embed models list` names it.
+        model: String,
+    },
     /// Build the release binary and pack it with licences and checksums into target/package.
     Package,
 }
@@ -103,6 +109,10 @@ fn run(command: Command) -> Result<()> {
         Command::Tidy => tidy::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Drill(options) => drill::run(&workspace, &options),
+        Command::Calibrate { model } => Cmd::cargo(&workspace.root)
+            .args(["run", "--release", "-p", "embed-assets", "--example", "calibrate", "--", &model])
+            .announced()
+            .run(),
         Command::Package => package::run(&workspace),
     }
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary, available_threads};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary, available_threads};
 use embed_testkit::figures;
 use sha2::{Digest, Sha256};
 

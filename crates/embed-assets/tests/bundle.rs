@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use common::{Ears, Home, hub, options, profile, pull};
 use embed_assets::{Asset, ImportOptions, Progress, export, import_with};
 use embed_core::{Error, ErrorKind};
-use embed_e5::Precision;
-use embed_e5::assets::{
+use embed_encoder::Precision;
+use embed_encoder::assets::{
     DataHome, FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Source,
 };
 use zip::write::SimpleFileOptions;

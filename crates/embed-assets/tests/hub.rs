@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{CHILD, CONFIG, Ears, Home, TOKENIZER, child, hub, options, profile, pull, weights};
 use embed_assets::{HubToken, PullOptions, Pulled, SourceChoice, pull_model};
 use embed_core::{ErrorKind, Retry};
-use embed_e5::assets::{MODEL_FILE, ModelFiles, Source, TOKENIZER_FILE};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{MODEL_FILE, ModelFiles, Source, TOKENIZER_FILE};
+use embed_encoder::{Precision, Profile};
 use embed_testkit::hub::{Fault, Place, git_blob, sha256};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -346,7 +346,7 @@ async fn child_pulls_with_its_environment() {
     let mut settings = PullOptions::from_env().unwrap();
     settings.source = SourceChoice::Hub;
     settings.repack = options(String::new()).repack;
-    let home = embed_e5::assets::DataHome::new(root);
+    let home = embed_encoder::assets::DataHome::new(root);
     pull_model(&home, profile(), Precision::Int8, &settings, &Ears::default()).await.unwrap();
 }
 

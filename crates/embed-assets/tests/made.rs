@@ -9,8 +9,8 @@ use std::sync::Arc;
 use common::{Ears, Home, TOKENIZER, Untried, options, profile};
 use embed_assets::{PullOptions, Repacker, pull_model};
 use embed_core::ErrorKind;
-use embed_e5::assets::{MODEL_FILE, Manifest, ModelFiles, RECIPE};
-use embed_e5::{Precision, Shape};
+use embed_encoder::assets::{MODEL_FILE, Manifest, ModelFiles, RECIPE};
+use embed_encoder::{Precision, Shape};
 use embed_testkit::hub::{HubDouble, Place};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 

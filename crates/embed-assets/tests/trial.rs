@@ -7,109 +7,20 @@ mod common;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use common::tiny::{Tiny, WORDS, tokenizer};
 use common::{Ears, Home, TOKENIZER, Untried, options, profile};
 use embed_assets::{Asset, PullOptions, Repacker, export, import, pull_model, try_model};
 use embed_core::{Embedder, EmbedderExt, ErrorKind};
-use embed_e5::assets::{MANIFEST_NAME, Manifest, ModelFiles};
-use embed_e5::{E5Config, E5Embedder, Precision, Shape};
+use embed_encoder::assets::{MANIFEST_NAME, Manifest, ModelFiles};
+use embed_encoder::{Encoder, EncoderConfig, Precision, Shape};
 use embed_testkit::hub::HubDouble;
-use safetensors::tensor::{Dtype, TensorView, serialize};
 
 const HIDDEN: usize = 384;
 const WIDE: usize = 64;
-const POSITIONS: usize = 512;
-const WORDS: [&str; 16] = [
-    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query", "passage", ":", "the", "quick", "brown", "fox",
-    "dog", "a", "b", "word",
-];
+const TINY: Tiny = Tiny { kind: "bert", layers: 1, heads: 12, hidden: HIDDEN, wide: WIDE, positions: 512 };
 
 fn shape() -> Shape {
     Shape::new(1, 12, WIDE).with_vocabulary(WORDS.len())
-}
-
-fn config() -> String {
-    serde_json::json!({
-        "model_type": "bert", "hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 12,
-        "intermediate_size": WIDE, "vocab_size": WORDS.len(), "max_position_embeddings": POSITIONS,
-        "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "pad_token_id": 0,
-    })
-    .to_string()
-}
-
-fn tokenizer() -> String {
-    let special = |id: usize| {
-        serde_json::json!({
-            "id": id, "content": WORDS[id], "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true,
-        })
-    };
-    let vocabulary: serde_json::Map<_, _> =
-        WORDS.iter().enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
-    serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": (0..5).map(special).collect::<Vec<_>>(),
-        "normalizer": {
-            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
-            "lowercase": true,
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
-            ],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {
-                "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
-                "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},
-            },
-        },
-        "decoder": null,
-        "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": vocabulary,
-        },
-    })
-    .to_string()
-}
-
-fn weights(seed: u32) -> Vec<u8> {
-    let layer = "encoder.layer.0";
-    let mut tensors = Vec::new();
-    let mut state = seed;
-    let mut noise = |name: String, shape: &[usize]| {
-        let count: usize = shape.iter().product();
-        let number = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            ((state >> 16) as f32 / 65_536.0 - 0.5) * 0.2
-        };
-        let data: Vec<u8> = (0..count).map(number).flat_map(f32::to_le_bytes).collect();
-        tensors.push((name, shape.to_vec(), data));
-    };
-    for (name, rows) in [("word", WORDS.len()), ("position", POSITIONS), ("token_type", 2)] {
-        noise(format!("embeddings.{name}_embeddings.weight"), &[rows, HIDDEN]);
-    }
-    for (name, outputs, inputs) in [
-        ("attention.self.query", HIDDEN, HIDDEN),
-        ("attention.self.key", HIDDEN, HIDDEN),
-        ("attention.self.value", HIDDEN, HIDDEN),
-        ("attention.output.dense", HIDDEN, HIDDEN),
-        ("intermediate.dense", WIDE, HIDDEN),
-        ("output.dense", HIDDEN, WIDE),
-    ] {
-        noise(format!("{layer}.{name}.weight"), &[outputs, inputs]);
-        noise(format!("{layer}.{name}.bias"), &[outputs]);
-    }
-    for norm in ["embeddings".to_owned(), format!("{layer}.attention.output"), format!("{layer}.output")] {
-        let ones: Vec<u8> = (0..HIDDEN).flat_map(|_| 1.0_f32.to_le_bytes()).collect();
-        tensors.push((format!("{norm}.LayerNorm.weight"), vec![HIDDEN], ones));
-        tensors.push((format!("{norm}.LayerNorm.bias"), vec![HIDDEN], vec![0; HIDDEN * 4]));
-    }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
-    serialize(views, None).unwrap()
 }
 
 /// A hub with a tiny model, and a data folder with the runtime library; `None` if there is no library here.
@@ -127,19 +38,19 @@ async fn set_up() -> Option<(HubDouble, PullOptions, Home)> {
 
 fn put(hub: &HubDouble, seed: u32, tokenizer: &str) {
     let (repository, revision) = (profile().repository, profile().revision);
-    hub.put(repository, revision, "config.json", config());
+    hub.put(repository, revision, "config.json", TINY.config());
     hub.put(repository, revision, "tokenizer.json", tokenizer.to_owned());
-    hub.put_large(repository, revision, "model.safetensors", weights(seed));
+    hub.put_large(repository, revision, "model.safetensors", TINY.weights(seed));
 }
 
 async fn pull(home: &Home, options: &PullOptions) -> Result<(), embed_core::Error> {
     pull_model(&home.home, profile(), Precision::F32, options, &Ears::default()).await.map(drop)
 }
 
-fn load(home: &Home) -> E5Embedder {
-    let config = E5Config::default().with_home(home.home.clone()).with_profile(profile());
+fn load(home: &Home) -> Encoder {
+    let config = EncoderConfig::default().with_home(home.home.clone()).with_profile(profile());
     let config = config.with_precision(Precision::F32).with_threads(NonZeroUsize::MIN);
-    E5Embedder::load_blocking(config).unwrap()
+    Encoder::load_blocking(config).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,7 +142,7 @@ async fn weights_of_another_model_beside_a_graph_are_found() {
     std::fs::write(slot.root().join("model.onnx_data"), data).unwrap();
     let mut manifest = Manifest::read(slot.root()).unwrap().unwrap();
     for file in &mut manifest.files {
-        *file = embed_e5::assets::FileEntry::of(slot.root(), &file.name).unwrap();
+        *file = embed_encoder::assets::FileEntry::of(slot.root(), &file.name).unwrap();
     }
     std::fs::write(slot.root().join(MANIFEST_NAME), serde_json::to_vec(&manifest).unwrap()).unwrap();
     let error = try_model(&home.home, profile(), Precision::F32, &Ears::default()).await.unwrap_err();

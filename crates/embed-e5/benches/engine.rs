@@ -18,9 +18,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use embed_core::{EmbedRequest, Embedder, EmbedderExt, ErrorKind, Role, Truncation};
 use embed_e5::assets::{DataHome, LENGTHS, ModelFiles, POSITIONS};
-use embed_e5::{
-    E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators, prefix,
-};
+use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, operators};
 use embed_testkit::data::mixed_texts;
 use embed_testkit::figures::quick_share;
 use ort::environment::Environment;
@@ -88,7 +86,7 @@ fn texts() -> Vec<String> {
 }
 
 fn token_ids(tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<i64> {
-    let encoding = tokenizer.encode_fast(prefix(role).to_owned() + text, true).unwrap();
+    let encoding = tokenizer.encode_fast(Profile::all()[0].prompts.of(role).to_owned() + text, true).unwrap();
     let ids = encoding.get_ids();
     let mut ids: Vec<_> = ids.iter().take(512).map(|&id| i64::from(id)).collect();
     if let Some(last) = ids.last_mut() {

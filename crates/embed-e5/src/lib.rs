@@ -1,23 +1,12 @@
 #![doc = include_str!("../README.md")]
 
-pub mod assets;
-pub mod operators;
+pub use embed_encoder::{
+    Encoder as E5Embedder, EncoderConfig as E5Config, EncoderStats as E5Stats, OLDEST_RUNTIME, Precision,
+    Profile, Prompts, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, Shape, Token, assets,
+    available_threads, operators, runtime_build,
+};
 
-mod config;
-mod embedder;
-mod engine;
-mod preempt;
-mod profile;
-mod runtime;
-mod session;
-mod spans;
-mod stats;
-mod tokenizer;
-mod tokens;
-
-pub use config::E5Config;
-pub use embedder::{E5Embedder, available_threads};
-pub use profile::{Precision, Profile, Shape, prefix};
-pub use runtime::{OLDEST_RUNTIME, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, runtime_build};
-pub use stats::E5Stats;
-pub use tokens::Token;
+/// The models of the family, multilingual-e5-small first.
+pub fn models() -> impl Iterator<Item = &'static Profile> {
+    Profile::all().iter().filter(|profile| profile.family == "e5")
+}

@@ -18,9 +18,10 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-assets",
         &[
             "files progress repack weights",
-            "graph hub lock tokenizer_json wheel",
+            "forward graph hub lock tokenizer_json wheel",
             "asset repacker store trial",
             "bundle pull",
+            "calibrate",
         ],
     ),
     (
@@ -40,10 +41,11 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "embed-e5",
+        "embed-encoder",
         &[
-            "preempt profile spans stats",
-            "assets tokenizer",
+            "precision preempt spans",
+            "profile",
+            "assets stats tokenizer",
             "config engine runtime tokens",
             "operators",
             "session",

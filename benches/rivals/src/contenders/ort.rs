@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use embed_e5::assets::{DataHome, LENGTHS, POSITIONS};
-use embed_e5::{RuntimeLibrary, operators};
+use embed_encoder::assets::{DataHome, LENGTHS, POSITIONS};
+use embed_encoder::{RuntimeLibrary, operators};
 use embed_rivals_worker::{Contender, Role};
 use ort::environment::Environment;
 use ort::operator::OperatorDomain;

@@ -2,29 +2,29 @@
 
 use anyhow::Result;
 use embed_core::{EmbedRequest, Embedder, Role as TextRole, Truncation};
-use embed_e5::{E5Config, E5Embedder, Precision};
+use embed_encoder::{Encoder, EncoderConfig, Precision};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_rivals_worker::{Contender, Role};
 use tokio::runtime::{Builder, Runtime};
 
 use super::ollama::MODEL;
 
-/// `embed-e5`.
+/// `embed-encoder`.
 pub(super) struct E5 {
     runtime: Runtime,
-    embedder: E5Embedder,
+    embedder: Encoder,
 }
 
 impl E5 {
     pub(super) fn load(precision: &str) -> Result<Self> {
-        let config = E5Config::default().with_precision(precision.parse::<Precision>()?);
-        Ok(Self { runtime: runtime()?, embedder: E5Embedder::load_blocking(config)? })
+        let config = EncoderConfig::default().with_precision(precision.parse::<Precision>()?);
+        Ok(Self { runtime: runtime()?, embedder: Encoder::load_blocking(config)? })
     }
 }
 
 impl Contender for E5 {
     fn setting(&self) -> String {
-        format!("E5Config::default(), {} threads", self.embedder.threads())
+        format!("EncoderConfig::default(), {} threads", self.embedder.threads())
     }
 
     fn embed(&self, texts: &[String], role: Role) -> Result<Vec<Vec<f32>>> {

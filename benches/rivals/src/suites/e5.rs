@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use embed_e5::Precision;
+use embed_encoder::Precision;
 use embed_rivals_worker::{Order, Texts};
 
 use super::{Entrant, Field, Run, WarmUp};
@@ -16,10 +16,10 @@ use crate::workloads::{Taken, Workload};
 
 const SUITE: &str = "e5/paragraphs";
 const DIMENSION: usize = 384;
-const OURS: &str = "embed-e5 int8";
-const OURS_F32: &str = "embed-e5 f32";
+const OURS: &str = "embed-encoder int8";
+const OURS_F32: &str = "embed-encoder f32";
 /// Reference grade where it is written text, faster than f32.
-const OURS_MIXED: &str = "embed-e5 mixed";
+const OURS_MIXED: &str = "embed-encoder mixed";
 const FASTEMBED: &str = "fastembed int8, default";
 const FASTEMBED_BEST: &str = "fastembed int8, best";
 const INT8_LIMIT: &str = "int8 matrix products";
@@ -82,7 +82,9 @@ fn enter(bench: &Bench, report: &mut Report, who: impl Fn(&str) -> bool) -> Resu
     add(OURS_MIXED, Party::Ours, true, &|| bench.own_worker(&["e5", "mixed"]))?;
     for (precision, file) in [("int8", Precision::Int8), ("f32", Precision::F32)] {
         let int8 = file == Precision::Int8;
-        add(&format!("embed-e5 {precision}"), Party::Ours, true, &|| bench.own_worker(&["e5", precision]))?;
+        add(&format!("embed-encoder {precision}"), Party::Ours, true, &|| {
+            bench.own_worker(&["e5", precision])
+        })?;
         let own_graph = || {
             let mut command = bench.own_worker(&["ort-alone"])?;
             command.arg(bench.model(file)?).arg(&tokenizer);

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use embed_e5::available_threads;
+use embed_encoder::available_threads;
 use embed_rivals_worker::{Order, Texts};
 use embed_testkit::ollama::rig::{RIG_VARIABLE, RealServer};
 

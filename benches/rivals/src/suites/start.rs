@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use embed_e5::Precision;
+use embed_encoder::Precision;
 use wait4::Wait4 as _;
 
 use crate::bench::{self, Bench, Size};

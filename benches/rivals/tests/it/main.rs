@@ -5,8 +5,8 @@
 use std::fs;
 use std::process::Command;
 
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Precision, Profile};
 use serde_json::Value;
 
 /// What no contender may fall below, 8-bit ones included: less is a fault and no rounding.
@@ -52,7 +52,9 @@ fn contenders_of_e5_agree() {
     let Some(lines) = run("e5") else { return };
     let measured = of_suite(&lines, "e5/paragraphs");
     // These need nothing but the model, so they are there wherever it is.
-    for name in ["embed-e5 int8", "embed-e5 f32", "bare ort int8, our graph", "bare ort f32, our graph"] {
+    for name in
+        ["embed-encoder int8", "embed-encoder f32", "bare ort int8, our graph", "bare ort f32, our graph"]
+    {
         assert!(measured.iter().any(|figure| figure["name"] == name), "{name} wasn't measured");
     }
     for figure in measured.iter().filter(|figure| figure["role"] != "limit") {

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use embed_assets::{Progress, PullOptions, pull_model, pull_runtime};
 use embed_core::{EmbedRequest, Embedder, Error, ErrorKind, Role};
-use embed_e5::assets::DataHome;
-use embed_e5::{E5Config, E5Embedder, Precision, Profile};
+use embed_encoder::assets::DataHome;
+use embed_encoder::{Encoder, EncoderConfig, Precision, Profile};
 
 /// Prints each message as a line.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ fn run(texts: &[String]) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
         }
-        let e5 = E5Embedder::load(E5Config::default()).await?;
+        let e5 = Encoder::load(EncoderConfig::default()).await?;
         let request = EmbedRequest::new(texts.iter().map(String::as_str), Role::Document);
         let response = e5.embed(request).await?;
         println!("first vectors:");

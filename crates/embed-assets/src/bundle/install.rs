@@ -1,8 +1,8 @@
 //! Installs the assets of a bundle.
 
 use embed_core::Error;
-use embed_e5::RuntimeLibrary;
-use embed_e5::assets::{DataHome, RECIPE};
+use embed_encoder::RuntimeLibrary;
+use embed_encoder::assets::{DataHome, RECIPE};
 
 use crate::lock::Lock;
 use crate::store::{self, Staged};

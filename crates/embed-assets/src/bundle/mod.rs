@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use embed_core::Error;
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;

@@ -6,7 +6,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{FileEntry, MANIFEST_NAME, Manifest};
+use embed_encoder::assets::{FileEntry, MANIFEST_NAME, Manifest};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 

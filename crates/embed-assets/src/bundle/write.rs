@@ -5,7 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, SealedFolder};
+use embed_encoder::assets::{DataHome, FileEntry, MANIFEST_NAME, SealedFolder};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use embed_e5::operators::DOMAIN as CUSTOM_DOMAIN;
+use embed_encoder::operators::DOMAIN as CUSTOM_DOMAIN;
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
@@ -67,7 +67,7 @@ impl<W: Write> GraphBuilder<W> {
         self.put(op, "", &inputs, &[true], attributes).swap_remove(0)
     }
 
-    /// A node with a custom operator of `embed-e5`. Outputs that aren't wanted have an empty name.
+    /// A node with a custom operator of `embed-encoder`. Outputs that aren't wanted have an empty name.
     pub(super) fn custom(
         &mut self,
         op: &str,

@@ -1,5 +1,5 @@
 //! The network: an encoder of the BERT family as matrix products and the operators of
-//! [`embed_e5::operators`], which do all the work between two products in one pass.
+//! [`embed_encoder::operators`], which do all the work between two products in one pass.
 //!
 //! The tokens of all texts are the rows of two-dimensional matrices: nothing is padded, and only attention and the
 //! mean know which rows belong together. So texts of any lengths can share a run, and the vector of a text is the same to
@@ -17,8 +17,9 @@
 
 use std::io::{self, Write};
 
-use embed_e5::assets::{LENGTHS, POSITIONS};
-use embed_e5::operators::{
+use embed_core::Pooling;
+use embed_encoder::assets::{LENGTHS, POSITIONS};
+use embed_encoder::operators::{
     ADD_NORM, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, GELU, HEADS, INTEGER, NORM_BIAS,
     NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, TEXT_MEAN, UNPACK_ROWS, WIDTH,
 };
@@ -103,10 +104,21 @@ impl<'a, W: Write> Network<'a, W> {
         for (index, layer) in weights.layers.iter().enumerate() {
             state = self.layer(state, layer, index)?;
         }
-        let width = [(WIDTH, Attribute::Int(to_i64(self.shape.hidden)))];
-        let means = self.graph.custom(TEXT_MEAN, &[&state.value, LENGTHS], &[true], &width).swap_remove(0);
-        self.graph.output(&means, "pooled");
+        let pooled = self.pool(&state.value)?;
+        self.graph.output(&pooled, "pooled");
         Ok(self.graph)
+    }
+
+    /// The vector of each text, from the states of the tokens of all texts.
+    fn pool(&mut self, states: &str) -> io::Result<ValueName> {
+        if self.options.pooling == Pooling::Cls {
+            // A text begins where those before it end.
+            let axis = self.graph.i64s(&[0])?;
+            let firsts = self.graph.node("CumSum", [LENGTHS, &axis], &[("exclusive", Attribute::Int(1))]);
+            return Ok(self.graph.node("Gather", [states, &firsts], &[]));
+        }
+        let width = [(WIDTH, Attribute::Int(to_i64(self.shape.hidden)))];
+        Ok(self.graph.custom(TEXT_MEAN, &[states, LENGTHS], &[true], &width).swap_remove(0))
     }
 
     fn plan(&self, index: usize) -> LayerPlan<'a> {

@@ -2,10 +2,10 @@
 //!
 //! Inputs are `input_ids` (i64, `[tokens]`), the tokens of all texts one after the other, [`POSITIONS`] (i64, `[tokens]`),
 //! the place of each in its text, and [`LENGTHS`] (i64, `[texts]`), how many tokens each text has. The output is `pooled`
-//! (f32, `[texts, hidden]`): the mean over all tokens of a text, not yet divided by its norm. Nothing is padded, and the
+//! (f32, `[texts, hidden]`): the mean over all tokens of a text or its first token, not yet divided by its norm. Nothing is padded, and the
 //! vector of a text is the same to the bit whatever texts are in its run.
 //!
-//! Such a model needs the operators of [`embed_e5::operators`]. A model in bf16, for OpenVINO, has standard operators
+//! Such a model needs the operators of [`embed_encoder::operators`]. A model in bf16, for OpenVINO, has standard operators
 //! only; its input is `input_ids` (i64, `[batch, sequence]`), and each text runs alone.
 //!
 //! `model.onnx_data`, in the same folder as `model.onnx`, has all large constants; the model holds its SHA-256, so that
@@ -26,11 +26,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::operators;
+use embed_encoder::operators;
 use prost::Message as _;
 
-use embed_e5::assets::FORMAT_KEY;
-pub use embed_e5::assets::{LENGTHS, MODEL_FORMAT, POSITIONS};
+use embed_encoder::assets::FORMAT_KEY;
+pub use embed_encoder::assets::{LENGTHS, MODEL_FORMAT, POSITIONS};
 pub use options::{GraphOptions, Precision};
 pub use smooth::{LayerMaxima, LayerSmoothing, OUTLIERS, STRENGTH, Smoothing};
 
@@ -118,7 +118,7 @@ fn write_data(
     let graph: GraphBuilder<_> = if custom {
         Network::new(weights, options, data, name).write()?
     } else {
-        PlainNetwork::new(weights, data, name).write()?
+        PlainNetwork::new(weights, options.pooling, data, name).write()?
     };
     let ids = |dims: &[DimensionProto]| value_info("input_ids", ElementType::I64, dims);
     let inputs = if custom {

@@ -1,5 +1,7 @@
 //! How a model is written.
 
+use embed_core::Pooling;
+
 use super::smooth::Smoothing;
 
 /// The arithmetic of the linear parts.
@@ -34,6 +36,8 @@ impl Precision {
 pub struct GraphOptions<'a> {
     /// The arithmetic.
     pub precision: Precision,
+    /// How the states of the tokens become the vector of a text: [`Pooling::Cls`], else the mean.
+    pub pooling: Pooling,
     /// Keeps 8-bit products accurate; has no effect in single precision.
     pub smoothing: Option<&'a Smoothing>,
     /// The name of the model's profile, for its metadata.

@@ -6,6 +6,8 @@
 
 use std::io::{self, Write};
 
+use embed_core::Pooling;
+
 use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::quantise::Dense;
@@ -15,6 +17,7 @@ use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, Norm};
 pub(super) struct PlainNetwork<'a, W: Write> {
     graph: GraphBuilder<W>,
     weights: &'a EncoderWeights,
+    pooling: Pooling,
     shape: EncoderShape,
     /// The sizes of the input: tokens of each text, texts.
     sizes: ValueName,
@@ -22,9 +25,9 @@ pub(super) struct PlainNetwork<'a, W: Write> {
 
 impl<'a, W: Write> PlainNetwork<'a, W> {
     /// A network whose large constants go to `data`, a file of this name in the model's folder.
-    pub(super) fn new(weights: &'a EncoderWeights, data: W, data_name: String) -> Self {
+    pub(super) fn new(weights: &'a EncoderWeights, pooling: Pooling, data: W, data_name: String) -> Self {
         let graph = GraphBuilder::new(data, data_name);
-        Self { graph, weights, shape: weights.shape, sizes: ValueName::new() }
+        Self { graph, weights, pooling, shape: weights.shape, sizes: ValueName::new() }
     }
 
     /// Writes every node from the input to the output.
@@ -34,7 +37,11 @@ impl<'a, W: Write> PlainNetwork<'a, W> {
         for layer in &weights.layers {
             state = self.layer(&state, layer)?;
         }
-        let by_place = self.by_place(&state, &[self.shape.hidden])?;
+        let mut by_place = self.by_place(&state, &[self.shape.hidden])?;
+        if self.pooling == Pooling::Cls {
+            let first = self.graph.i64s(&[0])?;
+            by_place = self.graph.node("Gather", [&by_place, &first], &[]);
+        }
         let places = self.graph.i64s(&[0])?;
         let mean = self.graph.node("ReduceMean", [&by_place, &places], &[("keepdims", Attribute::Int(0))]);
         self.graph.output(&mean, "pooled");

@@ -36,8 +36,10 @@ const LARGEST_EXPONENT: i8 = 12;
 const SMALLEST: f32 = 1e-5;
 
 /// The tables of calibrated models; data/README.md says how they were made.
-const TABLES: [(&str, &str); 1] =
-    [("multilingual-e5-small", include_str!("../../data/multilingual-e5-small.smoothing"))];
+const TABLES: [(&str, &str); 2] = [
+    ("multilingual-e5-small", include_str!("../../data/multilingual-e5-small.smoothing")),
+    ("all-minilm-l6-v2", include_str!("../../data/all-minilm-l6-v2.smoothing")),
+];
 
 /// The first line of a table.
 const HEADER: &str = "smoothing 3";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use embed_core::{Error, ErrorKind, Retry};
-use embed_e5::Profile;
+use embed_encoder::Profile;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};

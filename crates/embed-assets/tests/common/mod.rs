@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod tiny;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,8 +13,8 @@ use embed_assets::{
     HubOptions, Progress, PullOptions, Pulled, Raw, Repack, Repacker, SourceChoice, pull_model,
 };
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, POINTER_NAME, TOKENIZER_FILE};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, POINTER_NAME, TOKENIZER_FILE};
+use embed_encoder::{Precision, Profile};
 use embed_testkit::hub::HubDouble;
 use tempfile::TempDir;
 
@@ -98,7 +100,7 @@ pub(crate) struct Copies;
 
 impl Repack for Copies {
     fn repack(&self, raw: &Raw, _: &'static Profile, _: Precision, folder: &Path) -> Result<(), Error> {
-        let Raw::Hub { weights, tokenizer, .. } = raw else {
+        let Raw::Files { weights, tokenizer, .. } = raw else {
             return Err(Error::new(ErrorKind::Internal, "these tests have no wheel"));
         };
         for (from, to) in [(weights, MODEL_FILE), (tokenizer, TOKENIZER_FILE)] {

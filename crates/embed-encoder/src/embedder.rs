@@ -1,0 +1,279 @@
+//! An encoder as an [`Embedder`].
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Role, RowInfo,
+    SingleSpace, Truncation, Variant, async_trait,
+};
+use futures::channel::oneshot;
+
+use crate::assets::{DataHome, ModelFiles, TOKENIZER_FILE};
+use crate::engine::{Engine, QueueLimits, Setup, Tokenise, too_late};
+use crate::runtime::RuntimeLibrary;
+use crate::session::{OrtModel, SessionFiles};
+use crate::stats::{Counters, EncoderStats};
+use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
+use crate::tokens::{Token, TokenNames};
+use crate::{EncoderConfig, Precision, Profile};
+
+/// The most threads for one text. Two take 0.7 of the time of one for a query; every further one has to be waited for
+/// after every product.
+const MOST_THREADS_OF_A_TEXT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+/// The tokenizer. It loads at the same time as the models, and is set before the first text comes.
+type LateTokenizer = OnceLock<TextTokenizer>;
+
+/// A model, loaded and ready.
+///
+/// The vector of a text depends only on the text, the role and the truncation, never on its neighbours in a request or on
+/// other callers.
+///
+/// Dropping it waits for the runs in progress (tens of milliseconds) and ends its threads.
+pub struct Encoder {
+    model: ModelInfo,
+    engine: Engine<LateTokenizer>,
+    counters: Arc<Counters>,
+    tokenizer: Arc<LateTokenizer>,
+    vocabulary: TokenNames,
+    model_bytes: u64,
+}
+
+impl Encoder {
+    /// Checks the model's files, loads ONNX Runtime and the model, and starts the threads. This takes most of a second, on a
+    /// separate thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ModelNotFound`] if the model isn't in the data folder, [`ErrorKind::Config`] for
+    /// everything else that is missing, damaged or set wrong; each names the fix.
+    ///
+    /// # Cancellation
+    ///
+    /// If the future is dropped, loading continues and its result is discarded.
+    pub async fn load(config: EncoderConfig) -> Result<Self> {
+        let (sender, receiver) = oneshot::channel();
+        thread::Builder::new()
+            .name("encoder-load".to_owned())
+            .spawn(move || {
+                // Nobody waits any more if this fails.
+                let _ = sender.send(Self::load_blocking(config));
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "the system gives no thread to load the model")
+                    .with_source(error)
+            })?;
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the thread that loads the model died")))
+    }
+
+    /// As [`load`](Self::load), on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_blocking(config: EncoderConfig) -> Result<Self> {
+        config.check()?;
+        let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
+        let files = ModelFiles::find(&home, config.profile, config.precision)?;
+        let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
+        let threads = config.threads.unwrap_or_else(available_threads);
+        let counters = Arc::new(Counters::new(config.profile.prompts));
+        let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
+        // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
+        // loaded unchecked.
+        let late = Arc::new(LateTokenizer::new());
+        let engine = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| {
+                files.verify(|name| name == TOKENIZER_FILE)?;
+                TextTokenizer::open(&files.tokenizer, config.profile, config.max_text_bytes)
+            });
+            let environment = scope.spawn(|| library.environment());
+            files.verify(|name| name != TOKENIZER_FILE)?;
+            let session = SessionFiles {
+                environment: environment.join().unwrap_or_else(died)?,
+                files: files.clone(),
+                dimension: config.profile.dimension,
+                pooling: config.profile.pooling,
+                precision: config.precision,
+            };
+            let setup = Setup {
+                threads,
+                all_core: threads_of_a_text(threads, config.precision),
+                limits: QueueLimits { calls: config.max_waiting_calls, bytes: config.max_waiting_bytes },
+                max_windows: config.max_windows,
+                normalisation: config.profile.normalisation,
+                open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
+                counters: Arc::clone(&counters),
+            };
+            let engine = Engine::start(setup, Arc::clone(&late))?;
+            let tokenizer = tokenizer.join().unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
+            })?;
+            late.get_or_init(|| tokenizer);
+            Ok::<_, Error>(engine)
+        })?;
+        let model = model_info(config.profile, config.precision, &files);
+        let model_bytes = files.model_bytes;
+        Ok(Self { model, engine, counters, tokenizer: late, vocabulary: TokenNames::new(files), model_bytes })
+    }
+
+    /// Statistics since the model was loaded.
+    #[must_use]
+    pub fn stats(&self) -> EncoderStats {
+        self.counters.read()
+    }
+
+    /// All tokens that the model reads for a text in a role: the special ones, those of the prefix and those of the text. The
+    /// first call reads the vocabulary, which takes a moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a text that can't be embedded, [`ErrorKind::InputTooLong`] for one beyond
+    /// [`max_text_bytes`](EncoderConfig::max_text_bytes), [`ErrorKind::Config`] if the tokenizer's file is damaged.
+    pub fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>> {
+        let tokenizer = self.tokenizer.get();
+        let tokenizer =
+            tokenizer.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokenizer isn't loaded"))?;
+        self.vocabulary.tokens(text, &tokenizer.tokenise(text, role, Truncation::ChunkMean)?)
+    }
+
+    /// The text that tokens stand for, normalised as the model reads it; with or without the special ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for an id that no token has, [`ErrorKind::Config`] if the tokenizer's file is
+    /// damaged.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.vocabulary.text(ids, skip_special)
+    }
+
+    /// Bytes of the model's file.
+    #[must_use]
+    pub fn model_bytes(&self) -> u64 {
+        self.model_bytes
+    }
+
+    /// Threads that embed.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.engine.workers()
+    }
+}
+
+/// Processors that this process may use: its affinity and the CPU quota of its cgroup.
+#[must_use]
+pub fn available_threads() -> NonZeroUsize {
+    // If the system doesn't tell, one thread is correct, if slow.
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The threads of the all-core model, if there should be one.
+fn threads_of_a_text(threads: NonZeroUsize, precision: Precision) -> Option<NonZeroUsize> {
+    match precision {
+        // OpenVINO has its own threads.
+        #[cfg(feature = "openvino")]
+        Precision::Bf16 => None,
+        Precision::Int8 | Precision::F32 | Precision::Mixed => {
+            (threads.get() > 1).then(|| threads.min(MOST_THREADS_OF_A_TEXT))
+        }
+    }
+}
+
+impl Tokenise for LateTokenizer {
+    type Text = Tokenising;
+
+    fn begin(&self, text: Arc<str>, role: Role, truncation: Truncation) -> Result<Tokenising> {
+        loaded(self)?.begin(text, role, truncation)
+    }
+
+    fn advance(&self, text: &mut Tokenising, bytes: usize) -> Result<Option<TokenisedText>> {
+        loaded(self)?.advance(text, bytes)
+    }
+}
+
+fn loaded(tokenizer: &LateTokenizer) -> Result<&TextTokenizer> {
+    let missing = || Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded");
+    tokenizer.get().ok_or_else(missing)
+}
+
+fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> ModelInfo {
+    let variant = Variant::new(
+        profile.space(),
+        [
+            ("weights", short_digest(&files.model_sha256)),
+            ("precision", profile.precision_label(precision)),
+            ("tokenizer", short_digest(&files.tokenizer_sha256)),
+            ("text", TEXT_RULES),
+        ],
+    );
+    ModelInfo::builder(profile.family, profile.name, variant).max_tokens(profile.max_tokens).build()
+}
+
+/// The first 64 bits, which are enough to distinguish a handful of files and keep ids readable.
+fn short_digest(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
+}
+
+impl SingleSpace for Encoder {}
+
+#[async_trait]
+impl Embedder for Encoder {
+    fn model(&self) -> &ModelInfo {
+        &self.model
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
+        let mut call = self.engine.submit(&request)?;
+        // A timeout is an answer, too: the rows that are ready are kept.
+        call.finished().await;
+        let rows = call.take_rows();
+        if !rows.is_empty() && rows.iter().all(Option::is_none) {
+            return Err(too_late());
+        }
+        let mut response = EmbedResponse::builder(rows.len(), self.model.dimension());
+        for (index, row) in rows.into_iter().enumerate() {
+            match row.unwrap_or_else(|| Err(too_late())) {
+                Ok(row) => {
+                    let info = RowInfo::new(self.model.clone()).with_tokens(row.tokens);
+                    response.put(index, &row.vector, info);
+                }
+                Err(error) => response.fail(index, error),
+            }
+        }
+        Ok(response.build())
+    }
+
+    async fn health(&self) -> Health {
+        let (broken, all) = (self.engine.broken_workers(), self.engine.workers());
+        let reason = || {
+            Error::new(ErrorKind::Unavailable, "models of the engine broke and are being opened anew")
+                .with_context("broken", broken)
+                .with_context("of", all)
+        };
+        match broken {
+            0 => Health::ready(),
+            broken if broken < all => Health::degraded(reason()),
+            _ => Health::unavailable(reason()),
+        }
+    }
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoder({})", self.model.name())
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("model", &self.model)
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+pub mod assets;
+pub mod operators;
+
+mod config;
+mod embedder;
+mod engine;
+mod precision;
+mod preempt;
+mod profile;
+mod runtime;
+mod session;
+mod spans;
+mod stats;
+mod tokenizer;
+mod tokens;
+
+pub use config::EncoderConfig;
+pub use embedder::{Encoder, available_threads};
+pub use precision::Precision;
+pub use profile::{Profile, Prompts, Shape};
+pub use runtime::{OLDEST_RUNTIME, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, runtime_build};
+pub use stats::EncoderStats;
+pub use tokens::Token;

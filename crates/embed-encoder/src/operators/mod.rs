@@ -1,0 +1,81 @@
+//! The custom operators that the model files of this workspace use in addition to the standard ones.
+//!
+//! With standard operators, ONNX Runtime writes the whole state of a text to memory and reads it back at each of some
+//! twenty steps between two matrix products. These operators do all steps between two products in one pass, on the rows
+//! of any number of texts: `embed-kernels` computes, this module defines the operators, and `embed-assets` writes them
+//! into graphs.
+//!
+//! All are in the domain [`DOMAIN`]. Constants are attributes. A *product* is the output of `MatMul` (f32) or, if the
+//! operator's name ends in [`INTEGER`], of `MatMulInteger` (i32), followed by the scales of its rows (f32, `[rows, 2]`: a
+//! scale and a lowest value). Outputs that a node doesn't name aren't computed.
+//!
+//! | operator | inputs | outputs |
+//! |---|---|---|
+//! | [`UNPACK_ROWS`] | ids (i64), table (u8) | rows (f32) |
+//! | [`ADD_NORM`] | product, residual (f32) | state, sum (f32), bytes (u8), scales of rows (f32) |
+//! | [`ATTENTION`] | product, tokens of each text (i64) | context (f32), bytes (u8), scales of rows (f32) |
+//! | [`GELU`] | product | values (f32), bytes (u8), scales of rows (f32) |
+//! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means (f32) |
+
+mod kernels;
+mod names;
+mod no_panic;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use embed_core::Error;
+use ort::operator::OperatorDomain;
+
+use crate::runtime::runtime_error;
+use kernels::{ProductOperator, ProductReader, TextMean, UnpackRows};
+pub use names::*;
+use no_panic::NoPanic;
+
+/// The operators for a program that opens its own sessions, each with this many threads: the argument of a builder's
+/// `with_operators`. It is an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind
+/// `Any` so that no type of a pre-release is a part of this interface. ONNX Runtime must have been
+/// [started](crate::RuntimeLibrary::start), and the first session of a process with these operators must be open before
+/// others are opened; an [`Encoder`](crate::Encoder) takes care of that for its sessions.
+///
+/// # Errors
+///
+/// [`ErrorKind::Internal`](embed_core::ErrorKind::Internal) if ONNX Runtime refuses them.
+pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
+    Ok(Box::new(domain(threads)?))
+}
+
+/// Opens a session with the operators. The first one of the process is opened alone: it adds the domain to a table of the
+/// process, and ONNX Runtime has no lock for that, so a session that is opened at the same time would fail.
+pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    static OPENED: Mutex<bool> = Mutex::new(false);
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *opened {
+        drop(opened);
+        return open();
+    }
+    let session = open()?;
+    *opened = true;
+    Ok(session)
+}
+
+/// The operators for a session on this many threads.
+pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error> {
+    make(threads.get())
+        .map(Arc::new)
+        .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))
+}
+
+fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
+    let mut domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?.add(NoPanic(TextMean))?;
+    for reader in [ProductReader::AddNorm, ProductReader::Attention, ProductReader::Gelu] {
+        for integer in [false, true] {
+            domain = domain.add(NoPanic(ProductOperator::new(reader, integer, threads)))?;
+        }
+    }
+    Ok(domain)
+}
