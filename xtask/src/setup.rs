@@ -77,14 +77,19 @@ pub(crate) fn run(
     let binary = binary.context("cargo built no executable `embed`")?;
     println!("setup: compiled {} in {}", workspace.shown(&binary), seconds(start.elapsed()));
     pull(workspace, &binary, precision, vars)?;
-    println!("setup: runtime and model ({}) in place after {}", precision.as_str(), seconds(start.elapsed()));
+    println!(
+        "setup: runtime and models ({}) in place after {}",
+        precision.as_str(),
+        seconds(start.elapsed())
+    );
     Ok(binary)
 }
 
-/// What is there already is verified and left alone.
+/// Fetches the models of the hybrid service. What is there already is verified and left alone.
 fn pull(workspace: &Workspace, binary: &Path, precision: PrecisionChoice, vars: &Vars<'_>) -> Result<()> {
     Cmd::new(binary, &workspace.root)
         .args(["models", "pull", "--precision", precision.as_str()])
+        .envs([("TMWS_EMBEDDING_SERVICE", "hybrid")])
         .envs(vars.iter().map(|(name, value)| (name, value)))
         .run()
 }
@@ -119,7 +124,8 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     println!("quickstart: 3 of 3, after {}: the command `embed` is compiled", seconds(start.elapsed()));
     // What couldn't be fetched is tried again here, and the reason is printed.
     pull(workspace, &binary, PrecisionChoice::Int8, vars)?;
-    for command in [&["encode", "--format", "table"][..], &["compare"]] {
+    // English by all-MiniLM, the rest by E5, both in the process; then all of them in the space of E5.
+    for command in [&["encode", "--service", "hybrid", "--format", "table"][..], &["compare"]] {
         println!();
         Cmd::new(&binary, &workspace.root)
             .args(command)

@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
@@ -128,7 +128,7 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
         Command::Config(args) => commands::config::run(&args, settings),
         Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
         Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
-        Command::Route(args) => commands::route::run(args, &settings?).await,
+        Command::Route(args) => commands::route::run(args, &home?, &settings?).await,
         // The command has no settings; a wrong setting is an error even so.
         Command::Rollout(args) => {
             settings?;

@@ -27,7 +27,7 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::post;
 use embed_core::{EmbedRequest, Embedder, Role, Truncation};
-use embed_e5::{E5Config, E5Embedder, Precision};
+use embed_encoder::{Encoder, EncoderConfig, Precision};
 use embed_testkit::data::mixed_texts;
 use embed_testkit::figures::quick_share;
 use futures::future::join_all;
@@ -166,8 +166,8 @@ async fn bare(path: &str, bytes: Bytes) -> String {
 /// Texts of all lengths that nobody asked for before: by the engine in one call, by the engine in a call for each,
 /// and by the gateway in a request for each.
 fn uncached(runtime: &Runtime, url: &str, effort: &Effort) {
-    let config = E5Config::default().with_precision(Precision::Int8);
-    let engine = E5Embedder::load_blocking(config).unwrap();
+    let config = EncoderConfig::default().with_precision(Precision::Int8);
+    let engine = Encoder::load_blocking(config).unwrap();
     let mut whole = Figure::baseline(UNCACHED, "the engine, one call", "texts/s");
     let mut single = Figure::against(&whole, "the engine, 64 calls at once", None);
     let mut ours = Figure::against(&whole, "embed serve, 64 connections", Some(0.95));
@@ -197,12 +197,12 @@ fn uncached(runtime: &Runtime, url: &str, effort: &Effort) {
     }
 }
 
-async fn in_one_call(engine: &E5Embedder, texts: &[String]) -> Vec<Vec<f32>> {
+async fn in_one_call(engine: &Encoder, texts: &[String]) -> Vec<Vec<f32>> {
     let response = engine.embed(asking(texts)).await.unwrap().into_complete().unwrap();
     response.rows().map(|row| row.unwrap().vector().to_vec()).collect()
 }
 
-async fn in_many_calls(engine: &E5Embedder, texts: &[String]) {
+async fn in_many_calls(engine: &Encoder, texts: &[String]) {
     let next = AtomicUsize::new(0);
     let caller = async || {
         while let Some(text) = texts.get(next.fetch_add(1, Ordering::Relaxed)) {

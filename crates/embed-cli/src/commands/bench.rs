@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use embed_core::{Error, Role};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use self::load::BenchLoad;
 use self::texts::BenchTexts;

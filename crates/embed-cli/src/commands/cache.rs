@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use embed_cache::{Cache, Cached, Census, Namespace, RedisTier, Tier, TierStats};
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Role, Truncation};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 use serde::Serialize;
 
 use crate::commands::args::{parse_role, parse_truncation};

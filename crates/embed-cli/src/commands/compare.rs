@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use embed_core::{EmbedResponse, Embedder, EmbedderExt, Error, Role};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use crate::commands::args::parse_role;
 use crate::exit::Exit;

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use clap::Args;
 use embed_core::{EmbedderExt, Error, ErrorKind};
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{E5Config, E5Embedder, Precision, Profile, RuntimeLibrary, available_threads, runtime_build};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{
+    Encoder, EncoderConfig, Precision, Profile, RuntimeLibrary, available_threads, runtime_build,
+};
 use serde::Serialize;
 
 use crate::commands::args::ReportFormat;
@@ -119,7 +121,7 @@ fn data_folder(home: &DataHome) -> Finding {
     Finding { check: "data folder", status, detail }
 }
 
-fn threads(e5: &E5Config) -> Finding {
+fn threads(e5: &EncoderConfig) -> Finding {
     let detail = match e5.threads {
         Some(threads) => format!("{threads} (e5.threads)"),
         None => format!("{} (affinity and CPU quota; --threads changes it)", available_threads()),
@@ -128,7 +130,7 @@ fn threads(e5: &E5Config) -> Finding {
 }
 
 /// The library that the embedder loads, with the same checks.
-fn runtime(home: &DataHome, e5: &E5Config) -> Finding {
+fn runtime(home: &DataHome, e5: &EncoderConfig) -> Finding {
     let started = RuntimeLibrary::find(home, e5.runtime_library.as_deref()).and_then(|library| {
         library.start()?;
         let path =
@@ -163,10 +165,10 @@ fn report_remark(profile: &Profile, precision: Precision) -> &'static str {
     if profile.precision_label(precision) == precision.as_str() { "" } else { "; not calibrated" }
 }
 
-async fn one_text(config: E5Config) -> Finding {
+async fn one_text(config: EncoderConfig) -> Finding {
     let started = Instant::now();
     let embedded = async {
-        let embedder = E5Embedder::load(config).await?;
+        let embedder = Encoder::load(config).await?;
         let loaded = started.elapsed();
         let embedding = embedder.encode_query("富士山の高さ").await?;
         Ok(format!(

@@ -14,7 +14,7 @@ use embed_core::{
     Coverage, EmbedOptions, EmbedRequest, EmbedResponse, Embedder, Embedding, EmbeddingRef, Error, ErrorKind,
     Role, Truncation,
 };
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 use embed_router::Plan;
 
 use crate::commands::args::{parse_role, parse_truncation};

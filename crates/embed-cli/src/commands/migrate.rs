@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use embed_cache::Cache;
 use embed_core::{EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use checkpoint::{Checkpoint, MigrationJob, Paths, RowShape};
 use retry::RetryingEmbedder;

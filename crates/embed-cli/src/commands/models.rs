@@ -7,8 +7,8 @@ use embed_assets::{
     Asset, AssetState, PullOptions, Pulled, SourceChoice, Verified, pull_model, pull_runtime,
 };
 use embed_core::{Error, ErrorKind};
-use embed_e5::assets::{DataHome, Manifest, Source};
-use embed_e5::{Precision, Profile, RUNTIME_VARIABLE};
+use embed_encoder::assets::{DataHome, Manifest, Source};
+use embed_encoder::{Precision, Profile, RUNTIME_VARIABLE};
 use indicatif::DecimalBytes;
 
 pub(crate) use args::ModelsArgs;
@@ -35,8 +35,11 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
 }
 
 async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    // Without names it is the model that `embed serve` and `embed encode` load.
-    let profile = args.model.as_deref().map_or(Ok(settings.e5.profile), Profile::by_name)?;
+    let profiles = match &args.model {
+        Some(name) => vec![Profile::by_name(name)?],
+        // Those that `embed serve` and `embed encode` load.
+        None => settings.profiles(),
+    };
     let progress = DownloadProgress::new(args.quiet);
     let mut options = PullOptions::from_env()?;
     options.source = args.source;
@@ -50,9 +53,12 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
     }
     let of_settings = [settings.e5.precision];
     let precisions = args.precision.unwrap_or(&of_settings);
-    for (i, &precision) in precisions.iter().enumerate() {
+    let each = profiles.iter().flat_map(|&profile| {
+        precisions.iter().enumerate().map(move |(index, &precision)| (profile, index, precision))
+    });
+    for (profile, index, precision) in each {
         // The second precision is made from the same raw files.
-        options.keep_downloads = i + 1 < precisions.len();
+        options.keep_downloads = index + 1 < precisions.len();
         let pulled = pull_model(home, profile, precision, &options, &progress).await?;
         tell(&progress, Asset::Model { profile, precision }, home, &pulled);
         if let Some(warning) = report::not_calibrated(profile, precision) {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use embed_core::Error;
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use crate::exit::Exit;
 use crate::settings::Settings;

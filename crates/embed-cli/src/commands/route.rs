@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use embed_core::{EmbedRequest, Error, Role};
+use embed_encoder::assets::DataHome;
 use embed_router::{Decision, LanguageDetector, Router};
 use serde::Serialize;
 
@@ -17,8 +18,9 @@ use crate::stack::{self, max_text_bytes};
 
 /// Say where each text would go, and why, without embedding it.
 ///
-/// The services are those of `embed encode`; with `--service hybrid`, English goes to Ollama and everything else to
-/// E5. Only Ollama is called (for the space of its model); the model of E5 is not loaded.
+/// The services are those of `embed encode`; with `--service hybrid`, English goes to Ollama, or to all-MiniLM in
+/// this process if no setting names a server, and everything else to E5. Only Ollama is called (for the space of its model);
+/// no model is loaded.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router"]))]
 pub(crate) struct RouteArgs {
@@ -56,10 +58,10 @@ impl RouteArgs {
     }
 }
 
-pub(crate) async fn run(args: RouteArgs, settings: &Settings) -> Result<Exit, Error> {
+pub(crate) async fn run(args: RouteArgs, home: &DataHome, settings: &Settings) -> Result<Exit, Error> {
     let reading = ReadOptions { max_text_bytes: max_text_bytes(), role: Role::Document };
     let mut rows = args.input.input().open(reading)?;
-    let router = stack::decider(settings).await?;
+    let router = stack::decider(settings, home).await?;
     if args.format == ReportFormat::Table {
         print(&columns(["language", "confidence", "rule", "service", "text"]))?;
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use embed_core::{Error, ErrorKind, Stack};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 use embed_gateway::{Gateway, Server};
 use embed_metrics::CallerMeter;
 use tokio::net::TcpListener;

@@ -5,14 +5,18 @@ use clap::ValueEnum;
 /// The service that embeds. One with a single model has the name of the section with its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServiceChoice {
-    /// A model of the E5 family inside this process.
+    /// A model inside this process.
+    // The name is older than the models of other families.
     #[default]
     E5,
     /// An Ollama server.
     Ollama,
-    /// Ollama for English, E5 for everything else: rows are in two spaces.
+    /// English by Ollama or all-MiniLM in this process, everything else by E5: rows are in two spaces.
     Hybrid,
 }
+
+/// The route to the model in this process that reads English in the hybrid service.
+pub(crate) const LOCAL_ENGLISH_ROUTE: &str = "minilm";
 
 /// Where vectors are cached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

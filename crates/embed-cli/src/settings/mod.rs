@@ -27,7 +27,7 @@ use clap::ArgMatches;
 use draft::Draft;
 
 pub(crate) use address::ip;
-pub(crate) use choices::{CachePlace, LogFormat, ServiceChoice};
+pub(crate) use choices::{CachePlace, LOCAL_ENGLISH_ROUTE, LogFormat, ServiceChoice};
 pub(crate) use draft::Problems;
 pub(crate) use flags::flags;
 pub(crate) use origin::{ConfigFile, Origin};

@@ -8,7 +8,7 @@ use embed_cache::{CacheConfig, MemoryConfig};
 #[cfg(feature = "redis")]
 use embed_cache::{RedisConfig, RedisUrl};
 use embed_core::Error;
-use embed_e5::E5Config;
+use embed_encoder::{EncoderConfig, Profile};
 use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
@@ -21,7 +21,7 @@ use super::origin::{ConfigFile, Origin};
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) service: ServiceChoice,
-    pub(crate) e5: E5Config,
+    pub(crate) e5: EncoderConfig,
     pub(crate) ollama: OllamaConfig,
     pub(crate) router: RouterSettings,
     pub(crate) cache: CacheSettings,
@@ -44,6 +44,8 @@ pub(crate) struct RouterSettings {
     pub(crate) cross_space: bool,
     /// The partitions that are pinned to routes.
     pub(crate) pins: BTreeMap<String, String>,
+    /// The model in this process that the hybrid service has for English.
+    pub(crate) english: Option<&'static Profile>,
 }
 
 /// The settings of the cache.
@@ -91,7 +93,13 @@ impl Settings {
         self.origins.contains_key("ollama.url")
     }
 
-    /// The configured Redis, which can't exist in this build.
+    /// The models in this process that the service may load.
+    pub(crate) fn profiles(&self) -> Vec<&'static Profile> {
+        let english = self.router.english.filter(|_| self.service == ServiceChoice::Hybrid);
+        english.into_iter().chain([self.e5.profile]).collect()
+    }
+
+    /// The Redis that is named, which none can be.
     #[cfg(not(feature = "redis"))]
     pub(crate) fn redis(&self) -> Result<RedisUrl, Error> {
         self.cache.redis_url.clone().ok_or_else(super::no_redis::none)
@@ -118,9 +126,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             service: ServiceChoice::default(),
-            e5: E5Config::default(),
+            e5: EncoderConfig::default(),
             ollama: OllamaConfig::default(),
-            router: RouterSettings::default(),
+            router: RouterSettings {
+                english: Profile::by_name("all-minilm-l6-v2").ok(),
+                ..RouterSettings::default()
+            },
             cache: CacheSettings {
                 place: CachePlace::default(),
                 config: CacheConfig::default(),

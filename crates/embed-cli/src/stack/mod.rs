@@ -2,16 +2,18 @@
 
 mod backend;
 pub(crate) mod cache;
+pub(crate) mod english;
 mod router;
 
 use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error};
-use embed_e5::assets::DataHome;
+use embed_encoder::assets::DataHome;
 
 use crate::settings::{ServiceChoice, Settings};
 
 pub(crate) use backend::{e5, max_text_bytes};
-pub(crate) use router::{decider, is_absence, join, route, router};
+pub(crate) use english::English;
+pub(crate) use router::{Joined, decider, is_absence, join, route, router};
 
 /// What embeds, behind the cache if there is one.
 pub(crate) async fn load(

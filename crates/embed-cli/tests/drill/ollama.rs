@@ -5,7 +5,7 @@ use embed_testkit::ollama::{Fault, OllamaDouble, rig};
 use crate::drill::Drill;
 use crate::http::{get, until};
 use crate::load::Load;
-use crate::serving::Serving;
+use crate::serving::{NO_ENGLISH_MODEL, Serving};
 use crate::texts::Texts;
 
 const VERSION: &str = "0.9.3";
@@ -57,7 +57,8 @@ async fn the_back_end_is_absent_at_the_start() {
         let ollama = OllamaDouble::start(VERSION).await;
         let (url, port) = (ollama.url(), ollama.port());
         drop(ollama);
-        let serving = Serving::start(&["--service", "hybrid"], &[("TMWS_OLLAMA_API_BASE", &url)]);
+        let serving =
+            Serving::start(&["--service", "hybrid"], &[("TMWS_OLLAMA_API_BASE", &url), NO_ENGLISH_MODEL]);
         let load = Load::start(&[serving.url()], Texts::of_double().and(e5.clone()), None);
         // What isn't English is served, and the rest refused: a row of E5's would be a wrong one.
         load.answers(20).await;

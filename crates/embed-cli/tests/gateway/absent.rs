@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::http::{Reply, ask, get, request, until};
-use crate::serving::{Serving, has_e5};
+use crate::serving::{NO_ENGLISH_MODEL, Serving, has_e5};
 
 const E5: &str = "multilingual-e5-small/mean/query-passage/l2/384";
 const MINILM: &str = "all-minilm/mean/plain/l2/384";
@@ -139,7 +139,8 @@ async fn a_hybrid_gateway_waits_for_ollama_and_keeps_its_spaces() {
     }
     let port = free_port();
     let base = format!("http://127.0.0.1:{port}");
-    let serving = Serving::start(&["--service", "hybrid"], &[("TMWS_OLLAMA_API_BASE", &base)]);
+    let serving =
+        Serving::start(&["--service", "hybrid"], &[("TMWS_OLLAMA_API_BASE", &base), NO_ENGLISH_MODEL]);
     let url = serving.url();
     let offered = ["auto", "multilingual-e5-small", "all-minilm"];
     assert_eq!(names(url).await, offered);
@@ -212,7 +213,8 @@ async fn another_space_takes_over_only_if_the_settings_say_so() {
         return;
     }
     let base = format!("http://127.0.0.1:{}", free_port());
-    let variables = [("TMWS_OLLAMA_API_BASE", base.as_str()), ("TMWS_ROUTER_CROSS_SPACE", "true")];
+    let variables =
+        [("TMWS_OLLAMA_API_BASE", base.as_str()), ("TMWS_ROUTER_CROSS_SPACE", "true"), NO_ENGLISH_MODEL];
     let serving = Serving::start(&["--service", "hybrid"], &variables);
     let reply = openai(serving.url(), "auto", ENGLISH).await;
     assert_eq!((reply.status, reply.header("x-embed-space")), (StatusCode::OK, E5), "{}", reply.text());

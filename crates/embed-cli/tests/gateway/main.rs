@@ -5,6 +5,7 @@
 
 mod absent;
 mod clients;
+mod english;
 mod hangups;
 mod http;
 mod metrics;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::select;
 
 use crate::http::{Connection, ask, get, metric, request, until};
-use crate::serving::{Serving, embed, has_e5};
+use crate::serving::{NO_ENGLISH_MODEL, Serving, embed, has_e5};
 
 /// More at once than the gateway below embeds and lets wait.
 const FLOOD: usize = 8;
@@ -36,6 +36,7 @@ async fn every_query_of_the_docs_gives_data() {
         ("TMWS_ROUTER_ROLLOUT", rollout.to_str().unwrap()),
         ("TMWS_ROUTER_SHADOW_PERCENT", "100"),
         ("TMWS_OLLAMA_API_BASE", &*ollama.url()),
+        NO_ENGLISH_MODEL,
         ("TMWS_REDIS_URL", &redis.url()),
         ("TMWS_GATEWAY_CONCURRENCY", "1"),
         ("TMWS_GATEWAY_QUEUE", "2"),
@@ -84,7 +85,7 @@ async fn names_types_and_labels_are_as_ever() {
         return;
     }
     let ollama = OllamaDouble::start("0.9.3").await;
-    let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url()), ("TMWS_CACHE", "memory")];
+    let variables = [("TMWS_OLLAMA_API_BASE", &*ollama.url()), ("TMWS_CACHE", "memory"), NO_ENGLISH_MODEL];
     let serving = Serving::start(&["--service", "hybrid"], &variables);
     traffic(serving.url(), 0).await;
     let text = get(serving.url(), "/metrics").await.text();

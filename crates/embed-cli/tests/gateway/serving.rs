@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Precision, Profile};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,6 +30,9 @@ pub(crate) fn has_e5() -> bool {
     let files = ModelFiles::open(&home, &Profile::all()[0], Precision::Int8);
     embed_testkit::require("multilingual-e5-small (int8)", files).is_some()
 }
+
+/// English is left to Ollama, whose double has vectors of its own.
+pub(crate) const NO_ENGLISH_MODEL: (&str, &str) = ("TMWS_ROUTER_ENGLISH_MODEL", "none");
 
 /// A gateway at a free port. It is killed when this is dropped.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use embed_e5::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, FileEntry, MANIFEST_NAME, Manifest};
+use embed_encoder::{Precision, Profile};
 use tempfile::TempDir;
 
 use crate::{Run, copy_of, embed, home, path, run_in};

@@ -27,8 +27,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use embed_e5::assets::{DataHome, ModelFiles};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Precision, Profile};
 use tempfile::TempDir;
 
 /// The data folder with the model in int8; `None` if it isn't on this machine, which is said aloud.

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use embed_e5::assets::{DataHome, Manifest};
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::{DataHome, Manifest};
+use embed_encoder::{Precision, Profile};
 use tempfile::TempDir;
 
 use crate::{copy_of, home, path, run_in};

@@ -28,6 +28,8 @@ fn ollama() -> Ollama {
 fn run(url: &str, args: &[&str]) -> Run {
     let mut command = embed();
     command.env("TMWS_OLLAMA_API_BASE", url).env("TMWS_EMBEDDING_SERVICE", "hybrid");
+    // The double has vectors of its own.
+    command.env("TMWS_ROUTER_ENGLISH_MODEL", "none");
     command.args(args).stdin(Stdio::null()).output().unwrap().into()
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use embed_assets::SourceChoice;
-use embed_e5::Precision;
+use embed_encoder::Precision;
 
 use crate::commands::args::ReportFormat;
 

@@ -2,8 +2,8 @@
 
 use embed_assets::{Asset, AssetState, Listed, Verified};
 use embed_core::Error;
-use embed_e5::assets::Source;
-use embed_e5::{Precision, Profile};
+use embed_encoder::assets::Source;
+use embed_encoder::{Precision, Profile};
 use indicatif::DecimalBytes;
 use serde_json::{Value, json};
 

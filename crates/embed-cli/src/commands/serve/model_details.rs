@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use embed_core::{Error, Role};
-use embed_e5::{E5Embedder, Precision};
+use embed_encoder::{Encoder, Precision, Profile};
 use embed_gateway::{ModelDetails, Token, Tokenizer};
 use embed_ollama::{OllamaConfig, OllamaModels};
 
-use crate::settings::Settings;
-
 /// Cuts texts into the tokens of a model in this process.
 #[derive(Debug)]
-pub(super) struct E5Tokens(pub(super) Arc<E5Embedder>);
+pub(super) struct EncoderTokens(pub(super) Arc<Encoder>);
 
-impl Tokenizer for E5Tokens {
+impl Tokenizer for EncoderTokens {
     fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>, Error> {
         let tokens = self.0.tokenise(text, role)?;
-        let of_gateway =
-            |token: embed_e5::Token| Token::new(token.id, token.piece, token.special).with_span(token.span);
+        let of_gateway = |token: embed_encoder::Token| {
+            Token::new(token.id, token.piece, token.special).with_span(token.span)
+        };
         Ok(tokens.into_iter().map(of_gateway).collect())
     }
 
@@ -26,9 +25,9 @@ impl Tokenizer for E5Tokens {
     }
 }
 
-/// A model of the E5 family, described by its files.
-pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
-    let (quantization, dtype) = match settings.e5.precision {
+/// A model in this process, described by its files.
+pub(super) fn of_encoder(profile: &Profile, precision: Precision, encoder: &Encoder) -> ModelDetails {
+    let (quantization, dtype) = match precision {
         Precision::Int8 => ("Q8_0", "int8"),
         // Its weights are float32, and its arithmetic is both.
         Precision::Mixed => ("F32", "mixed"),
@@ -38,7 +37,7 @@ pub(super) fn of_e5(settings: &Settings, e5: &E5Embedder) -> ModelDetails {
     };
     ModelDetails::default()
         .with_family("bert", "onnx")
-        .with_size(Some(settings.e5.profile.parameters), Some(e5.model_bytes()))
+        .with_size(Some(profile.parameters), Some(encoder.model_bytes()))
         .with_precision(quantization, Some(dtype))
 }
 

@@ -1,28 +1,32 @@
 //! The stack that is served: metered, routed and cached, with handles to its pieces.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use embed_cache::Cache;
 use embed_core::{Embedder, Error, ModelInfo, Space, Stack, Variant};
-use embed_e5::assets::DataHome;
-use embed_e5::{E5Embedder, Profile};
+use embed_encoder::assets::DataHome;
+use embed_encoder::{Encoder, Precision, Profile};
 use embed_gateway::{ModelDetails, ModelEntry, ModelSource};
 use embed_metrics::{BackendMeter, Metrics, MetricsConfig};
 use embed_ollama::OllamaEmbedder;
 use embed_router::{ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Router};
 
 use super::model_details;
-use crate::settings::{ServiceChoice, Settings};
-use crate::stack::{self, cache};
+use crate::settings::{LOCAL_ENGLISH_ROUTE, ServiceChoice, Settings};
+use crate::stack::{self, English, Joined, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
     pub(super) router: Arc<Router>,
     pub(super) cache: Option<Cache>,
     pub(super) metrics: Metrics,
-    pub(super) e5: Option<Arc<E5Embedder>>,
+    pub(super) e5: Option<Arc<Encoder>>,
     pub(super) e5_threads: u64,
+    /// The model in this process that reads English, if there is one.
+    local: Option<Arc<Encoder>>,
+    precision: Precision,
+    english: English,
     pub(super) ollama: OllamaHandle,
     pub(super) ollama_pool: u64,
     /// Details of the models for Ollama's clients.
@@ -63,15 +67,32 @@ impl ModelSource for Automatic {
 /// The name that lets the language choose.
 const AUTOMATIC: &str = "auto";
 
+/// How long a call holds on to an Ollama that doesn't answer, where a model in this process takes over.
+const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
+
 /// Tiers of the cache, which have breakers as routes do.
 const TIERS: [&str; 2] = ["memory", "redis"];
 
 impl ServedStack {
     pub(super) async fn build(settings: &Settings, home: DataHome) -> Result<Self, Error> {
-        let metrics = Metrics::new(metrics_config(settings))?;
+        let english = English::of(settings, &home);
+        let metrics = Metrics::new(metrics_config(settings, english))?;
         let cache = cache::open(settings).await?;
         let (e5, ollama) = (OnceLock::new(), OllamaHandle::default());
         let absent = OnceLock::new();
+        let local = match english.local() {
+            Some(profile) => {
+                let started = Instant::now();
+                let loaded = Arc::new(stack::english::load(profile, settings, home.clone()).await?);
+                metrics.model_loaded(loaded.model(), started.elapsed());
+                Some(loaded)
+            }
+            None => None,
+        };
+        let minilm = local.clone().map(|local| {
+            let metered = Stack::new(local).layer(BackendMeter(metrics.clone())).build();
+            stack::route(LOCAL_ENGLISH_ROUTE, cache.as_ref()).backend(metered).build()
+        });
         let e5_route = async {
             let started = Instant::now();
             let loaded = Arc::new(stack::e5(settings, home).await?);
@@ -81,12 +102,20 @@ impl ServedStack {
             Ok(stack::route(MULTILINGUAL_ROUTE, cache.as_ref()).backend(metered).build())
         };
         let ollama_route = async {
-            let (config, metrics, slot) = (settings.ollama.clone(), metrics.clone(), ollama.clone());
+            let mut config = settings.ollama.clone();
+            if local.is_some() {
+                config.longest_outage = OUTAGE_WITH_FALLBACK;
+            }
+            let (metrics, slot, local) = (metrics.clone(), ollama.clone(), local.clone());
             let connect = move || {
                 let (config, metrics, slot) = (config.clone(), metrics.clone(), slot.clone());
+                let local = local.clone();
                 async move {
                     let started = Instant::now();
                     let connected = Arc::new(OllamaEmbedder::connect(config.clone()).await?);
+                    if let Some(local) = local {
+                        stack::english::check_same_space(&*connected, &local).await?;
+                    }
                     metrics.model_loaded(connected.model(), started.elapsed());
                     let details = model_details::of_ollama(&config).await;
                     let metered = Stack::new(Arc::clone(&connected)).layer(BackendMeter(metrics)).build();
@@ -97,23 +126,37 @@ impl ServedStack {
             let route = stack::route(ENGLISH_ROUTE, cache.as_ref());
             match connect().await {
                 Ok(metered) => Ok(route.backend(metered).build()),
-                // Clients have stored its vectors, so its texts wait for it and go to no other space.
+                // Clients have stored its vectors, so its texts go to the same model in this process, or wait for it.
                 Err(reason) if stack::is_absence(&reason) => {
                     let model = absent.get_or_init(|| described(&settings.ollama.model)).clone();
-                    Ok(route.connecting(model, reason, connect).build())
+                    let route = route.connecting(model, reason, connect);
+                    let route = if english.local().is_some() {
+                        route.same_space_fallback(LOCAL_ENGLISH_ROUTE)
+                    } else {
+                        route
+                    };
+                    Ok(route.build())
                 }
                 Err(error) => Err(error),
             }
         };
-        let router = Arc::new(stack::join(settings, e5_route, ollama_route).await?);
-        let threads = settings.e5.threads.unwrap_or_else(embed_e5::available_threads).get();
-        let e5_details = e5.get().map(|e5| model_details::of_e5(settings, e5)).unwrap_or_default();
+        let router = Arc::new(
+            stack::join(settings, Joined { english, e5: e5_route, ollama: ollama_route, minilm }).await?,
+        );
+        let threads = settings.e5.threads.unwrap_or_else(embed_encoder::available_threads).get();
+        let e5_details = e5
+            .get()
+            .map(|e5| model_details::of_encoder(settings.e5.profile, settings.e5.precision, e5))
+            .unwrap_or_default();
         Ok(Self {
             router,
             cache,
             metrics,
             e5: e5.into_inner(),
             e5_threads: threads as u64,
+            local,
+            precision: settings.e5.precision,
+            english,
             ollama,
             ollama_pool: settings.ollama.pool_size as u64,
             e5_details,
@@ -129,7 +172,14 @@ impl ServedStack {
             let hub = Profile::by_name(e5.model().name()).map(|profile| profile.repository);
             let entry = entry(e5.model().name(), e5.model(), MULTILINGUAL_ROUTE, &self.e5_details)
                 .with_aliases(["e5"].into_iter().chain(hub))
-                .with_tokenizer(Arc::new(model_details::E5Tokens(Arc::clone(e5))));
+                .with_tokenizer(Arc::new(model_details::EncoderTokens(Arc::clone(e5))));
+            models.push(entry);
+        }
+        if let (English::Local(profile), Some(local)) = (self.english, &self.local) {
+            let details = model_details::of_encoder(profile, self.precision, local);
+            let entry = entry(profile.name, local.model(), LOCAL_ENGLISH_ROUTE, &details)
+                .with_aliases([profile.space_name, profile.repository])
+                .with_tokenizer(Arc::new(model_details::EncoderTokens(Arc::clone(local))));
             models.push(entry);
         }
         // What the server says of its model, once it is there; the placeholder until then.
@@ -161,13 +211,17 @@ fn described(model: &str) -> ModelInfo {
     ModelInfo::builder("ollama", model, Variant::new(space, [("met", "no")])).build()
 }
 
-fn metrics_config(settings: &Settings) -> MetricsConfig {
+fn metrics_config(settings: &Settings, english: English) -> MetricsConfig {
     let e5 = (MULTILINGUAL_ROUTE, settings.e5.profile.name);
     let ollama = (ENGLISH_ROUTE, settings.ollama.model.as_str());
     let models = match settings.service {
         ServiceChoice::E5 => vec![e5],
         ServiceChoice::Ollama => vec![ollama],
-        ServiceChoice::Hybrid => vec![ollama, e5],
+        ServiceChoice::Hybrid => {
+            let local = english.local().map(|profile| (LOCAL_ENGLISH_ROUTE, profile.name));
+            let server = (!matches!(english, English::Local(_))).then_some(ollama);
+            server.into_iter().chain(local).chain([e5]).collect()
+        }
     };
     let routes: Vec<&str> = models.iter().map(|(route, _)| *route).collect();
     let mut config = MetricsConfig::default()

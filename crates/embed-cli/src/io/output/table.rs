@@ -35,7 +35,9 @@ impl RowWriter for TableWriter {
                 let head: Vec<_> =
                     embedding.vector().iter().take(4).map(|value| format!("{value:+.4}")).collect();
                 let cut = if info.truncated { "  cut" } else { "" };
-                writeln!(self.out, "{:>5}  {tokens:>6}  {text}  {} …{cut}", row.index, head.join(" "))
+                // Where there are several models, each row says which one took it.
+                let model = info.route.as_ref().map_or(String::new(), |_| format!("  {}", info.model.name()));
+                writeln!(self.out, "{:>5}  {tokens:>6}  {text}  {} …{model}{cut}", row.index, head.join(" "))
             }
             Err(error) => {
                 writeln!(self.out, "{:>5}  {:>6}  {text}  {}: {error}", row.index, "-", error.kind())

@@ -6,15 +6,16 @@ use std::num::NonZeroUsize;
 use clap::builder::PossibleValue;
 use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
-use embed_e5::{Precision, Profile};
+use embed_encoder::{Precision, Profile};
 use embed_ollama::{Secret, library_name, server_url, shown_url};
 use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
-use super::super::choices::{CachePlace, ServiceChoice};
+use super::super::choices::{CachePlace, LOCAL_ENGLISH_ROUTE, ServiceChoice};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
 
-const PINS: &str = "PARTITION=ROUTE where ROUTE is ollama or e5, or a list of them with each partition once";
+const PINS: &str =
+    "PARTITION=ROUTE where ROUTE is ollama, minilm or e5, or a list of them with each partition once";
 
 /// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -30,7 +31,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_E5_MODEL",
         "The model that runs in this process; `embed models list` names them, and their names on the hub also work.",
         SettingKind::Text {
-            what: "the name of a model of the E5 family",
+            what: "the name of a model",
             set: |settings, name| {
                 settings.e5.profile = Profile::by_name(name)?;
                 Ok(())
@@ -183,6 +184,21 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .example("[\"contracts=e5\"]"),
     Setting::new(
+        "router.english_model",
+        "TMWS_ROUTER_ENGLISH_MODEL",
+        "The model in this process that reads English in the hybrid service. Where a setting names an Ollama server, it takes \
+         over while that is unavailable, if it is in the data folder and its vectors are those of the server; elsewhere it \
+         takes all English. `none` leaves English to Ollama alone.",
+        SettingKind::Text {
+            what: "the name of a model that runs in this process, or none",
+            set: |settings, name| {
+                settings.router.english = if name == "none" { None } else { Some(Profile::by_name(name)?) };
+                Ok(())
+            },
+            get: |settings| Some(settings.router.english.map_or("none", |profile| profile.name).to_owned()),
+        },
+    ),
+    Setting::new(
         "cache.place",
         "TMWS_CACHE",
         "Where vectors are kept, so that each text is embedded once; auto is both if a Redis is set, else memory.",
@@ -270,7 +286,7 @@ fn read_pins(pins: &[&str]) -> Result<BTreeMap<String, String>, Error> {
         // A partition may have an equals sign in its name.
         let pin = pin.rsplit_once('=').map(|(partition, route)| (partition.trim(), route.trim()));
         let known = pin.filter(|(partition, route)| {
-            !partition.is_empty() && [ENGLISH_ROUTE, MULTILINGUAL_ROUTE].contains(route)
+            !partition.is_empty() && [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE].contains(route)
         });
         let is_new = known
             .is_some_and(|(partition, route)| read.insert(partition.to_owned(), route.to_owned()).is_none());

@@ -1,0 +1,133 @@
+//! English in the hybrid service: by a model in this process where there is no Ollama, and while there is none.
+
+use embed_core::vector::cosine;
+use embed_encoder::assets::{DataHome, ModelFiles};
+use embed_encoder::{Precision, Profile};
+use embed_testkit::ollama::{OllamaDouble, rig};
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::http::{Reply, ask, get, request, until};
+use crate::serving::{Serving, embed, has_e5};
+
+const E5: &str = "multilingual-e5-small/mean/query-passage/l2/384";
+const MINILM: &str = "all-minilm/mean/plain/l2/384";
+
+/// Clean English, since old servers strip accents in a way of their own.
+const TEXTS: [&str; 3] = [
+    "how deep is the lake",
+    "The committee met on 14 May 1998.",
+    "Preheat the oven and bake the bread for an hour.",
+];
+
+fn has_minilm(precision: Precision) -> bool {
+    let home = DataHome::from_env().unwrap();
+    let profile = Profile::by_name("all-minilm-l6-v2").unwrap();
+    let name = format!("all-minilm-l6-v2 ({precision})");
+    embed_testkit::require(&name, ModelFiles::find(&home, profile, precision)).is_some() && has_e5()
+}
+
+async fn openai(url: &str, model: &str, texts: &[&str]) -> Reply {
+    let body = json!({ "model": model, "input": texts }).to_string();
+    ask(url, request("POST", "/v1/embeddings", body)).await.unwrap()
+}
+
+fn vectors(reply: &Reply) -> Vec<Vec<f32>> {
+    let rows = reply.json()["data"].as_array().unwrap().clone();
+    rows.into_iter().map(|row| serde_json::from_value(row["embedding"].clone()).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hybrid_service_needs_no_server() {
+    if !has_minilm(Precision::Int8) {
+        return;
+    }
+    let serving = Serving::start(&["--service", "hybrid"], &[]);
+    let url = serving.url();
+    let models = get(url, "/v1/models").await.json();
+    let names: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["auto", "multilingual-e5-small", "all-minilm-l6-v2"]);
+    for (model, text, space) in [
+        ("auto", TEXTS[0], MINILM),
+        ("auto", "富士山の高さ", E5),
+        ("all-minilm-l6-v2", TEXTS[0], MINILM),
+        ("all-minilm", TEXTS[0], MINILM),
+        ("sentence-transformers/all-MiniLM-L6-v2", TEXTS[0], MINILM),
+        ("multilingual-e5-small", TEXTS[0], E5),
+    ] {
+        let reply = openai(url, model, &[text]).await;
+        assert_eq!((reply.status, reply.header("x-embed-space")), (StatusCode::OK, space), "{model}");
+    }
+    let ready = get(url, "/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK, "{}", ready.text());
+}
+
+/// Killed, gone, and back: no row fails, and each is in the space of its route's model.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_in_this_process_takes_over_from_a_real_ollama() {
+    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
+    if !has_minilm(Precision::F32) {
+        return;
+    }
+    let variables = [("TMWS_OLLAMA_API_BASE", ollama.url()), ("TMWS_CACHE", "off")];
+    let serving = Serving::start(&["--service", "hybrid", "--precision", "f32"], &variables);
+    let url = serving.url();
+    let before = openai(url, "auto", &TEXTS).await;
+    assert_eq!(before.header("x-embed-space"), MINILM);
+    let before = vectors(&before);
+    let same = async |model: &str| {
+        let reply = openai(url, model, &TEXTS).await;
+        assert_eq!((reply.status, reply.header("x-embed-space")), (StatusCode::OK, MINILM));
+        for (now, before) in vectors(&reply).iter().zip(&before) {
+            let cosine = cosine(now, before).unwrap();
+            assert!(cosine >= 0.9999, "{cosine}");
+        }
+    };
+    ollama.signal_server("KILL").unwrap();
+    for _ in 0..20 {
+        same("auto").await;
+        same("all-minilm").await;
+    }
+    ollama.up().unwrap();
+    for _ in 0..20 {
+        same("auto").await;
+    }
+    let status = async || get(url, "/readyz").await.status == StatusCode::OK;
+    until("the gateway is ready", status).await;
+}
+
+/// An Ollama that isn't there at the start is as one that goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_in_this_process_takes_over_from_an_absent_ollama() {
+    if !has_minilm(Precision::Int8) {
+        return;
+    }
+    let variables = [("TMWS_OLLAMA_API_BASE", "http://127.0.0.1:9")];
+    let serving = Serving::start(&["--service", "hybrid"], &variables);
+    for model in ["auto", "all-minilm"] {
+        let reply = openai(serving.url(), model, &TEXTS).await;
+        assert_eq!((reply.status, reply.header("x-embed-space")), (StatusCode::OK, MINILM), "{model}");
+    }
+}
+
+/// A server with other weights under the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_other_vectors_is_refused() {
+    if !has_minilm(Precision::Int8) {
+        return;
+    }
+    let double = OllamaDouble::start("0.9.3").await;
+    let output = tokio::task::spawn_blocking(move || {
+        embed()
+            .args(["encode", "--service", "hybrid", TEXTS[0], "--ollama-url", &double.url()])
+            .output()
+            .unwrap()
+    });
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for part in ["gives other vectors", "router.english_model"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
