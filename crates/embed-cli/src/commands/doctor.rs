@@ -16,6 +16,7 @@ use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::io::output::print;
 use crate::settings::Settings;
+use crate::stack::English;
 #[cfg(feature = "redis")]
 use crate::stack::cache::redis_tier;
 
@@ -53,6 +54,10 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
     findings.extend(
         Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))),
     );
+    if let Some(profile) = English::of(settings, &home).local() {
+        let english = model(&home, profile, e5.precision, Status::Wrong);
+        findings.push(Finding { check: "english model", ..english });
+    }
     findings.push(one_text(e5).await);
     findings.extend(ollama_servers(settings).await);
     #[cfg(feature = "redis")]
