@@ -154,7 +154,7 @@ impl GuardedTier {
 
 impl CallGuard {
     async fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T, Miss> {
-        let Some(pass) = self.breaker.enter(now()) else {
+        let Some(pass) = self.breaker.enter(now) else {
             return Err(Miss::BreakerOpen);
         };
         match within(self.budget, call).await {

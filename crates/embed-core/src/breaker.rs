@@ -79,6 +79,11 @@ impl Breaker {
         self.open.is_some()
     }
 
+    /// Whether it is closed and counts no failures.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.open.is_none() && self.failures == 0
+    }
+
     /// When the next trial may begin, if it is open and its pause ends: one of `Duration::MAX` doesn't.
     #[must_use]
     pub fn next_trial(&self) -> Option<Instant> {

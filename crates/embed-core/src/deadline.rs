@@ -68,7 +68,8 @@ impl Deadline {
     {
         let mut call = pin!(call);
         let Some(deadline) = self.0 else { return Some(call.await) };
-        let mut sleep = pin!(sleep_until(deadline));
+        // Made when it is first polled.
+        let mut sleep = pin!(async { sleep_until(deadline).await });
         poll_fn(|context| match call.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => sleep.as_mut().poll(context).map(|_| None),

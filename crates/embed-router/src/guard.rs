@@ -8,6 +8,7 @@ use embed_core::{
     BreakerConfig, BreakerGuard, Deadline, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health,
     Layer, ModelInfo, Result, Retry, Role, SharedBreaker, Truncation, async_trait, place,
 };
+use futures::future::BoxFuture;
 use tokio::time::sleep_until;
 
 /// A breaker and a timeout for the calls of a route's back end.
@@ -83,26 +84,22 @@ impl Guard {
         self.shared.breaker.openings()
     }
 
-    /// Makes a call, if the breaker lets it through.
-    pub(crate) async fn call(&self, inner: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
-        let (began, deadline) = (now(), request.deadline());
-        let attempt = self.attempt(began, deadline)?;
-        let timeout =
-            self.shared.timeout.map_or(Deadline::NONE, |timeout| Deadline::at(began).later_by(timeout));
-        let limit = timeout.or_earlier(deadline.later_by(GRACE));
-        let answer = limit.limit(|at| sleep_until(at.into()), inner.embed(request)).await;
-        let answer = answer.unwrap_or_else(|| Err(too_late(limit == timeout)));
-        attempt.settle(&answer);
-        answer
-    }
-
-    fn attempt(&self, began: Instant, deadline: Deadline) -> Result<GuardedCall<'_>> {
-        let breaker = &self.shared.breaker;
-        if let Some(pass) = breaker.enter(began) {
-            return Ok(GuardedCall { began, deadline, pass: Some(pass) });
-        }
-        let after = breaker.next_trial().map(|trial| trial.saturating_duration_since(began));
-        Err(refusal(after))
+    /// Begins a call, if the breaker lets it through.
+    pub(crate) fn call<'a>(
+        &'a self,
+        inner: &'a dyn Embedder,
+        request: EmbedRequest,
+    ) -> Result<GuardedCall<'a>> {
+        let Shared { breaker, timeout } = &*self.shared;
+        let Some(pass) = breaker.enter(now) else {
+            let after = breaker.next_trial().map(|trial| trial.saturating_duration_since(now()));
+            return Err(refusal(after));
+        };
+        let deadline = request.deadline();
+        // Where nothing ends the call, nobody wants to know when it began.
+        let began = (timeout.is_some() || deadline != Deadline::NONE).then(now);
+        let timeout = timeout.map_or(Deadline::NONE, |timeout| Deadline::from(began).later_by(timeout));
+        Ok(GuardedCall { began, deadline, timeout, pass: Some(pass), call: inner.embed(request) })
     }
 
     /// The health of a back end behind this guard. While calls are refused, it also makes the trial, with one text each
@@ -124,7 +121,9 @@ impl Guard {
                     .with_truncation(Truncation::End)
                     .with_deadline(now() + TRIAL_TIMEOUT);
                 // The breaker has recorded the outcome; the response isn't needed.
-                let _ = guard.call(&*inner, request).await;
+                if let Ok(mut call) = guard.call(&*inner, request) {
+                    let _ = call.answer().await;
+                }
             });
             let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
         }
@@ -167,7 +166,7 @@ impl<E: Embedder> Embedder for Guarded<E> {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        self.guard.call(&*self.inner, request).await
+        self.guard.call(&*self.inner, request)?.answer().await
     }
 
     /// The back end's health while the breaker is closed. Otherwise unavailable, and a trial with one text is made in a
@@ -192,18 +191,28 @@ impl<E: Display> Display for Guarded<E> {
     }
 }
 
-/// A call in flight. If it is dropped, it counts as abandoned, or as failed if its deadline has passed.
-struct GuardedCall<'g> {
-    began: Instant,
+/// A call in flight, to be answered once. If it is dropped, it counts as abandoned, or as failed if its deadline has passed.
+pub(crate) struct GuardedCall<'g> {
+    began: Option<Instant>,
     deadline: Deadline,
+    timeout: Deadline,
     pass: Option<BreakerGuard<'g>>,
+    call: BoxFuture<'g, Result<EmbedResponse>>,
 }
 
 impl GuardedCall<'_> {
-    fn settle(mut self, answer: &Result<EmbedResponse>) {
+    pub(crate) async fn answer(&mut self) -> Result<EmbedResponse> {
+        let limit = self.timeout.or_earlier(self.deadline.later_by(GRACE));
+        let answer = limit.limit(|at| sleep_until(at.into()), &mut self.call).await;
+        let answer = answer.unwrap_or_else(|| Err(too_late(limit == self.timeout)));
+        self.settle(&answer);
+        answer
+    }
+
+    fn settle(&mut self, answer: &Result<EmbedResponse>) {
         let fault = match answer {
             Err(error) => Some(error),
-            Ok(response) if response.rows().any(|row| row.is_ok()) => None,
+            Ok(response) if response.failed() < response.len() => None,
             Ok(response) => response.errors().map(|(_, error)| error).find(|error| is_of_route(error)),
         };
         // A busy service is healthy: opening the breaker for a second would waste that second.
@@ -226,7 +235,7 @@ impl GuardedCall<'_> {
     }
 
     fn was_hurried(&self) -> bool {
-        now().saturating_duration_since(self.began) < FAIR_CHANCE
+        self.began.is_some_and(|began| now().saturating_duration_since(began) < FAIR_CHANCE)
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Choice {
 /// The decisions about the texts of a request.
 #[derive(Debug)]
 pub(super) enum Choices {
-    /// One for all texts, by the request or a pin.
+    /// One for all texts, by the request or a pin, or because there is one text.
     All(Choice),
     /// One for each text.
     Each(Vec<Choice>),
@@ -86,6 +86,9 @@ impl Chooser {
             return Ok(Choices::All(choice));
         }
         let moved = self.is_moved(request);
+        if let [text] = request.texts() {
+            return Ok(Choices::All(self.choose_by_kind(routes, text, moved)));
+        }
         let mut choices = Vec::with_capacity(request.texts().len());
         for texts in request.texts().chunks(AT_A_TIME) {
             if !choices.is_empty() {
@@ -135,41 +138,59 @@ impl Choices {
         }
     }
 
+    /// The route of all texts, if it is one.
+    pub(super) fn common_upstream(&self) -> Option<usize> {
+        match self {
+            Self::All(choice) => Some(choice.upstream),
+            Self::Each(choices) => {
+                let first = choices.first()?.upstream;
+                choices.iter().all(|choice| choice.upstream == first).then_some(first)
+            }
+        }
+    }
+
     /// Adds the decisions to the counts.
     pub(super) fn count(&self, texts: usize, routes: &Routes, counters: &Counters) {
         match self {
-            Self::All(choice) => {
-                let (counter, rule) = match choice.by {
-                    DecidedBy::Pin => (&counters.pinned, "pinned"),
-                    _ => (&counters.forced, "forced"),
-                };
-                add(counter, texts);
-                routes.upstreams[choice.upstream].count_rule(rule, texts as u64);
-            }
+            Self::All(choice) => choice.count(texts, routes, counters),
+            // Neighbours are mostly sent to one route by one rule, and are counted at once.
             Self::Each(choices) => {
-                let (mut moved, mut unread) = (0, 0);
-                // Consecutive texts mostly have the same route and rule, and are counted together.
-                let mut run: Option<(usize, &str, u64)> = None;
-                let end = |run: Option<(usize, &str, u64)>| {
-                    if let Some((upstream, rule, rows)) = run {
-                        routes.upstreams[upstream].count_rule(rule, rows);
-                    }
-                };
-                for Choice { upstream, by, detection } in choices {
-                    let Some(detection) = detection else {
-                        continue;
-                    };
-                    match &mut run {
-                        Some((of, by, rows)) if *of == *upstream && *by == detection.rule => *rows += 1,
-                        other => end(other.replace((*upstream, &detection.rule, 1))),
-                    }
-                    moved += usize::from(*by == DecidedBy::Rollout);
-                    unread += usize::from(!routes.upstreams[*upstream].reads.covers(detection));
-                }
-                end(run);
-                add(&counters.moved, moved);
-                add(&counters.unread, unread);
+                let runs = choices.chunk_by(Choice::counts_as);
+                runs.for_each(|run| run[0].count(run.len(), routes, counters));
             }
         }
+    }
+}
+
+impl Choice {
+    /// Whether the texts of both are counted alike.
+    fn counts_as(&self, other: &Self) -> bool {
+        self.detection.as_ref().zip(other.detection.as_ref()).is_some_and(|(this, other)| {
+            this.kind == other.kind && this.rule == other.rule && this.language == other.language
+        })
+    }
+
+    fn count(&self, texts: usize, routes: &Routes, counters: &Counters) {
+        let upstream = &routes.upstreams[self.upstream];
+        let rule = match &self.detection {
+            Some(detection) => {
+                if self.by == DecidedBy::Rollout {
+                    add(&counters.moved, texts);
+                }
+                if !upstream.reads.covers(detection) {
+                    add(&counters.unread, texts);
+                }
+                &detection.rule
+            }
+            None if self.by == DecidedBy::Pin => {
+                add(&counters.pinned, texts);
+                "pinned"
+            }
+            None => {
+                add(&counters.forced, texts);
+                "forced"
+            }
+        };
+        upstream.count_rule(rule, texts as u64);
     }
 }

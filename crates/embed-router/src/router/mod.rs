@@ -16,7 +16,7 @@ use embed_core::{
 use futures::future::join_all;
 
 use crate::config::RouterConfig;
-use crate::detect::Detector;
+use crate::detect::{Detection, Detector};
 use crate::rollout::Rollout;
 use crate::route::{Route, Service};
 use crate::shadow::Shadow;
@@ -26,7 +26,7 @@ pub use choose::{DecidedBy, Decision};
 pub use plan::{Plan, PlanItem};
 pub use routes::Absence;
 
-use choose::{Choice, Choices, Chooser};
+use choose::{Choices, Chooser};
 use routes::Routes;
 use serve::{RouteOutcome, RouteRequest};
 use upstream::Upstream;
@@ -163,41 +163,18 @@ impl Router {
         self.counters.read(self.routes.upstreams.iter().map(Upstream::stats).collect(), rollout)
     }
 
-    /// Sends the whole request to one route.
-    async fn embed_at(&self, job: RouteRequest<'_>) -> Result<EmbedResponse> {
-        let sample = self.sampler(job.upstream).map(|shadow| (shadow, job.request.clone()));
-        match job.serve(&self.routes, &self.counters).await? {
-            RouteOutcome::Whole(response) => {
-                if let Some((shadow, request)) = sample {
-                    shadow.offer(&request, &response);
-                }
-                Ok(response)
-            }
-            served => {
-                let mut response = EmbedResponse::builder(served.len(), 0);
-                served.share_rows(&mut response, |row| row);
-                Ok(response.build())
-            }
-        }
-    }
-
     /// Sends each part of the request to its route, concurrently.
-    async fn embed_split(&self, request: &EmbedRequest, choices: &[Choice]) -> Result<EmbedResponse> {
+    async fn embed_split(&self, request: &EmbedRequest, choices: &Choices) -> Result<EmbedResponse> {
         let mut parts: Vec<Vec<usize>> = vec![Vec::new(); self.routes.upstreams.len()];
-        for (row, choice) in choices.iter().enumerate() {
-            parts[choice.upstream].push(row);
+        for row in 0..request.texts().len() {
+            parts[choices.at(row).upstream].push(row);
         }
         let parts = parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
         let done = join_all(parts.map(async |(upstream, rows)| {
             let request = request.with_texts(rows.iter().map(|&row| Arc::clone(&request.texts()[row])));
-            let choices = self.may_leave(rows.iter().map(|&row| &choices[row]));
-            let served = RouteRequest { upstream, request: request.clone(), choices }
-                .serve(&self.routes, &self.counters)
-                .await;
-            if let (Ok(RouteOutcome::Whole(response)), Some(shadow)) = (&served, self.sampler(upstream)) {
-                shadow.offer(&request, response);
-            }
-            (rows, served)
+            let detections = self.may_leave(choices, rows.iter().copied());
+            let job = RouteRequest { upstream, request: &request, detections, shadow: self.shadow_of(upstream) };
+            (rows, job.serve(&self.routes, &self.counters).await)
         }))
         .await;
         if done.iter().all(|(_, served)| served.is_err())
@@ -215,13 +192,20 @@ impl Router {
         Ok(response.build())
     }
 
-    /// The decisions, if texts may leave their space.
-    fn may_leave<'a>(&self, choices: impl IntoIterator<Item = &'a Choice>) -> Option<Vec<&'a Choice>> {
-        self.allow_cross_space.then(|| choices.into_iter().collect())
+    /// The detections of texts, if they may leave their space.
+    fn may_leave<'a>(
+        &self,
+        choices: &'a Choices,
+        rows: impl Iterator<Item = usize>,
+    ) -> Option<Vec<&'a Detection>> {
+        if !self.allow_cross_space {
+            return None;
+        }
+        rows.map(|row| choices.at(row).detection.as_ref()).collect()
     }
 
     /// The shadow that samples this route's answers, if it is the old route of a rollout.
-    fn sampler(&self, upstream: usize) -> Option<&Shadow> {
+    fn shadow_of(&self, upstream: usize) -> Option<&Shadow> {
         let candidate = self.routes.candidate?;
         self.shadow.as_ref().filter(|_| candidate.from == upstream)
     }
@@ -245,18 +229,18 @@ impl Embedder for Router {
             return Ok(EmbedResponse::builder(0, 0).build());
         }
         choices.count(request.texts().len(), &self.routes, &self.counters);
-        let request = request.without_route();
-        match &choices {
-            Choices::All(choice) => {
-                self.embed_at(RouteRequest { upstream: choice.upstream, request, choices: None }).await
-            }
-            Choices::Each(each) => {
-                let upstream = each[0].upstream;
-                if each.iter().any(|choice| choice.upstream != upstream) {
-                    // Boxed because it is rare: otherwise it would enlarge the future of every call.
-                    return Box::pin(self.embed_split(&request, each)).await;
-                }
-                self.embed_at(RouteRequest { upstream, request, choices: self.may_leave(each) }).await
+        let Some(upstream) = choices.common_upstream() else {
+            // Boxed because it is rare: otherwise it would enlarge the future of every call.
+            return Box::pin(self.embed_split(&request, &choices)).await;
+        };
+        let detections = self.may_leave(&choices, 0..request.texts().len());
+        let job = RouteRequest { upstream, request: &request, detections, shadow: self.shadow_of(upstream) };
+        match job.serve(&self.routes, &self.counters).await? {
+            RouteOutcome::Whole(response) => Ok(response),
+            served => {
+                let mut response = EmbedResponse::builder(served.len(), 0);
+                served.share_rows(&mut response, |row| row);
+                Ok(response.build())
             }
         }
     }

@@ -76,11 +76,11 @@ pub(super) async fn plan(
         });
         plans.push((choices.at(row).detection.clone(), items.collect::<Vec<_>>()));
     }
-    let request = request.without_route();
     let jobs = places.iter().enumerate().filter(|(_, places)| !places.is_empty());
     let done = join_all(jobs.map(async |(upstream, places)| {
         let texts = places.iter().map(|&(row, _)| Arc::clone(&request.texts()[row]));
-        let job = RouteRequest { upstream, request: request.with_texts(texts), choices: None };
+        let request = request.with_texts(texts);
+        let job = RouteRequest { upstream, request: &request, detections: None, shadow: None };
         let rows = match job.serve(routes, counters).await {
             Ok(served) => served.into_rows(),
             Err(error) => vec![Err(error); places.len()],

@@ -5,20 +5,23 @@ use std::sync::atomic::Ordering;
 
 use embed_core::{EmbedRequest, EmbedResponse, Embedding, Error, ResponseBuilder, Result};
 
-use super::choose::Choice;
 use super::routes::Routes;
 use super::upstream::Upstream;
-use crate::guard::{is_of_route, now};
+use crate::detect::Detection;
+use crate::guard::{has, is_of_route, now};
+use crate::shadow::Shadow;
 use crate::stats::Counters;
 
 /// The texts of a request that go to one route.
 #[derive(Debug)]
 pub(super) struct RouteRequest<'a> {
     pub(super) upstream: usize,
-    pub(super) request: EmbedRequest,
-    /// The decisions about these texts, if the texts may leave their space. Those sent by the policy or a rollout may;
+    pub(super) request: &'a EmbedRequest,
+    /// The detections of these texts, if the texts may leave their space. Those sent by the policy or a rollout may;
     /// forced and pinned texts and the items of a plan may not.
-    pub(super) choices: Option<Vec<&'a Choice>>,
+    pub(super) detections: Option<Vec<&'a Detection>>,
+    /// What samples the answers for the candidate of a rollout.
+    pub(super) shadow: Option<&'a Shadow>,
 }
 
 /// The rows of a [`RouteRequest`]; if no route answered, that is an error instead.
@@ -39,40 +42,68 @@ pub(super) struct Pieces {
 
 impl RouteRequest<'_> {
     /// Calls the route, and for rows that it failed, its fallbacks one after the other.
-    pub(super) async fn serve(self, routes: &Routes, counters: &Counters) -> Result<RouteOutcome> {
-        let Self { upstream: chosen, request, choices } = self;
-        let neighbours = Neighbours::of(routes, chosen, choices.is_some());
-        let chosen = &routes.upstreams[chosen];
-        if neighbours.same_space.is_empty() && neighbours.other_spaces.is_empty() {
-            return chosen.ask(request).await.map(RouteOutcome::Whole);
+    pub(super) async fn serve(&self, routes: &Routes, counters: &Counters) -> Result<RouteOutcome> {
+        let answer = routes.upstreams[self.upstream].ask(self.request.clone()).answer().await;
+        let outcome = if has(&answer, is_of_route) {
+            // Boxed because it is rare: otherwise it would enlarge the future of every call.
+            Box::pin(self.take_over(answer, routes, counters)).await?
+        } else {
+            RouteOutcome::Whole(answer?)
+        };
+        if let (Some(shadow), RouteOutcome::Whole(response)) = (self.shadow, &outcome) {
+            shadow.offer(self.request, response);
         }
-        let first = chosen.ask(request.clone()).await;
-        let (pieces, failure) = match first {
-            Ok(response) if !response.errors().any(|(_, error)| is_of_route(error)) => {
-                return Ok(RouteOutcome::Whole(response));
-            }
+        Ok(outcome)
+    }
+
+    /// Calls the fallbacks for the lost rows.
+    async fn take_over(
+        &self,
+        answer: Result<EmbedResponse>,
+        routes: &Routes,
+        counters: &Counters,
+    ) -> Result<RouteOutcome> {
+        let &Self { upstream, request, ref detections, .. } = self;
+        let Neighbours { same_space, other_spaces } = Neighbours::of(routes, upstream, detections.is_some());
+        if same_space.is_empty() && other_spaces.is_empty() {
+            return answer.map(RouteOutcome::Whole);
+        }
+        let (mut pieces, failure) = match answer {
             Ok(response) => (Pieces::of(response), None),
-            Err(error) if is_of_route(&error) => {
+            Err(error) => {
                 let rows = vec![Err(error.clone()); request.texts().len()];
                 (Pieces { rows, answers: Vec::new() }, Some(error))
             }
-            Err(error) => return Err(error),
         };
-        // Boxed because it is rare: otherwise it would enlarge the future of every call.
-        Box::pin(neighbours.take_over(pieces, failure, &request, choices, counters)).await
+        for index in same_space {
+            let lost = pieces.lost();
+            pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
+        }
+        for index in other_spaces {
+            let reads = &routes.upstreams[index].reads;
+            // A vector from a model that doesn't support the text is worse than an error.
+            let may_leave = |row: &usize| detections.as_ref().is_some_and(|found| reads.covers(found[*row]));
+            let lost = pieces.lost().into_iter().filter(may_leave).collect();
+            let got = pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
+            counters.cross_space.fetch_add(got, Ordering::Relaxed);
+        }
+        // If no route answered, the call fails.
+        match failure {
+            Some(error) if pieces.answers.is_empty() => Err(error),
+            _ => Ok(RouteOutcome::Pieces(pieces)),
+        }
     }
 }
 
 /// The fallbacks of a route, in order: the other routes of its space, and those of other spaces if texts may leave theirs.
-struct Neighbours<'r> {
+struct Neighbours {
     same_space: Vec<usize>,
     other_spaces: Vec<usize>,
-    routes: &'r Routes,
 }
 
-impl<'r> Neighbours<'r> {
+impl Neighbours {
     /// Finds them. A candidate isn't a fallback, because it is on trial.
-    fn of(routes: &'r Routes, chosen: usize, may_leave: bool) -> Self {
+    fn of(routes: &Routes, chosen: usize, may_leave: bool) -> Self {
         let candidate = routes.candidate.map(|candidate| candidate.to);
         let space_of_chosen = routes.upstreams[chosen].space();
         let others = routes.upstreams.iter().enumerate();
@@ -86,41 +117,7 @@ impl<'r> Neighbours<'r> {
                 other_spaces.push(index);
             }
         }
-        Self { same_space, other_spaces, routes }
-    }
-
-    /// Calls them for the lost rows.
-    async fn take_over(
-        self,
-        mut pieces: Pieces,
-        failure: Option<Error>,
-        request: &EmbedRequest,
-        choices: Option<Vec<&Choice>>,
-        counters: &Counters,
-    ) -> Result<RouteOutcome> {
-        let Self { same_space, other_spaces, routes } = self;
-        for index in same_space {
-            let lost = pieces.lost();
-            pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
-        }
-        for index in other_spaces {
-            let reads = &routes.upstreams[index].reads;
-            let may_leave = |row: &usize| {
-                let choice = choices.as_ref().map(|choices| choices[*row]);
-                // A vector from a model that doesn't support the text is worse than an error.
-                choice
-                    .and_then(|choice| choice.detection.as_ref())
-                    .is_some_and(|detection| reads.covers(detection))
-            };
-            let lost = pieces.lost().into_iter().filter(may_leave).collect();
-            let got = pieces.ask_another(&routes.upstreams[index], request, lost, counters).await;
-            counters.cross_space.fetch_add(got, Ordering::Relaxed);
-        }
-        // If no route answered, the call fails.
-        match failure {
-            Some(error) if pieces.answers.is_empty() => Err(error),
-            _ => Ok(RouteOutcome::Pieces(pieces)),
-        }
+        Self { same_space, other_spaces }
     }
 }
 
@@ -143,7 +140,7 @@ impl Pieces {
             return 0;
         }
         let texts = lost.iter().map(|&row| Arc::clone(&request.texts()[row]));
-        let Ok(response) = upstream.ask(request.with_texts(texts)).await else {
+        let Ok(response) = upstream.ask(request.with_texts(texts)).answer().await else {
             return 0;
         };
         let answer = self.answers.len();

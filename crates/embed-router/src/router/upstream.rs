@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use embed_core::{
     BreakerConfig, EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Space,
 };
+use futures::future::{BoxFuture, Either};
 
-use crate::guard::{Guard, has, is_of_route, is_refusal, now};
+use crate::guard::{Guard, GuardedCall, has, is_of_route, is_refusal, now};
 use crate::rollout::{JudgedCall, Rollout};
 use crate::route::{Reads, Route, Service};
 use crate::stats::{BreakerState, RouteCounters, RouteStats, add};
@@ -29,6 +30,14 @@ pub(crate) struct Upstream {
     pub(crate) fallback: Option<usize>,
     /// Whether its vectors are of this route's space.
     pub(crate) is_same_space: bool,
+}
+
+/// A call of a route, in flight or refused.
+pub(crate) struct RouteCall<'u> {
+    upstream: &'u Upstream,
+    texts: usize,
+    began: Option<Instant>,
+    call: Result<Either<GuardedCall<'u>, BoxFuture<'u, Result<EmbedResponse>>>>,
 }
 
 /// A route whose health check takes longer than this is unavailable. Health checks of deployments wait a few seconds.
@@ -159,36 +168,23 @@ impl Upstream {
         self.guard.is_open()
     }
 
-    /// Calls the service, if its guard lets the call through. Every row, good or failed, names this route.
-    pub(crate) async fn ask(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        let texts = request.texts().len();
+    /// Begins a call of the service, if its guard lets the call through.
+    pub(crate) fn ask(&self, request: EmbedRequest) -> RouteCall<'_> {
+        let (texts, request) = (request.texts().len(), request.without_route());
         // Only a rollout needs the time of a call.
         let began = self.side.as_ref().map(|_| now());
-        let answer = match self.embedder() {
-            Ok(embedder) => self.call(embedder, request).await,
-            Err(absent) => Err(absent),
-        };
-        if let (Some((side, rollout)), Some(began)) = (&self.side, began) {
-            let time =
-                now().saturating_duration_since(began) / u32::try_from(texts).unwrap_or(u32::MAX).max(1);
-            let call = JudgedCall { time, failed: has(&answer, is_of_route) };
-            match side {
-                RolloutSide::Candidate => rollout.judge(call),
-                RolloutSide::Current => rollout.current.add(call),
+        let call = self.embedder().and_then(|embedder| match self.guards {
+            Guards::Here => {
+                let call = self.guard.call(embedder, request).map(Either::Left);
+                call.inspect_err(|_| add(&self.counters.refused_calls, 1))
             }
-        }
-        match answer {
-            Ok(response) => Ok(response.with_route(&self.name)),
-            Err(error) => Err(error.with_context("route", &self.name)),
-        }
+            Guards::Behind => Ok(Either::Right(embedder.embed(request))),
+        });
+        RouteCall { upstream: self, texts, began, call }
     }
 
-    async fn call(&self, embedder: &dyn Embedder, request: EmbedRequest) -> Result<EmbedResponse> {
-        let texts = request.texts().len();
-        let answer = match self.guards {
-            Guards::Here => self.guard.call(embedder, request).await,
-            Guards::Behind => embedder.embed(request).await,
-        };
+    /// Checks and counts what a call gave.
+    fn counted(&self, answer: Result<EmbedResponse>, texts: usize) -> Result<EmbedResponse> {
         let answer = answer.and_then(|response| {
             if response.len() == texts {
                 return Ok(response);
@@ -226,5 +222,30 @@ impl Upstream {
         };
         let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.counters.read(&self.name, self.space(), breaker, self.guard.openings(), rules)
+    }
+}
+
+impl RouteCall<'_> {
+    /// What it gives. Every row, good or failed, names the route.
+    pub(crate) async fn answer(&mut self) -> Result<EmbedResponse> {
+        let upstream = self.upstream;
+        let answer = match &mut self.call {
+            Ok(Either::Left(call)) => upstream.counted(call.answer().await, self.texts),
+            Ok(Either::Right(call)) => upstream.counted(call.await, self.texts),
+            Err(error) => Err(error.clone()),
+        };
+        if let (Some((side, rollout)), Some(began)) = (&upstream.side, self.began) {
+            let time =
+                now().saturating_duration_since(began) / u32::try_from(self.texts).unwrap_or(u32::MAX).max(1);
+            let call = JudgedCall { time, failed: has(&answer, is_of_route) };
+            match side {
+                RolloutSide::Candidate => rollout.judge(call),
+                RolloutSide::Current => rollout.current.add(call),
+            }
+        }
+        match answer {
+            Ok(response) => Ok(response.with_route(&upstream.name)),
+            Err(error) => Err(error.with_context("route", &upstream.name)),
+        }
     }
 }
