@@ -86,11 +86,11 @@ impl GuardedTier {
             }
             Err(Error::new(ErrorKind::Protocol, "a cache tier didn't return exactly one answer for each key"))
         };
-        // A local tier answers at once, so the clock needn't be read.
+        // A local tier answers at once: it needs no clock, and the future of a hit no room for a timer.
         let values = if self.is_local() {
             read.await.map_err(|error| Miss::Failed(error.kind()))
         } else {
-            self.reads.run(read).await
+            Box::pin(self.reads.run(read)).await
         };
         values.map_err(|miss| self.misses.add(miss.as_str(), rows as u64)).ok()
     }

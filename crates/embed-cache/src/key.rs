@@ -23,6 +23,9 @@ struct Inner {
     variant: String,
     /// XXH3-64 of [`Namespace::prefix`].
     hash: u64,
+    /// What checksums begin with, by role and truncation: XXH3-64 of the truncation, seeded with that of the role, seeded
+    /// with `hash`.
+    seeds: [[u64; Truncation::ALL.len()]; 2],
 }
 
 /// The key of one vector: variant, role, how the text was cut, and the SHA-256 of the text.
@@ -49,7 +52,11 @@ impl Namespace {
     pub fn named(variant: impl Into<String>) -> Self {
         let variant = variant.into();
         let hash = XxHash3_64::oneshot(&prefix(&variant));
-        Self { inner: Arc::new(Inner { variant, hash }) }
+        let after = |seed, word: &str| XxHash3_64::oneshot_with_seed(seed, word.as_bytes());
+        let seeds = [Role::Query, Role::Document].map(|role| {
+            Truncation::ALL.map(|truncation| after(after(hash, role.as_str()), truncation.as_str()))
+        });
+        Self { inner: Arc::new(Inner { variant, hash, seeds }) }
     }
 
     /// The id of the variant.
@@ -135,10 +142,8 @@ impl Key {
 
     /// The seed of the value's checksum, so that a value under another key is invalid.
     pub(crate) fn seed(&self) -> u64 {
-        let settings =
-            XxHash3_64::oneshot_with_seed(self.namespace.inner.hash, self.role.as_str().as_bytes());
-        let settings = XxHash3_64::oneshot_with_seed(settings, self.truncation.as_str().as_bytes());
-        XxHash3_64::oneshot_with_seed(settings, &self.text)
+        let seed = self.namespace.inner.seeds[self.role as usize][self.truncation as usize];
+        XxHash3_64::oneshot_with_seed(seed, &self.text)
     }
 }
 
