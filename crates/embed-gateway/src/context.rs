@@ -73,7 +73,7 @@ impl RequestIds {
         });
         given.cloned().unwrap_or_else(|| {
             let number = self.last.fetch_add(1, Ordering::Relaxed);
-            HeaderValue::from_str(&format!("{:016x}-{number:x}", self.prefix))
+            HeaderValue::try_from(format!("{:016x}-{number:x}", self.prefix))
                 .unwrap_or_else(|_| HeaderValue::from_static("-"))
         })
     }

@@ -35,7 +35,7 @@ pub(crate) struct Access {
     dialect: Dialect,
     method: Method,
     /// The path's template.
-    path: Option<Box<str>>,
+    path: Option<MatchedPath>,
     peer: Option<IpAddr>,
     /// The name of the caller's key.
     pub(crate) key: Option<Arc<str>>,
@@ -69,7 +69,8 @@ impl Access {
             id: id.clone(),
             dialect,
             method: request.method().clone(),
-            path: path_of(request),
+            // None for an unknown path, which may contain anything, even a text.
+            path: request.extensions().get().cloned(),
             peer,
             key: None,
             trace: trace.map(Into::into),
@@ -128,7 +129,7 @@ impl Access {
             observed.answered(status.as_u16());
         }
         let (request_id, dialect, status) = (self.id(), self.dialect.as_str(), status.as_u16());
-        let (method, path) = (self.method.as_str(), self.path.as_deref());
+        let (method, path) = (self.method.as_str(), self.path.as_ref().map(MatchedPath::as_str));
         let (key, peer, trace_id, bytes_in) =
             (self.key.as_deref(), self.peer.map(display), self.trace.as_deref(), self.bytes_in);
         let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
@@ -189,7 +190,7 @@ impl Drop for Access {
         }
         let latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
         let (request_id, dialect) = (self.id(), self.dialect.as_str());
-        let (method, path) = (self.method.as_str(), self.path.as_deref());
+        let (method, path) = (self.method.as_str(), self.path.as_ref().map(MatchedPath::as_str));
         let (key, peer, trace_id) = (self.key.as_deref(), self.peer.map(display), self.trace.as_deref());
         tracing::info!(
             request_id,
@@ -204,11 +205,6 @@ impl Drop for Access {
             "client went away"
         );
     }
-}
-
-/// The template of the path; none for an unknown path, which may contain anything, even a text.
-fn path_of(request: &Request) -> Option<Box<str>> {
-    request.extensions().get::<MatchedPath>().map(|path| path.as_str().into())
 }
 
 /// An error and its causes in one line. Errors of this workspace contain no texts.
