@@ -141,6 +141,11 @@ impl Fields {
         }
     }
 
+    /// Whether a field is present, even as `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(known, _)| *known == name)
+    }
+
     /// Removes a field and returns its value; `Null` if it is missing.
     pub(crate) fn take(&mut self, name: &str) -> Value {
         let at = self.values.iter().position(|(known, _)| *known == name);

@@ -134,7 +134,11 @@ impl Wishes {
     /// Takes these fields out of a request to a model.
     pub(crate) fn take(fields: &mut Fields, model: &ModelInfo) -> Result<Self, Failure> {
         let mut wishes = Self::default();
-        for (field, takes) in TABLE {
+        for &(field, takes) in &TABLE {
+            // Most requests wish nothing.
+            if !fields.has(field) {
+                continue;
+            }
             match fields.take(field) {
                 Value::Null => {}
                 value => wishes.add(field, takes, value, model)?,
