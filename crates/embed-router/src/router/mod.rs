@@ -173,7 +173,8 @@ impl Router {
         let done = join_all(parts.map(async |(upstream, rows)| {
             let request = request.with_texts(rows.iter().map(|&row| Arc::clone(&request.texts()[row])));
             let detections = self.may_leave(choices, rows.iter().copied());
-            let job = RouteRequest { upstream, request: &request, detections, shadow: self.shadow_of(upstream) };
+            let job =
+                RouteRequest { upstream, request: &request, detections, shadow: self.shadow_of(upstream) };
             (rows, job.serve(&self.routes, &self.counters).await)
         }))
         .await;
