@@ -255,7 +255,7 @@ fn features(run: &mut CiRun<'_>) -> Result<String> {
     }
     cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
     // What is left out is refused in words.
-    for (of, target) in [("embed-ollama", "--lib"), ("embed-cli", "--test=it")] {
+    for (of, target) in [("embed-remote", "--lib"), ("embed-cli", "--test=it")] {
         let args = ["test", "--no-default-features", "--package", of];
         run.cargo().args(args).args([target, "without_the_feature"]).run()?;
     }

@@ -34,7 +34,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-kernels", &[]),
     ("embed-metrics", &["embed-core"]),
     ("embed-minilm", &["embed-encoder"]),
-    ("embed-ollama", &["embed-core"]),
+    ("embed-ollama", &["embed-core", "embed-remote"]),
+    ("embed-remote", &["embed-core"]),
     ("embed-report", &[]),
     (
         "embed-rivals",
@@ -56,6 +57,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-kernels", &["ort", "tokenizers", "tokio"]),
     ("embed-metrics", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
+    ("embed-remote", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-router", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers"]),
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
@@ -69,6 +71,7 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cli", "", &["fred", "opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
     ("embed-cli", "otlp", &["aws-lc-rs", "native-tls", "openssl", "tonic"]),
     ("embed-ollama", "", &["hyper-rustls", "rustls"]),
+    ("embed-remote", "", &["hyper-rustls", "rustls"]),
     ("embed-router", "", &["serde_json", "tempfile"]),
 ];
 

@@ -1,14 +1,29 @@
-//! Addresses of servers: what people write, and what it means.
-//!
-//! The rules are those that Ollama's own programs follow for `OLLAMA_HOST`, so that a value which works
-//! there works here.
+//! Addresses of Ollama's servers, by the rules that its own programs follow for `OLLAMA_HOST`, so that a value which
+//! works there works here.
 
-use std::net::IpAddr;
-
-use embed_core::{Error, ErrorKind};
+use embed_core::Error;
+use embed_remote::address::AddressForm;
 use reqwest::Url;
 
 const DEFAULT_PORT: u16 = 11434;
+
+fn form(field: &str) -> AddressForm<'_> {
+    AddressForm {
+        field,
+        port: DEFAULT_PORT,
+        example: "http://127.0.0.1:11434",
+        suffix: "/api",
+        lenient_port: false,
+    }
+}
+
+/// Ollama's own host is no server of this network.
+fn with_scheme(value: &str) -> &str {
+    match value.trim().trim_matches(['"', '\'']).trim() {
+        "ollama.com" => "https://ollama.com",
+        value => value,
+    }
+}
 
 /// The base URL that a value of `OLLAMA_HOST` means to a client.
 ///
@@ -26,9 +41,10 @@ const DEFAULT_PORT: u16 = 11434;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if it names no host.
+/// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if it names no host.
 pub fn ollama_host(value: &str) -> Result<String, Error> {
-    parse(value, "OLLAMA_HOST", BadPort::Default).map(|url| url.as_str().trim_end_matches('/').to_owned())
+    let form = AddressForm { lenient_port: true, ..form("OLLAMA_HOST") };
+    form.parse(with_scheme(value)).map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The base URL that a setting means: read as [`ollama_host`] does, but a port that is none is an error, and `/api` at
@@ -41,120 +57,22 @@ pub fn ollama_host(value: &str) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if it is no address. The message has nothing of the value in it.
+/// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if it is no address. The message has nothing of the value in it.
 ///
-/// User and password, `http://USER:PASSWORD@HOST`, stay in it; [`shown_url`] hides them.
+/// User and password, `http://USER:PASSWORD@HOST`, stay in it; [`shown_url`](crate::shown_url) hides them.
 pub fn server_url(value: &str) -> Result<String, Error> {
     base_url(value, "the address").map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// The root of a server out of a setting, without `/api` and without a slash at its end, so that a path
-/// can be put behind it and no slash is ever doubled (Ollama answers a doubled one with a redirect that
-/// turns a POST into a GET).
+/// The root of a server out of a setting, without `/api` and without a slash at its end.
 pub(crate) fn base_url(value: &str, field: &str) -> Result<Url, Error> {
-    let mut url = parse(value, field, BadPort::Error)?;
-    let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix("/api").unwrap_or(path);
-    let path = path.trim_end_matches('/').to_owned();
-    if path.contains("//") {
-        return Err(wrong(field, "has a doubled slash in its path"));
-    }
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// Whether the server is this machine: then no proxy stands between.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[derive(Clone, Copy)]
-enum BadPort {
-    /// As Ollama does.
-    Default,
-    /// A setting of our own is never silently another one.
-    Error,
-}
-
-fn parse(value: &str, field: &str, bad_port: BadPort) -> Result<Url, Error> {
-    let value = value.trim().trim_matches(['"', '\'']).trim();
-    let (scheme, rest, default_port) = match value.split_once("://") {
-        None if value == "ollama.com" => ("https", value, 443),
-        None => ("http", value, DEFAULT_PORT),
-        Some(("http", rest)) => ("http", rest, 80),
-        Some(("https", rest)) => ("https", rest, 443),
-        Some(_) => return Err(wrong(field, "has a scheme that is neither http nor https")),
-    };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (credentials, authority) =
-        authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
-    let at = if credentials.is_empty() { "" } else { "@" };
-    let (host, port) = split_port(authority);
-    let port = match (port, bad_port) {
-        (None, _) => default_port,
-        (Some(text), bad_port) => match (text.parse::<u16>(), bad_port) {
-            (Ok(port), _) => port,
-            (Err(_), BadPort::Default) => default_port,
-            (Err(_), BadPort::Error) => return Err(wrong(field, "has a port that is no number up to 65535")),
-        },
-    };
-    let host = match host {
-        "" | "0.0.0.0" => "127.0.0.1".to_owned(),
-        "::" => "[::1]".to_owned(),
-        host if host.contains(':') => format!("[{host}]"),
-        host => host.to_owned(),
-    };
-    // The parser's own error quotes nothing.
-    let url = Url::parse(&format!("{scheme}://{credentials}{at}{host}:{port}{path}"))
-        .map_err(|error| wrong(field, "is no address").with_source(error))?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong(field, "has something behind its path"));
-    }
-    Ok(url)
-}
-
-/// An address without user and password.
-pub(crate) fn without_credentials(url: &Url) -> Url {
-    let mut bare = url.clone();
-    // An HTTP address can have both, and so can be rid of them.
-    let _ = bare.set_username("");
-    let _ = bare.set_password(None);
-    bare
-}
-
-/// An address as it may be shown: `***` in place of user and password.
-#[must_use]
-pub fn shown_url(address: &str) -> String {
-    match address.rsplit_once('@') {
-        None => address.to_owned(),
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            let between = if scheme.is_empty() { "" } else { "://" };
-            format!("{scheme}{between}***@{host}")
-        }
-    }
-}
-
-/// Host and port. An IPv6 address without brackets has no port, since nobody could tell which part it is.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').unwrap_or((rest, ""));
-        return (host, after.strip_prefix(':'));
-    }
-    match authority.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') => (authority, None),
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    }
-}
-
-fn wrong(field: &str, what: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("{field} {what}; an address is like http://127.0.0.1:11434"))
+    form(field).read(with_scheme(value))
 }
 
 #[cfg(test)]
 mod tests {
+    use embed_core::ErrorKind;
+
     use super::*;
 
     #[test]

@@ -8,21 +8,10 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::address::{base_url, shown_url};
-use crate::identity::Identity;
-use crate::secret::Secret;
+use embed_remote::{CallSettings, HttpSettings, Secret, Upgrade, setters, shown_url};
 
-/// Methods that set one field each.
-macro_rules! setters {
-    ($($with:ident($field:ident: $given:ty);)*) => {$(
-        #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-        #[must_use]
-        pub fn $with(mut self, $field: $given) -> Self {
-            self.$field = $field.into();
-            self
-        }
-    )*};
-}
+use crate::address::base_url;
+use crate::identity::Identity;
 
 /// Settings of an [`OllamaEmbedder`](crate::OllamaEmbedder). [`OllamaConfig::default`] is all-minilm on the
 /// server of this machine.
@@ -137,19 +126,6 @@ pub struct ModelOptions {
     /// Processor threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_thread: Option<u32>,
-}
-
-/// What to do about a server whose vectors have moved: it was upgraded, or its model was pulled anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Upgrade {
-    /// Its vectors are refused; it takes part again when they are what they were.
-    #[default]
-    Refuse,
-    /// If no other server gives the old vectors any more, its vectors are a new variant of the same space,
-    /// and the rows say so. Vectors that have nothing to do with the old ones are refused even so: that is
-    /// another model.
-    NewVariant,
 }
 
 impl Preset {
@@ -324,6 +300,36 @@ impl OllamaConfig {
             servers.push(url);
         }
         Ok(Checked { servers, headers: self.header_map()? })
+    }
+
+    /// What its calls need of it.
+    pub(crate) fn call_settings(&self) -> CallSettings {
+        CallSettings {
+            pool_size: self.pool_size,
+            deadline: self.deadline,
+            tries: self.tries,
+            first_pause: self.first_pause,
+            longest_pause: self.longest_pause,
+            longest_outage: self.longest_outage,
+            longest_asked: self.longest_asked,
+            longest_throttled: Duration::ZERO,
+            max_batch_bytes: self.max_batch_bytes,
+            max_batch_rows: self.max_batch_rows,
+            max_text_bytes: self.max_text_bytes,
+            count_tokens: self.count_tokens,
+        }
+    }
+
+    /// What the HTTP client of a server needs of it.
+    pub(crate) fn http_settings(&self, checked: &Checked) -> HttpSettings {
+        HttpSettings {
+            user_agent: concat!("embed-ollama/", env!("CARGO_PKG_VERSION")),
+            headers: checked.headers.clone(),
+            // A token that was set says more than user and password in the address.
+            basic_auth: !checked.headers.contains_key(AUTHORIZATION),
+            connect_timeout: self.connect_timeout,
+            pool_size: self.pool_size,
+        }
     }
 
     fn header_map(&self) -> Result<HeaderMap<HeaderValue>, Error> {

@@ -4,20 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Result, Retry, RowInfo,
-    SingleSpace, async_trait,
+    EmbedRequest, EmbedResponse, Embedder, Health, ModelInfo, Result, SingleSpace, async_trait,
 };
+use embed_remote::Refusal;
 use futures::future::join_all;
-use tokio::time::Instant;
 
-use crate::batch::Distinct;
-use crate::call::Call;
 use crate::config::OllamaConfig;
-use crate::handshake::{Handshake, Refusal, server_info};
+use crate::handshake::{Handshake, server_info};
 use crate::identity::Identity;
 use crate::profile::Profile;
+use crate::server::Server;
 use crate::servers::Fleet;
-use crate::stats::{OllamaStats, add};
+use crate::stats::OllamaStats;
 
 /// A model on one Ollama server, or on several that give the same vectors.
 ///
@@ -65,7 +63,7 @@ impl OllamaEmbedder {
     /// Dropping the future ends the requests; a load that has begun goes on, so that it needn't begin anew.
     pub async fn connect(config: OllamaConfig) -> Result<Self> {
         let (fleet, session) = Fleet::connect(config).await?;
-        Ok(Self { model: session.info.clone(), fleet: Arc::new(fleet) })
+        Ok(Self { model: session.facts.info.clone(), fleet: Arc::new(fleet) })
     }
 
     /// Loads the model at every server where it isn't loaded, so that the next call needn't wait.
@@ -78,8 +76,8 @@ impl OllamaEmbedder {
     ///
     /// A load that has begun goes on.
     pub async fn warm_up(&self) -> Result<()> {
-        let loads = self.fleet.servers.iter().map(|server| async {
-            match server.session().or_else(|| server.former()) {
+        let loads = self.fleet.servers().iter().map(|server| async {
+            match server.endpoint.last_session() {
                 Some(session) => server.warm(&session.dialect).await.map_err(Refusal::from),
                 None => Handshake::with(server, server_info(server).await?).await.map(drop),
             }
@@ -97,7 +95,7 @@ impl OllamaEmbedder {
     /// What was done since it connected.
     #[must_use]
     pub fn stats(&self) -> OllamaStats {
-        self.fleet.stats.read()
+        self.fleet.stats()
     }
 
     /// Who the servers are: keep it, and expect it of the next run by
@@ -110,28 +108,28 @@ impl OllamaEmbedder {
     /// The servers, in the order of the settings.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerStatus> {
-        let status = |server: &Arc<crate::transport::server::Server>| {
-            let session = server.session().or_else(|| server.former());
+        let status = |server: &Arc<Server>| {
+            let session = server.endpoint.last_session();
             let session = session.as_deref();
             let (version, digest) = server.info().map(|info| (info.version, info.digest)).unzip();
             ServerStatus {
-                url: server.http.base().to_owned(),
+                url: server.http().base().to_owned(),
                 version,
                 profile: session.map(|session| session.dialect.traits.profile),
                 digest,
                 batches: session.is_some_and(|session| session.dialect.traits.batches),
                 warm: server.is_warm(),
-                ejected: server.is_ejected(),
-                outstanding: server.outstanding(),
+                ejected: server.endpoint.is_ejected(),
+                outstanding: server.endpoint.outstanding(),
             }
         };
-        self.fleet.servers.iter().map(status).collect()
+        self.fleet.servers().iter().map(status).collect()
     }
 
     /// Requests that could begin at once, over all servers: what the pool has free.
     #[must_use]
     pub fn free_permits(&self) -> usize {
-        self.fleet.servers.iter().map(|server| server.free_permits()).sum()
+        self.fleet.servers().iter().map(|server| server.endpoint.free_permits()).sum()
     }
 }
 
@@ -144,79 +142,12 @@ impl Embedder for OllamaEmbedder {
     }
 
     async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse> {
-        let stats = &self.fleet.stats;
-        add(&stats.calls, 1);
-        add(&stats.texts, request.texts().len());
-        let distinct = Distinct::of(request.texts());
-        add(&stats.duplicates, distinct.places.len() - distinct.texts.len());
-
-        let configured = self.fleet.config.deadline.and_then(|after| Instant::now().checked_add(after));
-        let texts = distinct.texts.iter().map(|text| &**text).collect();
-        let call = Call::new(&self.fleet, texts, &request);
-        call.run(request.deadline().or_earlier(configured.map(Instant::into_std).into())).await;
-        let rows = call.into_rows();
-
-        if let Some(error) = call_error(&rows) {
-            return Err(error);
-        }
-        let mut response = EmbedResponse::builder(distinct.places.len(), self.model.dimension());
-        for (index, place) in distinct.places.iter().enumerate() {
-            match &rows[*place] {
-                None => response.fail(index, too_late()),
-                Some(Err(error)) => response.fail(index, error.clone()),
-                Some(Ok(row)) => {
-                    let mut info = RowInfo::new(row.info.clone());
-                    if let Some(tokens) = row.tokens {
-                        info = info.with_tokens(tokens);
-                    }
-                    info.truncated = row.truncated;
-                    response.put(index, &row.vector, info);
-                }
-            }
-        }
-        Ok(response.build())
+        embed_remote::embed(&*self.fleet, &self.model, &request).await
     }
 
     async fn health(&self) -> Health {
         self.fleet.health().await
     }
-}
-
-/// The error of the whole call: every row failed, and none because of its text.
-fn call_error(rows: &[Option<Result<crate::call::Row, Error>>]) -> Option<Error> {
-    let mut error = None;
-    for row in rows {
-        match row {
-            None => {
-                error.get_or_insert_with(too_late);
-            }
-            Some(Err(failed)) if !is_about_text(failed) => {
-                error.get_or_insert_with(|| failed.clone());
-            }
-            Some(_) => return None,
-        }
-    }
-    error
-}
-
-/// Whether an error is about the text, and not about the service.
-fn is_about_text(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::InvalidInput
-        | ErrorKind::InputTooLong
-        | ErrorKind::Protocol
-        | ErrorKind::DimensionMismatch => true,
-        // A crash that followed a text until it was alone.
-        ErrorKind::Unavailable => error
-            .context()
-            .any(|(name, value)| name == "rule" && (value.starts_with("crash") || value.ends_with("-500"))),
-        _ => false,
-    }
-}
-
-fn too_late() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline was over before the text was embedded")
-        .with_retry(Retry::Temporary { after: None })
 }
 
 impl fmt::Display for OllamaEmbedder {

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind, Pooling};
+use embed_remote::{Body, Counting, Limit, PROBES, Refusal, Seen, Sending, Trouble, add};
 use tokio::time::timeout;
 
 use crate::config::{ModelOptions, OllamaConfig};
-use crate::failure::{Failure, Seen};
-use crate::identity::{Identity, PROBES, same_model};
-use crate::profile::{Counting, Profile, Traits};
-use crate::stats::add;
-use crate::transport::http::{Limit, Trouble};
-use crate::transport::server::{Dialect, Sending, Server, ServerInfo};
+use crate::identity::{Identity, same_model};
+use crate::profile::{Profile, Traits};
+use crate::server::{Dialect, Server, ServerInfo};
 use crate::version::Version;
 use crate::wire::{ModelEntry, ShowAnswer, TagsAnswer, VersionAnswer};
 
@@ -27,40 +25,18 @@ pub(crate) struct Handshake {
     pub(crate) specials: usize,
 }
 
-/// Why a server isn't taken: a failure as in the table, or a finding of the client.
-#[derive(Debug, Clone)]
-pub(crate) enum Refusal {
-    Failed(Failure),
-    Unfit(Error),
-}
-
-impl Refusal {
-    pub(crate) fn into_error(self) -> Error {
-        match self {
-            Self::Failed(failure) => failure.exhausted(),
-            Self::Unfit(error) => error,
-        }
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 impl Handshake {
     /// Embeds the probe set, and with it learns the dimension.
     pub(crate) async fn with(server: &Arc<Server>, info: ServerInfo) -> Result<Self, Refusal> {
-        add(&server.stats.identity_checks, 1);
+        add(&server.endpoint.stats().identity_checks, 1);
         let version = Version::parse(&info.version).unwrap_or(Version::new(0, 0, 0));
         let traits = Traits::of(version);
         if traits.unknown {
-            add(&server.stats.unknown_versions, 1);
+            add(&server.counters.unknown_versions, 1);
         }
         let model = server.config.model.trim();
         let body = serde_json::json!({ "model": model });
-        let show = server.http.post::<ShowAnswer>("/api/show", &body, Limit::LIST);
+        let show = server.http().post::<ShowAnswer>("/api/show", &body, Limit::LIST);
         let show = match timeout(server.config.connect_timeout.max(server.config.request_timeout), show).await
         {
             Ok(show) => show,
@@ -73,7 +49,7 @@ impl Handshake {
                     ErrorKind::Config,
                     format!("{model} is not a model for embedding; choose one such as all-minilm"),
                 )
-                .with_context("server", server.http.name())
+                .with_context("server", server.http().name())
                 .with_context("field", "model"),
             ));
         }
@@ -115,8 +91,8 @@ pub(crate) async fn server_info(server: &Server) -> Result<ServerInfo, Refusal> 
         let (info, connects) = read_info(server).await?;
         tries += 1;
         // Between two questions the server may have become another one.
-        if connects == server.http.connects() || tries == MOST_READS {
-            server.set_verified(connects);
+        if connects == server.http().connects() || tries == MOST_READS {
+            server.endpoint.set_verified(connects);
             return Ok(info);
         }
     }
@@ -125,14 +101,14 @@ pub(crate) async fn server_info(server: &Server) -> Result<ServerInfo, Refusal> 
 async fn read_info(server: &Server) -> Result<(ServerInfo, usize), Refusal> {
     let failure = |trouble| server.failure(trouble, Profile::J);
     let version: VersionAnswer = small(server, "/api/version", Limit::SMALL).await.map_err(failure)?;
-    let connects = server.http.connects();
+    let connects = server.http().connects();
     let tags: TagsAnswer = small(server, "/api/tags", Limit::LIST).await.map_err(failure)?;
     let entry = tags.models.unwrap_or_default().into_iter();
     let entry =
         entry.filter(|entry| same_model(&entry.name, &server.config.model)).collect::<Vec<ModelEntry>>();
     let Some(entry) = entry.into_iter().next() else {
         let seen =
-            Seen::Answer { status: 404, body: crate::wire::ErrorBody::Foreign, json: true, after: None };
+            Seen::Answer { status: 404, headers: Box::default(), body: Body(b"{}".to_vec()), after: None };
         return Err(failure(seen.into()).into());
     };
     let info = ServerInfo { version: version.version, digest: entry.digest };
@@ -188,7 +164,7 @@ async fn small<T: serde::de::DeserializeOwned>(
     path: &str,
     limit: Limit,
 ) -> Result<T, Trouble> {
-    match timeout(server.config.connect_timeout, server.http.get(path, limit)).await {
+    match timeout(server.config.connect_timeout, server.http().get(path, limit)).await {
         Ok(answer) => answer,
         Err(_) => Err(Seen::Silence.into()),
     }

@@ -1,28 +1,8 @@
 //! Who a server is: proven by the vectors of a fixed set of texts, named by digest and version.
-//!
-//! A name proves nothing (an alias), a digest nearly nothing (the same weights give other vectors under
-//! another version of the server, and a pull may change the digest and nothing else). Vectors do.
 
-use embed_core::{ModelInfo, Pooling, Space, Variant, vector};
+use embed_core::{ModelInfo, Pooling, Space, Variant};
+use embed_remote::{Drift, drift};
 use serde::{Deserialize, Serialize};
-
-/// Texts on which versions of Ollama are known to differ for the same weights: accents that are kept or
-/// stripped, upper case that becomes one token, characters outside of the vocabulary, digits and
-/// punctuation, a longer passage. All are far shorter than any model reads.
-pub(crate) const PROBES: [&str; 6] = [
-    "database query optimization",
-    "Hokkaidō, Łódź and the café in Århus",
-    "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG",
-    "富士山 на Волге 🗻 µ",
-    "fn main() { let x = 3.14159; } // e-mail: a.b@c.de, 50 % off!",
-    "All human beings are born free and equal in dignity and rights. They are endowed with reason and \
-     conscience and should act towards one another in a spirit of brotherhood.",
-];
-
-/// From this cosine on, two vectors are the same numbers, computed by other arithmetic.
-const SAME_NUMBERS: f32 = 0.9999;
-/// From this cosine on, vectors of one text may still be compared: another precision or kernel.
-const SAME_SPACE: f32 = 0.97;
 
 /// Who a server was when it was asked: keep it (it is serialisable) and hand it to
 /// [`OllamaConfig::expected`](crate::OllamaConfig::expected) to be sure that a later run gives the same
@@ -35,17 +15,6 @@ pub struct Identity {
     digest: String,
     server: String,
     probes: Vec<Vec<f32>>,
-}
-
-/// How the vectors of two identities differ.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Drift {
-    /// The same numbers.
-    None,
-    /// Other numbers that still mean the same.
-    Moved(f32),
-    /// Nothing in common.
-    Foreign(f32),
 }
 
 impl Identity {
@@ -98,20 +67,7 @@ impl Identity {
 
     /// Compares the vectors of both.
     pub(crate) fn drift_to(&self, other: &Self) -> Drift {
-        if self.dimension() != other.dimension() || self.probes.len() != other.probes.len() {
-            return Drift::Foreign(0.0);
-        }
-        let worst = self
-            .probes
-            .iter()
-            .zip(&other.probes)
-            .map(|(a, b)| vector::cosine(a, b).unwrap_or(0.0))
-            .fold(1.0, f32::min);
-        match worst {
-            worst if worst >= SAME_NUMBERS => Drift::None,
-            worst if worst >= SAME_SPACE => Drift::Moved(worst),
-            worst => Drift::Foreign(worst),
-        }
+        drift(&self.probes, &other.probes)
     }
 
     /// Takes the space of another identity over: its vectors may be compared with these.

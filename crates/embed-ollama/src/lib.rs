@@ -1,8 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
-mod batch;
-mod call;
 mod config;
 mod embedder;
 mod failure;
@@ -11,23 +9,22 @@ mod hub;
 mod identity;
 mod models;
 mod profile;
-mod secret;
+mod server;
 mod servers;
 mod stats;
-mod transport;
-mod truncate;
 mod version;
+mod wait;
 mod wire;
 
-pub use address::{ollama_host, server_url, shown_url};
+pub use address::{ollama_host, server_url};
 pub use embed_core::BreakerConfig;
+pub use embed_remote::{Secret, Upgrade, shown_url};
 
-pub use config::{KeepAlive, ModelOptions, OllamaConfig, Preset, Upgrade};
+pub use config::{KeepAlive, ModelOptions, OllamaConfig, Preset};
 pub use embedder::{OllamaEmbedder, ServerStatus};
 pub use hub::{hub_id, library_name};
 pub use identity::Identity;
 pub use models::{ModelDetails, ModelSummary, OllamaModels, Pull, PullProgress};
 pub use profile::Profile;
-pub use secret::Secret;
 pub use stats::OllamaStats;
 pub use version::Version;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind, Result};
+use embed_remote::{Http, Limit, Seen, Trouble};
 use reqwest::Response;
 use tokio::time::timeout;
 
 use crate::config::OllamaConfig;
-use crate::failure::{Failure, Seen};
+use crate::failure::failure;
 use crate::profile::Profile;
-use crate::transport::http::{Http, Limit, Trouble};
 use crate::version::Version;
 use crate::wire::{PullLine, ShowAnswer, TagsAnswer, VersionAnswer};
 
@@ -101,7 +101,7 @@ impl OllamaModels {
         let url = checked.servers.first().ok_or_else(|| {
             Error::new(ErrorKind::Config, "servers is empty; name a server such as http://127.0.0.1:11434")
         })?;
-        let http = Http::new(url, &config, &checked)?;
+        let http = Http::new(url, &config.http_settings(&checked))?;
         Ok(Self { http: Arc::new(http), config: Arc::new(config) })
     }
 
@@ -212,7 +212,7 @@ impl OllamaModels {
             Err(_) => Err(Seen::Silence.into()),
         };
         answer.map_err(|Trouble { seen, source }| {
-            let mut error = Failure::of(&seen, Profile::J, model).error;
+            let mut error = failure(&seen, Profile::J, model).error;
             error = error.with_context("server", self.http.name());
             source.map_or(error.clone(), |source| error.with_source(source))
         })

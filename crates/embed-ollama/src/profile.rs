@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use embed_remote::Counting;
+
 use crate::version::Version;
 
 /// A stretch of versions that behave alike where an embedding client looks.
@@ -60,17 +62,6 @@ pub(crate) const PROFILES: [Entry; 11] = [
 
 /// The newest version whose source was read. What is newer is treated as this one, and counted.
 pub(crate) const NEWEST_KNOWN: Version = Version::new(0, 33, 0);
-
-/// What `prompt_eval_count` counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Counting {
-    /// Nothing that can be relied on.
-    Unknown,
-    /// The text without the special tokens.
-    TextOnly,
-    /// The text and the special tokens.
-    WithSpecials,
-}
 
 /// What a client does and expects at one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

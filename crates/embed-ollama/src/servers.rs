@@ -1,47 +1,32 @@
-//! Several servers behind one client: the one with the least to do is asked, one that fails is left out
-//! until it is back, and one whose vectors are others is refused.
+//! Several servers behind one client, all of which have to give the same vectors.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind, Health};
+use embed_remote::{
+    Answered, Attempt, Backend, Blame, CallSettings, Counters as RemoteCounters, Drift, Endpoint, Facts,
+    Failure, Http, InFlight, PROBES, Pool, Refusal, Reply, RowFault, Seen, Sending, Upgrade, add,
+};
 use futures::future::join_all;
-use tokio::time::Instant;
 
-use crate::batch::Reply;
-use crate::config::{OllamaConfig, Upgrade};
-use crate::failure::{Failure, Seen};
-use crate::handshake::{Handshake, Refusal, server_info};
-use crate::identity::{Drift, Identity, PROBES};
+use crate::config::OllamaConfig;
+use crate::failure::{failure, is_about_text};
+use crate::handshake::{Handshake, server_info};
+use crate::identity::Identity;
 use crate::profile::Profile;
-use crate::stats::{Counters, add};
-use crate::transport::http::Http;
-use crate::transport::server::{InFlight, Sending, Server, Session};
+use crate::server::{Server, Session};
+use crate::stats::{Counters, OllamaStats};
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    pub(crate) servers: Vec<Arc<Server>>,
+    pub(crate) pool: Pool<Server>,
     pub(crate) config: Arc<OllamaConfig>,
-    pub(crate) stats: Arc<Counters>,
+    settings: CallSettings,
+    remote: Arc<RemoteCounters>,
+    counters: Arc<Counters>,
     /// Who the servers must be: the first that answered, or the identity that was expected.
     reference: Mutex<Option<Identity>>,
-    /// Where the next search begins, so that equal servers take turns.
-    turn: AtomicUsize,
-}
-
-/// A request that failed at a server, which the next try may leave out.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    pub(crate) refusal: Refusal,
-    pub(crate) server: Option<usize>,
-}
-
-/// An answer and the session that it was given in.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) reply: Reply,
-    pub(crate) session: Arc<Session>,
 }
 
 /// How long who asks for the health waits for a trial.
@@ -54,22 +39,25 @@ impl Fleet {
     /// The handshake with every server. One is enough to begin; one that has other vectors than the first is an error.
     pub(crate) async fn connect(config: OllamaConfig) -> Result<(Self, Arc<Session>), Error> {
         let checked = config.check()?;
-        let (config, stats) = (Arc::new(config), Arc::new(Counters::default()));
+        let (config, remote) = (Arc::new(config), Arc::new(RemoteCounters::default()));
+        let counters = Arc::new(Counters::default());
         let mut servers = Vec::with_capacity(checked.servers.len());
         for url in &checked.servers {
-            let http = Http::new(url, &config, &checked)?;
-            servers.push(Arc::new(Server::new(http, Arc::clone(&config), Arc::clone(&stats))));
+            let http = Http::new(url, &config.http_settings(&checked))?;
+            let endpoint = Endpoint::new(http, config.pool_size, config.breaker, Arc::clone(&remote));
+            servers.push(Arc::new(Server::new(endpoint, Arc::clone(&config), Arc::clone(&counters))));
         }
         let fleet = Self {
             reference: Mutex::new(config.expected.clone()),
-            turn: AtomicUsize::new(0),
-            servers,
+            pool: Pool::new(servers),
+            settings: config.call_settings(),
             config,
-            stats,
+            remote,
+            counters,
         };
-        let handshakes = join_all(fleet.servers.iter().map(|server| fleet.first_handshake(server))).await;
+        let handshakes = join_all(fleet.servers().iter().map(|server| fleet.first_handshake(server))).await;
         let (mut first, mut failure) = (None, None);
-        for (server, handshake) in fleet.servers.iter().zip(handshakes) {
+        for (server, handshake) in fleet.servers().iter().zip(handshakes) {
             // In the order of the settings, so that the first one decides, whoever is faster.
             let session = match handshake {
                 Ok(handshake) => fleet.take_into_service(server, handshake).map_err(Refusal::into_error)?,
@@ -108,13 +96,20 @@ impl Fleet {
         }
     }
 
+    pub(crate) fn servers(&self) -> &[Arc<Server>] {
+        self.pool.servers()
+    }
+
+    /// What was done so far.
+    pub(crate) fn stats(&self) -> OllamaStats {
+        self.counters.read(self.remote.read())
+    }
+
     async fn handshake(&self, server: &Arc<Server>) -> Result<Handshake, Refusal> {
-        let in_flight = server.begin().ok_or_else(|| self.unavailable(server))?;
+        let in_flight = InFlight::begin(server).ok_or_else(|| self.unavailable(server))?;
         let handshake = async { Handshake::with(server, server_info(server).await?).await }.await;
-        match &handshake {
-            Err(Refusal::Failed(failure)) => in_flight.settle::<()>(&Err(failure.clone())),
-            _ => in_flight.settle(&Ok(())),
-        }
+        in_flight
+            .settle(matches!(&handshake, Err(Refusal::Failed(failure)) if failure.blame == Blame::Server));
         handshake
     }
 
@@ -141,32 +136,34 @@ impl Fleet {
                 // The same numbers: the same variant, whatever name, digest or version it has now.
                 Drift::None => known.clone(),
                 Drift::Moved(_)
-                    if self.config.upgrade == Upgrade::NewVariant && !self.others_serve(server) =>
+                    if self.config.upgrade == Upgrade::NewVariant && !self.pool.others_serve(server) =>
                 {
-                    add(&self.stats.new_variants, 1);
+                    add(&self.remote.new_variants, 1);
                     handshake.identity.in_space_of(known)
                 }
                 drift => {
-                    add(&self.stats.refused_servers, 1);
+                    add(&self.remote.refused_servers, 1);
                     server.forget();
                     return Err(Refusal::Unfit(self.moved(server, known, &handshake.identity, drift)));
                 }
             },
         };
         let session = Arc::new(Session {
-            info: identity.model_info(countable_limit, self.config.dimensions),
-            limit: handshake.limit,
-            specials: handshake.specials,
+            facts: Arc::new(Facts {
+                info: identity.model_info(countable_limit, self.config.dimensions),
+                limit: handshake.limit,
+                specials: handshake.specials,
+                batches: handshake.dialect.traits.batches,
+                refuses_long: handshake.dialect.traits.exact_length_check,
+                counting: handshake.dialect.traits.counting,
+                fits_alone: true,
+            }),
             dialect: handshake.dialect,
             identity: identity.clone(),
         });
         *reference = Some(identity);
-        server.set_session(&session);
+        server.endpoint.set_session(&session);
         Ok(session)
-    }
-
-    fn others_serve(&self, server: &Arc<Server>) -> bool {
-        self.servers.iter().any(|other| !Arc::ptr_eq(other, server) && other.session().is_some())
     }
 
     fn moved(&self, server: &Server, known: &Identity, is: &Identity, drift: Drift) -> Error {
@@ -182,35 +179,20 @@ impl Fleet {
         };
         let short = |digest: &str| digest.get(..16).unwrap_or(digest).to_owned();
         Error::new(ErrorKind::SpaceMismatch, what)
-            .with_context("server", server.http.name())
+            .with_context("server", server.http().name())
             .with_context("lowest cosine", cosine)
             .with_context("was", format!("{} on {}", short(known.digest()), known.server_version()))
             .with_context("is", format!("{} on {}", short(is.digest()), is.server_version()))
     }
 
-    /// Sends texts to the server with the least to do.
-    pub(crate) async fn embed(
-        &self,
-        sending: Sending<'_>,
-        avoid: Option<usize>,
-    ) -> Result<Answered, Attempt> {
-        let (index, in_flight) = self.pick(avoid).map_err(|refusal| Attempt { refusal, server: None })?;
-        let result = self.embed_at(&in_flight.server, sending).await;
-        self.settle(in_flight, &result);
-        result.map_err(|refusal| Attempt { refusal, server: Some(index) })
-    }
-
     /// Tells a server's breaker how a request went.
-    fn settle(&self, in_flight: InFlight, result: &Result<Answered, Refusal>) {
-        match result {
-            Err(Refusal::Failed(failure)) => in_flight.settle::<()>(&Err(failure.clone())),
-            Ok(_) => in_flight.settle(&Ok(())),
+    fn settle(in_flight: InFlight<Server>, result: &Result<Answered, Refusal>) {
+        in_flight.settle(match result {
+            Err(Refusal::Failed(failure)) => failure.blame == Blame::Server,
+            Ok(_) => false,
             // A server that is refused for its vectors is no better a second later.
-            Err(Refusal::Unfit(_)) => {
-                let failure = in_flight.server.failure(Seen::Connect.into(), Profile::J);
-                in_flight.settle::<()>(&Err(failure));
-            }
-        }
+            Err(Refusal::Unfit(_)) => true,
+        });
     }
 
     async fn embed_at(&self, server: &Arc<Server>, sending: Sending<'_>) -> Result<Answered, Refusal> {
@@ -219,11 +201,11 @@ impl Fleet {
             let session = self.session(server).await?;
             let answered = self.embed_as(server, session, sending).await?;
             // The rows may have come over a new connection: then the server must still be who it was.
-            if !server.is_verified() {
+            if !server.endpoint.is_verified() {
                 self.verify(server).await?;
             }
-            let now = server.session();
-            if now.is_some_and(|now| Arc::ptr_eq(&now, &answered.session)) {
+            let now = server.endpoint.session();
+            if now.is_some_and(|now| Arc::ptr_eq(&now.facts, &answered.facts)) {
                 return Ok(answered);
             }
             changes += 1;
@@ -245,24 +227,24 @@ impl Fleet {
         let _permit = server.permit(dialect, self.weight(texts)).await;
         let dimension = Some(session.identity.dimension());
         if dialect.traits.batches || texts.len() == 1 {
-            add(&self.stats.requests, 1);
+            add(&self.remote.requests, 1);
             let reply = server.ask(dialect, sending, dimension).await?;
-            return Ok(Answered { reply, session });
+            return Ok(Answered { reply, facts: Arc::clone(&session.facts) });
         }
         // This server mixes rows up: one text in a request, one request at a time.
         let mut all = Reply { rows: Vec::with_capacity(texts.len()), tokens: None, shared: 0 };
         for text in texts {
-            add(&self.stats.requests, 1);
+            add(&self.remote.requests, 1);
             let reply = server.ask(dialect, Sending { texts: &[*text], ..sending }, dimension).await?;
             all.rows.extend(reply.rows);
         }
-        Ok(Answered { reply: all, session })
+        Ok(Answered { reply: all, facts: Arc::clone(&session.facts) })
     }
 
     /// Asks a server that was reconnected to who it is, and ends the session if it is another one.
     async fn verify(&self, server: &Arc<Server>) -> Result<(), Refusal> {
-        let _handshake = server.handshake.lock().await;
-        if server.is_verified() {
+        let _handshake = server.endpoint.handshake().await;
+        if server.endpoint.is_verified() {
             return Ok(());
         }
         let info = server_info(server).await?;
@@ -275,18 +257,18 @@ impl Fleet {
     /// The session of a server, found out anew after a reconnect: the same version and digest are the same
     /// server, anything else is proven by its vectors.
     async fn session(&self, server: &Arc<Server>) -> Result<Arc<Session>, Refusal> {
-        if let Some(session) = server.session() {
+        if let Some(session) = server.endpoint.session() {
             return Ok(session);
         }
-        let _handshake = server.handshake.lock().await;
-        if let Some(session) = server.session() {
+        let _handshake = server.endpoint.handshake().await;
+        if let Some(session) = server.endpoint.session() {
             return Ok(session);
         }
         let info = server_info(server).await?;
-        if let Some(former) = server.former()
+        if let Some(former) = server.endpoint.last_session()
             && server.is_still(&info)
         {
-            server.set_session(&former);
+            server.endpoint.set_session(&former);
             return Ok(former);
         }
         let handshake = Handshake::with(server, info).await?;
@@ -304,56 +286,10 @@ impl Fleet {
         (self.config.pool_size as f64 / 2.0 * full).ceil() as usize
     }
 
-    fn pick(&self, avoid: Option<usize>) -> Result<(usize, InFlight), Refusal> {
-        let count = self.servers.len();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
-        let mut order: Vec<usize> = (0..count).map(|step| (turn + step) % count).collect();
-        // The sort is stable, so equal servers take turns.
-        order.sort_by_key(|&index| {
-            let server = &self.servers[index];
-            (avoid == Some(index), server.is_ejected(), server.outstanding())
-        });
-        // A server that is due for a trial gets one call, even while others serve: else it never returns.
-        if let Some(due) = order.iter().position(|&index| {
-            let server = &self.servers[index];
-            server.is_ejected() && server.lets_through() && avoid != Some(index)
-        }) {
-            let due = order.remove(due);
-            order.insert(0, due);
-        }
-        for index in order {
-            if let Some(in_flight) = self.servers[index].begin() {
-                return Ok((index, in_flight));
-            }
-        }
-        Err(self.unavailable(&self.servers[turn]))
-    }
-
-    /// Whether another server than this one could be asked now.
-    pub(crate) fn has_other(&self, avoid: usize) -> bool {
-        self.servers.iter().enumerate().any(|(index, server)| index != avoid && server.lets_through())
-    }
-
-    /// How long until a server may be asked again, if none may be now.
-    pub(crate) fn until_any(&self) -> Duration {
-        if self.servers.iter().any(|server| server.lets_through()) {
-            return Duration::ZERO;
-        }
-        let now = Instant::now();
-        let next = self.servers.iter().filter_map(|server| server.next_trial()).min();
-        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
-    }
-
-    /// A session of any server, for planning.
-    pub(crate) fn any_session(&self) -> Option<Arc<Session>> {
-        let current = self.servers.iter().find_map(|server| server.session());
-        current.or_else(|| self.servers.iter().find_map(|server| server.former()))
-    }
-
     /// Whether the servers answer. One that is left out is tried by a text each time that its pause is over, so that it
     /// is back without any caller; its answer is waited for, but not for long.
     pub(crate) async fn health(self: &Arc<Self>) -> Health {
-        let answers = join_all(self.servers.iter().map(|server| self.health_of(server))).await;
+        let answers = join_all(self.servers().iter().map(|server| self.health_of(server))).await;
         let all = answers.len();
         let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
         match (failures.len(), failures.pop()) {
@@ -367,20 +303,66 @@ impl Fleet {
 
     async fn health_of(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), Failure> {
         server.is_alive().await?;
-        if server.is_ejected()
-            && let Some(in_flight) = server.begin()
+        if server.endpoint.is_ejected()
+            && let Some(in_flight) = InFlight::begin(server)
         {
             let fleet = Arc::clone(self);
             // A task of its own: it may take longer than anybody waits, and then begin again and again.
             let trial = tokio::spawn(async move {
-                let answered = fleet.embed_at(&in_flight.server, Sending::of_client(&PROBES[..1])).await;
-                fleet.settle(in_flight, &answered);
+                let answered = fleet.embed_at(in_flight.server(), Sending::of_client(&PROBES[..1])).await;
+                Self::settle(in_flight, &answered);
             });
             let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
         }
-        if server.is_ejected() {
+        if server.endpoint.is_ejected() {
             return Err(server.failure(Seen::LeftOut.into(), Profile::J));
         }
         Ok(())
+    }
+}
+
+impl Backend for Fleet {
+    fn settings(&self) -> &CallSettings {
+        &self.settings
+    }
+
+    fn stats(&self) -> &RemoteCounters {
+        &self.remote
+    }
+
+    fn servers(&self) -> usize {
+        self.pool.servers().len()
+    }
+
+    fn facts(&self) -> Option<Arc<Facts>> {
+        Some(Arc::clone(&self.pool.any_session()?.facts))
+    }
+
+    async fn embed(&self, sending: Sending<'_>, avoid: Option<usize>) -> Result<Answered, Attempt> {
+        let (index, in_flight) = self.pool.pick(avoid).map_err(|server| {
+            let none = || Error::new(ErrorKind::Internal, "there is no server to ask");
+            let refusal = server.map_or_else(|| Refusal::Unfit(none()), |server| self.unavailable(server));
+            Attempt { refusal, server: None }
+        })?;
+        let result = self.embed_at(in_flight.server(), sending).await;
+        Self::settle(in_flight, &result);
+        result.map_err(|refusal| Attempt { refusal, server: Some(index) })
+    }
+
+    fn has_other(&self, avoid: usize) -> bool {
+        self.pool.has_other(avoid)
+    }
+
+    fn until_any(&self) -> Duration {
+        self.pool.until_any()
+    }
+
+    fn rows_failure(&self, fault: RowFault, _: &Facts) -> Failure {
+        // What wrong rows mean is the same in all profiles.
+        failure(&Seen::Rows(fault), Profile::J, &self.config.model)
+    }
+
+    fn is_about_text(&self, error: &Error) -> bool {
+        is_about_text(error)
     }
 }

@@ -1,8 +1,7 @@
 //! The messages of Ollama's protocol, as far as an embedding client reads and writes them.
 
-use std::fmt;
-
-use serde::de::{self, DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
+use embed_remote::{Numbers, Rows};
+use serde::de::{DeserializeSeed, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -47,55 +46,15 @@ pub(crate) struct EmbeddingsAnswer {
     pub(crate) embedding: Row,
 }
 
-/// Rows in one flat buffer; a row that is `null` has no numbers, a number that is `null` is NaN. Neither
-/// must make the answer unreadable: the other rows may be good.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Rows {
-    values: Vec<f32>,
-    ends: Vec<usize>,
-}
-
 /// One row.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Row(pub(crate) Vec<f32>);
 
-impl Rows {
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(crate) fn row(&self, index: usize) -> &[f32] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.values[start..self.ends[index]]
-    }
-}
-
 impl From<Row> for Rows {
     fn from(Row(values): Row) -> Self {
-        let ends = vec![values.len()];
-        Self { values, ends }
-    }
-}
-
-impl<'de> Deserialize<'de> for Rows {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Rows;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of vectors")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Rows, A::Error> {
-                let mut rows = Rows::default();
-                while seq.next_element_seed(Numbers(&mut rows.values))?.is_some() {
-                    rows.ends.push(rows.values.len());
-                }
-                Ok(rows)
-            }
-        }
-        deserializer.deserialize_seq(All)
+        let mut rows = Self::default();
+        rows.push(&values);
+        rows
     }
 }
 
@@ -104,36 +63,6 @@ impl<'de> Deserialize<'de> for Row {
         let mut row = Self::default();
         Numbers(&mut row.0).deserialize(deserializer)?;
         Ok(row)
-    }
-}
-
-/// Reads the numbers of one row to the end of a buffer.
-struct Numbers<'a>(&'a mut Vec<f32>);
-
-impl<'de> DeserializeSeed<'de> for Numbers<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Numbers<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a vector or null")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(number) = seq.next_element::<Option<f32>>()? {
-            self.0.push(number.unwrap_or(f32::NAN));
-        }
-        Ok(())
     }
 }
 

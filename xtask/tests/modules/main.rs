@@ -74,16 +74,26 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-ollama",
         &[
-            "address hub identity secret stats truncate version",
+            "address hub identity stats version",
             "config profile",
             "wire",
             "failure",
-            "batch",
-            "transport",
+            "wait",
+            "server",
             "handshake models",
             "servers",
-            "call",
             "embedder",
+        ],
+    ),
+    (
+        "embed-remote",
+        &[
+            "address batch failure probes secret seen setters settings stats tls truncate",
+            "http rows",
+            "backend endpoint",
+            "pool",
+            "call",
+            "answer",
         ],
     ),
     (

@@ -6,72 +6,66 @@
 #[cfg(test)]
 mod page;
 mod rule;
-mod seen;
 mod table;
 
-use std::time::Duration;
-
-use embed_core::{Error, Retry};
+use embed_core::{Error, ErrorKind, Retry};
+use embed_remote::{Again, Failure, Reason, Seen};
 
 use crate::profile::Profile;
-use rule::{Again, Rule};
+use rule::{Rule, Said};
 use table::RULES;
 
-pub(crate) use rule::{Blame, Pause};
-pub(crate) use seen::{RowFault, Seen};
-
-/// What is to be done about what was seen.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    pub(crate) rule: &'static Rule,
-    pub(crate) error: Error,
-    pub(crate) after: Option<Duration>,
+/// Finds the rule for what was seen, and says what is to be done about it.
+pub(crate) fn failure(seen: &Seen, profile: Profile, model: &str) -> Failure {
+    let said = Said::of(seen);
+    // The table ends in rules that match everything; `the_table_has_an_answer_for_everything` tests it.
+    let last = &RULES[RULES.len() - 1];
+    let rule = RULES.iter().find(|rule| rule.matches(seen, &said, profile)).unwrap_or(last);
+    let mut error = Error::new(rule.kind, rule.message.replace("{model}", model));
+    let mut after = None;
+    if let Seen::Answer { status, after: asked, .. } = seen {
+        error = error.with_context("status", status);
+        after = *asked;
+    }
+    error = error.with_context("rule", rule.name);
+    if rule.again != Again::Never {
+        error = error.with_retry(Retry::Temporary { after });
+    }
+    Failure { error, after, again: rule.again, pause: rule.pause, blame: rule.blame, reason: reason(rule) }
 }
 
-impl Failure {
-    /// Finds the rule, and puts the error together.
-    pub(crate) fn of(seen: &Seen, profile: Profile, model: &str) -> Self {
-        // The table ends in rules that match everything; `the_table_has_an_answer_for_everything` tests it.
-        let last = &RULES[RULES.len() - 1];
-        let rule = RULES.iter().find(|rule| rule.matches(seen, profile)).unwrap_or(last);
-        let after = match seen {
-            Seen::Answer { after, .. } => *after,
-            _ => None,
-        };
-        let mut error = Error::new(rule.kind, rule.message.replace("{model}", model));
-        if let Seen::Answer { status, .. } = seen {
-            error = error.with_context("status", status);
-        }
-        error = error.with_context("rule", rule.name);
-        if rule.again != Again::Never {
-            error = error.with_retry(Retry::Temporary { after });
-        }
-        Self { rule, error, after }
+/// Whether an error of the table is about the text, and not about the service.
+pub(crate) fn is_about_text(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::InvalidInput
+        | ErrorKind::InputTooLong
+        | ErrorKind::Protocol
+        | ErrorKind::DimensionMismatch => true,
+        // A crash that followed a text until it was alone.
+        ErrorKind::Unavailable => error
+            .context()
+            .any(|(name, value)| name == "rule" && (value.starts_with("crash") || value.ends_with("-500"))),
+        _ => false,
     }
+}
 
-    /// Tries again that are allowed if the settings allow `tries` in all.
-    pub(crate) fn retries(&self, tries: u32) -> u32 {
-        match self.rule.again {
-            Again::Never => 0,
-            Again::AtMost(most) => most.min(tries - 1),
-            Again::AsSet => tries - 1,
-        }
-    }
-
-    /// The error for the caller, when no try is left: an outer retry must not multiply the tries.
-    pub(crate) fn exhausted(self) -> Error {
-        match self.error.retry() {
-            Retry::Temporary { after: None } => self.error.with_retry(Retry::Exhausted),
-            _ => self.error,
-        }
+fn reason(rule: &Rule) -> Reason {
+    match (rule.name, rule.kind) {
+        ("crash-400" | "crash-500" | "crash-hidden", _) => Reason::Crash,
+        ("rows" | "row-width", _) => Reason::Rows,
+        (_, ErrorKind::Overloaded | ErrorKind::RateLimited) => Reason::Busy,
+        ("silence", _) => Reason::Silence,
+        ("refused" | "no-address" | "tls" | "broken", _) => Reason::Connection,
+        _ => Reason::Other,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use embed_remote::{Body, RowFault};
+
     use super::*;
     use crate::profile::PROFILES;
-    use crate::wire::ErrorBody;
 
     #[test]
     fn names_are_unique_and_messages_are_sentences() {
@@ -88,27 +82,22 @@ mod tests {
 
     #[test]
     fn the_table_has_an_answer_for_everything() {
-        let bodies =
-            || [ErrorBody::Empty, ErrorBody::Hidden, ErrorBody::Foreign, ErrorBody::Text("?".into())];
+        let has_rule = |seen: &Seen, profile| {
+            let said = Said::of(seen);
+            assert!(RULES.iter().any(|rule| rule.matches(seen, &said, profile)), "{seen:?}");
+        };
         for entry in &PROFILES {
             for status in 200..600 {
-                for body in bodies() {
-                    let json = matches!(body, ErrorBody::Hidden | ErrorBody::Text(_));
-                    let seen = Seen::Answer { status, body, json, after: None };
-                    assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
+                for body in ["", "{\"error\":{}}", "<html>", "{\"error\":\"?\"}"] {
+                    let body = Body(body.as_bytes().to_vec());
+                    has_rule(
+                        &Seen::Answer { status, headers: Box::default(), body, after: None },
+                        entry.profile,
+                    );
                 }
             }
-            for fault in [
-                RowFault::Count,
-                RowFault::None,
-                RowFault::Null,
-                RowFault::Width,
-                RowFault::NotFinite,
-                RowFault::Zero,
-                RowFault::Norm,
-            ] {
-                let seen = Seen::Rows(fault);
-                assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
+            for fault in RowFault::ALL {
+                has_rule(&Seen::Rows(fault), entry.profile);
             }
             for seen in [
                 Seen::Connect,
@@ -119,7 +108,7 @@ mod tests {
                 Seen::TooMuch,
                 Seen::LeftOut,
             ] {
-                assert!(RULES.iter().any(|rule| rule.matches(&seen, entry.profile)), "{seen:?}");
+                has_rule(&seen, entry.profile);
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::rule::{Again, Blame, On, Pause, Rule, Text};
+use embed_remote::{Again, Blame, Pause};
+
+use super::rule::{On, Rule, Text};
 use super::table::RULES;
 use crate::profile::{Entry, PROFILES, Profile};
 
@@ -44,7 +46,7 @@ fn render() -> String {
             ),
         };
         let blame = match rule.blame {
-            Blame::Request => "request",
+            Blame::Request | Blame::Size => "request",
             Blame::Text => "text",
             Blame::Server => "server",
         };

@@ -1,10 +1,10 @@
 //! A row of the table: what it matches, and what follows.
 
 use embed_core::ErrorKind;
+use embed_remote::{Again, Blame, Pause, RowFault, Seen};
 
-use super::seen::{RowFault, Seen};
 use crate::profile::Profile;
-use crate::wire::ErrorBody;
+use crate::wire::{ErrorBody, is_json};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -54,40 +54,26 @@ pub(crate) enum Text {
     Has(&'static [&'static str]),
 }
 
-/// How often to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
-    Never,
-    /// So many times, if the settings allow as many.
-    AtMost(u32),
-    /// As often as the settings allow.
-    AsSet,
+/// What the body of an answer says.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) body: ErrorBody,
+    /// Whether it is JSON: a route or a proxy that isn't Ollama's API answers in text.
+    pub(super) json: bool,
 }
 
-/// How long to wait before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pause {
-    /// The back-off of the settings.
-    BackOff,
-    /// Five times the back-off: memory must get free.
-    Long,
-    /// Half the back-off: a queue must get shorter.
-    Short,
-}
-
-/// Whose fault it may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// The whole request, at any server.
-    Request,
-    /// One of the texts: after the tries the request is cut in two, until the text is alone.
-    Text,
-    /// The server: another one may do better, and the breaker counts it.
-    Server,
+impl Said {
+    pub(super) fn of(seen: &Seen) -> Self {
+        let Seen::Answer { body, .. } = seen else {
+            return Self { body: ErrorBody::Empty, json: false };
+        };
+        Self { body: ErrorBody::read(&body.0), json: is_json(&body.0) }
+    }
 }
 
 impl Rule {
-    pub(super) fn matches(&self, seen: &Seen, profile: Profile) -> bool {
+    /// Whether it is for what was seen; `said` is what a body that answered says.
+    pub(super) fn matches(&self, seen: &Seen, said: &Said, profile: Profile) -> bool {
         let (first, last) = self.profiles;
         if !(first..=last).contains(&profile) {
             return false;
@@ -102,8 +88,8 @@ impl Rule {
             | (On::LeftOut, Seen::LeftOut) => true,
             (On::Rows(faults), Seen::Rows(fault)) => faults.contains(fault),
             (On::Statuses(first, last), Seen::Answer { status, .. }) => (first..=last).contains(status),
-            (On::Answer(statuses, text), Seen::Answer { status, body, json, .. }) => {
-                (statuses.is_empty() || statuses.contains(status)) && text.matches(body, *json)
+            (On::Answer(statuses, text), Seen::Answer { status, .. }) => {
+                (statuses.is_empty() || statuses.contains(status)) && text.matches(&said.body, said.json)
             }
             _ => false,
         }

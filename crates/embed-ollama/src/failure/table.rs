@@ -1,9 +1,9 @@
 //! The table itself. Its page in the docs is rendered from it.
 
 use embed_core::ErrorKind;
+use embed_remote::{Again, Blame, Pause, RowFault};
 
-use super::rule::{Again, Blame, On, Pause, Rule, Text};
-use super::seen::RowFault;
+use super::rule::{On, Rule, Text};
 use crate::profile::Profile;
 
 const ALL: (Profile, Profile) = (Profile::Legacy, Profile::J);

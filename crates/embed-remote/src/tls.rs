@@ -7,7 +7,7 @@ use reqwest::{ClientBuilder, Url};
 
 /// A client for this address.
 #[cfg(feature = "tls")]
-pub(super) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder, Error> {
+pub(crate) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder, Error> {
     use rustls_platform_verifier::BuilderVerifierExt;
 
     // `ring` is handed over here and not installed for the whole process, which is the program's choice.
@@ -29,9 +29,9 @@ pub(super) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder
 
 /// A client for this address, which must be a plain one.
 #[cfg(not(feature = "tls"))]
-pub(super) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder, Error> {
+pub(crate) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder, Error> {
     if url.scheme() == "https" {
-        let what = "this program is built without TLS, so it can't ask an https address; build embed-ollama with its \
+        let what = "this program is built without TLS, so it can't ask an https address; build it with the \
                     feature `tls`, or give an http address";
         return Err(Error::new(ErrorKind::Config, what));
     }
@@ -40,7 +40,7 @@ pub(super) fn secured(builder: ClientBuilder, url: &Url) -> Result<ClientBuilder
 
 /// Errors of input and output wrap one another, and their `source` skips what they wrap.
 #[cfg(feature = "tls")]
-pub(super) fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
     cause.is::<rustls::Error>()
         || cause
             .downcast_ref::<std::io::Error>()
@@ -49,7 +49,7 @@ pub(super) fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
 }
 
 #[cfg(not(feature = "tls"))]
-pub(super) fn is_tls(_cause: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_tls(_cause: &(dyn StdError + 'static)) -> bool {
     false
 }
 

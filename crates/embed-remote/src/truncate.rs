@@ -4,10 +4,11 @@ use std::ops::Range;
 
 /// More tokens than the text can possibly have, special tokens left out.
 ///
-/// Every tokenizer that Ollama runs makes at most one token of each byte of the text as it reads it. It may
+/// Tokenizers make at most one token of each byte of the text as it reads it. It may
 /// read more than was written: a compatibility form such as U+FDFA becomes 18 letters when it is
 /// normalised. Those count for what they may become.
-pub(crate) fn most_tokens(text: &str) -> usize {
+#[must_use]
+pub fn most_tokens(text: &str) -> usize {
     text.chars()
         .map(|char| match char {
             '\0'..='\x7f' => 1,
@@ -29,14 +30,17 @@ pub(crate) fn most_tokens(text: &str) -> usize {
 
 /// Which side of a text is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
+    /// Its beginning.
     Start,
+    /// Its end.
     End,
 }
 
 /// What a server said of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
+    /// It doesn't fit.
     TooLong,
     /// It fits, with so many tokens, special ones included, if the server counts them.
     Fits(Option<usize>),
@@ -45,7 +49,7 @@ pub(crate) enum Said {
 /// Looks for the longest piece of a text that the model reads whole. It depends on the text and on the
 /// server's answers alone, so that a text is always cut in the same place.
 #[derive(Debug)]
-pub(crate) struct Search<'a> {
+pub struct Search<'a> {
     text: &'a str,
     keep: Keep,
     limit: usize,
@@ -67,7 +71,8 @@ const MOST_STEPS: usize = 12;
 
 impl<'a> Search<'a> {
     /// A search in a text that is too long as a whole.
-    pub(crate) fn new(text: &'a str, keep: Keep, limit: usize, specials: usize) -> Self {
+    #[must_use]
+    pub fn new(text: &'a str, keep: Keep, limit: usize, specials: usize) -> Self {
         // English has four to five bytes in a token, other languages fewer.
         let first = (limit * 4).min(text.len().saturating_sub(1)).max(1);
         Self {
@@ -84,12 +89,13 @@ impl<'a> Search<'a> {
     }
 
     /// The next piece to try; `None` if the best one is found, or none fits.
-    pub(crate) fn piece(&self) -> Option<Range<usize>> {
+    #[must_use]
+    pub fn piece(&self) -> Option<Range<usize>> {
         self.next.map(|bytes| piece(self.text, self.keep, bytes))
     }
 
     /// Takes in what the server said of the piece.
-    pub(crate) fn said(&mut self, said: Said) {
+    pub fn said(&mut self, said: Said) {
         let Some(tried) = self.next.take() else { return };
         self.steps += 1;
         let guess = match said {
@@ -149,7 +155,8 @@ impl<'a> Search<'a> {
 
 /// About so many bytes of one side of a text, ended between characters, and between words if there is a
 /// space not far away.
-pub(crate) fn piece(text: &str, keep: Keep, bytes: usize) -> Range<usize> {
+#[must_use]
+pub fn piece(text: &str, keep: Keep, bytes: usize) -> Range<usize> {
     let bytes = bytes.min(text.len());
     if bytes == text.len() {
         return 0..text.len();

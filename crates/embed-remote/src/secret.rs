@@ -15,13 +15,16 @@ impl Secret {
     }
 
     /// The value behind a prefix as a header that is kept out of logs; `None` if no header can hold it.
-    pub(crate) fn header(&self, prefix: &str) -> Option<HeaderValue> {
+    #[must_use]
+    pub fn header(&self, prefix: &str) -> Option<HeaderValue> {
         let mut value = HeaderValue::try_from(format!("{prefix}{}", self.0)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is nothing to hide.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -7,19 +7,17 @@ use embed_core::vector::ChunkMean;
 use embed_core::{Error, ErrorKind, TokenCount, Truncation};
 
 use super::retrier::{Retrier, Suspicion};
-use super::row::{Row, count, whole};
-use crate::failure::{Failure, RowFault, Seen};
-use crate::profile::Counting;
-use crate::servers::{Answered, Fleet};
+use super::row::{Row, whole};
+use crate::backend::{Answered, Backend, Counting, Facts};
+use crate::seen::RowFault;
 use crate::stats::add;
-use crate::transport::server::Session;
 use crate::truncate::{Keep, Said, Search, most_tokens};
 
 /// What a text alone gave.
 struct Single {
     vector: Vec<f32>,
     tokens: Option<usize>,
-    session: Arc<Session>,
+    facts: Arc<Facts>,
 }
 
 /// A part of a text that is embedded in several.
@@ -44,34 +42,41 @@ fn mean(chunks: &[Chunk]) -> Result<(Vec<f32>, Option<usize>), Error> {
 }
 
 /// What embeds such texts.
-#[derive(Clone, Copy)]
-pub(super) struct Singles<'a> {
-    retrier: &'a Retrier<'a>,
-    fleet: &'a Fleet,
+#[derive(Debug)]
+pub(super) struct Singles<'a, B> {
+    retrier: &'a Retrier<'a, B>,
+    backend: &'a B,
     truncation: Truncation,
 }
 
-impl<'a> Singles<'a> {
-    pub(super) fn new(retrier: &'a Retrier<'a>, truncation: Truncation) -> Self {
-        Self { retrier, fleet: retrier.fleet(), truncation }
+impl<B> Clone for Singles<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Singles<'_, B> {}
+
+impl<'a, B: Backend> Singles<'a, B> {
+    pub(super) fn new(retrier: &'a Retrier<'a, B>, truncation: Truncation) -> Self {
+        Self { retrier, backend: retrier.backend(), truncation }
     }
 
     /// Where a server neither refuses what is too long nor counts, only a text's bytes prove that it fits.
     fn must_be_proven(&self, text: &str) -> Result<(), Error> {
-        let Some(session) = self.fleet.any_session() else {
+        let Some(facts) = self.backend.facts() else {
             return Ok(());
         };
-        let traits = &session.dialect.traits;
-        match session.limit {
+        match facts.limit {
             Some(limit)
-                if traits.counting == Counting::Unknown
-                    && !traits.exact_length_check
-                    && most_tokens(text) + session.specials > limit =>
+                if facts.counting == Counting::Unknown
+                    && !facts.refuses_long
+                    && most_tokens(text) + facts.specials > limit =>
             {
                 Err(Error::new(
                     ErrorKind::InputTooLong,
-                    "this version of Ollama may cut the text without a word; shorten it, ask for a truncation, or \
-                     update Ollama",
+                    "the server may cut the text without a word; shorten it, ask for a truncation, or update the \
+                     server",
                 )
                 .with_context("bytes", text.len())
                 .with_context("limit", limit))
@@ -84,31 +89,30 @@ impl<'a> Singles<'a> {
     /// length, the count tells.
     pub(super) async fn alone(&self, text: &str) -> Result<Row, Error> {
         let single = self.single(text).await?;
-        Row::new(single.vector, single.tokens.map(whole), false, &single.session)
+        Row::new(single.vector, single.tokens.map(whole), false, &single.facts)
     }
 
     async fn single(&self, text: &str) -> Result<Single, Error> {
         self.must_be_proven(text)?;
-        let Answered { reply, session } = match self.retrier.request(&[text], Suspicion::None).await {
+        let Answered { reply, facts } = match self.retrier.request(&[text], Suspicion::None).await {
             Ok(answered) => answered,
             Err(refusal) => return Err(refusal.into_error().with_context("bytes", text.len())),
         };
-        let profile = session.dialect.traits.profile;
-        let failed = |fault| {
-            let failure = Failure::of(&Seen::Rows(fault), profile, &self.fleet.config.model);
+        let failed = |fault: RowFault| {
+            let failure = self.backend.rows_failure(fault, &facts);
             failure.exhausted().with_context("row has", fault.describe())
         };
-        let tokens = reply.tokens.and_then(|tokens| count(&session, tokens));
+        let tokens = reply.tokens.and_then(|tokens| facts.count(tokens));
         let row = reply.rows.into_iter().next();
         let vector = match row {
             Some(Ok(vector)) => vector,
             Some(Err(fault)) => {
-                add(&self.fleet.stats.bad_rows, 1);
+                add(&self.backend.stats().bad_rows, 1);
                 return Err(failed(fault));
             }
             None => return Err(failed(RowFault::None)),
         };
-        if let (Some(tokens), Some(limit)) = (tokens, session.limit)
+        if let (Some(tokens), Some(limit)) = (tokens, facts.limit)
             && tokens > limit
         {
             return Err(Error::new(
@@ -118,24 +122,30 @@ impl<'a> Singles<'a> {
             .with_context("tokens", tokens)
             .with_context("limit", limit));
         }
-        Ok(Single { vector, tokens, session })
+        Ok(Single { vector, tokens, facts })
     }
 
     /// One text that may be too long, whole if it fits, else cut or in chunks as the request says.
     pub(super) async fn fitted(&self, text: &str) -> Result<Row, Error> {
-        let session = self.fleet.any_session();
-        let specials = session.as_ref().map_or(2, |session| session.specials);
-        let limit = session.and_then(|session| session.limit);
+        let limit = self.backend.facts().and_then(|facts| facts.limit);
         // A text that may fit is tried whole; nobody writes twelve bytes in every token.
         if limit.is_none_or(|limit| text.len() <= limit * 12) {
             match self.single(text).await {
                 Ok(single) => {
-                    return Row::new(single.vector, single.tokens.map(whole), false, &single.session);
+                    return Row::new(single.vector, single.tokens.map(whole), false, &single.facts);
                 }
                 Err(error) if error.kind() == ErrorKind::InputTooLong => {}
                 Err(error) => return Err(error),
             }
         }
+        self.too_long(text).await
+    }
+
+    /// One text that is too long as a whole, cut or in chunks as the request says.
+    pub(super) async fn too_long(&self, text: &str) -> Result<Row, Error> {
+        let facts = self.backend.facts();
+        let specials = facts.as_ref().map_or(2, |facts| facts.specials);
+        let limit = facts.and_then(|facts| facts.limit);
         // A server that doesn't tell the limit showed it by refusing; the search finds it.
         let limit = limit.unwrap_or(512);
         match self.truncation {
@@ -153,7 +163,7 @@ impl<'a> Singles<'a> {
             let total = (used.saturating_sub(specials) as f64 / part).round() as usize + specials;
             TokenCount { used, total: total.max(limit + 1) }
         });
-        Row::new(single.vector, tokens, true, &single.session)
+        Row::new(single.vector, tokens, true, &single.facts)
     }
 
     /// Consecutive chunks, each as long as the model reads, and the mean of their vectors.
@@ -172,11 +182,11 @@ impl<'a> Singles<'a> {
             let tokens = single.tokens.map(|tokens| tokens.saturating_sub(specials));
             chunks.push(Chunk { vector: single.vector, tokens, bytes: piece.len() });
             rest = &rest[piece.end..];
-            last = Some(single.session);
+            last = Some(single.facts);
         }
-        let session = last.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the text is empty"))?;
+        let facts = last.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the text is empty"))?;
         let (mean, tokens) = mean(&chunks)?;
-        Row::new(mean, tokens.map(|tokens| whole(tokens + specials)), false, &session)
+        Row::new(mean, tokens.map(|tokens| whole(tokens + specials)), false, &facts)
     }
 
     /// The next chunk: the rest if it fits, else the longest piece of it that does.

@@ -4,14 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use embed_remote::{Http, Limit, Patience, Seen, Trouble, add};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::http::{Http, Limit, Trouble};
 use crate::config::OllamaConfig;
-use crate::failure::Seen;
 use crate::identity::same_model;
-use crate::stats::{Counters, add};
+use crate::stats::Counters;
 
 /// What a server that gives no answer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +23,12 @@ enum Pulse {
     Busy,
 }
 
-/// How patient a request is with a model that is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// The request timeout.
-    Usual,
-    /// Four times that: the second try after a silence.
-    More,
+/// The server that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) http: &'a Http,
+    pub(crate) config: &'a OllamaConfig,
+    pub(crate) counters: &'a Counters,
 }
 
 /// Between two looks at `/api/ps`.
@@ -38,15 +36,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Waits for an answer. When the request timeout is over, the server is asked what it does: one that
 /// loads the model is waited for up to the load timeout.
-pub(super) async fn wait<T>(
-    http: &Http,
-    config: &OllamaConfig,
-    stats: &Counters,
+pub(crate) async fn wait<T>(
+    waiting: Waiting<'_>,
     patience: Patience,
     answer: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     let mut answer = pin!(answer);
     let began = Instant::now();
+    let config = waiting.config;
     let step = config.request_timeout;
     let busy_limit = match patience {
         Patience::Usual => step,
@@ -63,12 +60,12 @@ pub(super) async fn wait<T>(
         let pulse = tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            pulse = pulse(http, config) => pulse,
+            pulse = pulse(waiting) => pulse,
         };
         match pulse {
             Pulse::Dead => return Err(Seen::Silence.into()),
             Pulse::Busy if began.elapsed() >= busy_limit => return Err(Seen::Silence.into()),
-            Pulse::Busy | Pulse::Loading => add(&stats.long_waits, 1),
+            Pulse::Busy | Pulse::Loading => add(&waiting.counters.long_waits, 1),
         }
     }
 }
@@ -87,7 +84,7 @@ struct RunningModel {
     expires_at: String,
 }
 
-async fn pulse(http: &Http, config: &OllamaConfig) -> Pulse {
+async fn pulse(Waiting { http, config, .. }: Waiting<'_>) -> Pulse {
     let look = || async {
         let running = timeout(config.connect_timeout, http.get::<Running>("/api/ps", Limit::LIST)).await;
         // A server without the route is alive all the same.

@@ -4,23 +4,22 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use embed_core::{Error, ErrorKind, TraceContext};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::util::MapResponseLayer;
 
-use super::tls::{is_tls, secured};
 use crate::address::{is_loopback, without_credentials};
-use crate::config::{Checked, OllamaConfig};
-use crate::failure::Seen;
-use crate::wire::{ErrorBody, is_json};
+use crate::seen::{Body, Seen, Trouble};
+use crate::tls::{is_tls, secured};
 
-pub(crate) struct Http {
+/// The HTTP client of one server.
+pub struct Http {
     client: reqwest::Client,
     base: String,
     /// The base with user and password, of which the client makes a header.
@@ -30,17 +29,19 @@ pub(crate) struct Http {
     connects: Arc<AtomicUsize>,
 }
 
-/// What was seen, and the cause underneath, if there is one.
-#[derive(Debug)]
-pub(crate) struct Trouble {
-    pub(crate) seen: Seen,
-    pub(crate) source: Option<reqwest::Error>,
-}
-
-impl From<Seen> for Trouble {
-    fn from(seen: Seen) -> Self {
-        Self { seen, source: None }
-    }
+/// What a client is made of.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `User-Agent`.
+    pub user_agent: &'static str,
+    /// Sent with every request.
+    pub headers: HeaderMap,
+    /// Send user and password of the address as basic auth; without it they are left out.
+    pub basic_auth: bool,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// Connections that are kept open.
+    pub pool_size: usize,
 }
 
 /// Without the password.
@@ -51,16 +52,20 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    pub(crate) fn new(url: &Url, config: &OllamaConfig, checked: &Checked) -> Result<Self, Error> {
+    /// A client for this address.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if it can't be built: no TLS for an https address, a proxy variable that is none.
+    pub fn new(url: &Url, settings: &HttpSettings) -> Result<Self, Error> {
         let bare = without_credentials(url);
-        // A token that was set says more than user and password in the address.
-        let target = if checked.headers.contains_key(AUTHORIZATION) { &bare } else { url };
+        let target = if settings.basic_auth { url } else { &bare };
         let mut builder = secured(reqwest::Client::builder(), url)?
-            .user_agent(concat!("embed-ollama/", env!("CARGO_PKG_VERSION")))
-            .default_headers(checked.headers.clone())
-            .connect_timeout(config.connect_timeout)
-            .pool_max_idle_per_host(config.pool_size)
-            // Ollama keeps idle connections for ever; what stands between may cut them after a minute.
+            .user_agent(settings.user_agent)
+            .default_headers(settings.headers.clone())
+            .connect_timeout(settings.connect_timeout)
+            .pool_max_idle_per_host(settings.pool_size)
+            // A server may keep idle connections for ever; what stands between may cut them after a minute.
             .pool_idle_timeout(Duration::from_secs(50))
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(Policy::none())
@@ -88,25 +93,39 @@ impl Http {
     }
 
     /// Host and port, for errors.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Connections that were made so far: as long as it stays the same, so does the server.
-    pub(crate) fn connects(&self) -> usize {
+    #[must_use]
+    pub fn connects(&self) -> usize {
         self.connects.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn base(&self) -> &str {
+    /// The base URL without user and password.
+    #[must_use]
+    pub fn base(&self) -> &str {
         &self.base
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
+    /// Reads what is at a path.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead of an answer.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
         let response = self.send(self.client.get(self.url(path))).await?;
         read(response, limit).await
     }
 
-    pub(crate) async fn post<T: DeserializeOwned>(
+    /// Posts a body and reads the answer.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead of an answer.
+    pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -116,67 +135,71 @@ impl Http {
         read(response, limit).await
     }
 
-    /// The same in the trace of a caller.
-    pub(crate) async fn post_for<T: DeserializeOwned>(
-        &self,
-        trace: &TraceContext,
-        path: &str,
-        body: &impl Serialize,
-        limit: Limit,
-    ) -> Result<T, Trouble> {
-        let request = trace
-            .headers()
-            .fold(self.posting(path, body), |request, (name, value)| request.header(name, value));
-        let response = self.send(request).await?;
-        read(response, limit).await
+    /// Sends, and leaves the body of the answer to the caller.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead of an answer.
+    pub async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Trouble> {
+        self.send(self.posting(path, body)).await
     }
 
-    /// Sends, and leaves the body of the answer to the caller.
-    pub(crate) async fn open(&self, path: &str, body: &impl Serialize) -> Result<Response, Trouble> {
-        self.send(self.posting(path, body)).await
+    /// A request that posts a body in the trace of a caller, to be [sent](Self::send).
+    pub fn posting_for(&self, trace: &TraceContext, path: &str, body: &impl Serialize) -> RequestBuilder {
+        trace.headers().fold(self.posting(path, body), |request, (name, value)| request.header(name, value))
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.target)
     }
 
-    fn posting(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+    /// A request that posts a body, to be [sent](Self::send).
+    pub fn posting(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
         // Only maps with keys that aren't text and failing writers fail; the messages here have neither.
         let body = serde_json::to_vec(body).unwrap_or_default();
         self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(body)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Trouble> {
+    /// Sends a request of this client.
+    ///
+    /// # Errors
+    ///
+    /// What was seen instead of an answer of success.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Trouble> {
         let response = request.send().await.map_err(transport)?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status().as_u16();
-        let after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let headers = Box::new(response.headers().clone());
+        let after = headers.get(RETRY_AFTER).and_then(|value| pause(value.to_str().ok()?, SystemTime::now()));
         // The status says enough where the body is too long to be an error's.
         let body = match bounded(response, Limit::ERROR).await {
             Err(Trouble { seen: Seen::TooMuch, .. }) => Vec::new(),
             body => body?,
         };
-        Err(Seen::Answer { status, json: is_json(&body), body: ErrorBody::read(&body), after }.into())
+        Err(Seen::Answer { status, headers, body: Body(body), after }.into())
     }
+}
+
+/// The pause that `Retry-After` asks for: seconds, or the date of its end.
+fn pause(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let seconds = value.parse().map(Duration::from_secs).ok();
+    seconds.or_else(|| Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()))
 }
 
 /// How many bytes an answer may have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit(usize);
+pub struct Limit(usize);
 
 impl Limit {
-    /// A version.
-    pub(crate) const SMALL: Self = Self(64 << 10);
+    /// A version, and other small answers.
+    pub const SMALL: Self = Self(64 << 10);
     /// An error's message.
     const ERROR: Self = Self(64 << 10);
     /// A list of models, or one described with its licence.
-    pub(crate) const LIST: Self = Self(16 << 20);
+    pub const LIST: Self = Self(16 << 20);
 }
 
 /// Bytes that a number takes at most, with what stands around it: `-1.1754944e-38,` and some spaces.
@@ -186,7 +209,8 @@ const NUMBER: usize = 32;
 const WIDEST: usize = 1 << 16;
 
 /// What the rows of so many texts may take.
-pub(crate) fn rows_limit(texts: usize, dimension: Option<usize>) -> Limit {
+#[must_use]
+pub fn rows_limit(texts: usize, dimension: Option<usize>) -> Limit {
     let row = dimension.unwrap_or(WIDEST) * NUMBER + 64;
     Limit(Limit::SMALL.0 + texts * row)
 }
@@ -207,17 +231,24 @@ async fn bounded(mut response: Response, limit: Limit) -> Result<Vec<u8>, Troubl
     Ok(body)
 }
 
-async fn read<T: DeserializeOwned>(response: Response, limit: Limit) -> Result<T, Trouble> {
+/// Reads an answer of success.
+///
+/// # Errors
+///
+/// What was seen instead: an answer that isn't what it should be has its status and its body.
+pub async fn read<T: DeserializeOwned>(response: Response, limit: Limit) -> Result<T, Trouble> {
     let status = response.status().as_u16();
+    let headers = Box::new(response.headers().clone());
     let body = bounded(response, limit).await?;
     serde_json::from_slice(&body).map_err(|_| {
         // The error of serde may quote the body, and the body may quote a text.
-        Seen::Answer { status, json: is_json(&body), body: ErrorBody::Foreign, after: None }.into()
+        Seen::Answer { status, headers, body: Body(body), after: None }.into()
     })
 }
 
 /// Which failure of the transport this is.
-pub(crate) fn transport(error: reqwest::Error) -> Trouble {
+#[must_use]
+pub fn transport(error: reqwest::Error) -> Trouble {
     let seen = if !error.is_connect() {
         Seen::Broken
     } else if chain(&error).any(is_tls) {
@@ -237,4 +268,19 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stati
         next = cause.source();
         Some(cause)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date() {
+        // 1994-11-06 08:49:37.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(pause(" 17 ", now), Some(Duration::from_secs(17)));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:49:57 GMT", now), Some(Duration::from_secs(20)));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO), "it is over");
+        assert_eq!(pause("soon", now), None);
+    }
 }

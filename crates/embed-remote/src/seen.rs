@@ -1,12 +1,14 @@
 //! What a request showed when it failed.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::wire::ErrorBody;
+use reqwest::header::HeaderMap;
 
 /// What was seen.
 #[derive(Debug)]
-pub(crate) enum Seen {
+#[non_exhaustive]
+pub enum Seen {
     /// No connection: refused, unreachable, too slow.
     Connect,
     /// The host's name has no address.
@@ -21,22 +23,37 @@ pub(crate) enum Seen {
     TooMuch,
     /// Nothing: it failed too often and isn't asked for now.
     LeftOut,
-    /// An answer that says what is wrong.
+    /// An answer that says what is wrong, or that can't be read.
     Answer {
+        /// Its status.
         status: u16,
-        body: ErrorBody,
-        /// Whether the body is JSON: a route or a proxy that isn't Ollama's API answers in text.
-        json: bool,
-        /// How long the server asked to be left alone.
+        /// Its headers.
+        headers: Box<HeaderMap>,
+        /// Its body; empty where it was too long to be an error's.
+        body: Body,
+        /// How long the server asked to be left alone by `Retry-After`.
         after: Option<Duration>,
     },
     /// An answer that looks fine, of rows that aren't.
     Rows(RowFault),
 }
 
+/// The body of an answer, which may quote a text and so is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Body(pub Vec<u8>);
+
+/// What was seen, and the cause underneath, if there is one.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What was seen.
+    pub seen: Seen,
+    /// The cause, without the address.
+    pub source: Option<reqwest::Error>,
+}
+
 /// Why a row isn't a vector of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum RowFault {
+pub enum RowFault {
     /// Another number of rows than of texts.
     Count,
     /// No rows for texts that were sent.
@@ -54,7 +71,13 @@ pub(crate) enum RowFault {
 }
 
 impl RowFault {
-    pub(crate) fn describe(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Count, Self::None, Self::Null, Self::Width, Self::NotFinite, Self::Zero, Self::Norm];
+
+    /// What there is instead of a row, in words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Count => "another number of rows",
             Self::None => "no rows",
@@ -64,5 +87,17 @@ impl RowFault {
             Self::Zero => "a row of zeros",
             Self::Norm => "a row whose norm isn't 1",
         }
+    }
+}
+
+impl From<Seen> for Trouble {
+    fn from(seen: Seen) -> Self {
+        Self { seen, source: None }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
     }
 }
