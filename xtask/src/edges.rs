@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-metrics", &["embed-core"]),
     ("embed-minilm", &["embed-encoder"]),
     ("embed-ollama", &["embed-core", "embed-remote"]),
+    ("embed-openai", &["embed-core", "embed-remote"]),
     ("embed-remote", &["embed-core"]),
     ("embed-report", &[]),
     (
@@ -57,6 +58,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-kernels", &["ort", "tokenizers", "tokio"]),
     ("embed-metrics", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
+    ("embed-openai", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-remote", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-router", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers"]),
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
@@ -71,6 +73,7 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cli", "", &["fred", "opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
     ("embed-cli", "otlp", &["aws-lc-rs", "native-tls", "openssl", "tonic"]),
     ("embed-ollama", "", &["hyper-rustls", "rustls"]),
+    ("embed-openai", "", &["hyper-rustls", "rustls"]),
     ("embed-remote", "", &["hyper-rustls", "rustls"]),
     ("embed-router", "", &["serde_json", "tempfile"]),
 ];

@@ -1,7 +1,7 @@
 //! Who a server is: proven by the vectors of a fixed set of texts, named by digest and version.
 
 use embed_core::{ModelInfo, Pooling, Space, Variant};
-use embed_remote::{Drift, drift};
+use embed_remote::{Drift, SAME_NUMBERS, drift};
 use serde::{Deserialize, Serialize};
 
 /// Who a server was when it was asked: keep it (it is serialisable) and hand it to
@@ -67,7 +67,7 @@ impl Identity {
 
     /// Compares the vectors of both.
     pub(crate) fn drift_to(&self, other: &Self) -> Drift {
-        drift(&self.probes, &other.probes)
+        drift(&self.probes, &other.probes, SAME_NUMBERS)
     }
 
     /// Takes the space of another identity over: its vectors may be compared with these.

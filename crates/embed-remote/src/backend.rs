@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embed_core::{Error, ModelInfo, TraceContext};
+use embed_core::{Error, ModelInfo, Role, TraceContext};
 
 use crate::failure::{Failure, Refusal};
 use crate::rows::Reply;
@@ -25,6 +25,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// What is known of any server, for planning.
     fn facts(&self) -> Option<Arc<Facts>>;
+
+    /// The bytes of text and the texts that one request may hold: those of the settings, or fewer where the servers showed
+    /// that they take no more.
+    fn batch_limits(&self) -> (usize, usize) {
+        (self.settings().max_batch_bytes, self.settings().max_batch_rows)
+    }
 
     /// Sends the texts of one request to a server, another one than `avoid` if that can be.
     fn embed(
@@ -81,6 +87,8 @@ pub enum Counting {
 pub struct Sending<'a> {
     /// What one request is to hold.
     pub texts: &'a [&'a str],
+    /// What they are for; `None` if nobody asked for them.
+    pub role: Option<Role>,
     /// How long their answer is waited for.
     pub patience: Patience,
     /// Of the caller whose texts they are.
@@ -119,7 +127,7 @@ impl<'a> Sending<'a> {
     #[must_use]
     pub fn of_client(texts: &'a [&'a str]) -> Self {
         static NO_TRACE: TraceContext = TraceContext::new();
-        Self { texts, patience: Patience::Usual, trace: &NO_TRACE }
+        Self { texts, role: None, patience: Patience::Usual, trace: &NO_TRACE }
     }
 }
 

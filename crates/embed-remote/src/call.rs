@@ -51,7 +51,7 @@ impl<'a, B: Backend> Call<'a, B> {
         let rows = texts.iter().map(|_| None).collect();
         Self {
             backend,
-            retrier: Retrier::new(backend, request.trace(), deadline),
+            retrier: Retrier::new(backend, request.options(), deadline),
             texts,
             truncation: request.truncation(),
             deadline,
@@ -94,16 +94,15 @@ impl<'a, B: Backend> Call<'a, B> {
                 Err(error) => self.put(index, Err(error)),
             }
         }
+        let (max_bytes, most_rows) = self.backend.batch_limits();
         // Long ones last, so that a request of long texts holds few and one of short ones many.
         let max_rows = match facts.as_deref() {
             _ if self.settings().count_tokens => 1,
             Some(facts) if !facts.batches => 1,
-            _ => self.settings().max_batch_rows,
+            _ => most_rows,
         };
         let sizes: Vec<_> = together.iter().map(|&index| self.texts[index].len()).collect();
-        let batches = pieces(&sizes, self.settings().max_batch_bytes, max_rows)
-            .into_iter()
-            .map(|piece| together[piece].to_vec());
+        let batches = pieces(&sizes, max_bytes, max_rows).into_iter().map(|piece| together[piece].to_vec());
         let mut work: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
         for batch in batches {
             work.push(Box::pin(async move {
@@ -176,9 +175,8 @@ impl<'a, B: Backend> Call<'a, B> {
                         && self.truncation != Truncation::Error
                     {
                         let row = self.singles().too_long(self.texts[index]).await;
-                        let good = row.is_ok();
                         self.put(index, row);
-                        return good;
+                        return false;
                     }
                     for index in piece {
                         self.put(index, Err(error.clone()));

@@ -116,7 +116,7 @@ impl Http {
     ///
     /// What was seen instead of an answer.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, limit: Limit) -> Result<T, Trouble> {
-        let response = self.send(self.client.get(self.url(path))).await?;
+        let response = self.send(self.getting(path)).await?;
         read(response, limit).await
     }
 
@@ -151,6 +151,11 @@ impl Http {
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.target)
+    }
+
+    /// A request for what is at a path, to be [sent](Self::send).
+    pub fn getting(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
     }
 
     /// A request that posts a body, to be [sent](Self::send).

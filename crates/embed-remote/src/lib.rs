@@ -29,7 +29,7 @@ pub use endpoint::{Endpoint, Member};
 pub use failure::{Again, Blame, Failure, Pause, Reason, Refusal};
 pub use http::{Http, HttpSettings, Limit, read, rows_limit, transport};
 pub use pool::{InFlight, Pool};
-pub use probes::{Drift, PROBES, Upgrade, drift};
+pub use probes::{Drift, PROBES, SAME_NUMBERS, Upgrade, drift};
 pub use rows::{Norms, Numbers, Reply, Rows, check_rows};
 pub use secret::Secret;
 pub use seen::{Body, RowFault, Seen, Trouble};

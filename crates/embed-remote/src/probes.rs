@@ -19,7 +19,7 @@ pub const PROBES: [&str; 6] = [
 ];
 
 /// From this cosine on, two vectors are the same numbers, computed by other arithmetic.
-const SAME_NUMBERS: f32 = 0.9999;
+pub const SAME_NUMBERS: f32 = 0.9999;
 /// From this cosine on, vectors of one text may still be compared: another precision or kernel.
 const SAME_SPACE: f32 = 0.97;
 
@@ -47,16 +47,17 @@ pub enum Upgrade {
     NewVariant,
 }
 
-/// Compares the vectors of the same texts.
+/// Compares the vectors of the same texts, which are the same numbers from the cosine `same` on ([`SAME_NUMBERS`] unless a
+/// server's arithmetic isn't the same each time).
 #[must_use]
-pub fn drift(was: &[Vec<f32>], is: &[Vec<f32>]) -> Drift {
+pub fn drift(was: &[Vec<f32>], is: &[Vec<f32>], same: f32) -> Drift {
     let width = |probes: &[Vec<f32>]| probes.first().map_or(0, Vec::len);
     if width(was) != width(is) || was.len() != is.len() {
         return Drift::Foreign(0.0);
     }
     let cosines = was.iter().zip(is).map(|(a, b)| vector::cosine(a, b).unwrap_or(0.0));
     match cosines.fold(1.0, f32::min) {
-        worst if worst >= SAME_NUMBERS => Drift::None,
+        worst if worst >= same => Drift::None,
         worst if worst >= SAME_SPACE => Drift::Moved(worst),
         worst => Drift::Foreign(worst),
     }

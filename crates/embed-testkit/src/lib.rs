@@ -5,6 +5,7 @@ pub mod data;
 pub mod figures;
 pub mod hub;
 pub mod ollama;
+pub mod openai;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 pub mod redis;

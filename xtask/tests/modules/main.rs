@@ -86,6 +86,18 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "embed-openai",
+        &[
+            "identity limits stats wire",
+            "config failure pace",
+            "key space",
+            "server",
+            "handshake",
+            "fleet",
+            "embedder",
+        ],
+    ),
+    (
         "embed-remote",
         &[
             "address batch failure probes secret seen setters settings stats tls truncate",
@@ -105,6 +117,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "contract data figures golden lock require signal virtual_time",
             "hub ollama prometheus redis scripted",
+            "openai",
         ],
     ),
     (

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use embed_core::{Deadline, TraceContext};
+use embed_core::{Deadline, EmbedOptions};
 use tokio::time::{Instant, sleep};
 
 use crate::backend::{Answered, Backend, Patience, Sending};
@@ -16,7 +16,7 @@ use crate::stats::add;
 #[derive(Debug)]
 pub(super) struct Retrier<'a, B> {
     backend: &'a B,
-    trace: &'a TraceContext,
+    options: &'a EmbedOptions,
     deadline: Deadline,
     /// The failure of a request whose tries found no server. While it stands, others get one try each, and
     /// none if no server may be asked: a call of many requests must not wait for each of them in turn.
@@ -35,8 +35,8 @@ pub(super) enum Suspicion {
 }
 
 impl<'a, B: Backend> Retrier<'a, B> {
-    pub(super) fn new(backend: &'a B, trace: &'a TraceContext, deadline: Deadline) -> Self {
-        Self { backend, trace, deadline, outage: Mutex::default() }
+    pub(super) fn new(backend: &'a B, options: &'a EmbedOptions, deadline: Deadline) -> Self {
+        Self { backend, options, deadline, outage: Mutex::default() }
     }
 
     pub(super) fn backend(&self) -> &'a B {
@@ -63,14 +63,20 @@ impl<'a, B: Backend> Retrier<'a, B> {
             return Err(Refusal::Failed(failure));
         }
         loop {
-            let attempt =
-                match self.backend.embed(Sending { texts, patience, trace: self.trace }, avoid).await {
-                    Ok(answered) => {
-                        *self.outage() = None;
-                        return Ok(answered);
-                    }
-                    Err(attempt) => attempt,
-                };
+            let attempt = match self
+                .backend
+                .embed(
+                    Sending { texts, role: Some(self.options.role()), patience, trace: self.options.trace() },
+                    avoid,
+                )
+                .await
+            {
+                Ok(answered) => {
+                    *self.outage() = None;
+                    return Ok(answered);
+                }
+                Err(attempt) => attempt,
+            };
             let failure = match attempt.refusal {
                 Refusal::Failed(failure) => failure,
                 // A server of other vectors: another one may do, this one won't.

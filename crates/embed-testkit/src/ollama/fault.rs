@@ -77,7 +77,7 @@ impl Fault {
     }
 
     /// The answer that this fault gives, if it needs no rows.
-    pub(super) fn answer(&self) -> Option<Response<Body>> {
+    pub(crate) fn answer(&self) -> Option<Response<Body>> {
         let with = |status: u16, body: String, content_type: &'static str| {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = StatusCode::from_u16(status).expect("a scripted status is one");
@@ -107,7 +107,7 @@ impl Fault {
     }
 
     /// Applies the fault to an answer.
-    pub(super) fn spoil(&self, body: String) -> Body {
+    pub(crate) fn spoil(&self, body: String) -> Body {
         match self {
             Self::Cut(after) => {
                 let first: String = body.chars().take(*after).collect();

@@ -173,7 +173,7 @@ impl Drop for OllamaDouble {
 }
 
 /// Serves until the task is aborted, which cuts the connections, too.
-async fn serve(listener: TcpListener, router: Router) {
+pub(crate) async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         // A failing accept shows in the test that sends the request.
@@ -186,7 +186,7 @@ async fn serve(listener: TcpListener, router: Router) {
 }
 
 /// A port that a double has just left may take a moment to become free.
-async fn listen(port: u16) -> TcpListener {
+pub(crate) async fn listen(port: u16) -> TcpListener {
     let mut tries = 0;
     loop {
         match TcpListener::bind(("127.0.0.1", port)).await {
