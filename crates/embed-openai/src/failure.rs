@@ -31,6 +31,9 @@ enum On {
     Rows(&'static [RowFault]),
     /// One of these statuses (none: any), and one of these parts in what the body says (none: anything).
     Says(&'static [u16], &'static [&'static str]),
+    /// The same at a server that has not yet embedded a text with these settings: later a refusal is about its texts, and
+    /// the words may be theirs, which a server may quote.
+    SaysAtFirst(&'static [u16], &'static [&'static str]),
     /// Any status from the first to the last.
     Statuses(u16, u16),
     /// An answer of success that can't be read, though it is JSON or nearly so.
@@ -39,6 +42,16 @@ enum On {
 
 pub(crate) const TOO_MANY_TEXTS: &str = "too-many-texts";
 pub(crate) const TOO_MANY_TOKENS: &str = "too-many-tokens";
+
+const NO_MODEL: &[&str] = &[
+    "model_not_found",
+    "model_not_exist",
+    "does not exist",
+    "unknown model",
+    "model not found",
+    "invalid model",
+    "no such model",
+];
 
 #[rustfmt::skip]
 static RULES: &[Rule] = &[
@@ -76,8 +89,9 @@ static RULES: &[Rule] = &[
         message: "the server is asked too often; ask less at once, or raise the account's limit" },
     Rule { name: "no-credentials", on: On::Says(&[401, 403, 407], &[]), kind: ErrorKind::Unauthorized, again: Again::Never, blame: Blame::Request,
         message: "the server or a proxy before it refuses this client; set `key` or `key_file`, or the headers that it asks for" },
-    Rule { name: "no-model", on: On::Says(&[400, 404, 422], &["model_not_found", "model_not_exist", "does not exist", "unknown model",
-            "model not found", "invalid model", "no such model"]), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
+    Rule { name: "no-model", on: On::Says(&[404], NO_MODEL), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
+        message: "the server doesn't have {model}; its /v1/models lists those that it has" },
+    Rule { name: "no-model", on: On::SaysAtFirst(&[400, 422], NO_MODEL), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
         message: "the server doesn't have {model}; its /v1/models lists those that it has" },
     Rule { name: "no-route", on: On::Says(&[404, 405], &[]), kind: ErrorKind::Config, again: Again::Never, blame: Blame::Request,
         message: "there is no /embeddings at this address; check host, port and path, which mostly ends in /v1" },
@@ -95,7 +109,7 @@ static RULES: &[Rule] = &[
             "too many tokens", "longer than the model"]),
         kind: ErrorKind::InputTooLong, again: Again::Never, blame: Blame::Text,
         message: "the text is longer than the model reads; shorten it, or ask for a truncation" },
-    Rule { name: "dimensions", on: On::Says(&[400, 422], &["dimensions", "matryoshka"]), kind: ErrorKind::Config, again: Again::Never, blame: Blame::Request,
+    Rule { name: "dimensions", on: On::SaysAtFirst(&[400, 422], &["dimensions", "matryoshka"]), kind: ErrorKind::Config, again: Again::Never, blame: Blame::Request,
         message: "{model} gives no vectors of so many numbers; leave `dimensions` out, or name another number" },
     Rule { name: "empty-text", on: On::Says(&[400, 413, 422], &["cannot be empty", "can't be empty", "must not be empty", "is empty", "string_too_short", "empty string"]),
         kind: ErrorKind::InvalidInput, again: Again::Never, blame: Blame::Text,
@@ -127,7 +141,7 @@ static RULES: &[Rule] = &[
 ];
 
 impl Rule {
-    fn matches(&self, seen: &Seen, said: &str) -> bool {
+    fn matches(&self, seen: &Seen, said: &str, proven: bool) -> bool {
         match (self.on, seen) {
             (On::Connect, Seen::Connect)
             | (On::Name, Seen::Name)
@@ -138,7 +152,8 @@ impl Rule {
             | (On::LeftOut, Seen::LeftOut) => true,
             (On::Rows(faults), Seen::Rows(fault)) => faults.contains(fault),
             (On::Statuses(first, last), Seen::Answer { status, .. }) => (first..=last).contains(status),
-            (On::Says(statuses, parts), Seen::Answer { status, .. }) => {
+            (On::SaysAtFirst(..), _) if proven => false,
+            (On::Says(statuses, parts) | On::SaysAtFirst(statuses, parts), Seen::Answer { status, .. }) => {
                 (statuses.is_empty() || statuses.contains(status))
                     && (parts.is_empty() || parts.iter().any(|part| said.contains(part)))
             }
@@ -160,15 +175,16 @@ impl Rule {
     }
 }
 
-/// Finds the rule for what was seen, and says what is to be done about it.
-pub(crate) fn failure(seen: &Seen, model: &str) -> Failure {
+/// Finds the rule for what was seen, and says what is to be done about it; `proven` is a server that has embedded texts with
+/// the same settings.
+pub(crate) fn failure(seen: &Seen, model: &str, proven: bool) -> Failure {
     let (said, status, after) = match seen {
         Seen::Answer { status, body, after, .. } => (said(&body.0), Some(*status), *after),
         _ => (String::new(), None, None),
     };
     // The table ends in a rule that matches every answer; `the_table_has_an_answer_for_everything` tests it.
     let last = &RULES[RULES.len() - 1];
-    let rule = RULES.iter().find(|rule| rule.matches(seen, &said)).unwrap_or(last);
+    let rule = RULES.iter().find(|rule| rule.matches(seen, &said, proven)).unwrap_or(last);
     let mut error = Error::new(rule.kind, rule.message.replace("{model}", model));
     if let Some(status) = status {
         error = error.with_context("status", status);
@@ -207,7 +223,8 @@ mod tests {
 
     fn of(status: u16, body: &str) -> (String, ErrorKind, Blame) {
         let body = Body(body.as_bytes().to_vec());
-        let failure = failure(&Seen::Answer { status, headers: Box::default(), body, after: None }, "m");
+        let failure =
+            failure(&Seen::Answer { status, headers: Box::default(), body, after: None }, "m", false);
         (rule_of(&failure.error).unwrap().to_owned(), failure.error.kind(), failure.blame)
     }
 
@@ -219,12 +236,12 @@ mod tests {
             }
         }
         for fault in RowFault::ALL {
-            assert_ne!(rule_of(&failure(&Seen::Rows(fault), "m").error), Some("foreign"));
+            assert_ne!(rule_of(&failure(&Seen::Rows(fault), "m", false).error), Some("foreign"));
         }
         let others =
             [Seen::Connect, Seen::Name, Seen::Tls, Seen::Broken, Seen::Silence, Seen::TooMuch, Seen::LeftOut];
         for seen in others {
-            assert_ne!(rule_of(&failure(&seen, "m").error), Some("foreign"), "{seen:?}");
+            assert_ne!(rule_of(&failure(&seen, "m", false).error), Some("foreign"), "{seen:?}");
         }
     }
 
@@ -281,12 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn words_that_a_server_quotes_from_a_text_blame_no_more_than_a_text() {
+        for quoted in ["the dimensions of a lake", "a model that does not exist", "an unknown model"] {
+            let body =
+                serde_json::json!({ "error": { "message": format!("invalid: {quoted}") } }).to_string();
+            let seen =
+                Seen::Answer { status: 400, headers: Box::default(), body: Body(body.into()), after: None };
+            assert_eq!(failure(&seen, "m", true).blame, Blame::Text, "{quoted}");
+        }
+    }
+
+    #[test]
     fn messages_are_sentences_with_a_fix_and_quote_nothing() {
         for rule in RULES {
             assert!(!rule.message.ends_with('.') && rule.message.contains([';', ',']), "{}", rule.name);
         }
         let body = Body(br#"{"error":{"message":"private text exceeds context length"}}"#.to_vec());
         let seen = Seen::Answer { status: 400, headers: Box::default(), body, after: None };
-        assert!(!format!("{:?}{seen:?}", failure(&seen, "m")).contains("private"));
+        assert!(!format!("{:?}{seen:?}", failure(&seen, "m", false)).contains("private"));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Fleet {
 const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a server may become another one within one request.
-const MOST_CHANGES: usize = 3;
+const MOST_CHANGES: usize = 5;
 
 impl Fleet {
     /// The handshake with every server. One is enough to begin, and none where the width is declared; one that has other
@@ -145,15 +145,13 @@ impl Fleet {
         handshake: Handshake,
     ) -> Result<Arc<Session>, Refusal> {
         let identity = self.identity_of(server, &handshake)?;
-        // The same server as before, as far as anybody can tell: rows of before and after are of one session.
-        if let Some(former) = server.endpoint.last_session()
-            && former.identity == identity
-            && former.name == handshake.name
-        {
-            server.endpoint.set_session(&former);
-            return Ok(former);
-        }
-        let facts = handshake.facts(server, &identity).await?;
+        // The same server as before, as far as anybody can tell: its facts are known.
+        let former = server.endpoint.last_session().filter(|former| former.identity == identity);
+        let facts = match &former {
+            Some(former) => Arc::clone(&former.facts),
+            None => handshake.facts(server, &identity).await?,
+        };
+        server.prove(handshake.name.as_deref(), former.is_none());
         let session = Arc::new(Session { facts, identity, name: handshake.name });
         server.endpoint.set_session(&session);
         Ok(session)
@@ -192,14 +190,14 @@ impl Fleet {
                 let _permit = server.endpoint.permits(1).await;
                 server.ask(sending, Some(session.identity.dimension())).await?
             };
-            if told.name.is_some() && told.name != session.name {
+            if !server.is_proven(told.name.as_deref()) {
                 // Another model by its own account: its vectors tell.
                 server.endpoint.end_session();
                 continue;
             }
             // The rows may have come over a new connection: then the server must still be who it was.
             let now = self.session(server).await?;
-            if Arc::ptr_eq(&now, &session) {
+            if Arc::ptr_eq(&now.facts, &session.facts) {
                 return Ok(Answered { reply: told.reply, facts: Arc::clone(&session.facts) });
             }
         }
@@ -317,7 +315,7 @@ impl Backend for Fleet {
     }
 
     fn rows_failure(&self, fault: RowFault, _: &Facts) -> Failure {
-        failure(&Seen::Rows(fault), self.config.model.trim())
+        failure(&Seen::Rows(fault), self.config.model.trim(), true)
     }
 
     fn is_about_text(&self, error: &Error) -> bool {

@@ -32,6 +32,7 @@ impl Handshake {
     pub(crate) async fn with(server: &Server) -> Result<Self, Refusal> {
         add(&server.endpoint.stats().identity_checks, 1);
         let _permit = server.endpoint.permits(1).await;
+        let connects = server.endpoint.http().connects();
         let (probes, name) = match server.ask(Sending::of_client(&PROBES), None).await {
             Ok(told) => (vectors(server, told.reply.rows)?, told.name),
             // A server that takes few texts at once.
@@ -46,8 +47,9 @@ impl Handshake {
             }
             Err(refusal) => return Err(refusal),
         };
-        // A connection was made before the answer came over it, if one was made.
-        server.endpoint.set_verified(server.endpoint.http().connects());
+        // Of the connections that were made meanwhile, one was for the probes, if any was.
+        let now = server.endpoint.http().connects();
+        server.endpoint.set_verified(now.min(connects + 1));
         let identity = Identity::new(name.as_deref().unwrap_or(server.config.model.trim()), probes);
         let config = &server.config;
         let declared = config.dimensions.or(config.dimension).unwrap_or(identity.dimension());

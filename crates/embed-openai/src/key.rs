@@ -65,17 +65,13 @@ impl Key {
 
 impl KeyFile {
     fn header(&self) -> Result<HeaderValue, Error> {
-        let state = self.state().ok();
-        {
-            let known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = &*known
-                // A file that is being exchanged may be gone for a moment.
-                && state.is_none_or(|state| state == known.state)
-            {
-                return Ok(known.header.clone());
-            }
+        let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(known) if self.state().is_ok_and(|state| state == known.state) => Ok(known.header),
+            // A file that is being exchanged may be gone or empty for a moment.
+            Some(known) => Ok(self.read_anew().map_or(known.header, |read| read.header)),
+            None => self.read_anew().map(|read| read.header),
         }
-        self.read_anew().map(|read| read.header)
     }
 
     fn state(&self) -> std::io::Result<(Option<SystemTime>, u64)> {
@@ -123,7 +119,9 @@ mod tests {
         std::fs::write(&path, "the second").unwrap();
         assert_eq!(key.header().unwrap().unwrap(), "Bearer the second");
         assert!(key.is_another(&first));
-        // It is gone for a moment.
+        // It is empty and then gone for a moment.
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(key.header().unwrap().unwrap(), "Bearer the second");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(key.header().unwrap().unwrap(), "Bearer the second");
         assert!(!format!("{key:?}").contains("second"));

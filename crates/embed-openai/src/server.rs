@@ -1,7 +1,8 @@
 //! One server: how it is asked, and what it showed of itself.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use embed_core::Retry;
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     /// Texts of the largest request that it took.
     taken_rows: AtomicUsize,
     most_bytes: AtomicUsize,
+    /// What it called its model when its vectors were those of the identity.
+    proven: Mutex<HashSet<String>>,
 }
 
 /// A server that has proved who it is.
@@ -82,6 +85,7 @@ impl Server {
             most_rows: AtomicUsize::new(config.max_batch_rows),
             taken_rows: AtomicUsize::new(1),
             most_bytes: AtomicUsize::new(config.max_batch_bytes),
+            proven: Mutex::default(),
             config,
             counters,
             key,
@@ -98,12 +102,29 @@ impl Server {
 
     /// What follows from a failure, said with the server's name.
     pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
-        let mut failure = failure(&trouble.seen, self.config.model.trim());
+        let mut failure =
+            failure(&trouble.seen, self.config.model.trim(), self.endpoint.last_session().is_some());
         failure.error = failure.error.with_context("server", self.endpoint.http().name());
         if let Some(source) = trouble.source {
             failure.error = failure.error.with_source(source);
         }
         failure
+    }
+
+    /// Its vectors under this name are those of the identity; `anew` if they are of another one than before.
+    pub(crate) fn prove(&self, name: Option<&str>, anew: bool) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if anew {
+            proven.clear();
+        }
+        proven.extend(name.map(str::to_owned));
+    }
+
+    /// Whether an answer of a model of this name is to be trusted. Behind some names stand several servers, each with a name
+    /// of its own.
+    pub(crate) fn is_proven(&self, name: Option<&str>) -> bool {
+        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        name.is_none_or(|name| proven.contains(name))
     }
 
     /// Sends texts that one request may hold, at the server's pace, and checks the rows of the answer.
@@ -176,13 +197,18 @@ impl Server {
                 return failure;
             }
             // The next requests hold less.
+            // One text is never too many: the words are another's, and what was learnt by them is wrong.
+            Some(TOO_MANY_TEXTS | TOO_MANY_TOKENS) if texts == 1 => {
+                self.most_rows.store(self.config.max_batch_rows, Ordering::Relaxed);
+                self.most_bytes.store(self.config.max_batch_bytes, Ordering::Relaxed);
+            }
             Some(TOO_MANY_TEXTS) => {
                 // It may have become a server of another limit.
                 let fewer = texts.saturating_sub(1).max(1);
                 let taken = self.taken_rows.fetch_min(fewer, Ordering::Relaxed).min(fewer);
                 self.most_rows.fetch_min((texts / 2).max(taken), Ordering::Relaxed);
             }
-            Some(TOO_MANY_TOKENS) if texts > 1 => {
+            Some(TOO_MANY_TOKENS) => {
                 self.most_bytes.fetch_min((bytes / 2).max(1), Ordering::Relaxed);
             }
             _ => {}

@@ -61,6 +61,24 @@ async fn a_bad_text_fails_alone_and_is_in_no_error() {
     }
 }
 
+/// The double quotes the text, as servers do.
+#[tokio::test]
+async fn a_text_whose_words_are_those_of_a_limit_makes_no_other_fail_or_slow() {
+    for words in
+        ["batch size", "tokens per request", "does not exist", "dimensions", "base64", "context length"]
+    {
+        let double = OpenAiDouble::start().await;
+        double.change(|script| script.poison = Some(words.into()));
+        let client = connect(quick(&double)).await;
+        let mut texts = texts(100);
+        texts[42] = format!("on the {words} of things");
+        let response = client.embed(request(&texts)).await.unwrap();
+        let failed: Vec<_> = response.errors().map(|(row, _)| row).collect();
+        assert_eq!(failed, [42], "{words}");
+        assert_eq!(client.servers()[0].max_batch_rows, 128, "{words}");
+    }
+}
+
 #[tokio::test]
 async fn rows_that_are_no_vectors_are_asked_for_again() {
     let faults = [

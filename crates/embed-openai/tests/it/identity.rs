@@ -63,6 +63,18 @@ async fn another_name_in_an_answer_is_proven_by_vectors() {
     );
 }
 
+/// As a proxy does that shares the requests among several servers.
+#[tokio::test]
+async fn names_that_take_turns_are_proven_once() {
+    let double = OpenAiDouble::start().await;
+    let client = connect(quick(&double)).await;
+    for round in 0..10 {
+        double.change(|script| script.answers_as = ["one", "another"][round % 2].into());
+        client.encode_query(&format!("text {round}")).await.unwrap();
+    }
+    assert_eq!(client.stats().remote.identity_checks, 3, "one at the start, and one for each name");
+}
+
 #[tokio::test]
 async fn moved_vectors_may_become_a_new_variant() {
     let double = OpenAiDouble::start().await;
