@@ -54,9 +54,10 @@ impl OllamaEmbedder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a setting, which it names; [`ErrorKind::ModelNotFound`] with the command
-    /// that fixes it; [`ErrorKind::SpaceMismatch`] if servers give different vectors, or others than
-    /// expected; what no server's absence explains is as in `docs/ollama-failures.md`.
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for a setting, which it names;
+    /// [`ErrorKind::ModelNotFound`](embed_core::ErrorKind::ModelNotFound) with the command that fixes it;
+    /// [`ErrorKind::SpaceMismatch`](embed_core::ErrorKind::SpaceMismatch) if servers give different vectors, or others
+    /// than expected; what no server's absence explains is as in `docs/ollama-failures.md`.
     ///
     /// # Cancellation
     ///

@@ -29,6 +29,11 @@ struct State {
     struck: Option<Instant>,
     /// Refusals in a row.
     strikes: u32,
+    /// Requests on their way.
+    in_flight: usize,
+    /// How many there may be: fewer after a refusal that says nothing of limits, for a server may only take so many at a
+    /// time, and slowly more with each answer.
+    most: f64,
     /// The limits come back all at once, and not bit by bit: seen by a refusal before.
     windowed: bool,
     /// Tokens in a byte, as the answers so far have it.
@@ -64,8 +69,12 @@ pub(crate) struct BackOff {
 const DENSITY: f64 = 1.0 / 3.0;
 /// What is set aside is more than what is expected, since texts differ.
 const MARGIN: f64 = 1.1;
+/// By how much there may be more requests at a time after as many answers: slowly, since each step too far is a refusal.
+const GROWTH: f64 = 0.25;
 /// The shortest pause of any kind.
 const SHORTEST: Duration = Duration::from_millis(20);
+/// Between two looks while other requests are on their way.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Default for State {
     fn default() -> Self {
@@ -75,6 +84,8 @@ impl Default for State {
             blocked: None,
             struck: None,
             strikes: 0,
+            in_flight: 0,
+            most: f64::INFINITY,
             windowed: false,
             density: DENSITY,
         }
@@ -108,7 +119,7 @@ impl Pacer {
                     Err(until) => until.max(now + SHORTEST),
                 }
             };
-            if until - now > longest {
+            if until - now > longest.max(LOOK_AGAIN) {
                 return Err(until - now);
             }
             waited = true;
@@ -124,7 +135,8 @@ impl Pacer {
         state.refill(now);
         let short =
             |bucket: &Option<Bucket>| bucket.is_some_and(|bucket| bucket.free(now, state.windowed) < 1.0);
-        state.blocked.is_some_and(|until| now < until) || short(&state.requests) || short(&state.tokens)
+        let blocked = state.blocked.is_some_and(|until| now < until);
+        blocked || state.is_crowded() || short(&state.requests) || short(&state.tokens)
     }
 
     /// The bytes of text that surely go into one request below the limit of tokens, if there is one.
@@ -140,6 +152,7 @@ impl Reserved<'_> {
     pub(crate) fn answered(self, headers: &HeaderMap, bytes: usize, tokens: Option<usize>) {
         let mut state = self.pacer.state();
         state.strikes = 0;
+        state.most += GROWTH / state.most;
         if let Some(tokens) = tokens.filter(|_| bytes > 0) {
             let density = tokens as f64 / bytes as f64;
             // Denser texts count at once, lighter ones bit by bit.
@@ -152,6 +165,7 @@ impl Reserved<'_> {
     /// The server refused because it is asked too often: how long it is left alone.
     pub(crate) fn refused(self, headers: &HeaderMap, after: Option<Duration>, back_off: BackOff) -> Duration {
         let (pacer, tokens, began) = (self.pacer, self.tokens, self.began);
+        let in_flight = pacer.state().in_flight;
         self.limits(headers);
         let now = Instant::now();
         let mut state = pacer.state();
@@ -160,6 +174,9 @@ impl Reserved<'_> {
             state.strikes += 1;
             state.struck = Some(now);
             state.windowed |= state.requests.is_some() || state.tokens.is_some();
+            if after.is_none() && !state.windowed {
+                state.most = (in_flight as f64 / 2.0).max(1.0);
+            }
         }
         let short = |bucket: Option<Bucket>, need: f64| bucket.filter(|bucket| bucket.left < need);
         let buckets = [short(state.requests, 1.0), short(state.tokens, tokens)];
@@ -187,8 +204,9 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         let mut state = self.pacer.state();
-        for (bucket, reserved) in [(0, 1.0), (1, self.tokens)] {
-            let bucket = if bucket == 0 { &mut state.requests } else { &mut state.tokens };
+        state.in_flight -= 1;
+        let State { requests, tokens, .. } = &mut *state;
+        for (bucket, reserved) in [(requests, 1.0), (tokens, self.tokens)] {
             if let Some(bucket) = bucket {
                 bucket.reserved = (bucket.reserved - reserved).max(0.0);
             }
@@ -201,6 +219,10 @@ impl Drop for Reserved<'_> {
 impl State {
     fn estimate(&self, bytes: usize) -> f64 {
         (bytes as f64 * self.density * MARGIN).ceil() + 1.0
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.in_flight as f64 >= self.most.floor()
     }
 
     /// Forgets limits of which it isn't known what is left after their reset.
@@ -217,6 +239,10 @@ impl State {
         if let Some(until) = self.blocked.filter(|until| now < *until) {
             return Err(until);
         }
+        if self.is_crowded() {
+            // Sooner, as soon as a request ends.
+            return Err(now + LOOK_AGAIN);
+        }
         self.refill(now);
         let windowed = self.windowed;
         let until =
@@ -229,6 +255,7 @@ impl State {
                 bucket.reserved += need;
             }
         }
+        self.in_flight += 1;
         Ok(())
     }
 }
@@ -355,11 +382,14 @@ mod tests {
             pauses
         };
         assert_eq!(pauses, [1, 2, 4, 8, 8]);
-        pass(&pacer, 3).await.answered(&none, 3, None);
-        // Refused together, they count once.
+        // Refused together, they count once, and then fewer are sent together.
+        let pacer = Pacer::default();
         let (first, second) = (pass(&pacer, 3).await, pass(&pacer, 3).await);
         assert_eq!(first.refused(&none, None, BACK_OFF).as_secs(), 1);
         assert_eq!(second.refused(&none, None, BACK_OFF).as_secs(), 1);
+        let held = pass(&pacer, 3).await;
+        assert!(pacer.is_full());
+        drop(held);
         let asked = pass(&pacer, 3).await.refused(&none, Some(Duration::from_secs(30)), BACK_OFF);
         assert_eq!(asked.as_secs(), 30);
         assert!(pacer.pass(3, Duration::from_secs(5)).await.unwrap_err() > Duration::from_secs(29));

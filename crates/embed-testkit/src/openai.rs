@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +65,12 @@ pub struct Script {
     pub nan: Option<String>,
     /// How often it may be asked.
     pub rate: Option<Rate>,
+    /// How many requests it takes at a time.
+    pub at_once: usize,
+    /// How long an answer takes.
+    pub latency: Duration,
+    /// Whether its errors are worded as those of text-embeddings-inference.
+    pub as_tei: bool,
 }
 
 /// What a server does about a field.
@@ -100,6 +107,16 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     left: Mutex<Option<Left>>,
     refused: Mutex<usize>,
+    in_flight: AtomicUsize,
+}
+
+/// A request that is being answered.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What is left of a rate.
@@ -132,6 +149,9 @@ impl Default for Script {
             poison: None,
             nan: None,
             rate: None,
+            at_once: usize::MAX,
+            latency: Duration::ZERO,
+            as_tei: false,
         }
     }
 }
@@ -160,6 +180,7 @@ impl OpenAiDouble {
             requests: Mutex::default(),
             left: Mutex::default(),
             refused: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
         });
         let router = Router::new()
             .fallback(answer)
@@ -252,6 +273,15 @@ async fn answer(
     if fault == Fault::Silence {
         std::future::pending::<()>().await;
     }
+    let others = shared.in_flight.fetch_add(1, Ordering::SeqCst);
+    let _in_flight = InFlight(&shared.in_flight);
+    if others >= script.at_once {
+        *lock(&shared.refused) += 1;
+        return reply(429, &json!({"message": "Model is overloaded", "code": 429, "type": "Overloaded"}));
+    }
+    if !script.latency.is_zero() {
+        tokio::time::sleep(script.latency).await;
+    }
     let (status, body, limits) = match embed(&shared, &script, &headers, &body) {
         Ok((texts, limits)) => (200, rows(&script, &texts, &body, &fault), limits),
         Err(((status, body), limits)) => (status, body, limits),
@@ -330,6 +360,11 @@ fn check(script: &Script, body: &Value, texts: &[String], counts: &[usize]) -> R
         return Err(error(400, &format!("Invalid value: {text:?}"), ""));
     }
     if let Some(count) = counts.iter().find(|count| **count > script.max_tokens).filter(|_| !script.cuts) {
+        if script.as_tei {
+            let (most, message) = (script.max_tokens, "Input validation error: `inputs` must have less than");
+            let message = format!("{message} {most} tokens. Given: {count}");
+            return Err((413, json!({"message": message, "code": 413, "type": "Validation"})));
+        }
         let message = format!(
             "This model's maximum context length is {} tokens, however you requested {count} tokens",
             script.max_tokens

@@ -12,8 +12,9 @@ type Change = fn(&mut Script);
 
 #[tokio::test]
 async fn every_kind_of_server_keeps_the_contract() {
-    let kinds: [(&str, Change); 8] = [
+    let kinds: [(&str, Change); 9] = [
         ("as OpenAI's", |_| {}),
+        ("as TEI", |script| (script.as_tei, script.max_rows) = (true, 32)),
         ("refuses base64", |script| script.base64 = Support::Refused),
         ("ignores base64", |script| script.base64 = Support::Ignored),
         ("few texts at once", |script| script.max_rows = 2),

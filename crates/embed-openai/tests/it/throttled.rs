@@ -71,6 +71,27 @@ async fn a_server_that_only_refuses_is_waited_for() {
     }
 }
 
+/// As TEI does, which says nothing of when.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_few_at_a_time_gets_few() {
+    let double = OpenAiDouble::start().await;
+    let client = connect(config(&double).with_max_batch_rows(10)).await;
+    double.change(|script| (script.at_once, script.latency) = (3, Duration::from_millis(100)));
+    let time = VirtualTime::start().await;
+    let deadline = (time.started() + 10 * MINUTE).into_std();
+    let calls = (0..16).map(|task| {
+        let texts: Vec<_> = (0..100).map(|i| format!("text {i} of the task {task}")).collect();
+        let (client, double) = (&client, &double);
+        async move {
+            let response = client.embed(request(&texts).with_deadline(deadline)).await.unwrap();
+            rows_are_right(double, &response, &texts);
+        }
+    });
+    join_all(calls).await;
+    assert!(double.refused() <= 25, "{} of 160 requests refused", double.refused());
+    assert!(time.passed() < MINUTE, "{:?}", time.passed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_of_more_tokens_than_a_minute_has_is_cut() {
     let double = OpenAiDouble::start().await;
