@@ -1,5 +1,5 @@
 //! What a failure means: one table, read from top to bottom. The texts are those of OpenAI, TEI, vLLM, LiteLLM, llama.cpp,
-//! Infinity and this project's gateway.
+//! Infinity, Ollama and this project's gateway.
 
 use embed_core::{Error, ErrorKind, Retry};
 use embed_remote::{Again, Blame, Failure, Pause, Reason, RowFault, Seen};
@@ -89,7 +89,7 @@ static RULES: &[Rule] = &[
         message: "the server is asked too often; ask less at once, or raise the account's limit" },
     Rule { name: "no-credentials", on: On::Says(&[401, 403, 407], &[]), kind: ErrorKind::Unauthorized, again: Again::Never, blame: Blame::Request,
         message: "the server or a proxy before it refuses this client; set `key` or `key_file`, or the headers that it asks for" },
-    Rule { name: "no-model", on: On::Says(&[404], NO_MODEL), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
+    Rule { name: "no-model", on: On::Says(&[404], &["model"]), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
         message: "the server doesn't have {model}; its /v1/models lists those that it has" },
     Rule { name: "no-model", on: On::SaysAtFirst(&[400, 422], NO_MODEL), kind: ErrorKind::ModelNotFound, again: Again::Never, blame: Blame::Request,
         message: "the server doesn't have {model}; its /v1/models lists those that it has" },
@@ -285,6 +285,15 @@ mod tests {
             // Infinity, and others built with FastAPI.
             (422, r#"{"detail":[{"type":"too_long","loc":["body","input"],"msg":"List should have at most 2048 items","input":["x"]}]}"#.to_owned(), TOO_MANY_TEXTS, Protocol, Size),
             (422, r#"{"detail":[{"type":"string_too_long","loc":["body","input",3],"msg":"String should have at most 122880 characters"}]}"#.to_owned(), "too-long", InputTooLong, Text),
+            // Ollama.
+            (
+                404,
+                r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"api_error","code":null}}"#.to_owned(),
+                "no-model",
+                ModelNotFound,
+                Request,
+            ),
+            (404, r#"{"detail":"Not Found"}"#.to_owned(), "no-route", Config, Request),
             // Proxies, and others.
             (413, String::new(), "too-large", InputTooLong, Size),
             (502, "<html>".to_owned(), "gateway", Unavailable, Blame::Server),
