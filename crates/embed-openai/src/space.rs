@@ -1,23 +1,22 @@
 //! What the space and the variant are called, by the settings.
 
 use embed_core::{ModelInfo, Normalisation, PrefixScheme, Space, Variant};
+use sha2::{Digest, Sha256};
 
 use crate::config::{OpenAiConfig, Prompts};
 
 /// What vectors of such a width are. It depends on the settings alone, so that it is known before a server was asked.
 pub(crate) fn model_info(config: &OpenAiConfig, width: usize, generation: u32) -> ModelInfo {
-    let (prefixes, prompts) = prefixes(&config.prompts);
     let normalisation = if config.is_normalised() { Normalisation::L2 } else { Normalisation::None };
     // Cut by the server or here, it is the same space.
     let width = config.dimensions.map_or(width, |dimensions| dimensions.min(width));
     let space = Space::builder(config.space_name(), width)
         .pooling(config.pooling)
-        .prefixes(prefixes)
+        .prefixes(prefixes(&config.prompts))
         .normalisation(normalisation)
         .build();
     let mut traits = vec![("api", "openai".to_owned())];
     traits.extend(config.max_tokens.map(|tokens| ("context", tokens.to_string())));
-    traits.extend(prompts.map(|digest| ("prompts", digest)));
     traits.extend((generation > 0).then(|| ("generation", generation.to_string())));
     let mut builder = ModelInfo::builder("openai", config.model.trim(), Variant::new(space, traits));
     if let Some(tokens) = config.max_tokens {
@@ -26,18 +25,15 @@ pub(crate) fn model_info(config: &OpenAiConfig, width: usize, generation: u32) -
     builder.build()
 }
 
-/// The scheme of the prompts, and what tells others than the known ones from each other.
-fn prefixes(prompts: &Prompts) -> (PrefixScheme, Option<String>) {
+/// The scheme of the prompts, by the digest that an encoder in the process gives the same prompts.
+fn prefixes(prompts: &Prompts) -> PrefixScheme {
     match (&*prompts.query, &*prompts.document) {
-        ("", "") => (PrefixScheme::None, None),
-        ("query: ", "passage: ") => (PrefixScheme::QueryPassage, None),
+        ("", "") => PrefixScheme::None,
+        ("query: ", "passage: ") => PrefixScheme::QueryPassage,
         (query, document) => {
-            // FNV-1a: it needn't be strong, only always the same.
-            let bytes = query.bytes().chain([0]).chain(document.bytes());
-            let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-            (PrefixScheme::None, Some(format!("{hash:016x}")))
+            let digest = Sha256::digest(format!("{query}\0{document}"));
+            let first = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+            PrefixScheme::Other(first)
         }
     }
 }
@@ -55,7 +51,7 @@ mod tests {
         let e5 = config.clone().with_prompts(Prompts::new("query: ", "passage: ")).with_max_tokens(512);
         assert_eq!(id(&e5), "text-embedding-3-small/unknown/query-passage/l2/4;api=openai;context=512");
         let other = config.clone().with_prompts(Prompts::new("search_query: ", "search_document: "));
-        assert!(id(&other).contains(";prompts=") && id(&other) != id(&config));
+        assert!(id(&other).contains("/prompts-") && id(&other) != id(&config));
         let identity = Identity::new("m", vec![vec![1.0; 4]]);
         let moved = Identity::new("m", vec![vec![1.0; 4]]).after(&identity);
         let of = |identity: &Identity| model_info(&config, identity.dimension(), identity.generation());
