@@ -95,7 +95,7 @@ fn a_pin_names_a_route() {
         let refused = run(wrong, &["config", "check"]);
         assert_eq!(refused.code, Some(3), "{refused:?}");
         assert!(
-            refused.err.contains("PARTITION=ROUTE") && refused.err.contains("ollama or e5"),
+            refused.err.contains("PARTITION=ROUTE") && refused.err.contains("ollama, minilm or e5"),
             "{refused:?}"
         );
     }

@@ -73,7 +73,7 @@ fn a_bad_value_is_an_error_that_says_where_and_what_is_allowed() {
             vec!["\"cloud\"", "1", "true"],
             "one of e5, ollama, hybrid",
         ),
-        ("e5.model", "TMWS_E5_MODEL", vec!["bert"], vec!["\"bert\"", "5"], "E5 family"),
+        ("e5.model", "TMWS_E5_MODEL", vec!["bert"], vec!["\"bert\"", "5"], "model"),
         ("e5.precision", "TMWS_E5_PRECISION", vec!["int4"], vec!["\"int4\"", "8"], "one of int8, f32"),
         (
             "e5.threads",
