@@ -112,7 +112,7 @@ fn a_runtime_library_with_one_flipped_byte_is_refused() {
 fn whoever_named_a_library_that_is_not_there_is_named() {
     let home = DataHome::new("/nowhere");
     let error = RuntimeLibrary::find(&home, Some(Path::new("/nowhere/lib.so"))).unwrap_err();
-    assert!(error.to_string().contains("E5Config::runtime_library"), "{error}");
+    assert!(error.to_string().contains("EncoderConfig::runtime_library"), "{error}");
     assert!(!error.to_string().contains("ORT_DYLIB_PATH"), "{error}");
     // A mere name is the system loader's to find.
     let bare = RuntimeLibrary::find(&home, Some(Path::new("libonnxruntime.so"))).unwrap();
