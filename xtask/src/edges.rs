@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "embed-gateway",
             "embed-metrics",
             "embed-ollama",
+            "embed-remote",
             "embed-router",
         ],
     ),

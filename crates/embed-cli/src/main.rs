@@ -60,6 +60,7 @@ enum Command {
     Serve(commands::serve::ServeArgs),
     Bench(commands::bench::BenchArgs),
     Doctor(commands::doctor::DoctorArgs),
+    Certify(commands::certify::CertifyArgs),
     /// List, fetch, check, export and import the model files and the runtime library.
     Models(commands::models::ModelsArgs),
     /// The vectors that Redis keeps: count them, remove them, add to them.
@@ -143,6 +144,7 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
             commands::serve::run(args, home?, &settings, again).await
         }
         Command::Bench(args) => commands::bench::run(args, home?, settings?).await,
+        Command::Certify(args) => commands::certify::run(args, home?, &settings?).await,
         Command::Doctor(args) => commands::doctor::run(args, home?, &settings?).await,
         Command::Cache(args) => commands::cache::run(args, home?, &settings?).await,
         Command::Ollama(args) => commands::ollama::run(args, &settings?).await,

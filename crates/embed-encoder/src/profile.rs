@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::Precision;
 
 /// An encoder of the BERT or XLM-RoBERTa family.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
     /// The family, which names the back end in figures and answers: `e5`, `minilm`.

@@ -4,6 +4,7 @@ mod args;
 pub(crate) mod bench;
 #[cfg_attr(not(feature = "redis"), path = "no_cache.rs")]
 pub(crate) mod cache;
+pub(crate) mod certify;
 pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod doctor;

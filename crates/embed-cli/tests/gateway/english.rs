@@ -63,6 +63,27 @@ async fn the_hybrid_service_needs_no_server() {
     assert_eq!(ready.status, StatusCode::OK, "{}", ready.text());
 }
 
+/// `embed certify` finds nothing wrong with either model of the gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_is_certified() {
+    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
+        return;
+    }
+    let serving = Serving::start(&["--service", "hybrid"], &[]);
+    for (api, model) in
+        [("", "all-minilm-l6-v2"), ("/v1", "all-minilm-l6-v2"), ("/v1", "multilingual-e5-small")]
+    {
+        let target = format!("{}{api}", serving.url());
+        let certified = tokio::task::spawn_blocking(move || {
+            embed().args(["certify", &target, "--model", model]).output().unwrap()
+        });
+        let output = certified.await.unwrap();
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{found}");
+        assert!(found.contains("weights of about 8 bits"), "{found}");
+    }
+}
+
 /// Killed, gone, and back: no row fails, and each is in the space of its route's model.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_in_this_process_takes_over_from_a_real_ollama() {

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_setup;
 mod bench;
 mod cache;
+mod certify;
 mod config;
 mod encode;
 mod forms;
