@@ -14,7 +14,7 @@ use crate::commands::args::ReportFormat;
 /// those: which model, precision, pooling and prompts they are of, how accents are read and where a long text is cut.
 ///
 ///   embed certify http://127.0.0.1:11434 --model all-minilm
-///   embed certify https://api.example.com/v1 --model text-embedding-3-small --key-file key
+///   embed certify http://10.0.0.5:8000/v1 --model bge-small-en-v1.5 --key-file key
 ///   embed certify all-minilm-l6-v2
 ///
 /// The exit code is 1 if a check finds a fault.
