@@ -6,7 +6,8 @@ use std::time::Duration;
 use embed_core::{Error, ErrorKind, Health};
 use embed_remote::{
     Answered, Attempt, Backend, Blame, CallSettings, Counters as RemoteCounters, Drift, Endpoint, Facts,
-    Failure, Http, InFlight, PROBES, Pool, Refusal, Reply, RowFault, Seen, Sending, Upgrade, add,
+    Failure, Http, InFlight, PROBES, Pool, Refusal, Reply, RowFault, Seen, Sending, Upgrade, add, health,
+    try_again,
 };
 use futures::future::join_all;
 
@@ -28,9 +29,6 @@ pub(crate) struct Fleet {
     /// Who the servers must be: the first that answered, or the identity that was expected.
     reference: Mutex<Option<Identity>>,
 }
-
-/// How long who asks for the health waits for a trial.
-const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a server may become another one within one request.
 const MOST_CHANGES: usize = 3;
@@ -185,16 +183,6 @@ impl Fleet {
             .with_context("is", format!("{} on {}", short(is.digest()), is.server_version()))
     }
 
-    /// Tells a server's breaker how a request went.
-    fn settle(in_flight: InFlight<Server>, result: &Result<Answered, Refusal>) {
-        in_flight.settle(match result {
-            Err(Refusal::Failed(failure)) => failure.blame == Blame::Server,
-            Ok(_) => false,
-            // A server that is refused for its vectors is no better a second later.
-            Err(Refusal::Unfit(_)) => true,
-        });
-    }
-
     async fn embed_at(&self, server: &Arc<Server>, sending: Sending<'_>) -> Result<Answered, Refusal> {
         let mut changes = 0;
         loop {
@@ -289,31 +277,16 @@ impl Fleet {
     /// Whether the servers answer. One that is left out is tried by a text each time that its pause is over, so that it
     /// is back without any caller; its answer is waited for, but not for long.
     pub(crate) async fn health(self: &Arc<Self>) -> Health {
-        let answers = join_all(self.servers().iter().map(|server| self.health_of(server))).await;
-        let all = answers.len();
-        let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
-        match (failures.len(), failures.pop()) {
-            (failed, Some(failure)) if failed == all => Health::unavailable(failure.error),
-            (failed, Some(failure)) => {
-                Health::degraded(failure.error.with_context("servers gone", failed).with_context("of", all))
-            }
-            (_, None) => Health::ready(),
-        }
+        health(join_all(self.servers().iter().map(|server| self.health_of(server))).await)
     }
 
     async fn health_of(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), Failure> {
         server.is_alive().await?;
-        if server.endpoint.is_ejected()
-            && let Some(in_flight) = InFlight::begin(server)
-        {
+        try_again(server, |server| {
             let fleet = Arc::clone(self);
-            // A task of its own: it may take longer than anybody waits, and then begin again and again.
-            let trial = tokio::spawn(async move {
-                let answered = fleet.embed_at(in_flight.server(), Sending::of_client(&PROBES[..1])).await;
-                Self::settle(in_flight, &answered);
-            });
-            let _ = tokio::time::timeout(TRIAL_PATIENCE, trial).await;
-        }
+            async move { fleet.embed_at(&server, Sending::of_client(&PROBES[..1])).await }
+        })
+        .await;
         if server.endpoint.is_ejected() {
             return Err(server.failure(Seen::LeftOut.into(), Profile::J));
         }
@@ -345,7 +318,7 @@ impl Backend for Fleet {
             Attempt { refusal, server: None }
         })?;
         let result = self.embed_at(in_flight.server(), sending).await;
-        Self::settle(in_flight, &result);
+        in_flight.settle_by(&result);
         result.map_err(|refusal| Attempt { refusal, server: Some(index) })
     }
 

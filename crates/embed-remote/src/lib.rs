@@ -28,7 +28,7 @@ pub use call::{Call, Row};
 pub use endpoint::{Endpoint, Member};
 pub use failure::{Again, Blame, Failure, Pause, Reason, Refusal};
 pub use http::{Http, HttpSettings, Limit, read, rows_limit, transport};
-pub use pool::{InFlight, Pool};
+pub use pool::{InFlight, Pool, health, try_again};
 pub use probes::{Drift, PROBES, SAME_NUMBERS, Upgrade, drift};
 pub use rows::{Norms, Numbers, Reply, Rows, check_rows};
 pub use secret::Secret;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use embed_core::Pass;
-use tokio::time::Instant;
+use embed_core::{Health, Pass};
+use tokio::time::{Instant, timeout};
 
 use crate::endpoint::Member;
+use crate::failure::{Blame, Failure, Refusal};
+
+/// How long who asks for the health waits for a trial.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The servers, in the order of the settings.
 #[derive(Debug)]
@@ -106,6 +110,41 @@ impl<T: Member> Pool<T> {
     }
 }
 
+/// Tries a server that is left out by `call`, each time that its pause is over, so that it is back without any caller. The
+/// answer is waited for, but not for long: the call is a task of its own, since it may take longer than anybody waits, and would
+/// then begin again and again.
+pub async fn try_again<T, A, F>(server: &Arc<T>, call: impl FnOnce(Arc<T>) -> F)
+where
+    T: Member + 'static,
+    A: Send,
+    F: Future<Output = Result<A, Refusal>> + Send + 'static,
+{
+    if server.endpoint().is_ejected()
+        && let Some(in_flight) = InFlight::begin(server)
+    {
+        let call = call(Arc::clone(server));
+        let trial = tokio::spawn(async move {
+            let answered = call.await;
+            in_flight.settle_by(&answered);
+        });
+        let _ = timeout(TRIAL_PATIENCE, trial).await;
+    }
+}
+
+/// The health of servers behind one client, from that of each.
+pub fn health(answers: impl IntoIterator<Item = Result<(), Failure>>) -> Health {
+    let answers: Vec<_> = answers.into_iter().collect();
+    let all = answers.len();
+    let mut failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    match (failures.len(), failures.pop()) {
+        (failed, Some(failure)) if failed == all => Health::unavailable(failure.error),
+        (failed, Some(failure)) => {
+            Health::degraded(failure.error.with_context("servers gone", failed).with_context("of", all))
+        }
+        (_, None) => Health::ready(),
+    }
+}
+
 impl<T: Member> InFlight<T> {
     /// Begins a call at this server, if its breaker lets it through.
     #[must_use]
@@ -118,6 +157,16 @@ impl<T: Member> InFlight<T> {
     #[must_use]
     pub fn server(&self) -> &Arc<T> {
         &self.server
+    }
+
+    /// Tells the breaker how a request went.
+    pub fn settle_by<A>(self, result: &Result<A, Refusal>) {
+        self.settle(match result {
+            Err(Refusal::Failed(failure)) => failure.blame == Blame::Server,
+            Ok(_) => false,
+            // A server that is refused for its vectors is no better a second later.
+            Err(Refusal::Unfit(_)) => true,
+        });
     }
 
     /// Tells the breaker how it went: whether the server is to blame for a failure.
