@@ -78,15 +78,17 @@ impl Repack for Repacker {
                 return Err(Error::new(ErrorKind::Internal, what));
             }
         };
-        let table = match &self.smoothing {
-            Some(given) => Some(given.as_ref().clone()),
-            None => Smoothing::of_model(profile.name)?,
+        let smoothing = match precision {
+            graph::Precision::Int8 | graph::Precision::Mixed => match &self.smoothing {
+                Some(given) => Some(Arc::clone(given)),
+                None => Smoothing::of_model(profile.name)?.map(Arc::new),
+            },
+            graph::Precision::F32 | graph::Precision::Bf16 => None,
         };
-        let has_8_bits = matches!(precision, graph::Precision::Int8 | graph::Precision::Mixed);
         let options = GraphOptions {
             precision,
             pooling: profile.pooling,
-            smoothing: table.as_ref().filter(|_| has_8_bits),
+            smoothing: smoothing.as_deref(),
             profile: profile.name,
             source: &source,
         };

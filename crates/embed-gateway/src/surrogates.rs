@@ -27,7 +27,7 @@ pub fn replace_unpaired_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     replaced
 }
 
-/// The UTF-16 unit of an escape `\\uXXXX` at this position.
+/// The UTF-16 unit of an escape such as `\ud83d` at this position.
 fn escaped(json: &[u8], at: usize) -> Option<u16> {
     let [b'\\', b'u', digits @ ..] = json.get(at..at + 6)? else { return None };
     // `from_str_radix` would accept a sign.

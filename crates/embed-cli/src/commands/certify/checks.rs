@@ -1,6 +1,6 @@
 //! What is checked, and what the findings mean.
 
-use embed_core::vector::{cosine, truncate_dimensions};
+use embed_core::vector::{cosine, norm, truncate_dimensions};
 use embed_core::{Error, Normalisation};
 use futures::future::join_all;
 
@@ -18,7 +18,7 @@ const FOUR_BITS: f32 = 0.95;
 /// How much worse accented texts and long texts may fare than plain ones.
 const SLACK: f32 = 0.02;
 /// How far a norm may be from 1.
-const NORM_SLACK: f32 = 1e-3;
+const NORM_SLACK: f64 = 1e-3;
 /// Callers at the same time.
 const CALLERS: usize = 8;
 
@@ -101,9 +101,9 @@ impl Checks<'_> {
     }
 
     fn norms(&self, alone: &[Vec<f32>]) -> Finding {
-        let norms = alone.iter().map(|vector| vector.iter().map(|value| value * value).sum::<f32>().sqrt());
+        let norms = alone.iter().map(|vector| norm(vector));
         let (least, most) =
-            norms.fold((f32::MAX, 0.0_f32), |(least, most), norm| (least.min(norm), most.max(norm)));
+            norms.fold((f64::MAX, 0.0_f64), |(least, most), norm| (least.min(norm), most.max(norm)));
         if (least - 1.0).abs() < NORM_SLACK && (most - 1.0).abs() < NORM_SLACK {
             return Finding::new("norm", Status::Ok, "every vector has norm 1");
         }
@@ -204,7 +204,7 @@ impl Checks<'_> {
             Some(Ok(cut)) => {
                 let expected = truncate_dimensions(&alone[0], half);
                 let is_cut = expected.is_ok_and(|expected| is_same(&cut, &expected));
-                let norm = cut.iter().map(|value| value * value).sum::<f32>().sqrt();
+                let norm = norm(&cut);
                 if is_cut && (norm - 1.0).abs() < NORM_SLACK {
                     return Finding::new(
                         "dimensions",

@@ -82,24 +82,18 @@ impl ServedStack {
         let absent = OnceLock::new();
         let local = match english.local() {
             Some(profile) => {
-                let started = Instant::now();
-                let loaded = Arc::new(stack::english::load(profile, settings, home.clone()).await?);
-                metrics.model_loaded(loaded.model(), started.elapsed());
-                Some(loaded)
+                Some(Box::pin(loaded(&metrics, stack::english::load(profile, settings, home.clone()))).await?)
             }
             None => None,
         };
-        let minilm = local.clone().map(|local| {
-            let metered = Stack::new(local).layer(BackendMeter(metrics.clone())).build();
-            stack::route(LOCAL_ENGLISH_ROUTE, cache.as_ref()).backend(metered).build()
-        });
+        let route_to = |name, encoder: &Arc<Encoder>| {
+            let metered = Stack::new(Arc::clone(encoder)).layer(BackendMeter(metrics.clone())).build();
+            stack::route(name, cache.as_ref()).backend(metered).build()
+        };
+        let minilm = local.as_ref().map(|local| route_to(LOCAL_ENGLISH_ROUTE, local));
         let e5_route = async {
-            let started = Instant::now();
-            let loaded = Arc::new(stack::e5(settings, home).await?);
-            metrics.model_loaded(loaded.model(), started.elapsed());
-            let metered = Stack::new(Arc::clone(&loaded)).layer(BackendMeter(metrics.clone())).build();
-            e5.get_or_init(|| loaded);
-            Ok(stack::route(MULTILINGUAL_ROUTE, cache.as_ref()).backend(metered).build())
+            let loaded = Box::pin(loaded(&metrics, stack::e5(settings, home))).await?;
+            Ok(route_to(MULTILINGUAL_ROUTE, e5.get_or_init(|| loaded)))
         };
         let ollama_route = async {
             let mut config = settings.ollama.clone();
@@ -199,6 +193,17 @@ impl ServedStack {
         }
         models
     }
+}
+
+/// Loads a model into this process, and records how long that took.
+async fn loaded(
+    metrics: &Metrics,
+    load: impl Future<Output = Result<Encoder, Error>>,
+) -> Result<Arc<Encoder>, Error> {
+    let started = Instant::now();
+    let loaded = Arc::new(load.await?);
+    metrics.model_loaded(loaded.model(), started.elapsed());
+    Ok(loaded)
 }
 
 fn entry(name: &str, model: &ModelInfo, route: &str, details: &ModelDetails) -> ModelEntry {
