@@ -1,14 +1,14 @@
 //! What can be in the data folder, what is there, and whether it is whole.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::{
-    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, RECIPE, SealedFolder, Slot, Source,
-    TOKENIZER_FILE,
+    DataHome, MANIFEST_NAME, MODEL_FILE, Manifest, ModelFiles, Pointer, ProfileFile, RECIPE, SealedFolder,
+    Slot, Source, TOKENIZER_FILE,
 };
-use embed_encoder::{Precision, Profile};
+use embed_encoder::{Precision, Profile, Shape};
 
 use crate::Progress;
 use crate::progress::blocking;
@@ -92,6 +92,49 @@ impl Asset {
         models.chain([Self::Runtime]).collect()
     }
 
+    /// Everything that this version knows, and the models of the data folder that aren't built in.
+    #[must_use]
+    pub fn all_in(home: &DataHome) -> Vec<Self> {
+        let mut all = Self::all();
+        let library = all.pop();
+        let folders = |path: &Path| {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            let mut names: Vec<_> =
+                entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            names.sort_unstable();
+            names
+        };
+        let models = home.models_dir();
+        let is_custom = |name: &String| Profile::all().iter().all(|profile| profile.name != name);
+        for name in folders(&models).into_iter().filter(is_custom) {
+            let precisions = folders(&models.join(&name));
+            all.extend(precisions.iter().filter_map(|word| {
+                let precision = word.parse().ok()?;
+                Some(Self::Model { profile: profile_in(home, &name, precision)?, precision })
+            }));
+        }
+        all.extend(library);
+        all
+    }
+
+    /// A model by its name: a [built-in](Profile::by_name) one, or one of the data folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ModelNotFound`] if it is neither, [`ErrorKind::Config`] if it is damaged.
+    pub fn named(home: &DataHome, name: &str, precision: Precision) -> Result<Self, Error> {
+        let profile = Profile::by_name(name).or_else(|unknown| {
+            let there = Self::all_in(home).into_iter().filter_map(|asset| match asset {
+                Self::Model { profile, precision } if profile.name == name => Some((profile, precision)),
+                _ => None,
+            });
+            // What one precision is, another one would be.
+            let found = there.min_by_key(|(_, other)| *other != precision);
+            found.map(|(profile, _)| profile).ok_or(unknown)
+        })?;
+        Ok(Self::Model { profile, precision })
+    }
+
     /// The name of the model, or `onnxruntime`.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -170,7 +213,12 @@ impl Asset {
             return false;
         }
         match (self, &manifest.source) {
-            (Self::Model { profile, .. }, Source::Hub { revision, .. }) => revision == profile.revision,
+            (Self::Model { profile, .. }, Source::Hub { repository, revision }) => {
+                (repository.as_str(), revision.as_str()) == (profile.repository, profile.revision)
+            }
+            (Self::Model { profile, .. }, Source::Folder { sha256 }) => {
+                profile.repository.is_empty() && sha256 == profile.revision
+            }
             (Self::Model { profile, .. }, Source::Wheel { sha256, .. }) => {
                 model_pin(profile).is_ok_and(|pin| pin.sha256 == sha256)
             }
@@ -227,10 +275,23 @@ impl fmt::Display for Asset {
     }
 }
 
-/// Every known asset and its state. Compares sizes, not contents.
+/// What a model of the data folder is that isn't built in; `None` if there is none. One that is damaged has only its name.
+fn profile_in(home: &DataHome, name: &str, precision: Precision) -> Option<&'static Profile> {
+    match ModelFiles::named(home, name, precision) {
+        Ok(files) => files.profile().ok(),
+        Err(error) if error.kind() == ErrorKind::ModelNotFound => None,
+        Err(_) => {
+            let mut file = ProfileFile::of(&Profile::custom("", 1, Shape::new(1, 1, 1)));
+            name.clone_into(&mut file.name);
+            file.profile().ok()
+        }
+    }
+}
+
+/// Every known asset and every other model of the data folder, and its state. Compares sizes, not contents.
 #[must_use]
 pub fn list(home: &DataHome) -> Vec<Listed> {
-    let listed = Asset::all().into_iter().map(|asset| {
+    let listed = Asset::all_in(home).into_iter().map(|asset| {
         let slot = asset.slot(home);
         let state = match asset.look(home) {
             Ok(None) => AssetState::Absent,

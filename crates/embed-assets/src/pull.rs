@@ -1,5 +1,7 @@
 //! Pulls an asset: looks for it, fetches it, makes it and installs it.
 
+mod custom;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -7,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
-use embed_encoder::assets::{DataHome, Manifest, Source};
+use embed_encoder::assets::{DataHome, Manifest, PROFILE_FILE, ProfileFile, Source};
 use embed_encoder::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary};
 use tempfile::TempDir;
 
 use crate::files::{create_dirs, failed};
+use crate::folder::ModelFolder;
 use crate::hub::{self, ContentId, Hub, HubOptions};
 use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
@@ -20,6 +23,7 @@ use crate::store::{self, Staged, seal};
 use crate::trial;
 use crate::wheel::{self, Pin, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
 use crate::{Asset, Progress, Repacker};
+pub use custom::pull_custom;
 
 /// Where a model is taken from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -133,6 +137,39 @@ pub async fn pull_model(
     };
     let scratch = lock.scratch()?;
     let (raw, source) = obtain(home, profile, options, &scratch, progress).await?;
+    let found = Found { profile, raw, source, folder: None };
+    make(home, Making { found, precision, lock, scratch }, options, progress).await
+}
+
+/// The raw files of a model, and what it is.
+#[derive(Debug)]
+struct Found {
+    profile: &'static Profile,
+    raw: Raw,
+    source: Source,
+    /// The folder that they are in, if it isn't one of this program.
+    folder: Option<ModelFolder>,
+}
+
+/// A model that is to be made, with the lock of its asset.
+#[derive(Debug)]
+struct Making {
+    found: Found,
+    precision: Precision,
+    lock: Lock,
+    /// Where its raw files may be.
+    scratch: TempDir,
+}
+
+/// Makes a model of its raw files, tries it and installs it.
+async fn make(
+    home: &DataHome,
+    making: Making,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Pulled, Error> {
+    let Making { found: Found { profile, raw, source, folder }, precision, lock, scratch } = making;
+    let asset = Asset::Model { profile, precision };
     progress.message(&format!("Making {asset} for the CPU"));
     let staged = Staged::new(&lock, |home| asset.slot(home))?;
     let slot = asset.slot(home);
@@ -147,6 +184,10 @@ pub async fn pull_model(
             .repack(&raw, profile, precision, staged.folder())
             .map_err(|error| with_fix(error, staged.folder()))?;
         drop(scratch);
+        folder.map_or(Ok(()), |folder| folder.is_unchanged())?;
+        let path = staged.folder().join(PROFILE_FILE);
+        fs::write(&path, ProfileFile::of(profile).to_json()?)
+            .map_err(|error| failed("write", &path, error))?;
         let manifest = seal(staged.folder(), profile.name, precision.as_str(), source)?;
         asset.check(&manifest)?;
         Ok((staged, manifest))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind};
 
-use crate::assets::DataHome;
+use crate::assets::{DataHome, ModelFiles};
 use crate::{Precision, Profile};
 
 /// Settings of an [`Encoder`](crate::Encoder). [`EncoderConfig::default`] is multilingual-e5-small in
@@ -17,6 +17,8 @@ pub struct EncoderConfig {
     pub profile: &'static Profile,
     /// The precision that it runs in.
     pub precision: Precision,
+    /// The folder of the model; `None` for its place in the data folder.
+    pub folder: Option<PathBuf>,
     /// The data folder; `None` for [`DataHome::from_env`].
     pub home: Option<DataHome>,
     /// The ONNX Runtime library; `None` for `ORT_DYLIB_PATH`, the data folder, or the system's.
@@ -43,6 +45,7 @@ impl Default for EncoderConfig {
         Self {
             profile: &Profile::all()[0],
             precision: Precision::default(),
+            folder: None,
             home: None,
             runtime_library: None,
             threads: None,
@@ -56,6 +59,28 @@ impl Default for EncoderConfig {
 }
 
 impl EncoderConfig {
+    /// The model in a folder that a pull made: `<data folder>/models/<model>/<precision>`, one of its versions, or a copy of
+    /// one. What it is and its precision are read from the folder; everything else is as in [`default`](Self::default).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), embed_core::Error> {
+    /// use embed_encoder::{Encoder, EncoderConfig};
+    ///
+    /// let encoder = Encoder::load(EncoderConfig::from_folder("/srv/models/bge-small/int8")?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelFiles::in_folder`].
+    pub fn from_folder(folder: impl Into<PathBuf>) -> Result<Self, Error> {
+        let folder = folder.into();
+        let files = ModelFiles::in_folder(&folder)?;
+        let (profile, precision) = (files.profile()?, files.precision());
+        Ok(Self { profile, precision, folder: Some(folder), ..Self::default() })
+    }
+
     /// Sets the model.
     #[must_use]
     pub fn with_profile(mut self, profile: &'static Profile) -> Self {
@@ -117,6 +142,14 @@ impl EncoderConfig {
     pub fn with_max_windows(mut self, windows: usize) -> Self {
         self.max_windows = windows;
         self
+    }
+
+    /// The model's files.
+    pub(crate) fn files(&self, home: &DataHome) -> Result<ModelFiles, Error> {
+        match &self.folder {
+            None => ModelFiles::find(home, self.profile, self.precision),
+            Some(folder) => ModelFiles::in_folder(folder)?.made_for(self.profile, self.precision),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

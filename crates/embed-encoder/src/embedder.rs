@@ -79,7 +79,7 @@ impl Encoder {
     pub fn load_blocking(config: EncoderConfig) -> Result<Self> {
         config.check()?;
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
-        let files = ModelFiles::find(&home, config.profile, config.precision)?;
+        let files = config.files(&home)?;
         let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
         let threads = config.threads.unwrap_or_else(available_threads);
         let counters = Arc::new(Counters::new(config.profile.prompts));

@@ -4,6 +4,7 @@ pub mod assets;
 pub mod operators;
 
 mod config;
+mod custom;
 mod embedder;
 mod engine;
 mod precision;
@@ -17,6 +18,7 @@ mod tokenizer;
 mod tokens;
 
 pub use config::EncoderConfig;
+pub use custom::{CustomModel, CustomSource};
 pub use embedder::{Encoder, available_threads};
 pub use precision::Precision;
 pub use profile::{Profile, Prompts, Shape};

@@ -1,7 +1,11 @@
 //! What an encoder is: its name and source, its shape, and what stands around the network. Everything else of this crate is
 //! the same for all of them.
 
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use embed_core::{Error, ErrorKind, Normalisation, Pooling, PrefixScheme, Role, Space};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Precision;
@@ -17,9 +21,10 @@ pub struct Profile {
     /// The model in the name of its [space](Self::space), if that isn't [`name`](Self::name): other services may have the
     /// same model under a shorter name.
     pub space_name: &'static str,
-    /// The repository on the Hugging Face hub.
+    /// The repository on the Hugging Face hub; empty for a model that was made of a folder.
     pub repository: &'static str,
-    /// The commit that is used, since a branch could change the vectors.
+    /// The commit that is used, since a branch could change the vectors. For a model that was made of a folder, the
+    /// SHA-256 of its files.
     pub revision: &'static str,
     /// Numbers in a vector.
     pub dimension: usize,
@@ -54,7 +59,8 @@ pub struct Prompts {
 }
 
 /// The sizes of the parts of a model, which distinguish it from other models of the same width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Shape {
     /// Layers.
@@ -264,9 +270,45 @@ impl Profile {
         self
     }
 
+    /// Gives a profile that lives as long as the process. The same profile twice gives the same reference, so that settings
+    /// may be read again and again; one of [`all`](Self::all) gives its reference in that table.
+    #[must_use]
+    pub fn interned(self) -> &'static Self {
+        static INTERNED: Mutex<Vec<&'static Profile>> = Mutex::new(Vec::new());
+        if let Some(built_in) = PROFILES.iter().find(|built_in| **built_in == self) {
+            return built_in;
+        }
+        let mut interned = INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = interned.iter().find(|known| ***known == self) {
+            return known;
+        }
+        let new: &'static Self = Box::leak(Box::new(self));
+        interned.push(new);
+        new
+    }
+
+    /// The first part in which the files of this profile differ from those that were made for `sealed`. Prompts aren't a
+    /// part of them: the same files with other prompts are another space, but the same model.
+    pub(crate) fn other_part(&self, sealed: &Self, precision: Precision) -> Option<&'static str> {
+        let parts = [
+            ("name", self.name != sealed.name),
+            ("name of its space", self.space_model() != sealed.space_model()),
+            ("dimension", self.dimension != sealed.dimension),
+            ("shape", self.shape != sealed.shape),
+            ("pooling", self.pooling != sealed.pooling),
+            ("normalisation", self.normalisation != sealed.normalisation),
+            ("limit of tokens", self.max_tokens != sealed.max_tokens),
+            ("calibration", self.precision_label(precision) != sealed.precision_label(precision)),
+        ];
+        parts.into_iter().find(|(_, differs)| *differs).map(|(part, _)| part)
+    }
+
     /// Refuses what no embedder can keep its promises with.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |what: &str| Err(Error::new(ErrorKind::Config, format!("{}: {what}", self.name)));
+        if self.dimension == 0 || self.max_tokens == 0 {
+            return wrong("the dimension and max_tokens must be more than 0");
+        }
         let prompts = [self.prompts.query, self.prompts.document];
         if prompts.iter().any(|prompt| !prompt.is_empty() && !prompt.ends_with(' ')) {
             return wrong("a prompt must end with a space");
@@ -292,13 +334,28 @@ impl Profile {
     /// The space of its vectors, which is the same in every precision.
     #[must_use]
     pub fn space(&self) -> Space {
-        let name = if self.space_name.is_empty() { self.name } else { self.space_name };
-        Space::builder(name, self.dimension)
+        Space::builder(self.space_model(), self.dimension)
             .pooling(self.pooling)
             .prefixes(self.prompts.scheme())
             .normalisation(self.normalisation)
             .build()
     }
+
+    pub(crate) fn space_model(&self) -> &'static str {
+        if self.space_name.is_empty() { self.name } else { self.space_name }
+    }
+}
+
+/// A text that lives as long as the process; the same text twice is the same.
+pub(crate) fn interned_text(text: &str) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
+        return known;
+    }
+    let new: &'static str = Box::leak(Box::from(text));
+    texts.insert(new);
+    new
 }
 
 impl Prompts {
@@ -397,7 +454,7 @@ mod tests {
         const MODEL: Profile = Profile::custom("a", 384, Shape::new(1, 12, 64));
         let spaces = [("", ""), ("query: ", "passage: "), ("query: ", ""), ("q: ", "")]
             .map(|(query, document)| MODEL.with_prompts(query, document).space());
-        let ids: std::collections::HashSet<&str> = spaces.iter().map(Space::id).collect();
+        let ids: HashSet<&str> = spaces.iter().map(Space::id).collect();
         assert_eq!(ids.len(), spaces.len(), "{ids:?}");
         assert!(MODEL.with_prompts("query: ", "").check().is_ok());
         assert!(MODEL.with_prompts("query:", "").check().unwrap_err().to_string().contains("space"));

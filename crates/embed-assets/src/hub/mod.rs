@@ -11,7 +11,7 @@ mod pins;
 mod settings;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
 use embed_encoder::Profile;
@@ -20,8 +20,7 @@ use embed_encoder::assets::DataHome;
 use crate::Progress;
 pub(crate) use content::{ContentId, is_content};
 use download::Downloads;
-use pins::HubFile;
-pub(crate) use pins::files_of;
+pub(crate) use pins::{HubFile, files_of};
 pub use settings::{HubOptions, HubToken, Patience, Proxy};
 
 /// One model's repository at its pinned revision.
@@ -73,16 +72,40 @@ impl<'a> Hub<'a> {
         self.downloads.fetch(file).await
     }
 
+    /// As [`obtain`](Self::obtain); `None` if the repository doesn't have the file.
+    pub(crate) async fn obtain_if_there(&self, file: HubFile) -> Result<Option<PathBuf>, Error> {
+        // The hub's tools leave an empty file for each that they asked for and that isn't there.
+        let is_noted = self
+            .options
+            .cache
+            .as_ref()
+            .is_some_and(|cache| self.in_cache(cache, ".no_exist").join(file.path).exists());
+        if self.options.offline && is_noted {
+            return Ok(None);
+        }
+        match self.obtain(file).await {
+            Ok(path) => Ok(Some(path)),
+            Err(error) if error.kind() == ErrorKind::ModelNotFound => Ok(None),
+            Err(error) if self.options.offline => Err(error.with_context(
+                "or",
+                "declare the folder of the snapshot as the model's source, where an absent file is absent",
+            )),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the hub's own tools keep of this revision.
+    fn in_cache(&self, cache: &Path, what: &str) -> PathBuf {
+        let repository = format!("models--{}", self.profile.repository.replace('/', "--"));
+        cache.join(repository).join(what).join(self.profile.revision)
+    }
+
     /// A file that the hub's own tools fetched. They name it after its content, so a damaged or wrong one is noticed here.
     async fn cached(&self, file: HubFile) -> HubCacheFile {
         let Some(cache) = &self.options.cache else {
             return HubCacheFile::Absent;
         };
-        let path = cache
-            .join(format!("models--{}", self.profile.repository.replace('/', "--")))
-            .join("snapshots")
-            .join(self.profile.revision)
-            .join(file.path);
+        let path = self.in_cache(cache, "snapshots").join(file.path);
         let Ok(path) = fs::canonicalize(&path) else {
             return HubCacheFile::Absent;
         };

@@ -13,6 +13,13 @@ pub(crate) struct HubFile {
     pub(crate) digest: Digest,
 }
 
+impl HubFile {
+    /// A file that is verified by what the hub announces.
+    pub(crate) fn announced(path: &'static str) -> Self {
+        Self { path, digest: Digest::Announced }
+    }
+}
+
 /// How the content of a file is verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Digest {
@@ -80,7 +87,6 @@ const fn pinned(path: &'static str, sha256: &'static str, bytes: u64) -> HubFile
 
 /// The files that a model is made of: configuration, tokenizer and weights.
 pub(crate) fn files_of(profile: &Profile) -> [HubFile; 3] {
-    let announced = |path| HubFile { path, digest: Digest::Announced };
     let known = PINNED.iter().find(|(name, _)| *name == profile.name).map(|(_, files)| *files);
-    known.unwrap_or_else(|| ["config.json", "tokenizer.json", "model.safetensors"].map(announced))
+    known.unwrap_or_else(|| ["config.json", "tokenizer.json", "model.safetensors"].map(HubFile::announced))
 }

@@ -17,6 +17,9 @@ use super::{Embeddings, EncoderLayer, EncoderShape, EncoderWeights, LinearLayer,
 /// Prefixes of tensor names, which depend on the class that saved the model.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
 
+/// The id of padding if `config.json` doesn't name one.
+const XLM_ROBERTA_PADDING: usize = 1;
+
 /// Bytes before the header: its length.
 const HEADER_LENGTH_BYTES: usize = 8;
 
@@ -34,9 +37,36 @@ pub struct Config {
     layer_norm_eps: f32,
     hidden_act: String,
     #[serde(default)]
-    pad_token_id: usize,
+    pad_token_id: Option<usize>,
     #[serde(default)]
     position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    #[serde(default)]
+    add_cross_attention: bool,
+    /// Where a repository has code of its own for the network.
+    #[serde(default)]
+    auto_map: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    model_type: String,
+}
+
+fn read_json<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(json)
+        .map_err(|error| broken("config.json isn't the configuration of an encoder").with_source(error))
+}
+
+/// Refuses networks of other kinds.
+fn check_kind(model_type: &str) -> Result<(), Error> {
+    // The last three are one network under three names.
+    if ["bert", "xlm-roberta", "roberta", "camembert"].contains(&model_type) {
+        return Ok(());
+    }
+    let what = "the network is of a kind that this program doesn't run; it runs bert and xlm-roberta";
+    Err(broken(what).with_context("model_type", model_type.escape_debug()))
 }
 
 impl Config {
@@ -46,8 +76,10 @@ impl Config {
     ///
     /// [`ErrorKind::Protocol`] if it isn't the configuration of an encoder.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(json)
-            .map_err(|error| broken("config.json isn't the configuration of an encoder").with_source(error))
+        // Other networks have other numbers, so the kind is looked at first.
+        let Kind { model_type } = read_json(json)?;
+        check_kind(&model_type)?;
+        read_json(json)
     }
 
     /// The shape of the network.
@@ -58,18 +90,23 @@ impl Config {
     pub fn shape(&self) -> Result<EncoderShape, Error> {
         let first_position = match self.model_type.as_str() {
             "bert" => 0,
-            "xlm-roberta" | "roberta" => self.pad_token_id.saturating_add(1),
-            other => {
-                return Err(broken("the kind of the network is unknown").with_context("model_type", other));
-            }
+            _ => self.pad_token_id.unwrap_or(XLM_ROBERTA_PADDING).saturating_add(1),
         };
         if self.hidden_act != "gelu" {
-            return Err(broken("the activation of the network is unknown")
-                .with_context("hidden_act", &self.hidden_act));
+            let what = "the network has an activation that this program doesn't run; it runs gelu";
+            return Err(broken(what).with_context("hidden_act", self.hidden_act.escape_debug()));
         }
         if let Some(kind) = self.position_embedding_type.as_deref().filter(|&kind| kind != "absolute") {
-            return Err(broken("the positions of the network are of an unknown kind")
-                .with_context("position_embedding_type", kind));
+            let what = "the network has positions that this program doesn't run; it runs absolute ones";
+            return Err(broken(what).with_context("position_embedding_type", kind.escape_debug()));
+        }
+        if self.is_decoder || self.add_cross_attention {
+            return Err(broken("the network is a decoder; this program runs encoders"));
+        }
+        if self.auto_map.as_ref().is_some_and(|map| !map.is_null()) {
+            let what = "the repository has its own code for the network (auto_map in config.json), which this program \
+                        doesn't run";
+            return Err(broken(what));
         }
         let shape = EncoderShape {
             hidden: self.hidden_size,
@@ -137,6 +174,10 @@ struct Tensors {
 impl Tensors {
     fn weights(&self, shape: EncoderShape) -> Result<EncoderWeights, Error> {
         let hidden = shape.hidden;
+        let beyond = format!("{}encoder.layer.{}.output.dense.weight", self.prefix, shape.layers);
+        if self.metadata.info(&beyond).is_some() {
+            return Err(broken("the file has more layers than config.json says"));
+        }
         let table =
             |name: &str, rows: usize| self.matrix(&format!("embeddings.{name}.weight"), &[rows, hidden]);
         Ok(EncoderWeights {

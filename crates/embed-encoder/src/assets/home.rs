@@ -55,7 +55,19 @@ impl DataHome {
     /// Where the versions of a model in a precision lie.
     #[must_use]
     pub fn model_slot(&self, profile: &Profile, precision: Precision) -> Slot {
-        Slot::new(self.root.join("models").join(profile.name).join(precision.as_str()))
+        self.named_slot(profile.name, precision)
+    }
+
+    /// Where the versions of the model of this name lie. The name must be one that a folder can have.
+    #[must_use]
+    pub(crate) fn named_slot(&self, name: &str, precision: Precision) -> Slot {
+        Slot::new(self.models_dir().join(name).join(precision.as_str()))
+    }
+
+    /// The folder that has a folder for each model.
+    #[must_use]
+    pub fn models_dir(&self) -> PathBuf {
+        self.root.join("models")
     }
 
     /// Where the versions of the ONNX Runtime library lie.

@@ -1,11 +1,12 @@
 //! The files of one model, found and checked.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind};
 
-use super::{DataHome, RECIPE, SealedFolder};
+use super::{DataHome, PROFILE_FILE, ProfileFile, RECIPE, SealedFolder, Slot};
 use crate::{Precision, Profile};
 
 /// The file name of the graph and its weights.
@@ -42,6 +43,9 @@ pub struct ModelFiles {
     pub tokenizer_sha256: String,
     /// Size of the graph and its weights.
     pub model_bytes: u64,
+    /// `None` for folders of earlier releases, which have no profile.
+    profile: Option<&'static Profile>,
+    precision: Precision,
     sealed: Arc<SealedFolder>,
     fix: Arc<str>,
 }
@@ -51,44 +55,98 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it is damaged or not of this version; both
-    /// name the command that fetches it.
+    /// [`ErrorKind::ModelNotFound`] if it isn't there, [`ErrorKind::Config`] if it is damaged, not of this version or was
+    /// made for another profile; all name the command that fetches it.
     pub fn open(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
         let files = Self::find(home, profile, precision)?;
         files.verify(|_| true)?;
         Ok(files)
     }
 
-    /// As [`open`](Self::open), but doesn't look at the bytes.
+    /// As [`open`](Self::open), but doesn't look at the bytes, except for those of the profile.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open), except for damaged files.
     pub fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
-        let slot = home.model_slot(profile, precision);
-        let fix = format!("embed models pull {} --precision {precision}", profile.name);
+        Self::named(home, profile.name, precision)?.made_for(profile, precision)
+    }
+
+    /// Finds the model of this name in the data folder, whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub fn named(home: &DataHome, name: &str, precision: Precision) -> Result<Self, Error> {
+        let slot = home.named_slot(name, precision);
+        let fix = format!("embed models pull {name} --precision {precision}");
         let sealed = slot.open().map_err(|error| error.with_context("fix", &fix))?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ModelNotFound,
-                format!("{} ({precision}) is not in the data folder; run `{fix}`", profile.name),
+                format!("{name} ({precision}) is not in the data folder; run `{fix}`"),
             )
             .with_context("folder", slot.root().display())
         })?;
         let manifest = sealed.manifest();
+        if (manifest.name.as_str(), manifest.version.as_str()) != (name, precision.as_str()) {
+            let (other, version) = (manifest.name.escape_debug(), manifest.version.escape_debug());
+            let what = format!("the folder of {name} ({precision}) holds {other} ({version})");
+            let error = Error::new(ErrorKind::Config, what);
+            return Err(error.with_context("folder", sealed.folder().display()).with_context("fix", fix));
+        }
+        Self::of(sealed, fix)
+    }
+
+    /// Finds the model in a folder, which is one of a [`Slot`] or one of its versions. Its profile says what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ModelNotFound`] if there is no manifest, [`ErrorKind::Config`] if it is damaged or not of this version.
+    pub fn in_folder(folder: &Path) -> Result<Self, Error> {
+        let fix = "pull the model, or copy its folder again";
+        let sealed =
+            Slot::new(folder).open().map_err(|error| error.with_context("fix", fix))?.ok_or_else(|| {
+                Error::new(ErrorKind::ModelNotFound, "there is no model in the folder; it has no manifest")
+                    .with_context("folder", folder.display())
+                    .with_context("fix", fix)
+            })?;
+        Self::of(sealed, fix.to_owned())
+    }
+
+    /// Refuses files that were made for another profile or precision.
+    pub(crate) fn made_for(self, profile: &Profile, precision: Precision) -> Result<Self, Error> {
+        let other_part = if self.precision == precision {
+            self.profile.and_then(|sealed| profile.other_part(sealed, precision))
+        } else {
+            Some("precision")
+        };
+        match other_part {
+            None => Ok(self),
+            Some(part) => {
+                let name = profile.name;
+                let what =
+                    format!("the folder of {name} ({precision}) was made for a model with another {part}");
+                let error = Error::new(ErrorKind::Config, what);
+                Err(error
+                    .with_context("folder", self.sealed.folder().display())
+                    .with_context("fix", &self.fix))
+            }
+        }
+    }
+
+    fn of(sealed: SealedFolder, fix: String) -> Result<Self, Error> {
+        let manifest = sealed.manifest();
         let broken = |what: String| {
             Error::new(ErrorKind::Config, what).with_context("folder", sealed.folder().display())
         };
-        if (manifest.name.as_str(), manifest.version.as_str()) != (profile.name, precision.as_str()) {
-            let (name, version) = (manifest.name.escape_debug(), manifest.version.escape_debug());
-            let what = format!("the folder of {} ({precision}) holds {name} ({version})", profile.name);
-            return Err(broken(what).with_context("fix", fix));
-        }
+        let (name, precision) = (manifest.name.escape_debug(), manifest.version.escape_debug());
         if manifest.recipe > RECIPE {
-            let what = format!("{} ({precision}) was made by a newer version of this program", profile.name);
+            let what = format!("{name} ({precision}) was made by a newer version of this program");
             return Err(broken(what)
                 .with_context("recipe", manifest.recipe)
-                .with_context("fix", format!("update this program, or make the model anew with `{fix}`")));
+                .with_context("fix", format!("update this program, or make the model anew: {fix}")));
         }
+        let precision = manifest.version.parse().map_err(|error: Error| error.with_context("fix", &fix))?;
         let listed = |name: &str| {
             let entry = manifest.file(name).ok_or_else(|| {
                 broken(format!("the manifest doesn't list {name}")).with_context("fix", &fix)
@@ -97,10 +155,47 @@ impl ModelFiles {
         };
         let (model, model_sha256) = listed(MODEL_FILE)?;
         let (tokenizer, tokenizer_sha256) = listed(TOKENIZER_FILE)?;
-        let model_bytes =
-            manifest.files.iter().filter(|file| file.name != TOKENIZER_FILE).map(|file| file.bytes).sum();
+        let beside = [TOKENIZER_FILE, PROFILE_FILE];
+        let weights = manifest.files.iter().filter(|file| !beside.contains(&file.name.as_str()));
+        let model_bytes = weights.map(|file| file.bytes).sum();
+        let profile = sealed_profile(&sealed).map_err(|error| error.with_context("fix", &fix))?;
         let (sealed, fix) = (Arc::new(sealed), fix.into());
-        Ok(Self { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes, sealed, fix })
+        Ok(Self {
+            model,
+            model_sha256,
+            tokenizer,
+            tokenizer_sha256,
+            model_bytes,
+            profile,
+            precision,
+            sealed,
+            fix,
+        })
+    }
+
+    /// What the model is, as its folder says it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a folder of an earlier release whose name isn't that of a [built-in](Profile::all) model.
+    pub fn profile(&self) -> Result<&'static Profile, Error> {
+        self.profile.map_or_else(
+            || {
+                let name = &self.sealed.manifest().name;
+                Profile::all().iter().find(|profile| profile.name == name.as_str()).ok_or_else(|| {
+                    Error::new(ErrorKind::Config, format!("the folder doesn't say what {name:?} is"))
+                        .with_context("folder", self.sealed.folder().display())
+                        .with_context("fix", &self.fix)
+                })
+            },
+            Ok,
+        )
+    }
+
+    /// The precision that the files were made for.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The folder, with its manifest.
@@ -123,4 +218,26 @@ impl ModelFiles {
     pub fn verify_again(&self) -> Result<(), Error> {
         self.sealed.verify_again().map_err(|error| error.with_context("fix", &self.fix))
     }
+}
+
+/// The profile in a folder, read from the bytes that the manifest knows.
+fn sealed_profile(sealed: &SealedFolder) -> Result<Option<&'static Profile>, Error> {
+    let Some(entry) = sealed.manifest().file(PROFILE_FILE) else {
+        return Ok(None);
+    };
+    let path = entry.verify(sealed.folder())?;
+    let read = || {
+        let text = fs::read(&path).map_err(|error| {
+            Error::new(ErrorKind::Config, "the model's profile can't be read").with_source(error)
+        })?;
+        let profile = ProfileFile::parse(&text)?.profile()?;
+        if profile.name != sealed.manifest().name {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the model's profile and its manifest name two models",
+            ));
+        }
+        Ok(profile)
+    };
+    read().map(Some).map_err(|error: Error| error.with_context("file", path.display()))
 }
