@@ -1,5 +1,6 @@
 //! Which kind of text goes to which route.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use embed_core::{Error, ErrorKind};
 
 use crate::Kind;
 
-/// A table from the kind of a text to the name of a route.
+/// A table from the kind of a text, and its language, to the name of a route.
 ///
 /// Its text form is `hybrid`, or the name of the route for everything (`ollama`, `e5`):
 ///
@@ -23,6 +24,8 @@ use crate::Kind;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     routes: [Arc<str>; KINDS.len()],
+    /// Of texts of [`Kind::Other`], by their language.
+    languages: BTreeMap<String, Arc<str>>,
 }
 
 /// The route for English in [`Policy::default`].
@@ -37,7 +40,7 @@ impl Policy {
     #[must_use]
     pub fn everything_to(route: impl Into<Arc<str>>) -> Self {
         let route = route.into();
-        Self { routes: KINDS.map(|_| Arc::clone(&route)) }
+        Self { routes: KINDS.map(|_| Arc::clone(&route)), languages: BTreeMap::new() }
     }
 
     /// Sends English to one route and everything else to another.
@@ -53,10 +56,23 @@ impl Policy {
         self
     }
 
-    /// The route of a kind.
+    /// Sets the route of a language other than English and Japanese, which are kinds of their own: an ISO 639 code as
+    /// [`Detection::language`](crate::Detection::language) has it.
+    #[must_use]
+    pub fn with_language(mut self, language: impl Into<String>, route: impl Into<Arc<str>>) -> Self {
+        self.languages.insert(language.into(), route.into());
+        self
+    }
+
+    /// The route of a kind; for [`Kind::Other`], that of languages without a route of their own.
     #[must_use]
     pub fn route(&self, kind: Kind) -> &str {
         &self.routes[kind as usize]
+    }
+
+    /// The languages that have a route of their own, with it.
+    pub fn languages(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.languages.iter().map(|(language, route)| (&**language, &**route))
     }
 }
 

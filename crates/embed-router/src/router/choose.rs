@@ -113,7 +113,7 @@ impl Chooser {
 
     fn choose_by_kind(&self, routes: &Routes, text: &str, moved: bool) -> Choice {
         let detection = self.detector.detect(text);
-        let upstream = routes.taken_over(routes.by_kind[detection.kind as usize]);
+        let upstream = routes.taken_over(routes.of_policy(&detection));
         match routes.candidate {
             Some(candidate) if moved && upstream == candidate.from => {
                 Choice { upstream: candidate.to, by: DecidedBy::Rollout, detection: Some(detection) }

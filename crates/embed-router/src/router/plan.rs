@@ -111,7 +111,7 @@ fn upstreams_of(routes: &Routes, wanted: &PlannedText<'_>) -> Vec<usize> {
     }
     let candidate = routes.candidate.filter(|_| moved);
     let in_use =
-        routes.by_kind.iter().map(|&upstream| routes.taken_over(upstream)).flat_map(
+        routes.in_policy().map(|upstream| routes.taken_over(upstream)).flat_map(
             |upstream| match candidate {
                 // Documents are also stored in the old space, so that they are found after a stop.
                 Some(candidate) if candidate.from == upstream => {

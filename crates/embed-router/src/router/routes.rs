@@ -5,7 +5,7 @@ use std::sync::Arc;
 use embed_core::{BreakerConfig, Error, ErrorKind, Result, Space};
 
 use super::upstream::{RolloutSide, Upstream};
-use crate::detect::Kind;
+use crate::detect::{Detection, Kind};
 use crate::policy::{KINDS, Policy};
 use crate::rollout::Rollout;
 use crate::route::{Route, Service};
@@ -29,7 +29,9 @@ pub struct Absence {
 pub(super) struct Routes {
     pub(super) upstreams: Vec<Upstream>,
     /// The route of each kind of text.
-    pub(super) by_kind: [usize; KINDS.len()],
+    by_kind: [usize; KINDS.len()],
+    /// The routes of languages that have one of their own, sorted by language.
+    by_language: Vec<(String, usize)>,
     pub(super) candidate: Option<Candidate>,
     /// The route whose model is the router's default.
     pub(super) default: usize,
@@ -54,6 +56,10 @@ impl Routes {
         let mut upstreams: Vec<_> = routes.into_iter().map(|route| Upstream::new(route, breaker)).collect();
         fallbacks(&mut upstreams, &absences)?;
         let by_kind = table(&upstreams, |kind| policy.route(kind))?;
+        let by_language = policy
+            .languages()
+            .map(|(language, route)| Ok((language.to_owned(), find(&upstreams, "the policy", route)?)))
+            .collect::<Result<Vec<_>>>()?;
         let candidate = match rollout {
             Some(rollout) => Some(join(&mut upstreams, rollout)?),
             None => None,
@@ -63,12 +69,27 @@ impl Routes {
         let mut candidates = [Some(of_default), fallback].into_iter().flatten().chain(0..upstreams.len());
         let default = candidates.find(|&index| upstreams[index].model().is_some());
         let default = default.ok_or_else(|| nobody(&absences))?;
-        Ok((Self { upstreams, by_kind, candidate, default }, absences))
+        Ok((Self { upstreams, by_kind, by_language, candidate, default }, absences))
     }
 
     /// The route with a name. The error contains `what` named it, and the existing routes.
     pub(super) fn find(&self, what: &str, name: &str) -> Result<usize> {
         find(&self.upstreams, what, name)
+    }
+
+    /// The route that the policy names for a text.
+    pub(super) fn of_policy(&self, detection: &Detection) -> usize {
+        let of_kind = self.by_kind[detection.kind as usize];
+        if self.by_language.is_empty() || detection.kind != Kind::Other {
+            return of_kind;
+        }
+        let found = self.by_language.binary_search_by(|(language, _)| (**language).cmp(&*detection.language));
+        found.map_or(of_kind, |at| self.by_language[at].1)
+    }
+
+    /// Every route that the policy names, some of them several times.
+    pub(super) fn in_policy(&self) -> impl Iterator<Item = usize> {
+        self.by_kind.into_iter().chain(self.by_language.iter().map(|(_, route)| *route))
     }
 
     /// The route itself, or its fallback while its service is unavailable.

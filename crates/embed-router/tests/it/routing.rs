@@ -50,6 +50,18 @@ async fn a_policy_may_name_a_route_for_each_kind() {
 }
 
 #[tokio::test]
+async fn a_policy_may_name_a_route_for_a_language() {
+    let policy = Policy::hybrid("en", "rest").with_language("de", "own").with_language("en", "own");
+    let config = RouterConfig::default().with_policy(policy);
+    let rig = Rig::new(&[("en", "minilm"), ("own", "ruri"), ("rest", "e5")], config);
+    let response = rig.router.embed(documents(&TEXTS)).await.unwrap();
+    assert_eq!(outcomes(&response), ["en", "rest", "rest", "own", "en"], "a kind goes before its language");
+    let plan = rig.router.plan_query("plain words").await.unwrap();
+    let routes: Vec<_> = plan.items.iter().map(|item| &*item.route).collect();
+    assert_eq!(routes, ["en", "rest", "own"], "a space in use is also that of a language");
+}
+
+#[tokio::test]
 async fn a_forced_route_gets_all_texts_uninspected() {
     let pins: PinBook = [("tenant", "ollama")].into_iter().collect();
     let rig = Rig::hybrid(RouterConfig::default().with_pins(pins));
