@@ -45,7 +45,7 @@ pub(crate) async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let traffic = state.admission.traffic();
     let stack = state.extensions.status.as_ref().map(|status| status()).unwrap_or_default();
     let models: Vec<_> = state
-        .catalogue
+        .catalogue()
         .models()
         .map(|model| {
             let (assumed, info) = (&model.entry.info, model.info());

@@ -1,11 +1,11 @@
-//! The available models, and the lookup of a model by name.
+//! The available models with the stack behind them, and the lookup of a model by name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderValue;
-use embed_core::{ModelInfo, Result, Role, Space};
+use embed_core::{Embedder, ModelInfo, Result, Role, Space};
 use sha2::{Digest, Sha256};
 
 use crate::error::wrong;
@@ -15,6 +15,8 @@ use crate::models::ModelEntry;
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) entry: ModelEntry,
+    /// What embeds its texts.
+    pub(crate) stack: Arc<dyn Embedder>,
     /// The name with its tag.
     pub(crate) tagged: String,
     /// Stands in for Ollama's digest of a manifest: the digest of the variant, so it changes with the numbers.
@@ -26,9 +28,11 @@ pub(crate) struct Model {
     known: bool,
 }
 
-/// All models by name.
+/// All models by name, and what embeds their texts. A request that has found its model keeps both, whatever is put in their
+/// place meanwhile.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
+    stack: Arc<dyn Embedder>,
     listed: Vec<ListedModel>,
     /// By name in lower case, tag included.
     by_name: HashMap<String, usize>,
@@ -50,8 +54,15 @@ pub(crate) struct NamedModel {
 }
 
 impl Catalogue {
-    pub(crate) fn new(models: &[ModelEntry], started: SystemTime) -> Result<Self> {
-        let mut catalogue = Self { listed: Vec::new(), by_name: HashMap::new() };
+    pub(crate) fn new(
+        stack: Arc<dyn Embedder>,
+        models: &[ModelEntry],
+        started: SystemTime,
+    ) -> Result<Self> {
+        if models.is_empty() {
+            return Err(wrong("models", "must name at least one model"));
+        }
+        let mut catalogue = Self { stack, listed: Vec::new(), by_name: HashMap::new() };
         for entry in models {
             for name in std::iter::once(&entry.name).chain(&entry.aliases) {
                 if name.trim().is_empty() || name.chars().any(char::is_control) {
@@ -65,7 +76,7 @@ impl Catalogue {
                     return Err(wrong("models", &format!("has the name `{name}` twice")));
                 }
             }
-            let first = Arc::new(Model::new(entry.clone(), started));
+            let first = Arc::new(Model::new(entry.clone(), &catalogue.stack, started));
             catalogue.listed.push(ListedModel { first, found: OnceLock::new() });
         }
         Ok(catalogue)
@@ -81,8 +92,13 @@ impl Catalogue {
     }
 
     /// The model for requests that can't name one.
-    pub(crate) fn first(&self) -> &Arc<Model> {
-        self.listed[0].model()
+    pub(crate) fn first(&self) -> Arc<Model> {
+        Arc::clone(self.listed[0].model())
+    }
+
+    /// What embeds the texts of all models.
+    pub(crate) fn stack(&self) -> &dyn Embedder {
+        &*self.stack
     }
 
     pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
@@ -98,12 +114,12 @@ impl ListedModel {
         }
         let Some((info, details)) = source.look() else { return &self.first };
         let entry = ModelEntry { info, details, source: None, ..self.first.entry.clone() };
-        self.found.get_or_init(|| Arc::new(Model::new(entry, SystemTime::now())))
+        self.found.get_or_init(|| Arc::new(Model::new(entry, &self.first.stack, SystemTime::now())))
     }
 }
 
 impl Model {
-    fn new(entry: ModelEntry, started: SystemTime) -> Self {
+    fn new(entry: ModelEntry, stack: &Arc<dyn Embedder>, started: SystemTime) -> Self {
         let digest = Sha256::digest(entry.info.variant().id().as_bytes());
         Self {
             tagged: with_tag(&entry.name),
@@ -111,6 +127,7 @@ impl Model {
             modified: entry.details.modified.unwrap_or(started),
             space_header: HeaderValue::from_str(entry.info.space().id()).ok().filter(|_| !entry.mixed),
             known: entry.source.is_none(),
+            stack: Arc::clone(stack),
             entry,
         }
     }
@@ -170,6 +187,10 @@ mod tests {
         ModelEntry::new(name, ModelInfo::builder("test", name, variant).build())
     }
 
+    fn catalogue(models: &[ModelEntry]) -> Result<Catalogue> {
+        Catalogue::new(Arc::new(embed_testkit::Scripted::new("a", 4)), models, SystemTime::now())
+    }
+
     #[test]
     fn names_are_found_as_ollama_finds_them() {
         let hub = ["sentence-transformers/all-MiniLM-L6-v2"];
@@ -177,7 +198,7 @@ mod tests {
             entry("all-minilm").with_aliases(hub),
             entry("intfloat/e5:small").with_aliases(["text-embedding-3-small"]),
         ];
-        let catalogue = Catalogue::new(&models, SystemTime::now()).unwrap();
+        let catalogue = catalogue(&models).unwrap();
         for (name, found, role) in [
             ("all-minilm", "all-minilm", None),
             ("ALL-minilm:latest", "all-minilm", None),
@@ -205,8 +226,9 @@ mod tests {
             vec![entry("a").with_aliases(["a"])],
             vec![entry("a:query")],
             vec![entry(" ")],
+            vec![],
         ] {
-            assert!(Catalogue::new(&models, SystemTime::now()).is_err(), "{models:?}");
+            assert!(catalogue(&models).is_err(), "{models:?}");
         }
     }
 }

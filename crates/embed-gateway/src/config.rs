@@ -151,7 +151,7 @@ impl GatewayConfig {
     ///
     /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for an invalid setting, which it names.
     pub fn check_listening(&self, address: SocketAddr) -> Result<()> {
-        self.check_callers()?;
+        self.check()?;
         #[cfg(feature = "tls")]
         self.tls.as_ref().map(crate::tls::server).transpose()?;
         let local = address.ip().to_canonical().is_loopback();
@@ -163,13 +163,6 @@ impl GatewayConfig {
 
     /// Validates everything that doesn't need files; the catalogue validates the names of models.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.models.is_empty() {
-            return Err(wrong("models", "must name at least one model"));
-        }
-        self.check_callers()
-    }
-
-    fn check_callers(&self) -> Result<()> {
         let positive = [
             ("limits.body_bytes", self.limits.body_bytes),
             ("limits.rows", self.limits.rows),
@@ -231,7 +224,6 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         for (error, field) in [
-            (change(|c| c.models.clear()), "models"),
             (change(|c| c.limits.rows = 0), "limits.rows"),
             (change(|c| c.limits.held_bytes = 1), "limits.held_bytes"),
             (change(|c| c.limits.header_bytes = 100), "limits.header_bytes"),

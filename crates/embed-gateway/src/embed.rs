@@ -73,7 +73,7 @@ async fn embed_piece(
     let rows = piece.request.texts().len();
     let call = async {
         let permit = state.admission.turn(permit, context.caller, context.deadline).await?;
-        let answered = state.stack.embed(piece.request).await;
+        let answered = request.model.stack.embed(piece.request).await;
         // A failed call also counts as done, unlike a cancelled one.
         permit.done();
         answered

@@ -26,9 +26,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shared state of all requests of a gateway.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) stack: Arc<dyn Embedder>,
     pub(crate) config: GatewayConfig,
-    pub(crate) catalogue: Catalogue,
     pub(crate) admission: Arc<Admission>,
     pub(crate) bodies: Bodies,
     pub(crate) extensions: Extensions,
@@ -40,7 +38,8 @@ pub(crate) struct State {
     pub(crate) slots: Arc<Slots>,
     /// Origins of web pages that may call if keys are required, and if not.
     origins: [Origins; 2],
-    /// Replaceable at run time, like the certificate.
+    /// Replaceable at run time, like the keys and the certificate.
+    catalogue: RwLock<Arc<Catalogue>>,
     keys: RwLock<Arc<[ApiKey]>>,
     #[cfg(feature = "tls")]
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
@@ -58,7 +57,6 @@ impl State {
         config.check()?;
         let origins = Origins::new(config.cors_origins.iter().map(String::as_str))?;
         Ok(Self {
-            catalogue: Catalogue::new(&config.models, SystemTime::now())?,
             admission: Admission::new(&config.admission, extensions.observer.clone()),
             bodies: Bodies::new(&config.limits),
             ids: RequestIds::new(),
@@ -66,15 +64,27 @@ impl State {
             draining: AtomicBool::new(false),
             slots: Slots::new(config.limits.connections, config.limits.share()),
             origins: [origins.clone(), origins.or_here()?],
+            catalogue: RwLock::new(Arc::new(Catalogue::new(stack, &config.models, SystemTime::now())?)),
             keys: RwLock::new(config.api_keys.as_slice().into()),
             #[cfg(feature = "tls")]
             tls: RwLock::new(config.tls.as_ref().map(crate::tls::server).transpose()?),
             end: watch::Sender::new(false),
             health: Mutex::new(None),
-            stack,
             config,
             extensions,
         })
+    }
+
+    /// The models that callers can name, and what embeds their texts.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) async fn set_catalogue(&self, catalogue: Catalogue) {
+        // What was known of the old stack's health says nothing of the new one's.
+        let mut known = self.health.lock().await;
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+        *known = None;
     }
 
     /// The API keys. Without any, no key is required.
@@ -128,7 +138,8 @@ impl State {
         {
             return health.clone();
         }
-        let asked = tokio::time::timeout(HEALTH_TIMEOUT, self.stack.health()).await;
+        let catalogue = self.catalogue();
+        let asked = tokio::time::timeout(HEALTH_TIMEOUT, catalogue.stack().health()).await;
         let health = asked.unwrap_or_else(|_| {
             Health::unavailable(Error::new(ErrorKind::Timeout, "the health check of the stack took too long"))
         });

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
-use embed_core::Result;
+use embed_core::{Embedder, Result};
 
 use crate::auth::ApiKey;
+use crate::catalogue::Catalogue;
 use crate::config::GatewayConfig;
 use crate::error::wrong;
+use crate::models::ModelEntry;
 use crate::state::State;
 
 /// A handle to a running gateway.
@@ -72,6 +75,22 @@ impl GatewayWatch {
             _ => return Err(wrong("tls", "can't be turned on or off while the gateway runs")),
         }
         state.set_keys(&config.api_keys);
+        Ok(())
+    }
+
+    /// Puts another stack and its models in the place of those that there are. Requests that have found their model by then
+    /// are answered by the old stack; it is dropped with the last of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) for models that no gateway can have, such as two of one name.
+    /// Nothing changes then.
+    ///
+    /// # Cancellation
+    ///
+    /// If the future is dropped, the exchange is made or nothing changes.
+    pub async fn exchange(&self, stack: Arc<dyn Embedder>, models: &[ModelEntry]) -> Result<()> {
+        self.0.set_catalogue(Catalogue::new(stack, models, SystemTime::now())?).await;
         Ok(())
     }
 

@@ -137,7 +137,8 @@ impl PlanForm {
                 Failure::bad_request("`coverage` must be route or reachable").with_param("coverage")
             })?,
         };
-        let info = &state.catalogue.first().entry.info;
+        let model = state.catalogue().first();
+        let info = &model.entry.info;
         let wishes = Wishes::take(&mut fields, info)?;
         wishes.check_normalise(info)?;
         if wishes.dimension.is_some() || wishes.base64.is_some() {

@@ -147,7 +147,7 @@ fn options(fields: &mut Fields, request: &str) -> Result<Vec<(&'static str, Valu
 
 fn find(state: &State, model: &str) -> Result<NamedModel, Failure> {
     let message = |name: &str| format!("model {name:?} not found, try pulling it first");
-    state.catalogue.find(model).ok_or_else(|| unknown_model(message, model))
+    state.catalogue().find(model).ok_or_else(|| unknown_model(message, model))
 }
 
 /// The role is that of the name or of another server's field, else the model's: Ollama has no field for it.

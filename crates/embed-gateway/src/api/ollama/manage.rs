@@ -31,7 +31,7 @@ pub(crate) async fn pull(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
     if asked.model.is_empty() {
         return Err(Failure::bad_request("invalid model name"));
     }
-    state.catalogue.find(&asked.model).ok_or_else(|| {
+    state.catalogue().find(&asked.model).ok_or_else(|| {
         unknown_model(
             |name| format!("model '{name}' isn't served here, and this gateway pulls none: GET /api/tags names those there are"),
             &asked.model,
@@ -98,7 +98,7 @@ impl ManageRequest {
     }
 
     fn find(&self, state: &State, message: impl FnOnce(&str) -> String) -> Result<NamedModel, Failure> {
-        state.catalogue.find(&self.model).ok_or_else(|| unknown_model(message, &self.model))
+        state.catalogue().find(&self.model).ok_or_else(|| unknown_model(message, &self.model))
     }
 
     /// Ollama's answer to unloading a model (`ollama stop`, and `ollama rm` at first). Here it has no effect.

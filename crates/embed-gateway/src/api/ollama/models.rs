@@ -27,7 +27,8 @@ pub(crate) async fn version(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 
 /// `GET /api/tags`.
 pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.models().map(|model| {
+    let catalogue = state.catalogue();
+    let models = catalogue.models().map(|model| {
         let mut entry = entry(model);
         entry["modified_at"] = time(model.modified);
         entry
@@ -37,7 +38,8 @@ pub(crate) async fn tags(Shared(state): Shared<Arc<State>>) -> Json<Out> {
 
 /// `GET /api/ps`: every available model counts as loaded.
 pub(crate) async fn ps(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models = state.catalogue.models().filter(|model| model.is_there()).map(|model| {
+    let catalogue = state.catalogue();
+    let models = catalogue.models().filter(|model| model.is_there()).map(|model| {
         let mut entry = entry(model);
         entry["expires_at"] = time(SystemTime::now() + FOREVER);
         entry["size_vram"] = 0.into();
@@ -62,7 +64,7 @@ pub(crate) async fn show(Shared(state): Shared<Arc<State>>, body: Body) -> Outco
     let (model, alias) = (name("model")?, name("name")?);
     let model = model.or(alias).ok_or_else(|| Failure::bad_request("model is required"))?;
     let named = state
-        .catalogue
+        .catalogue()
         .find(&model)
         .ok_or_else(|| unknown_model(|name| format!("model '{name}' not found"), &model))?;
     Ok(Json(description(&named.model)).into_response())

@@ -96,7 +96,7 @@ pub(crate) fn parse(body: &[u8], state: &State) -> Result<(GatewayRequest, Answe
 /// The model that a request names, and the name that the answer repeats. TEI's clients name none and get the first model.
 fn named(model: Option<Arc<str>>, state: &State) -> Result<(NamedModel, Arc<str>), Failure> {
     let Some(model) = model else {
-        let model = Arc::clone(state.catalogue.first());
+        let model = state.catalogue().first();
         let name = model.entry.name.as_str().into();
         return Ok((NamedModel { model, role: None }, name));
     };
@@ -104,7 +104,7 @@ fn named(model: Option<Arc<str>>, state: &State) -> Result<(NamedModel, Arc<str>
         let message = "`model` is empty: name a model, or leave it out for the first of GET /v1/models";
         return Err(Failure::bad_request(message).with_param("model"));
     }
-    let named = state.catalogue.find(&model).ok_or_else(|| {
+    let named = state.catalogue().find(&model).ok_or_else(|| {
         unknown_model(
             |name| format!("The model `{name}` does not exist; GET /v1/models names those that do"),
             &model,
@@ -216,15 +216,15 @@ fn details(out: &mut Vec<u8>, row: EmbeddingRef<'_>) {
 
 /// `GET /v1/models`.
 pub(crate) async fn models(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let models: Vec<_> =
-        state.catalogue.models().map(|model| model_object(&model.entry.name, model)).collect();
+    let catalogue = state.catalogue();
+    let models: Vec<_> = catalogue.models().map(|model| model_object(&model.entry.name, model)).collect();
     Json(json!({ "object": "list", "data": models }))
 }
 
 /// `GET /v1/models/{id}`; an id may have slashes.
 pub(crate) async fn model(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Outcome {
     let named = state
-        .catalogue
+        .catalogue()
         .find(&id)
         .ok_or_else(|| unknown_model(|name| format!("The model `{name}` does not exist"), &id))?;
     Ok((StatusCode::OK, Json(model_object(&id, &named.model))).into_response())

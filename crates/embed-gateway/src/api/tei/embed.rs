@@ -82,7 +82,7 @@ pub(super) fn request_of(
     inputs: Vec<Arc<str>>,
     state: &State,
 ) -> Result<(GatewayRequest, Wishes), Failure> {
-    let model = Arc::clone(state.catalogue.first());
+    let model = state.catalogue().first();
     let wishes = Wishes::take(fields, &model.entry.info)?;
     if let Some(field) = wishes.base64 {
         let message = format!("`{field}` can only be float here: /v1/embeddings also writes base64");

@@ -14,7 +14,7 @@ use crate::state::State;
 
 /// `GET /info`.
 pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Out> {
-    let model = state.catalogue.first();
+    let model = state.catalogue().first();
     let info = model.info();
     let pooling = info.map(|info| match info.space().pooling() {
         Pooling::Cls => "cls",

@@ -89,7 +89,8 @@ pub(crate) fn parse_texts(body: &[u8], state: &State) -> Result<TokenizeRequest,
     })?;
     let special = fields.take("add_special_tokens").bool();
     let special = special.map_err(|kind| wrong_kind("add_special_tokens", "true or false", kind))?;
-    let entry = &state.catalogue.first().entry;
+    let model = state.catalogue().first();
+    let entry = &model.entry;
     let wishes = Wishes::take(&mut fields, &entry.info)?;
     Ok(TokenizeRequest { texts, role: wishes.role.unwrap_or(entry.role), special: special.unwrap_or(true) })
 }
@@ -105,7 +106,7 @@ pub(crate) fn parse_ids(body: &[u8]) -> Result<DecodeRequest, Failure> {
 }
 
 fn tokenizer(state: &State) -> Result<Arc<dyn Tokenizer>, Failure> {
-    state.catalogue.first().entry.tokenizer.clone().ok_or_else(|| {
+    state.catalogue().first().entry.tokenizer.clone().ok_or_else(|| {
         Failure::not_set_up(
             "the model's tokenizer isn't in this process: its server has it, or counts by itself",
         )
