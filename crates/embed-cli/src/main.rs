@@ -126,15 +126,11 @@ async fn run(cli: Cli, matches: ArgMatches) -> Result<Exit, Error> {
     let settings = settings::read(cli.config.as_deref(), &matches);
     let home = DataHome::from_env();
     match cli.command {
-        Command::Config(args) => commands::config::run(&args, settings),
+        Command::Config(args) => commands::config::run(&args, settings, home),
         Command::Encode(args) => commands::encode::run(args, home?, &settings?).await,
         Command::Compare(args) => commands::compare::run(args, home?, &settings?).await,
         Command::Route(args) => commands::route::run(args, &home?, &settings?).await,
-        // The command has no settings; a wrong setting is an error even so.
-        Command::Rollout(args) => {
-            settings?;
-            commands::rollout::run(args)
-        }
+        Command::Rollout(args) => commands::rollout::run(args, &settings?),
         Command::Models(args) => commands::models::run(args, home?, &settings?).await,
         Command::Migrate(args) => commands::migrate::run(args, home?, &settings?).await,
         Command::Serve(args) => {

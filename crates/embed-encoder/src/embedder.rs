@@ -35,6 +35,8 @@ type LateTokenizer = OnceLock<TextTokenizer>;
 /// Dropping it waits for the runs in progress (tens of milliseconds) and ends its threads.
 pub struct Encoder {
     model: ModelInfo,
+    profile: &'static Profile,
+    precision: Precision,
     engine: Engine<LateTokenizer>,
     counters: Arc<Counters>,
     tokenizer: Arc<LateTokenizer>,
@@ -119,7 +121,9 @@ impl Encoder {
         })?;
         let model = model_info(config.profile, config.precision, &files);
         let model_bytes = files.model_bytes;
-        Ok(Self { model, engine, counters, tokenizer: late, vocabulary: TokenNames::new(files), model_bytes })
+        let EncoderConfig { profile, precision, .. } = config;
+        let vocabulary = TokenNames::new(files);
+        Ok(Self { model, profile, precision, engine, counters, tokenizer: late, vocabulary, model_bytes })
     }
 
     /// Statistics since the model was loaded.
@@ -150,6 +154,18 @@ impl Encoder {
     /// damaged.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         self.vocabulary.text(ids, skip_special)
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn profile(&self) -> &'static Profile {
+        self.profile
+    }
+
+    /// The precision that it runs in.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Bytes of the model's file.

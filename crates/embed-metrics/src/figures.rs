@@ -3,6 +3,7 @@
 //!
 //! The structs are exhaustive on purpose: a new figure is a new field, and code that forgets to fill it doesn't compile.
 
+use std::ops::Add;
 use std::time::Duration;
 
 /// Counts by reason. A reason outside the closed set of its label is counted as `other`.
@@ -193,6 +194,36 @@ pub struct OllamaFigures {
     pub returns: u64,
     /// Servers newer than every known version.
     pub unknown_versions: u64,
+}
+
+/// The figures of two clients together.
+impl Add for OllamaFigures {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            pool_size: self.pool_size + other.pool_size,
+            requests: self.requests + other.requests,
+            loads: self.loads + other.loads,
+            long_waits: self.long_waits + other.long_waits,
+            retries_connection: self.retries_connection + other.retries_connection,
+            retries_crash: self.retries_crash + other.retries_crash,
+            retries_busy: self.retries_busy + other.retries_busy,
+            retries_rows: self.retries_rows + other.retries_rows,
+            retries_other: self.retries_other + other.retries_other,
+            bisections: self.bisections + other.bisections,
+            duplicates: self.duplicates + other.duplicates,
+            failed_texts: self.failed_texts + other.failed_texts,
+            bad_rows: self.bad_rows + other.bad_rows,
+            shared_vectors: self.shared_vectors + other.shared_vectors,
+            identity_checks: self.identity_checks + other.identity_checks,
+            refused_servers: self.refused_servers + other.refused_servers,
+            new_variants: self.new_variants + other.new_variants,
+            ejections: self.ejections + other.ejections,
+            returns: self.returns + other.returns,
+            unknown_versions: self.unknown_versions + other.unknown_versions,
+        }
+    }
 }
 
 /// What an E5 engine has done since it was loaded.

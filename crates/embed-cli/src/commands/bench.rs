@@ -18,7 +18,7 @@ use self::texts::BenchTexts;
 use crate::commands::args::parse_role;
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::{CachePlace, ServiceChoice, Settings, flags, name};
+use crate::settings::{CachePlace, ServiceChoice, Settings, flags};
 use crate::stack::cache;
 use crate::stack::{self, max_text_bytes};
 
@@ -91,7 +91,7 @@ pub(crate) struct BenchArgs {
 
 pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings) -> Result<Exit, Error> {
     if let Some(url) = &args.url {
-        settings.service = ServiceChoice::Ollama;
+        settings.use_service(ServiceChoice::Ollama);
         settings.ollama.servers = vec![url.clone()];
         settings.ollama.model = args.remote_model;
         // The gateway and its cache are measured, not a cache in front of it.
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: BenchArgs, home: DataHome, mut settings: Settings)
     let measured = load.run().await;
     cache::finish(cache.as_ref()).await;
     let measured = measured?;
-    let service = if args.url.is_some() { report::REMOTE.to_owned() } else { name(settings.service) };
+    let service = if args.url.is_some() { report::REMOTE.to_owned() } else { settings.service_name() };
     let report = report::BenchReport::new(&service, &load, &measured, cache.is_some());
     print(&if args.json { report.json() } else { report.table() })?;
     Ok(if measured.is_whole() { Exit::Done } else { Exit::Failures })

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use embed_core::{Error, ErrorKind};
+use embed_encoder::assets::DataHome;
 use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::{self, ConfigFile, Origin, Problems, Setting, Settings, TABLE, flags};
+use crate::settings::{self, ConfigFile, Document, Origin, Problems, Setting, Settings, TABLE, flags};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -60,15 +61,20 @@ struct Shown {
 }
 
 /// Shows the settings that were read, or what is wrong with them.
-pub(crate) fn run(args: &ConfigArgs, read: Result<Settings, Problems>) -> Result<Exit, Error> {
+pub(crate) fn run(
+    args: &ConfigArgs,
+    read: Result<Settings, Problems>,
+    home: Result<DataHome, Error>,
+) -> Result<Exit, Error> {
     match &args.command {
         Command::Example => print(&example())?,
         Command::Show { format } => {
             let settings = read?;
+            let document = settings.document(&home?)?;
             print(&match format {
-                ConfigFormat::Table => table(&settings),
-                ConfigFormat::Toml => toml(&settings),
-                ConfigFormat::Json => format!("{:#}\n", json(&settings)),
+                ConfigFormat::Table => table(&settings, &document),
+                ConfigFormat::Toml => toml(&settings, &document),
+                ConfigFormat::Json => format!("{:#}\n", json(&settings, &document)),
             })?;
         }
         Command::Check { file: alone } => {
@@ -95,7 +101,7 @@ fn file_line(settings: &Settings) -> String {
     }
 }
 
-fn table(settings: &Settings) -> String {
+fn table(settings: &Settings, document: &Document) -> String {
     let rows: Vec<_> = TABLE
         .iter()
         .map(|setting| {
@@ -111,22 +117,38 @@ fn table(settings: &Settings) -> String {
         // Writing to a string doesn't fail.
         let _ = writeln!(page, "{key:<keys$}  {value}{gap}  {origin}");
     }
+    let _ = write!(page, "\n{}\n{}", amounts_to(settings), settings::toml(document));
     page
 }
 
-fn toml(settings: &Settings) -> String {
+/// Where the models below come from.
+fn amounts_to(settings: &Settings) -> &'static str {
+    match settings.is_preset() {
+        true => "the models and routes that this amounts to:",
+        false => "the models and routes of the file:",
+    }
+}
+
+fn toml(settings: &Settings, document: &Document) -> String {
     let head = format!("# {}\n", file_line(settings));
-    by_section(head, |setting, name| {
+    let page = by_section(head, |setting, name| {
         let origin = settings.origin(setting.key);
         match setting.kind.get(settings) {
             None => format!("# {name} is not set\n"),
             Some(value) if setting.secret => format!("# {name} = {value}  # hidden; {origin}\n"),
             Some(value) => format!("{name} = {value}  # {origin}\n"),
         }
-    })
+    });
+    let models = settings::toml(document);
+    if !settings.is_preset() {
+        return page + &models;
+    }
+    // A file has a service or these tables.
+    let commented = models.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("# {line}\n") });
+    format!("{page}\n# {}\n{}", amounts_to(settings), commented.collect::<String>().trim_start())
 }
 
-fn json(settings: &Settings) -> Value {
+fn json(settings: &Settings, document: &Document) -> Value {
     let shown = |setting: &Setting| {
         let origin = settings.origin(setting.key);
         let (kind, at) = match &origin {
@@ -141,7 +163,7 @@ fn json(settings: &Settings) -> Value {
         TABLE.iter().map(|setting| (setting.key.to_owned(), serde_json::json!(shown(setting)))).collect();
     let file =
         settings.file.as_ref().filter(|file| file.is_there).map(|file| file.path.display().to_string());
-    serde_json::json!({ "file": file, "settings": rows })
+    serde_json::json!({ "file": file, "settings": rows, "document": settings::json(document) })
 }
 
 fn example() -> String {

@@ -4,19 +4,20 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use clap::Args;
-use embed_core::{EmbedderExt, Error, ErrorKind};
+use embed_core::{Embedder, EmbedderExt, Error, ErrorKind};
 use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_encoder::{
     Encoder, EncoderConfig, Precision, Profile, RuntimeLibrary, available_threads, runtime_build,
 };
+use embed_ollama::OllamaConfig;
+use embed_openai::OpenAiEmbedder;
 use serde::Serialize;
 
 use crate::commands::args::ReportFormat;
 use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::Settings;
-use crate::stack::English;
+use crate::settings::{BackendSpec, Document, Settings};
 #[cfg(feature = "redis")]
 use crate::stack::cache::redis_tier;
 
@@ -32,7 +33,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    check: &'static str,
+    check: String,
     status: Status,
     detail: String,
 }
@@ -47,19 +48,31 @@ enum Status {
 }
 
 pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
-    let e5 = settings.e5.clone().with_home(home.clone());
-    let mut findings = vec![data_folder(&home), threads(&e5), runtime(&home, &e5)];
-    // Only the precision in use is needed.
-    let if_absent = |precision| if precision == e5.precision { Status::Wrong } else { Status::Absent };
-    findings.extend(
-        Precision::ALL.iter().map(|&precision| model(&home, e5.profile, precision, if_absent(precision))),
-    );
-    if let Some(profile) = English::of(settings, &home).local() {
-        let english = model(&home, profile, e5.precision, Status::Wrong);
-        findings.push(Finding { check: "english model", ..english });
+    let config = settings.e5.clone().with_home(home.clone());
+    let mut findings = vec![data_folder(&home), threads(&config), runtime(&home, &config)];
+    let document = settings.document(&home)?;
+    let encoders: Vec<_> = document.encoders().collect();
+    for (at, (spec, encoder)) in encoders.iter().enumerate() {
+        // The last one reads most languages, and needs no name.
+        let is_last = at + 1 == encoders.len();
+        let of_model = |finding: Finding| if is_last { finding } else { finding.of_model(&spec.name) };
+        let profile = match encoder.profile(&home) {
+            Ok(profile) => profile,
+            Err(error) => {
+                findings.push(of_model(Finding::of("model", Err(error))));
+                continue;
+            }
+        };
+        // Only the precision in use is needed.
+        let if_absent = |precision| if precision == encoder.precision { Status::Wrong } else { Status::Absent };
+        let precisions = Precision::ALL.iter().filter(|&&precision| is_last || precision == encoder.precision);
+        findings.extend(
+            precisions.map(|&precision| of_model(model(&home, profile, precision, if_absent(precision)))),
+        );
+        let config = config.clone().with_profile(profile).with_precision(encoder.precision);
+        findings.push(of_model(one_text(config).await));
     }
-    findings.push(one_text(e5).await);
-    findings.extend(ollama_servers(settings).await);
+    findings.extend(servers(settings, &document).await);
     #[cfg(feature = "redis")]
     findings.extend(redis(settings).await);
     print(&match args.format {
@@ -73,7 +86,14 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
 }
 
 impl Finding {
-    fn of(check: &'static str, result: Result<String, Error>) -> Self {
+    /// The same about one of several models.
+    fn of_model(mut self, name: &str) -> Self {
+        self.check = format!("{} {name}", self.check);
+        self
+    }
+
+    fn of(check: impl Into<String>, result: Result<String, Error>) -> Self {
+        let check = check.into();
         match result {
             Ok(detail) => Self { check, status: Status::Ok, detail },
             Err(error) => Self { check, status: Status::Wrong, detail: error.to_string() },
@@ -81,14 +101,36 @@ impl Finding {
     }
 }
 
-/// An unavailable server is no fault unless the settings name it.
-async fn ollama_servers(settings: &Settings) -> Vec<Finding> {
-    let reports = ollama::report(&settings.ollama).await.into_iter();
+/// The servers of the models. One of Ollama that nobody asked for may be missing.
+async fn servers(settings: &Settings, document: &Document) -> Vec<Finding> {
+    if settings.is_preset() {
+        return ollama_servers(&settings.ollama, settings.names_ollama()).await;
+    }
+    let mut findings = Vec::new();
+    for model in &document.models {
+        match &model.backend {
+            BackendSpec::Encoder(_) => {}
+            BackendSpec::Ollama(config) => {
+                let found = ollama_servers(config, true).await.into_iter();
+                findings.extend(found.map(|finding| finding.of_model(&model.name)));
+            }
+            BackendSpec::OpenAi(config) => {
+                let answered = OpenAiEmbedder::connect((**config).clone()).await;
+                let answered = answered.map(|server| server.model().variant().to_string());
+                findings.push(Finding::of("server", answered).of_model(&model.name));
+            }
+        }
+    }
+    findings
+}
+
+async fn ollama_servers(config: &OllamaConfig, is_named: bool) -> Vec<Finding> {
+    let reports = ollama::report(config).await.into_iter();
     reports
         .map(|ollama::ServerCheck { check, result }| {
             let gone = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
             let mut finding = Finding::of(check, result);
-            if gone && !settings.names_ollama() {
+            if gone && !is_named {
                 finding.status = Status::Absent;
             }
             finding
@@ -123,7 +165,7 @@ fn data_folder(home: &DataHome) -> Finding {
         Ok(_) => (Status::Ok, shown.to_string()),
         Err(_) => (Status::Wrong, format!("{shown} is not there; run `embed models pull`")),
     };
-    Finding { check: "data folder", status, detail }
+    Finding { check: "data folder".to_owned(), status, detail }
 }
 
 fn threads(e5: &EncoderConfig) -> Finding {
@@ -131,7 +173,7 @@ fn threads(e5: &EncoderConfig) -> Finding {
         Some(threads) => format!("{threads} (e5.threads)"),
         None => format!("{} (affinity and CPU quota; --threads changes it)", available_threads()),
     };
-    Finding { check: "threads", status: Status::Ok, detail }
+    Finding { check: "threads".to_owned(), status: Status::Ok, detail }
 }
 
 /// The library that the embedder loads, with the same checks.

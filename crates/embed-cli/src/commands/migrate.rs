@@ -27,7 +27,7 @@ use crate::io::output::print;
 use crate::io::pipeline::in_batches;
 use crate::io::row_progress::RowProgress;
 use crate::io::rows::Batch;
-use crate::settings::{ServiceChoice, Settings, flags};
+use crate::settings::{Settings, flags};
 use crate::signals::wait_for_signal;
 use crate::stack::{self, cache};
 
@@ -155,11 +155,16 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
     if !args.force && !paths.is_begun() {
         paths.check_absent()?;
     }
-    if settings.service == ServiceChoice::Hybrid {
-        return Err(Error::new(
-            ErrorKind::Config,
-            "a migration ends in one space, and the hybrid service has two; choose one by --service",
-        ));
+    let document = settings.document(&home)?;
+    if document.only_model().is_none() {
+        let what = match settings.is_preset() {
+            true => "a migration ends in one space, and the hybrid service has two; choose one by --service".to_owned(),
+            false => format!(
+                "a migration ends in one space, and the settings have several models; choose one by --model: {}",
+                document.names().join(", ")
+            ),
+        };
+        return Err(Error::new(ErrorKind::Config, what));
     }
     let cache = cache::open(settings).await?;
     let embedder = stack::load(settings, home, cache.as_ref()).await?;

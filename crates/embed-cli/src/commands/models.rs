@@ -4,7 +4,7 @@ mod args;
 mod report;
 
 use embed_assets::{
-    Asset, AssetState, PullOptions, Pulled, SourceChoice, Verified, pull_model, pull_runtime,
+    Asset, AssetState, PullOptions, Pulled, SourceChoice, Verified, pull_custom, pull_model, pull_runtime,
 };
 use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::{DataHome, Manifest, Source};
@@ -15,7 +15,7 @@ pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
 use crate::io::download_progress::DownloadProgress;
-use crate::settings::Settings;
+use crate::settings::{Document, EncoderSource, EncoderSpec, Settings};
 use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
 /// Runs one of the sub-commands.
@@ -35,10 +35,11 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
 }
 
 async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    let profiles = match &args.model {
-        Some(name) => vec![Profile::by_name(name)?],
+    let document = settings.document(home)?;
+    let wanted = match &args.model {
+        Some(name) => vec![wanted(name, &document, settings)?],
         // Those that `embed serve` and `embed encode` load.
-        None => settings.profiles(),
+        None => document.encoders().map(|(_, encoder)| encoder.clone()).collect(),
     };
     let progress = DownloadProgress::new(args.quiet);
     let mut options = PullOptions::from_env()?;
@@ -51,15 +52,24 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
         let pulled = pull_runtime(home, &options, &progress).await?;
         tell(&progress, Asset::Runtime, home, &pulled);
     }
-    let of_settings = [settings.e5.precision];
-    let precisions = args.precision.unwrap_or(&of_settings);
-    let each = profiles.iter().flat_map(|&profile| {
-        precisions.iter().enumerate().map(move |(index, &precision)| (profile, index, precision))
+    let each = wanted.iter().flat_map(|encoder| {
+        let precisions = args.precision.unwrap_or(std::slice::from_ref(&encoder.precision));
+        precisions.iter().enumerate().map(move |(index, &precision)| {
+            (encoder, precision, index + 1 < precisions.len())
+        })
     });
-    for (profile, index, precision) in each {
+    for (encoder, precision, is_followed) in each {
         // The second precision is made from the same raw files.
-        options.keep_downloads = index + 1 < precisions.len();
-        let pulled = pull_model(home, profile, precision, &options, &progress).await?;
+        options.keep_downloads = is_followed;
+        let (pulled, profile) = match &encoder.source {
+            EncoderSource::Known(profile) => {
+                (pull_model(home, profile, precision, &options, &progress).await?, *profile)
+            }
+            EncoderSource::Custom(custom) => {
+                let pulled = pull_custom(home, custom, precision, &options, &progress).await?;
+                (pulled, custom.profile(home, precision)?)
+            }
+        };
         tell(&progress, Asset::Model { profile, precision }, home, &pulled);
         if let Some(warning) = report::not_calibrated(profile, precision) {
             progress.say(&format!("{} {precision} is {warning}", profile.name));
@@ -70,6 +80,15 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A built-in model, or one that the settings declare.
+fn wanted(name: &str, document: &Document, settings: &Settings) -> Result<EncoderSpec, Error> {
+    if let Some((_, declared)) = document.encoders().find(|(model, _)| model.name == name && !settings.is_preset()) {
+        return Ok(declared.clone());
+    }
+    let source = EncoderSource::Known(Profile::by_name(name)?);
+    Ok(EncoderSpec { source, precision: settings.e5.precision, keep_alive: None })
 }
 
 fn tell(progress: &DownloadProgress, asset: Asset, home: &DataHome, pulled: &Pulled) {

@@ -5,12 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use embed_core::{Error, ErrorKind};
-use embed_router::{
-    ENGLISH_ROUTE, MULTILINGUAL_ROUTE, RolloutConfig, RolloutFile, RolloutState, rollout_place,
-};
+use embed_router::{RolloutConfig, RolloutFile, RolloutState, rollout_place};
 
 use crate::exit::Exit;
 use crate::io::output::print;
+use crate::settings::Settings;
 
 /// The year 10000.
 const END_OF_DATES: u64 = 253_402_300_800;
@@ -32,11 +31,11 @@ enum Command {
     /// With a candidate of another space, queries find nothing in a partition until its documents are embedded again:
     /// see `embed migrate`.
     Start {
-        /// The route that texts leave.
-        #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
+        /// The route that texts leave: the name of a model, such as ollama, minilm or e5.
+        #[arg(long, value_name = "ROUTE")]
         from: String,
         /// The route that texts go to.
-        #[arg(long, value_parser = [ENGLISH_ROUTE, MULTILINGUAL_ROUTE])]
+        #[arg(long, value_name = "ROUTE")]
         to: String,
         /// How many of a hundred partitions move at first.
         #[arg(long, default_value_t = 0)]
@@ -69,10 +68,12 @@ enum Command {
     },
 }
 
-pub(crate) fn run(args: RolloutArgs) -> Result<Exit, Error> {
+pub(crate) fn run(args: RolloutArgs, settings: &Settings) -> Result<Exit, Error> {
     let file = RolloutFile::new(args.file);
     let page = match args.command {
         Command::Start { from, to, percentage, salt } => {
+            settings.check_route("--from", &from)?;
+            settings.check_route("--to", &to)?;
             let config = RolloutConfig::new(from, to).with_percentage(percentage).with_salt(salt);
             show(&file.begin(&config)?)
         }

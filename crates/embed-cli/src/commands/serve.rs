@@ -2,10 +2,12 @@
 
 mod bridge;
 mod callers;
+mod labels;
 mod log;
 mod manager;
 mod model_details;
 mod reload;
+mod served_model;
 mod stack;
 #[cfg(feature = "otlp")]
 mod traces;
@@ -98,10 +100,10 @@ async fn serve(
         Some(address) => Some(listen(address, "--admin-listen").await?),
         None => None,
     };
-    let stack = Arc::new(ServedStack::build(settings, home).await?);
+    let stack = Arc::new(ServedStack::build(settings, &home).await?);
     let watch = Watch::start(&stack, log.dropped());
 
-    config.models = stack.models();
+    config.models = stack.entries();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let callers = CallerMeter(stack.metrics.clone());
     let embedder = Arc::new(Stack::of_router(Arc::clone(&stack.router)).layer(callers).build());

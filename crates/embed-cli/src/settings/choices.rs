@@ -15,9 +15,6 @@ pub(crate) enum ServiceChoice {
     Hybrid,
 }
 
-/// The route to the model in this process that reads English in the hybrid service.
-pub(crate) const LOCAL_ENGLISH_ROUTE: &str = "minilm";
-
 /// Where vectors are cached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CachePlace {

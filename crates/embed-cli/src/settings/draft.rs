@@ -1,10 +1,11 @@
 //! Settings while they are being read, and the problems found.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use embed_core::{Error, ErrorKind};
 
 use super::choices::CachePlace;
+use super::document::{self, PRESET_ROUTES};
 use super::kind::Given;
 use super::origin::Origin;
 use super::setting::Setting;
@@ -40,6 +41,7 @@ impl Draft {
     }
 
     pub(super) fn finish(mut self) -> Result<Settings, Problems> {
+        self.check_document();
         let settings = self.settings;
         if let CachePlace::Redis | CachePlace::Both = settings.cache.place
             && let Err(error) = settings.redis()
@@ -48,6 +50,51 @@ impl Draft {
             self.problems.push(format!("{origin}: vectors are to be kept in Redis, but {error}"));
         }
         if self.problems.is_empty() { Ok(settings) } else { Err(Problems(self.problems)) }
+    }
+
+    /// Finds settings that name models beside those of the document, unless a service wins over it.
+    fn check_other_models(&mut self) {
+        if self.settings.is_preset() {
+            return;
+        }
+        for key in ["service", "e5.model", "ollama.model", "router.english_model"] {
+            if let Some(origin) = self.settings.origins.get(key).cloned() {
+                let what = "the file's [[model]] tables say which models there are; remove one of them";
+                self.problem(&origin, key, what);
+            }
+        }
+    }
+
+    /// Checks the document of the file, and the names of routes in other settings.
+    fn check_document(&mut self) {
+        let declared = mem::take(&mut self.settings.declared);
+        let document = match declared.is_empty() {
+            true => None,
+            false => match declared.document(&self.settings) {
+                Ok(document) => Some(document),
+                Err((at, error)) => {
+                    self.problem(&at, "model", error);
+                    None
+                }
+            },
+        };
+        if let Some(document) = &document {
+            document::check(document, &declared, self);
+            self.check_other_models();
+        }
+        let is_route = |name: &str| PRESET_ROUTES.contains(&name) || declared.names().any(|known| known == name);
+        let pins = &self.settings.router.pins;
+        if let Some(route) = pins.values().find(|route| !is_route(route)).cloned() {
+            let origin = self.settings.origin("router.pins");
+            self.problem(&origin, "router.pins", format!("must name models, and {route} is none"));
+        }
+        if let Some(only) = &self.settings.only
+            && !declared.names().any(|name| name == only)
+        {
+            let names: Vec<_> = declared.names().collect();
+            self.problems.push(format!("--model: the file declares no such model; it has {}", names.join(", ")));
+        }
+        self.settings.declared = declared;
     }
 }
 

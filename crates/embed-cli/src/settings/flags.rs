@@ -13,6 +13,9 @@ use super::values::Settings;
 /// The heading over these flags.
 const HEADING: &str = "Settings (flags win over variables, variables over the file: embed config --help)";
 
+/// The flag that names the model of a service, or the one of the file's models that is used.
+const MODEL_FLAG: &str = "model";
+
 /// The flags of the settings with these keys and in these sections, for `#[command(args = flags(…))]`. Their values are in
 /// the [`Settings`] that the command gets.
 pub(crate) fn flags(keys: &[&str]) -> Vec<Arg> {
@@ -71,6 +74,10 @@ pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
         // A shared flag has the key of the first of its settings.
         let Ok(Some(values)) = matches.try_get_many::<String>(first.key) else { continue };
         let text = values.map(|value| value.trim()).collect::<Vec<_>>().join(",");
+        if flag == MODEL_FLAG && !draft.settings.is_preset() {
+            draft.settings.only = Some(text);
+            continue;
+        }
         // The service is the first in the table, so it is known by now.
         let service = name(draft.settings.service);
         let mut sharers = sharing(flag);

@@ -6,6 +6,7 @@
 
 mod address;
 mod choices;
+mod document;
 mod draft;
 mod environment;
 mod file;
@@ -27,11 +28,12 @@ use clap::ArgMatches;
 use draft::Draft;
 
 pub(crate) use address::ip;
-pub(crate) use choices::{CachePlace, LOCAL_ENGLISH_ROUTE, LogFormat, ServiceChoice};
+pub(crate) use choices::{CachePlace, LogFormat, ServiceChoice};
+pub(crate) use document::{BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, json, toml};
 pub(crate) use draft::Problems;
 pub(crate) use flags::flags;
 pub(crate) use origin::{ConfigFile, Origin};
-pub(crate) use setting::{Setting, name};
+pub(crate) use setting::Setting;
 pub(crate) use table::TABLE;
 pub(crate) use values::{GatewaySettings, LogSettings, Settings};
 

@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use embed_cache::{CacheConfig, MemoryConfig};
 #[cfg(feature = "redis")]
 use embed_cache::{RedisConfig, RedisUrl};
-use embed_core::Error;
+use embed_core::{Error, ErrorKind};
+use embed_encoder::assets::DataHome;
 use embed_encoder::{EncoderConfig, Profile};
 use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
 use super::choices::{CachePlace, LogFormat, ServiceChoice};
+use super::document::{self, Declared, Document, PRESET_ROUTES};
 #[cfg(not(feature = "redis"))]
 use super::no_redis::{RedisConfig, RedisUrl};
 use super::origin::{ConfigFile, Origin};
+use super::setting::name;
 
 /// The effective values of all settings, and their origins.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ pub(crate) struct Settings {
     pub(crate) cache: CacheSettings,
     pub(crate) gateway: GatewaySettings,
     pub(crate) log: LogSettings,
+    /// The document of the file, if it has one.
+    pub(super) declared: Declared,
+    /// The one model of the document that is used.
+    pub(super) only: Option<String>,
     /// The file that was read, or would be read if it existed.
     pub(crate) file: Option<ConfigFile>,
     /// By key; settings without an entry have their defaults.
@@ -93,10 +100,54 @@ impl Settings {
         self.origins.contains_key("ollama.url")
     }
 
-    /// The models in this process that the service may load.
-    pub(crate) fn profiles(&self) -> Vec<&'static Profile> {
-        let english = self.router.english.filter(|_| self.service == ServiceChoice::Hybrid);
-        english.into_iter().chain([self.e5.profile]).collect()
+    /// The models and the routes to them: those that the file declares, or those of the service.
+    ///
+    /// # Errors
+    ///
+    /// None for settings that were checked when they were read.
+    pub(crate) fn document(&self, home: &DataHome) -> Result<Document, Error> {
+        if self.is_preset() {
+            return Ok(document::preset(self, home));
+        }
+        let document = self
+            .declared
+            .document(self)
+            .map_err(|(at, error)| Error::new(error.kind(), format!("{at}: model: {error}")))?;
+        Ok(match &self.only {
+            Some(name) => document.only(name),
+            None => document,
+        })
+    }
+
+    /// Whether the service says which models there are. One that a variable or a flag names wins over the file.
+    pub(crate) fn is_preset(&self) -> bool {
+        self.declared.is_empty()
+            || matches!(self.origins.get("service"), Some(Origin::Variable(_) | Origin::Flag(_)))
+    }
+
+    /// Has this service, whatever the file declares.
+    pub(crate) fn use_service(&mut self, service: ServiceChoice) {
+        self.service = service;
+        self.declared = Declared::default();
+    }
+
+    /// The name of the service, or of the model or the models that the file declares.
+    pub(crate) fn service_name(&self) -> String {
+        match &self.only {
+            _ if self.is_preset() => name(self.service),
+            Some(only) => only.clone(),
+            None => "declared models".to_owned(),
+        }
+    }
+
+    /// Checks that a name may be that of a route: of a declared model, or of a preset, since a rollout may outlive a service.
+    pub(crate) fn check_route(&self, flag: &str, name: &str) -> Result<(), Error> {
+        let routes = self.declared.names().chain(PRESET_ROUTES);
+        if routes.clone().any(|route| route == name) {
+            return Ok(());
+        }
+        let what = format!("{flag}: no model is called {name}; it is one of {}", routes.collect::<Vec<_>>().join(", "));
+        Err(Error::new(ErrorKind::Config, what))
     }
 
     /// The Redis that is named, which none can be.
@@ -112,7 +163,7 @@ impl Settings {
         let url = redis_url.clone().ok_or_else(|| {
             let fix =
                 "no Redis is named; give --redis-url, set TMWS_REDIS_URL, or write redis_url under [cache]";
-            Error::new(embed_core::ErrorKind::Config, fix)
+            Error::new(ErrorKind::Config, fix)
         })?;
         let mut config = RedisConfig::new(url).with_prefix(redis_prefix);
         if let Some(ttl) = memory.ttl {
@@ -152,6 +203,8 @@ impl Default for Settings {
                 format: LogFormat::default(),
                 otlp_endpoint: None,
             },
+            declared: Declared::default(),
+            only: None,
             file: None,
             origins: BTreeMap::new(),
         }

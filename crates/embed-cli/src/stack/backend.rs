@@ -1,18 +1,111 @@
-//! The back ends themselves: E5 in this process, and Ollama.
+//! The back ends themselves: models in this process, and clients of servers.
 
-use embed_core::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embed_core::{
+    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, SingleSpace, async_trait,
+};
 use embed_encoder::assets::DataHome;
 use embed_encoder::{Encoder, EncoderConfig};
-use embed_ollama::OllamaEmbedder;
+use embed_ollama::{OllamaConfig, OllamaEmbedder};
+use embed_openai::{OpenAiConfig, OpenAiEmbedder};
 
-use crate::settings::Settings;
+use crate::settings::{BackendSpec, EncoderSpec, ModelSpec, Settings};
 
-pub(crate) async fn e5(settings: &Settings, home: DataHome) -> Result<Encoder, Error> {
-    Encoder::load(settings.e5.clone().with_home(home)).await
+/// A back end that is there.
+#[derive(Debug, Clone)]
+pub(crate) enum Backend {
+    Encoder(Arc<Encoder>),
+    Ollama(Arc<OllamaEmbedder>),
+    OpenAi(Arc<OpenAiEmbedder>),
 }
 
-pub(crate) async fn ollama(settings: &Settings) -> Result<OllamaEmbedder, Error> {
-    OllamaEmbedder::connect(settings.ollama.clone()).await
+/// What connects to a server.
+#[derive(Debug, Clone)]
+pub(crate) enum RemoteConfig {
+    Ollama(Box<OllamaConfig>),
+    OpenAi(Box<OpenAiConfig>),
+}
+
+impl Backend {
+    /// Whether both are the same client or engine.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(self.inner(), other.inner())
+    }
+
+    fn inner(&self) -> &dyn Embedder {
+        match self {
+            Self::Encoder(encoder) => &**encoder,
+            Self::Ollama(ollama) => &**ollama,
+            Self::OpenAi(openai) => &**openai,
+        }
+    }
+
+    /// Loads a model into this process, or connects to its servers.
+    pub(crate) async fn of(model: &ModelSpec, settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+        match &model.backend {
+            BackendSpec::Encoder(spec) => {
+                let loaded = Box::pin(encoder(spec, settings, home)).await;
+                loaded.map(|encoder| Self::Encoder(Arc::new(encoder))).map_err(|error| match error.kind() {
+                    ErrorKind::ModelNotFound => error.with_context("needed", format!("for the route {}", model.name)),
+                    _ => error,
+                })
+            }
+            BackendSpec::Ollama(config) => RemoteConfig::Ollama(config.clone()).connect().await,
+            BackendSpec::OpenAi(config) => RemoteConfig::OpenAi(config.clone()).connect().await,
+        }
+    }
+}
+
+impl SingleSpace for Backend {}
+
+#[async_trait]
+impl Embedder for Backend {
+    fn model(&self) -> &ModelInfo {
+        self.inner().model()
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, Error> {
+        self.inner().embed(request).await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner().health().await
+    }
+}
+
+impl RemoteConfig {
+    /// The configuration of a server's model; `None` for a model in this process.
+    pub(crate) fn of(model: &ModelSpec) -> Option<Self> {
+        match &model.backend {
+            BackendSpec::Encoder(_) => None,
+            BackendSpec::Ollama(config) => Some(Self::Ollama(config.clone())),
+            BackendSpec::OpenAi(config) => Some(Self::OpenAi(config.clone())),
+        }
+    }
+
+    /// Sets how long a call holds on to a server that doesn't answer.
+    pub(crate) fn with_longest_outage(self, outage: Duration) -> Self {
+        match self {
+            Self::Ollama(config) => Self::Ollama(Box::new(config.with_longest_outage(outage))),
+            Self::OpenAi(config) => Self::OpenAi(Box::new(config.with_longest_outage(outage))),
+        }
+    }
+
+    /// Connects to the servers.
+    pub(crate) async fn connect(self) -> Result<Backend, Error> {
+        Ok(match self {
+            Self::Ollama(config) => Backend::Ollama(Arc::new(OllamaEmbedder::connect(*config).await?)),
+            Self::OpenAi(config) => Backend::OpenAi(Arc::new(OpenAiEmbedder::connect(*config).await?)),
+        })
+    }
+}
+
+/// Loads a model into this process, with the threads of the settings.
+async fn encoder(spec: &EncoderSpec, settings: &Settings, home: &DataHome) -> Result<Encoder, Error> {
+    let config = settings.e5.clone().with_home(home.clone()).with_profile(spec.profile(home)?);
+    Encoder::load(config.with_precision(spec.precision)).await
 }
 
 /// The longest text that an embedder with these settings takes, in bytes.

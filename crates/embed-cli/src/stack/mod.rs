@@ -1,19 +1,20 @@
-//! What embeds, built from the settings: back ends, the router over them, the cache in front of each.
+//! What embeds, built from the document of the settings: back ends, the router over them, the cache in front of each.
 
 mod backend;
 pub(crate) mod cache;
-pub(crate) mod english;
 mod router;
+mod same_space;
+mod unloaded;
 
 use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error};
 use embed_encoder::assets::DataHome;
 
-use crate::settings::{ServiceChoice, Settings};
+use crate::settings::{Document, ModelSpec, Settings};
 
-pub(crate) use backend::{e5, max_text_bytes};
-pub(crate) use english::English;
-pub(crate) use router::{Joined, decider, is_absence, join, route, router};
+pub(crate) use backend::{Backend, RemoteConfig, max_text_bytes};
+pub(crate) use router::{decider, is_absence, join, route, router};
+pub(crate) use same_space::Members;
 
 /// What embeds, behind the cache if there is one.
 pub(crate) async fn load(
@@ -21,22 +22,19 @@ pub(crate) async fn load(
     home: DataHome,
     cache: Option<&Cache>,
 ) -> Result<Box<dyn Embedder>, Error> {
-    Ok(match settings.service {
-        _ if needs_router(settings) => Box::new(router(settings, home, cache).await?),
-        ServiceChoice::E5 => cached(e5(settings, home).await?, cache),
-        _ => cached(backend::ollama(settings).await?, cache),
+    let document = settings.document(&home)?;
+    let Some(model) = without_router(&document, settings) else {
+        return Ok(Box::new(router(settings, home, cache).await?));
+    };
+    let embedder = Backend::of(model, settings, &home).await?;
+    Ok(match cache {
+        Some(cache) => Box::new(Cached::new(embedder, cache.clone())),
+        None => Box::new(embedder),
     })
 }
 
-/// A single service needs no router, unless a setting names routes, which the router checks.
-fn needs_router(settings: &Settings) -> bool {
+/// A single model needs no router, unless a setting names routes, which the router checks.
+fn without_router<'d>(document: &'d Document, settings: &Settings) -> Option<&'d ModelSpec> {
     let router = &settings.router;
-    settings.service == ServiceChoice::Hybrid || router.rollout.is_some() || !router.pins.is_empty()
-}
-
-fn cached(embedder: impl Embedder + 'static, cache: Option<&Cache>) -> Box<dyn Embedder> {
-    match cache {
-        Some(cache) => Box::new(Cached::new(embedder, cache.clone())),
-        None => Box::new(embedder),
-    }
+    document.only_model().filter(|_| router.rollout.is_none() && router.pins.is_empty())
 }

@@ -1,100 +1,83 @@
-//! The router over the routes of a service.
+//! The router over the models of a document.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use embed_cache::Cache;
-use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, Variant, async_trait,
-};
-use embed_encoder::Profile;
+use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::DataHome;
 use embed_router::{
-    ENGLISH_ROUTE, LanguageDetector, MULTILINGUAL_ROUTE, Policy, Reads, RolloutConfig, RolloutFile, Route,
-    RouteBuilder, Router, RouterConfig, ShadowConfig,
+    LanguageDetector, RolloutConfig, RolloutFile, Route, RouteBuilder, Router, RouterConfig, ShadowConfig,
 };
+use futures::future::try_join_all;
 
-use super::backend;
-use super::english::{self, English};
-use crate::settings::{LOCAL_ENGLISH_ROUTE, ServiceChoice, Settings};
+use super::backend::Backend;
+use super::same_space::Members;
+use super::unloaded::UnloadedModel;
+use crate::settings::{BackendSpec, Document, ModelSpec, Settings};
 
-/// A router over the routes of the service, which may be one, each behind the cache if there is one.
+/// A router over the models of the settings, each behind the cache if there is one, for a command that ends soon: a server
+/// that is unavailable at the start is replaced by its fallback, which is reported on standard error.
 pub(crate) async fn router(
     settings: &Settings,
     home: DataHome,
     cache: Option<&Cache>,
 ) -> Result<Router, Error> {
-    let english = English::of(settings, &home);
-    let local = match english.local() {
-        Some(profile) => Some(Arc::new(english::load(profile, settings, home.clone()).await?)),
-        None => None,
-    };
-    let e5 =
-        async { Ok(route(MULTILINGUAL_ROUTE, cache).backend(backend::e5(settings, home).await?).build()) };
-    let ollama = async {
-        let ollama = backend::ollama(settings).await?;
-        if let Some(local) = &local {
-            english::check_same_space(&ollama, local).await?;
+    let document = settings.document(&home)?;
+    let members = Members::default();
+    // Models in this process first, since those of servers are compared with them.
+    let (servers, encoders): (Vec<_>, Vec<_>) = document.models.iter().partition(|model| model.is_remote());
+    let built = |model| {
+        let (members, home) = (members.clone(), &home);
+        async move {
+            let backend = Backend::of(model, settings, home).await?;
+            members.admit(&backend).await?;
+            Ok::<_, Error>(route(model, cache).backend(backend).build())
         }
-        Ok(route(ENGLISH_ROUTE, cache).backend(ollama).build())
     };
-    let minilm = local.clone().map(|local| route(LOCAL_ENGLISH_ROUTE, cache).backend(local).build());
-    join(settings, Joined { english, e5, ollama, minilm }).await
+    let encoders = try_join_all(encoders.into_iter().map(built)).await?;
+    let servers = try_join_all(servers.into_iter().map(async |model| match built(model).await {
+        // A server that answers and is set up wrongly is an error for the operator.
+        Err(reason) if is_absence(&reason) => absent(model, &document, reason),
+        outcome => outcome,
+    }));
+    let routes = encoders.into_iter().chain(servers.await?).collect();
+    join(settings, &document, routes)
 }
 
-/// A router that decides where texts go and can't embed them: E5 isn't loaded for it.
+/// A router that decides where texts go and can't embed them: no model is loaded for it into this process.
 pub(crate) async fn decider(settings: &Settings, home: &DataHome) -> Result<Router, Error> {
-    let english = English::of(settings, home);
-    let unloaded = |name, profile| route(name, None).backend(UnloadedModel::new(profile)).build();
-    let e5 = async { Ok(unloaded(MULTILINGUAL_ROUTE, settings.e5.profile)) };
-    let ollama = async { Ok(route(ENGLISH_ROUTE, None).backend(backend::ollama(settings).await?).build()) };
-    let minilm = english.local().map(|profile| unloaded(LOCAL_ENGLISH_ROUTE, profile));
-    join(settings, Joined { english, e5, ollama, minilm }).await
+    let document = settings.document(home)?;
+    let routes = try_join_all(document.models.iter().map(async |model| match &model.backend {
+        BackendSpec::Encoder(encoder) => {
+            Ok(route(model, None).backend(UnloadedModel::new(encoder.profile(home)?)).build())
+        }
+        _ => match Backend::of(model, settings, home).await {
+            Ok(backend) => Ok(route(model, None).backend(backend).build()),
+            Err(reason) if is_absence(&reason) => absent(model, &document, reason),
+            Err(error) => Err(error),
+        },
+    }));
+    join(settings, &document, routes.await?)
 }
 
-/// The routes that a router may have. Those of services that aren't needed are never polled.
-pub(crate) struct Joined<E, O> {
-    pub(crate) english: English,
-    pub(crate) e5: E,
-    pub(crate) ollama: O,
-    /// The one to the model in this process that reads English.
-    pub(crate) minilm: Option<Route>,
+/// The route to a server that a command does without. A model without a fallback is needed.
+fn absent(model: &ModelSpec, document: &Document, reason: Error) -> Result<Route, Error> {
+    let absent = route(model, None);
+    Ok(match (&model.fallback, &model.fallback_of_a_command) {
+        (Some(fallback), _) if document.model(fallback).is_some_and(|model| !model.is_remote()) => {
+            absent.absent(reason).same_space_fallback(fallback.as_str()).build()
+        }
+        (_, Some(fallback)) => absent.absent(reason).fallback(fallback.as_str()).build(),
+        _ => return Err(reason),
+    })
 }
 
-/// A router over those routes that the service needs. In the hybrid service, the model in this process that reads English, or
-/// else E5, is the fallback of an Ollama that is unavailable at the start. That suits a command that ends soon, and is
-/// reported on standard error; a server passes a route that waits for Ollama.
-pub(crate) async fn join(
-    settings: &Settings,
-    joined: Joined<impl Future<Output = Result<Route, Error>>, impl Future<Output = Result<Route, Error>>>,
-) -> Result<Router, Error> {
-    let Joined { english, e5, ollama, minilm } = joined;
-    let (routes, policy) = match settings.service {
-        ServiceChoice::E5 => (vec![e5.await?], Policy::everything_to(MULTILINGUAL_ROUTE)),
-        ServiceChoice::Ollama => (vec![ollama.await?], Policy::everything_to(ENGLISH_ROUTE)),
-        ServiceChoice::Hybrid if matches!(english, English::Local(_)) => {
-            let routes = minilm.into_iter().chain([e5.await?]).collect();
-            (routes, Policy::hybrid(LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE))
-        }
-        ServiceChoice::Hybrid => {
-            let has_local = minilm.is_some();
-            let server = ollama.await.or_else(|reason| {
-                // An Ollama that answers and is set up wrongly is an error for the operator.
-                if !is_absence(&reason) {
-                    return Err(reason);
-                }
-                let absent = route(ENGLISH_ROUTE, None).absent(reason);
-                let absent = match has_local {
-                    true => absent.same_space_fallback(LOCAL_ENGLISH_ROUTE),
-                    false => absent.fallback(MULTILINGUAL_ROUTE),
-                };
-                Ok(absent.build())
-            })?;
-            ([server].into_iter().chain(minilm).chain([e5.await?]).collect(), Policy::default())
-        }
-    };
+/// A router over routes to the models of a document, in the document's order.
+pub(crate) fn join(settings: &Settings, document: &Document, mut routes: Vec<Route>) -> Result<Router, Error> {
+    let place = |name: &str| document.models.iter().position(|model| model.name == name);
+    routes.sort_by_key(|route| place(route.name()));
     let mut config = RouterConfig::default()
-        .with_policy(policy)
+        .with_policy(document.policy())
         .with_cross_space(settings.router.cross_space)
         .with_pins(settings.router.pins.iter().map(|(partition, route)| (&**partition, &**route)).collect());
     if let Some(file) = &settings.router.rollout {
@@ -122,14 +105,9 @@ pub(crate) async fn join(
     Ok(router)
 }
 
-/// Begins the route of a name, with the languages that its model reads, and the cache if there is one.
-pub(crate) fn route(name: &str, cache: Option<&Cache>) -> RouteBuilder {
-    let route = Route::builder(name);
-    let route = if name == ENGLISH_ROUTE || name == LOCAL_ENGLISH_ROUTE {
-        route.reads(Reads::only(["en"]))
-    } else {
-        route
-    };
+/// Begins the route to a model, with the languages that it reads, and the cache if there is one.
+pub(crate) fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
+    let route = Route::builder(model.name.as_str()).reads(model.reads());
     match cache.cloned() {
         Some(cache) => route.cache(cache),
         None => route,
@@ -139,30 +117,4 @@ pub(crate) fn route(name: &str, cache: Option<&Cache>) -> RouteBuilder {
 /// Whether an error says that a service is unavailable, and not that its set-up is wrong.
 pub(crate) fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
-}
-
-/// The description of a model that isn't loaded.
-#[derive(Debug)]
-struct UnloadedModel(ModelInfo);
-
-impl UnloadedModel {
-    fn new(profile: &Profile) -> Self {
-        let variant = Variant::new(profile.space(), [("loaded", "no")]);
-        Self(ModelInfo::builder(profile.family, profile.name, variant).build())
-    }
-}
-
-#[async_trait]
-impl Embedder for UnloadedModel {
-    fn model(&self) -> &ModelInfo {
-        &self.0
-    }
-
-    async fn embed(&self, _: EmbedRequest) -> Result<EmbedResponse, Error> {
-        Err(Error::new(ErrorKind::Internal, "this model was described and not loaded"))
-    }
-
-    async fn health(&self) -> Health {
-        Health::ready()
-    }
 }

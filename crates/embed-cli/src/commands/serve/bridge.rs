@@ -23,6 +23,7 @@ use tokio::time;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::stack::ServedStack;
+use crate::settings::BackendSpec;
 
 /// How often the health of services is checked. The check also retries services that are left out because they failed, so
 /// that an outage ends without any caller.
@@ -246,12 +247,13 @@ fn observe(stack: &ServedStack, cache: &CacheStats) {
     });
     metrics.observe_router(&of_router(&router));
     metrics.observe_breakers(&breakers(&router, cache));
-    if let Some(ollama) = stack.ollama.get() {
-        metrics.observe_ollama(&of_ollama(stack.ollama_pool, ollama.stats()));
+    if let Some(figures) = of_ollama(stack) {
+        metrics.observe_ollama(&figures);
     }
-    if let Some(e5) = &stack.e5 {
-        let stats = e5.stats();
-        metrics.observe_e5(&E5Figures { threads: stack.e5_threads, prefixed_texts: stats.prefixed_texts });
+    let encoders = stack.encoders().map(|encoder| (encoder.threads() as u64, encoder.stats().prefixed_texts));
+    let encoders = encoders.reduce(|(threads, texts), (more, prefixed)| (threads.max(more), texts + prefixed));
+    if let Some((threads, prefixed_texts)) = encoders {
+        metrics.observe_e5(&E5Figures { threads, prefixed_texts });
     }
 }
 
@@ -340,27 +342,33 @@ fn breakers<'a>(router: &'a RouterStats, cache: &'a CacheStats) -> Vec<BreakerFi
     routes.chain(tiers).collect()
 }
 
-fn of_ollama(pool_size: u64, stats: embed_ollama::OllamaStats) -> OllamaFigures {
-    OllamaFigures {
-        pool_size,
-        requests: stats.requests,
-        loads: stats.loads,
-        long_waits: stats.long_waits,
-        retries_connection: stats.retries_connection,
-        retries_crash: stats.retries_crash,
-        retries_busy: stats.retries_busy,
-        retries_rows: stats.retries_rows,
-        retries_other: stats.retries_other,
-        bisections: stats.bisections,
-        duplicates: stats.duplicates,
-        failed_texts: stats.failed_texts,
-        bad_rows: stats.bad_rows,
-        shared_vectors: stats.shared_vectors,
-        identity_checks: stats.identity_checks,
-        refused_servers: stats.refused_servers,
-        new_variants: stats.new_variants,
-        ejections: stats.ejections,
-        returns: stats.returns,
-        unknown_versions: stats.unknown_versions,
-    }
+/// What the clients of Ollama have done, together.
+fn of_ollama(stack: &ServedStack) -> Option<OllamaFigures> {
+    let clients = stack.models.iter().filter_map(|model| {
+        let BackendSpec::Ollama(config) = &model.spec.backend else { return None };
+        let stats = model.ollama()?.stats();
+        Some(OllamaFigures {
+            pool_size: config.pool_size as u64,
+            requests: stats.requests,
+            loads: stats.loads,
+            long_waits: stats.long_waits,
+            retries_connection: stats.retries_connection,
+            retries_crash: stats.retries_crash,
+            retries_busy: stats.retries_busy,
+            retries_rows: stats.retries_rows,
+            retries_other: stats.retries_other,
+            bisections: stats.bisections,
+            duplicates: stats.duplicates,
+            failed_texts: stats.failed_texts,
+            bad_rows: stats.bad_rows,
+            shared_vectors: stats.shared_vectors,
+            identity_checks: stats.identity_checks,
+            refused_servers: stats.refused_servers,
+            new_variants: stats.new_variants,
+            ejections: stats.ejections,
+            returns: stats.returns,
+            unknown_versions: stats.unknown_versions,
+        })
+    });
+    clients.reduce(|all, more| all + more)
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use embed_core::{Error, Role};
-use embed_encoder::{Encoder, Precision, Profile};
+use embed_encoder::{Encoder, Precision};
 use embed_gateway::{ModelDetails, Token, Tokenizer};
 use embed_ollama::{OllamaConfig, OllamaModels};
+
+use crate::stack::RemoteConfig;
 
 /// Cuts texts into the tokens of a model in this process.
 #[derive(Debug)]
@@ -26,8 +28,8 @@ impl Tokenizer for EncoderTokens {
 }
 
 /// A model in this process, described by its files.
-pub(super) fn of_encoder(profile: &Profile, precision: Precision, encoder: &Encoder) -> ModelDetails {
-    let (quantization, dtype) = match precision {
+pub(super) fn of_encoder(encoder: &Encoder) -> ModelDetails {
+    let (quantization, dtype) = match encoder.precision() {
         Precision::Int8 => ("Q8_0", "int8"),
         // Its weights are float32, and its arithmetic is both.
         Precision::Mixed => ("F32", "mixed"),
@@ -37,12 +39,19 @@ pub(super) fn of_encoder(profile: &Profile, precision: Precision, encoder: &Enco
     };
     ModelDetails::default()
         .with_family("bert", "onnx")
-        .with_size(Some(profile.parameters), Some(encoder.model_bytes()))
+        .with_size(Some(encoder.profile().parameters), Some(encoder.model_bytes()))
         .with_precision(quantization, Some(dtype))
 }
 
 /// A model of a server, as the server describes it; what it doesn't report is left out.
-pub(super) async fn of_ollama(config: &OllamaConfig) -> ModelDetails {
+pub(super) async fn of_server(config: &RemoteConfig) -> ModelDetails {
+    match config {
+        RemoteConfig::Ollama(config) => of_ollama(config).await,
+        RemoteConfig::OpenAi(_) => ModelDetails::default(),
+    }
+}
+
+async fn of_ollama(config: &OllamaConfig) -> ModelDetails {
     let name = &config.model;
     let described = async {
         let server = OllamaModels::new(config.clone())?;

@@ -8,14 +8,12 @@ use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
 use embed_encoder::{Precision, Profile};
 use embed_ollama::{Secret, library_name, server_url, shown_url};
-use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
-use super::super::choices::{CachePlace, LOCAL_ENGLISH_ROUTE, ServiceChoice};
+use super::super::choices::{CachePlace, ServiceChoice};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
 
-const PINS: &str =
-    "PARTITION=ROUTE where ROUTE is ollama, minilm or e5, or a list of them with each partition once";
+const PINS: &str = "PARTITION=ROUTE where ROUTE is the name of a model, or a list of them with each partition once";
 
 /// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -286,7 +284,7 @@ fn read_pins(pins: &[&str]) -> Result<BTreeMap<String, String>, Error> {
         // A partition may have an equals sign in its name.
         let pin = pin.rsplit_once('=').map(|(partition, route)| (partition.trim(), route.trim()));
         let known = pin.filter(|(partition, route)| {
-            !partition.is_empty() && [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE].contains(route)
+            !partition.is_empty() && !route.is_empty()
         });
         let is_new = known
             .is_some_and(|(partition, route)| read.insert(partition.to_owned(), route.to_owned()).is_none());
