@@ -168,6 +168,12 @@ impl Encoder {
         self.precision
     }
 
+    /// Whether it was loaded from files of these bytes, so that loading them again would change no vector.
+    #[must_use]
+    pub fn is_of(&self, files: &ModelFiles) -> bool {
+        model_info(self.profile, self.precision, files).variant() == self.model.variant()
+    }
+
     /// Bytes of the model's file.
     #[must_use]
     pub fn model_bytes(&self) -> u64 {

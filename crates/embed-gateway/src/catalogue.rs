@@ -54,11 +54,7 @@ pub(crate) struct NamedModel {
 }
 
 impl Catalogue {
-    pub(crate) fn new(
-        stack: Arc<dyn Embedder>,
-        models: &[ModelEntry],
-        started: SystemTime,
-    ) -> Result<Self> {
+    pub(crate) fn new(stack: Arc<dyn Embedder>, models: &[ModelEntry], started: SystemTime) -> Result<Self> {
         if models.is_empty() {
             return Err(wrong("models", "must name at least one model"));
         }

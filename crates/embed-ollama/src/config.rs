@@ -17,7 +17,7 @@ use crate::identity::Identity;
 /// server of this machine.
 ///
 /// All of it is checked once, when the embedder connects; an error names the field.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OllamaConfig {
     /// The model's name at the server, with or without a tag.

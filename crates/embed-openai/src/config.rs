@@ -15,7 +15,7 @@ use crate::identity::Identity;
 /// Settings of an [`OpenAiEmbedder`](crate::OpenAiEmbedder); [`OpenAiConfig::new`] begins with a model and a server.
 ///
 /// All of it is checked once, when the embedder connects; an error names the field.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OpenAiConfig {
     /// The model's name at the server.

@@ -12,7 +12,9 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::{self, ConfigFile, Document, Origin, Problems, Setting, Settings, TABLE, flags};
+use crate::settings::{
+    self, ConfigFile, Document, Origin, PRESET_KEYS, Problems, Setting, Settings, TABLE, flags,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -134,6 +136,9 @@ fn toml(settings: &Settings, document: &Document) -> String {
     let page = by_section(head, |setting, name| {
         let origin = settings.origin(setting.key);
         match setting.kind.get(settings) {
+            _ if PRESET_KEYS.contains(&setting.key) && !settings.is_preset() => {
+                format!("# {name} has no place beside declared models\n")
+            }
             None => format!("# {name} is not set\n"),
             Some(value) if setting.secret => format!("# {name} = {value}  # hidden; {origin}\n"),
             Some(value) => format!("{name} = {value}  # {origin}\n"),
@@ -144,7 +149,8 @@ fn toml(settings: &Settings, document: &Document) -> String {
         return page + &models;
     }
     // A file has a service or these tables.
-    let commented = models.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("# {line}\n") });
+    let commented =
+        models.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("# {line}\n") });
     format!("{page}\n# {}\n{}", amounts_to(settings), commented.collect::<String>().trim_start())
 }
 

@@ -64,8 +64,10 @@ pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -
             }
         };
         // Only the precision in use is needed.
-        let if_absent = |precision| if precision == encoder.precision { Status::Wrong } else { Status::Absent };
-        let precisions = Precision::ALL.iter().filter(|&&precision| is_last || precision == encoder.precision);
+        let if_absent =
+            |precision| if precision == encoder.precision { Status::Wrong } else { Status::Absent };
+        let precisions =
+            Precision::ALL.iter().filter(|&&precision| is_last || precision == encoder.precision);
         findings.extend(
             precisions.map(|&precision| of_model(model(&home, profile, precision, if_absent(precision)))),
         );

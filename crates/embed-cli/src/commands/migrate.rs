@@ -158,7 +158,8 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
     let document = settings.document(&home)?;
     if document.only_model().is_none() {
         let what = match settings.is_preset() {
-            true => "a migration ends in one space, and the hybrid service has two; choose one by --service".to_owned(),
+            true => "a migration ends in one space, and the hybrid service has two; choose one by --service"
+                .to_owned(),
             false => format!(
                 "a migration ends in one space, and the settings have several models; choose one by --model: {}",
                 document.names().join(", ")

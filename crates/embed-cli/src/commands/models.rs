@@ -54,9 +54,10 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
     }
     let each = wanted.iter().flat_map(|encoder| {
         let precisions = args.precision.unwrap_or(std::slice::from_ref(&encoder.precision));
-        precisions.iter().enumerate().map(move |(index, &precision)| {
-            (encoder, precision, index + 1 < precisions.len())
-        })
+        precisions
+            .iter()
+            .enumerate()
+            .map(move |(index, &precision)| (encoder, precision, index + 1 < precisions.len()))
     });
     for (encoder, precision, is_followed) in each {
         // The second precision is made from the same raw files.
@@ -84,7 +85,9 @@ async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(
 
 /// A built-in model, or one that the settings declare.
 fn wanted(name: &str, document: &Document, settings: &Settings) -> Result<EncoderSpec, Error> {
-    if let Some((_, declared)) = document.encoders().find(|(model, _)| model.name == name && !settings.is_preset()) {
+    if let Some((_, declared)) =
+        document.encoders().find(|(model, _)| model.name == name && !settings.is_preset())
+    {
         return Ok(declared.clone());
     }
     let source = EncoderSource::Known(Profile::by_name(name)?);

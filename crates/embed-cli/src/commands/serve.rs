@@ -3,6 +3,7 @@
 mod bridge;
 mod callers;
 mod labels;
+mod live;
 mod log;
 mod manager;
 mod model_details;
@@ -17,16 +18,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
-use embed_core::{Error, ErrorKind, Stack};
+use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::DataHome;
 use embed_gateway::{Gateway, Server};
-use embed_metrics::CallerMeter;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use bridge::Watch;
+use live::Live;
 use log::Log;
-use reload::Reload;
+use reload::{Reload, Reloaded};
 use stack::ServedStack;
 
 use crate::exit::Exit;
@@ -42,7 +43,7 @@ const FIRST_LINE: Duration = Duration::from_secs(1);
 ///
 /// It only listens on this machine unless API keys are set. A browser finds a page at the address; /openapi.json
 /// describes the API, /metrics is for Prometheus. SIGTERM and Ctrl-C let accepted requests end first; a second one ends
-/// the process immediately. SIGHUP reloads API keys, certificate and log level.
+/// the process immediately. SIGHUP reads the settings again: API keys, certificate, log level, models and routes.
 #[derive(Debug, Args)]
 #[command(args = flags(&["service", "e5", "ollama", "router", "cache", "gateway"]))]
 pub(crate) struct ServeArgs {
@@ -100,19 +101,18 @@ async fn serve(
         Some(address) => Some(listen(address, "--admin-listen").await?),
         None => None,
     };
-    let stack = Arc::new(ServedStack::build(settings, &home).await?);
-    let watch = Watch::start(&stack, log.dropped());
+    let live = Live::new(ServedStack::build(settings, &home, None).await?);
+    let stack = live.stack();
+    let watch = Watch::start(&live, log.dropped());
 
     config.models = stack.entries();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let callers = CallerMeter(stack.metrics.clone());
-    let embedder = Arc::new(Stack::of_router(Arc::clone(&stack.router)).layer(callers).build());
-    let gateway = Gateway::new(embedder, config)
-        .with_explainer(Arc::new(bridge::Explains(Arc::clone(&stack.router))))
-        .with_planner(Arc::new(bridge::Plans(Arc::clone(&stack.router))))
+    let gateway = Gateway::new(live.embedder(), config)
+        .with_explainer(Arc::new(bridge::Explains(live.clone())))
+        .with_planner(Arc::new(bridge::Plans(live.clone())))
         .with_status(watch.status())
         .with_metrics(watch.metrics())
-        .with_observer(Arc::new(bridge::Observes(stack.metrics.gateway())));
+        .with_observer(Arc::new(bridge::Observes(live.clone())));
     let mut where_to = format!("serving {scheme}://{} ({})\n", address(&listener)?, stack.router);
     let mut server = gateway.bind(listener)?;
     if let Some(admin) = admin {
@@ -120,7 +120,10 @@ async fn serve(
         server = server.with_admin(admin)?;
     }
     watch.follow(server.watch());
-    let reload = Reload::start(server.watch(), log.filter(), again)?;
+    let cache = stack.cache.clone();
+    drop(stack);
+    let reloaded = Reloaded { gateway: server.watch(), filter: log.filter(), live, home };
+    let reload = Reload::start(reloaded, again)?;
     let signals = Signals::new()?;
     // The reader of standard output may be slow or gone.
     log::within(FIRST_LINE, move || _ = print(&where_to));
@@ -131,7 +134,7 @@ async fn serve(
         tracing::warn!("a second signal ended the process before every request was answered");
         return Ok(Some(end));
     }
-    cache::finish(stack.cache.as_ref()).await;
+    cache::finish(cache.as_ref()).await;
     if drained.cut > 0 {
         tracing::warn!(
             connections = drained.cut,

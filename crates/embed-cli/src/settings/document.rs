@@ -20,6 +20,7 @@ use embed_openai::OpenAiConfig;
 use embed_router::{Kind, Policy, Reads};
 
 pub(super) use check::check;
+pub(crate) use preset::PRESET_KEYS;
 pub(super) use preset::{PRESET_ROUTES, preset};
 pub(super) use read::{Declared, is_part, read};
 pub(crate) use write::{json, toml};
@@ -31,7 +32,7 @@ pub(crate) const REST: &str = "*";
 const CUSTOM: &str = "encoder";
 
 /// The models of a stack and the routes to them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Document {
     /// In the order in which a router has their routes.
     pub(crate) models: Vec<ModelSpec>,
@@ -40,7 +41,7 @@ pub(crate) struct Document {
 }
 
 /// A model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelSpec {
     /// Its name, which is also that of its route.
     pub(crate) name: String,
@@ -56,7 +57,7 @@ pub(crate) struct ModelSpec {
 }
 
 /// What computes the vectors of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum BackendSpec {
     /// This process.
     Encoder(EncoderSpec),
@@ -67,7 +68,7 @@ pub(crate) enum BackendSpec {
 }
 
 /// A model in this process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EncoderSpec {
     pub(crate) source: EncoderSource,
     pub(crate) precision: Precision,
@@ -76,7 +77,7 @@ pub(crate) struct EncoderSpec {
 }
 
 /// Where the profile of a model comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EncoderSource {
     /// It is built in.
     Known(&'static Profile),

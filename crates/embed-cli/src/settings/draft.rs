@@ -5,7 +5,7 @@ use std::{fmt, mem};
 use embed_core::{Error, ErrorKind};
 
 use super::choices::CachePlace;
-use super::document::{self, PRESET_ROUTES};
+use super::document::{self, PRESET_KEYS, PRESET_ROUTES};
 use super::kind::Given;
 use super::origin::Origin;
 use super::setting::Setting;
@@ -52,12 +52,9 @@ impl Draft {
         if self.problems.is_empty() { Ok(settings) } else { Err(Problems(self.problems)) }
     }
 
-    /// Finds settings that name models beside those of the document, unless a service wins over it.
+    /// Finds settings that name models beside those of the document.
     fn check_other_models(&mut self) {
-        if self.settings.is_preset() {
-            return;
-        }
-        for key in ["service", "e5.model", "ollama.model", "router.english_model"] {
+        for key in PRESET_KEYS {
             if let Some(origin) = self.settings.origins.get(key).cloned() {
                 let what = "the file's [[model]] tables say which models there are; remove one of them";
                 self.problem(&origin, key, what);
@@ -67,6 +64,7 @@ impl Draft {
 
     /// Checks the document of the file, and the names of routes in other settings.
     fn check_document(&mut self) {
+        let is_preset = self.settings.is_preset();
         let declared = mem::take(&mut self.settings.declared);
         let document = match declared.is_empty() {
             true => None,
@@ -80,19 +78,28 @@ impl Draft {
         };
         if let Some(document) = &document {
             document::check(document, &declared, self);
-            self.check_other_models();
+            if !is_preset {
+                self.check_other_models();
+            }
         }
-        let is_route = |name: &str| PRESET_ROUTES.contains(&name) || declared.names().any(|known| known == name);
+        let is_route =
+            |name: &str| PRESET_ROUTES.contains(&name) || declared.names().any(|known| known == name);
         let pins = &self.settings.router.pins;
         if let Some(route) = pins.values().find(|route| !is_route(route)).cloned() {
             let origin = self.settings.origin("router.pins");
-            self.problem(&origin, "router.pins", format!("must name models, and {route} is none"));
+            let names: Vec<_> = PRESET_ROUTES.into_iter().chain(declared.names()).collect();
+            let what = format!(
+                "must be PARTITION=ROUTE where ROUTE is one of {}, and {route} isn't",
+                names.join(", ")
+            );
+            self.problem(&origin, "router.pins", what);
         }
         if let Some(only) = &self.settings.only
             && !declared.names().any(|name| name == only)
         {
             let names: Vec<_> = declared.names().collect();
-            self.problems.push(format!("--model: the file declares no such model; it has {}", names.join(", ")));
+            self.problems
+                .push(format!("--model: the file declares no such model; it has {}", names.join(", ")));
         }
         self.settings.declared = declared;
     }

@@ -29,13 +29,15 @@ use draft::Draft;
 
 pub(crate) use address::ip;
 pub(crate) use choices::{CachePlace, LogFormat, ServiceChoice};
-pub(crate) use document::{BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, json, toml};
+pub(crate) use document::{
+    BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, PRESET_KEYS, json, toml,
+};
 pub(crate) use draft::Problems;
 pub(crate) use flags::flags;
 pub(crate) use origin::{ConfigFile, Origin};
 pub(crate) use setting::Setting;
 pub(crate) use table::TABLE;
-pub(crate) use values::{GatewaySettings, LogSettings, Settings};
+pub(crate) use values::{GatewaySettings, LogSettings, RouterSettings, Settings};
 
 /// Reads the file, the variables and the flags, in this order. The file is the given one, else the one that `TMWS_CONFIG`
 /// names, else the one in the usual place if it exists.

@@ -41,7 +41,7 @@ pub(crate) struct Settings {
 }
 
 /// The settings of the router.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RouterSettings {
     /// The state file of a rollout to follow.
     pub(crate) rollout: Option<PathBuf>,
@@ -146,7 +146,10 @@ impl Settings {
         if routes.clone().any(|route| route == name) {
             return Ok(());
         }
-        let what = format!("{flag}: no model is called {name}; it is one of {}", routes.collect::<Vec<_>>().join(", "));
+        let what = format!(
+            "{flag}: no model is called {name}; it is one of {}",
+            routes.collect::<Vec<_>>().join(", ")
+        );
         Err(Error::new(ErrorKind::Config, what))
     }
 

@@ -48,7 +48,9 @@ impl Backend {
             BackendSpec::Encoder(spec) => {
                 let loaded = Box::pin(encoder(spec, settings, home)).await;
                 loaded.map(|encoder| Self::Encoder(Arc::new(encoder))).map_err(|error| match error.kind() {
-                    ErrorKind::ModelNotFound => error.with_context("needed", format!("for the route {}", model.name)),
+                    ErrorKind::ModelNotFound => {
+                        error.with_context("needed", format!("for the route {}", model.name))
+                    }
                     _ => error,
                 })
             }

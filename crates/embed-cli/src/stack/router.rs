@@ -73,7 +73,11 @@ fn absent(model: &ModelSpec, document: &Document, reason: Error) -> Result<Route
 }
 
 /// A router over routes to the models of a document, in the document's order.
-pub(crate) fn join(settings: &Settings, document: &Document, mut routes: Vec<Route>) -> Result<Router, Error> {
+pub(crate) fn join(
+    settings: &Settings,
+    document: &Document,
+    mut routes: Vec<Route>,
+) -> Result<Router, Error> {
     let place = |name: &str| document.models.iter().position(|model| model.name == name);
     routes.sort_by_key(|route| place(route.name()));
     let mut config = RouterConfig::default()

@@ -33,9 +33,8 @@ impl Members {
             let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Before the check, so that of two at the same time the later one sees the earlier one.
             members.push(model.clone());
-            let is_other = |member: &&Backend| {
-                !member.is(model) && member.model().space() == model.model().space()
-            };
+            let is_other =
+                |member: &&Backend| !member.is(model) && member.model().space() == model.model().space();
             members.iter().filter(is_other).cloned().collect()
         };
         for other in others {

@@ -1,13 +1,17 @@
 //! English in the hybrid service: by a model in this process where there is no Ollama, and while there is none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use embed_core::vector::cosine;
 use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_encoder::{Precision, Profile};
 use embed_testkit::ollama::{OllamaDouble, rig};
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::task::JoinSet;
 
-use crate::http::{Reply, ask, get, request, until};
+use crate::http::{Reply, ask, get, metric, request, until};
 use crate::serving::{Serving, embed, has_e5};
 
 const E5: &str = "multilingual-e5-small/mean/query-passage/l2/384";
@@ -118,6 +122,65 @@ async fn a_model_in_this_process_takes_over_from_a_real_ollama() {
     until("the gateway is ready", status).await;
 }
 
+/// The same under load: callers that never pause see nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_a_real_ollama_fails_no_row_under_load() {
+    const CALLERS: usize = 8;
+    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
+    if !has_minilm(Precision::F32) {
+        return;
+    }
+    let variables = [("TMWS_OLLAMA_API_BASE", ollama.url()), ("TMWS_CACHE", "off")];
+    let serving = Serving::start(&["--service", "hybrid", "--precision", "f32"], &variables);
+    let url = serving.url();
+    let before = vectors(&openai(url, "auto", &TEXTS).await);
+    let (end, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (url, before) = (url.to_owned(), before.clone());
+        let (end, answers) = (Arc::clone(&end), Arc::clone(&answers));
+        callers.spawn(async move {
+            let mut failed = Vec::new();
+            while !end.load(Ordering::Relaxed) {
+                let reply = openai(&url, "auto", &TEXTS).await;
+                if reply.status != StatusCode::OK {
+                    failed.push(reply.text());
+                } else if reply.header("x-embed-space") != MINILM {
+                    failed.push(format!("a row of {}", reply.header("x-embed-space")));
+                } else {
+                    let cosines = vectors(&reply)
+                        .into_iter()
+                        .zip(&before)
+                        .map(|(now, before)| cosine(&now, before).unwrap());
+                    failed.extend(
+                        cosines.filter(|cosine| *cosine < 0.9999).map(|cosine| format!("cosine {cosine}")),
+                    );
+                }
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+            failed
+        });
+    }
+    let answered = async |more: u64| {
+        let enough = answers.load(Ordering::Relaxed) + more;
+        until("callers are answered", async || answers.load(Ordering::Relaxed) >= enough).await;
+    };
+    let by_server = async || metric(url, "tmws_embedding_requests_total", &["service=\"ollama\""]).await;
+    for _ in 0..2 {
+        answered(100).await;
+        ollama.signal_server("KILL").unwrap();
+        // It may have died with its server.
+        let _ = ollama.signal_runner("KILL");
+        answered(200).await;
+        ollama.up().unwrap();
+        let counted = by_server().await;
+        until("the server embeds again", async || by_server().await > counted).await;
+    }
+    end.store(true, Ordering::Relaxed);
+    let failed: Vec<_> = callers.join_all().await.concat();
+    assert!(failed.is_empty(), "{} of {:?}: {:?}", failed.len(), answers, failed.first());
+}
+
 /// An Ollama that isn't there at the start is as one that goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_in_this_process_takes_over_from_an_absent_ollama() {
@@ -148,7 +211,7 @@ async fn a_server_with_other_vectors_is_refused() {
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");
-    for part in ["gives other vectors", "router.english_model"] {
+    for part in ["give other vectors", "router.english_model"] {
         assert!(said.contains(part), "{said}");
     }
 }

@@ -6,6 +6,7 @@
 mod absent;
 mod clients;
 mod english;
+mod exchange;
 mod hangups;
 mod http;
 mod metrics;
@@ -14,6 +15,7 @@ mod openapi;
 mod outage;
 mod overload;
 mod page;
+mod remote;
 mod serving;
 mod shutdown;
 #[cfg(unix)]

@@ -121,7 +121,7 @@ fn heads_stand_over_their_columns() {
 
     let table = embed().args(["config", "show"]).env("TMWS_REDIS_PREFIX", "例え").output().unwrap();
     let table = String::from_utf8(table.stdout).unwrap();
-    let rows: Vec<_> = table.lines().skip(2).collect();
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| !line.is_empty()).collect();
     let columns = |line: &str, end: &str| {
         let head = &line[..line.rfind(end).unwrap_or_else(|| panic!("{end}: {line}"))];
         unicode_width::UnicodeWidthStr::width(head)

@@ -8,6 +8,7 @@ mod bench;
 mod cache;
 mod certify;
 mod config;
+mod document;
 mod encode;
 mod forms;
 mod golden;

@@ -111,16 +111,14 @@ fn upstreams_of(routes: &Routes, wanted: &PlannedText<'_>) -> Vec<usize> {
     }
     let candidate = routes.candidate.filter(|_| moved);
     let in_use =
-        routes.in_policy().map(|upstream| routes.taken_over(upstream)).flat_map(
-            |upstream| match candidate {
-                // Documents are also stored in the old space, so that they are found after a stop.
-                Some(candidate) if candidate.from == upstream => {
-                    let old = (role == Role::Document).then_some(candidate.from);
-                    [Some(candidate.to), old]
-                }
-                _ => [Some(upstream), None],
-            },
-        );
+        routes.in_policy().map(|upstream| routes.taken_over(upstream)).flat_map(|upstream| match candidate {
+            // Documents are also stored in the old space, so that they are found after a stop.
+            Some(candidate) if candidate.from == upstream => {
+                let old = (role == Role::Document).then_some(candidate.from);
+                [Some(candidate.to), old]
+            }
+            _ => [Some(upstream), None],
+        });
     for upstream in in_use.flatten() {
         let new = routes.upstreams[upstream].space();
         let has = upstreams.iter().any(|&has| has == upstream || routes.upstreams[has].space() == new);

@@ -14,27 +14,28 @@ use embed_gateway::{
     StackStatus,
 };
 use embed_metrics::{
-    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, GatewayMetrics, OllamaFigures,
-    RequestTimer, RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
+    BreakerFigures, BreakerState, CacheFigures, E5Figures, GatewayFigures, OllamaFigures, RequestTimer,
+    RolloutFigures, RouteFigures, RouterFigures, SideFigures, TierFigures,
 };
-use embed_router::{Agreement, CallStatus, RolloutStatus, Router, RouterStats};
+use embed_router::{Agreement, CallStatus, RolloutStatus, RouterStats};
 use tokio::task::JoinHandle;
 use tokio::time;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::live::Live;
 use super::stack::ServedStack;
 use crate::settings::BackendSpec;
 
 /// How often the health of services is checked. The check also retries services that are left out because they failed, so
 /// that an outage ends without any caller.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// How often the contents of tiers are counted, which takes three commands on a shared Redis.
 const LOOK_AT_TIERS: Duration = Duration::from_secs(30);
 
 /// Says where texts go.
 #[derive(Debug)]
-pub(super) struct Explains(pub(super) Arc<Router>);
+pub(super) struct Explains(pub(super) Live);
 
 impl Explainer for Explains {
     fn explain(&self, text: &str, role: Role, partition: Option<&str>) -> Explanation {
@@ -42,7 +43,7 @@ impl Explainer for Explains {
         if let Some(partition) = partition {
             request = request.with_partition(partition);
         }
-        let decision = self.0.decide(&request).ok().and_then(|mut decisions| decisions.pop());
+        let decision = self.0.stack().router.decide(&request).ok().and_then(|mut decisions| decisions.pop());
         let Some(decision) = decision else {
             return Explanation::new("und", 0.0, "none");
         };
@@ -57,12 +58,12 @@ impl Explainer for Explains {
 
 /// Makes plans.
 #[derive(Debug)]
-pub(super) struct Plans(pub(super) Arc<Router>);
+pub(super) struct Plans(pub(super) Live);
 
 #[async_trait]
 impl Planner for Plans {
     async fn plan(&self, request: EmbedRequest, coverage: Coverage) -> Result<Vec<Plan>, Error> {
-        let plans = self.0.plan(request, coverage).await?;
+        let plans = self.0.stack().router.plan(request, coverage).await?;
         Ok(plans
             .into_iter()
             .map(|plan| Plan::new(plan.items.into_iter().map(|item| item.outcome).collect()))
@@ -72,19 +73,19 @@ impl Planner for Plans {
 
 /// Counts requests, and those that wait.
 #[derive(Debug)]
-pub(super) struct Observes(pub(super) GatewayMetrics);
+pub(super) struct Observes(pub(super) Live);
 
 impl Observer for Observes {
     fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest> {
-        Box::new(Observed(self.0.request(dialect)))
+        Box::new(Observed(self.0.stack().metrics.gateway().request(dialect)))
     }
 
     fn wait(&self) -> Box<dyn Any + Send> {
-        Box::new(self.0.wait())
+        Box::new(self.0.stack().metrics.gateway().wait())
     }
 
     fn refused(&self, limit: &'static str) {
-        self.0.refused(limit);
+        self.0.stack().metrics.gateway().refused(limit);
     }
 
     #[cfg(feature = "otlp")]
@@ -103,7 +104,7 @@ impl ObservedRequest for Observed {
 
 /// Checks the stack regularly, so that a request for its state doesn't wait.
 pub(super) struct Watch {
-    stack: Arc<ServedStack>,
+    live: Live,
     gateway: Arc<OnceLock<GatewayWatch>>,
     dropped: ErrorCounter,
     tasks: Vec<JoinHandle<()>>,
@@ -111,17 +112,12 @@ pub(super) struct Watch {
 
 impl Watch {
     /// `dropped` counts the lines of the log that were dropped.
-    pub(super) fn start(stack: &Arc<ServedStack>, dropped: ErrorCounter) -> Self {
-        let mut tasks = vec![tokio::spawn(look(Arc::clone(stack)))];
-        if let Some(cache) = stack.cache.clone() {
+    pub(super) fn start(live: &Live, dropped: ErrorCounter) -> Self {
+        let mut tasks = vec![tokio::spawn(look(live.clone()))];
+        if let Some(cache) = live.stack().cache.clone() {
             tasks.push(tokio::spawn(look_at_tiers(cache)));
         }
-        if let Some(rollout) = stack.router.rollout() {
-            let trouble =
-                |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
-            tasks.push(tokio::spawn(Arc::clone(rollout).follow(LOOK, trouble)));
-        }
-        Self { stack: Arc::clone(stack), gateway: Arc::default(), dropped, tasks }
+        Self { live: live.clone(), gateway: Arc::default(), dropped, tasks }
     }
 
     /// Adds this gateway to the metrics.
@@ -131,8 +127,9 @@ impl Watch {
 
     /// The state of routes and tiers.
     pub(super) fn status(&self) -> impl Fn() -> StackStatus + Send + Sync + 'static {
-        let stack = Arc::clone(&self.stack);
+        let live = self.live.clone();
         move || {
+            let stack = live.stack();
             let routes = stack.router.stats().routes;
             let routes = routes.iter().map(|route| {
                 let state = match route.breaker {
@@ -171,9 +168,10 @@ impl Watch {
 
     /// The metrics in Prometheus's format.
     pub(super) fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let stack = Arc::clone(&self.stack);
+        let live = self.live.clone();
         let (gateway, dropped) = (Arc::clone(&self.gateway), self.dropped.clone());
         move || {
+            let stack = live.stack();
             let cache = stack.cache.as_ref().map(Cache::counted).unwrap_or_default();
             observe(&stack, &cache);
             stack.metrics.observe_process();
@@ -195,12 +193,13 @@ impl Drop for Watch {
     }
 }
 
-async fn look(stack: Arc<ServedStack>) {
+async fn look(live: Live) {
     let mut ticks = time::interval(LOOK);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut reported = BTreeMap::new();
     loop {
         ticks.tick().await;
+        let stack = live.stack();
         // The meter around a back end records its health when it is checked.
         stack.router.health().await;
         if let Some(cache) = &stack.cache {
@@ -251,7 +250,8 @@ fn observe(stack: &ServedStack, cache: &CacheStats) {
         metrics.observe_ollama(&figures);
     }
     let encoders = stack.encoders().map(|encoder| (encoder.threads() as u64, encoder.stats().prefixed_texts));
-    let encoders = encoders.reduce(|(threads, texts), (more, prefixed)| (threads.max(more), texts + prefixed));
+    let encoders =
+        encoders.reduce(|(threads, texts), (more, prefixed)| (threads.max(more), texts + prefixed));
     if let Some((threads, prefixed_texts)) = encoders {
         metrics.observe_e5(&E5Figures { threads, prefixed_texts });
     }

@@ -1,9 +1,12 @@
-//! SIGHUP: API keys, certificate and log level are read again. If anything is wrong, everything stays as it was.
+//! SIGHUP: the settings are read again: API keys, certificate, log level, and the models with their routes. If anything is
+//! wrong, everything stays as it was.
 
 use embed_core::Error;
+use embed_encoder::assets::DataHome;
 use embed_gateway::GatewayWatch;
 use tokio::task::JoinHandle;
 
+use super::live::Live;
 use super::log::Filter;
 use super::{callers, manager};
 use crate::settings::Settings;
@@ -12,11 +15,18 @@ use crate::signals::Hangups;
 /// Reads the settings again at each signal, until it is dropped.
 pub(super) struct Reload(JoinHandle<()>);
 
+/// What is read again.
+pub(super) struct Reloaded {
+    pub(super) gateway: GatewayWatch,
+    pub(super) filter: Filter,
+    pub(super) live: Live,
+    pub(super) home: DataHome,
+}
+
 impl Reload {
     /// `again` reads the settings again as at the start.
     pub(super) fn start(
-        gateway: GatewayWatch,
-        filter: Filter,
+        parts: Reloaded,
         again: impl Fn() -> Result<Settings, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let mut hangups = Hangups::new()?;
@@ -24,8 +34,8 @@ impl Reload {
             loop {
                 hangups.next().await;
                 manager::reloading();
-                match reload(&gateway, &filter, &again) {
-                    Ok(keys) => tracing::info!(keys, "API keys, certificate and log level were read again"),
+                match Box::pin(parts.reload(&again)).await {
+                    Ok((keys, models)) => tracing::info!(keys, models, "the settings were read again"),
                     Err(error) => {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::error!(%error, cause, "the settings can't be read again; the earlier ones stay in force");
@@ -43,15 +53,25 @@ impl Drop for Reload {
     }
 }
 
-/// Everything is read before anything is replaced; returns the number of keys.
-fn reload(
-    gateway: &GatewayWatch,
-    filter: &Filter,
-    again: &impl Fn() -> Result<Settings, Error>,
-) -> Result<usize, Error> {
-    let settings = again()?;
-    let config = callers::config(&settings.gateway)?;
-    gateway.reload(&config)?;
-    filter.set(&settings.log)?;
-    Ok(config.api_keys.len())
+impl Reloaded {
+    /// Everything is read, and new models are loaded, before anything is replaced; returns the number of keys, and whether
+    /// the models were exchanged.
+    async fn reload(
+        &self,
+        again: &impl Fn() -> Result<Settings, Error>,
+    ) -> Result<(usize, &'static str), Error> {
+        let settings = again()?;
+        let config = callers::config(&settings.gateway)?;
+        let stack = self.live.rebuilt(&settings, &self.home).await?;
+        self.gateway.reload(&config)?;
+        self.filter.set(&settings.log)?;
+        let models = match stack {
+            Some(stack) => {
+                self.live.exchange(stack, &self.gateway).await?;
+                "exchanged"
+            }
+            None => "as before",
+        };
+        Ok((config.api_keys.len(), models))
+    }
 }

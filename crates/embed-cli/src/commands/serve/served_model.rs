@@ -70,7 +70,7 @@ impl ServedModel {
     }
 
     /// The model, if it is in this process.
-    pub(super) fn encoder(&self) -> Option<&Encoder> {
+    pub(super) fn encoder(&self) -> Option<&Arc<Encoder>> {
         match &self.place {
             Place::Here(encoder) => Some(encoder),
             Place::Late(_) => None,

@@ -1,21 +1,24 @@
 //! The stack that is served: metered, routed and cached, with handles to its pieces.
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use embed_cache::Cache;
 use embed_core::{Embedder, Error, ErrorKind, Stack};
 use embed_encoder::Encoder;
-use embed_encoder::assets::DataHome;
+use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_gateway::ModelEntry;
-use embed_metrics::{BackendMeter, Metrics};
+use embed_metrics::{BackendMeter, Metrics, MetricsConfig};
 use embed_router::{Route, Router};
 use futures::future::try_join_all;
+use tokio::task::JoinHandle;
 
 use super::labels;
 use super::model_details;
 use super::served_model::{self, LateModel, ServedModel};
-use crate::settings::{Document, ModelSpec, Settings};
+use crate::settings::{BackendSpec, Document, ModelSpec, RouterSettings, Settings};
 use crate::stack::{self, Backend, Members, RemoteConfig, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
@@ -25,7 +28,16 @@ pub(super) struct ServedStack {
     pub(super) metrics: Metrics,
     /// The models of the document, in its order.
     pub(super) models: Vec<ServedModel>,
+    document: Document,
+    settings: RouterSettings,
+    threads: Option<NonZeroUsize>,
+    labels: MetricsConfig,
+    /// Follows the state file of the rollout.
+    follower: Option<JoinHandle<()>>,
 }
+
+/// How often the state file of a rollout is read.
+const FOLLOW: Duration = Duration::from_secs(2);
 
 /// How long a call holds on to a server that doesn't answer, where another model takes over.
 const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
@@ -38,13 +50,28 @@ struct Builder<'a> {
     metrics: &'a Metrics,
     cache: Option<&'a Cache>,
     members: Members,
+    /// The stack whose place this one takes.
+    before: Option<&'a ServedStack>,
 }
 
 impl ServedStack {
-    pub(super) async fn build(settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+    /// Loads models and connects to servers. Of an earlier stack, it takes what stays the same: the cache, models whose files
+    /// are the same, clients with the same settings.
+    pub(super) async fn build(
+        settings: &Settings,
+        home: &DataHome,
+        before: Option<&Self>,
+    ) -> Result<Self, Error> {
         let document = settings.document(home)?;
-        let metrics = Metrics::new(labels::of(&document))?;
-        let cache = cache::open(settings).await?;
+        let labels = labels::of(&document);
+        let metrics = match before.filter(|before| before.labels == labels) {
+            Some(before) => before.metrics.clone(),
+            None => Metrics::new(labels.clone())?,
+        };
+        let cache = match before {
+            Some(before) => before.cache.clone(),
+            None => cache::open(settings).await?,
+        };
         let builder = Builder {
             settings,
             home,
@@ -52,17 +79,33 @@ impl ServedStack {
             metrics: &metrics,
             cache: cache.as_ref(),
             members: Members::default(),
+            before: before.filter(|before| before.threads == settings.e5.threads),
         };
         // Models in this process first, since those of servers are compared with them.
         let (servers, encoders): (Vec<_>, Vec<_>) =
             document.models.iter().partition(|model| model.is_remote());
         let mut built = try_join_all(encoders.into_iter().map(|model| builder.encoder(model))).await?;
         built.extend(try_join_all(servers.into_iter().map(|model| builder.server(model))).await?);
-        let place = |served: &ServedModel| document.models.iter().position(|model| model.name == served.spec.name);
+        let place =
+            |served: &ServedModel| document.models.iter().position(|model| model.name == served.spec.name);
         built.sort_by_key(|(_, served)| place(served));
         let (routes, models) = built.into_iter().unzip();
         let router = Arc::new(stack::join(settings, &document, routes)?);
-        Ok(Self { router, cache, metrics, models })
+        let follower = router.rollout().map(|rollout| {
+            let trouble =
+                |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
+            tokio::spawn(Arc::clone(rollout).follow(FOLLOW, trouble))
+        });
+        let (settings, threads) = (settings.router.clone(), settings.e5.threads);
+        Ok(Self { router, cache, metrics, models, document, settings, threads, labels, follower })
+    }
+
+    /// Whether these settings describe this stack, with the files that it was made of.
+    pub(super) fn is_of(&self, settings: &Settings, home: &DataHome) -> Result<bool, Error> {
+        let same = self.document == settings.document(home)?
+            && self.settings == settings.router
+            && self.threads == settings.e5.threads;
+        Ok(same && self.encoders().all(|encoder| is_current(encoder, home)))
     }
 
     /// The models on offer, including those that aren't there yet, so that a name never changes its meaning. Each name is
@@ -74,17 +117,44 @@ impl ServedStack {
         served_model::entries(&offered, &self.router)
     }
 
+    /// The model that a back end would load, if it is loaded.
+    fn encoder_of(&self, backend: &BackendSpec, home: &DataHome) -> Option<Arc<Encoder>> {
+        let same = self.models.iter().find(|model| model.spec.backend == *backend)?;
+        same.encoder().filter(|encoder| is_current(encoder, home)).cloned()
+    }
+
     /// The models in this process.
-    pub(super) fn encoders(&self) -> impl Iterator<Item = &Encoder> {
+    pub(super) fn encoders(&self) -> impl Iterator<Item = &Arc<Encoder>> {
         self.models.iter().filter_map(ServedModel::encoder)
     }
+}
+
+impl Drop for ServedStack {
+    fn drop(&mut self) {
+        self.follower.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl fmt::Debug for ServedStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServedStack({})", self.router)
+    }
+}
+
+/// Whether the data folder has the files that a model was loaded from, and no newer ones.
+fn is_current(encoder: &Encoder, home: &DataHome) -> bool {
+    ModelFiles::find(home, encoder.profile(), encoder.precision()).is_ok_and(|files| encoder.is_of(&files))
 }
 
 impl Builder<'_> {
     /// A model in this process, and the route to it.
     async fn encoder(&self, model: &ModelSpec) -> Result<(Route, ServedModel), Error> {
         let started = Instant::now();
-        let backend = Box::pin(Backend::of(model, self.settings, self.home)).await?;
+        let known = self.before.and_then(|before| before.encoder_of(&model.backend, self.home));
+        let backend = match known {
+            Some(encoder) => Backend::Encoder(encoder),
+            None => Box::pin(Backend::of(model, self.settings, self.home)).await?,
+        };
         self.members.admit(&backend).await?;
         self.metrics.model_loaded(backend.model(), started.elapsed());
         let metered = Stack::new(backend.clone()).layer(BackendMeter(self.metrics.clone())).build();
@@ -126,7 +196,9 @@ impl Builder<'_> {
                 let route = route.connecting(served.described(), reason, connect);
                 let fallback = model.fallback.as_deref().and_then(|name| self.document.model(name));
                 let route = match fallback {
-                    Some(fallback) if !fallback.is_remote() => route.same_space_fallback(fallback.name.as_str()),
+                    Some(fallback) if !fallback.is_remote() => {
+                        route.same_space_fallback(fallback.name.as_str())
+                    }
                     _ => route,
                 };
                 Ok((route.build(), served))

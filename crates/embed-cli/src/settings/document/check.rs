@@ -17,7 +17,9 @@ pub(in crate::settings) fn check(document: &Document, declared: &Declared, draft
     for model in &document.models {
         let name = &*model.name;
         let mut wrong = |what: String| draft.problem(&at(name), "model.name", what);
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
+        if name.is_empty()
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+        {
             wrong("must be a name of letters, digits, and the signs - _ . :".to_owned());
         } else if RESERVED.contains(&name) {
             wrong(format!("{name} leaves the choice to the language; give the model another name"));
@@ -27,7 +29,11 @@ pub(in crate::settings) fn check(document: &Document, declared: &Declared, draft
         if let Some(fallback) = &model.fallback
             && (fallback == name || document.model(fallback).is_none())
         {
-            draft.problem(&at(name), "model.fallback", format!("must be the name of another model, and {fallback} is none"));
+            draft.problem(
+                &at(name),
+                "model.fallback",
+                format!("must be the name of another model, and {fallback} is none"),
+            );
         }
         for language in model.languages.iter().flatten().filter(|language| !is_language(language)) {
             draft.problem(&at(name), "model.languages", not_a_language(language));

@@ -12,8 +12,12 @@ use crate::settings::values::Settings;
 /// The route to the model in this process that reads English in the hybrid service.
 const LOCAL_ENGLISH_ROUTE: &str = "minilm";
 
+/// The settings that say which models a service has, and have no place beside declared models.
+pub(crate) const PRESET_KEYS: [&str; 4] = ["service", "e5.model", "ollama.model", "router.english_model"];
+
 /// The routes that presets have.
-pub(crate) const PRESET_ROUTES: [&str; 3] = [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE];
+pub(in crate::settings) const PRESET_ROUTES: [&str; 3] =
+    [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE];
 
 /// The document of a service. In the hybrid service, English is read by Ollama where a setting names it; the model in this
 /// process stands in for it if its files are there, which needs no setting. Elsewhere the model in this process reads it.
@@ -35,7 +39,9 @@ pub(in crate::settings) fn preset(settings: &Settings, home: &DataHome) -> Docum
             Some(profile) if !settings.names_ollama() => {
                 (vec![encoder(settings, LOCAL_ENGLISH_ROUTE, profile), e5()], Some(LOCAL_ENGLISH_ROUTE))
             }
-            Some(profile) if is_same_model(profile, settings) && is_there(profile, settings, home).is_ok() => {
+            Some(profile)
+                if is_same_model(profile, settings) && is_there(profile, settings, home).is_ok() =>
+            {
                 let server = ModelSpec { fallback: Some(LOCAL_ENGLISH_ROUTE.to_owned()), ..ollama() };
                 let local = encoder(settings, LOCAL_ENGLISH_ROUTE, profile);
                 (vec![server, ModelSpec { offered_as: None, ..local }, e5()], Some(ENGLISH_ROUTE))

@@ -53,7 +53,9 @@ pub(in crate::settings) fn read(
                 let language = language.get_ref().to_string();
                 match route.get_ref().as_str() {
                     Some(route) => draft.settings.declared.routes.push((at, language, route.to_owned())),
-                    None => draft.problem(&at, &format!("{ROUTES}.{language}"), "must be the name of a model"),
+                    None => {
+                        draft.problem(&at, &format!("{ROUTES}.{language}"), "must be the name of a model")
+                    }
                 }
             }
         }
@@ -143,10 +145,8 @@ impl Declared {
         // A model that only stands in for another has the other's name.
         let stands_in = |name: &str| models.iter().any(|model| model.fallback.as_deref() == Some(name));
         let is_routed = |name: &str| self.routes.iter().any(|(.., route)| route == name);
-        let unoffered: Vec<_> = models
-            .iter()
-            .map(|model| stands_in(&model.name) && !is_routed(&model.name))
-            .collect();
+        let unoffered: Vec<_> =
+            models.iter().map(|model| stands_in(&model.name) && !is_routed(&model.name)).collect();
         for (model, unoffered) in models.iter_mut().zip(unoffered) {
             if unoffered {
                 model.offered_as = None;
@@ -170,7 +170,8 @@ fn backend(
     match table {
         BackendTable::Encoder(table) => {
             let encoder = encoder(&common.name, table, settings)?;
-            let is_english = matches!(&encoder.source, EncoderSource::Known(profile) if !profile.multilingual);
+            let is_english =
+                matches!(&encoder.source, EncoderSource::Known(profile) if !profile.multilingual);
             Ok((BackendSpec::Encoder(encoder), is_english.then(english)))
         }
         BackendTable::Ollama(table) => {
@@ -258,8 +259,7 @@ fn custom(name: &str, model: &str, table: &EncoderTable) -> Result<CustomModel, 
         PoolingName::Mean => Pooling::Mean,
         PoolingName::Cls => Pooling::Cls,
     });
-    custom.normalisation =
-        table.normalise.map(|on| if on { Normalisation::L2 } else { Normalisation::None });
+    custom.normalisation = table.normalise.map(|on| if on { Normalisation::L2 } else { Normalisation::None });
     custom.max_tokens = table.max_tokens;
     custom.space = table.space.clone();
     if table.query_prompt.is_some() || table.document_prompt.is_some() {
@@ -270,11 +270,7 @@ fn custom(name: &str, model: &str, table: &EncoderTable) -> Result<CustomModel, 
     Ok(custom)
 }
 
-fn ollama(
-    name: &str,
-    table: &OllamaTable,
-    settings: &Settings,
-) -> Result<embed_ollama::OllamaConfig, Error> {
+fn ollama(name: &str, table: &OllamaTable, settings: &Settings) -> Result<embed_ollama::OllamaConfig, Error> {
     let mut config = settings.ollama.clone();
     let model = table.model.as_deref().unwrap_or(name);
     config.model = library_name(model).unwrap_or_else(|| model.to_owned());
@@ -319,9 +315,10 @@ fn openai(name: &str, table: &OpenAiTable) -> Result<OpenAiConfig, Error> {
 }
 
 fn duration(key: &str, seconds: f64) -> Result<Duration, Error> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or_else(|| {
-        Error::new(ErrorKind::Config, format!("{key}: must be a number of seconds above 0"))
-    })
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| Error::new(ErrorKind::Config, format!("{key}: must be a number of seconds above 0")))
 }
 
 fn of_key(key: &str, error: &Error) -> Error {

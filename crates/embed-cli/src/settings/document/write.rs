@@ -46,14 +46,21 @@ fn entries(model: &ModelSpec) -> Vec<(&'static str, Value)> {
                 EncoderSource::Known(profile) => add("model", Some(profile.name.into())),
                 EncoderSource::Custom(custom) => {
                     match &custom.source {
-                        CustomSource::Folder(folder) => add("folder", Some(folder.display().to_string().into())),
+                        CustomSource::Folder(folder) => {
+                            add("folder", Some(folder.display().to_string().into()))
+                        }
                         CustomSource::Hub { repository, revision } => {
                             add("model", Some(repository.clone().into()));
                             add("revision", Some(revision.clone().into()));
                         }
                         _ => {}
                     }
-                    add("pooling", custom.pooling.map(|pooling| if pooling == Pooling::Cls { "cls" } else { "mean" }.into()));
+                    add(
+                        "pooling",
+                        custom
+                            .pooling
+                            .map(|pooling| if pooling == Pooling::Cls { "cls" } else { "mean" }.into()),
+                    );
                     let is_normalised = |normalisation| normalisation == Normalisation::L2;
                     add("normalise", custom.normalisation.map(is_normalised).map(Value::from));
                     add("max_tokens", custom.max_tokens.map(Value::from));

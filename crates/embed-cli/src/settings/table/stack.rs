@@ -13,7 +13,8 @@ use super::super::choices::{CachePlace, ServiceChoice};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
 
-const PINS: &str = "PARTITION=ROUTE where ROUTE is the name of a model, or a list of them with each partition once";
+const PINS: &str =
+    "PARTITION=ROUTE where ROUTE is the name of a model, or a list of them with each partition once";
 
 /// The settings, in the order in which they are shown.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -283,9 +284,7 @@ fn read_pins(pins: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     for pin in pins {
         // A partition may have an equals sign in its name.
         let pin = pin.rsplit_once('=').map(|(partition, route)| (partition.trim(), route.trim()));
-        let known = pin.filter(|(partition, route)| {
-            !partition.is_empty() && !route.is_empty()
-        });
+        let known = pin.filter(|(partition, route)| !partition.is_empty() && !route.is_empty());
         let is_new = known
             .is_some_and(|(partition, route)| read.insert(partition.to_owned(), route.to_owned()).is_none());
         if !is_new {
