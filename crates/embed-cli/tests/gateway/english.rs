@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use embed_core::vector::cosine;
-use embed_encoder::assets::{DataHome, ModelFiles};
-use embed_encoder::{Precision, Profile};
+use embed_encoder::Precision;
 use embed_testkit::ollama::{OllamaDouble, rig};
 use hyper::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::http::{Reply, ask, get, metric, request, until};
-use crate::serving::{Serving, embed, has_e5};
+use crate::serving::{Serving, embed, has_minilm};
 
 const E5: &str = "multilingual-e5-small/mean/query-passage/l2/384";
 const MINILM: &str = "all-minilm/mean/plain/l2/384";
@@ -23,13 +22,6 @@ const TEXTS: [&str; 3] = [
     "The committee met on 14 May 1998.",
     "Preheat the oven and bake the bread for an hour.",
 ];
-
-fn has_minilm(precision: Precision) -> bool {
-    let home = DataHome::from_env().unwrap();
-    let profile = Profile::by_name("all-minilm-l6-v2").unwrap();
-    let name = format!("all-minilm-l6-v2 ({precision})");
-    embed_testkit::require(&name, ModelFiles::find(&home, profile, precision)).is_some() && has_e5()
-}
 
 async fn openai(url: &str, model: &str, texts: &[&str]) -> Reply {
     let body = json!({ "model": model, "input": texts }).to_string();

@@ -5,17 +5,18 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use embed_encoder::Precision;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::http::{Connection, get, request, until};
-use crate::serving::{Serving, has_e5};
+use crate::serving::{Serving, has_minilm};
 
 const CALLERS: usize = 64;
 
 const INT8: &str =
-    "[[model]]\nname = \"here\"\nmodel = \"multilingual-e5-small\"\n[cache]\nplace = \"off\"\n";
+    "[[model]]\nname = \"here\"\nmodel = \"all-minilm-l6-v2\"\n[cache]\nplace = \"off\"\n";
 
 fn names(models: &serde_json::Value) -> Vec<String> {
     let models = models["data"].as_array().unwrap().iter();
@@ -24,7 +25,7 @@ fn names(models: &serde_json::Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_exchanged_under_load() {
-    if !has_e5() {
+    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -54,7 +55,7 @@ async fn a_model_is_exchanged_under_load() {
         let enough = answers.load(Ordering::Relaxed) + more;
         until("callers are answered", async || answers.load(Ordering::Relaxed) >= enough).await;
     };
-    let exchanged = || serving.log().iter().filter(|event| event["fields"]["models"] == "exchanged").count();
+    let exchanged = || serving.log().iter().filter(|event| event["models"] == "exchanged").count();
     answered(100).await;
     for (number, document) in
         [INT8.replace("[cache]", "precision = \"f32\"\n[cache]"), INT8.to_owned()].iter().enumerate()
@@ -67,7 +68,7 @@ async fn a_model_is_exchanged_under_load() {
     // Nothing changed, so nothing is loaded.
     serving.signal("HUP");
     until("nothing is exchanged", async || {
-        serving.log().iter().any(|event| event["fields"]["models"] == "as before")
+        serving.log().iter().any(|event| event["models"] == "as before")
     })
     .await;
     end.store(true, Ordering::Relaxed);
@@ -79,7 +80,7 @@ async fn a_model_is_exchanged_under_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn models_come_and_go_and_a_wrong_file_changes_nothing() {
-    if !has_e5() {
+    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -90,7 +91,7 @@ async fn models_come_and_go_and_a_wrong_file_changes_nothing() {
     let models = async || names(&get(url, "/v1/models").await.json());
     assert_eq!(models().await, ["here"]);
 
-    let two = INT8.replace("[cache]", "[[model]]\nname = \"exact\"\nmodel = \"multilingual-e5-small\"\nprecision = \"f32\"\n[routes]\nja = \"exact\"\n\"*\" = \"here\"\n[cache]");
+    let two = INT8.replace("[cache]", "[[model]]\nname = \"exact\"\nmodel = \"all-minilm-l6-v2\"\nprecision = \"f32\"\n[routes]\nja = \"exact\"\n\"*\" = \"here\"\n[cache]");
     fs::write(&file, two).unwrap();
     serving.signal("HUP");
     until("there are two models", async || models().await == ["auto", "here", "exact"]).await;
@@ -104,10 +105,9 @@ async fn models_come_and_go_and_a_wrong_file_changes_nothing() {
     let counted = get(url, "/metrics").await.text();
     assert!(counted.contains("route=\"exact\""), "the new route has its own label");
 
-    for wrong in [
-        INT8.replace("multilingual-e5-small", "e5-huge"),
-        INT8.replace("multilingual-e5-small", "e5-large-v2"),
-    ] {
+    for wrong in
+        [INT8.replace("all-minilm-l6-v2", "e5-huge"), INT8.replace("all-minilm-l6-v2", "e5-large-v2")]
+    {
         let refused = || serving.log().iter().filter(|event| event["level"] == "ERROR").count();
         let before = refused();
         fs::write(&file, wrong).unwrap();

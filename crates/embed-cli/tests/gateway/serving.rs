@@ -31,6 +31,14 @@ pub(crate) fn has_e5() -> bool {
     embed_testkit::require("multilingual-e5-small (int8)", files).is_some()
 }
 
+/// Whether all-MiniLM is on this machine, too.
+pub(crate) fn has_minilm(precision: Precision) -> bool {
+    let home = DataHome::from_env().unwrap();
+    let profile = Profile::by_name("all-minilm-l6-v2").unwrap();
+    let name = format!("all-minilm-l6-v2 ({precision})");
+    embed_testkit::require(&name, ModelFiles::find(&home, profile, precision)).is_some() && has_e5()
+}
+
 /// English is left to Ollama, whose double has vectors of its own.
 pub(crate) const NO_ENGLISH_MODEL: (&str, &str) = ("TMWS_ROUTER_ENGLISH_MODEL", "none");
 
