@@ -12,6 +12,22 @@ use crate::workspace::Workspace;
 /// For each crate of the workspace the crates of the workspace that it may use, in its code and in its
 /// build script. Dev-dependencies are free: a test may use any crate.
 const ALLOWED: &[(&str, &[&str])] = &[
+    (
+        "embed",
+        &[
+            "embed-assets",
+            "embed-cache",
+            "embed-core",
+            "embed-e5",
+            "embed-encoder",
+            "embed-gateway",
+            "embed-metrics",
+            "embed-minilm",
+            "embed-ollama",
+            "embed-openai",
+            "embed-router",
+        ],
+    ),
     ("embed-assets", &["embed-core", "embed-encoder"]),
     ("embed-cache", &["embed-core"]),
     (
