@@ -230,7 +230,16 @@ fn clippy(run: &mut CiRun<'_>) -> Result<String> {
 }
 
 fn doc(run: &mut CiRun<'_>) -> Result<String> {
-    run.cargo().args(["doc", "--workspace", "--no-deps"]).envs([("RUSTDOCFLAGS", "-D warnings")]).run()?;
+    let strict = [("RUSTDOCFLAGS", "-D warnings")];
+    run.cargo().args(["doc", "--workspace", "--no-deps"]).envs(strict).run()?;
+    // The library `embed` has the name of the command, and cargo would mix the pages of both in one folder without a word.
+    // So the pages of the command, which are only checked, get one of their own; what is compiled for them is shared.
+    let target = &run.workspace.target;
+    run.cargo()
+        .args(["doc", "--workspace", "--no-deps", "--bin", "embed"])
+        .envs(strict)
+        .envs([("CARGO_TARGET_DIR", &target.join("doc-of-command")), ("CARGO_BUILD_BUILD_DIR", target)])
+        .run()?;
     Ok(String::new())
 }
 
@@ -255,8 +264,10 @@ fn features(run: &mut CiRun<'_>) -> Result<String> {
     }
     cmd.run().context("`.ci/run --tools-only` installs cargo-hack")?;
     // What is left out is refused in words.
-    for (of, target) in [("embed-remote", "--lib"), ("embed-cli", "--test=it")] {
-        let args = ["test", "--no-default-features", "--package", of];
+    for (of, features, target) in
+        [("embed", "e5", "--test=it"), ("embed-remote", "", "--lib"), ("embed-cli", "", "--test=it")]
+    {
+        let args = ["test", "--no-default-features", "--package", of, "--features", features];
         run.cargo().args(args).args([target, "without_the_feature"]).run()?;
     }
     Ok(if offline { format!("{DOWNLOADS} without its download") } else { String::new() })

@@ -68,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What must not be anywhere in the tree of a crate with all its features: a user of `embed-core` gets no runtime, and a
 /// user of a back end gets no HTTP.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
+    ("embed", &["aws-lc-rs", "clap", "native-tls", "openssl"]),
     ("embed-cache", &["axum", "hyper", "ort", "reqwest", "tokenizers"]),
     ("embed-core", &["hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-encoder", &["axum", "hyper", "reqwest"]),
@@ -84,6 +85,11 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
 /// What must not be in the tree of a crate with only some of its features: turning a feature off must remove its
 /// dependencies.
 const LEAN: &[(&str, &str, &[&str])] = &[
+    ("embed", "", &["embed-encoder", "futures", "pollster", "tokio"]),
+    ("embed", "e5,minilm", &["embed-assets", "hyper", "reqwest", "rustls", "tokio"]),
+    ("embed", "pull,e5,minilm", &["axum", "embed-cache", "embed-remote", "fred"]),
+    ("embed", "memory,router,metrics", &["embed-encoder", "fred", "hyper", "ort", "rustls"]),
+    ("embed", "redis,ollama,openai,gateway", &["embed-encoder", "ort", "quick_cache", "tokenizers"]),
     ("embed-cache", "memory", &["fred", "rustls", "url"]),
     ("embed-cache", "redis", &["quick_cache", "rustls"]),
     ("embed-cache", "memory,redis-rustls", &["aws-lc-rs", "native-tls", "openssl"]),

@@ -39,7 +39,7 @@ pub struct ModelBuilder {
 /// Loads a model with the defaults: int8, every processor that the process may use, the data folder of `EMBED_HOME` or the
 /// platform. With the feature `pull`, what it needs is fetched first where it is missing.
 ///
-/// It is a matter of half a second once the files are there, so keep the [`Encoder`], and share it as an `Arc`.
+/// Loading takes a moment also when the files are there, so keep the [`Encoder`], and share it as an `Arc`.
 ///
 /// # Errors
 ///
