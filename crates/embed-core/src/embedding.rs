@@ -19,30 +19,7 @@ pub struct EmbeddingRef<'a> {
 ///
 /// It derefs to a slice of its numbers. Two embeddings are equal if their numbers and their [`RowInfo`] are.
 ///
-/// ```
-/// # use embed_core::{EmbedResponse, Embedding, ModelInfo, Result, RowInfo, Space, Variant};
-/// // The best row for a query.
-/// fn best(query: &Embedding, documents: &EmbedResponse) -> Result<Option<(f32, usize)>> {
-///     let mut best = None;
-///     for (index, row) in documents.into_iter().enumerate() {
-///         let Ok(row) = row else { continue }; // skips texts that failed
-///         let score = query.similarity(row)?;
-///         if best.is_none_or(|(most, _)| score > most) {
-///             best = Some((score, index));
-///         }
-///     }
-///     Ok(best)
-/// }
-/// # let variant = Variant::new(Space::builder("m", 2).build(), [("v", "1")]);
-/// # let model = ModelInfo::builder("test", "m", variant).build();
-/// # let mut documents = EmbedResponse::builder(3, 2);
-/// # documents.put(1, &[1.0, 0.0], RowInfo::new(model.clone()));
-/// # documents.put(2, &[0.6, 0.8], RowInfo::new(model));
-/// # let documents = documents.build();
-/// # let query = documents.row(2).unwrap().to_embedding();
-/// # assert_eq!(best(&query, &documents)?, Some((1.0, 2)));
-/// # Ok::<(), embed_core::Error>(())
-/// ```
+/// [`top_k`](crate::top_k) finds those of a response that are nearest to one.
 #[derive(Clone, PartialEq)]
 pub struct Embedding {
     vector: Vec<f32>,
