@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use common::tiny::{Tiny, WORDS, tokenizer};
 use common::{Ears, Home, options};
-use embed_assets::weights::safetensors;
-use embed_assets::{Forward, Repacker, pull_model};
-use embed_core::{EmbedRequest, Embedder, Normalisation, Pooling, Role, vector};
+use embed_assets::{Repacker, pull_model};
+use embed_core::{Normalisation, Pooling};
 use embed_encoder::{Encoder, EncoderConfig, Precision, Profile, Shape};
 use embed_testkit::hub::HubDouble;
 
@@ -38,10 +37,9 @@ const TEXTS: [&str; 4] = [
 async fn agrees(tiny: Tiny, profile: &'static Profile, precision: Precision, least: f64) {
     let Some(home) = Home::new().with_runtime() else { return };
     let hub = HubDouble::start().await;
-    let bytes = tiny.weights(7);
     hub.put(profile.repository, profile.revision, "config.json", tiny.config());
     hub.put(profile.repository, profile.revision, "tokenizer.json", tokenizer());
-    hub.put_large(profile.repository, profile.revision, "model.safetensors", bytes.clone());
+    hub.put_large(profile.repository, profile.revision, "model.safetensors", tiny.weights(7));
     let mut options = options(hub.endpoint());
     options.repack = Arc::new(Repacker::default());
     options.fetch_runtime = false;
@@ -49,30 +47,7 @@ async fn agrees(tiny: Tiny, profile: &'static Profile, precision: Precision, lea
     let config = EncoderConfig::default().with_profile(profile).with_precision(precision);
     let encoder = Encoder::load(config.with_home(home.home.clone())).await.unwrap();
 
-    let config = safetensors::Config::parse(tiny.config().as_bytes()).unwrap();
-    let weights = safetensors::parse(bytes, &config).unwrap();
-    let network = Forward::new(&weights);
-    for role in [Role::Query, Role::Document] {
-        let response = encoder.embed(EmbedRequest::new(TEXTS, role)).await.unwrap();
-        for (text, row) in TEXTS.iter().zip(response.rows()) {
-            let row = row.unwrap();
-            let ids: Vec<u32> = encoder.tokenise(text, role).unwrap().iter().map(|token| token.id).collect();
-            let states = network.states(&ids);
-            let mut expected = states[..128].to_vec();
-            if profile.pooling == Pooling::Mean {
-                for (channel, value) in expected.iter_mut().enumerate() {
-                    *value =
-                        states.chunks_exact(128).map(|state| state[channel]).sum::<f32>() / ids.len() as f32;
-                }
-            }
-            let cosine = f64::from(vector::cosine(row.vector(), &expected).unwrap());
-            assert!(cosine >= least, "{} {precision} {text:?}: {cosine}", tiny.kind);
-            let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
-            let expected = if profile.normalisation == Normalisation::L2 { 1.0 } else { norm(&expected) };
-            let ratio = norm(row.vector()) / expected;
-            assert!((f64::from(ratio) - 1.0).abs() < 1.01 - least, "{ratio}");
-        }
-    }
+    tiny.agrees(&encoder, profile, 7, &TEXTS, least).await;
 }
 
 #[tokio::test]

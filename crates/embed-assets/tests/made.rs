@@ -84,7 +84,7 @@ async fn both_precisions_are_made_of_one_download() {
         ModelFiles::open(&home.home, profile(), precision).unwrap();
         let manifest = Manifest::read(&home.home.model_dir(profile(), precision)).unwrap().unwrap();
         let names: Vec<_> = manifest.files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(names, [MODEL_FILE, "model.onnx_data", "tokenizer.json"]);
+        assert_eq!(names, [MODEL_FILE, "model.onnx_data", "profile.json", "tokenizer.json"]);
     }
     assert_eq!(hub.requests_for(Place::Store, "model.safetensors").len(), 1);
     assert!(home.names("downloads").is_empty() && home.names("tmp").is_empty());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind, Normalisation, Pooling};
 
-use crate::assets::{DataHome, ModelFiles, is_portable};
+use crate::assets::{DataHome, ModelFiles};
 use crate::{Precision, Profile};
 
 /// Digits of a commit.
@@ -125,8 +125,7 @@ impl CustomModel {
     /// values that no encoder has.
     pub fn check(&self) -> Result<Option<&'static Profile>, Error> {
         let name = &self.name;
-        let letters = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-        if name.is_empty() || name.starts_with('.') || !name.bytes().all(letters) || !is_portable(name) {
+        if !DataHome::is_model_name(name) {
             let what =
                 format!("{name:?} can't be the name of a model; take lower-case letters, digits and hyphens");
             return Err(Error::new(ErrorKind::Config, what));
@@ -254,4 +253,64 @@ fn is_repository(name: &str) -> bool {
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     };
     name.split_once('/').is_some_and(|(owner, name)| is_part(owner) && is_part(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn hub(repository: &str, revision: &str) -> CustomSource {
+        CustomSource::Hub { repository: repository.to_owned(), revision: revision.to_owned() }
+    }
+
+    fn refused(model: &CustomModel, part: &str) {
+        let error = model.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+
+    #[test]
+    fn names_are_those_that_a_folder_can_have_everywhere() {
+        let source = || hub("a/b", COMMIT);
+        for name in ["bge-small-en-v1.5", "a", "my_model", "0"] {
+            assert_eq!(CustomModel::new(name, source()).check().unwrap(), None, "{name}");
+        }
+        for name in ["", ".", "..", ".hidden", "a/b", "a\\b", "A", "nul", "com1.x", "a.", "é", "a b", "a\n"]
+        {
+            refused(&CustomModel::new(name, source()), "can't be the name of a model");
+        }
+        refused(&CustomModel::new("a".repeat(256), source()), "can't be the name of a model");
+        // Those of built-in models, by any of their names.
+        for name in ["multilingual-e5-small", "all-minilm"] {
+            refused(&CustomModel::new(name, source()), "is the name of a built-in model");
+            refused(
+                &CustomModel::new(name, CustomSource::Folder("x".into())),
+                "is the name of a built-in model",
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_repository_at_a_whole_commit_or_a_folder() {
+        for repository in ["", "a", "a/", "/b", "a/b/c", "a/..", "../b", "a/b?", "https://x/a/b"] {
+            refused(&CustomModel::new("x", hub(repository, COMMIT)), "like owner/name");
+        }
+        for revision in ["", "main", "0123456", &COMMIT.to_uppercase(), &COMMIT.replace('0', "g")] {
+            refused(&CustomModel::new("x", hub("a/b", revision)), "whole commit");
+        }
+        refused(&CustomModel::new("x", CustomSource::Folder(PathBuf::new())), "the folder is empty");
+    }
+
+    #[test]
+    fn values_that_no_encoder_has_are_refused() {
+        let model = || CustomModel::new("x", hub("a/b", COMMIT));
+        refused(&model().with_prompts("query:", ""), "end with a space");
+        refused(&model().with_prompts("", "passage:"), "end with a space");
+        refused(&model().with_dimension(0), "more than 0");
+        refused(&model().with_max_tokens(0), "more than 0");
+        refused(&model().with_pooling(Pooling::LastToken), "\"mean\" or \"cls\"");
+        refused(&model().with_space(""), "the space is empty");
+    }
 }

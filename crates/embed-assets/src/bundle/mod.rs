@@ -87,7 +87,7 @@ pub async fn import_with(
 ) -> Result<Vec<Asset>, Error> {
     let path = path.to_owned();
     let (bundle, assets) = blocking(progress, move |progress| {
-        let bundle = read::Bundle::open(&path)?;
+        let mut bundle = read::Bundle::open(&path)?;
         let assets = bundle.assets(progress)?;
         Ok((bundle, assets))
     })

@@ -6,7 +6,9 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_encoder::assets::{FileEntry, MANIFEST_NAME, Manifest};
+use embed_encoder::assets::{
+    DataHome, FileEntry, MANIFEST_NAME, Manifest, ModelFiles, PROFILE_FILE, ProfileFile,
+};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
@@ -52,18 +54,22 @@ impl Bundle {
     }
 
     /// The assets of it that this machine can use.
-    pub(super) fn assets(&self, progress: &dyn Progress) -> Result<Vec<Asset>, Error> {
+    pub(super) fn assets(&mut self, progress: &dyn Progress) -> Result<Vec<Asset>, Error> {
         let known = Asset::all();
         let here = platform();
         let mut assets = Vec::new();
-        for entry in &self.index.assets {
-            let asset =
-                known.iter().copied().find(|asset| folder_of(*asset) == entry.folder).ok_or_else(|| {
+        let entries: Vec<_> =
+            self.index.assets.iter().map(|e| (e.folder.clone(), e.platform.clone())).collect();
+        for (folder, platform) in entries {
+            let asset = match known.iter().copied().find(|asset| folder_of(*asset) == folder) {
+                Some(asset) => asset,
+                None => self.custom(&folder)?.ok_or_else(|| {
                     self.refuse("holds a model that this version doesn't know")
-                        .with_context("folder", entry.folder.escape_debug())
-                })?;
-            match &entry.platform {
-                Some(other) if *other != here => {
+                        .with_context("folder", folder.escape_debug())
+                })?,
+            };
+            match platform {
+                Some(other) if other != here => {
                     progress.message(&format!(
                         "Leaving out {asset}, which is for {} and not for {here}",
                         other.escape_debug()
@@ -77,6 +83,24 @@ impl Bundle {
             return Err(self.refuse("holds nothing for this machine"));
         }
         Ok(assets)
+    }
+
+    /// A model that isn't built in, as its profile in the bundle says; `None` if the folder is no model's or has no profile.
+    fn custom(&mut self, folder: &str) -> Result<Option<Asset>, Error> {
+        let Some((name, precision)) = folder.strip_prefix("models/").and_then(|path| path.split_once('/'))
+        else {
+            return Ok(None);
+        };
+        let Ok(precision) = precision.parse() else { return Ok(None) };
+        let entry = format!("{folder}/{PROFILE_FILE}");
+        if !DataHome::is_model_name(name) || self.archive.index_for_name(&entry).is_none() {
+            return Ok(None);
+        }
+        let text = read_text(&mut self.archive, &self.path, &entry)?;
+        let profile = ProfileFile::parse(&text)
+            .and_then(|file| file.profile())
+            .map_err(|error| error.with_context("bundle", self.path.display()))?;
+        Ok((profile.name == name).then_some(Asset::Model { profile, precision }))
     }
 
     /// Unpacks everything and checks everything. Blocks.
@@ -95,6 +119,9 @@ impl Bundle {
             let lock = lock.ok_or_else(|| Error::new(ErrorKind::Internal, "an import misses a lock"))?;
             let staged = Staged::new(&lock, |home| asset.slot(home))?;
             let recipe = self.unpack(asset, staged.folder(), &mut budget, progress)?;
+            if let Asset::Model { profile, precision } = asset {
+                ModelFiles::find(staged.home(), profile, precision)?;
+            }
             unpacked.push(Unpacked { asset, lock, staged, recipe });
         }
         Ok(unpacked)

@@ -1,5 +1,12 @@
-//! Tiny models with noise as weights, whose files a hub double gives.
+//! Tiny models with noise as weights, whose files a hub double or a folder gives.
 
+use std::fs;
+use std::path::Path;
+
+use embed_assets::Forward;
+use embed_assets::weights::safetensors as weights;
+use embed_core::{EmbedRequest, Embedder, Normalisation, Pooling, Role, vector};
+use embed_encoder::{Encoder, Profile};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 /// The shape of a model.
@@ -112,5 +119,50 @@ impl Tiny {
             .iter()
             .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
         serialize(views, None).unwrap()
+    }
+
+    /// Writes its files as `transformers` does.
+    pub(crate) fn save(&self, folder: &Path, seed: u32) {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("config.json"), self.config()).unwrap();
+        fs::write(folder.join("tokenizer.json"), tokenizer()).unwrap();
+        fs::write(folder.join("model.safetensors"), self.weights(seed)).unwrap();
+    }
+
+    /// Embeds the texts in one request for each role, and compares each row with the network as it is defined.
+    pub(crate) async fn agrees(
+        &self,
+        encoder: &Encoder,
+        profile: &Profile,
+        seed: u32,
+        texts: &[&str],
+        least: f64,
+    ) {
+        let config = weights::Config::parse(self.config().as_bytes()).unwrap();
+        let weights = weights::parse(self.weights(seed), &config).unwrap();
+        let network = Forward::new(&weights);
+        let hidden = self.hidden;
+        for role in [Role::Query, Role::Document] {
+            let response = encoder.embed(EmbedRequest::new(texts.iter().copied(), role)).await.unwrap();
+            for (text, row) in texts.iter().zip(response.rows()) {
+                let row = row.unwrap();
+                let ids: Vec<u32> =
+                    encoder.tokenise(text, role).unwrap().iter().map(|token| token.id).collect();
+                let states = network.states(&ids);
+                let mut expected = states[..hidden].to_vec();
+                if profile.pooling == Pooling::Mean {
+                    for (channel, value) in expected.iter_mut().enumerate() {
+                        let of_channel = states.chunks_exact(hidden).map(|state| state[channel]);
+                        *value = of_channel.sum::<f32>() / ids.len() as f32;
+                    }
+                }
+                let cosine = f64::from(vector::cosine(row.vector(), &expected).unwrap());
+                assert!(cosine >= least, "{} {} {text:?}: {cosine}", self.kind, profile.name);
+                let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
+                let expected = if profile.normalisation == Normalisation::L2 { 1.0 } else { norm(&expected) };
+                let ratio = norm(row.vector()) / expected;
+                assert!((f64::from(ratio) - 1.0).abs() < 1.01 - least, "{ratio}");
+            }
+        }
     }
 }

@@ -116,8 +116,8 @@ fn bytes_of(manifest: &Manifest) -> u64 {
 
 async fn verify(args: &VerifyArgs, home: &DataHome) -> Result<Exit, Error> {
     let assets = match &args.model {
-        Some(model) => Precision::ALL.iter().map(|&precision| named(model, precision)).collect(),
-        None => Ok(Asset::all()),
+        Some(model) => Precision::ALL.iter().map(|&precision| Asset::named(home, model, precision)).collect(),
+        None => Ok(Asset::all_in(home)),
     };
     let assets: Vec<Asset> = assets?;
     let progress = DownloadProgress::new(args.quiet);
@@ -170,7 +170,7 @@ async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) ->
         let of_settings = [settings.e5.precision];
         let precisions = args.precision.unwrap_or(&of_settings);
         let model = args.model.as_deref().unwrap_or(settings.e5.profile.name);
-        precisions.iter().map(|&precision| named(model, precision)).collect::<Result<_, _>>()?
+        precisions.iter().map(|&precision| Asset::named(home, model, precision)).collect::<Result<_, _>>()?
     };
     for asset in assets {
         let manifest = embed_assets::roll_back(home, asset, &progress).await?;
@@ -182,10 +182,6 @@ async fn roll_back(args: &RollbackArgs, home: &DataHome, settings: &Settings) ->
         ));
     }
     Ok(())
-}
-
-fn named(model: &str, precision: Precision) -> Result<Asset, Error> {
-    Profile::by_name(model).map(|profile| Asset::Model { profile, precision })
 }
 
 async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
@@ -200,7 +196,7 @@ async fn export(args: &ExportArgs, home: &DataHome, settings: &Settings) -> Resu
     for model in if args.models.is_empty() { &of_settings[..] } else { &args.models } {
         let before = chosen.len();
         for &precision in args.precision {
-            let asset = named(model, precision)?;
+            let asset = Asset::named(home, model, precision)?;
             if there.contains(&asset) {
                 chosen.push(asset);
             }

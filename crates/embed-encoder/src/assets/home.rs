@@ -7,6 +7,7 @@ use embed_core::{Error, ErrorKind};
 use etcetera::BaseStrategy;
 
 use super::Slot;
+use super::manifest::is_portable;
 use crate::{Precision, Profile};
 
 /// The folder that holds the models and the runtime library.
@@ -62,6 +63,14 @@ impl DataHome {
     #[must_use]
     pub(crate) fn named_slot(&self, name: &str, precision: Precision) -> Slot {
         Slot::new(self.models_dir().join(name).join(precision.as_str()))
+    }
+
+    /// Whether a model may have this name, which is that of its folder on every system: lower-case letters, digits, `.`, `_`
+    /// and `-`, and no dot first.
+    #[must_use]
+    pub fn is_model_name(name: &str) -> bool {
+        let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain) && is_portable(name)
     }
 
     /// The folder that has a folder for each model.

@@ -234,7 +234,7 @@ fn leads_elsewhere(name: &str) -> bool {
 
 /// Whether a name means the same file on every system: no letters that a file system might fold or compose, no dot at the
 /// end, which Windows drops, and none of the device names of Windows, with any extension.
-pub(crate) fn is_portable(name: &str) -> bool {
+pub(super) fn is_portable(name: &str) -> bool {
     const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
     let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
     let numbered = ["COM", "LPT"].iter().any(|port| {

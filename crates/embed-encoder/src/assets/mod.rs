@@ -20,7 +20,6 @@ mod sealed;
 mod slot;
 
 pub use home::DataHome;
-pub(crate) use manifest::is_portable;
 pub use manifest::{
     FileEntry, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, RECIPE, Source, sha256_file, version_of,
 };

@@ -119,6 +119,7 @@ pub(super) fn source(source: &Source) -> String {
     match source {
         Source::Hub { repository, revision } => format!("hub {repository}@{revision:.8}"),
         Source::Wheel { package, version, .. } => format!("wheel {package} {version}"),
+        Source::Folder { sha256 } => format!("folder with SHA-256 {sha256:.8}"),
         _ => "elsewhere".to_owned(),
     }
 }
