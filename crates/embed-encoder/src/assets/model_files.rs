@@ -43,11 +43,17 @@ pub struct ModelFiles {
     pub tokenizer_sha256: String,
     /// Size of the graph and its weights.
     pub model_bytes: u64,
+    opened: Arc<Opened>,
+}
+
+/// The folder of a model and what it says of itself.
+#[derive(Debug)]
+struct Opened {
+    sealed: SealedFolder,
     /// `None` for folders of earlier releases, which have no profile.
     profile: Option<&'static Profile>,
     precision: Precision,
-    sealed: Arc<SealedFolder>,
-    fix: Arc<str>,
+    fix: String,
 }
 
 impl ModelFiles {
@@ -69,7 +75,7 @@ impl ModelFiles {
     ///
     /// As [`open`](Self::open), except for damaged files.
     pub fn find(home: &DataHome, profile: &Profile, precision: Precision) -> Result<Self, Error> {
-        Self::named(home, profile.name, precision)?.made_for(profile, precision)
+        Self::called(home, profile.name, precision)?.made_for(profile, precision)
     }
 
     /// Finds the model of this name in the data folder, whatever it is.
@@ -78,6 +84,16 @@ impl ModelFiles {
     ///
     /// As [`find`](Self::find).
     pub fn named(home: &DataHome, name: &str, precision: Precision) -> Result<Self, Error> {
+        if !DataHome::is_model_name(name) {
+            return Err(Error::new(
+                ErrorKind::ModelNotFound,
+                format!("{name:?} can't be the name of a model"),
+            ));
+        }
+        Self::called(home, name, precision)
+    }
+
+    fn called(home: &DataHome, name: &str, precision: Precision) -> Result<Self, Error> {
         let slot = home.named_slot(name, precision);
         let fix = format!("embed models pull {name} --precision {precision}");
         let sealed = slot.open().map_err(|error| error.with_context("fix", &fix))?.ok_or_else(|| {
@@ -115,8 +131,8 @@ impl ModelFiles {
 
     /// Refuses files that were made for another profile or precision.
     pub(crate) fn made_for(self, profile: &Profile, precision: Precision) -> Result<Self, Error> {
-        let other_part = if self.precision == precision {
-            self.profile.and_then(|sealed| profile.other_part(sealed, precision))
+        let other_part = if self.opened.precision == precision {
+            self.opened.profile.and_then(|sealed| profile.other_part(sealed, precision))
         } else {
             Some("precision")
         };
@@ -128,8 +144,8 @@ impl ModelFiles {
                     format!("the folder of {name} ({precision}) was made for a model with another {part}");
                 let error = Error::new(ErrorKind::Config, what);
                 Err(error
-                    .with_context("folder", self.sealed.folder().display())
-                    .with_context("fix", &self.fix))
+                    .with_context("folder", self.opened.sealed.folder().display())
+                    .with_context("fix", &self.opened.fix))
             }
         }
     }
@@ -146,7 +162,6 @@ impl ModelFiles {
                 .with_context("recipe", manifest.recipe)
                 .with_context("fix", format!("update this program, or make the model anew: {fix}")));
         }
-        let precision = manifest.version.parse().map_err(|error: Error| error.with_context("fix", &fix))?;
         let listed = |name: &str| {
             let entry = manifest.file(name).ok_or_else(|| {
                 broken(format!("the manifest doesn't list {name}")).with_context("fix", &fix)
@@ -158,19 +173,11 @@ impl ModelFiles {
         let beside = [TOKENIZER_FILE, PROFILE_FILE];
         let weights = manifest.files.iter().filter(|file| !beside.contains(&file.name.as_str()));
         let model_bytes = weights.map(|file| file.bytes).sum();
-        let profile = sealed_profile(&sealed).map_err(|error| error.with_context("fix", &fix))?;
-        let (sealed, fix) = (Arc::new(sealed), fix.into());
-        Ok(Self {
-            model,
-            model_sha256,
-            tokenizer,
-            tokenizer_sha256,
-            model_bytes,
-            profile,
-            precision,
-            sealed,
-            fix,
-        })
+        let (profile, precision) = sealed_profile(&sealed)
+            .and_then(|profile| Ok((profile, manifest.version.parse()?)))
+            .map_err(|error| error.with_context("fix", &fix))?;
+        let opened = Arc::new(Opened { sealed, profile, precision, fix });
+        Ok(Self { model, model_sha256, tokenizer, tokenizer_sha256, model_bytes, opened })
     }
 
     /// What the model is, as its folder says it.
@@ -179,13 +186,13 @@ impl ModelFiles {
     ///
     /// [`ErrorKind::Config`] for a folder of an earlier release whose name isn't that of a [built-in](Profile::all) model.
     pub fn profile(&self) -> Result<&'static Profile, Error> {
-        self.profile.map_or_else(
+        self.opened.profile.map_or_else(
             || {
-                let name = &self.sealed.manifest().name;
+                let name = &self.opened.sealed.manifest().name;
                 Profile::all().iter().find(|profile| profile.name == name.as_str()).ok_or_else(|| {
                     Error::new(ErrorKind::Config, format!("the folder doesn't say what {name:?} is"))
-                        .with_context("folder", self.sealed.folder().display())
-                        .with_context("fix", &self.fix)
+                        .with_context("folder", self.opened.sealed.folder().display())
+                        .with_context("fix", &self.opened.fix)
                 })
             },
             Ok,
@@ -195,18 +202,18 @@ impl ModelFiles {
     /// The precision that the files were made for.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.opened.precision
     }
 
     /// The folder, with its manifest.
     #[must_use]
     pub fn sealed(&self) -> &SealedFolder {
-        &self.sealed
+        &self.opened.sealed
     }
 
     /// Checks every byte of the files whose names `picked` accepts.
     pub(crate) fn verify(&self, picked: impl Fn(&str) -> bool) -> Result<(), Error> {
-        self.sealed.verify(picked).map_err(|error| error.with_context("fix", &self.fix))
+        self.opened.sealed.verify(picked).map_err(|error| error.with_context("fix", &self.opened.fix))
     }
 
     /// Checks that the files are still those that were verified, before they are opened again. Their bytes are read again
@@ -216,7 +223,7 @@ impl ModelFiles {
     ///
     /// [`ErrorKind::Config`] if one isn't what the manifest says.
     pub fn verify_again(&self) -> Result<(), Error> {
-        self.sealed.verify_again().map_err(|error| error.with_context("fix", &self.fix))
+        self.opened.sealed.verify_again().map_err(|error| error.with_context("fix", &self.opened.fix))
     }
 }
 
