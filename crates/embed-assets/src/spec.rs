@@ -7,7 +7,7 @@ use embed_core::{Error, ErrorKind, Normalisation, Pooling};
 use embed_encoder::assets::ProfileFile;
 use embed_encoder::{CustomModel, Profile, Shape};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use crate::folder::{MODULES, POOLING, PROMPTS, SENTENCE, TOKENIZER, read};
@@ -68,8 +68,11 @@ struct TokenizerFile {
 
 #[derive(Debug, Deserialize)]
 struct TokenizerModel {
+    /// Early releases wrote none; the others tell the kinds apart there.
     #[serde(rename = "type")]
     kind: Option<String>,
+    merges: Option<IgnoredAny>,
+    continuing_subword_prefix: Option<IgnoredAny>,
 }
 
 /// Reads the profile of a declared model. What is declared wins over the files. Blocks.
@@ -215,9 +218,11 @@ impl PromptsFile {
 impl TokenizerFile {
     /// Whether it is a Unigram tokenizer. Refuses those whose tokens depend on what stands before a word.
     fn check(&self, lower_case: bool) -> Result<bool, Error> {
-        let is_unigram = match self.model.kind.as_deref() {
+        let model = &self.model;
+        let is_unigram = match model.kind.as_deref() {
             Some("Unigram") => true,
             Some("WordPiece") => false,
+            None if model.merges.is_none() && model.continuing_subword_prefix.is_some() => false,
             other => {
                 let what = "the model's tokenizer is of a kind that this program doesn't run; it runs WordPiece \
                             and Unigram";
