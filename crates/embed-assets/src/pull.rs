@@ -1,7 +1,5 @@
 //! Pulls an asset: looks for it, fetches it, makes it and installs it.
 
-mod custom;
-
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -23,7 +21,6 @@ use crate::store::{self, Staged, seal};
 use crate::trial;
 use crate::wheel::{self, Pin, RUNTIME_NAME, RUNTIME_VERSION, WheelOptions};
 use crate::{Asset, Progress, Repacker};
-pub use custom::pull_custom;
 
 /// Where a model is taken from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,26 +140,26 @@ pub async fn pull_model(
 
 /// The raw files of a model, and what it is.
 #[derive(Debug)]
-struct Found {
-    profile: &'static Profile,
-    raw: Raw,
-    source: Source,
+pub(crate) struct Found {
+    pub(crate) profile: &'static Profile,
+    pub(crate) raw: Raw,
+    pub(crate) source: Source,
     /// The folder that they are in, if it isn't one of this program.
-    folder: Option<ModelFolder>,
+    pub(crate) folder: Option<ModelFolder>,
 }
 
 /// A model that is to be made, with the lock of its asset.
 #[derive(Debug)]
-struct Making {
-    found: Found,
-    precision: Precision,
-    lock: Lock,
+pub(crate) struct Making {
+    pub(crate) found: Found,
+    pub(crate) precision: Precision,
+    pub(crate) lock: Lock,
     /// Where its raw files may be.
-    scratch: TempDir,
+    pub(crate) scratch: TempDir,
 }
 
 /// Makes a model of its raw files, tries it and installs it.
-async fn make(
+pub(crate) async fn make(
     home: &DataHome,
     making: Making,
     options: &PullOptions,
@@ -289,13 +286,13 @@ pub async fn pull_runtime(
 }
 
 #[derive(Debug)]
-enum Begun {
+pub(crate) enum Begun {
     There(Manifest),
     Missing(Lock),
 }
 
 /// Checks whether there is anything to do; if there is, returns the lock for it.
-async fn begin(
+pub(crate) async fn begin(
     home: &DataHome,
     asset: Asset,
     options: &PullOptions,
@@ -331,7 +328,11 @@ async fn begin(
 }
 
 /// The manifest of an asset, if it is the version that would be fetched or was rolled back to.
-async fn whole(home: &DataHome, asset: Asset, progress: &dyn Progress) -> Result<Option<Manifest>, Error> {
+pub(crate) async fn whole(
+    home: &DataHome,
+    asset: Asset,
+    progress: &dyn Progress,
+) -> Result<Option<Manifest>, Error> {
     let (data, slot) = (home.clone(), asset.slot(home));
     let manifest = blocking(progress, move |_| asset.verified(&data)).await?;
     let Some(manifest) = manifest else {

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "folder forward graph hub lock tokenizer_json wheel",
             "asset repacker spec store trial",
             "bundle pull",
-            "calibrate",
+            "calibrate custom",
         ],
     ),
     (

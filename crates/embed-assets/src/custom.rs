@@ -6,11 +6,11 @@ use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::{DataHome, ProfileFile, Source};
 use embed_encoder::{CustomModel, CustomSource, Precision, Profile, Shape};
 
-use super::{Begun, Found, Making, PullOptions, Pulled, SourceChoice, begin, make, pull_model, whole};
 use crate::folder::{CONFIG, MODULES, ModelFolder, POOLING, PROMPTS, SENTENCE, TOKENIZER, WEIGHTS};
 use crate::hub::{Hub, HubFile};
 use crate::lock::Lock;
 use crate::progress::blocking;
+use crate::pull::{Begun, Found, Making, PullOptions, Pulled, SourceChoice, begin, make, pull_model, whole};
 use crate::repack::Raw;
 use crate::spec::{Origin, SpecFiles, profile_of};
 use crate::{Asset, Progress};
