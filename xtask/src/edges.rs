@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "embed-gateway",
             "embed-metrics",
             "embed-ollama",
+            "embed-openai",
             "embed-remote",
             "embed-router",
         ],

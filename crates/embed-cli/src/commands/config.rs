@@ -72,7 +72,7 @@ pub(crate) fn run(
         Command::Example => print(&example())?,
         Command::Show { format } => {
             let settings = read?;
-            let document = settings.document(&home?)?;
+            let document = settings::document(&settings, &home?)?;
             print(&match format {
                 ConfigFormat::Table => table(&settings, &document),
                 ConfigFormat::Toml => toml(&settings, &document),

@@ -17,7 +17,7 @@ use crate::commands::args::ReportFormat;
 use crate::commands::ollama;
 use crate::exit::Exit;
 use crate::io::output::print;
-use crate::settings::{BackendSpec, Document, Settings};
+use crate::settings::{self, BackendSpec, Document, Settings};
 #[cfg(feature = "redis")]
 use crate::stack::cache::redis_tier;
 
@@ -50,7 +50,7 @@ enum Status {
 pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let config = settings.e5.clone().with_home(home.clone());
     let mut findings = vec![data_folder(&home), threads(&config), runtime(&home, &config)];
-    let document = settings.document(&home)?;
+    let document = settings::document(settings, &home)?;
     let encoders: Vec<_> = document.encoders().collect();
     for (at, (spec, encoder)) in encoders.iter().enumerate() {
         // The last one reads most languages, and needs no name.

@@ -27,7 +27,7 @@ use crate::io::output::print;
 use crate::io::pipeline::in_batches;
 use crate::io::row_progress::RowProgress;
 use crate::io::rows::Batch;
-use crate::settings::{Settings, flags};
+use crate::settings::{self, Settings, flags};
 use crate::signals::wait_for_signal;
 use crate::stack::{self, cache};
 
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
     if !args.force && !paths.is_begun() {
         paths.check_absent()?;
     }
-    let document = settings.document(&home)?;
+    let document = settings::document(settings, &home)?;
     if document.only_model().is_none() {
         let what = match settings.is_preset() {
             true => "a migration ends in one space, and the hybrid service has two; choose one by --service"

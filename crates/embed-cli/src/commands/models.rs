@@ -15,7 +15,7 @@ pub(crate) use args::ModelsArgs;
 
 use crate::exit::Exit;
 use crate::io::download_progress::DownloadProgress;
-use crate::settings::{Document, EncoderSource, EncoderSpec, Settings};
+use crate::settings::{self, Document, EncoderSource, EncoderSpec, Settings};
 use args::{Command, ExportArgs, ImportArgs, ListArgs, PullArgs, RollbackArgs, VerifyArgs};
 
 /// Runs one of the sub-commands.
@@ -35,7 +35,7 @@ fn list(args: &ListArgs, home: &DataHome) -> Result<(), Error> {
 }
 
 async fn pull(args: &PullArgs, home: &DataHome, settings: &Settings) -> Result<(), Error> {
-    let document = settings.document(home)?;
+    let document = settings::document(settings, home)?;
     let wanted = match &args.model {
         Some(name) => vec![wanted(name, &document, settings)?],
         // Those that `embed serve` and `embed encode` load.

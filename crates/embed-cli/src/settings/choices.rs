@@ -1,6 +1,7 @@
 //! The values of settings that are choices, as plain names without their implementation.
 
 use clap::ValueEnum;
+use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
 /// The service that embeds. One with a single model has the name of the section with its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -13,6 +14,13 @@ pub(crate) enum ServiceChoice {
     Ollama,
     /// English by Ollama or all-MiniLM in this process, everything else by E5: rows are in two spaces.
     Hybrid,
+}
+
+impl ServiceChoice {
+    /// Its name in a setting.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// Where vectors are cached.
@@ -40,3 +48,12 @@ pub(crate) enum LogFormat {
     /// One JSON object per line.
     Json,
 }
+
+/// The route to the model in this process that reads English in the hybrid service.
+pub(super) const LOCAL_ENGLISH_ROUTE: &str = "minilm";
+
+/// The settings that say which models a service has, and have no place beside declared models.
+pub(crate) const PRESET_KEYS: [&str; 4] = ["service", "e5.model", "ollama.model", "router.english_model"];
+
+/// The routes that presets have.
+pub(super) const PRESET_ROUTES: [&str; 3] = [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE];

@@ -3,12 +3,6 @@
 //! A file declares it in `[[model]]` tables and `[routes]`; without them it is one of the presets that
 //! `TMWS_EMBEDDING_SERVICE` names.
 
-mod check;
-mod preset;
-mod read;
-mod tables;
-mod write;
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,12 +12,6 @@ use embed_encoder::{CustomModel, Precision, Profile};
 use embed_ollama::OllamaConfig;
 use embed_openai::OpenAiConfig;
 use embed_router::{Kind, Policy, Reads};
-
-pub(super) use check::check;
-pub(crate) use preset::PRESET_KEYS;
-pub(super) use preset::{PRESET_ROUTES, preset};
-pub(super) use read::{Declared, is_part, read};
-pub(crate) use write::{json, toml};
 
 /// The key of the route for every language that has none.
 pub(crate) const REST: &str = "*";

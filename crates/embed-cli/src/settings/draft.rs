@@ -4,8 +4,9 @@ use std::{fmt, mem};
 
 use embed_core::{Error, ErrorKind};
 
-use super::choices::CachePlace;
-use super::document::{self, PRESET_KEYS, PRESET_ROUTES};
+use super::build::declared_document;
+use super::check::check;
+use super::choices::{CachePlace, PRESET_KEYS, PRESET_ROUTES};
 use super::kind::Given;
 use super::origin::Origin;
 use super::setting::Setting;
@@ -68,7 +69,7 @@ impl Draft {
         let declared = mem::take(&mut self.settings.declared);
         let document = match declared.is_empty() {
             true => None,
-            false => match declared.document(&self.settings) {
+            false => match declared_document(&declared, &self.settings) {
                 Ok(document) => Some(document),
                 Err((at, error)) => {
                     self.problem(&at, "model", error);
@@ -77,7 +78,7 @@ impl Draft {
             },
         };
         if let Some(document) = &document {
-            document::check(document, &declared, self);
+            check(document, &declared, &mut |at, key, what| self.problem(at, key, what));
             if !is_preset {
                 self.check_other_models();
             }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document;
 use super::draft::{Draft, nearest};
 use super::origin::{ConfigFile, Origin};
+use super::read;
 use super::table::{self, TABLE};
 
 /// Applies the file, if there is one.
@@ -56,9 +56,9 @@ impl SettingsReader<'_> {
     }
 
     fn entry(&mut self, key: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) {
-        if document::is_part(key) {
+        if read::is_part(key) {
             let (path, text) = (&self.path, self.text);
-            return document::read(key, value, &|at| Origin::File(path.clone(), line(text, at)), self.draft);
+            return read::read(key, value, &|at| Origin::File(path.clone(), line(text, at)), self.draft);
         }
         match (table::by_key(key), value.get_ref()) {
             (Some(setting), value) => match setting.kind.given(value) {

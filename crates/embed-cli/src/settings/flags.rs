@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::draft::Draft;
 use super::kind::{Given, SettingKind};
 use super::origin::Origin;
-use super::setting::{Setting, name};
+use super::setting::Setting;
 use super::table::TABLE;
 use super::values::Settings;
 
@@ -79,7 +79,7 @@ pub(super) fn apply(matches: &ArgMatches, draft: &mut Draft) {
             continue;
         }
         // The service is the first in the table, so it is known by now.
-        let service = name(draft.settings.service);
+        let service = draft.settings.service.name();
         let mut sharers = sharing(flag);
         let is_shared = sharing(flag).count() > 1;
         match sharers.find(|setting| !is_shared || setting.path().0 == service) {

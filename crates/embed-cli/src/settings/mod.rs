@@ -5,7 +5,10 @@
 //! [`Settings`]. This module uses no other part of the program.
 
 mod address;
+mod build;
+mod check;
 mod choices;
+mod declared;
 mod document;
 mod draft;
 mod environment;
@@ -17,9 +20,14 @@ mod no_redis;
 mod origin;
 #[cfg(test)]
 mod page;
+mod preset;
+mod read;
+mod resolve;
 mod setting;
 mod table;
+mod tables;
 mod values;
+mod write;
 
 use std::path::Path;
 
@@ -28,16 +36,16 @@ use clap::ArgMatches;
 use draft::Draft;
 
 pub(crate) use address::ip;
-pub(crate) use choices::{CachePlace, LogFormat, ServiceChoice};
-pub(crate) use document::{
-    BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, PRESET_KEYS, json, toml,
-};
+pub(crate) use choices::{CachePlace, LogFormat, PRESET_KEYS, ServiceChoice};
+pub(crate) use document::{BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec};
 pub(crate) use draft::Problems;
 pub(crate) use flags::flags;
 pub(crate) use origin::{ConfigFile, Origin};
+pub(crate) use resolve::document;
 pub(crate) use setting::Setting;
 pub(crate) use table::TABLE;
 pub(crate) use values::{GatewaySettings, LogSettings, RouterSettings, Settings};
+pub(crate) use write::{json, toml};
 
 /// Reads the file, the variables and the flags, in this order. The file is the given one, else the one that `TMWS_CONFIG`
 /// names, else the one in the usual place if it exists.

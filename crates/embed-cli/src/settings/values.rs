@@ -8,17 +8,15 @@ use embed_cache::{CacheConfig, MemoryConfig};
 #[cfg(feature = "redis")]
 use embed_cache::{RedisConfig, RedisUrl};
 use embed_core::{Error, ErrorKind};
-use embed_encoder::assets::DataHome;
 use embed_encoder::{EncoderConfig, Profile};
 use embed_gateway::GatewayConfig;
 use embed_ollama::OllamaConfig;
 
-use super::choices::{CachePlace, LogFormat, ServiceChoice};
-use super::document::{self, Declared, Document, PRESET_ROUTES};
+use super::choices::{CachePlace, LogFormat, PRESET_ROUTES, ServiceChoice};
+use super::declared::Declared;
 #[cfg(not(feature = "redis"))]
 use super::no_redis::{RedisConfig, RedisUrl};
 use super::origin::{ConfigFile, Origin};
-use super::setting::name;
 
 /// The effective values of all settings, and their origins.
 #[derive(Debug)]
@@ -100,25 +98,6 @@ impl Settings {
         self.origins.contains_key("ollama.url")
     }
 
-    /// The models and the routes to them: those that the file declares, or those of the service.
-    ///
-    /// # Errors
-    ///
-    /// None for settings that were checked when they were read.
-    pub(crate) fn document(&self, home: &DataHome) -> Result<Document, Error> {
-        if self.is_preset() {
-            return Ok(document::preset(self, home));
-        }
-        let document = self
-            .declared
-            .document(self)
-            .map_err(|(at, error)| Error::new(error.kind(), format!("{at}: model: {error}")))?;
-        Ok(match &self.only {
-            Some(name) => document.only(name),
-            None => document,
-        })
-    }
-
     /// Whether the service says which models there are. One that a variable or a flag names wins over the file.
     pub(crate) fn is_preset(&self) -> bool {
         self.declared.is_empty()
@@ -134,7 +113,7 @@ impl Settings {
     /// The name of the service, or of the model or the models that the file declares.
     pub(crate) fn service_name(&self) -> String {
         match &self.only {
-            _ if self.is_preset() => name(self.service),
+            _ if self.is_preset() => self.service.name(),
             Some(only) => only.clone(),
             None => "declared models".to_owned(),
         }

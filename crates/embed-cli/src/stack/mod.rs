@@ -10,7 +10,7 @@ use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error};
 use embed_encoder::assets::DataHome;
 
-use crate::settings::{Document, ModelSpec, Settings};
+use crate::settings::{self, Document, ModelSpec, Settings};
 
 pub(crate) use backend::{Backend, RemoteConfig, max_text_bytes};
 pub(crate) use router::{decider, is_absence, join, route, router};
@@ -22,7 +22,7 @@ pub(crate) async fn load(
     home: DataHome,
     cache: Option<&Cache>,
 ) -> Result<Box<dyn Embedder>, Error> {
-    let document = settings.document(&home)?;
+    let document = settings::document(settings, &home)?;
     let Some(model) = without_router(&document, settings) else {
         return Ok(Box::new(router(settings, home, cache).await?));
     };

@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 use super::backend::Backend;
 use super::same_space::Members;
 use super::unloaded::UnloadedModel;
-use crate::settings::{BackendSpec, Document, ModelSpec, Settings};
+use crate::settings::{self, BackendSpec, Document, ModelSpec, Settings};
 
 /// A router over the models of the settings, each behind the cache if there is one, for a command that ends soon: a server
 /// that is unavailable at the start is replaced by its fallback, which is reported on standard error.
@@ -22,7 +22,7 @@ pub(crate) async fn router(
     home: DataHome,
     cache: Option<&Cache>,
 ) -> Result<Router, Error> {
-    let document = settings.document(&home)?;
+    let document = settings::document(settings, &home)?;
     let members = Members::default();
     // Models in this process first, since those of servers are compared with them.
     let (servers, encoders): (Vec<_>, Vec<_>) = document.models.iter().partition(|model| model.is_remote());
@@ -46,7 +46,7 @@ pub(crate) async fn router(
 
 /// A router that decides where texts go and can't embed them: no model is loaded for it into this process.
 pub(crate) async fn decider(settings: &Settings, home: &DataHome) -> Result<Router, Error> {
-    let document = settings.document(home)?;
+    let document = settings::document(settings, home)?;
     let routes = try_join_all(document.models.iter().map(async |model| match &model.backend {
         BackendSpec::Encoder(encoder) => {
             Ok(route(model, None).backend(UnloadedModel::new(encoder.profile(home)?)).build())

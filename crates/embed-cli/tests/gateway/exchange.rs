@@ -15,8 +15,7 @@ use crate::serving::{Serving, has_minilm};
 
 const CALLERS: usize = 64;
 
-const INT8: &str =
-    "[[model]]\nname = \"here\"\nmodel = \"all-minilm-l6-v2\"\n[cache]\nplace = \"off\"\n";
+const INT8: &str = "[[model]]\nname = \"here\"\nmodel = \"all-minilm-l6-v2\"\n[cache]\nplace = \"off\"\n";
 
 fn names(models: &serde_json::Value) -> Vec<String> {
     let models = models["data"].as_array().unwrap().iter();
@@ -67,10 +66,8 @@ async fn a_model_is_exchanged_under_load() {
     }
     // Nothing changed, so nothing is loaded.
     serving.signal("HUP");
-    until("nothing is exchanged", async || {
-        serving.log().iter().any(|event| event["models"] == "as before")
-    })
-    .await;
+    until("nothing is exchanged", async || serving.log().iter().any(|event| event["models"] == "as before"))
+        .await;
     end.store(true, Ordering::Relaxed);
     for (failed, vectors) in callers.join_all().await {
         assert_eq!(failed, 0, "calls failed");

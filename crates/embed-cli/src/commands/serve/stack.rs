@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::labels;
 use super::model_details;
 use super::served_model::{self, LateModel, ServedModel};
-use crate::settings::{BackendSpec, Document, ModelSpec, RouterSettings, Settings};
+use crate::settings::{self, BackendSpec, Document, ModelSpec, RouterSettings, Settings};
 use crate::stack::{self, Backend, Members, RemoteConfig, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
@@ -62,7 +62,7 @@ impl ServedStack {
         home: &DataHome,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
-        let document = settings.document(home)?;
+        let document = settings::document(settings, home)?;
         let labels = labels::of(&document);
         let metrics = match before.filter(|before| before.labels == labels) {
             Some(before) => before.metrics.clone(),
@@ -102,7 +102,7 @@ impl ServedStack {
 
     /// Whether these settings describe this stack, with the files that it was made of.
     pub(super) fn is_of(&self, settings: &Settings, home: &DataHome) -> Result<bool, Error> {
-        let same = self.document == settings.document(home)?
+        let same = self.document == settings::document(settings, home)?
             && self.settings == settings.router
             && self.threads == settings.e5.threads;
         Ok(same && self.encoders().all(|encoder| is_current(encoder, home)))

@@ -7,7 +7,7 @@ use embed_encoder::CustomSource;
 use embed_ollama::shown_url;
 use serde_json::{Map, Value};
 
-use super::{BackendSpec, Document, EncoderSource, ModelSpec};
+use super::document::{BackendSpec, Document, EncoderSource, ModelSpec};
 
 /// The document as tables of a file.
 pub(crate) fn toml(document: &Document) -> String {

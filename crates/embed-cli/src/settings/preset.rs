@@ -5,23 +5,13 @@ use embed_encoder::Profile;
 use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_router::{ENGLISH_ROUTE, MULTILINGUAL_ROUTE};
 
-use super::{BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, REST};
-use crate::settings::choices::ServiceChoice;
-use crate::settings::values::Settings;
-
-/// The route to the model in this process that reads English in the hybrid service.
-const LOCAL_ENGLISH_ROUTE: &str = "minilm";
-
-/// The settings that say which models a service has, and have no place beside declared models.
-pub(crate) const PRESET_KEYS: [&str; 4] = ["service", "e5.model", "ollama.model", "router.english_model"];
-
-/// The routes that presets have.
-pub(in crate::settings) const PRESET_ROUTES: [&str; 3] =
-    [ENGLISH_ROUTE, LOCAL_ENGLISH_ROUTE, MULTILINGUAL_ROUTE];
+use super::choices::{LOCAL_ENGLISH_ROUTE, ServiceChoice};
+use super::document::{BackendSpec, Document, EncoderSource, EncoderSpec, ModelSpec, REST};
+use super::values::Settings;
 
 /// The document of a service. In the hybrid service, English is read by Ollama where a setting names it; the model in this
 /// process stands in for it if its files are there, which needs no setting. Elsewhere the model in this process reads it.
-pub(in crate::settings) fn preset(settings: &Settings, home: &DataHome) -> Document {
+pub(super) fn preset(settings: &Settings, home: &DataHome) -> Document {
     let e5 = || encoder(settings, MULTILINGUAL_ROUTE, settings.e5.profile);
     let ollama = || ModelSpec {
         name: ENGLISH_ROUTE.to_owned(),

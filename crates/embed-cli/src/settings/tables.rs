@@ -66,6 +66,29 @@ pub(super) enum PoolingName {
     Cls,
 }
 
+impl EncoderTable {
+    /// Whether it says something of the model itself.
+    pub(super) fn is_custom(&self) -> bool {
+        !self.custom_keys().is_empty()
+    }
+
+    /// The keys that are there and say something of the model itself.
+    pub(super) fn custom_keys(&self) -> Vec<&'static str> {
+        [
+            ("revision", self.revision.is_some()),
+            ("pooling", self.pooling.is_some()),
+            ("normalise", self.normalise.is_some()),
+            ("query_prompt", self.query_prompt.is_some()),
+            ("document_prompt", self.document_prompt.is_some()),
+            ("max_tokens", self.max_tokens.is_some()),
+            ("space", self.space.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_there)| is_there.then_some(key))
+        .collect()
+    }
+}
+
 /// A model at Ollama. What isn't set is as under `[ollama]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

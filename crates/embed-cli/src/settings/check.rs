@@ -2,21 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::read::Declared;
-use super::{Document, REST};
-use crate::settings::draft::Draft;
-use crate::settings::origin::Origin;
+use super::declared::Declared;
+use super::document::{Document, REST};
+use super::origin::Origin;
 
 /// Names that mean something else to callers.
 const RESERVED: [&str; 2] = ["auto", REST];
 
 /// Reports what is wrong with a document that a file declares.
-pub(in crate::settings) fn check(document: &Document, declared: &Declared, draft: &mut Draft) {
+pub(super) fn check(document: &Document, declared: &Declared, report: &mut dyn FnMut(&Origin, &str, String)) {
     let mut seen = BTreeSet::new();
     let at = |name: &str| declared.origin_of(name).cloned().unwrap_or(Origin::Default);
     for model in &document.models {
         let name = &*model.name;
-        let mut wrong = |what: String| draft.problem(&at(name), "model.name", what);
+        let mut wrong = |what: String| report(&at(name), "model.name", what);
         if name.is_empty()
             || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
         {
@@ -29,30 +28,30 @@ pub(in crate::settings) fn check(document: &Document, declared: &Declared, draft
         if let Some(fallback) = &model.fallback
             && (fallback == name || document.model(fallback).is_none())
         {
-            draft.problem(
+            report(
                 &at(name),
                 "model.fallback",
                 format!("must be the name of another model, and {fallback} is none"),
             );
         }
         for language in model.languages.iter().flatten().filter(|language| !is_language(language)) {
-            draft.problem(&at(name), "model.languages", not_a_language(language));
+            report(&at(name), "model.languages", not_a_language(language));
         }
     }
     let of_route = |language: &str| declared.origin_of_route(language).cloned().unwrap_or(Origin::Default);
     for (language, route) in &document.routes {
         let key = format!("routes.{language}");
         if language != REST && language != "mixed" && !is_language(language) {
-            draft.problem(&of_route(language), &key, not_a_language(language));
+            report(&of_route(language), &key, not_a_language(language));
         }
         if document.model(route).is_none() {
-            draft.problem(&of_route(language), &key, format!("there is no [[model]] called {route}"));
+            report(&of_route(language), &key, format!("there is no [[model]] called {route}"));
         }
     }
     if !document.routes.contains_key(REST) {
         let at = declared.origin().cloned().unwrap_or(Origin::Default);
         let what = "say which model takes every language without a route: \"*\" = \"NAME\"";
-        draft.problem(&at, "routes", what);
+        report(&at, "routes", what.to_owned());
     }
 }
 
