@@ -2,11 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use embed_core::{Error, ErrorKind};
 
 use crate::assets::{DataHome, ModelFiles};
-use crate::{Precision, Profile};
+use crate::{Precision, Profile, Workers};
 
 /// Settings of an [`Encoder`](crate::Encoder). [`EncoderConfig::default`] is multilingual-e5-small in
 /// int8 from the default data folder, on every processor that the process may use.
@@ -24,20 +25,26 @@ pub struct EncoderConfig {
     /// The ONNX Runtime library; `None` for `ORT_DYLIB_PATH`, the data folder, or the system's.
     pub runtime_library: Option<PathBuf>,
     /// Threads that embed, each on one processor; `None` for as many as the process may use (its affinity
-    /// and the CPU quota of its cgroup). More threads than that are slower.
+    /// and the CPU quota of its cgroup). More threads than that are slower. [`workers`](Self::workers) have their own.
     pub threads: Option<NonZeroUsize>,
     /// The longest text. A longer one is refused before it is tokenised, which would take time and memory.
     pub max_text_bytes: usize,
     /// Calls that may wait for a thread; one more is refused as
-    /// [`Overloaded`](embed_core::ErrorKind::Overloaded).
+    /// [`Overloaded`](embed_core::ErrorKind::Overloaded). [`workers`](Self::workers) have a limit of their own.
     pub max_waiting_calls: usize,
     /// Bytes of text that may wait to be tokenised; a call with more is refused as
-    /// [`Overloaded`](embed_core::ErrorKind::Overloaded), unless nothing else waits.
+    /// [`Overloaded`](embed_core::ErrorKind::Overloaded), unless nothing else waits. [`workers`](Self::workers) have a limit
+    /// of their own.
     pub max_waiting_bytes: usize,
     /// Windows of 512 tokens that one text may have with
     /// [`Truncation::ChunkMean`](embed_core::Truncation::ChunkMean); a longer text is refused as
     /// [`InputTooLong`](embed_core::ErrorKind::InputTooLong).
     pub max_windows: usize,
+    /// The threads and the queue that this encoder shares with others; `None` for its own.
+    pub workers: Option<Workers>,
+    /// How long the model stays loaded after its last call; `None` for ever. The next call loads it again, which takes it
+    /// some tenths of a second.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Default for EncoderConfig {
@@ -54,6 +61,8 @@ impl Default for EncoderConfig {
             max_waiting_calls: 1024,
             max_waiting_bytes: 256 << 20,
             max_windows: 4096,
+            workers: None,
+            keep_alive: None,
         }
     }
 }
@@ -150,6 +159,21 @@ impl EncoderConfig {
             None => ModelFiles::find(home, self.profile, self.precision),
             Some(folder) => ModelFiles::in_folder(folder)?.made_for(self.profile, self.precision),
         }
+    }
+
+    /// Has the encoder share these workers with others. Then `threads`, `max_waiting_calls` and `max_waiting_bytes` are
+    /// those of the workers.
+    #[must_use]
+    pub fn with_workers(mut self, workers: &Workers) -> Self {
+        self.workers = Some(workers.clone());
+        self
+    }
+
+    /// Sets how long the model stays loaded after its last call; `None` for ever.
+    #[must_use]
+    pub fn with_keep_alive(mut self, keep_alive: Option<Duration>) -> Self {
+        self.keep_alive = keep_alive;
+        self
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 
 use embed_core::{
@@ -12,27 +12,26 @@ use embed_core::{
 use futures::channel::oneshot;
 
 use crate::assets::{DataHome, ModelFiles, TOKENIZER_FILE};
-use crate::engine::{Engine, QueueLimits, Setup, Tokenise, too_late};
+use crate::engine::{Engine, Setup, too_late};
 use crate::runtime::RuntimeLibrary;
 use crate::session::{OrtModel, SessionFiles};
 use crate::stats::{Counters, EncoderStats};
-use crate::tokenizer::{TEXT_RULES, TextTokenizer, TokenisedText, Tokenising};
+use crate::tokenizer::{TEXT_RULES, TextTokenizer};
 use crate::tokens::{Token, TokenNames};
-use crate::{EncoderConfig, Precision, Profile};
+use crate::workers::LateTokenizer;
+use crate::{EncoderConfig, Precision, Profile, Workers, WorkersConfig};
 
 /// The most threads for one text. Two take 0.7 of the time of one for a query; every further one has to be waited for
 /// after every product.
 const MOST_THREADS_OF_A_TEXT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-/// The tokenizer. It loads at the same time as the models, and is set before the first text comes.
-type LateTokenizer = OnceLock<TextTokenizer>;
-
-/// A model, loaded and ready.
+/// A model, ready to embed: loaded, or unloaded while nobody used it, until the next call.
 ///
 /// The vector of a text depends only on the text, the role and the truncation, never on its neighbours in a request or on
 /// other callers.
 ///
-/// Dropping it waits for the runs in progress (tens of milliseconds) and ends its threads.
+/// Dropping it waits for its runs in progress (tens of milliseconds), closes its sessions, and ends its threads if it shares
+/// them with no other encoder.
 pub struct Encoder {
     model: ModelInfo,
     profile: &'static Profile,
@@ -42,6 +41,7 @@ pub struct Encoder {
     tokenizer: Arc<LateTokenizer>,
     vocabulary: TokenNames,
     model_bytes: u64,
+    memory_bytes: u64,
 }
 
 impl Encoder {
@@ -83,12 +83,13 @@ impl Encoder {
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
         let files = config.files(&home)?;
         let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
-        let threads = config.threads.unwrap_or_else(available_threads);
+        let workers = config.workers.clone().map_or_else(|| own_workers(&config), Ok)?;
         let counters = Arc::new(Counters::new(config.profile.prompts));
         let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
         // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
         // loaded unchecked.
-        let late = Arc::new(LateTokenizer::new());
+        let late = Arc::new(LateTokenizer::default());
+        let memory_bytes = memory_bytes(&config, workers.threads(), files.model_bytes);
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
                 files.verify(|name| name == TOKENIZER_FILE)?;
@@ -104,26 +105,26 @@ impl Encoder {
                 precision: config.precision,
             };
             let setup = Setup {
-                threads,
-                all_core: threads_of_a_text(threads, config.precision),
-                limits: QueueLimits { calls: config.max_waiting_calls, bytes: config.max_waiting_bytes },
+                all_core: threads_of_a_text(workers.threads(), config.precision),
+                keep_alive: config.keep_alive,
+                bytes: memory_bytes,
                 max_windows: config.max_windows,
                 normalisation: config.profile.normalisation,
                 open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
                 counters: Arc::clone(&counters),
             };
-            let engine = Engine::start(setup, Arc::clone(&late))?;
+            let engine = Engine::start(setup, Arc::clone(&late), workers.shared())?;
             let tokenizer = tokenizer.join().unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "the thread that loads the tokenizer died"))
             })?;
-            late.get_or_init(|| tokenizer);
+            late.set(tokenizer);
             Ok::<_, Error>(engine)
         })?;
         let model = model_info(config.profile, config.precision, &files);
         let model_bytes = files.model_bytes;
         let EncoderConfig { profile, precision, .. } = config;
-        let vocabulary = TokenNames::new(files);
-        Ok(Self { model, profile, precision, engine, counters, tokenizer: late, vocabulary, model_bytes })
+        let (tokenizer, vocabulary) = (late, TokenNames::new(files));
+        Ok(Self { model, profile, precision, engine, counters, tokenizer, vocabulary, model_bytes, memory_bytes })
     }
 
     /// Statistics since the model was loaded.
@@ -140,9 +141,7 @@ impl Encoder {
     /// [`ErrorKind::InvalidInput`] for a text that can't be embedded, [`ErrorKind::InputTooLong`] for one beyond
     /// [`max_text_bytes`](EncoderConfig::max_text_bytes), [`ErrorKind::Config`] if the tokenizer's file is damaged.
     pub fn tokenise(&self, text: &str, role: Role) -> Result<Vec<Token>> {
-        let tokenizer = self.tokenizer.get();
-        let tokenizer =
-            tokenizer.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokenizer isn't loaded"))?;
+        let tokenizer = self.tokenizer.loaded()?;
         self.vocabulary.tokens(text, &tokenizer.tokenise(text, role, Truncation::ChunkMean)?)
     }
 
@@ -180,47 +179,62 @@ impl Encoder {
         self.model_bytes
     }
 
-    /// Threads that embed.
+    /// Bytes that the model is taken to need while it is loaded: its file, and the weights that ONNX Runtime packs for its
+    /// sessions. Memory of runs and of the tokenizer isn't counted.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Whether the model is loaded, at least in a session for one thread.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.engine.is_loaded()
+    }
+
+    /// Closes the sessions of the model, which gives their memory back; the tokenizer stays. Runs in progress end first. The
+    /// next call loads the model again, on a separate thread; until then it waits, within its deadline, and calls of other
+    /// encoders on the same workers go on. If that load fails, the calls that wait for it fail with its error, and the next
+    /// one tries again. Calls that wait already have the model loaded again at once.
+    pub fn unload(&self) {
+        self.engine.unload();
+    }
+
+    /// Threads that embed, for this encoder and for those that it shares them with.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.engine.workers()
     }
 }
 
-/// Processors that this process may use: its affinity and the CPU quota of its cgroup.
-#[must_use]
-pub fn available_threads() -> NonZeroUsize {
-    // If the system doesn't tell, one thread is correct, if slow.
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+/// Workers for one encoder alone.
+fn own_workers(config: &EncoderConfig) -> Result<Workers> {
+    let mut workers = WorkersConfig::default()
+        .with_max_waiting_calls(config.max_waiting_calls)
+        .with_max_waiting_bytes(config.max_waiting_bytes);
+    workers.threads = config.threads;
+    Workers::start(workers)
+}
+
+/// What a loaded model is taken to need: see [`Encoder::memory_bytes`].
+fn memory_bytes(config: &EncoderConfig, workers: usize, model_bytes: u64) -> u64 {
+    let Profile { dimension, shape, .. } = *config.profile;
+    let weights = shape.layers * dimension * (4 * dimension + 2 * shape.feed_forward);
+    let bytes_of_a_weight = if config.precision == Precision::Int8 { 1 } else { 4 };
+    let sessions = workers + usize::from(threads_of_a_text(workers, config.precision).is_some());
+    model_bytes + (weights * bytes_of_a_weight * sessions) as u64
 }
 
 /// The threads of the all-core model, if there should be one.
-fn threads_of_a_text(threads: NonZeroUsize, precision: Precision) -> Option<NonZeroUsize> {
+fn threads_of_a_text(threads: usize, precision: Precision) -> Option<NonZeroUsize> {
     match precision {
         // OpenVINO has its own threads.
         #[cfg(feature = "openvino")]
         Precision::Bf16 => None,
         Precision::Int8 | Precision::F32 | Precision::Mixed => {
-            (threads.get() > 1).then(|| threads.min(MOST_THREADS_OF_A_TEXT))
+            NonZeroUsize::new(threads).filter(|threads| threads.get() > 1).map(|threads| threads.min(MOST_THREADS_OF_A_TEXT))
         }
     }
-}
-
-impl Tokenise for LateTokenizer {
-    type Text = Tokenising;
-
-    fn begin(&self, text: Arc<str>, role: Role, truncation: Truncation) -> Result<Tokenising> {
-        loaded(self)?.begin(text, role, truncation)
-    }
-
-    fn advance(&self, text: &mut Tokenising, bytes: usize) -> Result<Option<TokenisedText>> {
-        loaded(self)?.advance(text, bytes)
-    }
-}
-
-fn loaded(tokenizer: &LateTokenizer) -> Result<&TextTokenizer> {
-    let missing = || Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded");
-    tokenizer.get().ok_or_else(missing)
 }
 
 fn model_info(profile: &Profile, precision: Precision, files: &ModelFiles) -> ModelInfo {

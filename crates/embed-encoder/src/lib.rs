@@ -16,12 +16,14 @@ mod spans;
 mod stats;
 mod tokenizer;
 mod tokens;
+mod workers;
 
 pub use config::EncoderConfig;
 pub use custom::{CustomModel, CustomSource};
-pub use embedder::{Encoder, available_threads};
+pub use embedder::Encoder;
 pub use precision::Precision;
 pub use profile::{Profile, Prompts, Shape};
 pub use runtime::{OLDEST_RUNTIME, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, runtime_build};
 pub use stats::EncoderStats;
 pub use tokens::Token;
+pub use workers::{Workers, WorkersConfig, available_threads};

@@ -19,6 +19,10 @@ pub struct EncoderStats {
     /// Texts that already began with a prompt of the model, such as `query: `. They are embedded unchanged after the role's
     /// prompt; more than a few mean that a caller still adds prompts.
     pub prefixed_texts: u64,
+    /// How often the model was loaded: once at the start, and again by the first call after it was unloaded.
+    pub loads: u64,
+    /// How often the model was unloaded: by hand, because nobody used it, or to make room for another one.
+    pub unloads: u64,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +32,8 @@ pub(crate) struct Counters {
     tokens: AtomicU64,
     truncated: AtomicU64,
     prefixed: AtomicU64,
+    loads: AtomicU64,
+    unloads: AtomicU64,
 }
 
 impl Counters {
@@ -43,7 +49,19 @@ impl Counters {
             tokens: read(&self.tokens),
             truncated: read(&self.truncated),
             prefixed_texts: read(&self.prefixed),
+            loads: read(&self.loads),
+            unloads: read(&self.unloads),
         }
+    }
+
+    /// Counts a load.
+    pub(crate) fn loaded(&self) {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts that the model was unloaded.
+    pub(crate) fn unloaded(&self) {
+        self.unloads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a text that went through the model as this many tokens.

@@ -24,8 +24,13 @@ pub(crate) struct EngineRow {
     pub(crate) tokens: TokenCount,
 }
 
+/// One of the models that share an engine's workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ModelId(pub(super) u64);
+
 /// A call: its texts and, one by one, their rows.
 pub(crate) struct EngineCall {
+    pub(super) model: ModelId,
     pub(super) texts: Arc<[Arc<str>]>,
     pub(super) role: Role,
     pub(super) truncation: Truncation,
@@ -90,6 +95,7 @@ impl EngineCall {
     /// A call, and a receiver that resolves when no row is waited for any more.
     pub(crate) fn new(
         request: &EmbedRequest,
+        model: ModelId,
         normalisation: Normalisation,
         counters: &Arc<Counters>,
     ) -> (Arc<Self>, oneshot::Receiver<()>) {
@@ -100,6 +106,7 @@ impl EngineCall {
         let answers =
             PendingRows { rows: vec![None; missing], missing, done: (missing > 0).then_some(sender) };
         let call = Self {
+            model,
             texts,
             role: request.role(),
             truncation: request.truncation(),

@@ -1,195 +1,109 @@
-//! The threads around the [schedule](super::schedule). Each has its own model, and replaces it if it breaks.
-//!
-//! One more thread ends calls whose deadline is over, and another one opens the all-core model.
+//! The [state](super::state) behind its lock: who waits for what, and who is woken. What is taken out of the state is dropped
+//! and answered without the lock.
 
 use std::num::NonZeroUsize;
-use std::rc::Rc;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use embed_core::{Error, ErrorKind};
 
-use super::job::{EngineCall, Piece, Untokenised, pieces};
-use super::model::{EngineModel, Ragged, Tokenise, WorkFailure, caught};
-use super::schedule::{BYTES_OF_A_STEP, ModelRun, QueueLimits, Removed, Schedule, TOKENS_OF_A_RUN, Work};
-use crate::preempt;
+use super::job::{EngineCall, ModelId, Piece, Untokenised};
+use super::model::{Tokenise, WorkFailure, caught};
+use super::schedule::{QueueLimits, Removed};
+use super::sessions::{Failure, Lent, Opening, Session, Sessions};
+use super::state::{Job, PoolState, PooledModel};
 
-/// The shortest and the longest pause before a worker tries again to open a model.
+/// The shortest and the longest pause before a session is tried again that didn't open.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Opens a model that runs on this many threads.
-pub(crate) type OpenModel = dyn Fn(NonZeroUsize) -> Result<Box<dyn EngineModel>, Error> + Send + Sync;
-
-/// What the threads of an engine share.
+/// What the threads share.
 pub(super) struct Pool<T: Tokenise> {
-    state: Mutex<PoolState<T::Text>>,
+    state: Mutex<PoolState<T>>,
     /// What each worker sleeps on.
     wake: Vec<Condvar>,
     /// What the timer sleeps on.
     timer: Condvar,
-    tokenizer: Arc<T>,
-    max_windows: usize,
-    open: Box<OpenModel>,
-    /// The all-core model, for a text that comes alone, if it is open.
-    all_core: Mutex<Option<Box<dyn EngineModel>>>,
-}
-
-struct PoolState<S> {
-    schedule: Schedule<S>,
-    /// Sleeping workers, the last one to fall asleep on top. It is woken first, because its weights are still in the
-    /// processor's cache, which has no room for the weights of two sessions.
-    asleep: Vec<usize>,
-    /// Workers without a model.
-    broken: usize,
-    /// The error of the last attempt to open a model, if no worker has one.
-    unavailable: Option<Error>,
-    /// When the timer wakes.
-    alarm: Option<Instant>,
-    closed: bool,
-}
-
-/// The parts that a pool is made of.
-pub(super) struct PoolParts<T> {
-    pub(super) workers: NonZeroUsize,
-    pub(super) limits: QueueLimits,
-    pub(super) max_windows: usize,
-    pub(super) tokenizer: Arc<T>,
-    pub(super) open: Box<OpenModel>,
 }
 
 impl<T: Tokenise> Pool<T> {
-    pub(super) fn new(parts: PoolParts<T>) -> Self {
-        let workers = parts.workers.get();
+    pub(super) fn new(workers: NonZeroUsize, limits: QueueLimits, budget: Option<u64>) -> Self {
         Self {
-            state: Mutex::new(PoolState {
-                schedule: Schedule::new(parts.limits, workers),
-                asleep: Vec::new(),
-                broken: 0,
-                unavailable: None,
-                alarm: None,
-                closed: false,
-            }),
-            wake: (0..workers).map(|_| Condvar::new()).collect(),
+            state: Mutex::new(PoolState::new(workers.get(), limits, budget)),
+            wake: (0..workers.get()).map(|_| Condvar::new()).collect(),
             timer: Condvar::new(),
-            tokenizer: parts.tokenizer,
-            max_windows: parts.max_windows,
-            open: parts.open,
-            all_core: Mutex::new(None),
         }
     }
 
+    /// Workers.
+    pub(super) fn workers(&self) -> usize {
+        self.wake.len()
+    }
+
+    /// Adds a model and opens a session for each worker, all at the same time.
+    pub(super) fn add(&self, model: &Arc<PooledModel<T>>) -> Result<(), Error> {
+        let mut state = self.state();
+        let evicted = state.add(model, Instant::now());
+        let opening = state.sessions(model.id).and_then(Sessions::next_to_open);
+        drop(state);
+        drop(evicted);
+        let opened: Result<Vec<_>, _> = thread::scope(|scope| {
+            let further: Vec<_> =
+                (1..self.workers()).map(|_| scope.spawn(|| open(model, NonZeroUsize::MIN))).collect();
+            let died = |_| Err(Error::new(ErrorKind::Unavailable, "a thread of the engine died at the start"));
+            let first = std::iter::once(open(model, NonZeroUsize::MIN));
+            first.chain(further.into_iter().map(|thread| thread.join().unwrap_or_else(died))).collect()
+        });
+        let (opened, Some(opening)) = (opened?, opening) else { return Ok(()) };
+        model.counters.loaded();
+        opened.into_iter().for_each(|session| self.opened(model.id, opening, session));
+        Ok(())
+    }
+
+    /// Removes a model and its calls, and waits until the runs in progress have ended and its sessions are closed.
+    pub(super) fn forget(&self, id: ModelId) {
+        let (sessions, calls) = self.state().leave(id);
+        drop(sessions);
+        end(calls);
+        let mut state = self.state();
+        while let Some(model) = state.lent(id) {
+            state = model.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.forget(id);
+    }
+
+    /// Enqueues a call.
     pub(super) fn push(&self, call: Arc<EngineCall>) -> Result<(), Error> {
         let (texts, deadline) = (call.texts.len(), call.deadline.instant());
         if texts == 0 {
             return Ok(());
         }
         let mut state = self.state();
-        if let Some(error) = &state.unavailable {
-            return Err(error.clone());
-        }
-        state.schedule.push(call)?;
-        if let Some(deadline) = deadline
-            && state.alarm.is_none_or(|alarm| deadline < alarm)
-        {
-            state.alarm = Some(deadline);
-            self.timer.notify_one();
-        }
+        state.push(call)?;
+        self.set_alarm(&mut state, deadline);
         self.wake(state, texts);
         Ok(())
     }
 
     /// Removes a call that nobody waits for.
     pub(super) fn remove(&self, call: &Arc<EngineCall>) {
-        let removed = self.state().schedule.remove(call);
-        drop(removed);
-    }
-
-    /// Workers without a model.
-    pub(super) fn broken(&self) -> usize {
-        self.state().broken
-    }
-
-    pub(super) fn workers(&self) -> usize {
-        self.wake.len()
-    }
-
-    /// Ends the threads and all waiting calls.
-    pub(super) fn close(&self) {
         let mut state = self.state();
-        state.closed = true;
-        state.asleep.clear();
-        let removed = state.schedule.clear();
+        let removed = state.schedule.remove(call);
+        let unloaded = self.ended(&mut state, call.model);
         drop(state);
-        end(removed);
-        self.wake.iter().for_each(Condvar::notify_one);
-        self.timer.notify_one();
-    }
-
-    /// The main function of a worker. It reports once whether its first model opened.
-    pub(super) fn work(self: &Arc<Self>, number: usize, report: &Sender<Result<(), Error>>) {
-        let mut model = match self.open_model(NonZeroUsize::MIN) {
-            Ok(model) => model,
-            Err(error) => {
-                let _ = report.send(Err(error));
-                return;
-            }
-        };
-        let _ = report.send(Ok(()));
-        while let Some(work) = self.next(number, model.ragged()) {
-            match work {
-                Work::Tokenise(texts) => self.tokenise(texts),
-                Work::Run(run) => {
-                    if self.run(run, model.as_mut()).is_err() {
-                        // After a panic, the state of the model can't be trusted.
-                        drop(model);
-                        let Some(new) = self.reopen(number) else { return };
-                        model = new;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The main function of the timer: ends calls whose deadline is over, even while every worker is busy.
-    pub(super) fn keep_time(&self) {
-        loop {
-            self.expire(Instant::now());
-            let mut state = self.state();
-            if state.closed {
-                return;
-            }
-            state.alarm = state.schedule.next_deadline();
-            match state.alarm.map(|alarm| alarm.saturating_duration_since(Instant::now())) {
-                Some(pause) => drop(self.timer.wait_timeout(state, pause)),
-                None => drop(self.timer.wait(state)),
-            }
-        }
-    }
-
-    /// Ends calls whose deadline is over at this time.
-    pub(super) fn expire(&self, now: Instant) {
-        let expired = self.state().schedule.expire(now);
-        end(expired);
-    }
-
-    /// Opens the all-core model. If that fails, the pool works without it.
-    pub(super) fn open_all_core(&self, threads: NonZeroUsize) {
-        let model = self.open_model(threads).ok();
-        // Waits for a worker that is just checking whether there is one.
-        *self.all_core.lock().unwrap_or_else(PoisonError::into_inner) = model;
+        drop((removed, unloaded));
     }
 
     /// Waits for work; `None` when the pool is closed.
-    fn next(&self, worker: usize, ragged: bool) -> Option<Work<T::Text>> {
+    pub(super) fn next(&self, worker: usize) -> Option<Job<T>> {
         let mut state = self.state();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(work) = state.schedule.take(ragged) {
-                return Some(work);
+            if let Some(job) = state.next() {
+                return Some(job);
             }
             state.asleep.push(worker);
             while state.asleep.contains(&worker) {
@@ -198,198 +112,203 @@ impl<T: Tokenise> Pool<T> {
         }
     }
 
-    /// Tokenises texts: short ones completely, a long one by one step.
-    fn tokenise(&self, texts: Vec<Untokenised<T::Text>>) {
-        let taken = texts.len();
-        let (mut done, mut begun) = (Vec::new(), Vec::new());
-        for mut text in texts.into_iter().filter(|text| !text.slot.call().is_over()) {
-            match caught(|| self.step(&mut text)).map_err(WorkFailure::into_error) {
-                Ok(Some(tokens)) => done.extend(pieces(text.slot, tokens)),
-                Ok(None) => begun.push(text),
-                Err(error) => text.slot.answer(Err(error)),
-            }
-        }
+    /// Work that goes before the rest of a long run of these calls.
+    pub(super) fn next_ahead(&self, of: &[Arc<EngineCall>]) -> Option<Job<T>> {
+        self.state().next_ahead(of)
+    }
+
+    /// A worker has tokenised texts: see [`Schedule::tokenised`](super::schedule::Schedule::tokenised).
+    pub(super) fn tokenised(
+        &self,
+        (model, taken): (ModelId, usize),
+        done: Vec<Piece>,
+        begun: Vec<Untokenised<T::Text>>,
+    ) {
         // No more workers than windows, since one that wakes for nothing takes a core from one that works.
         let more = done.len().saturating_sub(1);
         let mut state = self.state();
-        let late = state.schedule.tokenised(taken, done, begun);
+        let late = state.schedule.tokenised((model, taken), done, begun);
+        state.load_if_asked(model);
         self.wake(state, more);
         drop(late);
     }
 
-    fn step(
-        &self,
-        text: &mut Untokenised<T::Text>,
-    ) -> Result<Option<crate::tokenizer::TokenisedText>, Error> {
-        let state = match &mut text.state {
-            Some(state) => state,
-            state => {
-                let call = text.slot.call();
-                let begun = self.tokenizer.begin(Arc::clone(text.slot.text()), call.role, call.truncation)?;
-                state.insert(begun)
-            }
-        };
-        let tokens = self.tokenizer.advance(state, BYTES_OF_A_STEP)?;
-        match &tokens {
-            Some(tokens) if tokens.windows.is_empty() => {
-                Err(Error::new(ErrorKind::Internal, "a text was cut into no windows"))
-            }
-            Some(tokens) if tokens.windows.len() > self.max_windows => {
-                let what = "the text has more windows than it may; split it, or raise max_windows";
-                Err(Error::new(ErrorKind::InputTooLong, what)
-                    .with_context("windows", tokens.windows.len())
-                    .with_context("limit", self.max_windows))
-            }
-            _ => Ok(tokens),
-        }
-    }
-
-    /// Runs windows on the all-core model, if nothing else is to be done, or else on the worker's model. An error means that
-    /// the worker's model panicked.
-    fn run(self: &Arc<Self>, run: ModelRun, model: &mut dyn EngineModel) -> Result<(), ()> {
-        let means = run.alone.then(|| self.run_on_all_cores(&run.pieces)).flatten();
-        // If it failed on all cores, it is tried again on one.
-        let means = means.map_or_else(|| self.run_giving_way(model, &run.pieces), Ok);
-        let panicked = matches!(means, Err(WorkFailure::Panicked));
-        // Before the answer is given, because the caller's next text may come before this worker sleeps.
-        self.ran(panicked);
-        match means {
-            Ok(means) => answer(run.pieces, means),
-            // One of them may have caused the failure of the others.
-            Err(_) if run.pieces.len() > 1 => self.put_back(run.pieces),
-            Err(fault) => {
-                let error = fault.into_error();
-                run.pieces.into_iter().for_each(|piece| piece.answer(Err(error.clone())));
-            }
-        }
-        if panicked { Err(()) } else { Ok(()) }
-    }
-
-    /// Runs windows. During a long run, short texts of other calls go first if no worker is free for them.
-    fn run_giving_way(
-        self: &Arc<Self>,
-        model: &mut dyn EngineModel,
-        pieces: &[Piece],
-    ) -> Result<Vec<Vec<f32>>, WorkFailure> {
-        if pieces.iter().map(Piece::tokens).sum::<usize>() <= TOKENS_OF_A_RUN {
-            return run_on(model, pieces);
-        }
-        let pool = Arc::clone(self);
-        let calls: Vec<_> = pieces.iter().map(|piece| Arc::clone(piece.call())).collect();
-        preempt::with_points(Rc::new(move || pool.give_way(&calls)), || run_on(model, pieces))
-    }
-
-    /// Runs short texts during a long run of these calls, in the all-core model, which is idle while all workers are busy.
-    fn give_way(&self, calls: &[Arc<EngineCall>]) {
-        let Ok(mut all_core) = self.all_core.try_lock() else { return };
-        let Some(model) = all_core.as_deref_mut() else { return };
-        let ragged = model.ragged();
-        let next = || self.state().schedule.take_ahead(calls, ragged);
-        while let Some(work) = next() {
-            let run = match work {
-                Work::Tokenise(texts) => {
-                    self.tokenise(texts);
-                    continue;
-                }
-                Work::Run(run) => run,
-            };
-            let means = run_on(model, &run.pieces);
-            self.ran(false);
-            match means {
-                Ok(means) => answer(run.pieces, means),
-                // It is tried again on one core.
-                Err(fault) => {
-                    self.put_back(run.pieces);
-                    if matches!(fault, WorkFailure::Panicked) {
-                        *all_core = None;
-                    }
-                }
-            }
-            return;
-        }
-    }
-
-    fn run_on_all_cores(&self, pieces: &[Piece]) -> Option<Vec<Vec<f32>>> {
-        let mut all_core = self.all_core.try_lock().ok()?;
-        let means = run_on(all_core.as_deref_mut()?, pieces);
-        if matches!(means, Err(WorkFailure::Panicked)) {
-            // It isn't replaced: the workers do without it.
-            *all_core = None;
-        }
-        means.ok()
-    }
-
-    fn put_back(&self, pieces: Vec<Piece>) {
+    /// Windows that failed together run again, each alone.
+    pub(super) fn put_back(&self, model: ModelId, pieces: Vec<Piece>) {
         let count = pieces.len();
         let mut state = self.state();
         let late = state.schedule.put_back(pieces);
+        state.load_if_asked(model);
         self.wake(state, count);
         drop(late);
     }
 
-    fn ran(&self, broke: bool) {
+    /// A worker has ended a run, and returns the sessions that it had for it.
+    pub(super) fn ran(&self, id: ModelId, lent: Lent) {
         let mut state = self.state();
-        state.schedule.ran();
-        if broke {
-            state.broken += 1;
-            let working = self.workers() - state.broken;
-            state.schedule.set_workers(working);
+        let (stale, is_waited_for) = state.ran(id, lent);
+        let unloaded = self.ended(&mut state, id);
+        self.wake(state, is_waited_for.into());
+        drop(unloaded);
+        if let Some(stale) = stale {
+            drop(stale);
+            self.state().closed(id);
         }
     }
 
-    /// A new model for a worker, as soon as one can be opened; `None` when the pool is closed. While no worker has a model
-    /// and none can be opened, calls fail.
-    fn reopen(&self, worker: usize) -> Option<Box<dyn EngineModel>> {
-        let mut pause = FIRST_PAUSE;
+    /// Whether a model has a session.
+    pub(super) fn is_loaded(&self, id: ModelId) -> bool {
+        self.state().sessions(id).is_some_and(|sessions| sessions.open() > 0)
+    }
+
+    /// Sessions of a model that are broken and not yet replaced.
+    pub(super) fn broken(&self, id: ModelId) -> usize {
+        self.state().sessions(id).map_or(0, Sessions::broken)
+    }
+
+    /// Closes the sessions of a model, those in use as soon as their runs end.
+    pub(super) fn unload(&self, id: ModelId) {
+        let sessions = self.state().unload(id);
+        drop(sessions);
+    }
+
+    /// The main function of the timer: ends calls whose deadline is over, even while every worker is busy, and unloads models
+    /// that nobody uses.
+    pub(super) fn keep_time(&self) {
         loop {
-            let opened = self.open_model(NonZeroUsize::MIN);
+            self.expire(Instant::now());
             let mut state = self.state();
-            match opened {
-                Ok(model) => {
-                    state.broken -= 1;
-                    state.unavailable = None;
-                    let working = self.workers() - state.broken;
-                    state.schedule.set_workers(working);
-                    return Some(model);
-                }
-                Err(error) if state.broken == self.workers() => {
-                    state.unavailable = Some(error.clone());
-                    let waiting = state.schedule.clear();
-                    drop(state);
-                    waiting.iter().for_each(|removed| removed.call.fail(&error));
-                    drop(waiting);
-                    state = self.state();
-                }
-                Err(_) => {}
-            }
-            let until = Instant::now() + pause;
-            while !state.closed {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                let woken = self.wake[worker].wait_timeout(state, left);
-                state = woken.unwrap_or_else(PoisonError::into_inner).0;
-            }
             if state.closed {
+                return;
+            }
+            state.alarm = state.next_alarm();
+            match state.alarm.map(|alarm| alarm.saturating_duration_since(Instant::now())) {
+                Some(pause) => drop(self.timer.wait_timeout(state, pause)),
+                None => drop(self.timer.wait(state)),
+            }
+        }
+    }
+
+    /// Does what is due at this time: ends calls whose deadline is over, and unloads models that were idle for long enough.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut state = self.state();
+        let expired = state.schedule.expire(now);
+        let unloaded = state.unload_idle(now);
+        drop(state);
+        end(expired);
+        drop(unloaded);
+    }
+
+    /// The main function of a model's own thread: opens its sessions, when it is to be loaded and when one broke, until it is
+    /// dropped. While one can't be replaced it is tried again with growing pauses; a load that fails fails the calls that
+    /// wait for it, and the next one tries again.
+    pub(super) fn keep_open(&self, model: &PooledModel<T>) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(opening) = self.next_to_open(model) {
+            match open(model, opening.threads) {
+                Ok(session) => {
+                    if opening.loads {
+                        model.counters.loaded();
+                    }
+                    self.opened(model.id, opening, session);
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) => {
+                    if self.failed(model.id, opening, &error) {
+                        self.pause(model, pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the threads.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.asleep.clear();
+        drop(state);
+        self.wake.iter().for_each(Condvar::notify_one);
+        self.timer.notify_one();
+    }
+
+    /// Waits until a session is to be opened; `None` when the model is dropped. Others make room for a model that is loaded.
+    fn next_to_open(&self, model: &PooledModel<T>) -> Option<Opening> {
+        let mut state = self.state();
+        loop {
+            if state.is_gone(model.id) {
                 return None;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            if let Some(opening) = state.sessions(model.id)?.next_to_open() {
+                let evicted = if opening.loads { state.keep_budget(model.id) } else { Vec::new() };
+                drop(state);
+                drop(evicted);
+                return Some(opening);
+            }
+            state = model.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn open_model(&self, threads: NonZeroUsize) -> Result<Box<dyn EngineModel>, Error> {
-        caught(|| (self.open)(threads)).map_err(|fault| match fault {
-            WorkFailure::Failed(error) => error,
-            WorkFailure::Panicked => {
-                Error::new(ErrorKind::Unavailable, "the model panicked while it was opened")
+    fn opened(&self, id: ModelId, opening: Opening, session: Session) {
+        let mut state = self.state();
+        let unwanted = match state.sessions_mut(id) {
+            Some(sessions) => sessions.opened(opening, session).err(),
+            None => Some(session),
+        };
+        state.update(id);
+        self.wake(state, 1);
+        drop(unwanted);
+    }
+
+    /// A session didn't open. Returns whether it is tried again.
+    fn failed(&self, id: ModelId, opening: Opening, error: &Error) -> bool {
+        let mut state = self.state();
+        let failure = state.sessions_mut(id).map_or(Failure::Ignored, |sessions| sessions.failed(opening, error));
+        let calls = match failure {
+            Failure::Unavailable | Failure::NotLoaded => state.schedule.clear(id),
+            Failure::Ignored | Failure::TriedAgain => Vec::new(),
+        };
+        drop(state);
+        calls.iter().for_each(|removed| removed.call.fail(error));
+        drop(calls);
+        matches!(failure, Failure::Unavailable | Failure::TriedAgain)
+    }
+
+    /// Waits for this long, or until the model is dropped.
+    fn pause(&self, model: &PooledModel<T>, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut state = self.state();
+        while !state.is_gone(model.id) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
             }
-        })
+            state = model.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A call of this model or a run has ended.
+    fn ended(&self, state: &mut PoolState<T>, id: ModelId) -> Vec<Session> {
+        let unloaded = state.ended(id, Instant::now());
+        let ends_idle = state.idle_until(id);
+        self.set_alarm(state, ends_idle);
+        unloaded
+    }
+
+    /// Has the timer wake at this time, or before.
+    fn set_alarm(&self, state: &mut PoolState<T>, at: Option<Instant>) {
+        if let Some(at) = at
+            && state.alarm.is_none_or(|alarm| at < alarm)
+        {
+            state.alarm = Some(at);
+            self.timer.notify_one();
+        }
     }
 
     /// Wakes sleeping workers, at most `most` and none without work, once the lock is released.
-    fn wake(&self, mut state: MutexGuard<'_, PoolState<T::Text>>, most: usize) {
-        if !state.schedule.has_work() {
+    fn wake(&self, mut state: MutexGuard<'_, PoolState<T>>, most: usize) {
+        if most == 0 || !state.schedule.has_work() {
             return;
         }
         let awake = state.asleep.len().saturating_sub(most);
@@ -398,27 +317,22 @@ impl<T: Tokenise> Pool<T> {
         woken.into_iter().for_each(|worker| self.wake[worker].notify_one());
     }
 
-    fn state(&self) -> MutexGuard<'_, PoolState<T::Text>> {
+    fn state(&self) -> MutexGuard<'_, PoolState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens a session of a model.
+fn open<T>(model: &PooledModel<T>, threads: NonZeroUsize) -> Result<Session, Error> {
+    caught(|| (model.open)(threads)).map_err(|fault| match fault {
+        WorkFailure::Failed(error) => error,
+        WorkFailure::Panicked => {
+            Error::new(ErrorKind::Unavailable, "the model panicked while it was opened")
+        }
+    })
 }
 
 /// Tells callers that no more rows will come.
 fn end<S>(removed: Vec<Removed<S>>) {
     removed.iter().for_each(|removed| removed.call.end());
-}
-
-fn answer(pieces: Vec<Piece>, means: Vec<Vec<f32>>) {
-    pieces.into_iter().zip(means).for_each(|(piece, mean)| piece.answer(Ok(mean)));
-}
-
-fn run_on(model: &mut dyn EngineModel, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, WorkFailure> {
-    caught(|| {
-        let batch = Ragged { windows: pieces.iter().map(|piece| &*piece.ids).collect() };
-        let means = model.run(&batch)?;
-        if means.len() == pieces.len() {
-            return Ok(means);
-        }
-        Err(Error::new(ErrorKind::Internal, "a run gave another number of vectors than it has windows"))
-    })
 }

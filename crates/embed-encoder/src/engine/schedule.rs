@@ -8,33 +8,27 @@
 //!
 //! Within a call, long texts go first, so that no thread is left with a long one at the end; the windows of a text go in
 //! order. Short texts are tokenised in advance, a few kilobytes at a time, so that runs can be packed.
+//!
+//! Calls of all models take turns in the same way, and a run has windows of one model. A model can run as often at a time as
+//! it has sessions; calls of a model without any wait, and the others go on as if they weren't there.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use embed_core::{Error, ErrorKind};
 
-use super::job::{EngineCall, Piece, TextSlot, Untokenised};
+use super::entry::{
+    BYTES_OF_A_TOKEN, NextWork, ScheduledCall, TOKENS_OF_A_RUN, bytes_of, bytes_of_call,
+};
+use super::job::{EngineCall, ModelId, Piece, Untokenised};
 
-/// Tokens of a run of several windows. More gain nothing: products are fastest from a hundred rows on, and the data
-/// between them should stay in the core's private cache.
-pub(super) const TOKENS_OF_A_RUN: usize = 192;
-/// A text of more bytes is not tokenised in advance: it usually has more than a hundred tokens and fills a run alone.
-pub(super) const SHORT_BYTES: usize = 1024;
 /// Bytes of short texts that are tokenised at a time: a dozen runs, a few milliseconds.
-pub(super) const BYTES_AHEAD: usize = 8 << 10;
-/// Bytes of a long text that are tokenised at a time.
-pub(super) const BYTES_OF_A_STEP: usize = 16 << 10;
-/// Bytes that take as long to tokenise as one token takes in the model.
-const BYTES_OF_A_TOKEN: usize = 512;
+const BYTES_AHEAD: usize = 8 << 10;
 /// How many calls are searched for further texts for a run.
 const CALLS_AHEAD: usize = 64;
 /// The resolution of virtual time: fractions of a token.
 const PARTS: u64 = 1 << 10;
-/// The memory that a waiting text takes in addition to its bytes.
-const BYTES_BESIDE_A_TEXT: usize = 64;
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy)]
@@ -48,15 +42,16 @@ pub(crate) struct QueueLimits {
 /// What a worker does next.
 #[derive(Debug)]
 pub(super) enum Work<S> {
-    /// Tokenise these: several short texts, or one step of a long one.
-    Tokenise(Vec<Untokenised<S>>),
-    /// Run the model.
+    /// Tokenise these texts of one model: several short ones, or one step of a long one.
+    Tokenise(ModelId, Vec<Untokenised<S>>),
+    /// Run a model.
     Run(ModelRun),
 }
 
 /// Windows that a model runs at once.
 #[derive(Debug)]
 pub(super) struct ModelRun {
+    pub(super) model: ModelId,
     pub(super) pieces: Vec<Piece>,
     /// Whether this is one short text and there is nothing else to do.
     pub(super) alone: bool,
@@ -75,46 +70,48 @@ pub(super) struct Removed<S> {
 pub(super) struct Schedule<S> {
     /// The calls whose callers wait, in the order of their arrival.
     entries: Vec<ScheduledCall<S>>,
+    models: BTreeMap<ModelId, ScheduledModel>,
     limits: QueueLimits,
     now: u64,
     bytes: usize,
-    /// Texts that workers are tokenising.
-    tokenising: usize,
-    /// Workers that are running a model.
-    running: usize,
-    /// Workers that have a model.
     workers: usize,
 }
 
-struct ScheduledCall<S> {
-    call: Arc<EngineCall>,
-    served: u64,
-    /// Texts that aren't begun, the shortest first, so that the next one is at the end.
-    raw: Vec<usize>,
-    /// Long texts between two steps.
-    begun: VecDeque<Untokenised<S>>,
-    /// Windows of long texts, and those that run alone.
-    long: VecDeque<Piece>,
-    /// Short texts by their tokens; of those with equally many, the first ones of the call come first.
-    short: BTreeMap<(usize, Reverse<u64>), Piece>,
-    short_tokens: usize,
-    shorts_so_far: u64,
-    /// Bytes of the texts that aren't tokenised.
-    bytes: usize,
-}
-
-/// The next work of a call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NextWork {
-    Window(usize),
-    Step,
-    Short(usize),
-    RawShort(usize),
+/// What a model can do at a time, and does.
+#[derive(Default)]
+struct ScheduledModel {
+    /// Sessions that work.
+    sessions: usize,
+    /// Workers that run it.
+    running: usize,
+    /// Texts that workers are tokenising.
+    tokenising: usize,
+    /// Whether windows of several texts can share a run.
+    ragged: bool,
 }
 
 impl<S> Schedule<S> {
     pub(super) fn new(limits: QueueLimits, workers: usize) -> Self {
-        Self { entries: Vec::new(), limits, now: 0, bytes: 0, tokenising: 0, running: 0, workers }
+        Self { entries: Vec::new(), models: BTreeMap::new(), limits, now: 0, bytes: 0, workers }
+    }
+
+    /// Sets how many sessions of a model work, and whether windows of several texts can share a run of it, if that is known.
+    pub(super) fn set_sessions(&mut self, id: ModelId, sessions: usize, ragged: Option<bool>) {
+        let model = self.models.entry(id).or_default();
+        let begins = model.sessions == 0 && sessions > 0;
+        model.sessions = sessions;
+        model.ragged = ragged.unwrap_or(model.ragged);
+        if begins {
+            // They missed no turns while nothing could run them; otherwise they would now have many in a row.
+            let of_model = self.entries.iter_mut().filter(|entry| entry.call.model == id);
+            of_model.for_each(|entry| entry.served = entry.served.max(self.now));
+        }
+    }
+
+    /// Forgets a model that nobody runs any more, and removes its calls.
+    pub(super) fn forget(&mut self, id: ModelId) -> Vec<Removed<S>> {
+        self.models.remove(&id);
+        self.clear(id)
     }
 
     /// Enqueues a call.
@@ -134,7 +131,7 @@ impl<S> Schedule<S> {
                 self.limits.calls,
             );
         }
-        let bytes = call.texts.iter().map(|text| bytes_of(text)).sum::<usize>();
+        let bytes = bytes_of_call(&call);
         if self.bytes > 0 && self.bytes.saturating_add(bytes) > self.limits.bytes {
             return refused(
                 "the engine has as much text waiting as it may; try again later or raise max_waiting_bytes",
@@ -142,43 +139,37 @@ impl<S> Schedule<S> {
             );
         }
         self.bytes += bytes;
-        let mut raw: Vec<_> = (0..call.texts.len()).rev().collect();
-        raw.sort_by_key(|&place| call.texts[place].len());
-        self.entries.push(ScheduledCall {
-            call,
-            served: self.now,
-            raw,
-            begun: VecDeque::new(),
-            long: VecDeque::new(),
-            short: BTreeMap::new(),
-            short_tokens: 0,
-            shorts_so_far: 0,
-            bytes,
-        });
+        self.entries.push(ScheduledCall::new(call, self.now));
         Ok(())
     }
 
-    /// The next work for a worker. `ragged` says whether its model takes windows of several texts in a run.
-    pub(super) fn take(&mut self, ragged: bool) -> Option<Work<S>> {
+    /// The next work for a worker.
+    pub(super) fn take(&mut self) -> Option<Work<S>> {
         loop {
-            let order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
+            let order = self.in_turn(|model, _| model.running < model.sessions);
             let &first = order.first()?;
             match self.entries[first].head()? {
                 NextWork::Window(_) if self.entries[first].drop_void() => continue,
-                NextWork::Window(_) => return Some(Work::Run(self.take_run(&order, ragged))),
+                NextWork::Window(_) => return Some(Work::Run(self.take_run(&order))),
                 NextWork::Step => return Some(self.take_step(first)),
-                NextWork::RawShort(_) | NextWork::Short(_) => return Some(self.take_short(&order, ragged)),
+                NextWork::RawShort(_) | NextWork::Short(_) => return Some(self.take_short(&order)),
             }
         }
     }
 
     /// Work that goes before the rest of a long run of these calls: short texts of other calls whose turn it is, while no
-    /// worker is free for them.
-    pub(super) fn take_ahead(&mut self, of: &[Arc<EngineCall>], ragged: bool) -> Option<Work<S>> {
-        if self.running < self.workers {
-            return None;
-        }
-        let mut order = self.in_turn(if ragged { CALLS_AHEAD } else { 1 });
+    /// worker is free for them. `can_run` says which models have a further session for that. The run needn't be
+    /// [ended](Self::ran).
+    pub(super) fn take_ahead(
+        &mut self,
+        of: &[Arc<EngineCall>],
+        can_run: impl Fn(ModelId) -> bool,
+    ) -> Option<Work<S>> {
+        let all_run = self.running() >= self.workers;
+        let mut order = self.in_turn(|model, id| {
+            let is_waited_for = all_run || model.running >= model.sessions;
+            model.sessions > 0 && is_waited_for && can_run(id)
+        });
         let goes_ahead = |index: usize| {
             let entry = &self.entries[index];
             let is_short = matches!(entry.head(), Some(NextWork::RawShort(_) | NextWork::Short(_)));
@@ -188,34 +179,44 @@ impl<S> Schedule<S> {
             return None;
         }
         order.retain(|&index| goes_ahead(index));
-        Some(self.take_short(&order, ragged))
+        let work = self.take_short(&order);
+        if let Work::Run(run) = &work {
+            self.ran(run.model);
+        }
+        Some(work)
     }
 
     /// Short texts: a run of them, or, if too few are tokenised to fill one, texts to tokenise.
-    fn take_short(&mut self, order: &[usize], ragged: bool) -> Work<S> {
+    fn take_short(&mut self, order: &[usize]) -> Work<S> {
         let entries = || order.iter().map(|&index| &self.entries[index]);
         let is_ready = entries().next().is_some_and(|first| !first.short.is_empty());
+        let ragged = entries().next().is_some_and(|first| self.is_ragged(first.call.model));
         let fills_a_run = || entries().map(|entry| entry.short_tokens).sum::<usize>() >= TOKENS_OF_A_RUN;
         if !is_ready || (ragged && !fills_a_run() && entries().any(ScheduledCall::has_raw_short)) {
-            return self.take_texts(order, ragged);
+            return self.take_texts(order);
         }
-        Work::Run(self.take_run(order, ragged))
+        Work::Run(self.take_run(order))
     }
 
-    /// A worker that took a run has ended it.
-    pub(super) fn ran(&mut self) {
-        self.running -= 1;
+    /// A worker that took a run of this model has ended it. Returns whether a worker may wait for that, because there are more
+    /// workers than sessions.
+    pub(super) fn ran(&mut self, model: ModelId) -> bool {
+        let Some(model) = self.models.get_mut(&model) else { return false };
+        model.running -= 1;
+        model.sessions < self.workers && model.running + 1 == model.sessions
     }
 
     /// A worker returns the pieces of the texts that it took, and the texts that aren't done; the others have been answered.
     /// Pieces and texts of calls that nobody waits for any more are returned.
     pub(super) fn tokenised(
         &mut self,
-        taken: usize,
+        (model, taken): (ModelId, usize),
         pieces: Vec<Piece>,
         begun: Vec<Untokenised<S>>,
     ) -> (Vec<Piece>, Vec<Untokenised<S>>) {
-        self.tokenising -= taken;
+        if let Some(model) = self.models.get_mut(&model) {
+            model.tokenising -= taken;
+        }
         let mut late = (Vec::new(), Vec::new());
         for piece in pieces {
             match self.entry(piece.call()) {
@@ -256,9 +257,9 @@ impl<S> Schedule<S> {
         self.remove_if(|call| call.deadline.is_over(now))
     }
 
-    /// Removes all calls.
-    pub(super) fn clear(&mut self) -> Vec<Removed<S>> {
-        self.remove_if(|_| true)
+    /// Removes all calls of a model.
+    pub(super) fn clear(&mut self, model: ModelId) -> Vec<Removed<S>> {
+        self.remove_if(|call| call.model == model)
     }
 
     /// The earliest deadline.
@@ -266,33 +267,61 @@ impl<S> Schedule<S> {
         self.entries.iter().filter_map(|entry| entry.call.deadline.instant()).min()
     }
 
-    /// Sets how many workers have a model.
-    pub(super) fn set_workers(&mut self, workers: usize) {
-        self.workers = workers;
-    }
-
-    /// Whether there is anything to do.
+    /// Whether there is anything to do for a model that has sessions.
     pub(super) fn has_work(&self) -> bool {
-        self.entries.iter().any(ScheduledCall::waits)
+        self.entries.iter().any(|entry| self.contends(entry))
     }
 
-    /// The indices of calls with work, the next one first, at most `most`.
-    fn in_turn(&self, most: usize) -> Vec<usize> {
+    /// Whether there is anything to do for a model, whether or not it has sessions.
+    pub(super) fn is_asked(&self, model: ModelId) -> bool {
+        self.entries.iter().any(|entry| entry.call.model == model && entry.waits())
+    }
+
+    /// Whether nobody waits for a model and no worker runs it.
+    pub(super) fn is_idle(&self, model: ModelId) -> bool {
+        let runs = self.models.get(&model).is_some_and(|model| model.running > 0);
+        !runs && !self.entries.iter().any(|entry| entry.call.model == model)
+    }
+
+    /// Whether a call has work that somebody could do.
+    fn contends(&self, entry: &ScheduledCall<S>) -> bool {
+        entry.waits() && self.models.get(&entry.call.model).is_some_and(|model| model.sessions > 0)
+    }
+
+    /// Workers that are running a model.
+    fn running(&self) -> usize {
+        self.models.values().map(|model| model.running).sum()
+    }
+
+    fn is_ragged(&self, model: ModelId) -> bool {
+        self.models.get(&model).is_some_and(|model| model.ragged)
+    }
+
+    /// The indices of calls with work, the next one first: all of one model, which is one of those picked, and at most as many
+    /// as can share a run.
+    fn in_turn(&self, picked: impl Fn(&ScheduledModel, ModelId) -> bool) -> Vec<usize> {
+        let picked: Vec<_> =
+            self.models.iter().filter(|(id, model)| picked(model, **id)).map(|(id, _)| *id).collect();
         let ends = |(index, entry): (usize, &ScheduledCall<S>)| {
-            Some((entry.served + entry.head()?.cost() * PARTS, index))
+            let model = entry.call.model;
+            let end = entry.served + entry.head()?.cost() * PARTS;
+            picked.contains(&model).then_some((end, index, model))
         };
         let mut order: Vec<_> = self.entries.iter().enumerate().filter_map(ends).collect();
+        let Some(&(_, _, next)) = order.iter().min() else { return Vec::new() };
+        order.retain(|(_, _, model)| *model == next);
+        let most = if self.is_ragged(next) { CALLS_AHEAD } else { 1 };
         if order.len() > most {
             order.select_nth_unstable(most);
             order.truncate(most);
         }
         order.sort_unstable();
-        order.into_iter().map(|(_, index)| index).collect()
+        order.into_iter().map(|(_, index, _)| index).collect()
     }
 
     /// Charges a call for work of this many tokens.
     fn charge(&mut self, index: usize, tokens: u64) {
-        let sharers = self.entries.iter().filter(|entry| entry.waits()).count().max(1) as u64;
+        let sharers = self.entries.iter().filter(|entry| self.contends(entry)).count().max(1) as u64;
         let entry = &mut self.entries[index];
         // At each turn half of the deficit of a call that was passed over is forgotten. Otherwise long calls would save up
         // turns and go before new ones.
@@ -302,20 +331,18 @@ impl<S> Schedule<S> {
     }
 
     fn take_step(&mut self, index: usize) -> Work<S> {
-        let entry = &mut self.entries[index];
-        let text = match entry.begun.pop_front() {
+        let text = match self.entries[index].begun.pop_front() {
             Some(text) => text,
             None => self.take_raw(index),
         };
-        self.tokenising += 1;
         self.charge(index, NextWork::Step.cost());
-        Work::Tokenise(vec![text])
+        self.take_to_tokenise(index, vec![text])
     }
 
     /// Short texts of these calls, in their order, up to the worker's share.
-    fn take_texts(&mut self, order: &[usize], ragged: bool) -> Work<S> {
+    fn take_texts(&mut self, order: &[usize]) -> Work<S> {
         let waiting = order.iter().map(|&index| self.entries[index].raw_shorts()).sum::<usize>();
-        let share = if ragged { waiting.div_ceil(self.free_workers()) } else { 1 };
+        let share = self.share(order, waiting);
         let mut texts = Vec::new();
         let mut room = BYTES_AHEAD;
         for &index in order {
@@ -329,30 +356,34 @@ impl<S> Schedule<S> {
                 self.charge(index, ((before - room).div_ceil(BYTES_OF_A_TOKEN)) as u64);
             }
         }
-        self.tokenising += texts.len();
-        Work::Tokenise(texts)
+        self.take_to_tokenise(order[0], texts)
+    }
+
+    /// Texts of the model of the call at this index, for a worker that tokenises them.
+    fn take_to_tokenise(&mut self, index: usize, texts: Vec<Untokenised<S>>) -> Work<S> {
+        let id = self.entries[index].call.model;
+        self.models.entry(id).or_default().tokenising += texts.len();
+        Work::Tokenise(id, texts)
     }
 
     /// The next text of a call that isn't begun. There must be one.
     fn take_raw(&mut self, index: usize) -> Untokenised<S> {
-        let entry = &mut self.entries[index];
-        let place = entry.raw.pop().unwrap_or_default();
-        let slot = TextSlot::new(&entry.call, place);
-        let bytes = bytes_of(slot.text());
-        entry.bytes -= bytes;
+        let (text, bytes) = self.entries[index].take_raw();
         self.bytes -= bytes;
-        Untokenised { slot, state: None }
+        text
     }
 
     /// The first call's next window, and others with it as long as there is room, up to the worker's share of what waits.
-    fn take_run(&mut self, order: &[usize], ragged: bool) -> ModelRun {
-        let waiting = order.iter().map(|&index| self.entries[index].texts()).sum::<usize>() + self.tokenising;
-        let most = if ragged { waiting.div_ceil(self.free_workers()) } else { 1 };
+    fn take_run(&mut self, order: &[usize]) -> ModelRun {
+        let id = self.entries[order[0]].call.model;
+        let tokenising = self.models.get(&id).map_or(0, |model| model.tokenising);
+        let waiting = order.iter().map(|&index| self.entries[index].texts()).sum::<usize>() + tokenising;
+        let most = self.share(order, waiting).max(1);
         let mut pieces = Vec::new();
         let mut room = None;
         for &index in order {
             let mut tokens = 0;
-            while pieces.len() < most.max(1)
+            while pieces.len() < most
                 && let Some(piece) = self.entries[index].take_piece(room)
             {
                 tokens += piece.tokens();
@@ -365,17 +396,23 @@ impl<S> Schedule<S> {
             }
         }
         let is_one_text = |piece: &Piece| piece.is_whole_text() && piece.call().texts.len() == 1;
-        let alone = self.running == 0
-            && self.tokenising == 0
+        let alone = self.models.values().all(|model| model.running == 0 && model.tokenising == 0)
             && !self.has_work()
             && matches!(&pieces[..], [piece] if is_one_text(piece));
-        self.running += 1;
-        ModelRun { pieces, alone }
+        self.models.entry(id).or_default().running += 1;
+        ModelRun { model: id, pieces, alone }
     }
 
-    /// Workers that run nothing: they are free, or will be soon.
-    fn free_workers(&self) -> usize {
-        self.workers.saturating_sub(self.running).max(1)
+    /// The share of one worker in this many texts of the model of these calls, counted among the workers that run nothing: they
+    /// are free, or will be soon.
+    fn share(&self, order: &[usize], texts: usize) -> usize {
+        match self.models.get(&self.entries[order[0]].call.model) {
+            Some(model) if model.ragged => {
+                let free = self.workers.saturating_sub(self.running());
+                texts.div_ceil(free.min(model.sessions.saturating_sub(model.running)).max(1))
+            }
+            _ => 1,
+        }
     }
 
     /// The entry of a call to which work is returned.
@@ -405,94 +442,6 @@ impl<S> Schedule<S> {
         let pieces = entry.long.into_iter().chain(entry.short.into_values()).collect();
         Removed { call: entry.call, _pieces: pieces, _texts: entry.begun }
     }
-}
-
-impl<S> ScheduledCall<S> {
-    fn waits(&self) -> bool {
-        !(self.raw.is_empty() && self.begun.is_empty() && self.long.is_empty() && self.short.is_empty())
-    }
-
-    fn head(&self) -> Option<NextWork> {
-        if let Some(piece) = self.long.front() {
-            return Some(NextWork::Window(piece.tokens()));
-        }
-        if !self.begun.is_empty() {
-            return Some(NextWork::Step);
-        }
-        let raw = self.raw.last().map(|&place| self.call.texts[place].len());
-        if raw.is_some_and(|bytes| bytes > SHORT_BYTES) {
-            return Some(NextWork::Step);
-        }
-        let ready = self.short.last_key_value().map(|(&(tokens, _), _)| NextWork::Short(tokens));
-        ready.or(raw.map(NextWork::RawShort))
-    }
-
-    /// Texts and windows that no worker has.
-    fn texts(&self) -> usize {
-        self.raw.len() + self.begun.len() + self.long.len() + self.short.len()
-    }
-
-    fn has_raw_short(&self) -> bool {
-        self.raw.last().is_some_and(|&place| self.call.texts[place].len() <= SHORT_BYTES)
-    }
-
-    /// How many texts can be tokenised in advance. The longest is at the end, so it is all of them or none.
-    fn raw_shorts(&self) -> usize {
-        if self.has_raw_short() { self.raw.len() } else { 0 }
-    }
-
-    fn add(&mut self, piece: Piece) {
-        let tokens = piece.tokens();
-        if tokens >= TOKENS_OF_A_RUN || !piece.is_whole_text() {
-            self.long.push_back(piece);
-        } else {
-            self.short_tokens += tokens;
-            self.shorts_so_far += 1;
-            self.short.insert((tokens, Reverse(self.shorts_so_far)), piece);
-        }
-    }
-
-    /// Drops windows at the front if another window of the same text failed. Their text is answered already, so no caller is
-    /// woken. Returns whether there were any.
-    fn drop_void(&mut self) -> bool {
-        let before = self.long.len();
-        while self.long.front().is_some_and(Piece::is_void) {
-            self.long.pop_front();
-        }
-        self.long.len() < before
-    }
-
-    /// The next window, or, if `room` is limited, the longest one that fits.
-    fn take_piece(&mut self, room: Option<usize>) -> Option<Piece> {
-        let fits = |piece: &Piece| room.is_none_or(|room| !piece.solo && piece.tokens() <= room);
-        if self.long.front().is_some_and(fits) {
-            return self.long.pop_front();
-        }
-        if room.is_none() && !self.long.is_empty() {
-            return None;
-        }
-        let most = (room.unwrap_or(usize::MAX), Reverse(0));
-        let key = *self.short.range(..=most).next_back()?.0;
-        let piece = self.short.remove(&key)?;
-        self.short_tokens -= piece.tokens();
-        Some(piece)
-    }
-}
-
-impl NextWork {
-    /// Its approximate cost in tokens.
-    fn cost(self) -> u64 {
-        let tokens = match self {
-            Self::Window(tokens) | Self::Short(tokens) => tokens,
-            Self::Step => BYTES_OF_A_STEP / BYTES_OF_A_TOKEN,
-            Self::RawShort(bytes) => bytes / 4 + 1,
-        };
-        tokens as u64
-    }
-}
-
-fn bytes_of(text: &str) -> usize {
-    text.len() + BYTES_BESIDE_A_TEXT
 }
 
 #[cfg(test)]

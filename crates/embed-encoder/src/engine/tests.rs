@@ -322,7 +322,7 @@ fn a_waker_may_run_anything_in_place_and_may_panic() {
 #[test]
 fn what_is_dropped_without_an_answer_is_answered() {
     let request = EmbedRequest::new(["a", "b"], Role::Query);
-    let (call, done) = EngineCall::new(&request, Normalisation::L2, &Arc::default());
+    let (call, done) = EngineCall::new(&request, ModelId(0), Normalisation::L2, &Arc::default());
     drop(job::TextSlot::new(&call, 0));
     let text = TokenisedText {
         windows: [1, 2].map(|id| Window { ids: vec![id], weight: 1 }).into(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use embed_core::{EmbedRequest, Normalisation, Role, TokenCount, Truncation};
 use proptest::prelude::*;
 
+use super::super::entry::BYTES_OF_A_STEP;
 use super::super::job::pieces;
 use super::*;
 use crate::stats::Counters;
@@ -18,6 +19,15 @@ const WINDOW: usize = 500;
 /// Bytes that are tokenised.
 type Schedule = super::Schedule<usize>;
 
+const MODEL: ModelId = ModelId(0);
+
+/// A schedule for workers that each have a session of one model.
+fn schedule(limits: QueueLimits, workers: usize, ragged: bool) -> Schedule {
+    let mut schedule = Schedule::new(limits, workers);
+    schedule.set_sessions(MODEL, workers, Some(ragged));
+    schedule
+}
+
 fn call(lengths: &[usize]) -> Arc<EngineCall> {
     call_until(lengths, None)
 }
@@ -28,7 +38,7 @@ fn call_until(lengths: &[usize], deadline: Option<Instant>) -> Arc<EngineCall> {
     if let Some(deadline) = deadline {
         request = request.with_deadline(deadline);
     }
-    EngineCall::new(&request, Normalisation::L2, &Arc::new(Counters::default())).0
+    EngineCall::new(&request, MODEL, Normalisation::L2, &Arc::new(Counters::default())).0
 }
 
 fn tokens_of(text: &str) -> TokenisedText {
@@ -41,7 +51,7 @@ fn tokens_of(text: &str) -> TokenisedText {
 }
 
 /// Does what a worker does with texts.
-fn tokenise(schedule: &mut Schedule, texts: Vec<Untokenised<usize>>) {
+fn tokenise(schedule: &mut Schedule, model: ModelId, texts: Vec<Untokenised<usize>>) {
     let taken = texts.len();
     let (mut done, mut begun) = (Vec::new(), Vec::new());
     for mut text in texts {
@@ -54,21 +64,21 @@ fn tokenise(schedule: &mut Schedule, texts: Vec<Untokenised<usize>>) {
             begun.push(text);
         }
     }
-    drop(schedule.tokenised(taken, done, begun));
+    drop(schedule.tokenised((model, taken), done, begun));
 }
 
 /// The next run; texts are tokenised on the way.
-fn next_run(schedule: &mut Schedule, ragged: bool) -> Option<ModelRun> {
+fn next_run(schedule: &mut Schedule) -> Option<ModelRun> {
     loop {
-        match schedule.take(ragged)? {
-            Work::Tokenise(texts) => tokenise(schedule, texts),
+        match schedule.take()? {
+            Work::Tokenise(model, texts) => tokenise(schedule, model, texts),
             Work::Run(run) => return Some(run),
         }
     }
 }
 
 fn end(schedule: &mut Schedule, run: ModelRun) {
-    schedule.ran();
+    schedule.ran(run.model);
     run.pieces.into_iter().for_each(|piece| piece.answer(Ok(vec![1.0])));
 }
 
@@ -105,7 +115,7 @@ proptest! {
     fn every_window_runs_once_and_every_row_is_answered(
         events in events(), workers in 1..5_usize, ragged: bool,
     ) {
-        let mut schedule = Schedule::new(LIMITS, workers);
+        let mut schedule = schedule(LIMITS, workers, ragged);
         let mut calls = Vec::new();
         let mut runs: Vec<ModelRun> = Vec::new();
         let mut seen = HashSet::new();
@@ -127,8 +137,8 @@ proptest! {
                     schedule.push(Arc::clone(&call)).unwrap();
                     calls.push((call, lengths.len(), false));
                 }
-                Event::Take if runs.len() < workers => match schedule.take(ragged) {
-                    Some(Work::Tokenise(texts)) => tokenise(&mut schedule, texts),
+                Event::Take if runs.len() < workers => match schedule.take() {
+                    Some(Work::Tokenise(model, texts)) => tokenise(&mut schedule, model, texts),
                     Some(Work::Run(run)) => {
                         check(&run);
                         runs.push(run);
@@ -137,13 +147,13 @@ proptest! {
                 },
                 Event::TakeAhead(which) if !runs.is_empty() => {
                     let of: Vec<_> = runs[which % runs.len()].pieces.iter().map(|piece| Arc::clone(piece.call())).collect();
-                    match schedule.take_ahead(&of, ragged) {
-                        Some(Work::Tokenise(texts)) => tokenise(&mut schedule, texts),
+                    match schedule.take_ahead(&of, |_| true) {
+                        Some(Work::Tokenise(model, texts)) => tokenise(&mut schedule, model, texts),
                         Some(Work::Run(run)) => {
                             check(&run);
                             assert_eq!(runs.len(), workers, "a worker was free");
                             assert!(!run.pieces.iter().any(|piece| of.iter().any(|call| is_of(piece, call))));
-                            end(&mut schedule, run);
+                            run.pieces.into_iter().for_each(|piece| piece.answer(Ok(vec![1.0])));
                         }
                         None => {}
                     }
@@ -154,7 +164,7 @@ proptest! {
                 }
                 Event::Fail(which) if !runs.is_empty() => {
                     let run = runs.swap_remove(which % runs.len());
-                    schedule.ran();
+                    schedule.ran(run.model);
                     if run.pieces.len() > 1 {
                         drop(schedule.put_back(run.pieces));
                     } else {
@@ -172,12 +182,13 @@ proptest! {
             }
         }
         runs.into_iter().for_each(|run| end(&mut schedule, run));
-        while let Some(run) = next_run(&mut schedule, ragged) {
+        while let Some(run) = next_run(&mut schedule) {
             check(&run);
             end(&mut schedule, run);
         }
         assert!(!schedule.has_work());
-        assert_eq!((schedule.bytes, schedule.tokenising, schedule.running), (0, 0, 0));
+        let tokenising: usize = schedule.models.values().map(|model| model.tokenising).sum();
+        assert_eq!((schedule.bytes, tokenising, schedule.running()), (0, 0, 0));
         for (call, texts, cancelled) in calls {
             let rows = call.take_rows();
             assert_eq!(rows.len(), texts);
@@ -193,7 +204,7 @@ proptest! {
         before in 0..40_usize,
         ragged: bool,
     ) {
-        let mut schedule = Schedule::new(LIMITS, workers);
+        let mut schedule = schedule(LIMITS, workers, ragged);
         let others: Vec<_> = lengths.iter().map(|lengths| call(lengths)).collect();
         for other in &others {
             schedule.push(Arc::clone(other)).unwrap();
@@ -204,7 +215,7 @@ proptest! {
                 let run = running.pop_front().unwrap();
                 end(&mut schedule, run);
             }
-            running.extend(next_run(&mut schedule, ragged));
+            running.extend(next_run(&mut schedule));
         }
         let query = call(&[10]);
         schedule.push(Arc::clone(&query)).unwrap();
@@ -214,7 +225,7 @@ proptest! {
                 let run = running.pop_front().unwrap();
                 end(&mut schedule, run);
             }
-            let run = next_run(&mut schedule, ragged).unwrap();
+            let run = next_run(&mut schedule).unwrap();
             if run.pieces.iter().any(|piece| is_of(piece, &query)) {
                 break;
             }
@@ -228,40 +239,40 @@ proptest! {
 
 #[test]
 fn a_query_comes_second_behind_a_text_of_a_thousand_windows() {
-    let mut schedule = Schedule::new(LIMITS, 1);
+    let mut schedule = schedule(LIMITS, 1, true);
     let (long, query) = (call(&[1000 * WINDOW]), call(&[10]));
     schedule.push(Arc::clone(&long)).unwrap();
     for _ in 0..3 {
-        let run = next_run(&mut schedule, true).unwrap();
+        let run = next_run(&mut schedule).unwrap();
         end(&mut schedule, run);
     }
-    let run = next_run(&mut schedule, true).unwrap();
+    let run = next_run(&mut schedule).unwrap();
     assert!(is_of(&run.pieces[0], &long));
     schedule.push(Arc::clone(&query)).unwrap();
     end(&mut schedule, run);
-    assert!(is_of(&next_run(&mut schedule, true).unwrap().pieces[0], &query));
+    assert!(is_of(&next_run(&mut schedule).unwrap().pieces[0], &query));
 }
 
 #[test]
 fn a_query_is_between_two_steps_of_a_text_that_is_tokenised() {
-    let mut schedule = Schedule::new(LIMITS, 1);
+    let mut schedule = schedule(LIMITS, 1, true);
     let (long, query) = (call(&[1 << 20]), call(&[10]));
     schedule.push(Arc::clone(&long)).unwrap();
-    let Some(Work::Tokenise(step)) = schedule.take(true) else { panic!("a step") };
+    let Some(Work::Tokenise(model, step)) = schedule.take() else { panic!("a step") };
     schedule.push(Arc::clone(&query)).unwrap();
-    tokenise(&mut schedule, step);
-    assert!(is_of(&next_run(&mut schedule, true).unwrap().pieces[0], &query));
+    tokenise(&mut schedule, model, step);
+    assert!(is_of(&next_run(&mut schedule).unwrap().pieces[0], &query));
 }
 
 #[test]
 fn queries_without_end_starve_no_long_text() {
-    let mut schedule = Schedule::new(LIMITS, 1);
+    let mut schedule = schedule(LIMITS, 1, true);
     let long = call(&[20 * WINDOW]);
     schedule.push(Arc::clone(&long)).unwrap();
     let mut windows = 0;
     for _ in 0..4000 {
         schedule.push(call(&[10])).unwrap();
-        let run = next_run(&mut schedule, true).unwrap();
+        let run = next_run(&mut schedule).unwrap();
         windows += usize::from(is_of(&run.pieces[0], &long));
         end(&mut schedule, run);
     }
@@ -270,9 +281,9 @@ fn queries_without_end_starve_no_long_text() {
 
 #[test]
 fn the_windows_of_a_text_go_to_all_workers_in_order() {
-    let mut schedule = Schedule::new(LIMITS, 3);
+    let mut schedule = schedule(LIMITS, 3, true);
     schedule.push(call(&[6 * WINDOW])).unwrap();
-    let runs: Vec<_> = (0..3).map(|_| next_run(&mut schedule, true).unwrap()).collect();
+    let runs: Vec<_> = (0..3).map(|_| next_run(&mut schedule).unwrap()).collect();
     let windows = runs.iter().map(|run| run.pieces[0].place().1);
     assert_eq!(windows.collect::<Vec<_>>(), [0, 1, 2]);
     assert!(runs.iter().all(|run| !run.alone));
@@ -280,11 +291,11 @@ fn the_windows_of_a_text_go_to_all_workers_in_order() {
 
 /// The sizes of the runs that free workers take one after the other while the others are busy.
 fn shares(workers: usize, busy: usize, lengths: &[usize]) -> Vec<usize> {
-    let mut schedule = Schedule::new(LIMITS, workers);
+    let mut schedule = schedule(LIMITS, workers, true);
     schedule.push(call(&vec![WINDOW; busy])).unwrap();
-    let busy: Vec<_> = (0..busy).map(|_| next_run(&mut schedule, true).unwrap()).collect();
+    let busy: Vec<_> = (0..busy).map(|_| next_run(&mut schedule).unwrap()).collect();
     schedule.push(call(lengths)).unwrap();
-    let runs = (busy.len()..workers).map(|_| next_run(&mut schedule, true).map_or(0, |run| run.pieces.len()));
+    let runs = (busy.len()..workers).map(|_| next_run(&mut schedule).map_or(0, |run| run.pieces.len()));
     runs.collect()
 }
 
@@ -298,10 +309,10 @@ fn free_workers_share_what_waits_and_busy_ones_are_not_waited_for() {
 
 #[test]
 fn a_run_is_packed_with_the_longest_that_fit() {
-    let mut schedule = Schedule::new(LIMITS, 1);
+    let mut schedule = schedule(LIMITS, 1, true);
     schedule.push(call(&[90, 40, 191, 30, 80, 70])).unwrap();
     let mut next = || {
-        let run = next_run(&mut schedule, true)?;
+        let run = next_run(&mut schedule)?;
         let lengths: Vec<_> = run.pieces.iter().map(Piece::tokens).collect();
         end(&mut schedule, run);
         Some(lengths)
@@ -314,7 +325,7 @@ fn a_run_is_packed_with_the_longest_that_fit() {
 
 #[test]
 fn calls_and_bytes_that_wait_are_bounded() {
-    let mut schedule = Schedule::new(QueueLimits { calls: 2, bytes: 1000 }, 1);
+    let mut schedule = schedule(QueueLimits { calls: 2, bytes: 1000 }, 1, false);
     let large = call(&[4000]);
     schedule.push(Arc::clone(&large)).unwrap();
     let error = schedule.push(call(&[1])).unwrap_err();
@@ -325,13 +336,13 @@ fn calls_and_bytes_that_wait_are_bounded() {
     schedule.push(call(&[400])).unwrap();
     let error = schedule.push(call(&[1])).unwrap_err();
     assert!(error.is_temporary() && error.to_string().contains("max_waiting_calls"), "{error}");
-    drop(next_run(&mut schedule, false));
+    drop(next_run(&mut schedule));
     schedule.push(call(&[400])).unwrap();
 }
 
 #[test]
 fn a_deadline_takes_out_its_call_alone() {
-    let mut schedule = Schedule::new(LIMITS, 1);
+    let mut schedule = schedule(LIMITS, 1, true);
     let now = Instant::now();
     let (early, late) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
     let first = call_until(&[10], Some(early));
@@ -343,5 +354,5 @@ fn a_deadline_takes_out_its_call_alone() {
     let expired = schedule.expire(early);
     assert!(matches!(&expired[..], [removed] if Arc::ptr_eq(&removed.call, &first)));
     assert_eq!(schedule.next_deadline(), Some(late));
-    assert_eq!(next_run(&mut schedule, true).unwrap().pieces.len(), 2);
+    assert_eq!(next_run(&mut schedule).unwrap().pieces.len(), 2);
 }

@@ -124,15 +124,43 @@ pub(super) struct Options {
     pub(super) opens: usize,
     pub(super) all_core: AllCore,
     pub(super) ragged: bool,
+    pub(super) keep_alive: Option<Duration>,
+    /// What all models may count for, and what this one does.
+    pub(super) budget: Option<u64>,
+    pub(super) bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, max_waiting_calls: 8, opens: 99, all_core: AllCore::Missing, ragged: false }
+        Self {
+            threads: 1,
+            max_waiting_calls: 8,
+            opens: 99,
+            all_core: AllCore::Missing,
+            ragged: false,
+            keep_alive: None,
+            budget: None,
+            bytes: 1,
+        }
     }
 }
 
+/// The threads that the options ask for.
+pub(super) fn threads(options: &Options) -> Arc<Threads<Bytes>> {
+    let workers = NonZeroUsize::new(options.threads).unwrap();
+    let limits = QueueLimits { calls: options.max_waiting_calls, bytes: 1 << 20 };
+    Arc::new(Threads::start(workers, limits, options.budget).unwrap())
+}
+
 pub(super) fn try_start(options: &Options) -> (Result<Engine<Bytes>, Error>, Hand) {
+    try_start_on(&threads(options), options)
+}
+
+/// A model on threads that others may use, too.
+pub(super) fn try_start_on(
+    threads: &Arc<Threads<Bytes>>,
+    options: &Options,
+) -> (Result<Engine<Bytes>, Error>, Hand) {
     let (entered_sender, entered) = channel();
     let (release, release_receiver) = channel();
     let script = Arc::new(Script {
@@ -158,14 +186,14 @@ pub(super) fn try_start(options: &Options) -> (Result<Engine<Bytes>, Error>, Han
     };
     let setup = Setup {
         normalisation: Normalisation::L2,
-        threads: NonZeroUsize::new(options.threads).unwrap(),
+        keep_alive: options.keep_alive,
+        bytes: options.bytes,
         all_core: (options.all_core != AllCore::Missing).then_some(NonZeroUsize::new(2).unwrap()),
-        limits: QueueLimits { calls: options.max_waiting_calls, bytes: 1 << 20 },
         max_windows: 1000,
         open: Box::new(open),
         counters: Arc::default(),
     };
-    (Engine::start(setup, Arc::new(Bytes)), Hand { script, entered, release })
+    (Engine::start(setup, Arc::new(Bytes), threads), Hand { script, entered, release })
 }
 
 pub(super) fn start(options: &Options) -> (Engine<Bytes>, Hand) {
