@@ -231,9 +231,9 @@ fn threads_of_a_text(threads: usize, precision: Precision) -> Option<NonZeroUsiz
         // OpenVINO has its own threads.
         #[cfg(feature = "openvino")]
         Precision::Bf16 => None,
-        Precision::Int8 | Precision::F32 | Precision::Mixed => {
-            NonZeroUsize::new(threads).filter(|threads| threads.get() > 1).map(|threads| threads.min(MOST_THREADS_OF_A_TEXT))
-        }
+        Precision::Int8 | Precision::F32 | Precision::Mixed => NonZeroUsize::new(threads)
+            .filter(|threads| threads.get() > 1)
+            .map(|threads| threads.min(MOST_THREADS_OF_A_TEXT)),
     }
 }
 

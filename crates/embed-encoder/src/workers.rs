@@ -147,7 +147,9 @@ impl LateTokenizer {
 
     /// The tokenizer, which must be loaded.
     pub(crate) fn loaded(&self) -> Result<&TextTokenizer> {
-        self.0.get().ok_or_else(|| Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded"))
+        self.0
+            .get()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a text came before the tokenizer was loaded"))
     }
 }
 

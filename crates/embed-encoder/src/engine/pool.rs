@@ -51,7 +51,8 @@ impl<T: Tokenise> Pool<T> {
         let opened: Result<Vec<_>, _> = thread::scope(|scope| {
             let further: Vec<_> =
                 (1..self.workers()).map(|_| scope.spawn(|| open(model, NonZeroUsize::MIN))).collect();
-            let died = |_| Err(Error::new(ErrorKind::Unavailable, "a thread of the engine died at the start"));
+            let died =
+                |_| Err(Error::new(ErrorKind::Unavailable, "a thread of the engine died at the start"));
             let first = std::iter::once(open(model, NonZeroUsize::MIN));
             first.chain(further.into_iter().map(|thread| thread.join().unwrap_or_else(died))).collect()
         });
@@ -264,7 +265,8 @@ impl<T: Tokenise> Pool<T> {
     /// A session didn't open. Returns whether it is tried again.
     fn failed(&self, id: ModelId, opening: Opening, error: &Error) -> bool {
         let mut state = self.state();
-        let failure = state.sessions_mut(id).map_or(Failure::Ignored, |sessions| sessions.failed(opening, error));
+        let failure =
+            state.sessions_mut(id).map_or(Failure::Ignored, |sessions| sessions.failed(opening, error));
         let calls = match failure {
             Failure::Unavailable | Failure::NotLoaded => state.schedule.clear(id),
             Failure::Ignored | Failure::TriedAgain => Vec::new(),
@@ -326,9 +328,7 @@ impl<T: Tokenise> Pool<T> {
 fn open<T>(model: &PooledModel<T>, threads: NonZeroUsize) -> Result<Session, Error> {
     caught(|| (model.open)(threads)).map_err(|fault| match fault {
         WorkFailure::Failed(error) => error,
-        WorkFailure::Panicked => {
-            Error::new(ErrorKind::Unavailable, "the model panicked while it was opened")
-        }
+        WorkFailure::Panicked => Error::new(ErrorKind::Unavailable, "the model panicked while it was opened"),
     })
 }
 

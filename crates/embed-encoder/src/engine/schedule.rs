@@ -18,9 +18,7 @@ use std::time::Instant;
 
 use embed_core::{Error, ErrorKind};
 
-use super::entry::{
-    BYTES_OF_A_TOKEN, NextWork, ScheduledCall, TOKENS_OF_A_RUN, bytes_of, bytes_of_call,
-};
+use super::entry::{BYTES_OF_A_TOKEN, NextWork, ScheduledCall, TOKENS_OF_A_RUN, bytes_of, bytes_of_call};
 use super::job::{EngineCall, ModelId, Piece, Untokenised};
 
 /// Bytes of short texts that are tokenised at a time: a dozen runs, a few milliseconds.

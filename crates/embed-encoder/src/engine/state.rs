@@ -165,7 +165,8 @@ impl<T: Tokenise> PoolState<T> {
     /// Work that goes before the rest of a long run of these calls.
     pub(super) fn next_ahead(&mut self, of: &[Arc<EngineCall>]) -> Option<Job<T>> {
         let Self { schedule, models, .. } = self;
-        let has_all_core = |id| models.get(&id).is_some_and(|hosted: &Hosted<T>| hosted.sessions.has_all_core());
+        let has_all_core =
+            |id| models.get(&id).is_some_and(|hosted: &Hosted<T>| hosted.sessions.has_all_core());
         let work = schedule.take_ahead(of, has_all_core)?;
         self.job(work, false)
     }

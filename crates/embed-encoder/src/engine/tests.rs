@@ -1,6 +1,7 @@
 //! The engine with a scripted model: panics, cancelled callers, turns, deadlines, limits, the end.
 
 mod script;
+mod shared;
 
 use std::pin::Pin;
 use std::sync::Mutex;

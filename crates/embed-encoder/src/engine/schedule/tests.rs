@@ -20,6 +20,7 @@ const WINDOW: usize = 500;
 type Schedule = super::Schedule<usize>;
 
 const MODEL: ModelId = ModelId(0);
+const OTHER_MODEL: ModelId = ModelId(1);
 
 /// A schedule for workers that each have a session of one model.
 fn schedule(limits: QueueLimits, workers: usize, ragged: bool) -> Schedule {
@@ -33,12 +34,16 @@ fn call(lengths: &[usize]) -> Arc<EngineCall> {
 }
 
 fn call_until(lengths: &[usize], deadline: Option<Instant>) -> Arc<EngineCall> {
+    call_of(MODEL, lengths, deadline)
+}
+
+fn call_of(model: ModelId, lengths: &[usize], deadline: Option<Instant>) -> Arc<EngineCall> {
     let texts: Vec<_> = lengths.iter().map(|&length| "x".repeat(length)).collect();
     let mut request = EmbedRequest::new(texts, Role::Document).with_truncation(Truncation::ChunkMean);
     if let Some(deadline) = deadline {
         request = request.with_deadline(deadline);
     }
-    EngineCall::new(&request, MODEL, Normalisation::L2, &Arc::new(Counters::default())).0
+    EngineCall::new(&request, model, Normalisation::L2, &Arc::new(Counters::default())).0
 }
 
 fn tokens_of(text: &str) -> TokenisedText {
@@ -89,7 +94,9 @@ fn is_of(piece: &Piece, call: &Arc<EngineCall>) -> bool {
 /// What happens to a schedule.
 #[derive(Debug, Clone)]
 enum Event {
-    Push(Vec<usize>),
+    Push(ModelId, Vec<usize>),
+    /// So many sessions of a model work from now on.
+    Sessions(ModelId, usize),
     Take,
     TakeAhead(usize),
     EndRun(usize),
@@ -97,10 +104,15 @@ enum Event {
     Fail(usize),
 }
 
+fn model() -> impl Strategy<Value = ModelId> {
+    prop_oneof![Just(MODEL), Just(OTHER_MODEL)]
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let length = prop_oneof![4 => 1..300_usize, 2 => 300..3000_usize, 1 => 3000..20_000_usize];
     let event = prop_oneof![
-        3 => prop::collection::vec(length, 0..8).prop_map(Event::Push),
+        3 => (model(), prop::collection::vec(length, 0..8)).prop_map(|(of, lengths)| Event::Push(of, lengths)),
+        1 => (model(), 0..5_usize).prop_map(|(of, sessions)| Event::Sessions(of, sessions)),
         8 => Just(Event::Take),
         4 => any::<usize>().prop_map(Event::TakeAhead),
         6 => any::<usize>().prop_map(Event::EndRun),
@@ -116,6 +128,7 @@ proptest! {
         events in events(), workers in 1..5_usize, ragged: bool,
     ) {
         let mut schedule = schedule(LIMITS, workers, ragged);
+        schedule.set_sessions(OTHER_MODEL, workers, Some(ragged));
         let mut calls = Vec::new();
         let mut runs: Vec<ModelRun> = Vec::new();
         let mut seen = HashSet::new();
@@ -124,6 +137,7 @@ proptest! {
             assert!(!run.pieces.is_empty(), "a run is never empty");
             assert!(run.pieces.len() == 1 || (ragged && tokens <= TOKENS_OF_A_RUN), "{tokens} tokens");
             assert!(run.pieces.len() == 1 || run.pieces.iter().all(|piece| !piece.solo));
+            assert!(run.pieces.iter().all(|piece| piece.call().model == run.model), "of one model");
             for piece in &run.pieces {
                 let window = (Arc::as_ptr(piece.call()), piece.place(), piece.solo);
                 assert!(piece.tokens() <= WINDOW && seen.insert(window));
@@ -131,9 +145,10 @@ proptest! {
         };
         for event in events {
             match event {
-                Event::Push(lengths) if lengths.is_empty() => {}
-                Event::Push(lengths) => {
-                    let call = call(&lengths);
+                Event::Push(_, lengths) if lengths.is_empty() => {}
+                Event::Sessions(of, sessions) => schedule.set_sessions(of, sessions.min(workers), None),
+                Event::Push(of, lengths) => {
+                    let call = call_of(of, &lengths, None);
                     schedule.push(Arc::clone(&call)).unwrap();
                     calls.push((call, lengths.len(), false));
                 }
@@ -141,6 +156,8 @@ proptest! {
                     Some(Work::Tokenise(model, texts)) => tokenise(&mut schedule, model, texts),
                     Some(Work::Run(run)) => {
                         check(&run);
+                        let model = &schedule.models[&run.model];
+                        assert!(model.running <= model.sessions, "a run without a session");
                         runs.push(run);
                     }
                     None => {}
@@ -151,7 +168,8 @@ proptest! {
                         Some(Work::Tokenise(model, texts)) => tokenise(&mut schedule, model, texts),
                         Some(Work::Run(run)) => {
                             check(&run);
-                            assert_eq!(runs.len(), workers, "a worker was free");
+                            let model = &schedule.models[&run.model];
+                            assert!(runs.len() == workers || model.running >= model.sessions, "a worker was free");
                             assert!(!run.pieces.iter().any(|piece| of.iter().any(|call| is_of(piece, call))));
                             run.pieces.into_iter().for_each(|piece| piece.answer(Ok(vec![1.0])));
                         }
@@ -182,6 +200,9 @@ proptest! {
             }
         }
         runs.into_iter().for_each(|run| end(&mut schedule, run));
+        for model in [MODEL, OTHER_MODEL] {
+            schedule.set_sessions(model, workers, None);
+        }
         while let Some(run) = next_run(&mut schedule) {
             check(&run);
             end(&mut schedule, run);
@@ -199,13 +220,15 @@ proptest! {
     /// Whatever waits, and whatever it was served: a query goes ahead of all but one turn of each other call.
     #[test]
     fn a_query_waits_for_no_call_twice(
-        lengths in prop::collection::vec(prop::collection::vec(1..40_000_usize, 1..4), 1..6),
+        lengths in prop::collection::vec((model(), prop::collection::vec(1..40_000_usize, 1..4)), 1..6),
+        of in model(),
         workers in 1..4_usize,
         before in 0..40_usize,
         ragged: bool,
     ) {
         let mut schedule = schedule(LIMITS, workers, ragged);
-        let others: Vec<_> = lengths.iter().map(|lengths| call(lengths)).collect();
+        schedule.set_sessions(OTHER_MODEL, workers, Some(ragged));
+        let others: Vec<_> = lengths.iter().map(|(of, lengths)| call_of(*of, lengths, None)).collect();
         for other in &others {
             schedule.push(Arc::clone(other)).unwrap();
         }
@@ -217,7 +240,7 @@ proptest! {
             }
             running.extend(next_run(&mut schedule));
         }
-        let query = call(&[10]);
+        let query = call_of(of, &[10], None);
         schedule.push(Arc::clone(&query)).unwrap();
         let mut turns = HashMap::new();
         loop {
@@ -355,4 +378,27 @@ fn a_deadline_takes_out_its_call_alone() {
     assert!(matches!(&expired[..], [removed] if Arc::ptr_eq(&removed.call, &first)));
     assert_eq!(schedule.next_deadline(), Some(late));
     assert_eq!(next_run(&mut schedule).unwrap().pieces.len(), 2);
+}
+
+#[test]
+fn calls_of_a_model_without_sessions_wait_and_save_up_no_turns() {
+    let mut schedule = schedule(LIMITS, 1, true);
+    schedule.set_sessions(OTHER_MODEL, 0, Some(true));
+    let (loaded, unloaded) = (call(&[1000 * WINDOW]), call_of(OTHER_MODEL, &[100 * WINDOW], None));
+    schedule.push(Arc::clone(&unloaded)).unwrap();
+    assert!(!schedule.has_work() && schedule.is_asked(OTHER_MODEL) && !schedule.is_idle(OTHER_MODEL));
+    schedule.push(Arc::clone(&loaded)).unwrap();
+    for _ in 0..500 {
+        let run = next_run(&mut schedule).unwrap();
+        assert!(is_of(&run.pieces[0], &loaded));
+        end(&mut schedule, run);
+    }
+    schedule.set_sessions(OTHER_MODEL, 1, None);
+    let mut of_unloaded = 0;
+    for _ in 0..10 {
+        let run = next_run(&mut schedule).unwrap();
+        of_unloaded += usize::from(is_of(&run.pieces[0], &unloaded));
+        end(&mut schedule, run);
+    }
+    assert!((4..=6).contains(&of_unloaded), "{of_unloaded} of 10 turns");
 }

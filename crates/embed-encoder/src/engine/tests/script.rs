@@ -1,8 +1,8 @@
 //! A scripted model and tokenizer, and an engine around them.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard};
 
 use embed_core::{Normalisation, Role, TokenCount, Truncation};
 
@@ -25,8 +25,13 @@ pub(super) struct Script {
     pub(super) opened: AtomicUsize,
     /// Models that open before the next ones fail.
     pub(super) opens: AtomicUsize,
+    /// Models that aren't closed.
+    pub(super) sessions: AtomicUsize,
     entered: Mutex<Sender<()>>,
     release: Mutex<Receiver<()>>,
+    /// Models open one after the other, and not while the test holds this.
+    opening: Mutex<()>,
+    opens_now: Mutex<Sender<()>>,
     noted: Mutex<Vec<String>>,
     pub(super) on_all_cores: AtomicUsize,
     all_core: AllCore,
@@ -55,6 +60,7 @@ pub(super) struct Hand {
     pub(super) script: Arc<Script>,
     entered: Receiver<()>,
     release: Sender<()>,
+    opens_now: Receiver<()>,
 }
 
 impl Tokenise for Bytes {
@@ -117,6 +123,12 @@ impl EngineModel for ScriptedModel {
     }
 }
 
+impl Drop for ScriptedModel {
+    fn drop(&mut self) {
+        self.script.sessions.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// How an engine differs from one with a worker that runs each text alone.
 pub(super) struct Options {
     pub(super) threads: usize,
@@ -163,11 +175,15 @@ pub(super) fn try_start_on(
 ) -> (Result<Engine<Bytes>, Error>, Hand) {
     let (entered_sender, entered) = channel();
     let (release, release_receiver) = channel();
+    let (opens_sender, opens_now) = channel();
     let script = Arc::new(Script {
         opened: AtomicUsize::new(0),
         opens: AtomicUsize::new(options.opens),
         entered: Mutex::new(entered_sender),
+        sessions: AtomicUsize::new(0),
         release: Mutex::new(release_receiver),
+        opening: Mutex::new(()),
+        opens_now: Mutex::new(opens_sender),
         noted: Mutex::default(),
         on_all_cores: AtomicUsize::new(0),
         all_core: options.all_core,
@@ -175,13 +191,17 @@ pub(super) fn try_start_on(
     });
     let opening = Arc::clone(&script);
     let open = move |threads: NonZeroUsize| -> Result<Box<dyn EngineModel>, Error> {
+        let _ = opening.opens_now.lock().unwrap().send(());
+        let one_by_one = opening.opening.lock().unwrap();
         if threads.get() > 1 {
+            drop(one_by_one);
             if opening.all_core == AllCore::OpensLate {
                 opening.release.lock().unwrap().recv().unwrap();
             }
         } else if opening.opened.fetch_add(1, Ordering::SeqCst) >= opening.opens.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Config, "no model"));
         }
+        opening.sessions.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(ScriptedModel { script: Arc::clone(&opening), threads: threads.get() }))
     };
     let setup = Setup {
@@ -193,7 +213,12 @@ pub(super) fn try_start_on(
         open: Box::new(open),
         counters: Arc::default(),
     };
-    (Engine::start(setup, Arc::new(Bytes), threads), Hand { script, entered, release })
+    (Engine::start(setup, Arc::new(Bytes), threads), Hand { script, entered, release, opens_now })
+}
+
+pub(super) fn start_on(threads: &Arc<Threads<Bytes>>, options: &Options) -> (Engine<Bytes>, Hand) {
+    let (engine, hand) = try_start_on(threads, options);
+    (engine.unwrap(), hand)
 }
 
 pub(super) fn start(options: &Options) -> (Engine<Bytes>, Hand) {
@@ -244,6 +269,17 @@ impl Hand {
 
     pub(super) fn wait_until_entered(&self) {
         self.entered.recv().unwrap();
+    }
+
+    /// Lets no model open until this is dropped.
+    pub(super) fn hold_opening(&self) -> MutexGuard<'_, ()> {
+        while self.opens_now.try_recv().is_ok() {}
+        self.script.opening.lock().unwrap()
+    }
+
+    /// Waits until a model begins to open, since they were last held.
+    pub(super) fn wait_until_opening(&self) {
+        self.opens_now.recv().unwrap();
     }
 
     pub(super) fn release(&self) {
