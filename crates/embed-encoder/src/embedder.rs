@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use embed_core::{
@@ -89,7 +89,7 @@ impl Encoder {
         // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
         // loaded unchecked.
         let late = Arc::new(LateTokenizer::default());
-        let memory_bytes = memory_bytes(&config, workers.threads(), files.model_bytes);
+        let memory_bytes = memory_bytes(config.profile, config.precision, files.model_bytes);
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
                 files.verify(|name| name == TOKENIZER_FILE)?;
@@ -103,6 +103,7 @@ impl Encoder {
                 dimension: config.profile.dimension,
                 pooling: config.profile.pooling,
                 precision: config.precision,
+                weights: Mutex::default(),
             };
             let setup = Setup {
                 all_core: threads_of_a_text(workers.threads(), config.precision),
@@ -179,8 +180,9 @@ impl Encoder {
         self.model_bytes
     }
 
-    /// Bytes that the model is taken to need while it is loaded: its file, and the weights that ONNX Runtime packs for its
-    /// sessions. Memory of runs and of the tokenizer isn't counted.
+    /// Bytes that the model is taken to need while it is loaded: its file, and its weights once more, as ONNX Runtime packs
+    /// them for all its sessions. Not counted are the memory of runs (up to 20 MB a thread for a small model after texts of 512
+    /// tokens) and the tokenizer, which stays.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
@@ -217,12 +219,11 @@ fn own_workers(config: &EncoderConfig) -> Result<Workers> {
 }
 
 /// What a loaded model is taken to need: see [`Encoder::memory_bytes`].
-fn memory_bytes(config: &EncoderConfig, workers: usize, model_bytes: u64) -> u64 {
-    let Profile { dimension, shape, .. } = *config.profile;
+fn memory_bytes(profile: &Profile, precision: Precision, model_bytes: u64) -> u64 {
+    let Profile { dimension, shape, .. } = profile;
     let weights = shape.layers * dimension * (4 * dimension + 2 * shape.feed_forward);
-    let bytes_of_a_weight = if config.precision == Precision::Int8 { 1 } else { 4 };
-    let sessions = workers + usize::from(threads_of_a_text(workers, config.precision).is_some());
-    model_bytes + (weights * bytes_of_a_weight * sessions) as u64
+    let bytes_of_a_weight = if precision == Precision::Int8 { 1 } else { 4 };
+    model_bytes + (weights * bytes_of_a_weight) as u64
 }
 
 /// The threads of the all-core model, if there should be one.

@@ -3,8 +3,10 @@
 mod input;
 mod options;
 mod output;
+mod weights;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use embed_core::{Error, ErrorKind, Pooling};
 use ort::session::{Session, SessionInputValue};
@@ -14,6 +16,7 @@ use self::input::{ModelInput, known_inputs};
 pub(crate) use self::options::SessionFiles;
 use self::options::{Products, products_saturate, session};
 use self::output::{known_output, pooled};
+use self::weights::SharedWeights;
 use crate::assets::{FORMAT_KEY, LENGTHS, MODEL_FORMAT};
 use crate::engine::{EngineModel, Ragged};
 use crate::runtime::runtime_error;
@@ -29,15 +32,18 @@ pub(crate) struct OrtModel {
     output: &'static str,
     dimension: usize,
     pooling: Pooling,
+    /// Held, so that further sessions have the same ones.
+    _weights: Arc<SharedWeights>,
 }
 
 impl OrtModel {
     pub(crate) fn open(files: &SessionFiles, threads: NonZeroUsize) -> Result<Self, Error> {
         // A worker may reopen the model long after the embedder was loaded.
         files.files.verify_again()?;
+        let weights = files.weights()?;
         let of_file = |error: Error| error.with_context("file", files.files.model.display());
         let open = |products| {
-            session(files, products, threads)
+            session(files, &weights, products, threads)
                 .map_err(|error| of_file(error).with_context("fix", "embed models pull --force"))
         };
         let mut session = open(Products::Fast)?;
@@ -48,7 +54,8 @@ impl OrtModel {
         }
         let inputs = known_inputs(session.inputs().iter().map(|input| input.name())).map_err(of_file)?;
         let output = known_output(session.outputs().iter().map(|output| output.name())).map_err(of_file)?;
-        Ok(Self { session, inputs, output, dimension: files.dimension, pooling: files.pooling })
+        let (dimension, pooling) = (files.dimension, files.pooling);
+        Ok(Self { session, inputs, output, dimension, pooling, _weights: weights })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a session is set up for the processor and the precision.
 
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 #[cfg(feature = "openvino")]
 use embed_core::ErrorKind;
@@ -11,13 +12,14 @@ use ort::session::builder::GraphOptimizationLevel;
 #[cfg(feature = "openvino")]
 use ort::session::builder::SessionBuilder;
 
+use super::weights::SharedWeights;
 use crate::Precision;
 use crate::assets::ModelFiles;
 use crate::operators;
 use crate::runtime::runtime_error;
 
 /// What sessions of a model need to be opened.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct SessionFiles {
     pub(crate) environment: Environment,
     /// Held, so that they stay as they were verified.
@@ -26,6 +28,21 @@ pub(crate) struct SessionFiles {
     /// How states of tokens become a vector, for graphs that don't do it themselves.
     pub(crate) pooling: Pooling,
     pub(crate) precision: Precision,
+    /// The weights that are in memory while the model has a session.
+    pub(crate) weights: Mutex<Weak<SharedWeights>>,
+}
+
+impl SessionFiles {
+    /// The weights that all sessions share, read if there is no other session.
+    pub(super) fn weights(&self) -> Result<Arc<SharedWeights>, Error> {
+        let mut shared = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(weights) = shared.upgrade() {
+            return Ok(weights);
+        }
+        let weights = Arc::new(SharedWeights::read(&self.files.model)?);
+        *shared = Arc::downgrade(&weights);
+        Ok(weights)
+    }
 }
 
 /// How 8-bit products are added on x86 without VNNI, which adds in 16 bits.
@@ -40,6 +57,7 @@ pub(super) enum Products {
 /// Opens a session.
 pub(super) fn session(
     files: &SessionFiles,
+    weights: &SharedWeights,
     products: Products,
     threads: NonZeroUsize,
 ) -> Result<Session, Error> {
@@ -58,6 +76,10 @@ pub(super) fn session(
         .with_memory_pattern(false)
         .map_err(refused)?;
     builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
+    for (name, value) in &weights.values {
+        builder = builder.with_initializer(name, Arc::clone(value)).map_err(refused)?;
+    }
+    builder = builder.with_prepacked_weights(&weights.packed).map_err(refused)?;
     if products == Products::Careful {
         builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
     }

@@ -1,0 +1,138 @@
+//! The weights of matrix products, which all sessions of a model share.
+//!
+//! ONNX Runtime packs weights anew for each session, and shares what it packed only among sessions that are given the weights
+//! as values. So those are read here, from the file beside the graph; everything else stays with ONNX Runtime, which maps it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use embed_core::{Error, ErrorKind};
+use ort::session::builder::PrepackedWeights;
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
+use prost::Message;
+
+/// The operators whose second input is packed, and the only ones that share it.
+const PRODUCTS: [&str; 2] = ["MatMul", "MatMulInteger"];
+/// A larger graph has its weights inside. Then nothing is shared, since reading it takes as much memory.
+const LARGEST_GRAPH: u64 = 32 << 20;
+
+/// The types of elements in ONNX.
+const FLOAT: i32 = 1;
+const INT8: i32 = 3;
+/// The location of an initializer whose bytes lie in another file.
+const EXTERNAL: i32 = 1;
+
+/// The weights of one model. They are packed by the first session that has them, and live as long as one of them.
+#[derive(Debug)]
+pub(crate) struct SharedWeights {
+    /// The values, by their names in the graph.
+    pub(super) values: Vec<(String, Arc<DynValue>)>,
+    pub(super) packed: PrepackedWeights,
+}
+
+/// What is read of a graph: see `onnx.proto`.
+#[derive(Message)]
+struct Model {
+    #[prost(message, optional, tag = "7")]
+    graph: Option<Graph>,
+}
+
+#[derive(Message)]
+struct Graph {
+    #[prost(message, repeated, tag = "1")]
+    nodes: Vec<Node>,
+    #[prost(message, repeated, tag = "5")]
+    initializers: Vec<Initializer>,
+}
+
+#[derive(Message)]
+struct Node {
+    #[prost(string, repeated, tag = "1")]
+    inputs: Vec<String>,
+    #[prost(string, tag = "4")]
+    operator: String,
+}
+
+#[derive(Message)]
+struct Initializer {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    element: i32,
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(message, repeated, tag = "13")]
+    external: Vec<Entry>,
+    #[prost(int32, tag = "14")]
+    location: i32,
+}
+
+#[derive(Message)]
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+impl SharedWeights {
+    /// Reads the weights that the products of a graph use and that lie beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if a file can't be read or isn't what the graph says.
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |error: io::Error| {
+            Error::new(ErrorKind::Config, "the weights of the model can't be read").with_source(error)
+        };
+        let mut values = Vec::new();
+        if fs::metadata(path).map_err(unreadable)?.len() <= LARGEST_GRAPH {
+            let bytes = fs::read(path).map_err(unreadable)?;
+            let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
+            let graph = model.graph.unwrap_or_default();
+            let products = graph.nodes.iter().filter(|node| PRODUCTS.contains(&&*node.operator));
+            let weights: HashSet<_> = products.filter_map(|node| node.inputs.get(1)).collect();
+            let of_products = |initializer: &&Initializer| weights.contains(&initializer.name);
+            for initializer in graph.initializers.iter().filter(of_products) {
+                let value = match initializer.element {
+                    FLOAT => initializer.value::<f32>(path),
+                    INT8 => initializer.value::<i8>(path),
+                    _ => Ok(None),
+                };
+                let value = value.map_err(unreadable)?;
+                values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
+            }
+        }
+        Ok(Self { values, packed: PrepackedWeights::new() })
+    }
+}
+
+impl Initializer {
+    /// Its numbers, if they lie in a file beside the graph.
+    fn value<T>(&self, graph: &Path) -> io::Result<Option<DynValue>>
+    where
+        T: Pod + PrimitiveTensorElementType + fmt::Debug,
+    {
+        let entry = |key| self.external.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
+        let (EXTERNAL, Some(file)) = (self.location, entry("location")) else { return Ok(None) };
+        let offset = entry("offset").unwrap_or("0").parse().map_err(io::Error::other)?;
+        let mut file = File::open(graph.with_file_name(file))?;
+        let left = file.metadata()?.len().saturating_sub(offset);
+        let count = self.dims.iter().try_fold(1_u64, |count, &size| count.checked_mul(size.try_into().ok()?));
+        let bytes = count.and_then(|count| count.checked_mul(size_of::<T>() as u64));
+        let Some(count) = bytes.filter(|&bytes| bytes <= left).and(count) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        // No more than the file holds, so it fits.
+        let mut numbers = vec![T::zeroed(); count as usize];
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
+        let tensor = Tensor::from_array((self.dims.clone(), numbers)).map_err(io::Error::other)?;
+        Ok(Some(tensor.into_dyn()))
+    }
+}
