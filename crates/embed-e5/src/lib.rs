@@ -2,8 +2,8 @@
 
 pub use embed_encoder::{
     Encoder as E5Embedder, EncoderConfig as E5Config, EncoderStats as E5Stats, OLDEST_RUNTIME, Precision,
-    Profile, Prompts, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, Shape, Token, assets,
-    available_threads, operators, runtime_build,
+    Profile, Prompts, RUNTIME_VARIABLE, RuntimeLibrary, SealedLibrary, Shape, Token, Workers, WorkersConfig,
+    assets, available_threads, operators, runtime_build,
 };
 
 /// The models of the family, multilingual-e5-small first.

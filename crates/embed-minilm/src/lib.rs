@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
-pub use embed_encoder::{Encoder as MiniLmEmbedder, EncoderConfig as MiniLmConfig, Precision, Profile};
+pub use embed_encoder::{
+    Encoder as MiniLmEmbedder, EncoderConfig as MiniLmConfig, Precision, Profile, Workers, WorkersConfig,
+};
 
 /// The models of the family, all-MiniLM-L6-v2 first.
 pub fn models() -> impl Iterator<Item = &'static Profile> {
