@@ -125,7 +125,17 @@ impl Encoder {
         let model_bytes = files.model_bytes;
         let EncoderConfig { profile, precision, .. } = config;
         let (tokenizer, vocabulary) = (late, TokenNames::new(files));
-        Ok(Self { model, profile, precision, engine, counters, tokenizer, vocabulary, model_bytes, memory_bytes })
+        Ok(Self {
+            model,
+            profile,
+            precision,
+            engine,
+            counters,
+            tokenizer,
+            vocabulary,
+            model_bytes,
+            memory_bytes,
+        })
     }
 
     /// Statistics since the model was loaded.
