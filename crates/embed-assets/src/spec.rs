@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use embed_core::{Error, ErrorKind, Normalisation, Pooling};
 use embed_encoder::assets::ProfileFile;
+use embed_encoder::operators::{HEAD_STEP, ROW_STEP};
 use embed_encoder::{CustomModel, Profile, Shape};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -88,6 +89,7 @@ pub(crate) fn profile_of(
     let named = |error: Error| error.with_context("model", &model.name);
     let config = safetensors::Config::parse(&read(&files.config)?)?;
     let shape = config.shape().map_err(named)?;
+    fits_operators(&shape).map_err(named)?;
     let positions = shape.positions - shape.first_position;
     let modules: Option<Vec<Module>> = parsed(files.modules.as_ref(), MODULES)?;
     let modules = modules.map(|modules| steps(&modules)).transpose().map_err(named)?;
@@ -142,6 +144,20 @@ pub(crate) fn profile_of(
     file.profile().map_err(|error| {
         error.with_context("fix", "declare what the model's files say otherwise, or take another model")
     })
+}
+
+/// Refuses widths that the operators of the graphs don't take.
+fn fits_operators(shape: &EncoderShape) -> Result<(), Error> {
+    let parts =
+        [("head", shape.head_width(), HEAD_STEP), ("feed-forward part", shape.feed_forward, ROW_STEP)];
+    match parts.into_iter().find(|(_, width, step)| !width.is_multiple_of(*step)) {
+        None => Ok(()),
+        Some((part, width, step)) => {
+            let what =
+                format!("the model's {part} has {width} channels; this program runs multiples of {step}");
+            Err(unsupported(&what))
+        }
+    }
 }
 
 /// What the modules do after the network.

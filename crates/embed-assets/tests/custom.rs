@@ -254,6 +254,11 @@ async fn models_that_this_program_does_not_run_are_refused() {
         (config(json!({"is_decoder": true})), "is a decoder"),
         (config(json!({"auto_map": {"AutoModel": "modeling.New"}})), "its own code"),
         (config(json!({"num_attention_heads": 3})), "heads don't divide"),
+        (
+            config(json!({"num_attention_heads": 8})),
+            "head has 16 channels; this program runs multiples of 32",
+        ),
+        (config(json!({"intermediate_size": 100})), "has 100 channels"),
         (("1_Pooling/config.json", pooling("max_tokens")), "the mean and the first token"),
         (("1_Pooling/config.json", pooling("lasttoken")), "the mean and the first token"),
         (("1_Pooling/config.json", json!({"pooling_mode": "lasttoken"})), "the mean and the first token"),

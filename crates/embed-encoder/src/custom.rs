@@ -222,12 +222,21 @@ impl CustomModel {
             let declared = declared.filter(|declared| *declared != is)?;
             Some((format!("{declared:?}"), format!("{is:?}")))
         }
+        let pooling = |of| match of {
+            Pooling::Mean => "mean",
+            Pooling::Cls => "cls",
+            _ => "another",
+        };
+        let normalisation = |of| if of == Normalisation::L2 { "l2" } else { "none" };
         let prompts = (profile.prompts.query.to_owned(), profile.prompts.document.to_owned());
         let parts = [
             ("dimension", other(self.dimension.as_ref(), &profile.dimension)),
             ("max_tokens", other(self.max_tokens.as_ref(), &profile.max_tokens)),
-            ("pooling", other(self.pooling.as_ref(), &profile.pooling)),
-            ("normalisation", other(self.normalisation.as_ref(), &profile.normalisation)),
+            ("pooling", other(self.pooling.map(pooling).as_ref(), &pooling(profile.pooling))),
+            (
+                "normalisation",
+                other(self.normalisation.map(normalisation).as_ref(), &normalisation(profile.normalisation)),
+            ),
             ("prompts", other(self.prompts.as_ref(), &prompts)),
             ("space", other(self.space.as_ref(), &profile.space_model().to_owned())),
             ("multilingual", other(self.multilingual.as_ref(), &profile.multilingual)),

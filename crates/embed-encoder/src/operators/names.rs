@@ -1,4 +1,6 @@
-//! The names of the operators and of their attributes in model files.
+//! The names of the operators and of their attributes in model files, and the widths that they take.
+
+use embed_kernels::LANES;
 
 /// The domain of the operators.
 pub const DOMAIN: &str = "embed";
@@ -51,3 +53,8 @@ pub const OUTLIERS_OUT: &str = "apart_out";
 pub const HEADS: &str = "heads";
 /// Values of a row.
 pub const WIDTH: &str = "width";
+
+/// The width of a head is a multiple of this.
+pub const HEAD_STEP: usize = 2 * LANES;
+/// The width of every other row is a multiple of this.
+pub const ROW_STEP: usize = LANES;
