@@ -23,6 +23,8 @@ use super::origin::{ConfigFile, Origin};
 pub(crate) struct Settings {
     pub(crate) service: ServiceChoice,
     pub(crate) e5: EncoderConfig,
+    /// Bytes that the models in this process may take together.
+    pub(crate) memory_budget: Option<u64>,
     pub(crate) ollama: OllamaConfig,
     pub(crate) router: RouterSettings,
     pub(crate) cache: CacheSettings,
@@ -160,6 +162,7 @@ impl Default for Settings {
         Self {
             service: ServiceChoice::default(),
             e5: EncoderConfig::default(),
+            memory_budget: None,
             ollama: OllamaConfig::default(),
             router: RouterSettings {
                 english: Profile::by_name("all-minilm-l6-v2").ok(),

@@ -7,11 +7,11 @@ use embed_core::{
     EmbedRequest, EmbedResponse, Embedder, Error, ErrorKind, Health, ModelInfo, SingleSpace, async_trait,
 };
 use embed_encoder::assets::DataHome;
-use embed_encoder::{Encoder, EncoderConfig};
+use embed_encoder::{Encoder, EncoderConfig, Workers, WorkersConfig};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_openai::{OpenAiConfig, OpenAiEmbedder};
 
-use crate::settings::{BackendSpec, EncoderSpec, ModelSpec, Settings};
+use crate::settings::{BackendSpec, ModelSpec, Settings};
 
 /// A back end that is there.
 #[derive(Debug, Clone)]
@@ -19,6 +19,13 @@ pub(crate) enum Backend {
     Encoder(Arc<Encoder>),
     Ollama(Arc<OllamaEmbedder>),
     OpenAi(Arc<OpenAiEmbedder>),
+}
+
+/// Loads models into this process, where they share threads and a queue, and connects to servers.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    config: EncoderConfig,
+    home: DataHome,
 }
 
 /// What connects to a server.
@@ -41,18 +48,36 @@ impl Backend {
             Self::OpenAi(openai) => &**openai,
         }
     }
+}
+
+impl Loader {
+    /// A loader with the threads and limits of the settings.
+    pub(crate) fn new(settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+        let config = settings.e5.clone().with_home(home.clone());
+        let mut workers = WorkersConfig::default()
+            .with_max_waiting_calls(config.max_waiting_calls)
+            .with_max_waiting_bytes(config.max_waiting_bytes);
+        workers.threads = config.threads;
+        workers.memory_budget = settings.memory_budget;
+        let config = config.with_workers(&Workers::start(workers)?);
+        Ok(Self { config, home: home.clone() })
+    }
 
     /// Loads a model into this process, or connects to its servers.
-    pub(crate) async fn of(model: &ModelSpec, settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+    pub(crate) async fn load(&self, model: &ModelSpec) -> Result<Backend, Error> {
         match &model.backend {
             BackendSpec::Encoder(spec) => {
-                let loaded = Box::pin(encoder(spec, settings, home)).await;
-                loaded.map(|encoder| Self::Encoder(Arc::new(encoder))).map_err(|error| match error.kind() {
+                let needed = |error: Error| match error.kind() {
                     ErrorKind::ModelNotFound => {
                         error.with_context("needed", format!("for the route {}", model.name))
                     }
                     _ => error,
-                })
+                };
+                let profile = spec.profile(&self.home).map_err(needed)?;
+                let mut config = self.config.clone().with_profile(profile).with_precision(spec.precision);
+                config.keep_alive = spec.keep_alive.or(config.keep_alive);
+                let loaded = Box::pin(Encoder::load(config)).await.map_err(needed)?;
+                Ok(Backend::Encoder(Arc::new(loaded)))
             }
             BackendSpec::Ollama(config) => RemoteConfig::Ollama(config.clone()).connect().await,
             BackendSpec::OpenAi(config) => RemoteConfig::OpenAi(config.clone()).connect().await,
@@ -102,12 +127,6 @@ impl RemoteConfig {
             Self::OpenAi(config) => Backend::OpenAi(Arc::new(OpenAiEmbedder::connect(*config).await?)),
         })
     }
-}
-
-/// Loads a model into this process, with the threads of the settings.
-async fn encoder(spec: &EncoderSpec, settings: &Settings, home: &DataHome) -> Result<Encoder, Error> {
-    let config = settings.e5.clone().with_home(home.clone()).with_profile(spec.profile(home)?);
-    Encoder::load(config.with_precision(spec.precision)).await
 }
 
 /// The longest text that an embedder with these settings takes, in bytes.

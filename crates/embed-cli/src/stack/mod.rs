@@ -12,7 +12,7 @@ use embed_encoder::assets::DataHome;
 
 use crate::settings::{self, Document, ModelSpec, Settings};
 
-pub(crate) use backend::{Backend, RemoteConfig, max_text_bytes};
+pub(crate) use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
 pub(crate) use router::{decider, is_absence, join, route, router};
 pub(crate) use same_space::Members;
 
@@ -26,7 +26,7 @@ pub(crate) async fn load(
     let Some(model) = without_router(&document, settings) else {
         return Ok(Box::new(router(settings, home, cache).await?));
     };
-    let embedder = Backend::of(model, settings, &home).await?;
+    let embedder = Loader::new(settings, &home)?.load(model).await?;
     Ok(match cache {
         Some(cache) => Box::new(Cached::new(embedder, cache.clone())),
         None => Box::new(embedder),

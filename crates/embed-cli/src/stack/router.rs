@@ -10,7 +10,7 @@ use embed_router::{
 };
 use futures::future::try_join_all;
 
-use super::backend::Backend;
+use super::backend::Loader;
 use super::same_space::Members;
 use super::unloaded::UnloadedModel;
 use crate::settings::{self, BackendSpec, Document, ModelSpec, Settings};
@@ -23,13 +23,13 @@ pub(crate) async fn router(
     cache: Option<&Cache>,
 ) -> Result<Router, Error> {
     let document = settings::document(settings, &home)?;
-    let members = Members::default();
+    let (members, loader) = (Members::default(), Loader::new(settings, &home)?);
     // Models in this process first, since those of servers are compared with them.
     let (servers, encoders): (Vec<_>, Vec<_>) = document.models.iter().partition(|model| model.is_remote());
     let built = |model| {
-        let (members, home) = (members.clone(), &home);
+        let (members, loader) = (members.clone(), &loader);
         async move {
-            let backend = Backend::of(model, settings, home).await?;
+            let backend = loader.load(model).await?;
             members.admit(&backend).await?;
             Ok::<_, Error>(route(model, cache).backend(backend).build())
         }
@@ -47,11 +47,12 @@ pub(crate) async fn router(
 /// A router that decides where texts go and can't embed them: no model is loaded for it into this process.
 pub(crate) async fn decider(settings: &Settings, home: &DataHome) -> Result<Router, Error> {
     let document = settings::document(settings, home)?;
+    let loader = Loader::new(settings, home)?;
     let routes = try_join_all(document.models.iter().map(async |model| match &model.backend {
         BackendSpec::Encoder(encoder) => {
             Ok(route(model, None).backend(UnloadedModel::new(encoder.profile(home)?)).build())
         }
-        _ => match Backend::of(model, settings, home).await {
+        _ => match loader.load(model).await {
             Ok(backend) => Ok(route(model, None).backend(backend).build()),
             Err(reason) if is_absence(&reason) => absent(model, &document, reason),
             Err(error) => Err(error),

@@ -118,7 +118,6 @@ de = "mine"
 mixed = "small"
 "*" = "cloud"
 "#;
-    let text = text.replace("languages = [\"en\", \"de\"]\n", "languages = [\"en\", \"de\"]\n");
     fs::write(&file, text.replacen("url = [\"http://a", "fallback = \"box-here\"\nurl = [\"http://a", 1))
         .unwrap();
     let shown = |file: &str, format: &str| {

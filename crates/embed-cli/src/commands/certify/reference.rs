@@ -20,8 +20,7 @@ impl Reference {
         settings: &Settings,
         home: DataHome,
     ) -> Result<Self, Error> {
-        // Once in a run of this command.
-        let bare: &'static Profile = Box::leak(Box::new(profile.clone().with_prompts("", "")));
+        let bare = profile.clone().with_prompts("", "").interned();
         let config = settings.e5.clone().with_profile(bare).with_precision(Precision::F32);
         let files = ModelFiles::find(&home, profile, Precision::F32)?;
         let source = &files.sealed().manifest().source;

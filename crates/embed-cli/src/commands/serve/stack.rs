@@ -19,7 +19,7 @@ use super::labels;
 use super::model_details;
 use super::served_model::{self, LateModel, ServedModel};
 use crate::settings::{self, BackendSpec, Document, ModelSpec, RouterSettings, Settings};
-use crate::stack::{self, Backend, Members, RemoteConfig, cache};
+use crate::stack::{self, Backend, Loader, Members, RemoteConfig, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
@@ -30,10 +30,18 @@ pub(super) struct ServedStack {
     pub(super) models: Vec<ServedModel>,
     document: Document,
     settings: RouterSettings,
-    threads: Option<NonZeroUsize>,
+    loader: Arc<Loader>,
+    limits: EngineLimits,
     labels: MetricsConfig,
     /// Follows the state file of the rollout.
     follower: Option<JoinHandle<()>>,
+}
+
+/// What the models in this process share.
+type EngineLimits = (Option<NonZeroUsize>, Option<u64>);
+
+fn limits_of(settings: &Settings) -> EngineLimits {
+    (settings.e5.threads, settings.memory_budget)
 }
 
 /// How often the state file of a rollout is read.
@@ -44,7 +52,7 @@ const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
 
 /// What the routes of a stack are built with.
 struct Builder<'a> {
-    settings: &'a Settings,
+    loader: &'a Loader,
     home: &'a DataHome,
     document: &'a Document,
     metrics: &'a Metrics,
@@ -72,14 +80,19 @@ impl ServedStack {
             Some(before) => before.cache.clone(),
             None => cache::open(settings).await?,
         };
+        let before = before.filter(|before| before.limits == limits_of(settings));
+        let loader = match before {
+            Some(before) => Arc::clone(&before.loader),
+            None => Arc::new(Loader::new(settings, home)?),
+        };
         let builder = Builder {
-            settings,
+            loader: &loader,
             home,
             document: &document,
             metrics: &metrics,
             cache: cache.as_ref(),
             members: Members::default(),
-            before: before.filter(|before| before.threads == settings.e5.threads),
+            before,
         };
         // Models in this process first, since those of servers are compared with them.
         let (servers, encoders): (Vec<_>, Vec<_>) =
@@ -96,15 +109,15 @@ impl ServedStack {
                 |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
             tokio::spawn(Arc::clone(rollout).follow(FOLLOW, trouble))
         });
-        let (settings, threads) = (settings.router.clone(), settings.e5.threads);
-        Ok(Self { router, cache, metrics, models, document, settings, threads, labels, follower })
+        let (settings, limits) = (settings.router.clone(), limits_of(settings));
+        Ok(Self { router, cache, metrics, models, document, settings, loader, limits, labels, follower })
     }
 
     /// Whether these settings describe this stack, with the files that it was made of.
     pub(super) fn is_of(&self, settings: &Settings, home: &DataHome) -> Result<bool, Error> {
         let same = self.document == settings::document(settings, home)?
             && self.settings == settings.router
-            && self.threads == settings.e5.threads;
+            && self.limits == limits_of(settings);
         Ok(same && self.encoders().all(|encoder| is_current(encoder, home)))
     }
 
@@ -153,7 +166,7 @@ impl Builder<'_> {
         let known = self.before.and_then(|before| before.encoder_of(&model.backend, self.home));
         let backend = match known {
             Some(encoder) => Backend::Encoder(encoder),
-            None => Box::pin(Backend::of(model, self.settings, self.home)).await?,
+            None => self.loader.load(model).await?,
         };
         self.members.admit(&backend).await?;
         self.metrics.model_loaded(backend.model(), started.elapsed());

@@ -66,6 +66,30 @@ pub(super) const SETTINGS: &[Setting] = &[
     .flag("threads", "N")
     .example("2"),
     Setting::new(
+        "e5.keep_alive",
+        "TMWS_E5_KEEP_ALIVE",
+        "How long a model in this process stays loaded after its last text, in seconds; the next text loads it again, in a \
+         fraction of a second. By default, for ever.",
+        SettingKind::Seconds {
+            least: 0.1,
+            set: |settings, time| settings.e5.keep_alive = Some(time),
+            get: |settings| settings.e5.keep_alive,
+        },
+    )
+    .example("600"),
+    Setting::new(
+        "e5.memory_budget",
+        "TMWS_E5_MEMORY_BUDGET",
+        "Bytes that the models in this process may take together: over it, the one that was asked least recently is unloaded. \
+         By default there is no limit.",
+        SettingKind::Count {
+            most: 1 << 40,
+            set: |settings, bytes| settings.memory_budget = Some(bytes),
+            get: |settings| settings.memory_budget,
+        },
+    )
+    .example("1000000000"),
+    Setting::new(
         "ollama.model",
         "TMWS_OLLAMA_MODEL",
         "The model that an Ollama server embeds with; `embed ollama list` names them.",
