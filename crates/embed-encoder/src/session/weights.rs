@@ -136,3 +136,53 @@ impl Initializer {
         Ok(Some(tensor.into_dyn()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A graph with one product, whose weights have these dimensions and begin here in a file of a hundred bytes.
+    fn graph(dims: &[i64], offset: &str, operator: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let entry = |key: &str, value: &str| Entry { key: key.to_owned(), value: value.to_owned() };
+        let weights = Initializer {
+            dims: dims.to_vec(),
+            element: FLOAT,
+            name: "weights".to_owned(),
+            external: vec![entry("location", "data"), entry("offset", offset)],
+            location: EXTERNAL,
+        };
+        let node =
+            Node { inputs: vec!["rows".to_owned(), "weights".to_owned()], operator: operator.to_owned() };
+        let model = Model { graph: Some(Graph { nodes: vec![node], initializers: vec![weights] }) };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        fs::write(&path, model.encode_to_vec()).unwrap();
+        fs::write(folder.path().join("data"), [0; 100]).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn weights_beyond_the_end_of_their_file_are_refused() {
+        for (dims, offset) in [
+            (&[5, 6][..], "0"),
+            (&[5, 5], "4"),
+            (&[1], "4000"),
+            (&[i64::MAX, i64::MAX], "0"),
+            (&[1 << 62, 1], "0"),
+            (&[-1, 5], "0"),
+            (&[5, 5], "no number"),
+        ] {
+            let (_folder, path) = graph(dims, offset, "MatMul");
+            let error = SharedWeights::read(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{dims:?} at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_graph_that_is_none_is_refused() {
+        let (_folder, path) = graph(&[5, 5], "0", "MatMul");
+        fs::write(&path, b"no graph").unwrap();
+        assert_eq!(SharedWeights::read(&path).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(SharedWeights::read(&path.with_file_name("none")).unwrap_err().kind(), ErrorKind::Config);
+    }
+}
