@@ -89,6 +89,7 @@ impl Encoder {
         // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
         // loaded unchecked.
         let late = Arc::new(LateTokenizer::default());
+        let all_core = threads_of_a_text(workers.threads(), config.precision);
         let memory_bytes = memory_bytes(config.profile, config.precision, files.model_bytes);
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
@@ -103,10 +104,12 @@ impl Encoder {
                 dimension: config.profile.dimension,
                 pooling: config.profile.pooling,
                 precision: config.precision,
+                // Not those of OpenVINO, which packs in its own way.
+                shares: all_core.is_some(),
                 weights: Mutex::default(),
             };
             let setup = Setup {
-                all_core: threads_of_a_text(workers.threads(), config.precision),
+                all_core,
                 keep_alive: config.keep_alive,
                 bytes: memory_bytes,
                 max_windows: config.max_windows,

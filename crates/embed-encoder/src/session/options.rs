@@ -28,6 +28,8 @@ pub(crate) struct SessionFiles {
     /// How states of tokens become a vector, for graphs that don't do it themselves.
     pub(crate) pooling: Pooling,
     pub(crate) precision: Precision,
+    /// Whether there are several sessions, which then share their weights. A single one needs them only once, packed.
+    pub(crate) shares: bool,
     /// The weights that are in memory while the model has a session.
     pub(crate) weights: Mutex<Weak<SharedWeights>>,
 }
@@ -35,6 +37,9 @@ pub(crate) struct SessionFiles {
 impl SessionFiles {
     /// The weights that all sessions share, read if there is no other session.
     pub(super) fn weights(&self) -> Result<Arc<SharedWeights>, Error> {
+        if !self.shares {
+            return Ok(Arc::new(SharedWeights::none()));
+        }
         let mut shared = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(weights) = shared.upgrade() {
             return Ok(weights);

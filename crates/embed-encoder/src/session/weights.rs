@@ -81,6 +81,11 @@ struct Entry {
 }
 
 impl SharedWeights {
+    /// Nothing to share: each session packs what it needs.
+    pub(super) fn none() -> Self {
+        Self { values: Vec::new(), packed: PrepackedWeights::new() }
+    }
+
     /// Reads the weights that the products of a graph use and that lie beside it.
     ///
     /// # Errors
@@ -90,25 +95,26 @@ impl SharedWeights {
         let unreadable = |error: io::Error| {
             Error::new(ErrorKind::Config, "the weights of the model can't be read").with_source(error)
         };
-        let mut values = Vec::new();
-        if fs::metadata(path).map_err(unreadable)?.len() <= LARGEST_GRAPH {
-            let bytes = fs::read(path).map_err(unreadable)?;
-            let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
-            let graph = model.graph.unwrap_or_default();
-            let products = graph.nodes.iter().filter(|node| PRODUCTS.contains(&&*node.operator));
-            let weights: HashSet<_> = products.filter_map(|node| node.inputs.get(1)).collect();
-            let of_products = |initializer: &&Initializer| weights.contains(&initializer.name);
-            for initializer in graph.initializers.iter().filter(of_products) {
-                let value = match initializer.element {
-                    FLOAT => initializer.value::<f32>(path),
-                    INT8 => initializer.value::<i8>(path),
-                    _ => Ok(None),
-                };
-                let value = value.map_err(unreadable)?;
-                values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
-            }
+        if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_GRAPH {
+            return Ok(Self::none());
         }
-        Ok(Self { values, packed: PrepackedWeights::new() })
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
+        let graph = model.graph.unwrap_or_default();
+        let products = graph.nodes.iter().filter(|node| PRODUCTS.contains(&&*node.operator));
+        let weights: HashSet<_> = products.filter_map(|node| node.inputs.get(1)).collect();
+        let of_products = |initializer: &&Initializer| weights.contains(&initializer.name);
+        let mut values = Vec::new();
+        for initializer in graph.initializers.iter().filter(of_products) {
+            let value = match initializer.element {
+                FLOAT => initializer.value::<f32>(path),
+                INT8 => initializer.value::<i8>(path),
+                _ => Ok(None),
+            };
+            let value = value.map_err(unreadable)?;
+            values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
+        }
+        Ok(Self { values, ..Self::none() })
     }
 }
 

@@ -56,11 +56,11 @@ fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn vectors_of_shared_workers_are_those_of_own_ones_before_and_after_unloading() {
+fn vectors_on_shared_workers_equal_those_of_an_encoder_alone_before_and_after_unloading() {
     let texts = texts();
-    let Some(own) = load(|config| config) else { return };
-    let expected = vectors(&own, &texts);
-    drop(own);
+    let Some(alone) = load(|config| config) else { return };
+    let expected = vectors(&alone, &texts);
+    drop(alone);
 
     let workers = workers(WorkersConfig::default());
     let shared = load(|config| config.with_workers(&workers)).unwrap();
