@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod operators;
 
+mod allocator;
 mod config;
 mod custom;
 mod embedder;

@@ -30,6 +30,11 @@ fn sessions_share_their_weights_and_loading_again_takes_no_further_memory() {
     let loaded = resident();
     assert!(loaded < limit, "{loaded} bytes resident, {limit} allowed");
 
+    encoder.unload();
+    let unloaded = resident();
+    assert!(unloaded + 40_000_000 < loaded, "{unloaded} bytes resident after unloading, {loaded} before");
+    embed();
+
     let mut after_two = 0;
     for cycle in 1..=10 {
         encoder.unload();

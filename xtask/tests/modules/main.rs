@@ -44,7 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-encoder",
         &[
-            "precision preempt spans",
+            "allocator precision preempt spans",
             "profile",
             "assets stats tokenizer",
             "custom engine runtime tokens",

@@ -13,6 +13,7 @@ use super::model::{Tokenise, WorkFailure, caught};
 use super::schedule::{QueueLimits, Removed};
 use super::sessions::{Failure, Lent, Opening, Session, Sessions};
 use super::state::{Job, PoolState, PooledModel};
+use crate::allocator;
 
 /// The shortest and the longest pause before a session is tried again that didn't open.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +48,7 @@ impl<T: Tokenise> Pool<T> {
         let evicted = state.add(model, Instant::now());
         let opening = state.sessions(model.id).and_then(Sessions::next_to_open);
         drop(state);
-        drop(evicted);
+        close(evicted);
         let opened: Result<Vec<_>, _> = thread::scope(|scope| {
             let further: Vec<_> =
                 (1..self.workers()).map(|_| scope.spawn(|| open(model, NonZeroUsize::MIN))).collect();
@@ -65,7 +66,7 @@ impl<T: Tokenise> Pool<T> {
     /// Removes a model and its calls, and waits until the runs in progress have ended and its sessions are closed.
     pub(super) fn forget(&self, id: ModelId) {
         let (sessions, calls) = self.state().leave(id);
-        drop(sessions);
+        close(sessions);
         end(calls);
         let mut state = self.state();
         while let Some(model) = state.lent(id) {
@@ -93,7 +94,8 @@ impl<T: Tokenise> Pool<T> {
         let removed = state.schedule.remove(call);
         let unloaded = self.ended(&mut state, call.model);
         drop(state);
-        drop((removed, unloaded));
+        drop(removed);
+        close(unloaded);
     }
 
     /// Waits for work; `None` when the pool is closed.
@@ -150,7 +152,7 @@ impl<T: Tokenise> Pool<T> {
         let (stale, is_waited_for) = state.ran(id, lent);
         let unloaded = self.ended(&mut state, id);
         self.wake(state, is_waited_for.into());
-        drop(unloaded);
+        close(unloaded);
         if let Some(stale) = stale {
             drop(stale);
             self.state().closed(id);
@@ -170,7 +172,7 @@ impl<T: Tokenise> Pool<T> {
     /// Closes the sessions of a model, those in use as soon as their runs end.
     pub(super) fn unload(&self, id: ModelId) {
         let sessions = self.state().unload(id);
-        drop(sessions);
+        close(sessions);
     }
 
     /// The main function of the timer: ends calls whose deadline is over, even while every worker is busy, and unloads models
@@ -197,7 +199,7 @@ impl<T: Tokenise> Pool<T> {
         let unloaded = state.unload_idle(now);
         drop(state);
         end(expired);
-        drop(unloaded);
+        close(unloaded);
     }
 
     /// The main function of a model's own thread: opens its sessions, when it is to be loaded and when one broke, until it is
@@ -244,7 +246,7 @@ impl<T: Tokenise> Pool<T> {
             if let Some(opening) = state.sessions(model.id)?.next_to_open() {
                 let evicted = if opening.loads { state.keep_budget(model.id) } else { Vec::new() };
                 drop(state);
-                drop(evicted);
+                close(evicted);
                 return Some(opening);
             }
             state = model.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -330,6 +332,14 @@ fn open<T>(model: &PooledModel<T>, threads: NonZeroUsize) -> Result<Session, Err
         WorkFailure::Failed(error) => error,
         WorkFailure::Panicked => Error::new(ErrorKind::Unavailable, "the model panicked while it was opened"),
     })
+}
+
+/// Closes sessions, and gives their memory back to the system.
+fn close(sessions: Vec<Session>) {
+    if !sessions.is_empty() {
+        drop(sessions);
+        allocator::trim();
+    }
 }
 
 /// Tells callers that no more rows will come.
