@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "embed-openai",
             "embed-remote",
             "embed-router",
+            "embed-stack",
         ],
     ),
     ("embed-core", &[]),
@@ -62,6 +63,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("embed-rivals-worker", &[]),
     ("embed-router", &["embed-core"]),
+    (
+        "embed-stack",
+        &[
+            "embed-cache",
+            "embed-core",
+            "embed-encoder",
+            "embed-gateway",
+            "embed-ollama",
+            "embed-openai",
+            "embed-router",
+        ],
+    ),
     ("embed-testkit", &["embed-core"]),
     ("xtask", &[]),
 ];
@@ -80,6 +93,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-openai", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-remote", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-router", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers"]),
+    ("embed-stack", &["aws-lc-rs", "clap", "native-tls", "openssl", "opentelemetry"]),
     ("xtask", &["axum", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
 ];
 
@@ -100,6 +114,7 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-openai", "", &["hyper-rustls", "rustls"]),
     ("embed-remote", "", &["hyper-rustls", "rustls"]),
     ("embed-router", "", &["serde_json", "tempfile"]),
+    ("embed-stack", "", &["axum", "embed-assets", "embed-gateway", "fred", "tracing-subscriber"]),
 ];
 
 /// Runs all checks and prints every breach.

@@ -113,6 +113,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-router",
         &["detect fusion guard pins rollout", "late policy shadow stats", "config route", "router"],
     ),
+    ("embed-stack", &["settings", "stack"]),
     (
         "embed-testkit",
         &[

@@ -107,7 +107,7 @@ fn table(settings: &Settings, document: &Document) -> String {
     let rows: Vec<_> = TABLE
         .iter()
         .map(|setting| {
-            let value = setting.kind.get(settings).map_or("not set".to_owned(), |value| value.to_string());
+            let value = setting.get(settings).map_or("not set".to_owned(), |value| value.to_string());
             (setting.key, value, settings.origin(setting.key).to_string())
         })
         .collect();
@@ -135,7 +135,7 @@ fn toml(settings: &Settings, document: &Document) -> String {
     let head = format!("# {}\n", file_line(settings));
     let page = by_section(head, |setting, name| {
         let origin = settings.origin(setting.key);
-        match setting.kind.get(settings) {
+        match setting.get(settings) {
             _ if PRESET_KEYS.contains(&setting.key) && !settings.is_preset() => {
                 format!("# {name} has no place beside declared models\n")
             }
@@ -163,7 +163,7 @@ fn json(settings: &Settings, document: &Document) -> Value {
             Origin::Variable(_) => ("variable", Some(origin.to_string())),
             Origin::Flag(_) => ("flag", Some(origin.to_string())),
         };
-        Shown { value: setting.kind.get(settings), origin: kind, at }
+        Shown { value: setting.get(settings), origin: kind, at }
     };
     let rows: serde_json::Map<_, _> =
         TABLE.iter().map(|setting| (setting.key.to_owned(), serde_json::json!(shown(setting)))).collect();
@@ -181,9 +181,9 @@ fn example() -> String {
     .to_owned();
     let defaults = Settings::default();
     by_section(head, |setting, name| {
-        let value = setting.kind.get(&defaults).map_or(setting.example.to_owned(), |value| value.to_string());
+        let value = setting.get(&defaults).map_or(setting.example.to_owned(), |value| value.to_string());
         let Setting { help, variable, .. } = setting;
-        format!("\n# {help}\n# Must be {}. Variable {variable}.\n#{name} = {value}\n", setting.kind.allowed())
+        format!("\n# {help}\n# Must be {}. Variable {variable}.\n#{name} = {value}\n", setting.allowed())
     })
 }
 

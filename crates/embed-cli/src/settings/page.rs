@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::setting::Setting;
-use super::table::TABLE;
-use super::values::Settings;
+use super::{Setting, Settings, TABLE};
 
 const HEAD: &str = "\
 # Configuration
 
-Made from the table in `crates/embed-cli/src/settings/table`; to write it again, run
+Made from the table in `crates/embed-stack/src/settings/table`; to write it again, run
 `EMBED_BLESS=1 cargo test -p embed-cli --bin embed configuration_page`.
 
 Settings of the command `embed` come from a file, from variables and from flags. A variable wins over the file, a flag
@@ -39,7 +37,7 @@ fn page() -> String {
     let defaults = Settings::default();
     let (mut page, mut section) = (HEAD.to_owned(), None);
     for setting in TABLE {
-        let Setting { key, variable, flag, help, kind, .. } = setting;
+        let Setting { key, variable, flag, help, .. } = setting;
         let of = setting.path().0;
         if section.replace(of) != Some(of) {
             let title = if of.is_empty() { "Top level".to_owned() } else { format!("`[{of}]`") };
@@ -49,11 +47,11 @@ fn page() -> String {
             );
         }
         let flag = flag.map_or(String::new(), |(name, value)| format!("`--{name} {value}`"));
-        let default = kind.get(&defaults).map_or("none".to_owned(), |value| format!("`{value}`"));
+        let default = setting.get(&defaults).map_or("none".to_owned(), |value| format!("`{value}`"));
         let _ = writeln!(
             page,
             "| `{key}` | `{variable}` | {flag} | {default} | {help} Must be {}. |",
-            kind.allowed()
+            setting.allowed()
         );
     }
     page.push_str("\n`--model` is that of the service which embeds.\n");
@@ -73,10 +71,6 @@ fn no_name_is_given_twice() {
             assert!(setting.key != other.key && setting.variable != other.variable, "{}", setting.key);
         }
         // A default is shown, or an example.
-        assert!(
-            setting.example.is_empty() == setting.kind.get(&Settings::default()).is_some(),
-            "{}",
-            setting.key
-        );
+        assert!(setting.example.is_empty() == setting.get(&Settings::default()).is_some(), "{}", setting.key);
     }
 }

@@ -14,39 +14,40 @@ use embed_openai::OpenAiConfig;
 use embed_router::{Kind, Policy, Reads};
 
 /// The key of the route for every language that has none.
-pub(crate) const REST: &str = "*";
+pub const REST: &str = "*";
 
 /// The service that vectors of a declared model are counted under.
 const CUSTOM: &str = "encoder";
 
 /// The models of a stack and the routes to them.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Document {
+pub struct Document {
     /// In the order in which a router has their routes.
-    pub(crate) models: Vec<ModelSpec>,
+    pub models: Vec<ModelSpec>,
     /// The name of a model, by language: `en`, `ja`, `mixed`, another ISO 639 code, or [`REST`].
-    pub(crate) routes: BTreeMap<String, String>,
+    pub routes: BTreeMap<String, String>,
 }
 
 /// A model.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ModelSpec {
+pub struct ModelSpec {
     /// Its name, which is also that of its route.
-    pub(crate) name: String,
+    pub name: String,
     /// The name under which the gateway offers it; `None` for one that only stands in for another.
-    pub(crate) offered_as: Option<String>,
+    pub offered_as: Option<String>,
     /// The languages that it reads; `None` for all.
-    pub(crate) languages: Option<Vec<String>>,
+    pub languages: Option<Vec<String>>,
     /// The model with the same vectors that takes its texts while it is unavailable.
-    pub(crate) fallback: Option<String>,
+    pub fallback: Option<String>,
     /// The model that takes its texts, perhaps with other vectors, in a command that ends soon.
-    pub(crate) fallback_of_a_command: Option<String>,
-    pub(crate) backend: BackendSpec,
+    pub fallback_of_a_command: Option<String>,
+    /// What computes its vectors.
+    pub backend: BackendSpec,
 }
 
 /// What computes the vectors of a model.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum BackendSpec {
+pub enum BackendSpec {
     /// This process.
     Encoder(EncoderSpec),
     /// Servers of Ollama.
@@ -57,16 +58,18 @@ pub(crate) enum BackendSpec {
 
 /// A model in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EncoderSpec {
-    pub(crate) source: EncoderSource,
-    pub(crate) precision: Precision,
+pub struct EncoderSpec {
+    /// Where its profile comes from.
+    pub source: EncoderSource,
+    /// The arithmetic.
+    pub precision: Precision,
     /// How long it stays loaded without a text; `None` for ever.
-    pub(crate) keep_alive: Option<Duration>,
+    pub keep_alive: Option<Duration>,
 }
 
 /// Where the profile of a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum EncoderSource {
+pub enum EncoderSource {
     /// It is built in.
     Known(&'static Profile),
     /// The configuration declares it; a pull sealed it into its files.
@@ -75,12 +78,13 @@ pub(crate) enum EncoderSource {
 
 impl Document {
     /// The model with a name.
-    pub(crate) fn model(&self, name: &str) -> Option<&ModelSpec> {
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&ModelSpec> {
         self.models.iter().find(|model| model.name == name)
     }
 
     /// The models in this process.
-    pub(crate) fn encoders(&self) -> impl Iterator<Item = (&ModelSpec, &EncoderSpec)> {
+    pub fn encoders(&self) -> impl Iterator<Item = (&ModelSpec, &EncoderSpec)> {
         self.models.iter().filter_map(|model| match &model.backend {
             BackendSpec::Encoder(encoder) => Some((model, encoder)),
             _ => None,
@@ -88,7 +92,8 @@ impl Document {
     }
 
     /// The routes by kind and language.
-    pub(crate) fn policy(&self) -> Policy {
+    #[must_use]
+    pub fn policy(&self) -> Policy {
         let rest = self.routes.get(REST).map_or("", String::as_str);
         self.routes.iter().fold(Policy::everything_to(rest), |policy, (language, route)| match &**language {
             REST => policy,
@@ -100,7 +105,8 @@ impl Document {
     }
 
     /// The names of the models.
-    pub(crate) fn names(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
         self.models.iter().map(|model| &*model.name).collect()
     }
 
@@ -113,7 +119,8 @@ impl Document {
     }
 
     /// The only model that texts go to, if it is one.
-    pub(crate) fn only_model(&self) -> Option<&ModelSpec> {
+    #[must_use]
+    pub fn only_model(&self) -> Option<&ModelSpec> {
         match &*self.models {
             [model] => Some(model),
             _ => None,
@@ -123,7 +130,8 @@ impl Document {
 
 impl ModelSpec {
     /// The languages that it reads, for a router.
-    pub(crate) fn reads(&self) -> Reads {
+    #[must_use]
+    pub fn reads(&self) -> Reads {
         match &self.languages {
             None => Reads::Everything,
             Some(languages) => Reads::only(languages.iter().cloned().map(Cow::Owned)),
@@ -131,7 +139,8 @@ impl ModelSpec {
     }
 
     /// The service that its vectors are counted under, and the model's name there.
-    pub(crate) fn label(&self) -> (&str, &str) {
+    #[must_use]
+    pub fn label(&self) -> (&str, &str) {
         match &self.backend {
             BackendSpec::Encoder(EncoderSpec { source: EncoderSource::Known(profile), .. }) => {
                 (profile.family, profile.name)
@@ -145,14 +154,19 @@ impl ModelSpec {
     }
 
     /// Whether a server has it, which may be unavailable.
-    pub(crate) fn is_remote(&self) -> bool {
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
         !matches!(self.backend, BackendSpec::Encoder(_))
     }
 }
 
 impl EncoderSpec {
     /// The profile, which for a model that isn't built in lies in the data folder.
-    pub(crate) fn profile(&self, home: &DataHome) -> Result<&'static Profile, embed_core::Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ModelNotFound`](embed_core::ErrorKind::ModelNotFound) if it isn't there.
+    pub fn profile(&self, home: &DataHome) -> Result<&'static Profile, embed_core::Error> {
         match &self.source {
             EncoderSource::Known(profile) => Ok(profile),
             EncoderSource::Custom(model) => model.profile(home, self.precision),

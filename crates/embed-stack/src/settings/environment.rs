@@ -14,6 +14,12 @@ use super::table::{self, TABLE};
 /// The prefix of every variable of the table.
 const PREFIX: &str = "TMWS_";
 
+/// How variables begin whose settings are those of a server, which this build leaves to it.
+#[cfg(not(feature = "gateway"))]
+const OF_A_SERVER: &[&str] = &["TMWS_GATEWAY_", "TMWS_LOG", "TMWS_OTLP_"];
+#[cfg(feature = "gateway")]
+const OF_A_SERVER: &[&str] = &[];
+
 /// The older switch of the cache, from before `TMWS_CACHE`.
 const CACHE_SWITCH: &str = "TMWS_OLLAMA_CACHE_ENABLED";
 
@@ -45,7 +51,8 @@ pub(super) fn read(draft: &mut Draft) -> Variables {
 
 /// Applies the variables, and finds unknown ones.
 pub(super) fn apply(variables: &Variables, draft: &mut Draft) {
-    for name in variables.keys().filter(|name| name.starts_with(PREFIX)) {
+    let is_of_a_server = |name: &str| OF_A_SERVER.iter().any(|start| name.starts_with(start));
+    for name in variables.keys().filter(|name| name.starts_with(PREFIX) && !is_of_a_server(name)) {
         if !known().any(|known| known == name) {
             // The common prefix doesn't make any of them more likely.
             let rest = &name[PREFIX.len()..];

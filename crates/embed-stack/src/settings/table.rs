@@ -1,13 +1,16 @@
 //! The table of settings. A setting is a row of one of its sections; its value lives in `Settings`.
 
+#[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "gateway")]
 mod log;
 mod stack;
 
 use super::setting::Setting;
 
 /// Every setting, by section.
-pub(crate) static TABLE: &[Setting] = &{
+#[cfg(feature = "gateway")]
+pub static TABLE: &[Setting] = &{
     const SECTIONS: [&[Setting]; 3] = [stack::SETTINGS, gateway::SETTINGS, log::SETTINGS];
     let mut all = [SECTIONS[0][0]; SECTIONS[0].len() + SECTIONS[1].len() + SECTIONS[2].len()];
     let (mut section, mut row, mut at) = (0, 0, 0);
@@ -20,6 +23,10 @@ pub(crate) static TABLE: &[Setting] = &{
     }
     all
 };
+
+/// Every setting.
+#[cfg(not(feature = "gateway"))]
+pub static TABLE: &[Setting] = stack::SETTINGS;
 
 /// The setting with a key.
 pub(super) fn by_key(key: &str) -> Option<&'static Setting> {

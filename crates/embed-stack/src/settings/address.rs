@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use embed_core::{Error, ErrorKind};
 
 /// The valid addresses, as the end of a sentence with "must be".
-pub(crate) const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080, localhost:8080 or :8080";
+pub(super) const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080, localhost:8080 or :8080";
 
 /// Parses `HOST:PORT`. Without a host it is the loopback address. A name is resolved now; of several addresses the first
 /// IPv4 one is used, else the first.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, Error> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -19,7 +19,11 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Error> {
 }
 
 /// The address of a host: an IP address, a name, or empty for the loopback address.
-pub(crate) fn ip(host: &str) -> Result<IpAddr, Error> {
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if it is none, or isn't known.
+pub fn ip(host: &str) -> Result<IpAddr, Error> {
     if host.is_empty() {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }

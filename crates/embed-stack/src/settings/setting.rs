@@ -1,31 +1,34 @@
 //! A setting: its names, its type, and access to its value.
 
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
-use embed_core::{Error, ErrorKind};
+use std::fmt;
 
-use super::kind::SettingKind;
+use embed_core::Error;
+use serde_json::Value;
+
+use super::choices::Names;
+use super::kind::{Given, SettingKind};
+use super::values::Settings;
 
 /// Shown instead of a secret.
-pub(crate) const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// A setting: its names, its type, and access to its value.
 #[derive(Clone, Copy)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// Its path in the file: `section.name`, or only a name.
-    pub(crate) key: &'static str,
+    pub key: &'static str,
     /// The environment variable.
-    pub(crate) variable: &'static str,
+    pub variable: &'static str,
     /// The flag, without its dashes, and the name of its value. Settings of several sections may share a flag, which then
     /// sets the one of the service that embeds.
-    pub(crate) flag: Option<(&'static str, &'static str)>,
+    pub flag: Option<(&'static str, &'static str)>,
     /// Its description, in sentences.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
     /// An example value in TOML, for a setting without a default.
-    pub(crate) example: &'static str,
+    pub example: &'static str,
     /// Whether its value is kept out of messages. `get` hides the secret part.
-    pub(crate) secret: bool,
-    pub(crate) kind: SettingKind,
+    pub secret: bool,
+    pub(super) kind: SettingKind,
 }
 
 impl Setting {
@@ -54,8 +57,51 @@ impl Setting {
     }
 
     /// The section of the file, which is empty for the top level, and the name in it.
-    pub(crate) fn path(&self) -> (&'static str, &'static str) {
+    #[must_use]
+    pub fn path(&self) -> (&'static str, &'static str) {
         self.key.split_once('.').unwrap_or(("", self.key))
+    }
+
+    /// The value as it is shown, which is also a TOML literal; `None` if there is none.
+    #[must_use]
+    pub fn get(&self, settings: &Settings) -> Option<Value> {
+        self.kind.get(settings)
+    }
+
+    /// What is allowed, as the end of a sentence with "must be".
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        self.kind.allowed()
+    }
+
+    /// Checks a value as a variable or a flag has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if it isn't allowed, without the value if that is secret.
+    pub fn check(&self, text: &str) -> Result<(), Error> {
+        self.kind.set(&mut Settings::default(), &Given::Text(text.to_owned()))
+    }
+
+    /// The names that it may have; `None` if it isn't a choice between some.
+    #[must_use]
+    pub fn choices(&self) -> Option<Names> {
+        match self.kind {
+            SettingKind::Choice { of, .. } => Some(of),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes several texts, which are separated by commas outside of a file.
+    #[must_use]
+    pub fn takes_several(&self) -> bool {
+        matches!(self.kind, SettingKind::Texts { .. })
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Setting").field(&self.key).finish()
     }
 }
 
@@ -69,9 +115,12 @@ macro_rules! field {
     };
     (Choice $of:ty, $($field:ident).+) => {
         SettingKind::Choice {
-            of: $crate::settings::setting::names::<$of>,
-            set: |settings, name| $crate::settings::setting::choose(name, &mut settings.$($field).+),
-            get: |settings| $crate::settings::setting::name(settings.$($field).+),
+            of: <$of as $crate::settings::choices::Choice>::NAMES,
+            set: |settings, name| {
+                settings.$($field).+ = $crate::settings::choices::Choice::by_name(name)?;
+                Ok(())
+            },
+            get: |settings| $crate::settings::choices::Choice::name(settings.$($field).+).to_owned(),
         }
     };
     (Count $most:expr, $($field:ident).+) => {
@@ -96,16 +145,3 @@ macro_rules! field {
     };
 }
 pub(super) use field;
-
-pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
-    T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
-}
-
-pub(crate) fn name<T: ValueEnum>(value: T) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-pub(super) fn choose<T: ValueEnum>(name: &str, field: &mut T) -> Result<(), Error> {
-    *field = T::from_str(name, true).map_err(|reason| Error::new(ErrorKind::Config, reason))?;
-    Ok(())
-}

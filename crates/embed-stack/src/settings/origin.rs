@@ -10,21 +10,26 @@ pub(super) const CONFIG: &str = "TMWS_CONFIG";
 
 /// The origin of a value.
 #[derive(Debug, Clone)]
-pub(crate) enum Origin {
+pub enum Origin {
+    /// Nothing says it.
     Default,
+    /// A line of a file, counted from 1.
     File(PathBuf, usize),
+    /// A variable.
     Variable(&'static str),
+    /// A flag, without its dashes.
     Flag(&'static str),
 }
 
 /// A file with settings.
 #[derive(Debug, Clone)]
-pub(crate) struct ConfigFile {
-    pub(crate) path: PathBuf,
+pub struct ConfigFile {
+    /// Its path.
+    pub path: PathBuf,
     /// The flag or variable that names it; `None` for the default path, where it may be missing.
-    pub(crate) named_by: Option<&'static str>,
+    pub named_by: Option<&'static str>,
     /// Whether it exists, unless it is named.
-    pub(crate) is_there: bool,
+    pub is_there: bool,
 }
 
 impl ConfigFile {

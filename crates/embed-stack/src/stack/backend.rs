@@ -15,23 +15,28 @@ use crate::settings::{BackendSpec, ModelSpec, Settings};
 
 /// A back end that is there.
 #[derive(Debug, Clone)]
-pub(crate) enum Backend {
+pub enum Backend {
+    /// A model in this process.
     Encoder(Arc<Encoder>),
+    /// Servers of Ollama.
     Ollama(Arc<OllamaEmbedder>),
+    /// Servers that speak OpenAI's API.
     OpenAi(Arc<OpenAiEmbedder>),
 }
 
 /// Loads models into this process, where they share threads and a queue, and connects to servers.
 #[derive(Debug)]
-pub(crate) struct Loader {
+pub struct Loader {
     config: EncoderConfig,
     home: DataHome,
 }
 
 /// What connects to a server.
 #[derive(Debug, Clone)]
-pub(crate) enum RemoteConfig {
+pub enum RemoteConfig {
+    /// Servers of Ollama.
     Ollama(Box<OllamaConfig>),
+    /// Servers that speak OpenAI's API.
     OpenAi(Box<OpenAiConfig>),
 }
 
@@ -52,7 +57,11 @@ impl Backend {
 
 impl Loader {
     /// A loader with the threads and limits of the settings.
-    pub(crate) fn new(settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no threads.
+    pub fn new(settings: &Settings, home: &DataHome) -> Result<Self, Error> {
         let config = settings.e5.clone().with_home(home.clone());
         let mut workers = WorkersConfig::default()
             .with_max_waiting_calls(config.max_waiting_calls)
@@ -64,7 +73,11 @@ impl Loader {
     }
 
     /// Loads a model into this process, or connects to its servers.
-    pub(crate) async fn load(&self, model: &ModelSpec) -> Result<Backend, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As of the back end; a model that isn't there names its route.
+    pub async fn load(&self, model: &ModelSpec) -> Result<Backend, Error> {
         match &model.backend {
             BackendSpec::Encoder(spec) => {
                 let needed = |error: Error| match error.kind() {
@@ -104,7 +117,8 @@ impl Embedder for Backend {
 
 impl RemoteConfig {
     /// The configuration of a server's model; `None` for a model in this process.
-    pub(crate) fn of(model: &ModelSpec) -> Option<Self> {
+    #[must_use]
+    pub fn of(model: &ModelSpec) -> Option<Self> {
         match &model.backend {
             BackendSpec::Encoder(_) => None,
             BackendSpec::Ollama(config) => Some(Self::Ollama(config.clone())),
@@ -113,7 +127,8 @@ impl RemoteConfig {
     }
 
     /// Sets how long a call holds on to a server that doesn't answer.
-    pub(crate) fn with_longest_outage(self, outage: Duration) -> Self {
+    #[must_use]
+    pub fn with_longest_outage(self, outage: Duration) -> Self {
         match self {
             Self::Ollama(config) => Self::Ollama(Box::new(config.with_longest_outage(outage))),
             Self::OpenAi(config) => Self::OpenAi(Box::new(config.with_longest_outage(outage))),
@@ -121,7 +136,11 @@ impl RemoteConfig {
     }
 
     /// Connects to the servers.
-    pub(crate) async fn connect(self) -> Result<Backend, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As of the back end.
+    pub async fn connect(self) -> Result<Backend, Error> {
         Ok(match self {
             Self::Ollama(config) => Backend::Ollama(Arc::new(OllamaEmbedder::connect(*config).await?)),
             Self::OpenAi(config) => Backend::OpenAi(Arc::new(OpenAiEmbedder::connect(*config).await?)),
@@ -130,6 +149,7 @@ impl RemoteConfig {
 }
 
 /// The longest text that an embedder with these settings takes, in bytes.
-pub(crate) fn max_text_bytes() -> usize {
+#[must_use]
+pub fn max_text_bytes() -> usize {
     EncoderConfig::default().max_text_bytes
 }

@@ -11,6 +11,12 @@ use super::origin::{ConfigFile, Origin};
 use super::read;
 use super::table::{self, TABLE};
 
+/// The sections of a server, which a build without them leaves to it.
+#[cfg(not(feature = "gateway"))]
+const OF_A_SERVER: &[&str] = &["gateway", "log"];
+#[cfg(feature = "gateway")]
+const OF_A_SERVER: &[&str] = &[];
+
 /// Applies the file, if there is one.
 pub(super) fn apply(draft: &mut Draft) {
     let Some(ConfigFile { path, named_by, is_there: true }) = draft.settings.file.clone() else { return };
@@ -56,6 +62,9 @@ impl SettingsReader<'_> {
     }
 
     fn entry(&mut self, key: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) {
+        if OF_A_SERVER.contains(&key) {
+            return;
+        }
         if read::is_part(key) {
             let (path, text) = (&self.path, self.text);
             return read::read(key, value, &|at| Origin::File(path.clone(), line(text, at)), self.draft);

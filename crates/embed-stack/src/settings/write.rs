@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::document::{BackendSpec, Document, EncoderSource, ModelSpec};
 
 /// The document as tables of a file.
-pub(crate) fn toml(document: &Document) -> String {
+#[must_use]
+pub fn toml(document: &Document) -> String {
     let mut page = String::new();
     for model in &document.models {
         page.push_str("\n[[model]]\n");
@@ -28,7 +29,8 @@ pub(crate) fn toml(document: &Document) -> String {
 }
 
 /// The document as an object.
-pub(crate) fn json(document: &Document) -> Value {
+#[must_use]
+pub fn json(document: &Document) -> Value {
     let models = document.models.iter().map(|model| {
         entries(model).into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>()
     });

@@ -14,7 +14,7 @@ use super::values::Settings;
 
 /// All problems of the settings, one sentence each.
 #[derive(Debug)]
-pub(crate) struct Problems(Vec<String>);
+pub struct Problems(Vec<String>);
 
 /// Settings while they are being read.
 #[derive(Default)]
@@ -108,7 +108,8 @@ impl Draft {
 
 impl Problems {
     /// All problems.
-    pub(crate) fn all(&self) -> &[String] {
+    #[must_use]
+    pub fn all(&self) -> &[String] {
         &self.0
     }
 }

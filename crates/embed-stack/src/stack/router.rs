@@ -1,7 +1,5 @@
 //! The router over the models of a document.
 
-use std::io::{self, Write};
-
 use embed_cache::Cache;
 use embed_core::{Error, ErrorKind};
 use embed_encoder::assets::DataHome;
@@ -11,16 +9,22 @@ use embed_router::{
 use futures::future::try_join_all;
 
 use super::backend::Loader;
+use super::notice::Notice;
 use super::same_space::Members;
 use super::unloaded::UnloadedModel;
 use crate::settings::{self, BackendSpec, Document, ModelSpec, Settings};
 
 /// A router over the models of the settings, each behind the cache if there is one, for a command that ends soon: a server
-/// that is unavailable at the start is replaced by its fallback, which is reported on standard error.
-pub(crate) async fn router(
+/// that is unavailable at the start is replaced by its fallback, which is a notice.
+///
+/// # Errors
+///
+/// What is wrong with a model, with a server that answers, or with the routes.
+pub async fn router(
     settings: &Settings,
     home: DataHome,
     cache: Option<&Cache>,
+    notice: Notice,
 ) -> Result<Router, Error> {
     let document = settings::document(settings, &home)?;
     let (members, loader) = (Members::default(), Loader::new(settings, &home)?);
@@ -41,11 +45,15 @@ pub(crate) async fn router(
         outcome => outcome,
     }));
     let routes = encoders.into_iter().chain(servers.await?).collect();
-    join(settings, &document, routes)
+    join(settings, &document, routes, notice)
 }
 
 /// A router that decides where texts go and can't embed them: no model is loaded for it into this process.
-pub(crate) async fn decider(settings: &Settings, home: &DataHome) -> Result<Router, Error> {
+///
+/// # Errors
+///
+/// As [`router`].
+pub async fn decider(settings: &Settings, home: &DataHome, notice: Notice) -> Result<Router, Error> {
     let document = settings::document(settings, home)?;
     let loader = Loader::new(settings, home)?;
     let routes = try_join_all(document.models.iter().map(async |model| match &model.backend {
@@ -58,7 +66,7 @@ pub(crate) async fn decider(settings: &Settings, home: &DataHome) -> Result<Rout
             Err(error) => Err(error),
         },
     }));
-    join(settings, &document, routes.await?)
+    join(settings, &document, routes.await?, notice)
 }
 
 /// The route to a server that a command does without. A model without a fallback is needed.
@@ -74,10 +82,15 @@ fn absent(model: &ModelSpec, document: &Document, reason: Error) -> Result<Route
 }
 
 /// A router over routes to the models of a document, in the document's order.
-pub(crate) fn join(
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if the routes don't fit together, or if the rollout of the settings can't be read.
+pub fn join(
     settings: &Settings,
     document: &Document,
     mut routes: Vec<Route>,
+    notice: Notice,
 ) -> Result<Router, Error> {
     let place = |name: &str| document.models.iter().position(|model| model.name == name);
     routes.sort_by_key(|route| place(route.name()));
@@ -104,14 +117,14 @@ pub(crate) fn join(
             continue;
         }
         let fallback = absence.fallback.as_deref().unwrap_or("no service");
-        // A closed standard error is no reason to fail.
-        let _ = writeln!(io::stderr(), "embed: {fallback} takes the texts of {route} for this run: {reason}");
+        notice(&format!("{fallback} takes the texts of {route} for this run: {reason}"));
     }
     Ok(router)
 }
 
 /// Begins the route to a model, with the languages that it reads, and the cache if there is one.
-pub(crate) fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
+#[must_use]
+pub fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
     let route = Route::builder(model.name.as_str()).reads(model.reads());
     match cache.cloned() {
         Some(cache) => route.cache(cache),
@@ -120,6 +133,7 @@ pub(crate) fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
 }
 
 /// Whether an error says that a service is unavailable, and not that its set-up is wrong.
-pub(crate) fn is_absence(error: &Error) -> bool {
+#[must_use]
+pub fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }

@@ -13,7 +13,7 @@ use super::values::Settings;
 /// # Errors
 ///
 /// None for settings that were checked when they were read.
-pub(crate) fn document(settings: &Settings, home: &DataHome) -> Result<Document, Error> {
+pub fn document(settings: &Settings, home: &DataHome) -> Result<Document, Error> {
     if settings.is_preset() {
         return Ok(preset(settings, home));
     }

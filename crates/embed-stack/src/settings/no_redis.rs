@@ -7,9 +7,10 @@ use embed_core::{Error, ErrorKind};
 
 /// An address that can't be parsed.
 #[derive(Debug, Clone)]
-pub(crate) enum RedisUrl {}
+pub enum RedisUrl {}
 
 /// The constants of the real type.
+#[derive(Debug)]
 pub(super) struct RedisConfig;
 
 /// The error for a build without Redis.

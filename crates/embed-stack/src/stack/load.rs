@@ -1,30 +1,28 @@
-//! What embeds, built from the document of the settings: back ends, the router over them, the cache in front of each.
-
-mod backend;
-pub(crate) mod cache;
-mod router;
-mod same_space;
-mod unloaded;
+//! The stack as one embedder.
 
 use embed_cache::{Cache, Cached};
 use embed_core::{Embedder, Error};
 use embed_encoder::assets::DataHome;
 
+use super::backend::Loader;
+use super::notice::Notice;
+use super::router::router;
 use crate::settings::{self, Document, ModelSpec, Settings};
 
-pub(crate) use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
-pub(crate) use router::{decider, is_absence, join, route, router};
-pub(crate) use same_space::Members;
-
 /// What embeds, behind the cache if there is one.
-pub(crate) async fn load(
+///
+/// # Errors
+///
+/// As [`router`].
+pub async fn load(
     settings: &Settings,
     home: DataHome,
     cache: Option<&Cache>,
+    notice: Notice,
 ) -> Result<Box<dyn Embedder>, Error> {
     let document = settings::document(settings, &home)?;
     let Some(model) = without_router(&document, settings) else {
-        return Ok(Box::new(router(settings, home, cache).await?));
+        return Ok(Box::new(router(settings, home, cache, notice).await?));
     };
     let embedder = Loader::new(settings, &home)?.load(model).await?;
     Ok(match cache {

@@ -20,7 +20,7 @@ const PROBES: [&str; 4] = [
 
 /// The models of a stack that are there.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Members(Arc<Mutex<Vec<Backend>>>);
+pub struct Members(Arc<Mutex<Vec<Backend>>>);
 
 impl Members {
     /// Admits a model whose vectors agree with those of the others of its space; no texts are embedded where there is none.
@@ -28,7 +28,7 @@ impl Members {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if they don't, and what the models give.
-    pub(crate) async fn admit(&self, model: &Backend) -> Result<(), Error> {
+    pub async fn admit(&self, model: &Backend) -> Result<(), Error> {
         let others: Vec<_> = {
             let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Before the check, so that of two at the same time the later one sees the earlier one.

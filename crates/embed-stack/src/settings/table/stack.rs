@@ -3,15 +3,23 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use clap::builder::PossibleValue;
 use embed_cache::Element;
 use embed_core::{Error, ErrorKind};
-use embed_encoder::{Precision, Profile};
+use embed_encoder::Profile;
 use embed_ollama::{Secret, library_name, server_url, shown_url};
 
-use super::super::choices::{CachePlace, ServiceChoice};
+use super::super::choices::{CachePlace, Names, ServiceChoice};
 use super::super::kind::SettingKind;
 use super::super::setting::{HIDDEN, Setting, field};
+
+/// The names of `Precision` of `embed-encoder`.
+const PRECISIONS: Names = &[
+    ("int8", ""),
+    ("f32", ""),
+    ("mixed", ""),
+    #[cfg(feature = "openvino")]
+    ("bf16", ""),
+];
 
 const PINS: &str =
     "PARTITION=ROUTE where ROUTE is the name of a model, or a list of them with each partition once";
@@ -44,7 +52,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_E5_PRECISION",
         "The precision: int8 is fastest, f32 is the reference, mixed is f32 with int8 where it costs least.",
         SettingKind::Choice {
-            of: || Precision::ALL.iter().map(|precision| PossibleValue::new(precision.as_str())).collect(),
+            of: PRECISIONS,
             set: |settings, name| {
                 settings.e5.precision = name.parse()?;
                 Ok(())
@@ -259,7 +267,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TMWS_CACHE_ELEMENT",
         "The numbers in which Redis stores vectors: f32 keeps them exactly, f16 rounds them to half the bytes.",
         SettingKind::Choice {
-            of: || ["f32", "f16"].map(PossibleValue::new).into(),
+            of: &[("f32", ""), ("f16", "")],
             set: |settings, name| {
                 settings.cache.config.element = if name == "f16" { Element::F16 } else { Element::F32 };
                 Ok(())
@@ -316,4 +324,17 @@ fn read_pins(pins: &[&str]) -> Result<BTreeMap<String, String>, Error> {
         }
     }
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use embed_encoder::Precision;
+
+    use super::PRECISIONS;
+
+    #[test]
+    fn every_precision_has_its_name() {
+        let names: Vec<_> = Precision::ALL.iter().map(|precision| precision.as_str()).collect();
+        assert_eq!(PRECISIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
 use embed_core::{Error, ErrorKind};
 use embed_ollama::Preset;
 use serde_json::Value;
 use toml::de::DeValue;
 
+use super::choices::Names;
 use super::values::Settings;
 
 /// The largest pool that `embed-ollama` accepts.
@@ -19,7 +19,7 @@ const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// The value of a setting before it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Given {
+pub(super) enum Given {
     /// A text, as in variables and flags; several values are separated by commas.
     Text(String),
     /// Separate values.
@@ -28,7 +28,7 @@ pub(crate) enum Given {
 
 /// The type of a setting, and access to its field.
 #[derive(Clone, Copy)]
-pub(crate) enum SettingKind {
+pub(super) enum SettingKind {
     /// A text, described by `what`. Its setter may refuse it with a message that doesn't quote a secret.
     Text {
         what: &'static str,
@@ -45,11 +45,7 @@ pub(crate) enum SettingKind {
         get: fn(&Settings) -> Vec<String>,
     },
     /// One of some names.
-    Choice {
-        of: fn() -> Vec<PossibleValue>,
-        set: fn(&mut Settings, &str) -> Result<(), Error>,
-        get: fn(&Settings) -> String,
-    },
+    Choice { of: Names, set: fn(&mut Settings, &str) -> Result<(), Error>, get: fn(&Settings) -> String },
     /// A whole number above zero.
     Count { most: u64, set: fn(&mut Settings, u64), get: fn(&Settings) -> Option<u64> },
     /// A number of requests, or the name of a [`Preset`].
@@ -62,12 +58,12 @@ pub(crate) enum SettingKind {
 
 impl SettingKind {
     /// What is allowed, as the end of a sentence with "must be".
-    pub(crate) fn allowed(&self) -> String {
+    pub(super) fn allowed(&self) -> String {
         match self {
             Self::Text { what, .. } | Self::Texts { what, .. } => (*what).to_owned(),
             Self::Path { .. } => "the path of a file".to_owned(),
             Self::Choice { of, .. } => {
-                let names: Vec<_> = of().iter().map(|value| value.get_name().to_owned()).collect();
+                let names: Vec<_> = of.iter().map(|(name, _)| *name).collect();
                 format!("one of {}", names.join(", "))
             }
             Self::Count { most, .. } => format!("a whole number from 1 to {most}"),
@@ -102,9 +98,8 @@ impl SettingKind {
             Self::Path { set, .. } => set(settings, text.into()),
             Self::Texts { set, .. } => set(settings, &text.split(',').map(str::trim).collect::<Vec<_>>())?,
             Self::Choice { of, set, .. } => {
-                let of = of();
-                let value = of.iter().find(|value| value.matches(text, true)).ok_or_else(refuse)?;
-                set(settings, value.get_name())?;
+                let known = of.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+                set(settings, known.ok_or_else(refuse)?.0)?;
             }
             Self::Count { most, set, .. } => set(settings, count(text, *most).ok_or_else(refuse)?),
             Self::Pool { set, .. } => {
@@ -143,7 +138,7 @@ impl SettingKind {
     }
 
     /// The value as it is shown, which is also a TOML literal; `None` if there is none.
-    pub(crate) fn get(&self, settings: &Settings) -> Option<Value> {
+    pub(super) fn get(&self, settings: &Settings) -> Option<Value> {
         Some(match self {
             Self::Text { get, .. } => get(settings)?.into(),
             Self::Path { get, .. } => get(settings)?.display().to_string().into(),

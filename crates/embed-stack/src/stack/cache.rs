@@ -1,6 +1,5 @@
 //! The cache that the settings describe.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use embed_cache::{Cache, MemoryTier, Tier};
 use embed_cache::{RedisTier, RedisUrl};
 use embed_core::Error;
 
+use super::notice::Notice;
 use crate::settings::{CachePlace, Settings};
 
 /// How long a start waits for Redis. One that connects later is used from then on.
@@ -18,8 +18,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of a command waits for pending writes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The cache; `None` if it is off. A Redis that doesn't answer is reported on standard error and is no failure.
-pub(crate) async fn open(settings: &Settings) -> Result<Option<Cache>, Error> {
+/// The cache; `None` if it is off. A Redis that doesn't answer is no failure, but a notice; it is used from when it answers.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](embed_core::ErrorKind::Config) if the settings make no cache.
+pub async fn open(settings: &Settings, notice: Notice) -> Result<Option<Cache>, Error> {
     let cache = &settings.cache;
     let has_memory = matches!(cache.place, CachePlace::Auto | CachePlace::Memory | CachePlace::Both);
     let has_redis = match cache.place {
@@ -32,34 +36,37 @@ pub(crate) async fn open(settings: &Settings) -> Result<Option<Cache>, Error> {
         tiers.push(Arc::new(MemoryTier::new(cache.memory)?));
     }
     if has_redis {
-        tiers.push(connect(settings).await?);
+        tiers.push(connect(settings, notice).await?);
     }
     if tiers.is_empty() { Ok(None) } else { Cache::new(cache.config, tiers).map(Some) }
 }
 
 #[cfg(feature = "redis")]
-async fn connect(settings: &Settings) -> Result<Arc<dyn Tier>, Error> {
+async fn connect(settings: &Settings, notice: Notice) -> Result<Arc<dyn Tier>, Error> {
     let tier = RedisTier::connect(settings.redis()?)?;
     let checked = async {
         tier.ready(CONNECT_TIMEOUT).await?;
         tier.check().await
     };
     if let Err(error) = checked.await {
-        // A closed standard error is no reason to fail.
-        let _ = writeln!(io::stderr(), "embed: going on without Redis: {error}");
+        notice(&format!("going on without Redis: {error}"));
     }
     Ok(Arc::new(tier))
 }
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "it is where there is a Redis")]
-async fn connect(settings: &Settings) -> Result<Arc<dyn Tier>, Error> {
+async fn connect(settings: &Settings, _: Notice) -> Result<Arc<dyn Tier>, Error> {
     match settings.redis()? {}
 }
 
 /// The Redis that the settings name; it must answer, be of the kind that its URL says, and be readable.
+///
+/// # Errors
+///
+/// Why it can't be used.
 #[cfg(feature = "redis")]
-pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisUrl), Error> {
+pub async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisUrl), Error> {
     let config = settings.redis()?;
     let url = config.url.clone();
     let tier = RedisTier::connect(config)?;
@@ -68,11 +75,14 @@ pub(crate) async fn redis_tier(settings: &Settings) -> Result<(RedisTier, RedisU
     Ok((tier, url))
 }
 
-/// Waits for the last writes; what couldn't be stored is reported on standard error.
-pub(crate) async fn finish(cache: Option<&Cache>) {
-    if let Some(cache) = cache
-        && let Err(error) = cache.flush(FLUSH_TIMEOUT).await
-    {
-        let _ = writeln!(io::stderr(), "embed: {error}");
+/// Waits for the last writes.
+///
+/// # Errors
+///
+/// What couldn't be stored.
+pub async fn finish(cache: Option<&Cache>) -> Result<(), Error> {
+    match cache {
+        Some(cache) => cache.flush(FLUSH_TIMEOUT).await,
+        None => Ok(()),
     }
 }

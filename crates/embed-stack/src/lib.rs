@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+pub mod settings;
+pub mod stack;
+
+pub use settings::{Problems, Settings};

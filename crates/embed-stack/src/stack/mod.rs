@@ -1,0 +1,15 @@
+//! What embeds, built from the document of the settings: back ends, the router over them, the cache in front of each.
+
+mod backend;
+pub mod cache;
+mod load;
+mod notice;
+mod router;
+mod same_space;
+mod unloaded;
+
+pub use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
+pub use load::load;
+pub use notice::{Notice, log};
+pub use router::{decider, is_absence, join, route, router};
+pub use same_space::Members;
