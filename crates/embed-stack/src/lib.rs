@@ -4,3 +4,4 @@ pub mod settings;
 pub mod stack;
 
 pub use settings::{Problems, Settings};
+pub use stack::Stack;

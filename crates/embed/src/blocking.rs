@@ -10,6 +10,9 @@
 //! every thread, also on one of an async runtime. There it keeps the other tasks of that thread waiting: use
 //! [`load`](crate::load) there, or a thread for blocking work.
 
+#[cfg(feature = "settings")]
+pub mod stack;
+
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, EmbedderExt, Embedding, ModelInfo, Result, Role};
 use embed_encoder::Encoder;
 use pollster::block_on;

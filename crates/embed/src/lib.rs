@@ -7,6 +7,8 @@ pub mod blocking;
 mod model;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "settings")]
+pub mod stack;
 
 // All of it: whoever depends on this crate needs no other for requests, rows, spaces, errors and layers.
 pub use embed_core::*;

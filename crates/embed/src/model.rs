@@ -141,12 +141,12 @@ impl ModelBuilder {
     pub async fn load(self) -> Result<Encoder> {
         let config = self.config?;
         #[cfg(feature = "pull")]
-        self.fetch.run(&config).await?;
+        self.fetch.run(&config, None).await?;
         Encoder::load(config).await.map_err(with_fix)
     }
 }
 
-fn with_fix(error: Error) -> Error {
+pub(crate) fn with_fix(error: Error) -> Error {
     match error.kind() {
         ErrorKind::ModelNotFound => error.with_context("fix", FIX),
         _ => error,

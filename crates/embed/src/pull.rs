@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use embed_assets::{Progress, PullOptions, Silent, pull_model, pull_runtime};
+use embed_assets::{Progress, PullOptions, Silent, pull_custom, pull_model, pull_runtime};
 use embed_core::{Error, ErrorKind, Result};
 use embed_encoder::assets::{DataHome, ModelFiles};
-use embed_encoder::{EncoderConfig, RuntimeLibrary};
+use embed_encoder::{CustomModel, EncoderConfig, RuntimeLibrary};
 use tokio::runtime;
 use tokio::sync::oneshot;
 
@@ -42,26 +42,28 @@ impl Default for Fetch {
 }
 
 impl Fetch {
-    /// Returns when everything that is to be fetched is there. If the future is dropped, the thread gives up.
-    pub(crate) async fn run(self, config: &EncoderConfig) -> Result<()> {
+    /// Returns when everything that is to be fetched is there: the model of the configuration, or in place of it a declared
+    /// one. If the future is dropped, the thread gives up.
+    pub(crate) async fn run(self, config: &EncoderConfig, custom: Option<&CustomModel>) -> Result<()> {
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
         let idle = match self.pull {
             Pull::Never => true,
             Pull::Missing => {
-                !is_missing(&home, config) && !matches!(find(&home, config), Ok(RuntimeLibrary::System(_)))
+                !is_missing(&home, config, custom)
+                    && !matches!(find(&home, config), Ok(RuntimeLibrary::System(_)))
             }
             Pull::Current => false,
         };
         if idle {
             return Ok(());
         }
-        let config = config.clone();
+        let (config, custom) = (config.clone(), custom.cloned());
         let (mut sender, receiver) = oneshot::channel();
         let work = move || {
             let outcome = runtime().and_then(|runtime| {
                 runtime.block_on(async {
                     tokio::select! {
-                        outcome = self.fetch(&home, &config) => outcome,
+                        outcome = self.fetch(&home, &config, custom.as_ref()) => outcome,
                         () = sender.closed() => Ok(()),
                     }
                 })
@@ -77,7 +79,12 @@ impl Fetch {
         receiver.await.unwrap_or_else(|_| Err(died()))
     }
 
-    async fn fetch(&self, home: &DataHome, config: &EncoderConfig) -> Result<()> {
+    async fn fetch(
+        &self,
+        home: &DataHome,
+        config: &EncoderConfig,
+        custom: Option<&CustomModel>,
+    ) -> Result<()> {
         let current = self.pull == Pull::Current;
         let options = self.options.clone().map_or_else(PullOptions::from_env, Ok)?;
         let library_is_due = match find(home, config) {
@@ -90,8 +97,12 @@ impl Fetch {
         }
         // A new model embeds a text before it is put in place. A process has one library, and this is the one.
         find(home, config)?.start()?;
-        if current || is_missing(home, config) {
-            pull_model(home, config.profile, config.precision, &options, &*self.progress).await?;
+        if current || is_missing(home, config, custom) {
+            let (precision, progress) = (config.precision, &*self.progress);
+            match custom {
+                Some(custom) => pull_custom(home, custom, precision, &options, progress).await?,
+                None => pull_model(home, config.profile, precision, &options, progress).await?,
+            };
         }
         Ok(())
     }
@@ -108,7 +119,8 @@ fn find(home: &DataHome, config: &EncoderConfig) -> Result<RuntimeLibrary> {
     RuntimeLibrary::find(home, config.runtime_library.as_deref())
 }
 
-fn is_missing(home: &DataHome, config: &EncoderConfig) -> bool {
-    let found = ModelFiles::find(home, config.profile, config.precision);
+fn is_missing(home: &DataHome, config: &EncoderConfig, custom: Option<&CustomModel>) -> bool {
+    let profile = custom.map_or(Ok(config.profile), |custom| custom.profile(home, config.precision));
+    let found = profile.and_then(|profile| ModelFiles::find(home, profile, config.precision));
     found.is_err_and(|error| error.kind() == ErrorKind::ModelNotFound)
 }

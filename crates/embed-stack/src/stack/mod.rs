@@ -7,9 +7,11 @@ mod notice;
 mod router;
 mod same_space;
 mod unloaded;
+mod whole;
 
 pub use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
 pub use load::load;
-pub use notice::{Notice, log};
+pub use notice::Notice;
 pub use router::{decider, is_absence, join, route, router};
 pub use same_space::Members;
+pub use whole::Stack;

@@ -4,6 +4,6 @@
 pub type Notice = fn(&str);
 
 /// Writes it to the log of the program, if that has one.
-pub fn log(notice: &str) {
+pub(super) fn log(notice: &str) {
     tracing::warn!("{notice}");
 }

@@ -178,3 +178,44 @@ async fn what_the_source_says_is_the_error() {
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     assert!(ModelFiles::find(&DataHome::new(fresh.home.path()), &FETCHED, Precision::Int8).is_err());
 }
+
+/// What `config.json` of that network says.
+#[cfg(feature = "settings")]
+const CONFIG: &str = r#"{ "model_type": "bert", "hidden_act": "gelu", "hidden_size": 384, "intermediate_size": 1536,
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 6,
+    "position_embedding_type": "absolute", "type_vocab_size": 2, "vocab_size": 30522, "pad_token_id": 0 }"#;
+
+#[cfg(feature = "settings")]
+#[tokio::test]
+async fn a_stack_fetches_what_its_file_declares() {
+    use embed::stack::{StackBuilder, settings};
+
+    let Some(fresh) = Fresh::new().await else { return };
+    let (name, repository, revision) = ("declared", FETCHED.repository, FETCHED.revision);
+    let tokenizer = fs::read_to_string(fresh.model.join("tokenizer.json")).unwrap();
+    fresh.hub.put(repository, revision, "config.json", CONFIG);
+    fresh.hub.put(repository, revision, "tokenizer.json", tokenizer);
+    let file = fresh.home.path().join("embed.toml");
+    let declared = format!(
+        "[[model]]\nname = {name:?}\nmodel = {repository:?}\nrevision = {revision:?}\npooling = \"mean\"\n\
+         normalise = true\nmax_tokens = 256\n"
+    );
+    fs::write(&file, declared).unwrap();
+    let stack = |pull| {
+        let settings = settings::read_file(&file).map_err(Error::from).unwrap();
+        StackBuilder::from(settings).home(fresh.home.path()).pull_options(fresh.options()).pull(pull)
+    };
+    let error = stack(Pull::Never).load().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ModelNotFound, "{error}");
+    let fetched = stack(Pull::Missing).load().await.unwrap();
+    let real = offline("all-minilm-l6-v2").load().await.unwrap();
+    let [vector, expected] = [
+        fetched.encode_query("how high is Mount Fuji").await.unwrap(),
+        real.encode_query("how high is Mount Fuji").await.unwrap(),
+    ];
+    assert_eq!(vector.vector(), expected.vector());
+    let requests = fresh.requests();
+    stack(Pull::Missing).load().await.unwrap();
+    stack(Pull::Never).load().await.unwrap();
+    assert_eq!(fresh.requests(), requests, "it was all there");
+}

@@ -8,6 +8,8 @@ mod documents;
 #[cfg(feature = "pull")]
 mod fetch;
 mod real;
+#[cfg(feature = "settings")]
+mod stack;
 
 use embed::{ModelBuilder, Precision, Result};
 
