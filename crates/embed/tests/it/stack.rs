@@ -84,7 +84,7 @@ async fn rows_are_those_of_the_models_alone() {
     assert_eq!(stack.model().name(), "multilingual-e5-small");
     assert_eq!(vectors(&stack.embed(request()).await.unwrap()), expected);
     assert_eq!(vectors(&stack.embed(request()).await.unwrap()), expected, "from the cache");
-    let hits: u64 = stack.cache().unwrap().stats().tiers.iter().map(|tier| tier.hits).sum();
+    let hits: u64 = stack.cache().unwrap().stats().await.tiers.iter().map(|tier| tier.hits).sum();
     assert!(hits >= 3, "{hits}");
     let plan = stack.router().plan_query(ENGLISH).await.unwrap();
     let spaces: Vec<_> = plan.vectors().map(|vector| vector.space().to_string()).collect();
