@@ -10,7 +10,9 @@ use embed_stack::stack;
 
 use crate::settings::{Document, Settings};
 
-pub(crate) use embed_stack::stack::{Backend, Loader, Members, RemoteConfig, is_absence, max_text_bytes, route};
+pub(crate) use embed_stack::stack::{
+    Backend, Loader, Members, RemoteConfig, is_absence, max_text_bytes, route,
+};
 
 fn notice(what: &str) {
     // A closed standard error is no reason to fail.

@@ -117,3 +117,26 @@ fn cache_switch(value: &str, draft: &mut Draft) {
 fn known() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|setting| setting.variable).chain([CONFIG, CACHE_SWITCH])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(names: &[&str]) -> Vec<String> {
+        let variables = names.iter().map(|name| ((*name).to_owned(), "7".to_owned())).collect();
+        let mut draft = Draft::default();
+        apply(&variables, &mut draft);
+        draft.problems
+    }
+
+    #[test]
+    fn variables_of_a_server_are_left_to_a_build_with_it() {
+        let of_a_server =
+            ["TMWS_GATEWAY_LISTEN", "TMWS_GATEWAY_NEW", "TMWS_LOG_FORMAT", "TMWS_OTLP_ENDPOINT"];
+        let found = problems(&of_a_server);
+        assert_eq!(found.is_empty(), cfg!(not(feature = "gateway")), "{found:?}");
+        // Of another program, and a mistake, in every build.
+        assert!(problems(&["TMWS_DATABASE_URL"]).is_empty());
+        assert_eq!(problems(&["TMWS_CACHE_TLL"]).len(), 1);
+    }
+}

@@ -12,7 +12,7 @@ use embed_router::{Route, Router};
 use futures::future::try_join_all;
 use tokio::task::JoinHandle;
 
-use super::backend::{Backend, RemoteConfig};
+use super::backend::{Loader, RemoteConfig};
 use super::cache;
 use super::notice;
 use super::router::{is_absence, join, route};
@@ -57,7 +57,8 @@ impl Stack {
     pub async fn build(settings: &Settings, home: &DataHome) -> Result<Self> {
         let document = settings::document(settings, home)?;
         let cache = cache::open(settings, notice::log).await?;
-        let builder = Builder { settings, home, document: &document, cache, members: Members::default() };
+        let (loader, members) = (Loader::new(settings, home)?, Members::default());
+        let builder = Builder { loader, document: &document, cache, members };
         // Models in this process first, since those of servers are compared with them.
         let (servers, encoders): (Vec<_>, Vec<_>) =
             document.models.iter().partition(|model| model.is_remote());
@@ -118,8 +119,7 @@ impl Drop for Stack {
 
 /// What the routes of a stack are built with.
 struct Builder<'a> {
-    settings: &'a Settings,
-    home: &'a DataHome,
+    loader: Loader,
     document: &'a Document,
     cache: Option<Cache>,
     members: Members,
@@ -127,7 +127,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     async fn encoder(&self, model: &ModelSpec) -> Result<Route> {
-        let backend = Box::pin(Backend::of(model, self.settings, self.home)).await?;
+        let backend = self.loader.load(model).await?;
         self.members.admit(&backend).await?;
         Ok(route(model, self.cache.as_ref()).backend(backend).build())
     }

@@ -127,7 +127,8 @@ async fn a_wrong_file_is_named_with_its_line() {
 #[tokio::test]
 async fn a_missing_model_names_its_route_and_the_fix() {
     let home = TempDir::new().unwrap();
-    let error = of_file(FILE).home(home.path()).load().await.unwrap_err();
+    let one = "[[model]]\nname = \"english\"\nmodel = \"all-minilm-l6-v2\"\n";
+    let error = of_file(one).home(home.path()).load().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ModelNotFound);
     let fix = if cfg!(feature = "pull") { "`Pull::Missing` fetches it" } else { "the feature `pull`" };
     for part in ["embed models pull all-minilm-l6-v2 --precision int8", "for the route english", fix] {
