@@ -123,7 +123,6 @@ pub fn join(
 }
 
 /// Begins the route to a model, with the languages that it reads, and the cache if there is one.
-#[must_use]
 pub fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
     let route = Route::builder(model.name.as_str()).reads(model.reads());
     match cache.cloned() {
