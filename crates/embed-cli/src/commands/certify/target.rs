@@ -29,7 +29,7 @@ enum Service {
     Ollama(Http),
     /// The client, and what stands before a path.
     OpenAi(Http, &'static str),
-    Local(Encoder),
+    Local(Box<Encoder>),
 }
 
 /// Why texts have no vectors.
@@ -99,7 +99,7 @@ impl Target {
         {
             let config = settings.e5.clone().with_home(home.clone()).with_profile(profile);
             let shown = format!("{} ({}) in this process", profile.name, config.precision);
-            let service = Service::Local(Encoder::load(config).await?);
+            let service = Service::Local(Box::new(Encoder::load(config).await?));
             return Ok(Self { service, model: profile.name.to_owned(), shown });
         }
         let http = client(args)?;
