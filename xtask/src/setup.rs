@@ -124,8 +124,10 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
     println!("quickstart: 3 of 3, after {}: the command `embed` is compiled", seconds(start.elapsed()));
     // What couldn't be fetched is tried again here, and the reason is printed.
     pull(workspace, &binary, PrecisionChoice::Int8, vars)?;
-    // English by all-MiniLM, the rest by E5, both in the process; then all of them in the space of E5.
-    for command in [&["encode", "--service", "hybrid", "--format", "table"][..], &["compare"]] {
+    // English by all-MiniLM, the rest by E5, both in the process; then what each is searched with in either space; then all of
+    // them in the space of E5.
+    let encode = ["encode", "--service", "hybrid", "--format", "table"];
+    for command in [&encode[..], &[&encode[..], &["--plan", "query"]].concat(), &["compare"]] {
         println!();
         Cmd::new(&binary, &workspace.root)
             .args(command)

@@ -11,6 +11,7 @@ use embed_encoder::{Encoder, EncoderConfig, Workers, WorkersConfig};
 use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_openai::{OpenAiConfig, OpenAiEmbedder};
 
+use super::identity::KeptIdentity;
 use crate::settings::{BackendSpec, ModelSpec, Settings};
 
 /// A back end that is there.
@@ -37,7 +38,7 @@ pub enum RemoteConfig {
     /// Servers of Ollama.
     Ollama(Box<OllamaConfig>),
     /// Servers that speak OpenAI's API.
-    OpenAi(Box<OpenAiConfig>),
+    OpenAi(Box<OpenAiConfig>, KeptIdentity),
 }
 
 impl Backend {
@@ -92,8 +93,10 @@ impl Loader {
                 let loaded = Box::pin(Encoder::load(config)).await.map_err(needed)?;
                 Ok(Backend::Encoder(Arc::new(loaded)))
             }
-            BackendSpec::Ollama(config) => RemoteConfig::Ollama(config.clone()).connect().await,
-            BackendSpec::OpenAi(config) => RemoteConfig::OpenAi(config.clone()).connect().await,
+            BackendSpec::Ollama(_) | BackendSpec::OpenAi(_) => match RemoteConfig::of(model, &self.home) {
+                Some(config) => config.connect().await,
+                None => Err(Error::new(ErrorKind::Internal, "a server's model has no servers")),
+            },
         }
     }
 }
@@ -118,11 +121,13 @@ impl Embedder for Backend {
 impl RemoteConfig {
     /// The configuration of a server's model; `None` for a model in this process.
     #[must_use]
-    pub fn of(model: &ModelSpec) -> Option<Self> {
+    pub fn of(model: &ModelSpec, home: &DataHome) -> Option<Self> {
         match &model.backend {
             BackendSpec::Encoder(_) => None,
             BackendSpec::Ollama(config) => Some(Self::Ollama(config.clone())),
-            BackendSpec::OpenAi(config) => Some(Self::OpenAi(config.clone())),
+            BackendSpec::OpenAi(config) => {
+                Some(Self::OpenAi(config.clone(), KeptIdentity::new(home, &model.name)))
+            }
         }
     }
 
@@ -131,11 +136,12 @@ impl RemoteConfig {
     pub fn with_longest_outage(self, outage: Duration) -> Self {
         match self {
             Self::Ollama(config) => Self::Ollama(Box::new(config.with_longest_outage(outage))),
-            Self::OpenAi(config) => Self::OpenAi(Box::new(config.with_longest_outage(outage))),
+            Self::OpenAi(config, kept) => Self::OpenAi(Box::new(config.with_longest_outage(outage)), kept),
         }
     }
 
-    /// Connects to the servers.
+    /// Connects to the servers. Those that speak OpenAI's API must be who they were in earlier runs, which the data folder
+    /// keeps.
     ///
     /// # Errors
     ///
@@ -143,7 +149,18 @@ impl RemoteConfig {
     pub async fn connect(self) -> Result<Backend, Error> {
         Ok(match self {
             Self::Ollama(config) => Backend::Ollama(Arc::new(OllamaEmbedder::connect(*config).await?)),
-            Self::OpenAi(config) => Backend::OpenAi(Arc::new(OpenAiEmbedder::connect(*config).await?)),
+            Self::OpenAi(config, kept) => {
+                let expected = kept.expected(&config)?;
+                let connected =
+                    OpenAiEmbedder::connect((*config).clone().with_expected(expected.clone())).await;
+                let server = connected.map_err(|error| kept.explain(error))?;
+                if let Some(identity) =
+                    server.identity().filter(|identity| Some(identity) != expected.as_ref())
+                {
+                    kept.keep(&config, identity);
+                }
+                Backend::OpenAi(Arc::new(server))
+            }
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 pub mod cache;
+mod identity;
 mod load;
 mod notice;
 mod router;

@@ -58,7 +58,7 @@ impl Stack {
         let document = settings::document(settings, home)?;
         let cache = cache::open(settings, notice::log).await?;
         let (loader, members) = (Loader::new(settings, home)?, Members::default());
-        let builder = Builder { loader, document: &document, cache, members };
+        let builder = Builder { loader, home, document: &document, cache, members };
         // Models in this process first, since those of servers are compared with them.
         let (servers, encoders): (Vec<_>, Vec<_>) =
             document.models.iter().partition(|model| model.is_remote());
@@ -120,6 +120,7 @@ impl Drop for Stack {
 /// What the routes of a stack are built with.
 struct Builder<'a> {
     loader: Loader,
+    home: &'a DataHome,
     document: &'a Document,
     cache: Option<Cache>,
     members: Members,
@@ -134,7 +135,7 @@ impl Builder<'_> {
 
     /// The route to a model of servers, which may be there later.
     async fn server(&self, model: &ModelSpec) -> Result<Route> {
-        let Some(config) = RemoteConfig::of(model) else { return self.encoder(model).await };
+        let Some(config) = RemoteConfig::of(model, &self.home) else { return self.encoder(model).await };
         let fallback = model.fallback.as_deref().and_then(|name| self.document.model(name));
         let config = match fallback {
             Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),

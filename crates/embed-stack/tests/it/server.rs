@@ -13,12 +13,16 @@ use crate::written;
 const TEXT: &str = "How high is the mountain?";
 
 async fn stack(url: &str) -> Result<Stack, embed_core::Error> {
+    stack_in(&TempDir::new().unwrap(), url).await
+}
+
+async fn stack_in(home: &TempDir, url: &str) -> Result<Stack, embed_core::Error> {
     let (_folder, path) = written(&format!(
         "[[model]]\nname = \"remote\"\nbackend = \"openai\"\nmodel = \"text-embedding-3-small\"\nurl = {url:?}\n\
          [gateway]\nlisten = \":0\"\n"
     ));
     let settings = settings::read_file(&path).map_err(embed_core::Error::from).unwrap();
-    Stack::build(&settings, &DataHome::new(TempDir::new().unwrap().path())).await
+    Stack::build(&settings, &DataHome::new(home.path())).await
 }
 
 #[tokio::test]
@@ -55,4 +59,27 @@ async fn a_server_that_is_away_at_first_is_looked_for() {
     };
     let vector = tokio::time::timeout(Duration::from_secs(60), found).await.unwrap();
     assert_eq!(vector.len(), double.vector_of(TEXT).len());
+}
+
+/// Between two runs, too, a server can't become another one unnoticed.
+#[tokio::test]
+async fn a_server_must_be_who_it_was_in_the_last_run() {
+    let home = TempDir::new().unwrap();
+    let double = OpenAiDouble::start().await;
+    let before = stack_in(&home, &double.url()).await.unwrap().encode(TEXT, Role::Query).await.unwrap();
+    double.change(|script| script.drift = 3.0);
+    let refused = stack_in(&home, &double.url()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::SpaceMismatch, "{refused}");
+    let kept = home.path().join("servers").join("remote.json");
+    assert!(refused.to_string().contains(kept.to_str().unwrap()), "{refused}");
+    double.change(|script| script.drift = 0.0);
+    let after = stack_in(&home, &double.url()).await.unwrap().encode(TEXT, Role::Query).await.unwrap();
+    assert_eq!(after.info().model.variant(), before.info().model.variant());
+    // What the operator wants is done.
+    double.change(|script| script.drift = 3.0);
+    std::fs::remove_file(&kept).unwrap();
+    stack_in(&home, &double.url()).await.unwrap();
+    std::fs::write(&kept, "{").unwrap();
+    let damaged = stack_in(&home, &double.url()).await.unwrap_err();
+    assert!(damaged.to_string().contains("remove the file"), "{damaged}");
 }

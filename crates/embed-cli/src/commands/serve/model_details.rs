@@ -47,7 +47,7 @@ pub(super) fn of_encoder(encoder: &Encoder) -> ModelDetails {
 pub(super) async fn of_server(config: &RemoteConfig) -> ModelDetails {
     match config {
         RemoteConfig::Ollama(config) => of_ollama(config).await,
-        RemoteConfig::OpenAi(_) => ModelDetails::default(),
+        RemoteConfig::OpenAi(..) => ModelDetails::default(),
     }
 }
 

@@ -177,7 +177,7 @@ impl Builder<'_> {
 
     /// A model of servers, which may be there later, and the route to it.
     async fn server(&self, model: &ModelSpec) -> Result<(Route, ServedModel), Error> {
-        let config = RemoteConfig::of(model).map(|config| match model.fallback {
+        let config = RemoteConfig::of(model, self.home).map(|config| match model.fallback {
             Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
             None => config,
         });
