@@ -135,7 +135,7 @@ impl Builder<'_> {
 
     /// The route to a model of servers, which may be there later.
     async fn server(&self, model: &ModelSpec) -> Result<Route> {
-        let Some(config) = RemoteConfig::of(model, &self.home) else { return self.encoder(model).await };
+        let Some(config) = RemoteConfig::of(model, self.home) else { return self.encoder(model).await };
         let fallback = model.fallback.as_deref().and_then(|name| self.document.model(name));
         let config = match fallback {
             Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
