@@ -44,7 +44,7 @@ use embed_assets::{Progress, PullOptions};
 
 pub use embed_stack::{Settings, Stack, settings};
 
-/// Settings of which a stack is made, and how. [`file`] and [`env`] begin one, as do [`Settings`].
+/// Settings of which a stack is made, and how. [`file()`] and [`env()`] begin one, as do [`Settings`].
 ///
 /// ```no_run
 /// # async fn example() -> embed::Result<()> {

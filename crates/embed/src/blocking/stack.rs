@@ -38,7 +38,7 @@ struct Background(Option<Runtime>);
 ///
 /// As [`StackBuilder::load`].
 pub fn from_file(path: impl AsRef<Path>) -> Result<Stack> {
-    load(stack::file(path))
+    from_settings(stack::file(path))
 }
 
 /// As [`stack::from_env`].
@@ -47,15 +47,15 @@ pub fn from_file(path: impl AsRef<Path>) -> Result<Stack> {
 ///
 /// As [`StackBuilder::load`].
 pub fn from_env() -> Result<Stack> {
-    load(stack::env())
+    from_settings(stack::env())
 }
 
-/// As [`StackBuilder::load`]; [`Settings`](stack::Settings) are one as they are.
+/// As [`stack::from_settings`]; for other settings than the defaults it takes a [`StackBuilder`].
 ///
 /// # Errors
 ///
 /// As [`StackBuilder::load`].
-pub fn load(settings: impl Into<StackBuilder>) -> Result<Stack> {
+pub fn from_settings(settings: impl Into<StackBuilder>) -> Result<Stack> {
     let runtime =
         Builder::new_multi_thread().worker_threads(1).thread_name("embed-stack").enable_all().build();
     let runtime = Background(Some(runtime.map_err(|error| {

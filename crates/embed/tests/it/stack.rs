@@ -93,7 +93,7 @@ async fn rows_are_those_of_the_models_alone() {
 
     // On a thread without a runtime, and on one that has another.
     let twin = || {
-        let stack = blocking::stack::load(of_file(FILE)).unwrap();
+        let stack = blocking::stack::from_settings(of_file(FILE)).unwrap();
         let rows = vectors(&stack.embed(request()).unwrap());
         let one = stack.encode_document(JAPANESE).unwrap().to_vec();
         assert_eq!(one, rows[1].1);
