@@ -147,7 +147,7 @@ impl StackBuilder {
         self
     }
 
-    /// Fetches what [`Pull`](crate::Pull) says for the models in this process, loads them, and connects to servers, of which
+    /// Fetches what `Pull` says for the models in this process, loads them, and connects to servers, of which
     /// one that doesn't answer is looked for while the stack is used. It must be called in a tokio runtime, which the stack
     /// uses as long as it lives; a program without one takes [`blocking::stack`](crate::blocking::stack).
     ///
