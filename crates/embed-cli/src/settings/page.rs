@@ -15,6 +15,10 @@ Settings of the command `embed` come from a file, from variables and from flags.
 over both. `embed config show` prints every value and where it comes from, `embed config check` everything that is
 wrong, and `embed config example` a file to start from. Passwords and tokens are in none of it.
 
+**Models and routes** may be declared in the file, in `[[model]]` tables and `[routes]`: [models.md](models.md) describes
+them. The settings below have their place beside those, but for `service`, `e5.model`, `ollama.model` and
+`router.english_model`.
+
 **The file** is TOML. It is the one that `--config FILE` names, else the one that `TMWS_CONFIG` names, else
 `embed/embed.toml` in the platform's folder for configuration (`$XDG_CONFIG_HOME` or `~/.config` on Linux) if it is
 there. A file that is named and isn't there is an error.

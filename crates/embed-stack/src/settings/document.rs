@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use embed_core::{ModelInfo, Space, Variant};
 use embed_encoder::assets::DataHome;
 use embed_encoder::{CustomModel, Precision, Profile};
 use embed_ollama::OllamaConfig;
@@ -151,6 +152,14 @@ impl ModelSpec {
             BackendSpec::Ollama(config) => ("ollama", &config.model),
             BackendSpec::OpenAi(config) => ("openai", config.model.trim()),
         }
+    }
+
+    /// The placeholder of its description until its server describes it.
+    #[must_use]
+    pub fn described(&self) -> ModelInfo {
+        let (service, name) = self.label();
+        let space = Space::builder(name, 1).build();
+        ModelInfo::builder(service.to_owned(), name, Variant::new(space, [("met", "no")])).build()
     }
 
     /// Whether a server has it, which may be unavailable.

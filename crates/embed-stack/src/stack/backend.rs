@@ -14,6 +14,9 @@ use embed_openai::{OpenAiConfig, OpenAiEmbedder};
 use super::identity::KeptIdentity;
 use crate::settings::{BackendSpec, ModelSpec, Settings};
 
+/// How long a call holds on to a server that doesn't answer, where another model takes over.
+const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
+
 /// A back end that is there.
 #[derive(Debug, Clone)]
 pub enum Backend {
@@ -119,21 +122,25 @@ impl Embedder for Backend {
 }
 
 impl RemoteConfig {
-    /// The configuration of a server's model; `None` for a model in this process.
+    /// The configuration of a server's model; `None` for a model in this process. Where another model takes over, calls don't
+    /// hold on for long to a server that doesn't answer.
     #[must_use]
     pub fn of(model: &ModelSpec, home: &DataHome) -> Option<Self> {
-        match &model.backend {
+        let config = match &model.backend {
             BackendSpec::Encoder(_) => None,
             BackendSpec::Ollama(config) => Some(Self::Ollama(config.clone())),
             BackendSpec::OpenAi(config) => {
                 Some(Self::OpenAi(config.clone(), KeptIdentity::new(home, &model.name)))
             }
-        }
+        };
+        config.map(|config| match model.fallback {
+            Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
+            None => config,
+        })
     }
 
     /// Sets how long a call holds on to a server that doesn't answer.
-    #[must_use]
-    pub fn with_longest_outage(self, outage: Duration) -> Self {
+    fn with_longest_outage(self, outage: Duration) -> Self {
         match self {
             Self::Ollama(config) => Self::Ollama(Box::new(config.with_longest_outage(outage))),
             Self::OpenAi(config, kept) => Self::OpenAi(Box::new(config.with_longest_outage(outage)), kept),

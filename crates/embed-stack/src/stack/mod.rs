@@ -13,6 +13,6 @@ mod whole;
 pub use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
 pub use load::load;
 pub use notice::Notice;
-pub use router::{decider, is_absence, join, route, router};
+pub use router::{decider, join, route, router, server_route};
 pub use same_space::Members;
 pub use whole::Stack;

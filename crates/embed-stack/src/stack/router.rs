@@ -1,7 +1,7 @@
 //! The router over the models of a document.
 
 use embed_cache::Cache;
-use embed_core::{Error, ErrorKind};
+use embed_core::{Embedder, Error, ErrorKind};
 use embed_encoder::assets::DataHome;
 use embed_router::{
     LanguageDetector, RolloutConfig, RolloutFile, Route, RouteBuilder, Router, RouterConfig, ShadowConfig,
@@ -133,6 +133,38 @@ pub fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
 
 /// Whether an error says that a service is unavailable, and not that its set-up is wrong.
 #[must_use]
-pub fn is_absence(error: &Error) -> bool {
+fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
+/// The route to a model of servers. If they don't answer now, the route keeps connecting, and its texts go to the model in
+/// this process that stands in for it, or wait: clients have stored its vectors.
+///
+/// # Errors
+///
+/// What a server says that answers and is set up wrongly.
+pub async fn server_route<C, F, E>(
+    model: &ModelSpec,
+    document: &Document,
+    cache: Option<&Cache>,
+    connect: C,
+) -> Result<Route, Error>
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E, Error>> + Send + 'static,
+    E: Embedder,
+{
+    let route = route(model, cache);
+    let reason = match connect().await {
+        Ok(backend) => return Ok(route.backend(backend).build()),
+        Err(reason) if is_absence(&reason) => reason,
+        Err(error) => return Err(error),
+    };
+    let route = route.connecting(model.described(), reason, connect);
+    let fallback = model.fallback.as_deref().and_then(|name| document.model(name));
+    Ok(match fallback {
+        Some(fallback) if !fallback.is_remote() => route.same_space_fallback(fallback.name.as_str()),
+        _ => route,
+    }
+    .build())
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embed_cache::Cache;
-use embed_core::{
-    EmbedRequest, EmbedResponse, Embedder, Error, Health, ModelInfo, Result, Space, Variant, async_trait,
-};
+use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, Health, ModelInfo, Result, async_trait};
 use embed_encoder::assets::DataHome;
 use embed_router::{Route, Router};
 use futures::future::try_join_all;
@@ -15,15 +13,12 @@ use tokio::task::JoinHandle;
 use super::backend::{Loader, RemoteConfig};
 use super::cache;
 use super::notice;
-use super::router::{is_absence, join, route};
+use super::router::{join, route, server_route};
 use super::same_space::Members;
 use crate::settings::{self, Document, ModelSpec, Settings};
 
 /// How often the state file of a rollout is read.
 const FOLLOW: Duration = Duration::from_secs(2);
-
-/// How long a call holds on to a server that doesn't answer, where another model takes over.
-const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
 
 /// The models of a document with the routes between them, and the cache in front of each. It is an [`Embedder`]: each row of a
 /// response names the model and the space of its vector.
@@ -136,11 +131,6 @@ impl Builder<'_> {
     /// The route to a model of servers, which may be there later.
     async fn server(&self, model: &ModelSpec) -> Result<Route> {
         let Some(config) = RemoteConfig::of(model, self.home) else { return self.encoder(model).await };
-        let fallback = model.fallback.as_deref().and_then(|name| self.document.model(name));
-        let config = match fallback {
-            Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
-            None => config,
-        };
         let members = self.members.clone();
         let connect = move || {
             let (config, members) = (config.clone(), members.clone());
@@ -150,24 +140,6 @@ impl Builder<'_> {
                 Ok::<_, Error>(backend)
             }
         };
-        let route = route(model, self.cache.as_ref());
-        let reason = match connect().await {
-            Ok(backend) => return Ok(route.backend(backend).build()),
-            Err(reason) if is_absence(&reason) => reason,
-            Err(error) => return Err(error),
-        };
-        let route = route.connecting(described(model), reason, connect);
-        Ok(match fallback {
-            Some(fallback) if !fallback.is_remote() => route.same_space_fallback(fallback.name.as_str()),
-            _ => route,
-        }
-        .build())
+        server_route(model, self.document, self.cache.as_ref(), connect).await
     }
-}
-
-/// The placeholder of a model until its server describes it.
-fn described(model: &ModelSpec) -> ModelInfo {
-    let (service, name) = model.label();
-    let space = Space::builder(name, 1).build();
-    ModelInfo::builder(service.to_owned(), name, Variant::new(space, [("met", "no")])).build()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use embed_core::{Embedder, ModelInfo, Space, Variant};
+use embed_core::{Embedder, ModelInfo, Variant};
 use embed_encoder::Encoder;
 use embed_gateway::{ModelDetails, ModelEntry, ModelSource};
 use embed_ollama::OllamaEmbedder;
@@ -101,13 +101,6 @@ impl ServedModel {
         }
     }
 
-    /// The placeholder of a model until its server describes it.
-    pub(super) fn described(&self) -> ModelInfo {
-        let (service, model) = self.spec.label();
-        let space = Space::builder(model, 1).build();
-        ModelInfo::builder(service.to_owned(), model, Variant::new(space, [("met", "no")])).build()
-    }
-
     /// What callers are offered; `None` for a model that only stands in for another.
     fn entry(&self) -> Option<ModelEntry> {
         let name = self.spec.offered_as.as_deref()?;
@@ -125,7 +118,9 @@ impl ServedModel {
             }
             Place::Late(late) => match late.look() {
                 Some((model, details)) => entry(model, details),
-                None => entry(self.described(), ModelDetails::default()).with_source(Arc::new(late.clone())),
+                None => {
+                    entry(self.spec.described(), ModelDetails::default()).with_source(Arc::new(late.clone()))
+                }
             },
         })
     }

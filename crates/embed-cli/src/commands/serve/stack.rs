@@ -47,9 +47,6 @@ fn limits_of(settings: &Settings) -> EngineLimits {
 /// How often the state file of a rollout is read.
 const FOLLOW: Duration = Duration::from_secs(2);
 
-/// How long a call holds on to a server that doesn't answer, where another model takes over.
-const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
-
 /// What the routes of a stack are built with.
 struct Builder<'a> {
     loader: &'a Loader,
@@ -177,11 +174,7 @@ impl Builder<'_> {
 
     /// A model of servers, which may be there later, and the route to it.
     async fn server(&self, model: &ModelSpec) -> Result<(Route, ServedModel), Error> {
-        let config = RemoteConfig::of(model, self.home).map(|config| match model.fallback {
-            Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
-            None => config,
-        });
-        let Some(config) = config else {
+        let Some(config) = RemoteConfig::of(model, self.home) else {
             return Err(Error::new(ErrorKind::Internal, "a model of this process was taken for a server's"));
         };
         let late = LateModel::default();
@@ -200,23 +193,7 @@ impl Builder<'_> {
                 Ok::<_, Error>(metered)
             }
         };
-        let route = stack::route(model, self.cache);
-        let served = ServedModel::late(model.clone(), late);
-        match connect().await {
-            Ok(metered) => Ok((route.backend(metered).build(), served)),
-            // Clients have stored its vectors, so its texts go to the same model elsewhere, or wait for it.
-            Err(reason) if stack::is_absence(&reason) => {
-                let route = route.connecting(served.described(), reason, connect);
-                let fallback = model.fallback.as_deref().and_then(|name| self.document.model(name));
-                let route = match fallback {
-                    Some(fallback) if !fallback.is_remote() => {
-                        route.same_space_fallback(fallback.name.as_str())
-                    }
-                    _ => route,
-                };
-                Ok((route.build(), served))
-            }
-            Err(error) => Err(error),
-        }
+        let route = stack::server_route(model, self.document, self.cache, connect).await?;
+        Ok((route, ServedModel::late(model.clone(), late)))
     }
 }
