@@ -156,7 +156,7 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
         paths.check_absent()?;
     }
     let document = settings::document(settings, &home)?;
-    if document.only_model().is_none() {
+    if !document.has_one_route() {
         let what = match settings.is_preset() {
             true => "a migration ends in one space, and the hybrid service has two; choose one by --service"
                 .to_owned(),

@@ -214,6 +214,28 @@ fn run(folder: &TempDir, document: &str, args: &[&str]) -> Run {
     embed().args(["--config", path(&file)]).args(args).env("TMWS_CACHE", "off").output().unwrap().into()
 }
 
+/// A migration ends in one space, that of the model which the flag names, whatever stands in for it.
+#[test]
+fn a_migration_goes_to_one_model_of_the_file() {
+    let Some(_) = home() else { return };
+    let folder = TempDir::new().unwrap();
+    let (rows, new) = (folder.path().join("rows.jsonl"), folder.path().join("new.jsonl"));
+    fs::write(&rows, "{\"text\": \"how deep is the lake\", \"space\": \"old\"}\n").unwrap();
+    let document = TWO.replace(
+        "[[model]]\nname = \"everything\"",
+        "fallback = \"spare\"\n[[model]]\nname = \"spare\"\n\
+        model = \"all-minilm-l6-v2\"\n[[model]]\nname = \"everything\"",
+    );
+    let migrate = ["migrate", "--from-space", "old", "--input", path(&rows), "--output", path(&new)];
+    let several = run(&folder, &document, &migrate);
+    assert_eq!(several.code, Some(3), "{several:?}");
+    assert!(several.error().contains("choose one by --model: english, spare, everything"), "{several:?}");
+    let one = run(&folder, &document, &[&migrate[..], &["--model", "english"]].concat());
+    assert_eq!(one.code, Some(0), "{one:?}");
+    let row: Value = serde_json::from_str(fs::read_to_string(&new).unwrap().trim()).unwrap();
+    assert_eq!(row["space"], MINILM);
+}
+
 #[test]
 fn each_text_goes_to_the_model_of_its_language() {
     let Some(_) = home() else { return };

@@ -119,7 +119,15 @@ impl Document {
         self
     }
 
-    /// The only model that texts go to, if it is one.
+    /// Whether every text goes to one model, for which another of its space may stand in.
+    #[must_use]
+    pub fn has_one_route(&self) -> bool {
+        let mut routes = self.routes.values();
+        let first = routes.next();
+        routes.all(|route| Some(route) == first)
+    }
+
+    /// The only model, if it is one.
     #[must_use]
     pub fn only_model(&self) -> Option<&ModelSpec> {
         match &*self.models {
