@@ -248,7 +248,9 @@ fn each_text_goes_to_the_model_of_its_language() {
     };
     assert_eq!(spaces(TWO, &[]), [MINILM, E5, E5]);
     assert_eq!(spaces(&TWO.replace("[routes]", "[routes]\nfr = \"english\""), &[]), [MINILM, E5, MINILM]);
-    assert_eq!(spaces(TWO, &["--model", "everything"]), [E5, E5, E5]);
+    let pinned = format!("{TWO}[router]\npins = [\"notes=english\"]\n");
+    assert_eq!(spaces(&pinned, &[]), [MINILM, E5, E5]);
+    assert_eq!(spaces(&pinned, &["--model", "everything"]), [E5, E5, E5]);
     assert_eq!(spaces("[[model]]\nname = \"multilingual-e5-small\"\n", &[]), [E5, E5, E5]);
 
     let routed = run(&folder, TWO, &["route", texts[0], texts[1]]);

@@ -95,6 +95,10 @@ impl Draft {
             );
             self.problem(&origin, "router.pins", what);
         }
+        if self.settings.only.is_some() {
+            // The model that is named takes every text.
+            self.settings.router.pins.clear();
+        }
         if let Some(only) = &self.settings.only
             && !declared.names().any(|name| name == only)
         {
