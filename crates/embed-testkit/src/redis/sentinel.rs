@@ -104,7 +104,14 @@ impl RedisSentinels {
         assert_eq!(reply.ok(), Some(Reply::Status("OK".to_owned())));
         self.has_another_master(before).await;
         // Until it becomes a replica, the old one accepts writes, which are lost.
-        let demoted = || before.is_some_and(|before| self.servers[before].info("role") == "slave");
+        let demoted = || {
+            // The sentinels close the connections to it, that of this question among them.
+            let port = before.map_or(0, |before| self.servers[before].port());
+            let answer = talk(port, &[&[b"ROLE"]]).ok();
+            answer
+                .and_then(|answer| answer.list().first().map(Reply::text))
+                .is_some_and(|role| role == "slave")
+        };
         until("the old master is a replica", demoted).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
