@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use embed_core::{Error, ErrorKind};
-use embed_encoder::assets::{DataHome, ProfileFile, Source};
-use embed_encoder::{CustomModel, CustomSource, Precision, Profile, Shape};
+use embed_encoder::assets::{DataHome, Source};
+use embed_encoder::{CustomModel, CustomSource, Precision};
 
 use crate::folder::{CONFIG, MODULES, ModelFolder, POOLING, PROMPTS, SENTENCE, TOKENIZER, WEIGHTS};
-use crate::hub::{Hub, HubFile};
+use crate::hub::{Hub, HubFile, Repository};
 use crate::lock::Lock;
 use crate::progress::blocking;
 use crate::pull::{Begun, Found, Making, PullOptions, Pulled, SourceChoice, begin, make, pull_model, whole};
@@ -85,9 +85,8 @@ fn known(
     folder: Option<&ModelFolder>,
 ) -> Option<Asset> {
     let profile = model.profile(home, precision).ok()?;
-    let pointer = home.model_slot(profile, precision).pointer().ok().flatten();
-    let rolled_back = pointer.is_some_and(|pointer| pointer.rolled_back);
-    let is_same = folder.is_none_or(|folder| folder.sha256() == profile.revision) || rolled_back;
+    let rolled_back = || home.model_slot(profile, precision).is_rolled_back().unwrap_or(false);
+    let is_same = folder.is_none_or(|folder| folder.sha256() == profile.revision) || rolled_back();
     is_same.then_some(Asset::Model { profile, precision })
 }
 
@@ -135,11 +134,8 @@ async fn from_hub(
         return Err(Error::new(ErrorKind::Internal, "a model of a folder is looked for on the hub"));
     };
     progress.message(&format!("Asking the hub for {repository} at {revision:.8}"));
-    // What is asked for is known before what it is.
-    let mut asked = ProfileFile::of(&Profile::custom("", 1, Shape::new(1, 1, 1)));
-    (asked.name, asked.repository, asked.revision) =
-        (model.name.clone(), repository.clone(), revision.clone());
-    let hub = Hub::new(home, asked.profile()?, &options.hub, progress);
+    let hub =
+        Hub::new(home, Repository { model: &model.name, name: repository, revision }, &options.hub, progress);
     let files = SpecFiles {
         config: hub.obtain(HubFile::announced(CONFIG)).await?,
         modules: hub.obtain_if_there(HubFile::announced(MODULES)).await?,

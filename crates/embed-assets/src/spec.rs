@@ -69,7 +69,7 @@ struct TokenizerFile {
 
 #[derive(Debug, Deserialize)]
 struct TokenizerModel {
-    /// Early releases wrote none; the others tell the kinds apart there.
+    /// Early releases wrote none; then the other fields show the kind.
     #[serde(rename = "type")]
     kind: Option<String>,
     merges: Option<IgnoredAny>,

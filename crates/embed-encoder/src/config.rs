@@ -7,7 +7,7 @@ use std::time::Duration;
 use embed_core::{Error, ErrorKind};
 
 use crate::assets::{DataHome, ModelFiles};
-use crate::{Precision, Profile, Workers};
+use crate::{Precision, Profile, Workers, WorkersConfig};
 
 /// Settings of an [`Encoder`](crate::Encoder). [`EncoderConfig::default`] is multilingual-e5-small in
 /// int8 from the default data folder, on every processor that the process may use.
@@ -185,5 +185,16 @@ impl EncoderConfig {
             Self { max_windows: 0, .. } => zero("max_windows"),
             Self { profile, .. } => profile.check(),
         }
+    }
+}
+
+/// The workers that an encoder with these settings has for itself.
+impl From<&EncoderConfig> for WorkersConfig {
+    fn from(config: &EncoderConfig) -> Self {
+        let mut workers = Self::default()
+            .with_max_waiting_calls(config.max_waiting_calls)
+            .with_max_waiting_bytes(config.max_waiting_bytes);
+        workers.threads = config.threads;
+        workers
     }
 }

@@ -184,10 +184,7 @@ impl CustomModel {
             return ModelFiles::find(home, built_in, precision).map(|_| built_in);
         }
         let sealed = ModelFiles::named(home, &self.name, precision)?.profile()?;
-        let rolled_back = || {
-            let pointer = home.named_slot(&self.name, precision).pointer();
-            pointer.ok().flatten().is_some_and(|pointer| pointer.rolled_back)
-        };
+        let rolled_back = || home.named_slot(&self.name, precision).is_rolled_back().unwrap_or(false);
         let fix = || format!("embed models pull {} --precision {precision}", self.name);
         if self.has_other_source(sealed) && !rolled_back() {
             let declared = match &self.source {

@@ -19,7 +19,7 @@ use crate::stats::{Counters, EncoderStats};
 use crate::tokenizer::{TEXT_RULES, TextTokenizer};
 use crate::tokens::{Token, TokenNames};
 use crate::workers::LateTokenizer;
-use crate::{EncoderConfig, Precision, Profile, Workers, WorkersConfig};
+use crate::{EncoderConfig, Precision, Profile, Workers};
 
 /// The most threads for one text. Two take 0.7 of the time of one for a query; every further one has to be waited for
 /// after every product.
@@ -83,7 +83,7 @@ impl Encoder {
         let home = config.home.clone().map_or_else(DataHome::from_env, Ok)?;
         let files = config.files(&home)?;
         let library = RuntimeLibrary::find(&home, config.runtime_library.as_deref())?;
-        let workers = config.workers.clone().map_or_else(|| own_workers(&config), Ok)?;
+        let workers = config.workers.clone().map_or_else(|| Workers::start((&config).into()), Ok)?;
         let counters = Arc::new(Counters::new(config.profile.prompts));
         let died = |_| Err(Error::new(ErrorKind::Internal, "a thread that loads the model died"));
         // The tokenizer takes as long as everything else, so it loads at the same time, as does the library. Nothing is
@@ -223,14 +223,6 @@ impl Encoder {
 }
 
 /// Workers for one encoder alone.
-fn own_workers(config: &EncoderConfig) -> Result<Workers> {
-    let mut workers = WorkersConfig::default()
-        .with_max_waiting_calls(config.max_waiting_calls)
-        .with_max_waiting_bytes(config.max_waiting_bytes);
-    workers.threads = config.threads;
-    Workers::start(workers)
-}
-
 /// What a loaded model is taken to need: see [`Encoder::memory_bytes`].
 fn memory_bytes(profile: &Profile, precision: Precision, model_bytes: u64) -> u64 {
     let Profile { dimension, shape, .. } = profile;

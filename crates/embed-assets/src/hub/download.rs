@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use embed_core::{Error, ErrorKind, Retry};
-use embed_encoder::Profile;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::client::{Client, FailedTry, FileFacts, FileRequest, protocol};
 use super::content::ContentId;
 use super::pins::{Digest, HubFile};
+use super::repository::Repository;
 use super::settings::HubOptions;
 use crate::Progress;
 use crate::files::{create_dirs, failed};
@@ -87,10 +87,10 @@ impl DownloadPaths {
     }
 }
 
-/// Fetches the files of one model's repository at its pinned revision into a folder.
+/// Fetches the files of one repository into a folder.
 #[derive(Debug)]
 pub(super) struct Downloads<'a> {
-    profile: &'a Profile,
+    repository: Repository<'a>,
     options: &'a HubOptions,
     folder: PathBuf,
     progress: &'a dyn Progress,
@@ -99,12 +99,12 @@ pub(super) struct Downloads<'a> {
 
 impl<'a> Downloads<'a> {
     pub(super) fn new(
-        profile: &'a Profile,
+        repository: Repository<'a>,
         options: &'a HubOptions,
         folder: PathBuf,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self { profile, options, folder, progress, client: Client::new(options) }
+        Self { repository, options, folder, progress, client: Client::new(options) }
     }
 
     pub(super) fn place(&self, file: HubFile) -> DownloadPaths {
@@ -180,8 +180,8 @@ impl<'a> Downloads<'a> {
         // Without a validator, the digest still shows at the end whether the two parts belong together.
         let offset = if note == Note::default() { 0 } else { place.partial_bytes() };
         let wanted = FileRequest {
-            repository: self.profile.repository,
-            revision: self.profile.revision,
+            repository: self.repository.name,
+            revision: self.repository.revision,
             path: file.path,
             offset,
             validator: note.validator.as_deref(),

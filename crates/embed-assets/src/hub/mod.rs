@@ -8,44 +8,46 @@ mod client;
 mod content;
 mod download;
 mod pins;
+mod repository;
 mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use embed_core::{Error, ErrorKind};
-use embed_encoder::Profile;
 use embed_encoder::assets::DataHome;
 
 use crate::Progress;
 pub(crate) use content::{ContentId, is_content};
 use download::Downloads;
 pub(crate) use pins::{HubFile, files_of};
+pub(crate) use repository::Repository;
 pub use settings::{HubOptions, HubToken, Patience, Proxy};
 
-/// One model's repository at its pinned revision.
+/// One repository.
 #[derive(Debug)]
 pub(crate) struct Hub<'a> {
     options: &'a HubOptions,
-    profile: &'a Profile,
+    repository: Repository<'a>,
     downloads: Downloads<'a>,
     progress: &'a dyn Progress,
 }
 
 /// Where the raw files of a model are kept until it is made.
-pub(crate) fn downloads_of(home: &DataHome, profile: &Profile) -> PathBuf {
-    home.root().join("downloads").join(profile.name)
+pub(crate) fn downloads_of(home: &DataHome, model: &str) -> PathBuf {
+    home.root().join("downloads").join(model)
 }
 
 impl<'a> Hub<'a> {
     pub(crate) fn new(
         home: &DataHome,
-        profile: &'a Profile,
+        repository: Repository<'a>,
         options: &'a HubOptions,
         progress: &'a dyn Progress,
     ) -> Self {
-        let folder = downloads_of(home, profile).join(profile.revision);
-        Self { options, profile, downloads: Downloads::new(profile, options, folder, progress), progress }
+        let folder = downloads_of(home, repository.model).join(repository.revision);
+        let downloads = Downloads::new(repository, options, folder, progress);
+        Self { options, repository, downloads, progress }
     }
 
     /// The path of a file on this machine: in the hub's own cache, from an earlier download, or fetched now.
@@ -96,8 +98,8 @@ impl<'a> Hub<'a> {
 
     /// What the hub's own tools keep of this revision.
     fn in_cache(&self, cache: &Path, what: &str) -> PathBuf {
-        let repository = format!("models--{}", self.profile.repository.replace('/', "--"));
-        cache.join(repository).join(what).join(self.profile.revision)
+        let repository = format!("models--{}", self.repository.name.replace('/', "--"));
+        cache.join(repository).join(what).join(self.repository.revision)
     }
 
     /// A file that the hub's own tools fetched. They name it after its content, so a damaged or wrong one is noticed here.
@@ -126,7 +128,7 @@ impl<'a> Hub<'a> {
 
     /// The error if nothing may be fetched and the cache doesn't have the file.
     fn offline(&self, file: HubFile, cached: HubCacheFile) -> Error {
-        let (name, repository) = (file.path, self.profile.repository);
+        let (name, repository) = (file.path, self.repository.name);
         let unavailable = |what: String| Error::new(ErrorKind::Unavailable, what);
         match cached {
             HubCacheFile::Useless { path, why } => unavailable(format!(
@@ -138,7 +140,7 @@ impl<'a> Hub<'a> {
                 "HF_HUB_OFFLINE is set and {name} of {repository} is not in the hub's cache; unset it, or use \
                  `embed models import`"
             ))
-            .with_context("revision", self.profile.revision),
+            .with_context("revision", self.repository.revision),
         }
     }
 

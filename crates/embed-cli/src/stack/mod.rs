@@ -13,7 +13,7 @@ use crate::settings::{Document, Settings};
 use notice::notice;
 
 pub(crate) use embed_stack::stack::{
-    Backend, Loader, Members, RemoteConfig, max_text_bytes, route, server_route,
+    Backend, Follower, Loader, Members, RemoteConfig, max_text_bytes, route, server_route, servers,
 };
 
 /// What embeds, behind the cache if there is one.

@@ -92,6 +92,15 @@ impl Slot {
         Ok(Some(pointer))
     }
 
+    /// Whether the version in use was rolled back to.
+    ///
+    /// # Errors
+    ///
+    /// As [`pointer`](Self::pointer).
+    pub fn is_rolled_back(&self) -> Result<bool, Error> {
+        Ok(self.pointer()?.is_some_and(|pointer| pointer.rolled_back))
+    }
+
     /// The folder of a version.
     #[must_use]
     pub fn version_dir(&self, version: &str) -> PathBuf {

@@ -1,12 +1,12 @@
 //! Settings while they are being read, and the problems found.
 
-use std::{fmt, mem};
+use std::fmt;
 
 use embed_core::{Error, ErrorKind};
 
 use super::build::declared_document;
 use super::check::check;
-use super::choices::{CachePlace, PRESET_KEYS, PRESET_ROUTES};
+use super::choices::{CachePlace, PRESET_KEYS};
 use super::kind::Given;
 use super::origin::Origin;
 use super::setting::Setting;
@@ -65,35 +65,28 @@ impl Draft {
 
     /// Checks the document of the file, and the names of routes in other settings.
     fn check_document(&mut self) {
-        let is_preset = self.settings.is_preset();
-        let declared = mem::take(&mut self.settings.declared);
-        let document = match declared.is_empty() {
-            true => None,
-            false => match declared_document(&declared, &self.settings) {
-                Ok(document) => Some(document),
-                Err((at, error)) => {
-                    self.problem(&at, "model", error);
-                    None
-                }
-            },
+        let declared = self.settings.declared.clone();
+        let document = match declared_document(&declared, &self.settings) {
+            _ if declared.is_empty() => None,
+            Ok(document) => Some(document),
+            Err((at, error)) => {
+                self.problem(&at, "model", error);
+                None
+            }
         };
         if let Some(document) = &document {
             check(document, &declared, &mut |at, key, what| self.problem(at, key, what));
-            if !is_preset {
+            if !self.settings.is_preset() {
                 self.check_other_models();
             }
         }
-        let is_route =
-            |name: &str| PRESET_ROUTES.contains(&name) || declared.names().any(|known| known == name);
-        let pins = &self.settings.router.pins;
-        if let Some(route) = pins.values().find(|route| !is_route(route)).cloned() {
-            let origin = self.settings.origin("router.pins");
-            let names: Vec<_> = PRESET_ROUTES.into_iter().chain(declared.names()).collect();
+        let routes = self.settings.routes();
+        if let Some(route) = self.settings.router.pins.values().find(|route| !routes.contains(&&***route)) {
             let what = format!(
                 "must be PARTITION=ROUTE where ROUTE is one of {}, and {route} isn't",
-                names.join(", ")
+                routes.join(", ")
             );
-            self.problem(&origin, "router.pins", what);
+            self.problem(&self.settings.origin("router.pins"), "router.pins", what);
         }
         if self.settings.only.is_some() {
             // The model that is named takes every text.
@@ -106,7 +99,6 @@ impl Draft {
             self.problems
                 .push(format!("--model: the file declares no such model; it has {}", names.join(", ")));
         }
-        self.settings.declared = declared;
     }
 }
 

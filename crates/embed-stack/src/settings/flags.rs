@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::choices::Choice;
 use super::draft::Draft;
 use super::origin::Origin;
 use super::setting::Setting;
@@ -28,7 +29,7 @@ pub(super) fn apply(flags: &Flags, draft: &mut Draft) {
             continue;
         }
         // The service is the first in the table, so it is known by now.
-        let service = draft.settings.service_section();
+        let service = draft.settings.service.name();
         let mut sharers = sharing(flag);
         let is_shared = sharing(flag).count() > 1;
         match sharers.find(|setting| !is_shared || setting.path().0 == service) {

@@ -139,11 +139,6 @@ impl Settings {
         self.declared = Declared::default();
     }
 
-    /// The section of the service with a single model, or the name of another one.
-    pub(super) fn service_section(&self) -> &'static str {
-        self.service.name()
-    }
-
     /// The name of the service, or of the model or the models that the file declares.
     #[must_use]
     pub fn service_name(&self) -> String {
@@ -160,15 +155,17 @@ impl Settings {
     ///
     /// [`ErrorKind::Config`] if it may not.
     pub fn check_route(&self, flag: &str, name: &str) -> Result<(), Error> {
-        let routes = self.declared.names().chain(PRESET_ROUTES);
-        if routes.clone().any(|route| route == name) {
+        let routes = self.routes();
+        if routes.contains(&name) {
             return Ok(());
         }
-        let what = format!(
-            "{flag}: no model is called {name}; it is one of {}",
-            routes.collect::<Vec<_>>().join(", ")
-        );
+        let what = format!("{flag}: no model is called {name}; it is one of {}", routes.join(", "));
         Err(Error::new(ErrorKind::Config, what))
+    }
+
+    /// The names that a route may have.
+    pub(super) fn routes(&self) -> Vec<&str> {
+        PRESET_ROUTES.into_iter().chain(self.declared.names()).collect()
     }
 
     /// The Redis that is named, which none can be.

@@ -1,6 +1,6 @@
 //! The back ends themselves: models in this process, and clients of servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use embed_core::{
@@ -12,7 +12,7 @@ use embed_ollama::{OllamaConfig, OllamaEmbedder};
 use embed_openai::{OpenAiConfig, OpenAiEmbedder};
 
 use super::identity::KeptIdentity;
-use crate::settings::{BackendSpec, ModelSpec, Settings};
+use crate::settings::{BackendSpec, Document, EncoderSpec, ModelSpec, Settings};
 
 /// How long a call holds on to a server that doesn't answer, where another model takes over.
 const OUTAGE_WITH_FALLBACK: Duration = Duration::from_millis(200);
@@ -33,6 +33,9 @@ pub enum Backend {
 pub struct Loader {
     config: EncoderConfig,
     home: DataHome,
+    limits: WorkersConfig,
+    /// Started for the first model in this process.
+    workers: Mutex<Option<Workers>>,
 }
 
 /// What connects to a server.
@@ -61,19 +64,12 @@ impl Backend {
 
 impl Loader {
     /// A loader with the threads and limits of the settings.
-    ///
-    /// # Errors
-    ///
-    /// If the system gives no threads.
-    pub fn new(settings: &Settings, home: &DataHome) -> Result<Self, Error> {
+    #[must_use]
+    pub fn new(settings: &Settings, home: &DataHome) -> Self {
         let config = settings.e5.clone().with_home(home.clone());
-        let mut workers = WorkersConfig::default()
-            .with_max_waiting_calls(config.max_waiting_calls)
-            .with_max_waiting_bytes(config.max_waiting_bytes);
-        workers.threads = config.threads;
-        workers.memory_budget = settings.memory_budget;
-        let config = config.with_workers(&Workers::start(workers)?);
-        Ok(Self { config, home: home.clone() })
+        let mut limits = WorkersConfig::from(&config);
+        limits.memory_budget = settings.memory_budget;
+        Self { config, home: home.clone(), limits, workers: Mutex::default() }
     }
 
     /// Loads a model into this process, or connects to its servers.
@@ -83,23 +79,34 @@ impl Loader {
     /// As of the back end; a model that isn't there names its route.
     pub async fn load(&self, model: &ModelSpec) -> Result<Backend, Error> {
         match &model.backend {
-            BackendSpec::Encoder(spec) => {
-                let needed = |error: Error| match error.kind() {
-                    ErrorKind::ModelNotFound => {
-                        error.with_context("needed", format!("for the route {}", model.name))
-                    }
-                    _ => error,
-                };
-                let profile = spec.profile(&self.home).map_err(needed)?;
-                let mut config = self.config.clone().with_profile(profile).with_precision(spec.precision);
-                config.keep_alive = spec.keep_alive.or(config.keep_alive);
-                let loaded = Box::pin(Encoder::load(config)).await.map_err(needed)?;
-                Ok(Backend::Encoder(Arc::new(loaded)))
-            }
-            BackendSpec::Ollama(_) | BackendSpec::OpenAi(_) => match RemoteConfig::of(model, &self.home) {
-                Some(config) => config.connect().await,
-                None => Err(Error::new(ErrorKind::Internal, "a server's model has no servers")),
-            },
+            BackendSpec::Encoder(spec) => self.encoder(model, spec).await.map(Backend::Encoder),
+            BackendSpec::Ollama(config) => RemoteConfig::ollama(model, config).connect().await,
+            BackendSpec::OpenAi(config) => RemoteConfig::openai(model, config, &self.home).connect().await,
+        }
+    }
+
+    /// Loads a model into this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::load`]; a model that isn't there names its route. Also if the system gives no threads.
+    pub async fn encoder(&self, model: &ModelSpec, spec: &EncoderSpec) -> Result<Arc<Encoder>, Error> {
+        let needed = |error: Error| match error.kind() {
+            ErrorKind::ModelNotFound => error.with_context("needed", format!("for the route {}", model.name)),
+            _ => error,
+        };
+        let profile = spec.profile(&self.home).map_err(needed)?;
+        let config = self.config.clone().with_profile(profile).with_precision(spec.precision);
+        let mut config = config.with_workers(&self.workers()?);
+        config.keep_alive = spec.keep_alive.or(config.keep_alive);
+        Box::pin(Encoder::load(config)).await.map(Arc::new).map_err(needed)
+    }
+
+    fn workers(&self) -> Result<Workers, Error> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*workers {
+            Some(started) => Ok(started.clone()),
+            None => Ok(workers.insert(Workers::start(self.limits.clone())?).clone()),
         }
     }
 }
@@ -122,29 +129,15 @@ impl Embedder for Backend {
 }
 
 impl RemoteConfig {
-    /// The configuration of a server's model; `None` for a model in this process. Where another model takes over, calls don't
-    /// hold on for long to a server that doesn't answer.
-    #[must_use]
-    pub fn of(model: &ModelSpec, home: &DataHome) -> Option<Self> {
-        let config = match &model.backend {
-            BackendSpec::Encoder(_) => None,
-            BackendSpec::Ollama(config) => Some(Self::Ollama(config.clone())),
-            BackendSpec::OpenAi(config) => {
-                Some(Self::OpenAi(config.clone(), KeptIdentity::new(home, &model.name)))
-            }
-        };
-        config.map(|config| match model.fallback {
-            Some(_) => config.with_longest_outage(OUTAGE_WITH_FALLBACK),
-            None => config,
-        })
+    fn ollama(model: &ModelSpec, config: &OllamaConfig) -> Self {
+        let longest_outage = longest_outage(model, config.longest_outage);
+        Self::Ollama(Box::new(config.clone().with_longest_outage(longest_outage)))
     }
 
-    /// Sets how long a call holds on to a server that doesn't answer.
-    fn with_longest_outage(self, outage: Duration) -> Self {
-        match self {
-            Self::Ollama(config) => Self::Ollama(Box::new(config.with_longest_outage(outage))),
-            Self::OpenAi(config, kept) => Self::OpenAi(Box::new(config.with_longest_outage(outage)), kept),
-        }
+    fn openai(model: &ModelSpec, config: &OpenAiConfig, home: &DataHome) -> Self {
+        let longest_outage = longest_outage(model, config.longest_outage);
+        let config = config.clone().with_longest_outage(longest_outage);
+        Self::OpenAi(Box::new(config), KeptIdentity::new(home, &model.name))
     }
 
     /// Connects to the servers. Those that speak OpenAI's API must be who they were in earlier runs, which the data folder
@@ -170,6 +163,26 @@ impl RemoteConfig {
             }
         })
     }
+}
+
+/// The models of servers, with what connects to them.
+pub fn servers<'d>(
+    document: &'d Document,
+    home: &'d DataHome,
+) -> impl Iterator<Item = (&'d ModelSpec, RemoteConfig)> {
+    document.models.iter().filter_map(move |model| {
+        let config = match &model.backend {
+            BackendSpec::Encoder(_) => return None,
+            BackendSpec::Ollama(config) => RemoteConfig::ollama(model, config),
+            BackendSpec::OpenAi(config) => RemoteConfig::openai(model, config, home),
+        };
+        Some((model, config))
+    })
+}
+
+/// Where another model takes over, calls don't hold on for long to a server that doesn't answer.
+fn longest_outage(model: &ModelSpec, otherwise: Duration) -> Duration {
+    if model.fallback.is_some() { OUTAGE_WITH_FALLBACK } else { otherwise }
 }
 
 /// The longest text that an embedder with these settings takes, in bytes.

@@ -24,7 +24,7 @@ pub async fn load(
     let Some(model) = without_router(&document, settings) else {
         return Ok(Box::new(router(settings, home, cache, notice).await?));
     };
-    let embedder = Loader::new(settings, &home)?.load(model).await?;
+    let embedder = Loader::new(settings, &home).load(model).await?;
     Ok(match cache {
         Some(cache) => Box::new(Cached::new(embedder, cache.clone())),
         None => Box::new(embedder),

@@ -2,6 +2,7 @@
 
 mod backend;
 pub mod cache;
+mod follower;
 mod identity;
 mod load;
 mod notice;
@@ -10,7 +11,8 @@ mod same_space;
 mod unloaded;
 mod whole;
 
-pub use backend::{Backend, Loader, RemoteConfig, max_text_bytes};
+pub use backend::{Backend, Loader, RemoteConfig, max_text_bytes, servers};
+pub use follower::Follower;
 pub use load::load;
 pub use notice::Notice;
 pub use router::{decider, join, route, router, server_route};

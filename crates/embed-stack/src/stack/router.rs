@@ -8,11 +8,11 @@ use embed_router::{
 };
 use futures::future::try_join_all;
 
-use super::backend::Loader;
+use super::backend::{Backend, Loader, servers};
 use super::notice::Notice;
 use super::same_space::Members;
 use super::unloaded::UnloadedModel;
-use crate::settings::{self, BackendSpec, Document, ModelSpec, Settings};
+use crate::settings::{self, Document, ModelSpec, Settings};
 
 /// A router over the models of the settings, each behind the cache if there is one, for a command that ends soon: a server
 /// that is unavailable at the start is replaced by its fallback, which is a notice.
@@ -27,24 +27,21 @@ pub async fn router(
     notice: Notice,
 ) -> Result<Router, Error> {
     let document = settings::document(settings, &home)?;
-    let (members, loader) = (Members::default(), Loader::new(settings, &home)?);
+    let (members, loader) = (Members::default(), Loader::new(settings, &home));
     // Models in this process first, since those of servers are compared with them.
-    let (servers, encoders): (Vec<_>, Vec<_>) = document.models.iter().partition(|model| model.is_remote());
-    let built = |model| {
-        let (members, loader) = (members.clone(), &loader);
-        async move {
-            let backend = loader.load(model).await?;
-            members.admit(&backend).await?;
-            Ok::<_, Error>(route(model, cache).backend(backend).build())
-        }
+    let admitted = async |model, backend| {
+        members.admit(&backend).await?;
+        Ok::<_, Error>(route(model, cache).backend(backend).build())
     };
-    let encoders = try_join_all(encoders.into_iter().map(built)).await?;
-    let servers = try_join_all(servers.into_iter().map(async |model| match built(model).await {
-        // A server that answers and is set up wrongly is an error for the operator.
-        Err(reason) if is_absence(&reason) => absent(model, &document, reason),
-        outcome => outcome,
-    }));
-    let routes = encoders.into_iter().chain(servers.await?).collect();
+    let encoders = document.encoders().map(async |(model, spec)| {
+        admitted(model, Backend::Encoder(loader.encoder(model, spec).await?)).await
+    });
+    let mut routes = try_join_all(encoders).await?;
+    let servers = servers(&document, &home).map(async |(model, config)| {
+        let connected = async { admitted(model, config.connect().await?).await };
+        connected.await.or_else(|reason| absent(model, &document, reason))
+    });
+    routes.extend(try_join_all(servers).await?);
     join(settings, &document, routes, notice)
 }
 
@@ -55,22 +52,24 @@ pub async fn router(
 /// As [`router`].
 pub async fn decider(settings: &Settings, home: &DataHome, notice: Notice) -> Result<Router, Error> {
     let document = settings::document(settings, home)?;
-    let loader = Loader::new(settings, home)?;
-    let routes = try_join_all(document.models.iter().map(async |model| match &model.backend {
-        BackendSpec::Encoder(encoder) => {
-            Ok(route(model, None).backend(UnloadedModel::new(encoder.profile(home)?)).build())
-        }
-        _ => match loader.load(model).await {
-            Ok(backend) => Ok(route(model, None).backend(backend).build()),
-            Err(reason) if is_absence(&reason) => absent(model, &document, reason),
-            Err(error) => Err(error),
-        },
-    }));
-    join(settings, &document, routes.await?, notice)
+    let unloaded = document.encoders().map(|(model, spec)| {
+        Ok::<_, Error>(route(model, None).backend(UnloadedModel::new(spec.profile(home)?)).build())
+    });
+    let mut routes = unloaded.collect::<Result<Vec<_>, _>>()?;
+    let servers = servers(&document, home).map(async |(model, config)| match config.connect().await {
+        Ok(backend) => Ok(route(model, None).backend(backend).build()),
+        Err(reason) => absent(model, &document, reason),
+    });
+    routes.extend(try_join_all(servers).await?);
+    join(settings, &document, routes, notice)
 }
 
-/// The route to a server that a command does without. A model without a fallback is needed.
+/// The route to a server that a command does without. A server that answers and is set up wrongly is an error for the
+/// operator, and one whose model has no fallback is needed.
 fn absent(model: &ModelSpec, document: &Document, reason: Error) -> Result<Route, Error> {
+    if !is_absence(&reason) {
+        return Err(reason);
+    }
     let absent = route(model, None);
     Ok(match (&model.fallback, &model.fallback_of_a_command) {
         (Some(fallback), _) if document.model(fallback).is_some_and(|model| !model.is_remote()) => {
@@ -132,7 +131,6 @@ pub fn route(model: &ModelSpec, cache: Option<&Cache>) -> RouteBuilder {
 }
 
 /// Whether an error says that a service is unavailable, and not that its set-up is wrong.
-#[must_use]
 fn is_absence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }

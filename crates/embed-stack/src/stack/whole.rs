@@ -1,24 +1,20 @@
 //! A whole stack for a program that stays: `Router(route → Cached(back end))`, as `embed serve` has it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use embed_cache::Cache;
 use embed_core::{EmbedRequest, EmbedResponse, Embedder, Error, Health, ModelInfo, Result, async_trait};
 use embed_encoder::assets::DataHome;
 use embed_router::{Route, Router};
 use futures::future::try_join_all;
-use tokio::task::JoinHandle;
 
-use super::backend::{Loader, RemoteConfig};
+use super::backend::{Backend, Loader, RemoteConfig, servers};
 use super::cache;
+use super::follower::Follower;
 use super::notice;
 use super::router::{join, route, server_route};
 use super::same_space::Members;
-use crate::settings::{self, Document, ModelSpec, Settings};
-
-/// How often the state file of a rollout is read.
-const FOLLOW: Duration = Duration::from_secs(2);
+use crate::settings::{self, Document, EncoderSpec, ModelSpec, Settings};
 
 /// The models of a document with the routes between them, and the cache in front of each. It is an [`Embedder`]: each row of a
 /// response names the model and the space of its vector.
@@ -28,8 +24,7 @@ const FOLLOW: Duration = Duration::from_secs(2);
 pub struct Stack {
     router: Arc<Router>,
     cache: Option<Cache>,
-    /// Follows the state file of the rollout.
-    follower: Option<JoinHandle<()>>,
+    _follower: Option<Follower>,
 }
 
 impl Stack {
@@ -52,20 +47,15 @@ impl Stack {
     pub async fn build(settings: &Settings, home: &DataHome) -> Result<Self> {
         let document = settings::document(settings, home)?;
         let cache = cache::open(settings, notice::log).await?;
-        let (loader, members) = (Loader::new(settings, home)?, Members::default());
-        let builder = Builder { loader, home, document: &document, cache, members };
+        let (loader, members) = (Loader::new(settings, home), Members::default());
+        let builder = Builder { loader, document: &document, cache, members };
         // Models in this process first, since those of servers are compared with them.
-        let (servers, encoders): (Vec<_>, Vec<_>) =
-            document.models.iter().partition(|model| model.is_remote());
-        let mut routes = try_join_all(encoders.into_iter().map(|model| builder.encoder(model))).await?;
-        routes.extend(try_join_all(servers.into_iter().map(|model| builder.server(model))).await?);
+        let encoders = document.encoders().map(|(model, spec)| builder.encoder(model, spec));
+        let mut routes = try_join_all(encoders).await?;
+        let servers = servers(&document, home).map(|(model, config)| builder.server(model, config));
+        routes.extend(try_join_all(servers).await?);
         let router = Arc::new(join(settings, &document, routes, notice::log)?);
-        let follower = router.rollout().map(|rollout| {
-            let trouble =
-                |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
-            tokio::spawn(Arc::clone(rollout).follow(FOLLOW, trouble))
-        });
-        Ok(Self { router, cache: builder.cache, follower })
+        Ok(Self { _follower: Follower::of(&router), router, cache: builder.cache })
     }
 
     /// The router, for plans, decisions and statistics.
@@ -106,31 +96,23 @@ impl Embedder for Stack {
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.follower.iter().for_each(JoinHandle::abort);
-    }
-}
-
 /// What the routes of a stack are built with.
 struct Builder<'a> {
     loader: Loader,
-    home: &'a DataHome,
     document: &'a Document,
     cache: Option<Cache>,
     members: Members,
 }
 
 impl Builder<'_> {
-    async fn encoder(&self, model: &ModelSpec) -> Result<Route> {
-        let backend = self.loader.load(model).await?;
+    async fn encoder(&self, model: &ModelSpec, spec: &EncoderSpec) -> Result<Route> {
+        let backend = Backend::Encoder(self.loader.encoder(model, spec).await?);
         self.members.admit(&backend).await?;
         Ok(route(model, self.cache.as_ref()).backend(backend).build())
     }
 
     /// The route to a model of servers, which may be there later.
-    async fn server(&self, model: &ModelSpec) -> Result<Route> {
-        let Some(config) = RemoteConfig::of(model, self.home) else { return self.encoder(model).await };
+    async fn server(&self, model: &ModelSpec, config: RemoteConfig) -> Result<Route> {
         let members = self.members.clone();
         let connect = move || {
             let (config, members) = (config.clone(), members.clone());

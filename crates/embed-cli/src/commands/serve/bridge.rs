@@ -77,15 +77,15 @@ pub(super) struct Observes(pub(super) Live);
 
 impl Observer for Observes {
     fn request(&self, dialect: &'static str) -> Box<dyn ObservedRequest> {
-        Box::new(Observed(self.0.stack().metrics.gateway().request(dialect)))
+        Box::new(Observed(self.0.stack().requests.request(dialect)))
     }
 
     fn wait(&self) -> Box<dyn Any + Send> {
-        Box::new(self.0.stack().metrics.gateway().wait())
+        Box::new(self.0.stack().requests.wait())
     }
 
     fn refused(&self, limit: &'static str) {
-        self.0.stack().metrics.gateway().refused(limit);
+        self.0.stack().requests.refused(limit);
     }
 
     #[cfg(feature = "otlp")]

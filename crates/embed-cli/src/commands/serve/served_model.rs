@@ -51,17 +51,9 @@ impl ModelSource for LateModel {
 }
 
 impl ServedModel {
-    /// A model that is there.
-    pub(super) fn here(spec: ModelSpec, backend: Backend) -> Self {
-        let place = match backend {
-            Backend::Encoder(encoder) => Place::Here(encoder),
-            server => {
-                let late = LateModel::default();
-                late.set(server, ModelDetails::default());
-                Place::Late(late)
-            }
-        };
-        Self { spec, place }
+    /// A model in this process.
+    pub(super) fn here(spec: ModelSpec, encoder: Arc<Encoder>) -> Self {
+        Self { spec, place: Place::Here(encoder) }
     }
 
     /// A model of servers.

@@ -3,29 +3,30 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use embed_cache::Cache;
-use embed_core::{Embedder, Error, ErrorKind, Stack};
+use embed_core::{Embedder, Error, Stack};
 use embed_encoder::Encoder;
 use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_gateway::ModelEntry;
-use embed_metrics::{BackendMeter, Metrics, MetricsConfig};
+use embed_metrics::{BackendMeter, GatewayMetrics, Metrics, MetricsConfig};
 use embed_router::{Route, Router};
 use futures::future::try_join_all;
-use tokio::task::JoinHandle;
 
 use super::labels;
 use super::model_details;
 use super::served_model::{self, LateModel, ServedModel};
-use crate::settings::{self, BackendSpec, Document, ModelSpec, RouterSettings, Settings};
-use crate::stack::{self, Backend, Loader, Members, RemoteConfig, cache};
+use crate::settings::{self, BackendSpec, Document, EncoderSpec, ModelSpec, RouterSettings, Settings};
+use crate::stack::{self, Backend, Follower, Loader, Members, RemoteConfig, cache};
 
 /// `Router(route → Cached(Guarded(Metered(back end))))`, and handles to its pieces.
 pub(super) struct ServedStack {
     pub(super) router: Arc<Router>,
     pub(super) cache: Option<Cache>,
     pub(super) metrics: Metrics,
+    /// The series of HTTP requests, looked up once.
+    pub(super) requests: GatewayMetrics,
     /// The models of the document, in its order.
     pub(super) models: Vec<ServedModel>,
     document: Document,
@@ -34,7 +35,7 @@ pub(super) struct ServedStack {
     limits: EngineLimits,
     labels: MetricsConfig,
     /// Follows the state file of the rollout.
-    follower: Option<JoinHandle<()>>,
+    _follower: Option<Follower>,
 }
 
 /// What the models in this process share.
@@ -43,9 +44,6 @@ type EngineLimits = (Option<NonZeroUsize>, Option<u64>);
 fn limits_of(settings: &Settings) -> EngineLimits {
     (settings.e5.threads, settings.memory_budget)
 }
-
-/// How often the state file of a rollout is read.
-const FOLLOW: Duration = Duration::from_secs(2);
 
 /// What the routes of a stack are built with.
 struct Builder<'a> {
@@ -69,9 +67,13 @@ impl ServedStack {
     ) -> Result<Self, Error> {
         let document = settings::document(settings, home)?;
         let labels = labels::of(&document);
-        let metrics = match before.filter(|before| before.labels == labels) {
-            Some(before) => before.metrics.clone(),
-            None => Metrics::new(labels.clone())?,
+        let (metrics, requests) = match before.filter(|before| before.labels == labels) {
+            Some(before) => (before.metrics.clone(), before.requests.clone()),
+            None => {
+                let metrics = Metrics::new(labels.clone())?;
+                let requests = metrics.gateway();
+                (metrics, requests)
+            }
         };
         let cache = match before {
             Some(before) => before.cache.clone(),
@@ -80,7 +82,7 @@ impl ServedStack {
         let before = before.filter(|before| before.limits == limits_of(settings));
         let loader = match before {
             Some(before) => Arc::clone(&before.loader),
-            None => Arc::new(Loader::new(settings, home)?),
+            None => Arc::new(Loader::new(settings, home)),
         };
         let builder = Builder {
             loader: &loader,
@@ -92,22 +94,29 @@ impl ServedStack {
             before,
         };
         // Models in this process first, since those of servers are compared with them.
-        let (servers, encoders): (Vec<_>, Vec<_>) =
-            document.models.iter().partition(|model| model.is_remote());
-        let mut built = try_join_all(encoders.into_iter().map(|model| builder.encoder(model))).await?;
-        built.extend(try_join_all(servers.into_iter().map(|model| builder.server(model))).await?);
+        let encoders = document.encoders().map(|(model, spec)| builder.encoder(model, spec));
+        let mut built = try_join_all(encoders).await?;
+        let servers = stack::servers(&document, home).map(|(model, config)| builder.server(model, config));
+        built.extend(try_join_all(servers).await?);
         let place =
             |served: &ServedModel| document.models.iter().position(|model| model.name == served.spec.name);
         built.sort_by_key(|(_, served)| place(served));
         let (routes, models) = built.into_iter().unzip();
         let router = Arc::new(stack::join(settings, &document, routes)?);
-        let follower = router.rollout().map(|rollout| {
-            let trouble =
-                |error: &Error| tracing::warn!(%error, "the state of the rollout can't be read or written");
-            tokio::spawn(Arc::clone(rollout).follow(FOLLOW, trouble))
-        });
         let (settings, limits) = (settings.router.clone(), limits_of(settings));
-        Ok(Self { router, cache, metrics, models, document, settings, loader, limits, labels, follower })
+        Ok(Self {
+            _follower: Follower::of(&router),
+            router,
+            cache,
+            metrics,
+            requests,
+            models,
+            document,
+            settings,
+            loader,
+            limits,
+            labels,
+        })
     }
 
     /// Whether these settings describe this stack, with the files that it was made of.
@@ -128,20 +137,16 @@ impl ServedStack {
     }
 
     /// The model that a back end would load, if it is loaded.
-    fn encoder_of(&self, backend: &BackendSpec, home: &DataHome) -> Option<Arc<Encoder>> {
-        let same = self.models.iter().find(|model| model.spec.backend == *backend)?;
+    fn encoder_of(&self, spec: &EncoderSpec, home: &DataHome) -> Option<Arc<Encoder>> {
+        let is_same =
+            |model: &&ServedModel| matches!(&model.spec.backend, BackendSpec::Encoder(of) if of == spec);
+        let same = self.models.iter().find(is_same)?;
         same.encoder().filter(|encoder| is_current(encoder, home)).cloned()
     }
 
     /// The models in this process.
     pub(super) fn encoders(&self) -> impl Iterator<Item = &Arc<Encoder>> {
         self.models.iter().filter_map(ServedModel::encoder)
-    }
-}
-
-impl Drop for ServedStack {
-    fn drop(&mut self) {
-        self.follower.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -158,25 +163,25 @@ fn is_current(encoder: &Encoder, home: &DataHome) -> bool {
 
 impl Builder<'_> {
     /// A model in this process, and the route to it.
-    async fn encoder(&self, model: &ModelSpec) -> Result<(Route, ServedModel), Error> {
-        let started = Instant::now();
-        let known = self.before.and_then(|before| before.encoder_of(&model.backend, self.home));
-        let backend = match known {
-            Some(encoder) => Backend::Encoder(encoder),
-            None => self.loader.load(model).await?,
+    async fn encoder(&self, model: &ModelSpec, spec: &EncoderSpec) -> Result<(Route, ServedModel), Error> {
+        let known = self.before.and_then(|before| before.encoder_of(spec, self.home));
+        let encoder = match known {
+            Some(encoder) => encoder,
+            None => {
+                let started = Instant::now();
+                let encoder = self.loader.encoder(model, spec).await?;
+                self.metrics.model_loaded(encoder.model(), started.elapsed());
+                encoder
+            }
         };
-        self.members.admit(&backend).await?;
-        self.metrics.model_loaded(backend.model(), started.elapsed());
-        let metered = Stack::new(backend.clone()).layer(BackendMeter(self.metrics.clone())).build();
+        self.members.admit(&Backend::Encoder(Arc::clone(&encoder))).await?;
+        let metered = Stack::new(Arc::clone(&encoder)).layer(BackendMeter(self.metrics.clone())).build();
         let route = stack::route(model, self.cache).backend(metered).build();
-        Ok((route, ServedModel::here(model.clone(), backend)))
+        Ok((route, ServedModel::here(model.clone(), encoder)))
     }
 
     /// A model of servers, which may be there later, and the route to it.
-    async fn server(&self, model: &ModelSpec) -> Result<(Route, ServedModel), Error> {
-        let Some(config) = RemoteConfig::of(model, self.home) else {
-            return Err(Error::new(ErrorKind::Internal, "a model of this process was taken for a server's"));
-        };
+    async fn server(&self, model: &ModelSpec, config: RemoteConfig) -> Result<(Route, ServedModel), Error> {
         let late = LateModel::default();
         let (metrics, slot, members) = (self.metrics.clone(), late.clone(), self.members.clone());
         let connect = move || {
