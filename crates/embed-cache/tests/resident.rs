@@ -2,21 +2,12 @@
 //! in this process.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
-
-use std::fs;
 
 use embed_cache::{Key, MemoryConfig, MemoryTier, Namespace, Tier, Value};
 use embed_core::{Role, Truncation};
+use embed_testkit::resident;
 
 const LIMIT: u64 = 64 << 20;
-
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
 
 /// A value as large as one of 384 numbers of four bytes, all of its pages written.
 fn value(i: u64) -> Value {

@@ -6,14 +6,7 @@ use embed_core::{EmbedRequest, Embedder, Role, Truncation};
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
 use embed_testkit::data::mixed_texts;
-
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has the line");
-    let kib: u64 = line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
-    kib * 1024
-}
+use embed_testkit::resident;
 
 /// Twenty thousand texts, two hundred of them of 512 tokens: under twice the model's file plus 300 MB, and
 /// no more at the end than in the middle.

@@ -6,14 +6,7 @@ use std::num::NonZeroUsize;
 
 use embed_core::EmbedderExt;
 use embed_encoder::{Encoder, EncoderConfig};
-
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has the line");
-    let kib: u64 = line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
-    kib * 1024
-}
+use embed_testkit::resident;
 
 /// Nine sessions pack the weights once, and what an unloaded model had is there for the next load.
 #[test]

@@ -3,14 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use embed_metrics::{Metrics, MetricsConfig};
-
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has the line");
-    let kib: u64 = line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
-    kib * 1024
-}
+use embed_testkit::resident;
 
 /// Two million samples of at least 8 bytes each would show.
 #[test]

@@ -13,12 +13,14 @@ pub mod redis;
 mod golden;
 mod lock;
 mod require;
+mod resident;
 mod scripted;
 mod signal;
 mod virtual_time;
 
 pub use golden::golden;
 pub use require::{LEFT_OUT_VARIABLE, REQUIRE_VARIABLE, left_out, require};
+pub use resident::resident;
 pub use scripted::Scripted;
 pub use signal::signal;
 pub use virtual_time::VirtualTime;

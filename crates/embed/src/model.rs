@@ -8,9 +8,7 @@ use embed_encoder::assets::DataHome;
 use embed_encoder::{Encoder, EncoderConfig, Precision, Profile};
 
 #[cfg(feature = "pull")]
-use crate::pull::{Fetch, Pull};
-#[cfg(feature = "pull")]
-use embed_assets::{Progress, PullOptions};
+use crate::pull::{Fetch, fetch_setters};
 
 /// What to do about a model that isn't in the data folder.
 #[cfg(feature = "pull")]
@@ -102,26 +100,8 @@ impl ModelBuilder {
         self.with(|config| config.with_home(DataHome::new(folder)))
     }
 
-    /// Sets what is fetched; by default what is missing.
     #[cfg(feature = "pull")]
-    pub fn pull(mut self, pull: Pull) -> Self {
-        self.fetch.pull = pull;
-        self
-    }
-
-    /// Sets where it is fetched from, and with how much patience; by default [`PullOptions::from_env`].
-    #[cfg(feature = "pull")]
-    pub fn pull_options(mut self, options: PullOptions) -> Self {
-        self.fetch.options = Some(options);
-        self
-    }
-
-    /// Sets who follows what is fetched; by default nobody. It is called on another thread.
-    #[cfg(feature = "pull")]
-    pub fn progress(mut self, progress: impl Progress + 'static) -> Self {
-        self.fetch.progress = std::sync::Arc::new(progress);
-        self
-    }
+    fetch_setters!();
 
     /// Fetches what [`Pull`](crate::Pull) says, checks every byte of the model and of ONNX Runtime, loads them and starts the
     /// threads.

@@ -124,3 +124,28 @@ fn is_missing(home: &DataHome, config: &EncoderConfig, custom: Option<&CustomMod
     let found = profile.and_then(|profile| ModelFiles::find(home, profile, config.precision));
     found.is_err_and(|error| error.kind() == ErrorKind::ModelNotFound)
 }
+
+/// The methods of a builder that say what is fetched for it; it has a [`Fetch`] in its field `fetch`.
+macro_rules! fetch_setters {
+    () => {
+        /// Sets what is fetched; by default what is missing.
+        pub fn pull(mut self, pull: $crate::Pull) -> Self {
+            self.fetch.pull = pull;
+            self
+        }
+
+        /// Sets where it is fetched from, and with how much patience; by default
+        /// [`PullOptions::from_env`](embed_assets::PullOptions::from_env).
+        pub fn pull_options(mut self, options: embed_assets::PullOptions) -> Self {
+            self.fetch.options = Some(options);
+            self
+        }
+
+        /// Sets who follows what is fetched; by default nobody. It is called on another thread.
+        pub fn progress(mut self, progress: impl embed_assets::Progress + 'static) -> Self {
+            self.fetch.progress = std::sync::Arc::new(progress);
+            self
+        }
+    };
+}
+pub(crate) use fetch_setters;

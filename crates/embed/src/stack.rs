@@ -38,9 +38,7 @@ use embed_stack::settings::EncoderSource;
 
 use crate::model::with_fix;
 #[cfg(feature = "pull")]
-use crate::pull::{Fetch, Pull};
-#[cfg(feature = "pull")]
-use embed_assets::{Progress, PullOptions};
+use crate::pull::{Fetch, fetch_setters};
 
 pub use embed_stack::{Settings, Stack, settings};
 
@@ -126,26 +124,8 @@ impl StackBuilder {
         self
     }
 
-    /// Sets what is fetched; by default what is missing.
     #[cfg(feature = "pull")]
-    pub fn pull(mut self, pull: Pull) -> Self {
-        self.fetch.pull = pull;
-        self
-    }
-
-    /// Sets where it is fetched from, and with how much patience; by default [`PullOptions::from_env`].
-    #[cfg(feature = "pull")]
-    pub fn pull_options(mut self, options: PullOptions) -> Self {
-        self.fetch.options = Some(options);
-        self
-    }
-
-    /// Sets who follows what is fetched; by default nobody. It is called on another thread.
-    #[cfg(feature = "pull")]
-    pub fn progress(mut self, progress: impl Progress + 'static) -> Self {
-        self.fetch.progress = std::sync::Arc::new(progress);
-        self
-    }
+    fetch_setters!();
 
     /// Fetches what `Pull` says for the models in this process, loads them, and connects to servers, of which
     /// one that doesn't answer is looked for while the stack is used. It must be called in a tokio runtime, which the stack

@@ -117,7 +117,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-testkit",
         &[
-            "contract data figures golden lock require signal virtual_time",
+            "contract data figures golden lock require resident signal virtual_time",
             "hub ollama prometheus redis scripted",
             "openai",
         ],

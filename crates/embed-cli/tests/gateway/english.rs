@@ -82,15 +82,21 @@ async fn what_is_served_is_certified() {
     }
 }
 
-/// Killed, gone, and back: no row fails, and each is in the space of its route's model.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_in_this_process_takes_over_from_a_real_ollama() {
-    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
+/// The hybrid service in f32 over a real Ollama, without a cache; `None` if something of it isn't on this machine.
+fn over_a_real_ollama() -> Option<(rig::RealServer, Serving)> {
+    let ollama = rig::require_exclusive("0.5.4")?;
     if !has_minilm(Precision::F32) {
-        return;
+        return None;
     }
     let variables = [("TMWS_OLLAMA_API_BASE", ollama.url()), ("TMWS_CACHE", "off")];
     let serving = Serving::start(&["--service", "hybrid", "--precision", "f32"], &variables);
+    Some((ollama, serving))
+}
+
+/// Killed, gone, and back: no row fails, and each is in the space of its route's model.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_in_this_process_takes_over_from_a_real_ollama() {
+    let Some((ollama, serving)) = over_a_real_ollama() else { return };
     let url = serving.url();
     let before = openai(url, "auto", &TEXTS).await;
     assert_eq!(before.header("x-embed-space"), MINILM);
@@ -120,12 +126,7 @@ async fn a_model_in_this_process_takes_over_from_a_real_ollama() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_a_real_ollama_fails_no_row_under_load() {
     const CALLERS: usize = 8;
-    let Some(ollama) = rig::require_exclusive("0.5.4") else { return };
-    if !has_minilm(Precision::F32) {
-        return;
-    }
-    let variables = [("TMWS_OLLAMA_API_BASE", ollama.url()), ("TMWS_CACHE", "off")];
-    let serving = Serving::start(&["--service", "hybrid", "--precision", "f32"], &variables);
+    let Some((ollama, serving)) = over_a_real_ollama() else { return };
     let url = serving.url();
     let before = vectors(&openai(url, "auto", &TEXTS).await);
     let (end, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,6 +18,18 @@ const CALLERS: usize = 64;
 
 const INT8: &str = "[[model]]\nname = \"here\"\nmodel = \"all-minilm-l6-v2\"\n[cache]\nplace = \"off\"\n";
 
+/// A gateway over a file that says [`INT8`]; `None` if a model isn't on this machine.
+fn serving() -> Option<(TempDir, PathBuf, Serving)> {
+    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
+        return None;
+    }
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("embed.toml");
+    fs::write(&file, INT8).unwrap();
+    let serving = Serving::start(&["--config", file.to_str().unwrap()], &[]);
+    Some((folder, file, serving))
+}
+
 fn names(models: &serde_json::Value) -> Vec<String> {
     let models = models["data"].as_array().unwrap().iter();
     models.map(|model| model["id"].as_str().unwrap().to_owned()).collect()
@@ -24,13 +37,7 @@ fn names(models: &serde_json::Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_exchanged_under_load() {
-    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
-        return;
-    }
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("embed.toml");
-    fs::write(&file, INT8).unwrap();
-    let serving = Serving::start(&["--config", file.to_str().unwrap()], &[]);
+    let Some((_folder, file, serving)) = serving() else { return };
     let url = serving.url();
     let (end, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut callers = JoinSet::new();
@@ -77,13 +84,7 @@ async fn a_model_is_exchanged_under_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn models_come_and_go_and_a_wrong_file_changes_nothing() {
-    if !has_minilm(Precision::Int8) || !has_minilm(Precision::F32) {
-        return;
-    }
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("embed.toml");
-    fs::write(&file, INT8).unwrap();
-    let serving = Serving::start(&["--config", file.to_str().unwrap()], &[]);
+    let Some((_folder, file, serving)) = serving() else { return };
     let url = serving.url();
     let models = async || names(&get(url, "/v1/models").await.json());
     assert_eq!(models().await, ["here"]);

@@ -100,6 +100,11 @@ url = "https://api.openai.com/v1"
 key_file = "/run/secrets/openai"
 dimension = 1536
 dimensions = 256
+normalise = false
+query_prompt = "search: "
+pool_size = 3
+timeout = 2.5
+max_batch_rows = 7
 
 [[model]]
 name = "box"
@@ -130,6 +135,10 @@ mixed = "small"
     let first = document(path(&file));
     assert_eq!(first["model"].as_array().unwrap().len(), 5);
     assert_eq!(first["model"][3]["languages"], json!(["en"]), "all-minilm reads English alone");
+    let cloud = &first["model"][2];
+    let said =
+        ["normalise", "query_prompt", "pool_size", "timeout", "max_batch_rows"].map(|key| cloud[key].clone());
+    assert_eq!(said, [json!(false), json!("search: "), json!(3), json!(2.5), json!(7)]);
     let again = setup.folder.path().join("b.toml");
     fs::write(&again, shown(path(&file), "toml")).unwrap();
     assert_eq!(document(path(&again)), first);

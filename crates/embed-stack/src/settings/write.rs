@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use embed_core::{Normalisation, Pooling};
 use embed_encoder::CustomSource;
-use embed_ollama::shown_url;
+use embed_ollama::{OllamaConfig, shown_url};
+use embed_openai::OpenAiConfig;
 use serde_json::{Map, Value};
 
 use super::document::{BackendSpec, Document, EncoderSource, ModelSpec};
@@ -80,6 +81,12 @@ fn entries(model: &ModelSpec) -> Vec<(&'static str, Value)> {
             add("model", Some(config.model.clone().into()));
             let urls: Vec<_> = config.servers.iter().map(|url| shown_url(url)).collect();
             add("url", Some(urls.into()));
+            let default = OllamaConfig::default();
+            add("pool_size", other(config.pool_size, default.pool_size));
+            add(
+                "timeout",
+                other(config.request_timeout.as_secs_f64(), default.request_timeout.as_secs_f64()),
+            );
         }
         BackendSpec::OpenAi(config) => {
             add("backend", Some("openai".into()));
@@ -91,9 +98,24 @@ fn entries(model: &ModelSpec) -> Vec<(&'static str, Value)> {
             add("dimension", config.dimension.map(Value::from));
             add("dimensions", config.dimensions.map(Value::from));
             add("max_tokens", config.max_tokens.map(Value::from));
+            let default = OpenAiConfig::new("", "");
+            add("normalise", other(config.normalise, default.normalise));
+            add("query_prompt", other(&*config.prompts.query, &*default.prompts.query));
+            add("document_prompt", other(&*config.prompts.document, &*default.prompts.document));
+            add("pool_size", other(config.pool_size, default.pool_size));
+            add(
+                "timeout",
+                other(config.request_timeout.as_secs_f64(), default.request_timeout.as_secs_f64()),
+            );
+            add("max_batch_rows", other(config.max_batch_rows, default.max_batch_rows));
         }
     }
     add("languages", model.languages.clone().map(Value::from));
     add("fallback", model.fallback.clone().map(Value::from));
     entries
+}
+
+/// A value that isn't the default.
+fn other<T: PartialEq + Into<Value>>(value: T, default: T) -> Option<Value> {
+    (value != default).then(|| value.into())
 }
