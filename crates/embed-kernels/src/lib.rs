@@ -3,6 +3,7 @@
 mod attention;
 mod gelu;
 mod lanes;
+mod layer;
 mod math;
 mod mean;
 mod norm;
@@ -12,6 +13,7 @@ mod product;
 mod quantise;
 mod reduce;
 mod unpack;
+mod weights;
 #[cfg(target_arch = "x86_64")]
 #[cfg(test)]
 mod widths;
@@ -19,6 +21,7 @@ mod widths;
 pub use attention::{Attention, HeadScratch};
 pub use gelu::gelu;
 pub use lanes::{LANES, UnfitLength};
+pub use layer::{Executor, Layer, LayerParts, LayerWeights, Serial};
 pub use mean::mean;
 pub use norm::{AddNorm, NormOutput, Outliers};
 pub use output::RowsOutput;
@@ -26,3 +29,4 @@ pub use processor::Processor;
 pub use product::{IntegerProduct, Linear, Product, SingleProduct};
 pub use quantise::QuantisedRows;
 pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, unpack};
+pub use weights::{Weights, pack_integer, pack_single};

@@ -67,9 +67,16 @@ const FLOORS: &[(&str, &[&str])] = &[
             "gateway",
         ],
     ),
+    ("embed-gemm", &["panels", "portable", "instructions"]),
     (
         "embed-kernels",
-        &["lanes math processor reduce", "mean quantise unpack", "output product", "attention gelu norm"],
+        &[
+            "lanes math processor reduce",
+            "mean quantise unpack",
+            "output product weights",
+            "attention gelu norm",
+            "layer",
+        ],
     ),
     ("embed-metrics", &["config figures names", "registry", "gateway", "metrics", "metered"]),
     (
