@@ -1,5 +1,4 @@
-//! Each kernel after an 8-bit product, in the sizes of multilingual-e5-small: how many tokens a second one core takes
-//! through it. A token goes through each of them twelve times.
+//! A layer of multilingual-e5-small: how many tokens a second one core takes through it. A token goes through twelve.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -7,108 +6,70 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use embed_kernels::{
-    AddNorm, Attention, HeadScratch, IntegerProduct, LANES, Linear, NormOutput, Outliers, Processor, Product,
-    QuantisedRows, RowsOutput, gelu,
+    AddNorm, LANES, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Serial, Weights,
+    pack_integer, pack_single,
 };
 
 const HIDDEN: usize = 384;
 const HEADS: usize = 12;
 /// The middle of the feed-forward part without the outlier channels.
 const MIDDLE: usize = 4 * HIDDEN - LANES;
+/// Inputs and outputs of the products.
+const SIZES: [[usize; 2]; 4] = [[HIDDEN, 3 * HIDDEN], [HIDDEN, HIDDEN], [HIDDEN, MIDDLE], [MIDDLE, HIDDEN]];
 
-/// An 8-bit product of so many rows.
-struct Sums {
-    linear: Linear,
-    values: Vec<i32>,
-    rows: Vec<f32>,
+/// Numbers between −1 and 1.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|place| (place * 7919 % 4001) as f32 / 2000.5 - 1.0).collect()
 }
 
-impl Sums {
-    fn new(count: usize, width: usize) -> Self {
-        let linear = Linear::integer(&vec![0.1; width], &vec![0.001; width], &vec![0.01; width]).unwrap();
-        let values = (0..count * width).map(|place| (place * 7919 % 4001) as i32 - 2000).collect();
-        Self { linear, values, rows: [0.5, -1.0].repeat(count) }
-    }
-
-    fn product(&self) -> Product<'_> {
-        Product::Integer(IntegerProduct::new(&self.linear, &self.values, &self.rows).unwrap())
-    }
-}
-
-/// Room for rows in 8 bits.
-struct Room {
-    bytes: Vec<u8>,
-    rows: Vec<f32>,
-}
-
-impl Room {
-    fn new(count: usize, width: usize) -> Self {
-        Self { bytes: vec![0; count * width], rows: vec![0.0; 2 * count] }
-    }
-
-    fn rows(&mut self, width: usize) -> QuantisedRows<'_> {
-        QuantisedRows::new(&mut self.bytes, &mut self.rows, width).unwrap()
-    }
-
-    /// Every row that was written reaches from the least byte to the largest.
-    fn check(&self, width: usize) {
-        for row in self.bytes.chunks(width) {
-            assert_eq!((row.iter().min(), row.iter().max()), (Some(&0), Some(&127)), "a row was not written");
-        }
-    }
-}
-
-fn norm(outliers: bool) -> AddNorm {
+fn layer(integer: bool) -> Layer {
+    let linear = |size: usize| {
+        let [_, width] = SIZES[size];
+        let constants = vec![0.001; width];
+        if integer { Linear::integer(&constants, &constants, &constants) } else { Linear::single(&constants) }
+    };
     let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12).unwrap();
-    let norm = norm.with_factors(&[0.5; HIDDEN]).unwrap();
-    if !outliers {
-        return norm;
-    }
     let weights = vec![0.01; LANES * HIDDEN];
-    norm.with_outliers(Outliers::new(&weights, &[0.1; LANES], &weights).unwrap()).unwrap()
+    let parts = LayerParts {
+        heads: HEADS,
+        joint: linear(0).unwrap(),
+        output: linear(1).unwrap(),
+        wide: linear(2).unwrap(),
+        narrow: linear(3).unwrap(),
+        attention_norm: norm.clone(),
+        output_norm: norm,
+        attention_factors: if integer { vec![0.5; HIDDEN] } else { Vec::new() },
+        feed_forward_factors: if integer { vec![0.5; HIDDEN] } else { Vec::new() },
+        outliers: integer.then(|| Outliers::new(&weights, &[0.1; LANES], &weights).unwrap()),
+    };
+    Layer::new(Processor::detect(), parts).unwrap()
 }
 
 fn kernels(c: &mut Criterion) {
-    let processor = Processor::detect();
-    for tokens in [12, 64, 512] {
-        let mut group = c.benchmark_group(format!("e5/kernels, {tokens} tokens"));
+    let values = SIZES.map(|[inputs, outputs]| numbers(inputs * outputs));
+    let single = [0, 1, 2, 3].map(|size| pack_single(&values[size], SIZES[size][1]).unwrap());
+    let integer = [0, 1, 2, 3].map(|size| {
+        let bytes: Vec<i8> = values[size].iter().map(|value| (value * 127.0) as i8).collect();
+        pack_integer(&bytes, SIZES[size][1]).unwrap()
+    });
+    let [joint, output, wide, narrow] = single.each_ref().map(|weights| Weights::Single(weights));
+    let single = LayerWeights { joint, output, wide, narrow };
+    let [joint, output, wide, narrow] = integer.each_ref().map(|weights| Weights::Integer(weights));
+    let integer = LayerWeights { joint, output, wide, narrow };
+    for (name, texts) in
+        [("10 tokens", vec![10]), ("5 times 40 tokens", vec![40; 5]), ("512 tokens", vec![512])]
+    {
+        let mut group = c.benchmark_group(format!("e5/layer, {name}"));
+        let tokens: usize = texts.iter().sum();
         group.throughput(Throughput::Elements(tokens as u64));
-
-        let (sums, mut room) = (Sums::new(tokens, 3 * HIDDEN), Room::new(tokens, HIDDEN));
-        let attention = Attention::new(processor, HEADS, HIDDEN / HEADS).unwrap();
-        let (mut scratch, mut contexts) = (HeadScratch::default(), vec![0.0; tokens * HIDDEN]);
-        let mut attend = |room: &mut Room| {
-            attention.heads((sums.product(), 0), 0..HEADS, &mut scratch, &mut contexts);
-            attention.rows(&contexts, RowsOutput::Quantised(room.rows(HIDDEN)));
-            black_box(&room.bytes);
-        };
-        attend(&mut room);
-        room.check(HIDDEN);
-        group.bench_function(BenchmarkId::from_parameter("attention"), |b| b.iter(|| attend(&mut room)));
-
-        let (sums, mut room) = (Sums::new(tokens, HIDDEN), Room::new(tokens, HIDDEN));
-        let residual: Vec<f32> = (0..tokens * HIDDEN).map(|place| (place % 17) as f32 / 17.0).collect();
-        let (mut state, mut sum) = (vec![0.0; tokens * HIDDEN], vec![0.0; tokens * HIDDEN]);
-        for (name, norm) in [("norm", norm(false)), ("norm, outlier channels", norm(true))] {
-            let mut run = |room: &mut Room| {
-                let quantised = Some(room.rows(HIDDEN));
-                let out = NormOutput { state: &mut state, sum: &mut sum, quantised };
-                norm.run(processor, (sums.product(), 0), &residual, out);
-                black_box(&room.bytes);
-            };
-            run(&mut room);
-            room.check(HIDDEN);
-            group.bench_function(BenchmarkId::from_parameter(name), |b| b.iter(|| run(&mut room)));
+        let state = numbers(tokens * HIDDEN);
+        let mut out = vec![0.0; state.len()];
+        for (name, layer, weights) in [("int8", layer(true), &integer), ("f32", layer(false), &single)] {
+            group.bench_function(BenchmarkId::from_parameter(name), |b| {
+                b.iter(|| layer.run(&Serial, weights, (&texts, &state), black_box(&mut out)).unwrap());
+            });
+            assert!(out.iter().all(|value| value.is_finite()) && out[0] != 0.0, "a row was not written");
         }
-
-        let (sums, mut room) = (Sums::new(tokens, MIDDLE), Room::new(tokens, MIDDLE));
-        let run = |room: &mut Room| {
-            gelu(processor, (sums.product(), 0), RowsOutput::Quantised(room.rows(MIDDLE)));
-            black_box(&room.bytes);
-        };
-        run(&mut room);
-        room.check(MIDDLE);
-        group.bench_function(BenchmarkId::from_parameter("gelu"), |b| b.iter(|| run(&mut room)));
         group.finish();
     }
 }

@@ -1,32 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 mod attention;
-mod gelu;
 mod lanes;
 mod layer;
+mod linear;
 mod math;
 mod mean;
 mod norm;
-mod output;
+mod outliers;
 mod processor;
-mod product;
-mod quantise;
 mod reduce;
+mod rows;
+mod single;
 mod unpack;
 mod weights;
 #[cfg(target_arch = "x86_64")]
 #[cfg(test)]
 mod widths;
 
-pub use attention::{Attention, HeadScratch};
-pub use gelu::gelu;
 pub use lanes::{LANES, UnfitLength};
 pub use layer::{Executor, Layer, LayerParts, LayerWeights, Serial};
+pub use linear::Linear;
 pub use mean::mean;
-pub use norm::{AddNorm, NormOutput, Outliers};
-pub use output::RowsOutput;
+pub use norm::AddNorm;
+pub use outliers::Outliers;
 pub use processor::Processor;
-pub use product::{IntegerProduct, Linear, Product, SingleProduct};
-pub use quantise::QuantisedRows;
 pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, unpack};
 pub use weights::{Weights, pack_integer, pack_single};

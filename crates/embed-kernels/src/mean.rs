@@ -4,7 +4,7 @@ use crate::processor::Processor;
 
 /// The mean of the rows of each text, given how many rows each has, one after the other. `width` is that of a row.
 pub fn mean(processor: Processor, states: &[f32], tokens: &[usize], width: usize, means: &mut [f32]) {
-    processor.0.dispatch(
+    processor.arch.dispatch(
         #[inline(always)]
         || {
             let mut rows = states;

@@ -31,7 +31,7 @@ pub fn unpack(
     if rows.len() != ids.len() * width || !width.is_multiple_of(PACKED_BLOCK_VALUES) || width == 0 {
         return Err(UnfitLength { what: "the room for unpacked rows", length: rows.len() });
     }
-    processor.0.dispatch(
+    processor.arch.dispatch(
         #[inline(always)]
         || {
             for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(width)) {
