@@ -1,7 +1,16 @@
-//! Which instructions there are, and the product by those that were chosen.
+//! Which instructions there are, which of them this processor has, and the sums by each.
 
-use crate::panels::{COLUMNS, DEPTH};
-use crate::portable;
+#![expect(unsafe_code, reason = "what needs instructions is called where they were detected")]
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use crate::product::Product;
+use crate::{check, portable};
+
+#[cfg(target_arch = "x86_64")]
+use crate::avx2;
 
 /// How products are computed. All give the same sums, to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,37 +18,142 @@ use crate::portable;
 pub enum Instructions {
     /// Plain Rust.
     Portable,
+    /// `vpmaddubsw` and `vpmaddwd` on 256 bits.
+    Avx2,
+    /// `vpdpbusd` on 256 bits, of processors without AVX-512.
+    AvxVnni,
+    /// `vpdpbusd` on 512 bits.
+    Avx512,
+    /// `tdpbusd` on tiles.
+    Amx,
 }
 
-/// Products by the chosen instructions.
-#[derive(Debug, Clone, Copy)]
-pub struct Gemm(Instructions);
+/// The fastest first.
+const ALL: [Instructions; 5] = [
+    Instructions::Amx,
+    Instructions::Avx512,
+    Instructions::AvxVnni,
+    Instructions::Avx2,
+    Instructions::Portable,
+];
 
-impl Gemm {
-    /// Products by the fastest instructions of this processor.
+/// Instructions that this process can't use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no products by {instructions} here: {reason}; there is {}", list(Instructions::verified()))]
+pub struct Unavailable {
+    instructions: Instructions,
+    reason: String,
+}
+
+/// A name that no instructions have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no instructions have this name; choose one of {}", list(&ALL))]
+pub struct UnknownInstructions;
+
+impl Instructions {
+    /// Those that this process can use, the fastest first: the processor and the system have them, and over a small sample
+    /// they gave the sums of [`Portable`](Self::Portable), which is always among them.
     #[must_use]
-    pub fn detect() -> Self {
-        Self(Instructions::Portable)
+    pub fn available() -> Vec<Self> {
+        Self::verified().to_vec()
     }
 
-    /// The instructions.
-    #[must_use]
-    pub fn instructions(self) -> Instructions {
-        self.0
+    /// See [`available`](Self::available). Found out once in a process, in about a millisecond.
+    pub(crate) fn verified() -> &'static [Self] {
+        static VERIFIED: LazyLock<Vec<Instructions>> = LazyLock::new(|| {
+            ALL.into_iter().filter(|instructions| instructions.reason().is_none()).collect()
+        });
+        &VERIFIED
     }
 
-    /// The products of rows of `depth` bytes with [panels](crate::pack) of that depth: `sums[row, output]`, row after row, for
-    /// all outputs of the panels. The sums are exact for bytes from 0 to 127.
+    /// Why they can't be used, if so.
+    fn reason(self) -> Option<String> {
+        if let Some(lacks) = self.lacks() {
+            return Some(lacks);
+        }
+        // SAFETY: nothing is lacking.
+        let holds = self == Self::Portable || check::holds(|product| unsafe { self.sums(product) });
+        (!holds).then(|| "its sums were not those of portable when they were compared".to_owned())
+    }
+
+    /// What the processor or the system lacks for them.
+    fn lacks(self) -> Option<String> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let missing: Vec<&str> = match self {
+                Self::Portable => Vec::new(),
+                Self::Avx2 => missing!("avx2"),
+                _ => vec!["it"],
+            };
+            (!missing.is_empty()).then(|| format!("the processor lacks {}", missing.join(" and ")))
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        (self != Self::Portable).then(|| "they are instructions of x86-64".to_owned())
+    }
+
+    /// As available instructions, or why they aren't.
+    pub(crate) fn verify(self) -> Result<Self, Unavailable> {
+        if Self::verified().contains(&self) {
+            return Ok(self);
+        }
+        Err(Unavailable { instructions: self, reason: self.reason().unwrap_or_default() })
+    }
+
+    /// All sums of the product.
     ///
-    /// # Panics
+    /// # Safety
     ///
-    /// If the depth isn't [padded](crate::padded), or the lengths don't fit each other.
-    pub fn sums(self, rows: &[u8], depth: usize, panels: &[i8], sums: &mut [i32]) {
-        assert!(depth > 0 && depth.is_multiple_of(DEPTH) && rows.len().is_multiple_of(depth));
-        assert!(panels.len().is_multiple_of(depth * COLUMNS));
-        assert_eq!(rows.len() / depth * (panels.len() / depth), sums.len());
-        match self.0 {
-            Instructions::Portable => portable::sums(rows, depth, panels, sums),
+    /// The processor and the system have the instructions.
+    pub(crate) unsafe fn sums(self, product: Product<'_>) {
+        match self {
+            // SAFETY: the caller promises that they are there.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::sums(product) },
+            _ => portable::sums(product),
+        }
+    }
+
+    /// The name, as it is written in settings.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 }
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Instructions {
+    type Err = UnknownInstructions;
+
+    fn from_str(name: &str) -> Result<Self, UnknownInstructions> {
+        ALL.into_iter().find(|instructions| instructions.name() == name).ok_or(UnknownInstructions)
+    }
+}
+
+/// The names, as a list in a sentence.
+fn list(instructions: &[Instructions]) -> String {
+    let names: Vec<&str> = instructions.iter().map(|instructions| instructions.name()).collect();
+    names.join(", ")
+}
+
+/// The features of this list that the processor lacks.
+#[cfg(target_arch = "x86_64")]
+macro_rules! missing {
+    ($($feature:tt),+) => {
+        [$((is_x86_feature_detected!($feature), $feature)),+]
+            .into_iter()
+            .filter_map(|(there, feature)| (!there).then_some(feature))
+            .collect()
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use missing;

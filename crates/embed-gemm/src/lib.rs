@@ -1,8 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod check;
+mod gemm;
 mod instructions;
 mod panels;
 mod portable;
+mod product;
 
-pub use instructions::{Gemm, Instructions};
+pub use gemm::Gemm;
+pub use instructions::{Instructions, Unavailable, UnknownInstructions};
 pub use panels::{COLUMNS, DEPTH, pack, padded};

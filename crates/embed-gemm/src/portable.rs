@@ -1,14 +1,15 @@
 //! Products in plain Rust: what the others are tested against.
 
 use crate::panels::{COLUMNS, QUAD};
+use crate::product::Product;
 
-/// See [`Gemm::sums`](crate::Gemm::sums).
-pub(crate) fn sums(rows: &[u8], depth: usize, panels: &[i8], sums: &mut [i32]) {
-    let width = panels.len() / depth;
-    for (row, sums) in rows.chunks_exact(depth).zip(sums.chunks_exact_mut(width)) {
-        for (panel, sums) in panels.chunks_exact(depth * COLUMNS).zip(sums.chunks_exact_mut(COLUMNS)) {
+/// All sums of the product.
+pub(crate) fn sums(mut product: Product<'_>) {
+    for panel in 0..product.panels() {
+        for row in 0..product.height() {
+            let (bytes, weights, sums) = product.tile(row, 1, panel, 1).slices();
             let mut totals = [0_i32; COLUMNS];
-            let quads = row.as_chunks::<QUAD>().0.iter().zip(panel.chunks_exact(QUAD * COLUMNS));
+            let quads = bytes.as_chunks::<QUAD>().0.iter().zip(weights.chunks_exact(QUAD * COLUMNS));
             for (bytes, weights) in quads {
                 for (total, weights) in totals.iter_mut().zip(weights.as_chunks::<QUAD>().0) {
                     for (&byte, &weight) in bytes.iter().zip(weights) {

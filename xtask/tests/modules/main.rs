@@ -67,7 +67,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "gateway",
         ],
     ),
-    ("embed-gemm", &["panels", "portable", "instructions"]),
+    ("embed-gemm", &["panels", "product", "avx2 portable", "check", "instructions", "gemm"]),
     (
         "embed-kernels",
         &[

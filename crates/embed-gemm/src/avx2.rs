@@ -1,0 +1,68 @@
+//! Products by AVX2: `vpmaddubsw` adds pairs of products in 16 bits, `vpmaddwd` pairs of those in 32.
+//!
+//! 16 bits hold two products of a byte up to 127 with a weight from -127: at most 2 · 127 · 127 = 32,258. A tile has six rows
+//! and one panel: twelve registers of sums, two of weights, one of ones, one in between.
+
+#![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
+
+use std::arch::x86_64::{
+    __m256i, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+};
+
+use crate::panels::{COLUMNS, QUAD};
+use crate::product::{Pointers, Product, Tile, heights};
+
+/// Rows of a tile.
+const HEIGHT: usize = 6;
+
+/// Columns of half a panel: the sums in a register.
+const HALF: usize = COLUMNS / 2;
+
+/// All sums of the product. A panel stays in L1 while the rows pass by it.
+#[target_feature(enable = "avx2")]
+pub(crate) fn sums(mut product: Product<'_>) {
+    for panel in 0..product.panels() {
+        for (row, height) in heights(product.height(), HEIGHT) {
+            let tile = product.tile(row, height, panel, 1);
+            match height {
+                1 => rows::<1>(tile),
+                2 => rows::<2>(tile),
+                3 => rows::<3>(tile),
+                4 => rows::<4>(tile),
+                5 => rows::<5>(tile),
+                _ => rows::<HEIGHT>(tile),
+            }
+        }
+    }
+}
+
+/// A tile of so many rows.
+#[target_feature(enable = "avx2")]
+fn rows<const ROWS: usize>(mut tile: Tile<'_>) {
+    let Pointers { rows, depth, panels, sums, width } = tile.pointers(ROWS, 1);
+    let ones = _mm256_set1_epi16(1);
+    let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
+    for quad in 0..depth / QUAD {
+        // SAFETY: the panel has `depth / QUAD` quads of `QUAD · COLUMNS` bytes, twice the length of a register.
+        let weights = unsafe {
+            let weights = panels.add(quad * QUAD * COLUMNS).cast::<__m256i>();
+            [_mm256_loadu_si256(weights), _mm256_loadu_si256(weights.add(1))]
+        };
+        for (row, totals) in totals.iter_mut().enumerate() {
+            // SAFETY: there are `ROWS` rows of `depth` bytes, `QUAD` of which are an `i32`.
+            let bytes = unsafe { rows.add(row * depth + quad * QUAD).cast::<i32>().read_unaligned() };
+            let bytes = _mm256_set1_epi32(bytes);
+            for (total, weights) in totals.iter_mut().zip(weights) {
+                let pairs = _mm256_maddubs_epi16(bytes, weights);
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    for (row, totals) in totals.into_iter().enumerate() {
+        for (half, totals) in totals.into_iter().enumerate() {
+            // SAFETY: each of the `ROWS` rows has `COLUMNS` sums from `row · width` on, and the tile borrows them mutably.
+            unsafe { _mm256_storeu_si256(sums.add(row * width + half * HALF).cast(), totals) };
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The product by chosen instructions.
+
+#![expect(unsafe_code, reason = "the instructions of a `Gemm` are available")]
+
+use crate::instructions::{Instructions, Unavailable};
+use crate::product::Product;
+
+/// Products by the chosen instructions, which are [available](Instructions::available).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gemm(Instructions);
+
+impl Gemm {
+    /// Products by the fastest instructions that are [available](Instructions::available).
+    #[must_use]
+    pub fn detect() -> Self {
+        Self(Instructions::verified()[0])
+    }
+
+    /// Products by these instructions.
+    ///
+    /// # Errors
+    ///
+    /// If they aren't [available](Instructions::available): what is lacking, and which are.
+    pub fn with(instructions: Instructions) -> Result<Self, Unavailable> {
+        instructions.verify().map(Self)
+    }
+
+    /// The instructions.
+    #[must_use]
+    pub fn instructions(self) -> Instructions {
+        self.0
+    }
+
+    /// The products of rows of `depth` bytes with [panels](crate::pack) of that depth: `sums[row, output]`, row after row, for
+    /// all outputs of the panels. The sums are exact for bytes from 0 to 127 and weights from -127 to 127, up to a depth of
+    /// 133,120; with others they are unspecified, and so is whether they are the same on each path.
+    ///
+    /// # Panics
+    ///
+    /// If the depth isn't [padded](crate::padded), or the lengths don't fit each other.
+    pub fn sums(self, rows: &[u8], depth: usize, panels: &[i8], sums: &mut [i32]) {
+        let product = Product::new(rows, depth, panels, sums);
+        // SAFETY: only `detect` and `with` make a `Gemm`, of instructions that were found and verified.
+        unsafe { self.0.sums(product) }
+    }
+}
