@@ -1,7 +1,8 @@
 //! Products by AVX2: `vpmaddubsw` adds pairs of products in 16 bits, `vpmaddwd` pairs of those in 32.
 //!
 //! 16 bits hold two products of a byte up to 127 with a weight from -127: at most 2 · 127 · 127 = 32,258. A tile has six rows
-//! and one panel: twelve registers of sums, two of weights, one of ones, one in between.
+//! and one panel: twelve registers of sums, and one each of the
+//! first half of the weights, of ones, of a row's bytes and of what is in between.
 
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
 
@@ -18,6 +19,11 @@ const HEIGHT: usize = 6;
 
 /// Columns of half a panel: the sums in a register.
 const HALF: usize = COLUMNS / 2;
+
+/// A register's worth of weights, at any address.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Unaligned(__m256i);
 
 /// All sums of the product. A panel stays in L1 while the rows pass by it.
 #[target_feature(enable = "avx2")]
@@ -41,22 +47,23 @@ pub(crate) fn sums(mut product: Product<'_>) {
 #[target_feature(enable = "avx2")]
 fn rows<const ROWS: usize>(mut tile: Tile<'_>) {
     let Pointers { rows, depth, panels, sums, width } = tile.pointers(ROWS, 1);
-    let ones = _mm256_set1_epi16(1);
     let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
     for quad in 0..depth / QUAD {
         // SAFETY: the panel has `depth / QUAD` quads of `QUAD · COLUMNS` bytes, twice the length of a register.
-        let weights = unsafe {
+        let (weights, first) = unsafe {
             let weights = panels.add(quad * QUAD * COLUMNS).cast::<__m256i>();
-            [_mm256_loadu_si256(weights), _mm256_loadu_si256(weights.add(1))]
+            (weights, _mm256_loadu_si256(weights))
         };
         for (row, totals) in totals.iter_mut().enumerate() {
             // SAFETY: there are `ROWS` rows of `depth` bytes, `QUAD` of which are an `i32`.
             let bytes = unsafe { rows.add(row * depth + quad * QUAD).cast::<i32>().read_unaligned() };
             let bytes = _mm256_set1_epi32(bytes);
-            for (total, weights) in totals.iter_mut().zip(weights) {
-                let pairs = _mm256_maddubs_epi16(bytes, weights);
-                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
-            }
+            // Read anew for each row: a register for it would be the seventeenth, and the compiler would make room for it by
+            // writing sums to memory and back in each turn.
+            // SAFETY: this is the second half of the quad. The type is packed, so it needs no alignment.
+            let second = unsafe { weights.add(1).cast::<Unaligned>().read_volatile() }.0;
+            totals[1] = _mm256_add_epi32(totals[1], quads(bytes, second));
+            totals[0] = _mm256_add_epi32(totals[0], quads(bytes, first));
         }
     }
     for (row, totals) in totals.into_iter().enumerate() {
@@ -65,4 +72,11 @@ fn rows<const ROWS: usize>(mut tile: Tile<'_>) {
             unsafe { _mm256_storeu_si256(sums.add(row * width + half * HALF).cast(), totals) };
         }
     }
+}
+
+/// The sums of four products each.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn quads(bytes: __m256i, weights: __m256i) -> __m256i {
+    _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, weights), _mm256_set1_epi16(1))
 }

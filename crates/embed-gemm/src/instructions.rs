@@ -10,7 +10,18 @@ use crate::product::Product;
 use crate::{check, portable};
 
 #[cfg(target_arch = "x86_64")]
-use crate::avx2;
+use crate::{amx, avx2, avx512, avxvnni};
+
+/// The features of this list that the processor lacks.
+#[cfg(target_arch = "x86_64")]
+macro_rules! missing {
+    ($($feature:tt),+) => {
+        [$((is_x86_feature_detected!($feature), $feature)),+]
+            .into_iter()
+            .filter_map(|(there, feature)| (!there).then_some(feature))
+            .collect()
+    };
+}
 
 /// How products are computed. All give the same sums, to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,17 +88,20 @@ impl Instructions {
     }
 
     /// What the processor or the system lacks for them.
+    #[cfg(target_arch = "x86_64")]
     fn lacks(self) -> Option<String> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let missing: Vec<&str> = match self {
-                Self::Portable => Vec::new(),
-                Self::Avx2 => missing!("avx2"),
-                _ => vec!["it"],
-            };
-            (!missing.is_empty()).then(|| format!("the processor lacks {}", missing.join(" and ")))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
+        let missing: Vec<&str> = match self {
+            Self::Portable => Vec::new(),
+            Self::Avx2 => missing!("avx2"),
+            Self::AvxVnni => missing!("avx2", "avxvnni"),
+            Self::Avx512 => missing!("avx512f", "avx512vnni"),
+            Self::Amx => return amx::lacks().map(str::to_owned),
+        };
+        (!missing.is_empty()).then(|| format!("the processor lacks {}", missing.join(" and ")))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn lacks(self) -> Option<String> {
         (self != Self::Portable).then(|| "they are instructions of x86-64".to_owned())
     }
 
@@ -105,12 +119,19 @@ impl Instructions {
     ///
     /// The processor and the system have the instructions.
     pub(crate) unsafe fn sums(self, product: Product<'_>) {
-        match self {
-            // SAFETY: the caller promises that they are there.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::sums(product) },
-            _ => portable::sums(product),
+        // SAFETY: the caller promises that the instructions are there.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            match self {
+                Self::Portable => portable::sums(product),
+                Self::Avx2 => avx2::sums(product),
+                Self::AvxVnni => avxvnni::sums(product),
+                Self::Avx512 => avx512::sums(product),
+                Self::Amx => amx::sums(product),
+            }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        portable::sums(product);
     }
 
     /// The name, as it is written in settings.
@@ -144,16 +165,3 @@ fn list(instructions: &[Instructions]) -> String {
     let names: Vec<&str> = instructions.iter().map(|instructions| instructions.name()).collect();
     names.join(", ")
 }
-
-/// The features of this list that the processor lacks.
-#[cfg(target_arch = "x86_64")]
-macro_rules! missing {
-    ($($feature:tt),+) => {
-        [$((is_x86_feature_detected!($feature), $feature)),+]
-            .into_iter()
-            .filter_map(|(there, feature)| (!there).then_some(feature))
-            .collect()
-    };
-}
-#[cfg(target_arch = "x86_64")]
-use missing;

@@ -1,7 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod check;
 mod gemm;
 mod instructions;

@@ -1,5 +1,7 @@
 //! Sums of every path that this machine has against those of a naive product.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use embed_gemm::{COLUMNS, DEPTH, Gemm, Instructions, pack, padded};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, proptest};
 
