@@ -4,16 +4,20 @@
 
 use crate::instructions::{Instructions, Unavailable};
 use crate::product::Product;
+use crate::single::{self, Rows, Strips, Vectors};
 
 /// Products by the chosen instructions, which are [available](Instructions::available).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gemm(Instructions);
+pub struct Gemm {
+    instructions: Instructions,
+    vectors: Vectors,
+}
 
 impl Gemm {
     /// Products by the fastest instructions that are [available](Instructions::available).
     #[must_use]
     pub fn detect() -> Self {
-        Self(Instructions::verified()[0])
+        Self::of(Instructions::verified()[0])
     }
 
     /// Products by these instructions.
@@ -22,13 +26,18 @@ impl Gemm {
     ///
     /// If they aren't [available](Instructions::available): what is lacking, and which are.
     pub fn with(instructions: Instructions) -> Result<Self, Unavailable> {
-        instructions.verify().map(Self)
+        instructions.verify().map(Self::of)
+    }
+
+    fn of(instructions: Instructions) -> Self {
+        let wide = matches!(instructions, Instructions::Avx512 | Instructions::Amx);
+        Self { instructions, vectors: Vectors::detect(instructions != Instructions::Portable, wide) }
     }
 
     /// The instructions.
     #[must_use]
     pub fn instructions(self) -> Instructions {
-        self.0
+        self.instructions
     }
 
     /// The products of rows of `depth` bytes with [panels](crate::pack) of that depth: `sums[row, output]`, row after row, for
@@ -41,6 +50,16 @@ impl Gemm {
     pub fn sums(self, rows: &[u8], depth: usize, panels: &[i8], sums: &mut [i32]) {
         let product = Product::new(rows, depth, panels, sums);
         // SAFETY: only `detect` and `with` make a `Gemm`, of instructions that were found and verified.
-        unsafe { self.0.sums(product) }
+        unsafe { self.instructions.sums(product) }
+    }
+    /// The products of rows with strips of [`COLUMNS`](crate::COLUMNS) outputs in single precision: `out[row, output]`, in rows
+    /// of `stride` values. Each is summed over the inputs in their order, one fused operation an input, so it doesn't depend on
+    /// the rows and outputs beside it, or on the instructions.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is too short.
+    pub fn single(self, rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
+        single::product(self.vectors, rows, strips, out, stride);
     }
 }

@@ -14,7 +14,9 @@ mod instructions;
 mod panels;
 mod portable;
 mod product;
+mod single;
 
 pub use gemm::Gemm;
 pub use instructions::{Instructions, Unavailable, UnknownInstructions};
 pub use panels::{COLUMNS, DEPTH, pack, padded};
+pub use single::{Rows, Strips};

@@ -351,20 +351,20 @@ impl WithSimd for Heads<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { layer, weights, rows, lengths, heads, contexts, scratch } = self;
-        let (linear, count) = (&layer.parts.joint, rows.count());
+        let (gemm, linear, count) = (layer.processor.gemm, &layer.parts.joint, rows.count());
         let width = layer.width() / layer.parts.heads;
         let PieceScratch { sums, head: head_scratch, joint, .. } = scratch;
         joint.resize(count * 3 * width, 0.0);
         for (head, contexts) in heads.zip(contexts.chunks_exact_mut(count * width)) {
             let outputs = head * 3 * width..(head + 1) * 3 * width;
             let product = Product { linear, weights, rows, outputs };
-            product.write((simd, layer.processor.gemm), sums, joint, |_| {});
+            product.write(gemm, sums, joint, |_| {});
             let (mut joint, mut contexts) = (&joint[..], contexts);
             for &tokens in lengths {
                 let (of_text, joints) = joint.split_at(tokens * 3 * width);
                 let (context, others) = contexts.split_at_mut(tokens * width);
                 (joint, contexts) = (joints, others);
-                attention::attend(simd, of_text, width, head_scratch, context);
+                attention::attend((simd, gemm), of_text, width, head_scratch, context);
             }
         }
     }
@@ -392,7 +392,7 @@ impl WithSimd for Rest<'_> {
         let Self { layer: Layer { processor, parts }, weights, state: before, contexts, first, out, scratch } =
             self;
         let PieceScratch { sums, quantised, rows, state, middle, .. } = scratch;
-        let with = (simd, processor.gemm);
+        let gemm = processor.gemm;
         let hidden = parts.output_norm.width();
         let head = hidden / parts.heads;
         let (all, count) = (before.len() / hidden, out.len() / hidden);
@@ -405,7 +405,7 @@ impl WithSimd for Rest<'_> {
         }
         state.resize(count * hidden, 0.0);
         let rows_of_output = prepare(simd, &parts.output, (rows, hidden), quantised);
-        whole(&parts.output, weights.output, rows_of_output).write(with, sums, state, |_| {});
+        whole(&parts.output, weights.output, rows_of_output).write(gemm, sums, state, |_| {});
         let residuals = before[first * hidden..].chunks_exact(hidden);
         for (state, residual) in state.chunks_exact_mut(hidden).zip(residuals) {
             parts.attention_norm.row(simd, residual, state);
@@ -425,7 +425,7 @@ impl WithSimd for Rest<'_> {
         let width = parts.wide.width();
         middle.resize(count * width, 0.0);
         whole(&parts.wide, weights.wide, into_wide).write(
-            with,
+            gemm,
             sums,
             middle,
             #[inline(always)]
@@ -436,7 +436,7 @@ impl WithSimd for Rest<'_> {
         }
 
         let into_narrow = prepare(simd, &parts.narrow, (middle, width), quantised);
-        whole(&parts.narrow, weights.narrow, into_narrow).write(with, sums, out, |_| {});
+        whole(&parts.narrow, weights.narrow, into_narrow).write(gemm, sums, out, |_| {});
         for (out, residual) in out.chunks_exact_mut(hidden).zip(state.chunks_exact(hidden)) {
             parts.output_norm.row(simd, residual, out);
         }

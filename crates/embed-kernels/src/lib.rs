@@ -11,7 +11,6 @@ mod outliers;
 mod processor;
 mod reduce;
 mod rows;
-mod single;
 mod unpack;
 mod weights;
 #[cfg(target_arch = "x86_64")]

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use embed_gemm::Gemm;
-use pulp::Simd;
+use embed_gemm::Rows as StridedRows;
+use embed_gemm::{Gemm, Strips};
 
-use crate::lanes::{UnfitLength, exactly};
+use crate::lanes::{LANES, UnfitLength, exactly};
 use crate::rows::Rows;
-use crate::single;
 use crate::weights::Weights;
 
 /// Rows whose sums are computed together, and outputs. As 32-bit sums they take 18 KB, which stays in a core's first cache.
@@ -84,13 +83,7 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Writes the wanted outputs of each row, row after row, and calls `then` with parts of rows as they are written.
     #[inline(always)]
-    pub(crate) fn write<S: Simd>(
-        self,
-        (simd, gemm): (S, Gemm),
-        sums: &mut Vec<i32>,
-        out: &mut [f32],
-        then: impl Fn(&mut [f32]),
-    ) {
+    pub(crate) fn write(self, gemm: Gemm, sums: &mut Vec<i32>, out: &mut [f32], then: impl Fn(&mut [f32])) {
         let Self { linear, weights, rows, outputs } = self;
         let (count, stride) = (rows.count(), outputs.len());
         let all = linear.width();
@@ -104,8 +97,14 @@ impl Product<'_> {
                     .map(|constants| constants.get(outputs.clone()).unwrap_or_default());
                 match (rows, weights) {
                     (Rows::Single(values, depth), Weights::Single(panels)) => {
-                        let panels = &panels[outputs.start * depth..outputs.end * depth];
-                        single::product(simd, (values, depth), panels, (&mut out[column..], stride));
+                        let rows = StridedRows { values, stride: depth, count: rows.count(), depth };
+                        let strips = Strips {
+                            values: &panels[outputs.start * depth..outputs.end * depth],
+                            stride: LANES,
+                            distance: LANES * depth,
+                            count: columns.len() / LANES,
+                        };
+                        gemm.single(rows, strips, &mut out[column..], stride);
                         for row in out.chunks_exact_mut(stride) {
                             let row = &mut row[columns.clone()];
                             row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
