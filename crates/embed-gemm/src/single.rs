@@ -237,7 +237,7 @@ mod tests {
             (0..count).map(|place| (place * 7919 % 4001) as f32 / 2000.5 - 1.0).collect()
         };
         for count in 1..=40 {
-            for (depth, strips) in [(1, 1), (7, 3), (64, 2), (97, 1)] {
+            for (depth, strips) in [(1, 1), (7, 3), (64, 2), (97, 1), (397, 2)] {
                 let (values, weights) = (numbers(count * (depth + 3)), numbers(strips * depth * COLUMNS));
                 let rows = Rows { values: &values, stride: depth + 3, count, depth };
                 let packed =
