@@ -23,6 +23,6 @@ pub use linear::Linear;
 pub use mean::mean;
 pub use norm::AddNorm;
 pub use outliers::Outliers;
-pub use processor::Processor;
+pub use processor::{Instructions, Processor, Unavailable, UnknownInstructions};
 pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, unpack};
 pub use weights::{Weights, pack_integer, pack_single};

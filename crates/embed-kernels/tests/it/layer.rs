@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use embed_kernels::{
-    AddNorm, Executor, LANES, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Serial, Weights,
-    pack_integer, pack_single,
+    AddNorm, Executor, Instructions, LANES, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor,
+    Serial, Weights, pack_integer, pack_single,
 };
 use proptest::prelude::*;
 
@@ -90,6 +90,10 @@ struct Sample {
 
 impl Sample {
     fn new(seed: u64, kind: Kind) -> Self {
+        Self::by(Processor::detect(), seed, kind)
+    }
+
+    fn by(processor: Processor, seed: u64, kind: Kind) -> Self {
         let most = kind == Kind::Integer;
         let factors = |seed| -> Vec<f32> {
             let powers = exact::noise(seed, HIDDEN);
@@ -120,7 +124,7 @@ impl Sample {
             feed_forward_factors: factors[1].clone(),
             outliers: outliers.as_ref().map(|[into, bias, out]| Outliers::new(into, bias, out).unwrap()),
         };
-        Self { layer: Layer::new(Processor::detect(), parts).unwrap(), dense, norms, factors, outliers }
+        Self { layer: Layer::new(processor, parts).unwrap(), dense, norms, factors, outliers }
     }
 
     fn run(&self, executor: &impl Executor, lengths: &[usize], state: &[f32]) -> Vec<f32> {
@@ -228,6 +232,26 @@ proptest! {
                 (out, outs) = outs.split_at(tokens * HIDDEN);
                 prop_assert_eq!(out, &*sample.run(&Serial, &[tokens], state));
                 prop_assert_eq!(out, &*sample.run(&Threads(threads), &[tokens], state));
+            }
+        }
+    }
+}
+
+#[test]
+fn all_instructions_of_this_processor_give_nearly_the_same() {
+    let lengths = [37, 5, 60];
+    let state = exact::noise(3, lengths.iter().sum::<usize>() * HIDDEN);
+    for kind in KINDS {
+        let want = Sample::by(Processor::with(Instructions::Portable).unwrap(), 9, kind)
+            .run(&Serial, &lengths, &state);
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        for instructions in Instructions::available() {
+            let processor = Processor::with(instructions).unwrap();
+            assert_eq!(processor.instructions(), instructions);
+            let got = Sample::by(processor, 9, kind).run(&Serial, &lengths, &state);
+            for (got, want) in got.chunks(HIDDEN).zip(want.chunks(HIDDEN)) {
+                let cosine = cosine(got, want);
+                assert!(cosine > 0.9999, "{kind:?} by {instructions}: {cosine}");
             }
         }
     }
