@@ -276,7 +276,7 @@ fn features(run: &mut CiRun<'_>) -> Result<String> {
 /// These are separate workspaces, which the steps above don't check. Their target folder is next to the others.
 fn fuzz(run: &mut CiRun<'_>) -> Result<String> {
     let target = run.workspace.target.join("fuzz");
-    for of in ["embed-cli", "embed-gateway"] {
+    for of in ["embed-cli", "embed-gateway", "embed-gemm"] {
         let manifest = format!("crates/{of}/fuzz/Cargo.toml");
         run.cargo()
             .args(["check", "--locked", "--manifest-path", &manifest])
