@@ -1,6 +1,6 @@
 //! The operators before and after the layers: each reads attributes and values, calls a kernel, and writes values.
 
-use embed_kernels::{Linear, NormOutput, Processor, Product, SingleProduct};
+use embed_kernels::Processor;
 use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int64, Uint8};
 use ort::{Error, Result};
@@ -65,20 +65,15 @@ impl Operator for AddNorm {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let norm = norm(attributes, &floats(attributes, NORM_SCALE)?, &floats(attributes, NORM_BIAS)?)?;
-        let no_bias = Linear::single(&vec![0.0; norm.width()]).map_err(Error::wrap)?;
         let processor = Processor::detect();
         Ok(kernel(move |context| {
             let (rows, residual) = (input(context, 0)?, input(context, 1)?);
             let (shape, rows) = rows.try_extract_tensor::<f32>()?;
             let (_, residual) = residual.try_extract_tensor::<f32>()?;
-            if residual.len() != rows.len() {
-                return Err(Error::new("rows and their residual are of different sizes"));
-            }
-            let rows = Product::Single(SingleProduct::new(&no_bias, rows).map_err(Error::wrap)?);
             let Some(mut state) = context.output(0, shape.clone())? else { return Ok(()) };
             let (_, state) = state.try_extract_tensor_mut::<f32>()?;
-            norm.run(processor, (rows, 0), residual, NormOutput { state, sum: &mut [], quantised: None });
-            Ok(())
+            state.copy_from_slice(rows);
+            norm.run(processor, residual, state).map_err(Error::wrap)
         }))
     }
 }
