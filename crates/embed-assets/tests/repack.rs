@@ -12,7 +12,7 @@ use embed_assets::graph::{
 use embed_assets::tokenizer_json::tokenizer_json;
 use embed_assets::weights::{EncoderWeights, Format, Vocabulary, q4, safetensors};
 use embed_core::Pooling;
-use embed_encoder::operators::{ADD_NORM, ATTENTION, UNPACK_ROWS};
+use embed_encoder::operators::{ADD_NORM, LayerKind, UNPACK_ROWS};
 
 const HIDDEN: usize = 32;
 const LAYERS: usize = 2;
@@ -294,17 +294,19 @@ fn holds<const N: usize>(precision: Precision, table: Option<&Smoothing>, names:
 fn a_precision_says_which_products_are_in_8_bits() {
     let (weights, _) = tiny();
     let smooth = smoothing(&weights);
-    // The second is the attention over an 8-bit product.
-    let products = |precision, table| holds(precision, table, ["MatMulInteger", "AttentionInteger", LENGTHS]);
-    assert_eq!(products(Precision::F32, Some(&smooth)), [false, false, true]);
-    assert_eq!(products(Precision::Int8, None), [true, true, true]);
-    assert_eq!(products(Precision::Int8, Some(&smooth)), [true, true, true]);
-    assert_eq!(products(Precision::Mixed, Some(&smooth)), [true, false, true]);
+    let kinds = [LayerKind::Single, LayerKind::Mixed, LayerKind::Integer].map(LayerKind::operator);
+    let layers = |precision, table| holds(precision, table, kinds);
+    assert_eq!(layers(Precision::F32, Some(&smooth)), [true, false, false]);
+    assert_eq!(layers(Precision::Int8, None), [false, false, true]);
+    assert_eq!(layers(Precision::Int8, Some(&smooth)), [false, false, true]);
+    assert_eq!(layers(Precision::Mixed, None), [true, false, false]);
+    // Both layers begin in the first two thirds.
+    assert_eq!(layers(Precision::Mixed, Some(&smooth)), [false, true, false]);
 }
 
 #[test]
 fn a_model_in_bf16_has_standard_operators_alone() {
-    let custom = [ADD_NORM, ATTENTION, UNPACK_ROWS, LENGTHS];
+    let custom = [ADD_NORM, LayerKind::Single.operator(), UNPACK_ROWS, LENGTHS];
     assert_eq!(holds(Precision::F32, None, custom), [true; 4]);
     assert_eq!(holds(Precision::Bf16, None, custom), [false; 4]);
 }

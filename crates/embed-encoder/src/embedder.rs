@@ -41,7 +41,6 @@ pub struct Encoder {
     tokenizer: Arc<LateTokenizer>,
     vocabulary: TokenNames,
     model_bytes: u64,
-    memory_bytes: u64,
 }
 
 impl Encoder {
@@ -90,7 +89,6 @@ impl Encoder {
         // loaded unchecked.
         let late = Arc::new(LateTokenizer::default());
         let all_core = threads_of_a_text(workers.threads(), config.precision);
-        let memory_bytes = memory_bytes(config.profile, config.precision, files.model_bytes);
         let engine = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| {
                 files.verify(|name| name == TOKENIZER_FILE)?;
@@ -111,7 +109,7 @@ impl Encoder {
             let setup = Setup {
                 all_core,
                 keep_alive: config.keep_alive,
-                bytes: memory_bytes,
+                bytes: files.model_bytes,
                 max_windows: config.max_windows,
                 normalisation: config.profile.normalisation,
                 open: Box::new(move |threads| Ok(Box::new(OrtModel::open(&session, threads)?))),
@@ -128,17 +126,7 @@ impl Encoder {
         let model_bytes = files.model_bytes;
         let EncoderConfig { profile, precision, .. } = config;
         let (tokenizer, vocabulary) = (late, TokenNames::new(files));
-        Ok(Self {
-            model,
-            profile,
-            precision,
-            engine,
-            counters,
-            tokenizer,
-            vocabulary,
-            model_bytes,
-            memory_bytes,
-        })
+        Ok(Self { model, profile, precision, engine, counters, tokenizer, vocabulary, model_bytes })
     }
 
     /// Statistics since the model was loaded.
@@ -193,12 +181,11 @@ impl Encoder {
         self.model_bytes
     }
 
-    /// Bytes that the model is taken to need while it is loaded: its file, and its weights once more, as ONNX Runtime packs
-    /// them for all its sessions. Not counted are the memory of runs (up to 20 MB a thread for a small model after texts of 512
-    /// tokens) and the tokenizer, which stays.
+    /// Bytes that the model is taken to need while it is loaded: those of its file, which all its sessions share. Not counted
+    /// are the memory of runs (up to 20 MB a thread for a small model after texts of 512 tokens) and the tokenizer, which stays.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.model_bytes
     }
 
     /// Whether the model is loaded, at least in a session for one thread.
@@ -220,15 +207,6 @@ impl Encoder {
     pub fn threads(&self) -> usize {
         self.engine.workers()
     }
-}
-
-/// Workers for one encoder alone.
-/// What a loaded model is taken to need: see [`Encoder::memory_bytes`].
-fn memory_bytes(profile: &Profile, precision: Precision, model_bytes: u64) -> u64 {
-    let Profile { dimension, shape, .. } = profile;
-    let weights = shape.layers * dimension * (4 * dimension + 2 * shape.feed_forward);
-    let bytes_of_a_weight = if precision == Precision::Int8 { 1 } else { 4 };
-    model_bytes + (weights * bytes_of_a_weight) as u64
 }
 
 /// The threads of the all-core model, if there should be one.

@@ -30,7 +30,7 @@ const CHUNK: usize = 96;
 const LEAST_ROWS: usize = 4;
 
 /// The threads that a layer may use, and what happens between its blocks.
-pub trait Executor: Sync {
+pub trait Executor {
     /// How many pieces may run at a time.
     fn threads(&self) -> usize;
 

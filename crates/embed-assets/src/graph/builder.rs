@@ -64,18 +64,17 @@ impl<W: Write> GraphBuilder<W> {
         inputs: [&str; N],
         attributes: &[(&str, Attribute)],
     ) -> ValueName {
-        self.put(op, "", &inputs, &[true], attributes).swap_remove(0)
+        self.put(op, "", &inputs, 1, attributes).swap_remove(0)
     }
 
-    /// A node with a custom operator of `embed-encoder`. Outputs that aren't wanted have an empty name.
+    /// A node with a custom operator of `embed-encoder`.
     pub(super) fn custom(
         &mut self,
         op: &str,
         inputs: &[&str],
-        wanted: &[bool],
-        attributes: &[(&str, Attribute)],
-    ) -> Vec<ValueName> {
-        self.put(op, CUSTOM_DOMAIN, inputs, wanted, attributes)
+        attributes: &[(impl AsRef<str>, Attribute)],
+    ) -> ValueName {
+        self.put(op, CUSTOM_DOMAIN, inputs, 1, attributes).swap_remove(0)
     }
 
     /// Cuts a value into equal parts.
@@ -84,7 +83,7 @@ impl<W: Write> GraphBuilder<W> {
             ("axis", Attribute::Int(axis)),
             ("num_outputs", Attribute::Int(N.try_into().unwrap_or(i64::MAX))),
         ];
-        let mut outputs = self.put("Split", "", &[value], &[true; N], &attributes).into_iter();
+        let mut outputs = self.put("Split", "", &[value], N, &attributes).into_iter();
         std::array::from_fn(|_| outputs.next().unwrap_or_default())
     }
 
@@ -93,18 +92,17 @@ impl<W: Write> GraphBuilder<W> {
         op: &str,
         domain: &str,
         inputs: &[&str],
-        wanted: &[bool],
-        attributes: &[(&str, Attribute)],
+        outputs: usize,
+        attributes: &[(impl AsRef<str>, Attribute)],
     ) -> Vec<ValueName> {
         let name = self.fresh(op);
-        let output = |(output, &wanted)| if wanted { format!("{name}.{output}") } else { ValueName::new() };
-        let outputs: Vec<ValueName> = wanted.iter().enumerate().map(output).collect();
+        let outputs: Vec<ValueName> = (0..outputs).map(|output| format!("{name}.{output}")).collect();
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: outputs.clone(),
             name: Some(name),
             op_type: Some(op.to_owned()),
-            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+            attribute: attributes.iter().map(|(name, value)| attribute(name.as_ref(), value)).collect(),
             domain: Some(domain.to_owned()),
         });
         outputs

@@ -1,5 +1,4 @@
-//! The network: an encoder of the BERT family as matrix products and the operators of
-//! [`embed_encoder::operators`], which do all the work between two products in one pass.
+//! The network: an encoder of the BERT family as the operators of [`embed_encoder::operators`], one for each layer.
 //!
 //! The tokens of all texts are the rows of two-dimensional matrices: nothing is padded, and only attention and the
 //! mean know which rows belong together. So texts of any lengths can share a run, and the vector of a text is the same to
@@ -7,8 +6,9 @@
 //!
 //! Design decisions:
 //!
-//! - One product computes queries, keys and values; the scale of attention is a part of the queries.
-//! - Biases and scales are applied by the operator that reads a product, since it reads every number anyway.
+//! - One product computes queries, keys and values; the scale of attention is a part of the queries. The outputs stand head
+//!   by head, so that a head can be computed as soon as its columns are there.
+//! - Weights are packed here, once, in the order in which products read them on every processor.
 //! - Each row of an 8-bit product has its own scale and lowest value. One scale for a run would make texts depend on each
 //!   other, and a fixed one would have to be wide enough for every text.
 //! - Weights are whole numbers from −127 to 127, activations from 0 to 127. Processors without VNNI add two products at a
@@ -20,16 +20,18 @@ use std::io::{self, Write};
 use embed_core::Pooling;
 use embed_encoder::assets::{LENGTHS, POSITIONS};
 use embed_encoder::operators::{
-    ADD_NORM, ATTENTION, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, GELU, HEADS, INTEGER, NORM_BIAS,
-    NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, TEXT_MEAN, UNPACK_ROWS, WIDTH,
+    ADD_NORM, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, HEADS, JOINT, LayerKind, NARROW, NORM_BIAS,
+    NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, OUTPUT, TEXT_MEAN, UNPACK_ROWS, WIDE, WIDTH,
+    attribute_of,
 };
+use embed_kernels::{pack_integer, pack_single};
 
 use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::options::{GraphOptions, Precision};
 use super::quantise::{Dense, power_of_two, rows_in_8_bits};
 use super::smooth::LayerSmoothing;
-use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, Norm};
+use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, LinearLayer};
 
 /// A network that is being written.
 pub(super) struct Network<'a, W: Write> {
@@ -37,53 +39,6 @@ pub(super) struct Network<'a, W: Write> {
     weights: &'a EncoderWeights,
     shape: EncoderShape,
     options: &'a GraphOptions<'a>,
-}
-
-/// The arithmetic of a matrix product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arithmetic {
-    Single,
-    Integer,
-}
-
-/// Rows as a product takes them.
-enum TokenRows {
-    Single(ValueName),
-    /// The bytes, and the scales of the rows.
-    Quantised(ValueName, ValueName),
-}
-
-/// The output of a product: inputs and attributes of the operator that reads it.
-struct ProductNode {
-    inputs: Vec<ValueName>,
-    attributes: Vec<(&'static str, Attribute)>,
-    arithmetic: Arithmetic,
-}
-
-/// The state of all tokens.
-struct TokenState {
-    value: ValueName,
-    /// The state plus outlier channels, else the state.
-    residual: ValueName,
-    rows: TokenRows,
-}
-
-/// The outputs that a normalisation has in addition to the state.
-struct WantedOutputs {
-    arithmetic: Arithmetic,
-    factors: Option<Vec<f32>>,
-    /// The weights into and out of outlier channels.
-    outliers: Option<(Dense, Dense)>,
-}
-
-/// The 8-bit parts of a layer.
-#[derive(Clone, Copy)]
-struct LayerPlan<'a> {
-    smoothing: Option<&'a LayerSmoothing>,
-    /// The arithmetic of all products but the last one.
-    most: Arithmetic,
-    /// The arithmetic of the second product of the feed-forward part.
-    last: Arithmetic,
 }
 
 impl<'a, W: Write> Network<'a, W> {
@@ -102,9 +57,9 @@ impl<'a, W: Write> Network<'a, W> {
         let weights = self.weights;
         let mut state = self.embeddings()?;
         for (index, layer) in weights.layers.iter().enumerate() {
-            state = self.layer(state, layer, index)?;
+            state = self.layer(&state, layer, index)?;
         }
-        let pooled = self.pool(&state.value)?;
+        let pooled = self.pool(&state)?;
         self.graph.output(&pooled, "pooled");
         Ok(self.graph)
     }
@@ -118,34 +73,21 @@ impl<'a, W: Write> Network<'a, W> {
             return Ok(self.graph.node("Gather", [states, &firsts], &[]));
         }
         let width = [(WIDTH, Attribute::Int(to_i64(self.shape.hidden)))];
-        Ok(self.graph.custom(TEXT_MEAN, &[states, LENGTHS], &[true], &width).swap_remove(0))
-    }
-
-    fn plan(&self, index: usize) -> LayerPlan<'a> {
-        let smoothing = self.options.smoothing.and_then(|table| table.layers.get(index));
-        let (most, last) = match self.options.precision {
-            Precision::Int8 => (Arithmetic::Integer, Arithmetic::Integer),
-            Precision::Mixed if 3 * index < 2 * self.shape.layers && smoothing.is_some() => {
-                (Arithmetic::Single, Arithmetic::Integer)
-            }
-            Precision::Mixed | Precision::F32 | Precision::Bf16 => (Arithmetic::Single, Arithmetic::Single),
-        };
-        LayerPlan { smoothing: smoothing.filter(|_| last == Arithmetic::Integer), most, last }
+        Ok(self.graph.custom(TEXT_MEAN, &[states, LENGTHS], &width))
     }
 
     /// Word plus position plus type, normalised.
-    fn embeddings(&mut self) -> io::Result<TokenState> {
+    fn embeddings(&mut self) -> io::Result<ValueName> {
         let words = self.words()?;
         let table = self.position_table()?;
         let positions = self.graph.node("Gather", [&table, POSITIONS], &[]);
-        let product = ProductNode {
-            inputs: vec![words],
-            attributes: vec![(BIAS, Attribute::Floats(vec![0.0; self.shape.hidden]))],
-            arithmetic: Arithmetic::Single,
-        };
-        let weights = self.weights;
-        let wanted = self.before_attention(0);
-        self.add_norm(product, &positions, &weights.embeddings.norm, wanted)
+        let norm = &self.weights.embeddings.norm;
+        let attributes = [
+            (NORM_SCALE, Attribute::Floats(norm.scale.clone())),
+            (NORM_BIAS, Attribute::Floats(norm.bias.clone())),
+            (EPSILON, Attribute::Float(self.shape.epsilon)),
+        ];
+        Ok(self.graph.custom(ADD_NORM, &[&words, &positions], &attributes))
     }
 
     /// The rows of the word table, unchanged to the bit, except for dense tables in an 8-bit model.
@@ -158,7 +100,7 @@ impl<'a, W: Write> Network<'a, W> {
                 let bytes = table.row_bytes();
                 let table = self.graph.streamed(ElementType::U8, &[rows, bytes], table.stored_rows())?;
                 let width = [(WIDTH, Attribute::Int(to_i64(hidden)))];
-                Ok(self.graph.custom(UNPACK_ROWS, &[ids, &table], &[true], &width).swap_remove(0))
+                Ok(self.graph.custom(UNPACK_ROWS, &[ids, &table], &width))
             }
             (Precision::Int8, _) => {
                 let (bytes, scales) = rows_in_8_bits(table);
@@ -188,175 +130,78 @@ impl<'a, W: Write> Network<'a, W> {
         self.graph.f32s(&[values.len() / hidden, hidden], &values)
     }
 
-    fn layer(&mut self, state: TokenState, layer: &EncoderLayer, index: usize) -> io::Result<TokenState> {
-        let plan = self.plan(index);
-        let context = self.attention(&state.rows, layer, plan)?;
-        let dense = Dense::side_by_side(&[(&layer.attention_output, 1.0)]);
-        let output = self.linear(&context, &dense)?;
-        let (wide, narrow, outliers) = self.feed_forward(layer, plan);
-        let wanted = WantedOutputs {
-            arithmetic: plan.most,
-            factors: self.factors(plan.smoothing.map(|layer| &*layer.feed_forward)),
-            outliers,
-        };
-        let state = self.add_norm(output, &state.residual, &layer.attention_norm, wanted)?;
-        let middle = self.linear(&state.rows, &wide)?;
-        let middle = self.gelu(middle, plan.last);
-        let output = self.linear(&middle, &narrow)?;
-        let wanted = self.before_attention(index + 1);
-        self.add_norm(output, &state.residual, &layer.output_norm, wanted)
-    }
-
-    /// What the attention of a layer needs as its input; nothing after the last layer.
-    fn before_attention(&self, index: usize) -> WantedOutputs {
-        let plan = self.plan(index);
-        if index >= self.shape.layers {
-            return WantedOutputs { arithmetic: Arithmetic::Single, factors: None, outliers: None };
+    fn layer(&mut self, state: &str, layer: &EncoderLayer, index: usize) -> io::Result<ValueName> {
+        let (kind, smoothing) = self.kind(index);
+        let mut attributes = vec![
+            (HEADS.to_owned(), Attribute::Int(to_i64(self.shape.heads))),
+            (EPSILON.to_owned(), Attribute::Float(self.shape.epsilon)),
+        ];
+        let mut floats = |name: String, values: Vec<f32>| attributes.push((name, Attribute::Floats(values)));
+        for (product, norm) in [(OUTPUT, &layer.attention_norm), (NARROW, &layer.output_norm)] {
+            floats(attribute_of(product, NORM_SCALE), norm.scale.clone());
+            floats(attribute_of(product, NORM_BIAS), norm.bias.clone());
         }
-        let factors = self.factors(plan.smoothing.map(|layer| &*layer.attention));
-        WantedOutputs { arithmetic: plan.most, factors, outliers: None }
-    }
-
-    /// The context of each head over all tokens of its text.
-    fn attention(
-        &mut self,
-        rows: &TokenRows,
-        layer: &EncoderLayer,
-        plan: LayerPlan<'_>,
-    ) -> io::Result<TokenRows> {
-        // The weights of attention are powers of two.
-        let scale = std::f32::consts::LOG2_E / (self.shape.head_width() as f32).sqrt();
-        let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
-        let mut dense = Dense::side_by_side(&parts);
-        self.smooth(&mut dense, plan.smoothing.map(|layer| &*layer.attention));
-        let joint = self.linear(rows, &dense)?;
-        let heads = (HEADS, Attribute::Int(to_i64(self.shape.heads)));
-        Ok(self.reader(ATTENTION, joint, &[LENGTHS], vec![heads], plan.most))
-    }
-
-    fn gelu(&mut self, product: ProductNode, next: Arithmetic) -> TokenRows {
-        self.reader(GELU, product, &[], Vec::new(), next)
-    }
-
-    /// An operator that reads a product and makes the rows for the next one.
-    fn reader(
-        &mut self,
-        name: &str,
-        product: ProductNode,
-        inputs: &[&str],
-        attributes: Vec<(&'static str, Attribute)>,
-        next: Arithmetic,
-    ) -> TokenRows {
-        let name = product.operator(name);
-        let inputs: Vec<&str> =
-            product.inputs.iter().map(String::as_str).chain(inputs.iter().copied()).collect();
-        let attributes: Vec<_> = product.attributes.into_iter().chain(attributes).collect();
-        let quantised = next == Arithmetic::Integer;
-        let outputs = self.graph.custom(&name, &inputs, &[!quantised, quantised, quantised], &attributes);
-        let [single, bytes, scales] = outputs.try_into().unwrap_or_default();
-        if quantised { TokenRows::Quantised(bytes, scales) } else { TokenRows::Single(single) }
-    }
-
-    /// The two products of the feed-forward part, and the outlier channels between them.
-    fn feed_forward(
-        &self,
-        layer: &EncoderLayer,
-        plan: LayerPlan<'_>,
-    ) -> (Dense, Dense, Option<(Dense, Dense)>) {
-        let mut wide = Dense::side_by_side(&[(&layer.feed_forward_in, 1.0)]);
-        let mut narrow = Dense::side_by_side(&[(&layer.feed_forward_out, 1.0)]);
-        let mut outliers = None;
-        if let Some(layer) = plan.smoothing.filter(|layer| !layer.outliers.is_empty()) {
+        let of_one = |part: &LinearLayer| Dense::side_by_side(&[(part, 1.0)]);
+        let (mut joint, mut wide, mut narrow) =
+            (self.joint(layer), of_one(&layer.feed_forward_in), of_one(&layer.feed_forward_out));
+        if let Some(table) = smoothing.filter(|table| !table.outliers.is_empty()) {
             let mut drop = vec![false; self.shape.feed_forward];
-            layer.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
-            let (outliers_in, outliers_out);
-            (wide, outliers_in) = wide.part_outputs(&drop);
-            (narrow, outliers_out) = narrow.part_inputs(&drop);
-            outliers = Some((outliers_in, outliers_out));
+            table.outliers.iter().for_each(|&channel| drop[usize::from(channel)] = true);
+            let (into, out);
+            (wide, into) = wide.part_outputs(&drop);
+            (narrow, out) = narrow.part_inputs(&drop);
+            floats(OUTLIERS_INTO.to_owned(), into.by_output());
+            floats(OUTLIERS_BIAS.to_owned(), into.bias);
+            floats(OUTLIERS_OUT.to_owned(), out.values);
         }
-        self.smooth(&mut wide, plan.smoothing.map(|layer| &*layer.feed_forward));
-        (wide, narrow, outliers)
-    }
-
-    /// Multiplies the weights of each channel by its factor.
-    fn smooth(&self, dense: &mut Dense, exponents: Option<&[i8]>) {
-        if let Some(exponents) = exponents.filter(|_| self.options.precision == Precision::Int8) {
-            dense.scale_inputs(exponents);
-        }
-    }
-
-    /// The number that each channel is multiplied by before it is quantised: the inverse of its factor.
-    fn factors(&self, exponents: Option<&[i8]>) -> Option<Vec<f32>> {
-        let exponents = exponents.filter(|_| self.options.precision == Precision::Int8)?;
-        Some(exponents.iter().map(|&exponent| power_of_two(-exponent)).collect())
-    }
-
-    /// A product of rows, in the arithmetic of the rows.
-    fn linear(&mut self, rows: &TokenRows, dense: &Dense) -> io::Result<ProductNode> {
-        let dims = [dense.inputs, dense.outputs];
-        let bias = (BIAS, Attribute::Floats(dense.bias.clone()));
-        match rows {
-            TokenRows::Single(rows) => {
-                let matrix = self.graph.f32s(&dims, &dense.values)?;
-                let product = self.graph.node("MatMul", [rows, &matrix], &[]);
-                Ok(ProductNode {
-                    inputs: vec![product],
-                    attributes: vec![bias],
-                    arithmetic: Arithmetic::Single,
-                })
+        if let Some(table) = smoothing.filter(|_| kind == LayerKind::Integer) {
+            let parts = [(JOINT, &mut joint, &table.attention), (WIDE, &mut wide, &table.feed_forward)];
+            for (product, dense, exponents) in parts {
+                dense.scale_inputs(exponents);
+                // Each channel is multiplied by the inverse of its factor before it is quantised.
+                let factors = exponents.iter().map(|&exponent| power_of_two(-exponent));
+                floats(attribute_of(product, FACTORS), factors.collect());
             }
-            TokenRows::Quantised(bytes, scales) => {
+        }
+        let mut inputs = vec![state.to_owned(), LENGTHS.to_owned()];
+        let output = of_one(&layer.attention_output);
+        for (product, dense) in [(JOINT, joint), (OUTPUT, output), (WIDE, wide), (NARROW, narrow)] {
+            inputs.push(if kind.is_integer(product) {
                 let quantised = dense.quantise();
-                let matrix = self.graph.constant(ElementType::I8, &dims, &quantised.bytes)?;
-                let product = self.graph.node("MatMulInteger", [bytes, &matrix], &[]);
-                let scales_of_columns = (COLUMN_SCALES, Attribute::Floats(quantised.scales));
-                let sums = (COLUMN_SUMS, Attribute::Floats(quantised.sums));
-                Ok(ProductNode {
-                    inputs: vec![product, scales.clone()],
-                    attributes: vec![bias, scales_of_columns, sums],
-                    arithmetic: Arithmetic::Integer,
-                })
+                floats(attribute_of(product, COLUMN_SCALES), quantised.scales);
+                floats(attribute_of(product, COLUMN_SUMS), quantised.sums);
+                let packed = pack_integer(&quantised.values, dense.outputs).map_err(io::Error::other)?;
+                let bytes: Vec<_> = packed.into_iter().map(i8::cast_unsigned).collect();
+                self.graph.constant(ElementType::I8, &[bytes.len()], &bytes)?
+            } else {
+                let packed = pack_single(&dense.values, dense.outputs).map_err(io::Error::other)?;
+                self.graph.f32s(&[packed.len()], &packed)?
+            });
+            floats(attribute_of(product, BIAS), dense.bias);
+        }
+        let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
+        Ok(self.graph.custom(kind.operator(), &inputs, &attributes))
+    }
+
+    /// Which products of a layer are in 8 bits, and what keeps them accurate.
+    fn kind(&self, index: usize) -> (LayerKind, Option<&'a LayerSmoothing>) {
+        let smoothing = self.options.smoothing.and_then(|table| table.layers.get(index));
+        match self.options.precision {
+            Precision::Int8 => (LayerKind::Integer, smoothing),
+            Precision::Mixed if 3 * index < 2 * self.shape.layers && smoothing.is_some() => {
+                (LayerKind::Mixed, smoothing)
             }
+            Precision::Mixed | Precision::F32 | Precision::Bf16 => (LayerKind::Single, None),
         }
     }
 
-    fn add_norm(
-        &mut self,
-        product: ProductNode,
-        residual: &str,
-        norm: &Norm,
-        wanted: WantedOutputs,
-    ) -> io::Result<TokenState> {
-        let name = product.operator(ADD_NORM);
-        let inputs: Vec<&str> = product.inputs.iter().map(String::as_str).chain([residual]).collect();
-        let mut attributes = product.attributes;
-        attributes.push((NORM_SCALE, Attribute::Floats(norm.scale.clone())));
-        attributes.push((NORM_BIAS, Attribute::Floats(norm.bias.clone())));
-        attributes.push((EPSILON, Attribute::Float(self.shape.epsilon)));
-        attributes.extend(wanted.factors.map(|factors| (FACTORS, Attribute::Floats(factors))));
-        let has_outliers = wanted.outliers.is_some();
-        if let Some((into, out)) = wanted.outliers {
-            attributes.push((OUTLIERS_INTO, Attribute::Floats(into.by_output())));
-            attributes.push((OUTLIERS_BIAS, Attribute::Floats(into.bias)));
-            attributes.push((OUTLIERS_OUT, Attribute::Floats(out.values)));
-        }
-        let quantised = wanted.arithmetic == Arithmetic::Integer;
-        let outputs =
-            self.graph.custom(&name, &inputs, &[true, has_outliers, quantised, quantised], &attributes);
-        let [value, sum, bytes, scales] = outputs.try_into().unwrap_or_default();
-        let rows =
-            if quantised { TokenRows::Quantised(bytes, scales) } else { TokenRows::Single(value.clone()) };
-        let residual = if has_outliers { sum } else { value.clone() };
-        Ok(TokenState { value, residual, rows })
-    }
-}
-
-impl ProductNode {
-    /// The name of an operator for this kind of product.
-    fn operator(&self, name: &str) -> String {
-        match self.arithmetic {
-            Arithmetic::Single => name.to_owned(),
-            Arithmetic::Integer => format!("{name}{INTEGER}"),
-        }
+    /// Queries, keys and values, head by head.
+    fn joint(&self, layer: &EncoderLayer) -> Dense {
+        let (hidden, heads, width) = (self.shape.hidden, self.shape.heads, self.shape.head_width());
+        // The weights of attention are powers of two.
+        let scale = std::f32::consts::LOG2_E / (width as f32).sqrt();
+        let parts = [(&layer.query, scale), (&layer.key, 1.0), (&layer.value, 1.0)];
+        let head = |head| (0..parts.len()).flat_map(move |part| (part * hidden + head * width..).take(width));
+        Dense::side_by_side(&parts).columns(&(0..heads).flat_map(head).collect::<Vec<_>>())
     }
 }

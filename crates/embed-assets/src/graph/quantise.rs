@@ -43,17 +43,22 @@ impl Dense {
         }
     }
 
+    /// The matrix of these outputs, in this order.
+    pub(super) fn columns(&self, columns: &[usize]) -> Self {
+        let rows = self.values.chunks_exact(self.outputs);
+        Self {
+            inputs: self.inputs,
+            outputs: columns.len(),
+            values: rows.flat_map(|row| columns.iter().map(|&column| row[column])).collect(),
+            bias: columns.iter().map(|&column| self.bias[column]).collect(),
+        }
+    }
+
     /// The matrix without the outputs for which `drop` is true, and the matrix of only those.
     pub(super) fn part_outputs(&self, drop: &[bool]) -> (Self, Self) {
         let part = |wanted: bool| {
-            let columns: Vec<usize> = (0..self.outputs).filter(|&output| drop[output] == wanted).collect();
-            let rows = self.values.chunks_exact(self.outputs);
-            Self {
-                inputs: self.inputs,
-                outputs: columns.len(),
-                values: rows.flat_map(|row| columns.iter().map(|&column| row[column])).collect(),
-                bias: columns.iter().map(|&column| self.bias[column]).collect(),
-            }
+            let columns: Vec<_> = (0..self.outputs).filter(|&output| drop[output] == wanted).collect();
+            self.columns(&columns)
         };
         (part(false), part(true))
     }
@@ -81,16 +86,16 @@ impl Dense {
             *scale = scale_of(*scale);
         }
         let mut sums = vec![0_i32; self.outputs];
-        let mut bytes = Vec::with_capacity(self.values.len());
+        let mut values = Vec::with_capacity(self.values.len());
         for row in self.values.chunks_exact(self.outputs) {
             for ((value, scale), sum) in row.iter().zip(&scales).zip(&mut sums) {
                 let nearest = to_i8(*value, *scale);
                 *sum += i32::from(nearest);
-                bytes.push(nearest.cast_unsigned());
+                values.push(nearest);
             }
         }
         let sums = sums.iter().zip(&scales).map(|(&sum, scale)| sum as f32 * scale).collect();
-        Quantised { bytes, scales, sums }
+        Quantised { values, scales, sums }
     }
 
     /// The values output after output.
@@ -102,7 +107,7 @@ impl Dense {
 
 /// A matrix in 8 bits.
 pub(super) struct Quantised {
-    pub(super) bytes: Vec<u8>,
+    pub(super) values: Vec<i8>,
     /// Of each output.
     pub(super) scales: Vec<f32>,
     /// The sum of the weights of each output, times its scale.

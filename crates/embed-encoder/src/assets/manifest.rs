@@ -17,7 +17,7 @@ pub const MANIFEST_FORMAT: u32 = 1;
 
 /// The version of how a model's files are made. Raise it with every change that makes other files from the same weights;
 /// then the next pull makes the models in existing data folders again.
-pub const RECIPE: u32 = 3;
+pub const RECIPE: u32 = 4;
 
 /// The contents of an asset folder and where they came from. It is written last, so a folder without one is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ pub const POSITIONS: &str = "position_ids";
 pub const LENGTHS: &str = "lengths";
 
 /// The version of the model format of this project: names, shapes and meanings of inputs and outputs.
-pub const MODEL_FORMAT: &str = "2";
+pub const MODEL_FORMAT: &str = "3";
 
 /// The metadata key with the [`MODEL_FORMAT`] of a model of this project.
 pub const FORMAT_KEY: &str = "embed.format";

@@ -1,27 +1,26 @@
 //! The custom operators that the model files of this workspace use in addition to the standard ones.
 //!
 //! With standard operators, ONNX Runtime writes the whole state of a text to memory and reads it back at each of some
-//! twenty steps between two matrix products. These operators do all steps between two products in one pass, on the rows
-//! of any number of texts: `embed-kernels` computes, this module defines the operators, and `embed-assets` writes them
-//! into graphs.
+//! twenty steps between two matrix products. Here a whole layer is one operator, on the rows of any number of texts:
+//! `embed-kernels` computes, this module defines the operators, and `embed-assets` writes them into graphs.
 //!
-//! All are in the domain [`DOMAIN`]. Constants are attributes. A *product* is the output of `MatMul` (f32) or, if the
-//! operator's name ends in [`INTEGER`], of `MatMulInteger` (i32), followed by the scales of its rows (f32, `[rows, 2]`: a
-//! scale and a lowest value). Outputs that a node doesn't name aren't computed.
+//! All are in the domain [`DOMAIN`]. Constants are attributes, except for a table and the weights of products, which lie in
+//! the data file of the model, packed as `embed_kernels::pack_integer` (i8) and `pack_single` (f32) do.
 //!
-//! | operator | inputs | outputs |
+//! | operator | inputs | output (f32) |
 //! |---|---|---|
-//! | [`UNPACK_ROWS`] | ids (i64), table (u8) | rows (f32) |
-//! | [`ADD_NORM`] | product, residual (f32) | state, sum (f32), bytes (u8), scales of rows (f32) |
-//! | [`ATTENTION`] | product, tokens of each text (i64) | context (f32), bytes (u8), scales of rows (f32) |
-//! | [`GELU`] | product | values (f32), bytes (u8), scales of rows (f32) |
-//! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means (f32) |
+//! | [`UNPACK_ROWS`] | ids (i64), table (u8) | rows |
+//! | [`ADD_NORM`] | rows (f32), residual (f32) | state |
+//! | [`LayerKind::operator`] | state (f32), tokens of each text (i64), weights of the [`PRODUCTS`] (i8 or f32) | state |
+//! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means |
 
 mod kernels;
+mod layer;
 mod names;
 mod no_panic;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod values;
 
 use std::any::Any;
@@ -32,7 +31,8 @@ use embed_core::Error;
 use ort::operator::OperatorDomain;
 
 use crate::runtime::runtime_error;
-use kernels::{ProductOperator, ProductReader, TextMean, UnpackRows};
+use kernels::{AddNorm, TextMean, UnpackRows};
+use layer::LayerOperator;
 pub use names::*;
 use no_panic::NoPanic;
 
@@ -71,11 +71,8 @@ pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error
 }
 
 fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
-    let mut domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?.add(NoPanic(TextMean))?;
-    for reader in [ProductReader::AddNorm, ProductReader::Attention, ProductReader::Gelu] {
-        for integer in [false, true] {
-            domain = domain.add(NoPanic(ProductOperator::new(reader, integer, threads)))?;
-        }
-    }
-    Ok(domain)
+    let domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?;
+    let domain = domain.add(NoPanic(AddNorm))?.add(NoPanic(TextMean))?;
+    let layers = LayerKind::ALL.map(|kind| LayerOperator { kind, threads });
+    layers.into_iter().try_fold(domain, |domain, layer| domain.add(NoPanic(layer)))
 }

@@ -8,26 +8,74 @@ pub const DOMAIN: &str = "embed";
 /// The version of the operators.
 pub const VERSION: i64 = 1;
 
-/// The suffix of operators that take an 8-bit product.
-pub const INTEGER: &str = "Integer";
-
 /// Unpacks rows of a table of 4-bit blocks ([`WIDTH`]).
 pub const UNPACK_ROWS: &str = "UnpackRows";
 
-/// Adds a product and its bias to a residual, and normalises the sum ([`BIAS`], [`NORM_SCALE`], [`NORM_BIAS`],
-/// [`EPSILON`]). The second output is the state plus a few channels of the feed-forward part
-/// ([`OUTLIERS_INTO`], [`OUTLIERS_BIAS`], [`OUTLIERS_OUT`]); the third and the fourth are the state in 8 bits, multiplied by
-/// [`FACTORS`] before.
+/// Adds rows to a residual, and normalises the sum ([`NORM_SCALE`], [`NORM_BIAS`], [`EPSILON`]).
 pub const ADD_NORM: &str = "AddNorm";
-
-/// Attention within each text ([`BIAS`], [`HEADS`]). The product holds queries, keys and values.
-pub const ATTENTION: &str = "Attention";
-
-/// GELU of a product and its bias ([`BIAS`]).
-pub const GELU: &str = "Gelu";
 
 /// The mean of the states of each text ([`WIDTH`]).
 pub const TEXT_MEAN: &str = "TextMean";
+
+/// The operator of a whole layer, by which of its weights are 8-bit numbers.
+///
+/// Attributes that belong to a product are [named after it](attribute_of): [`BIAS`] of each; [`COLUMN_SCALES`] and
+/// [`COLUMN_SUMS`] of each with 8-bit weights; [`FACTORS`] of [`JOINT`] and [`WIDE`]; [`NORM_SCALE`] and [`NORM_BIAS`] of
+/// [`OUTPUT`] and [`NARROW`], after which the state is normalised. The others are [`HEADS`], [`EPSILON`], [`OUTLIERS_INTO`],
+/// [`OUTLIERS_BIAS`] and [`OUTLIERS_OUT`]. Factors and outlier channels may be absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerKind {
+    /// None.
+    Single,
+    /// Those of [`NARROW`].
+    Mixed,
+    /// All.
+    Integer,
+}
+
+impl LayerKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Single, Self::Mixed, Self::Integer];
+
+    /// The name of the operator.
+    #[must_use]
+    pub fn operator(self) -> &'static str {
+        match self {
+            Self::Single => "LayerSingle",
+            Self::Mixed => "LayerMixed",
+            Self::Integer => "LayerInteger",
+        }
+    }
+
+    /// Whether the weights of one of the [`PRODUCTS`] are 8-bit numbers.
+    #[must_use]
+    pub fn is_integer(self, product: &str) -> bool {
+        match self {
+            Self::Single => false,
+            Self::Mixed => product == NARROW,
+            Self::Integer => true,
+        }
+    }
+}
+
+/// The product for queries, keys and values, head by head.
+pub const JOINT: &str = "joint";
+/// The product that follows attention.
+pub const OUTPUT: &str = "output";
+/// The first product of the feed-forward part.
+pub const WIDE: &str = "wide";
+/// The second product of the feed-forward part.
+pub const NARROW: &str = "narrow";
+/// The products of a layer, in the order in which their weights are inputs of its operator.
+pub const PRODUCTS: [&str; 4] = [JOINT, OUTPUT, WIDE, NARROW];
+/// The inputs of the operator of a layer that come before its weights: the state, and the tokens of each text.
+pub const INPUTS_BEFORE_WEIGHTS: usize = 2;
+
+/// The name of an attribute that belongs to one of the [`PRODUCTS`].
+#[must_use]
+pub fn attribute_of(product: &str, name: &str) -> String {
+    format!("{product}_{name}")
+}
 
 /// The bias of a product, one for each column.
 pub const BIAS: &str = "bias";
@@ -41,14 +89,14 @@ pub const NORM_SCALE: &str = "norm_scale";
 pub const NORM_BIAS: &str = "norm_bias";
 /// The epsilon of a normalisation.
 pub const EPSILON: &str = "epsilon";
-/// Factors of the channels, applied before they are quantised.
+/// Factors of the channels that a product takes, applied before they are quantised.
 pub const FACTORS: &str = "factors";
 /// The weights into outlier channels: for each channel those of all inputs.
-pub const OUTLIERS_INTO: &str = "apart_into";
+pub const OUTLIERS_INTO: &str = "outliers_into";
 /// The bias of outlier channels.
-pub const OUTLIERS_BIAS: &str = "apart_bias";
+pub const OUTLIERS_BIAS: &str = "outliers_bias";
 /// The weights out of outlier channels: for each channel those of all outputs.
-pub const OUTLIERS_OUT: &str = "apart_out";
+pub const OUTLIERS_OUT: &str = "outliers_out";
 /// How many heads attention has.
 pub const HEADS: &str = "heads";
 /// Values of a row.

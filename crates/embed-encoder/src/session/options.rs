@@ -28,7 +28,7 @@ pub(crate) struct SessionFiles {
     /// How states of tokens become a vector, for graphs that don't do it themselves.
     pub(crate) pooling: Pooling,
     pub(crate) precision: Precision,
-    /// Whether there are several sessions, which then share their weights. A single one needs them only once, packed.
+    /// Whether there are several sessions, which then share their weights. A single one has them mapped.
     pub(crate) shares: bool,
     /// The weights that are in memory while the model has a session.
     pub(crate) weights: Mutex<Weak<SharedWeights>>,
@@ -38,7 +38,7 @@ impl SessionFiles {
     /// The weights that all sessions share, read if there is no other session.
     pub(super) fn weights(&self) -> Result<Arc<SharedWeights>, Error> {
         if !self.shares {
-            return Ok(Arc::new(SharedWeights::none()));
+            return Ok(Arc::default());
         }
         let mut shared = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(weights) = shared.upgrade() {
@@ -81,10 +81,9 @@ pub(super) fn session(
         .with_memory_pattern(false)
         .map_err(refused)?;
     builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
-    for (name, value) in &weights.values {
+    for (name, value) in &weights.0 {
         builder = builder.with_initializer(name, Arc::clone(value)).map_err(refused)?;
     }
-    builder = builder.with_prepacked_weights(&weights.packed).map_err(refused)?;
     if products == Products::Careful {
         builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(refused)?;
     }

@@ -1,7 +1,7 @@
-//! The weights of matrix products, which all sessions of a model share.
+//! The weights of layers, which all sessions of a model share.
 //!
-//! ONNX Runtime packs weights anew for each session, and shares what it packed only among sessions that are given the weights
-//! as values. So those are read here, from the file beside the graph; everything else stays with ONNX Runtime, which maps it.
+//! ONNX Runtime would map the file beside the graph once for each session. So where there are several, the weights are read
+//! here, and each session is given the same values; everything else stays with ONNX Runtime, which maps it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use embed_core::{Error, ErrorKind};
-use ort::session::builder::PrepackedWeights;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-/// The operators whose second input is packed, and the only ones that share it.
-const PRODUCTS: [&str; 2] = ["MatMul", "MatMulInteger"];
+use crate::operators::{INPUTS_BEFORE_WEIGHTS, LayerKind};
+
 /// A larger graph has its weights inside. Then nothing is shared, since reading it takes as much memory.
 const LARGEST_GRAPH: u64 = 32 << 20;
 
@@ -27,13 +26,9 @@ const INT8: i32 = 3;
 /// The location of an initializer whose bytes lie in another file.
 const EXTERNAL: i32 = 1;
 
-/// The weights of one model. They are packed by the first session that has them, and live as long as one of them.
-#[derive(Debug)]
-pub(crate) struct SharedWeights {
-    /// The values, by their names in the graph.
-    pub(super) values: Vec<(String, Arc<DynValue>)>,
-    pub(super) packed: PrepackedWeights,
-}
+/// The weights of one model, by their names in the graph. They live as long as a session that has them.
+#[derive(Debug, Default)]
+pub(crate) struct SharedWeights(pub(super) Vec<(String, Arc<DynValue>)>);
 
 /// What is read of a graph: see `onnx.proto`.
 #[derive(Message)]
@@ -81,12 +76,7 @@ struct Entry {
 }
 
 impl SharedWeights {
-    /// Nothing to share: each session packs what it needs.
-    pub(super) fn none() -> Self {
-        Self { values: Vec::new(), packed: PrepackedWeights::new() }
-    }
-
-    /// Reads the weights that the products of a graph use and that lie beside it.
+    /// Reads the weights that the layers of a graph use and that lie beside it.
     ///
     /// # Errors
     ///
@@ -96,16 +86,17 @@ impl SharedWeights {
             Error::new(ErrorKind::Config, "the weights of the model can't be read").with_source(error)
         };
         if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_GRAPH {
-            return Ok(Self::none());
+            return Ok(Self::default());
         }
         let bytes = fs::read(path).map_err(unreadable)?;
         let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         let graph = model.graph.unwrap_or_default();
-        let products = graph.nodes.iter().filter(|node| PRODUCTS.contains(&&*node.operator));
-        let weights: HashSet<_> = products.filter_map(|node| node.inputs.get(1)).collect();
-        let of_products = |initializer: &&Initializer| weights.contains(&initializer.name);
+        let layers = graph.nodes.iter().filter(|node| node.is_layer());
+        let weights: HashSet<_> =
+            layers.flat_map(|node| node.inputs.iter().skip(INPUTS_BEFORE_WEIGHTS)).collect();
+        let of_layers = |initializer: &&Initializer| weights.contains(&initializer.name);
         let mut values = Vec::new();
-        for initializer in graph.initializers.iter().filter(of_products) {
+        for initializer in graph.initializers.iter().filter(of_layers) {
             let value = match initializer.element {
                 FLOAT => initializer.value::<f32>(path),
                 INT8 => initializer.value::<i8>(path),
@@ -114,7 +105,13 @@ impl SharedWeights {
             let value = value.map_err(unreadable)?;
             values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
         }
-        Ok(Self { values, ..Self::none() })
+        Ok(Self(values))
+    }
+}
+
+impl Node {
+    fn is_layer(&self) -> bool {
+        LayerKind::ALL.iter().any(|kind| kind.operator() == self.operator)
     }
 }
 
@@ -147,7 +144,7 @@ impl Initializer {
 mod tests {
     use super::*;
 
-    /// A graph with one product, whose weights have these dimensions and begin here in a file of a hundred bytes.
+    /// A graph with one layer, whose weights have these dimensions and begin here in a file of a hundred bytes.
     fn graph(dims: &[i64], offset: &str, operator: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let entry = |key: &str, value: &str| Entry { key: key.to_owned(), value: value.to_owned() };
         let weights = Initializer {
@@ -157,8 +154,10 @@ mod tests {
             external: vec![entry("location", "data"), entry("offset", offset)],
             location: EXTERNAL,
         };
-        let node =
-            Node { inputs: vec!["rows".to_owned(), "weights".to_owned()], operator: operator.to_owned() };
+        let node = Node {
+            inputs: ["state", "lengths", "weights"].map(str::to_owned).to_vec(),
+            operator: operator.to_owned(),
+        };
         let model = Model { graph: Some(Graph { nodes: vec![node], initializers: vec![weights] }) };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
@@ -178,7 +177,7 @@ mod tests {
             (&[-1, 5], "0"),
             (&[5, 5], "no number"),
         ] {
-            let (_folder, path) = graph(dims, offset, "MatMul");
+            let (_folder, path) = graph(dims, offset, LayerKind::Single.operator());
             let error = SharedWeights::read(&path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{dims:?} at {offset}");
         }
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_graph_that_is_none_is_refused() {
-        let (_folder, path) = graph(&[5, 5], "0", "MatMul");
+        let (_folder, path) = graph(&[5, 5], "0", LayerKind::Single.operator());
         fs::write(&path, b"no graph").unwrap();
         assert_eq!(SharedWeights::read(&path).unwrap_err().kind(), ErrorKind::Config);
         assert_eq!(SharedWeights::read(&path.with_file_name("none")).unwrap_err().kind(), ErrorKind::Config);

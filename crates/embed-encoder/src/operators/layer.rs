@@ -1,0 +1,104 @@
+//! The operator of a whole layer.
+
+use embed_kernels::{AddNorm, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Weights};
+use ort::operator::{BoxedKernel, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::value::TensorElementType::{Float32, Int8, Int64};
+use ort::value::ValueRef;
+use ort::{Error, Result};
+
+use super::kernels::{kernel, norm};
+use super::names::{
+    BIAS, COLUMN_SCALES, COLUMN_SUMS, FACTORS, HEADS, INPUTS_BEFORE_WEIGHTS, JOINT, LayerKind, NARROW,
+    NORM_BIAS, NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, OUTPUT, PRODUCTS, WIDE, attribute_of,
+};
+use super::threads::SessionThreads;
+use super::values::{floats, input, lengths, size};
+
+/// See [`LayerKind`].
+pub(super) struct LayerOperator {
+    pub(super) kind: LayerKind,
+    pub(super) threads: usize,
+}
+
+impl Operator for LayerOperator {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        self.kind.operator()
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let weights = PRODUCTS.map(|product| if self.kind.is_integer(product) { Int8 } else { Float32 });
+        [Float32, Int64].into_iter().chain(weights).map(OperatorInput::required)
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
+        let Self { kind, threads } = *self;
+        let layer = Layer::new(Processor::detect(), parts(attributes, kind)?).map_err(Error::wrap)?;
+        Ok(kernel(move |context| {
+            let state = input(context, 0)?;
+            let (shape, state) = state.try_extract_tensor::<f32>()?;
+            let lengths = lengths(&input(context, 1)?, state, layer.width())?;
+            let weights = |product| input(context, INPUTS_BEFORE_WEIGHTS + product);
+            let (joint, output, wide, narrow) = (weights(0)?, weights(1)?, weights(2)?, weights(3)?);
+            let weights = LayerWeights {
+                joint: packed(&joint, kind.is_integer(JOINT))?,
+                output: packed(&output, kind.is_integer(OUTPUT))?,
+                wide: packed(&wide, kind.is_integer(WIDE))?,
+                narrow: packed(&narrow, kind.is_integer(NARROW))?,
+            };
+            let Some(mut out) = context.output(0, shape.clone())? else { return Ok(()) };
+            let (_, out) = out.try_extract_tensor_mut::<f32>()?;
+            let threads = SessionThreads::new(context, threads);
+            layer.run(&threads, &weights, (&lengths, state), out).map_err(Error::wrap)?;
+            threads.finish()
+        }))
+    }
+}
+
+/// The weights of a product.
+fn packed<'v>(value: &'v ValueRef<'_>, integer: bool) -> Result<Weights<'v>> {
+    Ok(if integer {
+        Weights::Integer(value.try_extract_tensor::<i8>()?.1)
+    } else {
+        Weights::Single(value.try_extract_tensor::<f32>()?.1)
+    })
+}
+
+/// The constants of a layer.
+fn parts(attributes: &KernelContext<'_>, kind: LayerKind) -> Result<LayerParts> {
+    let of = |product, name| floats(attributes, &attribute_of(product, name));
+    let linear = |product| {
+        let bias = of(product, BIAS)?;
+        let linear = if kind.is_integer(product) {
+            Linear::integer(&bias, &of(product, COLUMN_SCALES)?, &of(product, COLUMN_SUMS)?)
+        } else {
+            Linear::single(&bias)
+        };
+        linear.map_err(Error::wrap)
+    };
+    let norm = |product| -> Result<AddNorm> {
+        norm(attributes, &of(product, NORM_SCALE)?, &of(product, NORM_BIAS)?)
+    };
+    let factors = |product| attributes.get(attribute_of(product, FACTORS)).unwrap_or_default();
+    let outliers = |into: Vec<f32>| {
+        let (bias, out) = (floats(attributes, OUTLIERS_BIAS)?, floats(attributes, OUTLIERS_OUT)?);
+        Outliers::new(&into, &bias, &out).map_err(Error::wrap)
+    };
+    Ok(LayerParts {
+        heads: size(attributes, HEADS)?,
+        joint: linear(JOINT)?,
+        output: linear(OUTPUT)?,
+        wide: linear(WIDE)?,
+        narrow: linear(NARROW)?,
+        attention_norm: norm(OUTPUT)?,
+        output_norm: norm(NARROW)?,
+        attention_factors: factors(JOINT),
+        feed_forward_factors: factors(WIDE),
+        outliers: attributes.get(OUTLIERS_INTO).map(outliers).transpose()?,
+    })
+}
