@@ -32,6 +32,8 @@ pub struct MetricsConfig {
     pub parts: Vec<String>,
     /// The commit of the build: `unknown`, unless set.
     pub revision: String,
+    /// The instructions that models in the process compute by: `none`, unless set.
+    pub kernels: String,
 }
 
 impl Default for MetricsConfig {
@@ -44,6 +46,7 @@ impl Default for MetricsConfig {
             tiers: owned(["memory", "redis"]),
             parts: Vec::new(),
             revision: "unknown".to_owned(),
+            kernels: "none".to_owned(),
         }
     }
 }
@@ -95,6 +98,13 @@ impl MetricsConfig {
     #[must_use]
     pub fn with_revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = revision.into();
+        self
+    }
+
+    /// Sets the instructions that models in the process compute by.
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: impl Into<String>) -> Self {
+        self.kernels = kernels.into();
         self
     }
 

@@ -72,6 +72,8 @@ pub enum Values {
     Version,
     /// Only [`MetricsConfig::revision`](crate::MetricsConfig::revision).
     Revision,
+    /// Only [`MetricsConfig::kernels`](crate::MetricsConfig::kernels).
+    Kernels,
 }
 
 impl Values {
@@ -453,6 +455,7 @@ catalogue! {
             "Circuit breakers in a state, by the part that they stand before; absent is a part that wasn't there at the start and hasn't been found since");
         BREAKER_OPENINGS = counter("breaker_openings_total", "", &[PART], "Times that a breaker opened");
         BUILD_INFO = gauge("build_info", "",
-            &[label("version", Values::Version), label("revision", Values::Revision)], "Always 1");
+            &[label("version", Values::Version), label("revision", Values::Revision), label("kernels", Values::Kernels)],
+            "Always 1");
     }
 }

@@ -76,9 +76,9 @@ impl Registry {
         Ok(Self { recorder: Arc::new(recorder), exporter, config, families, samples: AtomicU32::new(0) })
     }
 
-    /// Version and revision, as labels of the metric `build_info`.
-    pub(crate) fn build(&self) -> [&str; 2] {
-        [VERSION, &self.config.revision]
+    /// Version, revision and instructions, as labels of the metric `build_info`.
+    pub(crate) fn build(&self) -> [&str; 3] {
+        [VERSION, &self.config.revision, &self.config.kernels]
     }
 
     /// Services and models that have series, `other` included.
@@ -271,6 +271,7 @@ fn values<'c>(config: &'c MetricsConfig, label: &Label, before: Option<&str>) ->
         Values::Parts => open(&config.parts),
         Values::Version => vec![VERSION],
         Values::Revision => vec![config.revision.as_str()],
+        Values::Kernels => vec![config.kernels.as_str()],
     }
 }
 

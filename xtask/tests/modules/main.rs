@@ -67,7 +67,10 @@ const FLOORS: &[(&str, &[&str])] = &[
             "gateway",
         ],
     ),
-    ("embed-gemm", &["panels", "product", "amx avx2 avx512 avxvnni portable", "check", "instructions", "gemm"]),
+    (
+        "embed-gemm",
+        &["panels", "product", "amx avx2 avx512 avxvnni portable", "check", "instructions", "gemm"],
+    ),
     (
         "embed-kernels",
         &[

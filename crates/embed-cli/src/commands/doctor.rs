@@ -7,7 +7,8 @@ use clap::Args;
 use embed_core::{Embedder, EmbedderExt, Error, ErrorKind};
 use embed_encoder::assets::{DataHome, ModelFiles};
 use embed_encoder::{
-    Encoder, EncoderConfig, Precision, Profile, RuntimeLibrary, available_threads, runtime_build,
+    Encoder, EncoderConfig, KERNELS_VARIABLE, Precision, Profile, RuntimeLibrary, available_threads, kernels,
+    runtime_build,
 };
 use embed_ollama::OllamaConfig;
 use embed_openai::OpenAiEmbedder;
@@ -49,7 +50,7 @@ enum Status {
 
 pub(crate) async fn run(args: DoctorArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let config = settings.e5.clone().with_home(home.clone());
-    let mut findings = vec![data_folder(&home), threads(&config), runtime(&home, &config)];
+    let mut findings = vec![data_folder(&home), threads(&config), instructions(), runtime(&home, &config)];
     let document = settings::document(settings, &home)?;
     let encoders: Vec<_> = document.encoders().collect();
     for (at, (spec, encoder)) in encoders.iter().enumerate() {
@@ -176,6 +177,17 @@ fn threads(e5: &EncoderConfig) -> Finding {
         None => format!("{} (affinity and CPU quota; --threads changes it)", available_threads()),
     };
     Finding { check: "threads".to_owned(), status: Status::Ok, detail }
+}
+
+/// What the models compute by.
+fn instructions() -> Finding {
+    let shown = kernels().map(|kernels| {
+        match std::env::var_os(KERNELS_VARIABLE).is_some_and(|name| !name.is_empty()) {
+            true => format!("{kernels} ({KERNELS_VARIABLE})"),
+            false => format!("{kernels}, the fastest of this processor ({KERNELS_VARIABLE} names others)"),
+        }
+    });
+    Finding::of("kernels", shown)
 }
 
 /// The library that the embedder loads, with the same checks.

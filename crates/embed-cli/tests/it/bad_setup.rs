@@ -115,7 +115,16 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
     let run = run_in(&home, &["doctor", "--format", "jsonl"]);
     let rows = run.rows();
     // The rows about Ollama come after these, and depend on what runs on this machine.
-    let checks = ["data folder", "threads", "runtime", "model int8", "model f32", "model mixed", "embedding"];
+    let checks = [
+        "data folder",
+        "threads",
+        "kernels",
+        "runtime",
+        "model int8",
+        "model f32",
+        "model mixed",
+        "embedding",
+    ];
     for (row, check) in rows.iter().zip(checks) {
         assert_eq!(row["check"], check, "{}", run.out);
         assert_ne!(row["status"], "wrong", "{}", run.out);

@@ -1,12 +1,12 @@
 //! The operators before and after the layers: each reads attributes and values, calls a kernel, and writes values.
 
-use embed_kernels::Processor;
 use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int64, Uint8};
 use ort::{Error, Result};
 
 use super::names::{ADD_NORM, EPSILON, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH};
 use super::values::{floats, input, lengths, size};
+use crate::kernels::processor;
 
 /// A kernel.
 pub(super) fn kernel<'k>(compute: impl FnMut(&ComputeContext) -> Result<()> + Send + 'k) -> BoxedKernel<'k> {
@@ -33,7 +33,7 @@ impl Operator for UnpackRows {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let width = size(attributes, WIDTH)?;
-        let processor = Processor::detect();
+        let processor = processor().map_err(Error::wrap)?;
         Ok(kernel(move |context| {
             let (ids, table) = (input(context, 0)?, input(context, 1)?);
             let (_, ids) = ids.try_extract_tensor::<i64>()?;
@@ -65,7 +65,7 @@ impl Operator for AddNorm {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let norm = norm(attributes, &floats(attributes, NORM_SCALE)?, &floats(attributes, NORM_BIAS)?)?;
-        let processor = Processor::detect();
+        let processor = processor().map_err(Error::wrap)?;
         Ok(kernel(move |context| {
             let (rows, residual) = (input(context, 0)?, input(context, 1)?);
             let (shape, rows) = rows.try_extract_tensor::<f32>()?;
@@ -108,7 +108,7 @@ impl Operator for TextMean {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let width = size(attributes, WIDTH)?;
-        let processor = Processor::detect();
+        let processor = processor().map_err(Error::wrap)?;
         Ok(kernel(move |context| {
             let states = input(context, 0)?;
             let (_, states) = states.try_extract_tensor::<f32>()?;

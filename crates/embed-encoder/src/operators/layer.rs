@@ -1,6 +1,6 @@
 //! The operator of a whole layer.
 
-use embed_kernels::{AddNorm, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Weights};
+use embed_kernels::{AddNorm, Layer, LayerParts, LayerWeights, Linear, Outliers, Weights};
 use ort::operator::{BoxedKernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int8, Int64};
 use ort::value::ValueRef;
@@ -13,6 +13,7 @@ use super::names::{
 };
 use super::threads::SessionThreads;
 use super::values::{floats, input, lengths, size};
+use crate::kernels::processor;
 
 /// See [`LayerKind`].
 pub(super) struct LayerOperator {
@@ -38,7 +39,8 @@ impl Operator for LayerOperator {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let Self { kind, threads } = *self;
-        let layer = Layer::new(Processor::detect(), parts(attributes, kind)?).map_err(Error::wrap)?;
+        let layer =
+            Layer::new(processor().map_err(Error::wrap)?, parts(attributes, kind)?).map_err(Error::wrap)?;
         Ok(kernel(move |context| {
             let state = input(context, 0)?;
             let (shape, state) = state.try_extract_tensor::<f32>()?;

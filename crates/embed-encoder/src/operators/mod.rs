@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use embed_core::Error;
 use ort::operator::OperatorDomain;
 
+use crate::kernels::processor;
 use crate::runtime::runtime_error;
 use kernels::{AddNorm, TextMean, UnpackRows};
 use layer::LayerOperator;
@@ -65,6 +66,8 @@ pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
 
 /// The operators for a session on this many threads.
 pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error> {
+    // What is set wrong is said by its own error, not by one of ONNX Runtime.
+    processor()?;
     make(threads.get())
         .map(Arc::new)
         .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))

@@ -79,6 +79,7 @@ fn values(values: Values) -> String {
         Values::Parts => open("`MetricsConfig::parts`"),
         Values::Version => "the version".to_owned(),
         Values::Revision => "`MetricsConfig::revision`".to_owned(),
+        Values::Kernels => "`MetricsConfig::kernels`: the instructions of models in the process".to_owned(),
     }
 }
 

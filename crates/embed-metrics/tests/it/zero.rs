@@ -42,7 +42,7 @@ fn series_are_few() {
 
 #[test]
 fn the_build_is_named() {
-    let labels = format!(r#"version="{}",revision="abc123""#, env!("CARGO_PKG_VERSION"));
+    let labels = format!(r#"version="{}",revision="abc123",kernels="none""#, env!("CARGO_PKG_VERSION"));
     assert_eq!(Page::of(&metrics()).get("build_info", &labels), 1.0);
 }
 

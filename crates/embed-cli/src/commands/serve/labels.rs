@@ -24,5 +24,9 @@ pub(super) fn of(document: &Document) -> MetricsConfig {
     if let Some(revision) = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty()) {
         config = config.with_revision(revision);
     }
+    // What is set wrong is said where a model is loaded.
+    if let Ok(kernels) = embed_encoder::kernels() {
+        config = config.with_kernels(kernels);
+    }
     config
 }
