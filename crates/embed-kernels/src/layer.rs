@@ -29,7 +29,8 @@ const CHUNK: usize = 96;
 /// The fewest rows that are worth another thread.
 const LEAST_ROWS: usize = 4;
 
-/// The threads that a layer may use, and what happens between its blocks.
+/// The threads that a layer may use, and what happens between its blocks. A layer takes it as `dyn`: a generic function would be
+/// compiled with the caller's settings, and its loops over functions that aren't inlined there are many times slower.
 pub trait Executor {
     /// How many pieces may run at a time.
     fn threads(&self) -> usize;
@@ -179,7 +180,7 @@ impl Layer {
     /// If a length doesn't fit.
     pub fn run(
         &self,
-        executor: &impl Executor,
+        executor: &dyn Executor,
         weights: &LayerWeights<'_>,
         (lengths, state): (&[usize], &[f32]),
         out: &mut [f32],
@@ -211,7 +212,7 @@ impl Layer {
     /// The contexts of all heads, for some texts.
     fn attention(
         &self,
-        executor: &impl Executor,
+        executor: &dyn Executor,
         weights: Weights<'_>,
         (lengths, state): (&[usize], &[f32]),
         scratch: &mut RunScratch,
@@ -247,7 +248,7 @@ impl Layer {
     /// Everything after attention, which is done row by row.
     fn rest(
         &self,
-        executor: &impl Executor,
+        executor: &dyn Executor,
         weights: &LayerWeights<'_>,
         (state, contexts): (&[f32], &[f32]),
         out: &mut [f32],
@@ -289,7 +290,7 @@ fn rows_of_a_piece(rows: usize, threads: usize) -> usize {
 }
 
 /// Does all pieces of work.
-fn spread<P: Send>(executor: &impl Executor, pieces: Vec<P>, work: impl Fn(P) + Sync) {
+fn spread<P: Send>(executor: &dyn Executor, pieces: Vec<P>, work: impl Fn(P) + Sync) {
     if pieces.len() < 2 || executor.threads() == 1 {
         pieces.into_iter().for_each(work);
         return;
