@@ -50,7 +50,9 @@ pub(crate) fn attend<S: Simd>(
         let rows = Rows { values: weights, stride: padded, count, depth: tokens };
         gemm.single(rows, values, contexts, width);
         for (row, inverse) in contexts.chunks_exact_mut(width).zip(inverses) {
-            row.iter_mut().for_each(|value| *value *= inverse);
+            for value in row {
+                *value *= inverse;
+            }
         }
     }
 }
@@ -60,8 +62,9 @@ pub(crate) fn attend<S: Simd>(
 fn transpose(joint: &[f32], width: usize, keys: &mut [f32]) {
     for (tokens, strip) in joint.chunks(LANES * 3 * width).zip(keys.chunks_exact_mut(LANES * width)) {
         for (token, row) in tokens.chunks_exact(3 * width).enumerate() {
-            let places = strip[token..].iter_mut().step_by(LANES);
-            places.zip(&row[width..2 * width]).for_each(|(place, value)| *place = *value);
+            for (place, value) in strip[token..].iter_mut().step_by(LANES).zip(&row[width..2 * width]) {
+                *place = *value;
+            }
         }
     }
 }

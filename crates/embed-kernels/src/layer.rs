@@ -430,7 +430,11 @@ impl WithSimd for Rest<'_> {
             sums,
             middle,
             #[inline(always)]
-            |row| row.iter_mut().for_each(|value| *value = math::gelu(*value)),
+            |row| {
+                for value in row {
+                    *value = math::gelu(*value);
+                }
+            },
         );
         if let Some(outliers) = &parts.outliers {
             outliers.add(simd, state);

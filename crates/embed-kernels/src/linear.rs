@@ -107,7 +107,9 @@ impl Product<'_> {
                         gemm.single(rows, strips, &mut out[column..], stride);
                         for row in out.chunks_exact_mut(stride) {
                             let row = &mut row[columns.clone()];
-                            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+                            for (value, bias) in row.iter_mut().zip(bias) {
+                                *value += bias;
+                            }
                             then(row);
                         }
                     }

@@ -49,8 +49,13 @@ impl Outliers {
         let rows = ROWS * self.width();
         let whole = states.len() / rows * rows;
         let (blocks, rest) = states.split_at_mut(whole);
-        blocks.chunks_exact_mut(rows).for_each(|states| self.add_to::<S, ROWS>(simd, states));
-        rest.chunks_exact_mut(self.width()).for_each(|state| self.add_to::<S, 1>(simd, state));
+        // Loops and not closures, which would have no vector instructions where they aren't inlined.
+        for states in blocks.chunks_exact_mut(rows) {
+            self.add_to::<S, ROWS>(simd, states);
+        }
+        for state in rest.chunks_exact_mut(self.width()) {
+            self.add_to::<S, 1>(simd, state);
+        }
     }
 
     /// Each row is summed in the same order, however many there are.

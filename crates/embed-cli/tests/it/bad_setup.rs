@@ -110,6 +110,49 @@ fn one_byte_of_the_model_flipped_and_a_tokenizer_cut_short() {
 }
 
 #[test]
+fn kernels_that_are_none_or_that_the_processor_lacks() {
+    let Some(home) = home() else { return };
+    let has = embed_kernels::Instructions::available().contains(&embed_kernels::Instructions::Amx);
+    for name in ["fast"].into_iter().chain((!has).then_some("amx")) {
+        let run: Run = embed()
+            .args(["encode", "text"])
+            .env("EMBED_HOME", home.root())
+            .env("EMBED_KERNELS", name)
+            .output()
+            .unwrap()
+            .into();
+        check(&run, &["EMBED_KERNELS: ", "portable"]);
+    }
+}
+
+/// Every path of this processor gives the vectors of the others, but for their last bits, and doctor names it.
+#[test]
+fn kernels_can_be_chosen() {
+    let Some(home) = home() else { return };
+    let texts = ["The quick brown fox jumps over the lazy dog.", "富士山の高さは3776メートルです。"];
+    let run = |name: &str, args: &[&str]| -> Run {
+        let mut command = embed();
+        command.args(args).env("EMBED_HOME", home.root()).env("EMBED_KERNELS", name);
+        command.output().unwrap().into()
+    };
+    let vectors = |name: &str| -> Vec<Vec<f64>> {
+        let rows = run(name, &["encode", "--format", "jsonl", texts[0], texts[1]]).rows();
+        rows.iter().map(|row| serde_json::from_value(row["embedding"].clone()).unwrap()).collect()
+    };
+    let want = vectors("portable");
+    for instructions in embed_kernels::Instructions::available() {
+        let name = instructions.to_string();
+        for (got, want) in vectors(&name).iter().zip(&want) {
+            let cosine: f64 = got.iter().zip(want).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.9999, "{name}: {cosine}");
+        }
+        let rows = run(&name, &["doctor", "--format", "jsonl"]).rows();
+        let kernels = rows.iter().find(|row| row["check"] == "kernels").unwrap();
+        assert!(kernels["detail"].as_str().unwrap().starts_with(&name), "{kernels}");
+    }
+}
+
+#[test]
 fn doctor_finds_nothing_wrong_where_nothing_is() {
     let Some(home) = home() else { return };
     let run = run_in(&home, &["doctor", "--format", "jsonl"]);
