@@ -22,6 +22,10 @@ fn paths() -> impl Iterator<Item = Gemm> {
     Instructions::available().into_iter().filter_map(|instructions| Gemm::with(instructions).ok())
 }
 
+fn product((&byte, &weight): (&u8, &i8)) -> i32 {
+    i32::from(byte) * i32::from(weight)
+}
+
 fn products(c: &mut Criterion) {
     for (inputs, outputs) in [(384, 1152), (384, 1536), (1536, 384)] {
         let mut group = c.benchmark_group(format!("gemm, {inputs}x{outputs}"));
@@ -32,6 +36,9 @@ fn products(c: &mut Criterion) {
             for count in [1, 12, 48, 96] {
                 let rows: Vec<u8> = (0..count * inputs).map(|at| (at * 104_729 % 128) as u8).collect();
                 let mut sums = vec![0; count * COLUMNS * BLOCK];
+                gemm.sums(&rows, inputs, &panels[..COLUMNS * inputs], &mut sums[..count * COLUMNS]);
+                let first: i32 = rows.iter().zip(weights.iter().step_by(outputs)).map(product).sum();
+                assert_eq!(sums[0], first, "{gemm:?} has another product");
                 group.throughput(Throughput::Elements(2 * (count * inputs * outputs) as u64));
                 group.bench_function(BenchmarkId::new(gemm.instructions().to_string(), count), |b| {
                     b.iter(|| {

@@ -52,6 +52,7 @@ impl Gemm {
         // SAFETY: only `detect` and `with` make a `Gemm`, of instructions that were found and verified.
         unsafe { self.instructions.sums(product) }
     }
+
     /// The products of rows with strips of [`COLUMNS`](crate::COLUMNS) outputs in single precision: `out[row, output]`, in rows
     /// of `stride` values. Each is summed over the inputs in their order, one fused operation an input, so it doesn't depend on
     /// the rows and outputs beside it, or on the instructions.

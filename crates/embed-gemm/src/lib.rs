@@ -13,6 +13,7 @@ mod gemm;
 mod instructions;
 mod panels;
 mod portable;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the plain form needs no pointers"))]
 mod product;
 mod single;
 

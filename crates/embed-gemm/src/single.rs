@@ -111,8 +111,9 @@ mod x86 {
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::{COLUMNS, Rows, Strips};
+    use crate::panels::COLUMNS;
     use crate::product::heights;
+    use crate::single::{Rows, Strips};
 
     /// Rows of a tile: with two vectors of columns the sums fill twelve of sixteen registers.
     const FMA: usize = 6;
