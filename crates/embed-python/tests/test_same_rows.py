@@ -28,7 +28,7 @@ def test_rows_are_those_of_the_command(
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
     arguments = ["encode", "--precision", precision, "--role", role, "--input", str(file), "--truncate", "end"]
-    output = subprocess.run([command, *arguments, "--no-cache"], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run([command, *arguments], check=True, capture_output=True, text=True).stdout
     written = [json.loads(line) for line in output.splitlines()]
     expected = np.array([row["embedding"] for row in written], dtype=np.float32)
 

@@ -287,6 +287,12 @@ class Embedder:
     def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[str, tuple[Any, ...], dict[str, Any]]]:
         return _load_again, self._recipe
 
+    def __copy__(self) -> Embedder:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Embedder:
+        return self
+
 
 def _load_again(constructor: str, arguments: tuple[Any, ...], chosen: dict[str, Any]) -> Embedder:
     made_by: Callable[..., Embedder] = getattr(Embedder, constructor)
