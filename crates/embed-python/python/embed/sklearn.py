@@ -43,10 +43,10 @@ class EmbedTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The parameters are those of `Embedder.load` and `Embedder.encode`; those of a load hold for the name of a model and
         not for an embedder, which is loaded already."""
         self.model = model
-        self.role = role
-        self.truncate = truncate
-        self.on_error = on_error
-        self.precision = precision
+        self.role: Role = role
+        self.truncate: Truncate = truncate
+        self.on_error: OnError = on_error
+        self.precision: Precision = precision
         self.threads = threads
         self.home = home
         self.pull = pull
