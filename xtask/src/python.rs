@@ -111,6 +111,8 @@ fn tools(workspace: &Workspace, folder: &Path) -> Result<PythonHome> {
     );
     let tools = environment(workspace, &folder.join("tools"), false)?;
     let requirements = workspace.root.join(CRATE).join("tests/requirements.txt");
+    // The pip that a Python brings may be years old, and then takes minutes to choose versions.
+    tools.pip(workspace, &["--upgrade".as_ref(), "pip>=25".as_ref()])?;
     let needed = ["numpy".as_ref(), "onnxruntime>=1.22".as_ref(), MATURIN.as_ref(), "--requirement".as_ref()];
     tools.pip(workspace, &[&needed[..], &[requirements.as_os_str()]].concat())?;
     Ok(tools)
