@@ -78,6 +78,7 @@ const STEPS: &[CiStep] = &[
         about: "the wheel, installed and tested; adapters by their projects' tests; types",
         run: check_python,
     },
+    CiStep { name: "cluster", about: "the wheel on clusters of Ray and Spark", run: check_clusters },
     CiStep { name: "otlp", about: "traces arrive at a collector", run: otlp },
     CiStep { name: "benches", about: "each benchmark runs once", run: benches },
     CiStep { name: "readme", about: "the commands of README.md work", run: check_readme },
@@ -322,6 +323,10 @@ fn tests(run: &mut CiRun<'_>) -> Result<String> {
 
 fn check_python(run: &mut CiRun<'_>) -> Result<String> {
     python::run(run.workspace, &run.vars)
+}
+
+fn check_clusters(run: &mut CiRun<'_>) -> Result<String> {
+    python::run_clusters(run.workspace, &run.vars)
 }
 
 /// The binary that is shipped has no traces; it is the one that the previous step has tested.

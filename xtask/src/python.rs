@@ -1,12 +1,14 @@
 //! The step `python`: the wheel of `embed-python` is built, installed where nothing else is, and tested there.
 //!
-//! It needs Python 3 with `venv`, and PyPI. On a developer's machine without them the step is left out with a message; in CI
+//! The step `cluster` runs it on clusters of Ray and Spark that are started on this machine.
+//!
+//! Both need Python 3 with `venv`, and PyPI. On a developer's machine without them a step is left out with a message; in CI
 //! that is an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::setup::{self, BuildProfile, PrecisionChoice, Vars};
 use crate::shell::{Cmd, is_on, on_the_path};
@@ -22,14 +24,9 @@ const COMMAND: &str = "python/embed/bin";
 pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
     let folder = workspace.target.join("python");
     fs::create_dir_all(&folder).context("cannot create the folder target/python")?;
-    // Both are fetched before anything is compiled.
-    let tools = match tools(workspace, &folder) {
-        Ok(tools) => tools,
-        Err(error) if is_on("CI") => return Err(error),
-        Err(error) => {
-            println!("\npython: LEFT OUT, nothing of the wheel is tested: {error:#}");
-            return Ok("LEFT OUT: no Python with venv, or no PyPI".to_owned());
-        }
+    let requirements = &["--requirement", "tests/requirements.txt"];
+    let Some(tools) = or_left_out("python", tools(workspace, &folder.join("tools"), requirements))? else {
+        return Ok(LEFT_OUT.to_owned());
     };
     let command = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars)?;
     let wheel = build(workspace, &tools, &folder, &command, "dev")?;
@@ -37,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
     // Where only the wheel and its dependencies are, the lines of the README work.
     let clean = folder.join("clean");
     let clean = environment(workspace, &clean, true)?;
-    clean.pip(workspace, &[wheel.as_os_str()])?;
+    clean.pip(workspace, &[&wheel])?;
     let lines = first_lines(&fs::read_to_string(workspace.root.join("README.md"))?)?;
     clean.python(workspace).args(["-c", &lines]).envs(each(vars)).run()?;
     clean
@@ -46,17 +43,9 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
         .envs(each(vars))
         .run()?;
 
+    tools.install_again(workspace, &wheel)?;
+    let summary = tools.test(workspace, vars, &["tests", "--ignore=tests/cluster"], &command)?;
     let tests = workspace.root.join(CRATE);
-    let again = ["--force-reinstall", "--no-deps"].map(std::ffi::OsStr::new);
-    tools.pip(workspace, &[again[0], again[1], wheel.as_os_str()])?;
-    let mut summary = String::new();
-    tools
-        .python_in(&tests)
-        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
-        .envs(each(vars))
-        .envs([("EMBED_COMMAND", &command)])
-        .run_watched(|line| summary = line.trim_matches(['=', ' ', '\n']).to_owned())?;
-    ensure!(summary.contains(" passed"), "no test of the wheel ran");
     tools.python_in(&tests).args(["-m", "mypy", "--strict", "python", "tests"]).run()?;
     match on_the_path("node") {
         true => {
@@ -69,8 +58,37 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
     Ok(summary)
 }
 
+/// The wheel on a cluster of Ray with two nodes and one of Spark with two workers; returns the text for the table of CI.
+pub(crate) fn run_clusters(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
+    let folder = workspace.target.join("python");
+    fs::create_dir_all(&folder).context("cannot create the folder target/python")?;
+    let requirements = &["--requirement", "tests/cluster/requirements.txt"];
+    let found = match on_the_path("java") {
+        true => tools(workspace, &folder.join("cluster"), requirements),
+        false => Err(anyhow!("Spark needs Java; `apt-get install default-jre-headless` installs it")),
+    };
+    let Some(tools) = or_left_out("cluster", found)? else { return Ok(LEFT_OUT.to_owned()) };
+    let command = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars)?;
+    let wheel = build(workspace, &tools, &folder, &command, "dev")?;
+    tools.install_again(workspace, &wheel)?;
+    tools.test(workspace, vars, &["tests/cluster"], &command)
+}
+
+const LEFT_OUT: &str = "LEFT OUT";
+
+/// What a step needs; `None`, with a message, where this machine doesn't have it and isn't CI.
+fn or_left_out(step: &str, found: Result<PythonHome>) -> Result<Option<PythonHome>> {
+    match found {
+        Err(error) if !is_on("CI") => {
+            println!("\n{step}: LEFT OUT, nothing of it is tested: {error:#}");
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
+
 /// Builds the wheel of the module and the command; returns its path.
-pub(crate) fn build(
+fn build(
     workspace: &Workspace,
     tools: &PythonHome,
     folder: &Path,
@@ -103,18 +121,16 @@ pub(crate) fn build(
     found.find(|path| path.extension().is_some_and(|end| end == "whl")).context("maturin built no wheel")
 }
 
-/// The environment with everything that builds and tests the wheel; it stays for the next run.
-fn tools(workspace: &Workspace, folder: &Path) -> Result<PythonHome> {
+/// An environment with everything that builds the wheel and tests it; it stays for the next run.
+fn tools(workspace: &Workspace, folder: &Path, requirements: &[&str]) -> Result<PythonHome> {
     ensure!(
         on_the_path("python3"),
         "there is no python3; `apt-get install python3 python3-venv` installs it"
     );
-    let tools = environment(workspace, &folder.join("tools"), false)?;
-    let requirements = workspace.root.join(CRATE).join("tests/requirements.txt");
+    let tools = environment(workspace, folder, false)?;
     // The pip that a Python brings may be years old, and then takes minutes to choose versions.
-    tools.pip(workspace, &["--upgrade".as_ref(), "pip>=25".as_ref()])?;
-    let needed = ["numpy".as_ref(), "onnxruntime>=1.22".as_ref(), MATURIN.as_ref(), "--requirement".as_ref()];
-    tools.pip(workspace, &[&needed[..], &[requirements.as_os_str()]].concat())?;
+    tools.pip(workspace, &["--upgrade", "pip>=25"])?;
+    tools.pip(workspace, &[&["numpy", "onnxruntime>=1.22", MATURIN], requirements].concat())?;
     Ok(tools)
 }
 
@@ -158,11 +174,30 @@ impl PythonHome {
         Cmd::new(self.bin().join(name), folder)
     }
 
-    fn pip(&self, workspace: &Workspace, what: &[&std::ffi::OsStr]) -> Result<()> {
-        self.python(workspace)
+    fn pip<S: AsRef<std::ffi::OsStr>>(&self, workspace: &Workspace, what: &[S]) -> Result<()> {
+        self.python_in(&workspace.root.join(CRATE))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
             .args(what)
             .run()
+    }
+
+    /// Installs the wheel, whose version is that of the one before it.
+    fn install_again(&self, workspace: &Workspace, wheel: &Path) -> Result<()> {
+        let again = ["--force-reinstall", "--no-deps"].map(Path::new);
+        self.pip(workspace, &[again[0], again[1], wheel])
+    }
+
+    /// Runs tests of the installed wheel; returns pytest's last line, which counts them.
+    fn test(&self, workspace: &Workspace, vars: &Vars<'_>, tests: &[&str], command: &Path) -> Result<String> {
+        let mut summary = String::new();
+        self.python_in(&workspace.root.join(CRATE))
+            .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
+            .args(tests)
+            .envs(each(vars))
+            .envs([("EMBED_COMMAND", command)])
+            .run_watched(|line| summary = line.trim_matches(['=', ' ', '\n']).to_owned())?;
+        ensure!(summary.contains(" passed"), "no test of the wheel ran");
+        Ok(summary)
     }
 }
 
