@@ -28,7 +28,8 @@ static OWNER: OnceLock<u32> = OnceLock::new();
 fn runtime(py: Python<'_>) -> PyResult<&'static Runtime> {
     let owner = *OWNER.get_or_init(|| {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("embed-python").enable_all();
+        // Results are handed to Python on threads for blocking work, which wait for the GIL: more of them don't help.
+        builder.worker_threads(1).max_blocking_threads(4).thread_name("embed-python").enable_all();
         bridge::init(builder);
         process::id()
     });

@@ -49,7 +49,9 @@ def embed_udf(
     def run(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         embedder = _of_this_worker(model, arguments)
         for texts in batches:
-            rows = embedder.encode_rows(texts, role=role, truncate=truncate)
+            # Where there is no text, pandas has a not-a-number.
+            given = texts.astype(object).where(texts.notna(), None)
+            rows = embedder.encode_rows(given, role=role, truncate=truncate)
             yield pd.DataFrame(
                 {
                     "vector": [row.vector for row in rows],
