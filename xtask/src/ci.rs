@@ -13,7 +13,7 @@ use crate::setup::seconds;
 use crate::shell::{Cmd, is_on};
 use crate::test::{self, TestCounts};
 use crate::workspace::Workspace;
-use crate::{api, bench, deploy, edges, readme, setup, tidy};
+use crate::{api, bench, deploy, edges, python, readme, setup, tidy};
 
 /// The feature of embed-e5 whose build fetches a library from a host that isn't a package registry.
 const DOWNLOADS: &str = "download-binaries";
@@ -73,6 +73,12 @@ const STEPS: &[CiStep] = &[
         run: check_deploy,
     },
     CiStep { name: "test", about: "all tests, with the real model", run: tests },
+    CiStep {
+        name: "python",
+        about: "the wheel, installed and tested; adapters by their projects' tests; types",
+        run: check_python,
+    },
+    CiStep { name: "cluster", about: "the wheel on clusters of Ray and Spark", run: check_clusters },
     CiStep { name: "otlp", about: "traces arrive at a collector", run: otlp },
     CiStep { name: "benches", about: "each benchmark runs once", run: benches },
     CiStep { name: "readme", about: "the commands of README.md work", run: check_readme },
@@ -313,6 +319,14 @@ fn tests(run: &mut CiRun<'_>) -> Result<String> {
     let (counts, all_is_well) = test::run(run.workspace, &[], &[], &run.vars)?;
     run.counts = counts;
     all_is_well.map(|()| counts.to_string())
+}
+
+fn check_python(run: &mut CiRun<'_>) -> Result<String> {
+    python::run(run.workspace, &run.vars)
+}
+
+fn check_clusters(run: &mut CiRun<'_>) -> Result<String> {
+    python::run_clusters(run.workspace, &run.vars)
 }
 
 /// The binary that is shipped has no traces; it is the one that the previous step has tested.

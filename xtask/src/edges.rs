@@ -57,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-minilm", &["embed-encoder"]),
     ("embed-ollama", &["embed-core", "embed-remote"]),
     ("embed-openai", &["embed-core", "embed-remote"]),
+    ("embed-python", &["embed"]),
     ("embed-remote", &["embed-core"]),
     ("embed-report", &[]),
     (
@@ -94,6 +95,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("embed-metrics", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers", "tokio"]),
     ("embed-ollama", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-openai", &["axum", "fred", "ort", "tokenizers"]),
+    ("embed-python", &["aws-lc-rs", "axum", "clap", "native-tls", "openssl"]),
     ("embed-remote", &["axum", "fred", "ort", "tokenizers"]),
     ("embed-router", &["axum", "fred", "hyper", "ort", "reqwest", "tokenizers"]),
     ("embed-stack", &["aws-lc-rs", "clap", "native-tls", "openssl", "opentelemetry"]),

@@ -13,6 +13,7 @@ mod drill;
 mod edges;
 mod needs;
 mod package;
+mod python;
 mod readme;
 mod setup;
 mod shell;

@@ -107,6 +107,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "embedder",
         ],
     ),
+    ("embed-python", &["failure texts", "answer wait", "options", "engine"]),
     (
         "embed-remote",
         &[
@@ -137,7 +138,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "shell tidy_rules",
             "needs workspace",
             "api build_context edges setup",
-            "deploy package readme test",
+            "deploy package python readme test",
             "bench drill tidy",
             "ci",
         ],
