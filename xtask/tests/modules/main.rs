@@ -44,7 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-encoder",
         &[
-            "allocator precision preempt spans",
+            "allocator kernels precision preempt spans",
             "profile",
             "assets stats tokenizer",
             "custom engine runtime tokens",
@@ -75,9 +75,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-kernels",
         &[
             "lanes math processor reduce",
-            "mean quantise unpack",
-            "output product weights",
-            "attention gelu norm",
+            "attention mean norm outliers rows unpack weights",
+            "linear",
             "layer",
         ],
     ),
