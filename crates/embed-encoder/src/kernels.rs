@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use embed_core::{Error, ErrorKind};
 use embed_kernels::{Instructions, Processor};
 
-/// The variable that names the instructions: `amx`, `avx512`, `avxvnni`, `avx2` or `portable`. Without it the fastest are taken
-/// that the processor has.
+/// The variable that names the instructions: `amx`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`. Without it the
+/// fastest are taken that the processor has.
 pub const KERNELS_VARIABLE: &str = "EMBED_KERNELS";
 
 /// The name of the instructions, as [`KERNELS_VARIABLE`] takes it. The vectors of two machines with the same ones are the same to

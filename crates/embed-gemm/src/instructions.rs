@@ -9,14 +9,21 @@ use std::sync::LazyLock;
 use crate::product::Product;
 use crate::{check, portable};
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected as detected;
+#[cfg(target_arch = "x86_64")]
+use std::arch::is_x86_feature_detected as detected;
+
+#[cfg(target_arch = "aarch64")]
+use crate::neon;
 #[cfg(target_arch = "x86_64")]
 use crate::{amx, avx2, avx512, avxvnni};
 
 /// The features of this list that the processor lacks.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! missing {
     ($($feature:tt),+) => {
-        [$((is_x86_feature_detected!($feature), $feature)),+]
+        [$((detected!($feature), $feature)),+]
             .into_iter()
             .filter_map(|(there, feature)| (!there).then_some(feature))
             .collect()
@@ -37,14 +44,17 @@ pub enum Instructions {
     Avx512,
     /// `tdpbusd` on tiles.
     Amx,
+    /// `sdot` on 128 bits, of aarch64.
+    Neon,
 }
 
 /// The fastest first.
-const ALL: [Instructions; 5] = [
+const ALL: [Instructions; 6] = [
     Instructions::Amx,
     Instructions::Avx512,
     Instructions::AvxVnni,
     Instructions::Avx2,
+    Instructions::Neon,
     Instructions::Portable,
 ];
 
@@ -88,21 +98,27 @@ impl Instructions {
     }
 
     /// What the processor or the system lacks for them.
-    #[cfg(target_arch = "x86_64")]
     fn lacks(self) -> Option<String> {
         let missing: Vec<&str> = match self {
             Self::Portable => Vec::new(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => missing!("avx2"),
+            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => missing!("avx2", "avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => missing!("avx512f", "avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
             Self::Amx => return amx::lacks().map(str::to_owned),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => {
+                return Some("they are instructions of x86-64".to_owned());
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => missing!("neon", "dotprod"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon => return Some("they are instructions of aarch64".to_owned()),
         };
         (!missing.is_empty()).then(|| format!("the processor lacks {}", missing.join(" and ")))
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn lacks(self) -> Option<String> {
-        (self != Self::Portable).then(|| "they are instructions of x86-64".to_owned())
     }
 
     /// As available instructions, or why they aren't.
@@ -120,17 +136,24 @@ impl Instructions {
     /// The processor and the system have the instructions.
     pub(crate) unsafe fn sums(self, product: Product<'_>) {
         // SAFETY: the caller promises that the instructions are there.
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         unsafe {
             match self {
-                Self::Portable => portable::sums(product),
+                #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::sums(product),
+                #[cfg(target_arch = "x86_64")]
                 Self::AvxVnni => avxvnni::sums(product),
+                #[cfg(target_arch = "x86_64")]
                 Self::Avx512 => avx512::sums(product),
+                #[cfg(target_arch = "x86_64")]
                 Self::Amx => amx::sums(product),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::sums(product),
+                // There are none of another architecture.
+                _ => portable::sums(product),
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         portable::sums(product);
     }
 
@@ -142,6 +165,7 @@ impl Instructions {
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
+            Self::Neon => "neon",
         }
     }
 }

@@ -11,9 +11,14 @@ mod avxvnni;
 mod check;
 mod gemm;
 mod instructions;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panels;
 mod portable;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the plain form needs no pointers"))]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    expect(dead_code, reason = "the plain form needs no pointers")
+)]
 mod product;
 mod single;
 

@@ -1,7 +1,10 @@
 //! Products in single precision. Each number is summed over the inputs in their order, one fused operation an input, so it is
 //! the same to the bit whatever rows and columns stand beside it.
 
-#![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")
+)]
 
 use crate::panels::COLUMNS;
 

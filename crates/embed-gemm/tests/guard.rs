@@ -1,6 +1,6 @@
 //! No path reads or writes beyond its slices: each ends where a page begins that nobody may touch.
 
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![expect(unsafe_code, reason = "pages are mapped and protected")]
 
 use std::ptr::null_mut;
@@ -8,7 +8,8 @@ use std::slice::from_raw_parts_mut;
 
 use embed_gemm::{COLUMNS, Gemm, Instructions};
 
-const PAGE: usize = 4096;
+/// The largest pages that Linux has, on aarch64.
+const PAGE: usize = 64 << 10;
 
 /// Memory of whole pages with a forbidden one behind it.
 struct Guarded {

@@ -105,14 +105,14 @@ fn lengths_that_do_not_fit_are_refused_before_anything_is_read() {
 
 #[test]
 fn names_are_those_of_settings() {
-    let names = ["portable", "avx2", "avxvnni", "avx512", "amx"];
+    let names = ["portable", "avx2", "avxvnni", "avx512", "amx", "neon"];
     for name in names {
         assert_eq!(name.parse::<Instructions>().unwrap().to_string(), name);
     }
     let unknown = "AVX9".parse::<Instructions>().unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "no instructions have this name; choose one of amx, avx512, avxvnni, avx2, portable"
+        "no instructions have this name; choose one of amx, avx512, avxvnni, avx2, neon, portable"
     );
 }
 
@@ -121,7 +121,7 @@ fn the_fastest_are_chosen_and_what_is_not_there_is_refused() {
     let available = Instructions::available();
     assert_eq!(Gemm::detect().instructions(), available[0]);
     assert_eq!(available.last(), Some(&Instructions::Portable));
-    for name in ["avx2", "avxvnni", "avx512", "amx"] {
+    for name in ["avx2", "avxvnni", "avx512", "amx", "neon"] {
         let instructions: Instructions = name.parse().unwrap();
         match Gemm::with(instructions) {
             Ok(gemm) => assert!(available.contains(&gemm.instructions())),

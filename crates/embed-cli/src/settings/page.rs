@@ -33,7 +33,7 @@ and is none, and a value that isn't allowed are errors of every command (exit co
 **A secret** belongs into the file or a variable: flags are seen by everyone who lists processes.
 
 Other variables: `ORT_DYLIB_PATH` names the ONNX Runtime library, `EMBED_KERNELS` the instructions that models in the
-process compute by (`amx`, `avx512`, `avxvnni`, `avx2`, `portable`; without it the fastest of the processor), and
+process compute by (`amx`, `avx512`, `avxvnni`, `avx2`, `neon`, `portable`; without it the fastest of the processor), and
 `OLLAMA_HOST` the Ollama server if no setting does.
 `TMWS_OLLAMA_CACHE_ENABLED` is older than `TMWS_CACHE`, which wins over it: `false` turns the cache off, `true` turns one
 on that the file turns off. `HF_*`, `HTTPS_PROXY` and `NO_PROXY` are read by `embed models pull`, which says how.
