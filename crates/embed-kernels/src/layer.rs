@@ -254,7 +254,9 @@ impl Layer {
         out: &mut [f32],
     ) {
         let hidden = self.width();
-        let of_piece = rows_of_a_piece(out.len() / hidden, executor.threads()).min(BLOCK);
+        let of_piece = rows_of_a_piece(out.len() / hidden, executor.threads());
+        // Blocks of nearly the same size: a small one would read all weights for a few rows.
+        let of_piece = of_piece.div_ceil(of_piece.div_ceil(BLOCK).max(1));
         let pieces = out.chunks_mut(of_piece * hidden).enumerate().collect();
         spread(executor, pieces, |(piece, out)| {
             let first = piece * of_piece;
