@@ -69,7 +69,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "embed-gemm",
-        &["panels", "product", "amx avx2 avx512 avxvnni neon portable single", "check", "instructions", "gemm"],
+        &[
+            "panels",
+            "product",
+            "amx avx2 avx512 avxvnni neon portable single",
+            "check",
+            "instructions",
+            "gemm",
+        ],
     ),
     (
         "embed-kernels",
