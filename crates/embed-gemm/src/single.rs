@@ -6,6 +6,8 @@
     expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")
 )]
 
+use std::sync::LazyLock;
+
 use crate::panels::COLUMNS;
 
 /// Rows of values, at a distance from each other.
@@ -45,20 +47,59 @@ pub(crate) enum Vectors {
 }
 
 impl Vectors {
-    /// What the processor has, no wider than `wide` allows.
+    /// The widest that the processor has and `wide` allows, of those that hold; with `any` false none.
     pub(crate) fn detect(any: bool, wide: bool) -> Self {
+        static HOLD: LazyLock<Vec<Vectors>> =
+            LazyLock::new(|| Vectors::found().into_iter().filter(|&vectors| holds(vectors)).collect());
+        let allowed = |vectors: &Self| any && (wide || !vectors.is_wide());
+        HOLD.iter().copied().find(allowed).unwrap_or(Self::None)
+    }
+
+    /// Whether they are wider than 256 bits.
+    fn is_wide(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
-            if any && wide && is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
-            if any && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Fma;
-            }
+            self == Self::Avx512
         }
-        let _ = (any, wide);
-        Self::None
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            false
+        }
     }
+
+    /// What the processor has, the widest first.
+    fn found() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let found = [(Self::Avx512, is_x86_feature_detected!("avx512f")), (Self::Fma, fma)];
+            found.into_iter().filter_map(|(vectors, there)| there.then_some(vectors)).collect()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            Vec::new()
+        }
+    }
+}
+
+/// Whether vectors give the numbers of plain Rust, tried over all heights of tiles before they are used.
+fn holds(vectors: Vectors) -> bool {
+    const ROWS: usize = 29;
+    const DEPTH: usize = 9;
+    let numbers = |count: usize| -> Vec<f32> {
+        (0..count).map(|place| (place * 7919 % 4001) as f32 / 2000.5 - 1.0).collect()
+    };
+    let (values, weights) = (numbers(ROWS * DEPTH), numbers(2 * DEPTH * COLUMNS));
+    (1..=ROWS).all(|count| {
+        let rows = Rows { values: &values, stride: DEPTH, count, depth: DEPTH };
+        let strips = Strips { values: &weights, stride: COLUMNS, distance: DEPTH * COLUMNS, count: 2 };
+        let [found, wanted] = [vectors, Vectors::None].map(|vectors| {
+            let mut out = vec![f32::NAN; count * 2 * COLUMNS];
+            product(vectors, rows, strips, &mut out, 2 * COLUMNS);
+            out
+        });
+        found == wanted
+    })
 }
 
 /// The products: `out[row, column]`, in rows of `stride` values.
