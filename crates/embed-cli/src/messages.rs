@@ -16,6 +16,7 @@ const VARIABLES: [&str; 6] = [
     "TMWS_CONFIG",
     "TMWS_OLLAMA_CACHE_ENABLED",
     "EMBED_HOME",
+    "EMBED_KERNELS",
     // When this program is built, and when its tests run.
     "EMBED_REVISION",
     "EMBED_BLESS",
