@@ -12,7 +12,7 @@ use crate::Cli;
 use crate::settings::TABLE;
 
 /// Variables that aren't settings.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "TMWS_CONFIG",
     "TMWS_OLLAMA_CACHE_ENABLED",
     "EMBED_HOME",
