@@ -217,12 +217,14 @@ proptest! {
     fn a_text_is_the_same_among_others_and_on_several_threads(
         lengths in prop::collection::vec(1_usize..130, 1..6),
         threads in 2_usize..4,
+        instructions in prop::sample::select(Instructions::available()),
         seed in 0_u64..1_000,
     ) {
+        let processor = Processor::with(instructions).unwrap();
         let tokens: usize = lengths.iter().sum();
         let state = exact::noise(seed + 100, tokens * HIDDEN);
         for kind in KINDS {
-            let sample = Sample::new(seed, kind);
+            let sample = Sample::by(processor, seed, kind);
             let together = sample.run(&Serial, &lengths, &state);
             prop_assert_eq!(&together, &sample.run(&Threads(threads), &lengths, &state));
             let (mut states, mut outs) = (&state[..], &together[..]);
