@@ -20,6 +20,7 @@
 mod entry;
 mod job;
 mod model;
+mod pace;
 mod pool;
 mod schedule;
 mod sessions;
@@ -31,7 +32,7 @@ mod worker;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -144,9 +145,18 @@ impl<T: Tokenise> Engine<T> {
             opener: None,
             threads: Arc::clone(threads),
         };
-        let changed = Condvar::new();
-        let model =
-            PooledModel { id, tokenizer, max_windows, open, all_core, keep_alive, bytes, counters, changed };
+        let model = PooledModel {
+            id,
+            tokenizer,
+            max_windows,
+            open,
+            all_core,
+            pace: Mutex::default(),
+            keep_alive,
+            bytes,
+            counters,
+            changed: Condvar::new(),
+        };
         let model = Arc::new(model);
         pool.add(&model)?;
         // It opens the session on all cores after those of the workers, so that nobody waits for it.

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use embed_core::{Error, ErrorKind};
 
 use super::job::{EngineCall, ModelId, Untokenised};
 use super::model::{EngineModel, Tokenise};
+use super::pace::Pace;
 use super::schedule::{ModelRun, QueueLimits, Removed, Schedule, Work};
 use super::sessions::{Lent, Session, Sessions};
 use crate::stats::Counters;
@@ -27,6 +28,8 @@ pub(super) struct PooledModel<T> {
     pub(super) open: Box<OpenModel>,
     /// The threads of the session on all cores, if there should be one.
     pub(super) all_core: Option<NonZeroUsize>,
+    /// The times of texts on all cores and on one.
+    pub(super) pace: Mutex<Pace>,
     /// How long it stays loaded after its last call; `None` for ever.
     pub(super) keep_alive: Option<Duration>,
     /// What it counts for in the budget while it is loaded.
@@ -34,6 +37,12 @@ pub(super) struct PooledModel<T> {
     pub(super) counters: Arc<Counters>,
     /// Tells that a session is to be opened or has come back, or that the model is dropped.
     pub(super) changed: Condvar,
+}
+
+impl<T> PooledModel<T> {
+    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Work for a worker, with what it takes.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use embed_core::{Error, ErrorKind};
 
@@ -66,12 +67,21 @@ fn step<T: Tokenise>(
     }
 }
 
-/// Runs windows in the session on all cores, if nothing else is to be done, or else in one of one thread.
+/// Runs windows in the session on all cores, if nothing else is to be done and that is sooner, or else in one of one thread.
 fn run<T: Tokenise>(pool: &Arc<Pool<T>>, model: &PooledModel<T>, run: ModelRun, mut lent: Lent) {
     let pieces = run.pieces;
+    let tokens = pieces.iter().map(Piece::tokens).sum();
+    let choice = lent.session.is_some() && lent.all_core.is_some();
+    let on_all = !choice || model.pace().takes_all(tokens);
+    let started = Instant::now();
+    let means = if on_all { run_on_all_cores(&mut lent, &pieces) } else { None };
     // If it fails on all cores, it is tried again on one.
-    let means = run_on_all_cores(&mut lent, &pieces).and_then(Result::ok);
+    let failed = matches!(means, Some(Err(_)));
+    let means = means.and_then(Result::ok);
     let means = means.map_or_else(|| run_giving_way(pool, &mut lent, &pieces), Ok);
+    if choice && !failed && means.is_ok() {
+        model.pace().took(on_all, tokens, started.elapsed());
+    }
     // After a panic, the state of a session can't be trusted.
     let broken = if matches!(means, Err(WorkFailure::Panicked)) { lent.session.take() } else { None };
     // Before the answer is given, because the caller's next text may come before this worker sleeps.
