@@ -9,8 +9,7 @@ use embed_kernels::{Instructions, Processor};
 /// fastest are taken that the processor has.
 pub const KERNELS_VARIABLE: &str = "EMBED_KERNELS";
 
-/// The name of the instructions, as [`KERNELS_VARIABLE`] takes it. The vectors of two machines with the same ones are the same to
-/// the bit; with other ones their last bits differ.
+/// The name of the instructions, as [`KERNELS_VARIABLE`] takes it. The vectors are the same to the bit by all of them.
 ///
 /// # Errors
 ///

@@ -5,6 +5,7 @@ use pulp::Simd;
 
 use crate::lanes::LANES;
 use crate::math::exp2;
+use crate::reduce;
 
 /// Queries that are processed at a time: two tiles of products, whose scores stay in the first cache.
 const QUERIES: usize = 12;
@@ -72,29 +73,11 @@ fn transpose(joint: &[f32], width: usize, keys: &mut [f32]) {
 /// Turns scores into weights that are not yet divided by their sum, and returns that sum.
 #[inline(always)]
 fn softmax<S: Simd>(simd: S, scores: &mut [f32]) -> f32 {
-    let scores = S::as_mut_simd_f32s(scores).0;
-    let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); 2];
-    let (pairs, rest) = scores.as_chunks::<2>();
-    for pair in pairs {
-        largest = [simd.max_f32s(pair[0], largest[0]), simd.max_f32s(pair[1], largest[1])];
+    let largest = simd.splat_f32s(reduce::largest(simd, scores));
+    for score in S::as_mut_simd_f32s(scores).0 {
+        *score = exp2(simd, simd.sub_f32s(*score, largest));
     }
-    for vector in rest {
-        largest[0] = simd.max_f32s(*vector, largest[0]);
-    }
-    let largest = simd.splat_f32s(simd.reduce_max_f32s(simd.max_f32s(largest[0], largest[1])));
-    let mut totals = [simd.splat_f32s(0.0); 2];
-    let (pairs, rest) = scores.as_chunks_mut::<2>();
-    for pair in pairs {
-        for (value, total) in pair.iter_mut().zip(&mut totals) {
-            *value = exp2(simd, simd.sub_f32s(*value, largest));
-            *total = simd.add_f32s(*total, *value);
-        }
-    }
-    for value in rest {
-        *value = exp2(simd, simd.sub_f32s(*value, largest));
-        totals[0] = simd.add_f32s(totals[0], *value);
-    }
-    simd.reduce_sum_f32s(simd.add_f32s(totals[0], totals[1]))
+    reduce::sum(simd, scores)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use crate::lanes::{LANES, UnfitLength, exactly};
-use crate::math;
+use crate::{math, reduce};
 
 /// The [`LANES`] channels of the feed-forward part that are computed in single precision, in addition to its 8-bit
 /// products.
@@ -58,7 +58,7 @@ impl Outliers {
         }
     }
 
-    /// Each row is summed in the same order, however many there are.
+    /// Each row is summed in the same order, however many there are and however wide vectors are.
     #[inline(always)]
     fn add_to<S: Simd, const N: usize>(&self, simd: S, states: &mut [f32]) {
         let width = self.width();
@@ -68,20 +68,21 @@ impl Outliers {
                 #[inline(always)]
                 |row| S::as_simd_f32s(&states[row * width..][..width]).0,
             );
-            let vectors = state[0].len();
-            for (pair, weights) in self.into.chunks_exact(2 * width).enumerate() {
-                let (first, second) = S::as_simd_f32s(weights).0.split_at(vectors);
-                let mut dots = [[simd.splat_f32s(0.0); 2]; N];
-                for (place, (first, second)) in first.iter().zip(second).enumerate() {
-                    for (dots, state) in dots.iter_mut().zip(&state) {
-                        dots[0] = simd.mul_add_f32s(state[place], *first, dots[0]);
-                        dots[1] = simd.mul_add_f32s(state[place], *second, dots[1]);
+            let vectors = LANES / S::F32_LANES;
+            for (channel, weights) in self.into.chunks_exact(width).enumerate() {
+                let mut dots = [[simd.splat_f32s(0.0); LANES]; N];
+                for (block, weights) in S::as_simd_f32s(weights).0.chunks_exact(vectors).enumerate() {
+                    for place in 0..vectors {
+                        for (dots, state) in dots.iter_mut().zip(&state) {
+                            let value = state[block * vectors + place];
+                            dots[place] = simd.mul_add_f32s(value, weights[place], dots[place]);
+                        }
                     }
                 }
                 for (middle, dots) in middle.iter_mut().zip(dots) {
-                    for (channel, dot) in (2 * pair..).zip(dots) {
-                        middle[channel] = simd.reduce_sum_f32s(dot) + self.bias[channel];
-                    }
+                    let mut parts = [0.0; LANES];
+                    S::as_mut_simd_f32s(&mut parts).0.copy_from_slice(&dots[..vectors]);
+                    middle[channel] = reduce::tree(parts, reduce::add) + self.bias[channel];
                 }
             }
         }

@@ -21,8 +21,7 @@ impl Processor {
         Self { arch: Arch::new(), gemm: Gemm::detect() }
     }
 
-    /// Those that products are computed by, and no wider ones for everything else. The sums of 8-bit products are the same to the
-    /// bit by all instructions; the last bits of a vector differ.
+    /// Those that products are computed by, and no wider ones for everything else. The results are the same to the bit by all.
     ///
     /// # Errors
     ///

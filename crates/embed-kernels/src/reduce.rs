@@ -1,42 +1,72 @@
-//! Sums and bounds of rows, in explicit vectors, because a compiler may not change the order of a sum.
+//! Sums and bounds of rows, in an order that doesn't depend on how wide vectors are: so the bits are the same on every
+//! processor.
 
 use pulp::Simd;
 
-/// Independent sums, so that an addition needn't wait for the one before.
-const SUMS: usize = 4;
+use crate::lanes::LANES;
 
-/// Combines all values of a row: `step` adds a vector to a sum, which begins with `start`, and `join` joins two sums.
+/// Independent sums, so that an addition needn't wait for the one before: those of values at the same place in blocks of so
+/// many, and then of sums at a distance of a half, a quarter and so on.
+const PARTS: usize = 2 * LANES;
+
+/// Combines all values of a row: `step` adds a vector to sums, which begin with `start`, and `join` joins two sums.
 #[inline(always)]
 fn fold<S: Simd>(
     row: &[f32],
     start: S::f32s,
     step: impl Fn(S::f32s, S::f32s) -> S::f32s,
-    join: impl Fn(S::f32s, S::f32s) -> S::f32s,
-) -> S::f32s {
-    let mut sums = [start; SUMS];
-    let (groups, rest) = S::as_simd_f32s(row).0.as_chunks::<SUMS>();
-    for group in groups {
-        for (sum, value) in sums.iter_mut().zip(group) {
-            *sum = step(*sum, *value);
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let vectors = PARTS / S::F32_LANES;
+    let mut parts = [start; PARTS];
+    let blocks = S::as_simd_f32s(row).0.chunks_exact(vectors);
+    // A row is a multiple of half a block.
+    let rest = blocks.remainder();
+    for block in blocks {
+        for place in 0..vectors {
+            parts[place] = step(parts[place], block[place]);
         }
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum = step(*sum, *value);
+    if rest.len() >= vectors / 2 {
+        for place in 0..vectors / 2 {
+            parts[place] = step(parts[place], rest[place]);
+        }
     }
-    join(join(sums[0], sums[1]), join(sums[2], sums[3]))
+    let mut values = [0.0; PARTS];
+    S::as_mut_simd_f32s(&mut values).0.copy_from_slice(&parts[..vectors]);
+    tree(values, join)
+}
+
+/// Joins values at a distance of a half, then of a quarter, and so on.
+#[inline(always)]
+pub(crate) fn tree<const N: usize>(mut values: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for place in 0..half {
+            values[place] = join(values[place], values[place + half]);
+        }
+        half /= 2;
+    }
+    values[0]
 }
 
 /// The sum.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    simd.reduce_sum_f32s(fold::<S>(row, simd.splat_f32s(0.0), adder(simd), adder(simd)))
+    fold::<S>(
+        row,
+        simd.splat_f32s(0.0),
+        #[inline(always)]
+        |sum, value| simd.add_f32s(sum, value),
+        add,
+    )
 }
 
 /// The sum of the squared distances from a number.
 #[inline(always)]
 pub(crate) fn squares<S: Simd>(simd: S, row: &[f32], from: f32) -> f32 {
     let from = simd.splat_f32s(from);
-    let sums = fold::<S>(
+    fold::<S>(
         row,
         simd.splat_f32s(0.0),
         #[inline(always)]
@@ -44,33 +74,38 @@ pub(crate) fn squares<S: Simd>(simd: S, row: &[f32], from: f32) -> f32 {
             let distance = simd.sub_f32s(value, from);
             simd.mul_add_f32s(distance, distance, sum)
         },
-        adder(simd),
-    );
-    simd.reduce_sum_f32s(sums)
+        add,
+    )
 }
 
 /// The least and the largest value.
 #[inline(always)]
 pub(crate) fn range<S: Simd>(simd: S, row: &[f32]) -> [f32; 2] {
-    let low = fold::<S>(row, simd.splat_f32s(f32::INFINITY), lesser(simd), lesser(simd));
-    let high = fold::<S>(row, simd.splat_f32s(f32::NEG_INFINITY), larger(simd), larger(simd));
-    [simd.reduce_min_f32s(low), simd.reduce_max_f32s(high)]
+    let least = fold::<S>(
+        row,
+        simd.splat_f32s(f32::INFINITY),
+        #[inline(always)]
+        |least, value| simd.min_f32s(value, least),
+        #[inline(always)]
+        |a, b| if b < a { b } else { a },
+    );
+    [least, largest(simd, row)]
+}
+
+/// The largest value.
+#[inline(always)]
+pub(crate) fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    fold::<S>(
+        row,
+        simd.splat_f32s(f32::NEG_INFINITY),
+        #[inline(always)]
+        |largest, value| simd.max_f32s(value, largest),
+        #[inline(always)]
+        |a, b| if b > a { b } else { a },
+    )
 }
 
 #[inline(always)]
-fn adder<S: Simd>(simd: S) -> impl Fn(S::f32s, S::f32s) -> S::f32s {
-    #[inline(always)]
-    move |a, b| simd.add_f32s(a, b)
-}
-
-#[inline(always)]
-fn lesser<S: Simd>(simd: S) -> impl Fn(S::f32s, S::f32s) -> S::f32s {
-    #[inline(always)]
-    move |a, b| simd.min_f32s(a, b)
-}
-
-#[inline(always)]
-fn larger<S: Simd>(simd: S) -> impl Fn(S::f32s, S::f32s) -> S::f32s {
-    #[inline(always)]
-    move |a, b| simd.max_f32s(a, b)
+pub(crate) fn add(a: f32, b: f32) -> f32 {
+    a + b
 }
