@@ -81,8 +81,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "embed-kernels",
         &[
-            "lanes math processor reduce",
-            "attention mean norm outliers rows unpack weights",
+            "lanes math processor",
+            "mean reduce unpack weights",
+            "attention norm outliers rows",
             "linear",
             "layer",
         ],
