@@ -302,8 +302,8 @@ const GROUPS: &[Group] = &[
         ..GROUP
     },
     Group {
-        pattern: "e5/kernels, *",
-        about: "What stands between the matrix products of a layer, on one core.",
+        pattern: "e5/layer, *",
+        about: "A layer of the network, on one core. A token goes through twelve.",
         rate: Some(Unit::Tokens),
         ..GROUP
     },

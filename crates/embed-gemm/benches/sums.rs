@@ -28,7 +28,7 @@ fn product((&byte, &weight): (&u8, &i8)) -> i32 {
 
 fn products(c: &mut Criterion) {
     for (inputs, outputs) in [(384, 1152), (384, 1536), (1536, 384)] {
-        let mut group = c.benchmark_group(format!("gemm, {inputs}x{outputs}"));
+        let mut group = c.benchmark_group(format!("e5/gemm, {inputs}x{outputs}"));
         let weights: Vec<i8> = (0..inputs * outputs).map(|at| (at * 7919 % 255) as u8 as i8).collect();
         let weights: Vec<i8> = weights.into_iter().map(|weight| weight.max(-127)).collect();
         let panels = pack(&weights, outputs);
@@ -57,7 +57,7 @@ fn products(c: &mut Criterion) {
 
 #[cfg(target_arch = "x86_64")]
 fn peaks(c: &mut Criterion) {
-    let mut group = c.benchmark_group("gemm, peak");
+    let mut group = c.benchmark_group("e5/gemm, peak");
     for gemm in paths() {
         // How much a turn of the loop does, and the loop.
         let (work, run): (u64, fn()) = match gemm.instructions() {
