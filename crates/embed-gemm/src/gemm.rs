@@ -4,7 +4,8 @@
 
 use crate::instructions::{Instructions, Unavailable};
 use crate::product::Product;
-use crate::single::{self, Rows, Strips, Vectors};
+use crate::single::{self, Vectors};
+use crate::strips::{Rows, Strips};
 
 /// Products by the chosen instructions, which are [available](Instructions::available).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,9 @@ mod portable;
 )]
 mod product;
 mod single;
+mod strips;
 
 pub use gemm::Gemm;
 pub use instructions::{Instructions, Unavailable, UnknownInstructions};
 pub use panels::{COLUMNS, DEPTH, pack, padded};
-pub use single::{Rows, Strips};
+pub use strips::{Rows, Strips};

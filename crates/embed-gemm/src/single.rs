@@ -9,32 +9,7 @@
 use std::sync::LazyLock;
 
 use crate::panels::COLUMNS;
-
-/// Rows of values, at a distance from each other.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    /// From the first value of the first row on.
-    pub values: &'a [f32],
-    /// From a row to the next.
-    pub stride: usize,
-    /// How many there are.
-    pub count: usize,
-    /// Values of a row: the inputs.
-    pub depth: usize,
-}
-
-/// Weights, [`COLUMNS`] of an input side by side.
-#[derive(Debug, Clone, Copy)]
-pub struct Strips<'a> {
-    /// From the first weight on.
-    pub values: &'a [f32],
-    /// From the weights of an input to those of the next.
-    pub stride: usize,
-    /// From a strip of [`COLUMNS`] to the next.
-    pub distance: usize,
-    /// How many strips there are.
-    pub count: usize,
-}
+use crate::strips::{Product, Rows, Strips};
 
 /// Vectors of single precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,166 +83,109 @@ fn holds(vectors: Vectors) -> bool {
 ///
 /// If a slice is too short.
 pub(crate) fn product(vectors: Vectors, rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
-    if rows.count == 0 || strips.count == 0 {
-        return;
-    }
-    assert!(rows.depth > 0);
-    assert!(end([(rows.count, rows.stride)], rows.depth) <= rows.values.len(), "the rows are there");
-    let of_strips = [(strips.count, strips.distance), (rows.depth, strips.stride)];
-    assert!(end(of_strips, COLUMNS) <= strips.values.len(), "the strips are there");
-    assert!(end([(rows.count, stride), (strips.count, COLUMNS)], COLUMNS) <= out.len(), "there is room");
+    let Some(product) = Product::new(rows, strips, out, stride) else { return };
     match vectors {
-        Vectors::None => portable(rows, strips, out, stride),
-        // SAFETY: `detect` found the instructions. A tile reads `depth` values of each of its rows and `COLUMNS` of each
-        // input of a strip, and writes `COLUMNS` values of each row: all of that was just checked to lie in the slices.
+        Vectors::None => product.portable(0.0, |sum, value, weight| value.mul_add(weight, sum)),
+        // SAFETY: `detect` found the instructions.
         #[cfg(target_arch = "x86_64")]
-        Vectors::Fma => unsafe { x86::fma(rows, strips, out, stride) },
+        Vectors::Fma => unsafe { x86::fma(product) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Vectors::Avx512 => unsafe { x86::avx512(rows, strips, out, stride) },
-    }
-}
-
-/// Where the last of so many values ends, at these counts and distances.
-fn end<const N: usize>(counts: [(usize, usize); N], last: usize) -> usize {
-    let far = |(count, distance): (usize, usize)| (count - 1).saturating_mul(distance);
-    counts.into_iter().map(far).fold(last, usize::saturating_add)
-}
-
-fn portable(rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
-    for row in 0..rows.count {
-        let values = &rows.values[row * rows.stride..][..rows.depth];
-        for strip in 0..strips.count {
-            let mut sums = [0.0_f32; COLUMNS];
-            for (input, value) in values.iter().enumerate() {
-                let weights = &strips.values[strip * strips.distance + input * strips.stride..][..COLUMNS];
-                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = value.mul_add(*weight, *sum));
-            }
-            out[row * stride + strip * COLUMNS..][..COLUMNS].copy_from_slice(&sums);
-        }
+        Vectors::Avx512 => unsafe { x86::avx512(product) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps,
+        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
     };
 
-    use crate::panels::COLUMNS;
-    use crate::product::heights;
-    use crate::single::{Rows, Strips};
+    use crate::strips::{Product, Vectors};
 
-    /// Rows of a tile: with two vectors of columns the sums fill twelve of sixteen registers.
-    const FMA: usize = 6;
-    /// With one vector of columns, enough sums that none waits for the one before.
-    const AVX512: usize = 14;
-
-    /// Calls `$tile` with the pointers of each tile.
-    macro_rules! tiles {
-        ($rows:ident, $strips:ident, $out:ident, $stride:ident, $height:ident, $tile:ident, [$($count:literal)+]) => {
-            for strip in 0..$strips.count {
-                for (row, height) in heights($rows.count, $height) {
-                    // SAFETY: row and strip are below the counts, for which the caller checked the slices.
-                    let (values, weights, out) = unsafe {
-                        (
-                            $rows.values.as_ptr().add(row * $rows.stride),
-                            $strips.values.as_ptr().add(strip * $strips.distance),
-                            $out.as_mut_ptr().add(row * $stride + strip * COLUMNS),
-                        )
-                    };
-                    let tile = Tile { values, of_row: $rows.stride, depth: $rows.depth, weights, of_input: $strips.stride, out, stride: $stride };
-                    // SAFETY: as above, for so many rows.
-                    unsafe {
-                        match height {
-                            $($count => $tile::<$count>(tile),)+
-                            _ => $tile::<$height>(tile),
-                        }
-                    }
-                }
-            }
-        };
-    }
-
-    /// Where a tile is.
-    struct Tile {
-        values: *const f32,
-        of_row: usize,
-        depth: usize,
-        weights: *const f32,
-        of_input: usize,
-        out: *mut f32,
-        stride: usize,
-    }
-
-    /// # Safety
-    ///
-    /// The slices hold what the counts say.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn fma(rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
-        tiles!(rows, strips, out, stride, FMA, tile_fma, [1 2 3 4 5]);
+    pub(super) fn fma(product: Product<'_, f32, f32>) {
+        // SAFETY: the instructions of these vectors are enabled here.
+        unsafe { product.vectors::<Fma>() }
     }
 
-    /// # Safety
-    ///
-    /// The slices hold what the counts say.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn avx512(rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
-        tiles!(rows, strips, out, stride, AVX512, tile_avx512, [1 2 3 4 5 6 7 8 9 10 11 12 13]);
+    pub(super) fn avx512(product: Product<'_, f32, f32>) {
+        // SAFETY: the instructions of these vectors are enabled here.
+        unsafe { product.vectors::<Avx512>() }
     }
 
-    /// # Safety
-    ///
-    /// There are so many rows of `depth` values, `COLUMNS` weights of each input, and room for as many of each row.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile_fma<const ROWS: usize>(tile: Tile) {
-        let Tile { values, of_row, depth, mut weights, of_input, out, stride } = tile;
-        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
-        for input in 0..depth {
-            // SAFETY: the weights of an input are two vectors, and the input is one of `depth` of each row.
+    /// Two vectors of 256 bits a strip: the sums of six rows take twelve of sixteen registers.
+    struct Fma;
+
+    // SAFETY of each block: the caller's promise.
+    impl Vectors for Fma {
+        type Value = f32;
+        type Sum = f32;
+        type Weights = [__m256; 2];
+        type Sums = [__m256; 2];
+        const HEIGHT: usize = 6;
+        const STRIPS: usize = 1;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self::Sums {
+            unsafe { [_mm256_setzero_ps(); 2] }
+        }
+
+        #[inline(always)]
+        unsafe fn load(weights: *const f32) -> Self::Weights {
+            unsafe { [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))] }
+        }
+
+        #[inline(always)]
+        unsafe fn add([a, b]: Self::Sums, value: *const f32, weights: Self::Weights) -> Self::Sums {
             unsafe {
-                let vectors = [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))];
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = _mm256_broadcast_ss(&*values.add(row * of_row + input));
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = _mm256_fmadd_ps(value, vector, *sum);
-                    }
-                }
-                // Never read beyond the last input.
-                weights = weights.wrapping_add(of_input);
+                let value = _mm256_broadcast_ss(&*value);
+                [_mm256_fmadd_ps(value, weights[0], a), _mm256_fmadd_ps(value, weights[1], b)]
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            // SAFETY: there is room for two vectors of each row.
+
+        #[inline(always)]
+        unsafe fn store([a, b]: Self::Sums, out: *mut f32) {
             unsafe {
-                _mm256_storeu_ps(out.add(row * stride), sums[0]);
-                _mm256_storeu_ps(out.add(row * stride + 8), sums[1]);
+                _mm256_storeu_ps(out, a);
+                _mm256_storeu_ps(out.add(8), b);
             }
         }
     }
 
-    /// # Safety
-    ///
-    /// There are so many rows of `depth` values, `COLUMNS` weights of each input, and room for as many of each row.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn tile_avx512<const ROWS: usize>(tile: Tile) {
-        let Tile { values, of_row, depth, mut weights, of_input, out, stride } = tile;
-        let mut sums = [_mm512_setzero_ps(); ROWS];
-        for input in 0..depth {
-            // SAFETY: the weights of an input are a vector, and the input is one of `depth` of each row.
-            unsafe {
-                let vector = _mm512_loadu_ps(weights);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_fmadd_ps(_mm512_set1_ps(*values.add(row * of_row + input)), vector, *sum);
-                }
-                // Never read beyond the last input.
-                weights = weights.wrapping_add(of_input);
-            }
+    /// A vector of 512 bits a strip: the sums of twelve rows with two strips take 24 of 32 registers.
+    struct Avx512;
+
+    // SAFETY of each block: the caller's promise.
+    impl Vectors for Avx512 {
+        type Value = f32;
+        type Sum = f32;
+        type Weights = __m512;
+        type Sums = __m512;
+        const HEIGHT: usize = 12;
+        const STRIPS: usize = 2;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self::Sums {
+            unsafe { _mm512_setzero_ps() }
         }
-        for (row, sum) in sums.into_iter().enumerate() {
-            // SAFETY: there is room for a vector of each row.
-            unsafe { _mm512_storeu_ps(out.add(row * stride), sum) };
+
+        #[inline(always)]
+        unsafe fn load(weights: *const f32) -> Self::Weights {
+            unsafe { _mm512_loadu_ps(weights) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(sums: Self::Sums, value: *const f32, weights: Self::Weights) -> Self::Sums {
+            unsafe { _mm512_fmadd_ps(_mm512_set1_ps(*value), weights, sums) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(sums: Self::Sums, out: *mut f32) {
+            unsafe { _mm512_storeu_ps(out, sums) }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::lanes::{LANES, UnfitLength};
 use crate::linear::{Linear, Product};
 use crate::math;
 use crate::norm::AddNorm;
-use crate::outliers::Outliers;
+use crate::outliers::{OutlierScratch, Outliers};
 use crate::processor::Processor;
 use crate::rows::{QuantisedPiece, QuantisedRows, Rows};
 use crate::weights::Weights;
@@ -130,6 +130,7 @@ struct PieceScratch {
     /// The state after attention.
     state: Vec<f32>,
     middle: Vec<f32>,
+    outliers: OutlierScratch,
 }
 
 impl Layer {
@@ -394,7 +395,7 @@ impl WithSimd for Rest<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { layer: Layer { processor, parts }, weights, state: before, contexts, first, out, scratch } =
             self;
-        let PieceScratch { sums, quantised, rows, state, middle, .. } = scratch;
+        let PieceScratch { sums, quantised, rows, state, middle, outliers: outlier_scratch, .. } = scratch;
         let gemm = processor.gemm;
         let hidden = parts.output_norm.width();
         let head = hidden / parts.heads;
@@ -439,7 +440,7 @@ impl WithSimd for Rest<'_> {
             },
         );
         if let Some(outliers) = &parts.outliers {
-            outliers.add(simd, state);
+            outliers.add(gemm, state, outlier_scratch);
         }
 
         let into_narrow = prepare(simd, &parts.narrow, (middle, width), quantised);
