@@ -6,6 +6,7 @@ use crate::instructions::{Instructions, Unavailable};
 use crate::product::Product;
 use crate::single::{self, Vectors};
 use crate::strips::{Rows, Strips};
+use crate::words::{self, Pair};
 
 /// Products by the chosen instructions, which are [available](Instructions::available).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,5 +64,17 @@ impl Gemm {
     /// If a slice is too short.
     pub fn single(self, rows: Rows<'_>, strips: Strips<'_>, out: &mut [f32], stride: usize) {
         single::product(self.vectors, rows, strips, out, stride);
+    }
+
+    /// The products of rows with strips of [`COLUMNS`](crate::COLUMNS) outputs in 16 bits, an input being two numbers:
+    /// `sums[row, output]`, in rows of `stride` values. The sums are exact if they and all parts of them fit 32 bits and no
+    /// number is -32,768; others are unspecified.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is too short.
+    pub fn words(self, rows: Rows<'_, Pair>, strips: Strips<'_, Pair>, sums: &mut [i32], stride: usize) {
+        // SAFETY: only `detect` and `with` make a `Gemm`, of instructions that were found and verified.
+        unsafe { words::product(self.instructions, rows, strips, sums, stride) }
     }
 }

@@ -22,8 +22,10 @@ mod portable;
 mod product;
 mod single;
 mod strips;
+mod words;
 
 pub use gemm::Gemm;
 pub use instructions::{Instructions, Unavailable, UnknownInstructions};
 pub use panels::{COLUMNS, DEPTH, pack, padded};
 pub use strips::{Rows, Strips};
+pub use words::Pair;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use embed_gemm::{COLUMNS, DEPTH, Gemm, Instructions, pack, padded};
+use embed_gemm::{COLUMNS, DEPTH, Gemm, Instructions, Rows, Strips, pack, padded};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, proptest};
 
 /// The paths of this machine.
@@ -58,6 +58,44 @@ fn every_path_has_the_sums_of_portable_over_all_shapes() {
                 let found = sums(gemm, &rows[..height * depth], depth, &panels[..width * depth]);
                 let expected = wide.chunks(5 * COLUMNS).take(height).flat_map(|row| &row[..width]);
                 assert!(found.iter().eq(expected), "{gemm:?}, {height} rows, {width} outputs, depth {depth}");
+            }
+        }
+    }
+}
+
+#[test]
+fn words_have_the_sums_of_a_naive_product() {
+    let words = |seed, count: usize| -> Vec<[i16; 2]> {
+        let bytes: Vec<u8> = sequence(seed, 4 * count).collect();
+        // 14 bits with a sign: the longest product below fits.
+        let word = |low: u8, high: u8| i16::from_le_bytes([low, high]) >> 2;
+        bytes.chunks_exact(4).map(|four| [word(four[0], four[1]), word(four[2], four[3])]).collect()
+    };
+    for (depth, count) in [(1, 1), (4, 3), (16, 2), (7, 4)] {
+        let (values, weights) = (words(1, 40 * (depth + 3)), words(2, count * depth * COLUMNS));
+        let packed = Strips { values: &weights, stride: COLUMNS, distance: depth * COLUMNS, count };
+        let side_by_side = Strips { stride: count * COLUMNS, distance: COLUMNS, ..packed };
+        for (strips, height) in
+            [packed, side_by_side].into_iter().flat_map(|strips| (1..=40).map(move |height| (strips, height)))
+        {
+            let rows = Rows { values: &values, stride: depth + 3, count: height, depth };
+            let stride = count * COLUMNS + 5;
+            let naive = |row: usize, column: usize| -> i32 {
+                let weights = strips.values[column / COLUMNS * strips.distance + column % COLUMNS..]
+                    .iter()
+                    .step_by(strips.stride);
+                let products = values[row * rows.stride..][..depth].iter().zip(weights);
+                products.flat_map(|(a, b)| [0, 1].map(|half| i32::from(a[half]) * i32::from(b[half]))).sum()
+            };
+            for gemm in paths() {
+                let mut sums = vec![i32::MIN; height * stride];
+                gemm.words(rows, strips, &mut sums, stride);
+                for (row, sums) in sums.chunks_exact(stride).enumerate() {
+                    let (sums, beyond) = sums.split_at(count * COLUMNS);
+                    assert!(beyond.iter().all(|&untouched| untouched == i32::MIN));
+                    let wanted = (0..sums.len()).map(|column| naive(row, column));
+                    assert!(sums.iter().copied().eq(wanted), "{gemm:?}, {height} rows, depth {depth}");
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use pulp::{Simd, WithSimd};
 
 use crate::attention::{self, HeadScratch};
+use crate::integer_attention::{self, HeadScratch as IntegerHeadScratch};
 use crate::lanes::{LANES, UnfitLength};
 use crate::linear::{Linear, Product};
 use crate::math;
@@ -122,6 +123,7 @@ struct RunScratch {
 struct PieceScratch {
     sums: Vec<i32>,
     head: HeadScratch,
+    integer_head: IntegerHeadScratch,
     /// Queries, keys and values of a head.
     joint: Vec<f32>,
     quantised: QuantisedRows,
@@ -357,7 +359,7 @@ impl WithSimd for Heads<'_> {
         let Self { layer, weights, rows, lengths, heads, contexts, scratch } = self;
         let (gemm, linear, count) = (layer.processor.gemm, &layer.parts.joint, rows.count());
         let width = layer.width() / layer.parts.heads;
-        let PieceScratch { sums, head: head_scratch, joint, .. } = scratch;
+        let PieceScratch { sums, head: of_head, integer_head, joint, .. } = scratch;
         joint.resize(count * 3 * width, 0.0);
         for (head, contexts) in heads.zip(contexts.chunks_exact_mut(count * width)) {
             let outputs = head * 3 * width..(head + 1) * 3 * width;
@@ -368,7 +370,11 @@ impl WithSimd for Heads<'_> {
                 let (of_text, joints) = joint.split_at(tokens * 3 * width);
                 let (context, others) = contexts.split_at_mut(tokens * width);
                 (joint, contexts) = (joints, others);
-                attention::attend((simd, gemm), of_text, width, head_scratch, context);
+                if linear.is_integer() {
+                    integer_attention::attend((simd, gemm), of_text, width, integer_head, context);
+                } else {
+                    attention::attend((simd, gemm), of_text, width, of_head, context);
+                }
             }
         }
     }

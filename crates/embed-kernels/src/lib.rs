@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attention;
+mod integer_attention;
 mod lanes;
 mod layer;
 mod linear;
