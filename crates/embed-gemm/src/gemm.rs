@@ -5,8 +5,8 @@
 use crate::instructions::{Instructions, Unavailable};
 use crate::product::Product;
 use crate::single::{self, Vectors};
-use crate::strips::{Rows, Strips};
-use crate::words::{self, Pair};
+use crate::strips::{self, Rows, Strips};
+use crate::words::Pair;
 
 /// Products by the chosen instructions, which are [available](Instructions::available).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,8 @@ impl Gemm {
     ///
     /// If a slice is too short.
     pub fn words(self, rows: Rows<'_, Pair>, strips: Strips<'_, Pair>, sums: &mut [i32], stride: usize) {
+        let Some(product) = strips::Product::new(rows, strips, sums, stride) else { return };
         // SAFETY: only `detect` and `with` make a `Gemm`, of instructions that were found and verified.
-        unsafe { words::product(self.instructions, rows, strips, sums, stride) }
+        unsafe { self.instructions.words(product) }
     }
 }

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::product::Product;
-use crate::{check, portable, words};
+use crate::words::{self, Pair};
+use crate::{check, portable, strips};
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected as detected;
@@ -94,7 +95,9 @@ impl Instructions {
         }
         // SAFETY: nothing is lacking.
         let holds = self == Self::Portable
-            || unsafe { check::holds(|product| self.sums(product)) && words::hold(self) };
+            || unsafe {
+                check::holds(|product| self.sums(product)) && words::hold(|product| self.words(product))
+            };
         (!holds).then(|| "its sums were not those of portable when they were compared".to_owned())
     }
 
@@ -109,7 +112,11 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => missing!("avx512f", "avx512vnni"),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => return amx::lacks().map(str::to_owned),
+            Self::Amx => match amx::lacks() {
+                Some(lacks) => return Some(lacks.to_owned()),
+                // For products of 16-bit numbers.
+                None => missing!("avx512f", "avx512vnni"),
+            },
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => {
                 return Some("they are instructions of x86-64".to_owned());
@@ -156,6 +163,26 @@ impl Instructions {
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         portable::sums(product);
+    }
+
+    /// All sums of a product of 16-bit numbers.
+    ///
+    /// # Safety
+    ///
+    /// The processor and the system have the instructions.
+    pub(crate) unsafe fn words(self, product: strips::Product<'_, Pair, i32>) {
+        match self {
+            // SAFETY: the caller promises that the instructions are there.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { words::x86::avx2(product) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { words::x86::avxvnni(product) },
+            // SAFETY: as above; tiles aren't used without these.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Amx => unsafe { words::x86::avx512(product) },
+            _ => words::portable(product),
+        }
     }
 
     /// The name, as it is written in settings.

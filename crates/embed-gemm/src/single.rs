@@ -120,7 +120,6 @@ mod x86 {
     /// Two vectors of 256 bits a strip: the sums of six rows take twelve of sixteen registers.
     struct Fma;
 
-    // SAFETY of each block: the caller's promise.
     impl Vectors for Fma {
         type Value = f32;
         type Sum = f32;
@@ -131,16 +130,19 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn zero() -> Self::Sums {
+            // SAFETY: the caller's promise.
             unsafe { [_mm256_setzero_ps(); 2] }
         }
 
         #[inline(always)]
         unsafe fn load(weights: *const f32) -> Self::Weights {
+            // SAFETY: the caller's promise.
             unsafe { [_mm256_loadu_ps(weights), _mm256_loadu_ps(weights.add(8))] }
         }
 
         #[inline(always)]
         unsafe fn add([a, b]: Self::Sums, value: *const f32, weights: Self::Weights) -> Self::Sums {
+            // SAFETY: the caller's promise.
             unsafe {
                 let value = _mm256_broadcast_ss(&*value);
                 [_mm256_fmadd_ps(value, weights[0], a), _mm256_fmadd_ps(value, weights[1], b)]
@@ -149,6 +151,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store([a, b]: Self::Sums, out: *mut f32) {
+            // SAFETY: the caller's promise.
             unsafe {
                 _mm256_storeu_ps(out, a);
                 _mm256_storeu_ps(out.add(8), b);
@@ -159,7 +162,6 @@ mod x86 {
     /// A vector of 512 bits a strip: the sums of twelve rows with two strips take 24 of 32 registers.
     struct Avx512;
 
-    // SAFETY of each block: the caller's promise.
     impl Vectors for Avx512 {
         type Value = f32;
         type Sum = f32;
@@ -170,21 +172,25 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn zero() -> Self::Sums {
+            // SAFETY: the caller's promise.
             unsafe { _mm512_setzero_ps() }
         }
 
         #[inline(always)]
         unsafe fn load(weights: *const f32) -> Self::Weights {
+            // SAFETY: the caller's promise.
             unsafe { _mm512_loadu_ps(weights) }
         }
 
         #[inline(always)]
         unsafe fn add(sums: Self::Sums, value: *const f32, weights: Self::Weights) -> Self::Sums {
+            // SAFETY: the caller's promise.
             unsafe { _mm512_fmadd_ps(_mm512_set1_ps(*value), weights, sums) }
         }
 
         #[inline(always)]
         unsafe fn store(sums: Self::Sums, out: *mut f32) {
+            // SAFETY: the caller's promise.
             unsafe { _mm512_storeu_ps(out, sums) }
         }
     }

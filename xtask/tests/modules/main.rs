@@ -72,7 +72,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "panels",
             "product",
-            "amx avx2 avx512 avxvnni neon portable single",
+            "strips",
+            "amx avx2 avx512 avxvnni neon portable single words",
             "check",
             "instructions",
             "gemm",
@@ -83,7 +84,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "lanes math processor",
             "mean reduce unpack weights",
-            "attention norm outliers rows",
+            "attention integer_attention norm outliers rows",
             "linear",
             "layer",
         ],
