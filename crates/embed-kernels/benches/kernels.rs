@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use embed_kernels::{
-    AddNorm, LANES, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Serial, Weights,
-    pack_integer, pack_single,
+    AddNorm, Kind, LANES, Layer, LayerParts, LayerWeights, Linear, Outliers, Processor, Serial, Weights,
+    pack_integer, pack_single, pack_words,
 };
 
 const HIDDEN: usize = 384;
@@ -22,11 +22,16 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|place| (place * 7919 % 4001) as f32 / 2000.5 - 1.0).collect()
 }
 
-fn layer(integer: bool) -> Layer {
+fn layer(kind: Kind) -> Layer {
+    let integer = kind == Kind::Integer;
     let linear = |size: usize| {
         let [_, width] = SIZES[size];
         let constants = vec![0.001; width];
-        if integer { Linear::integer(&constants, &constants, &constants) } else { Linear::single(&constants) }
+        match kind {
+            Kind::Single => Linear::single(&constants),
+            Kind::Words => Linear::words(&constants, &constants),
+            Kind::Integer => Linear::integer(&constants, &constants, &constants),
+        }
     };
     let norm = AddNorm::new(&[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12).unwrap();
     let weights = vec![0.01; LANES * HIDDEN];
@@ -48,12 +53,15 @@ fn layer(integer: bool) -> Layer {
 fn kernels(c: &mut Criterion) {
     let values = SIZES.map(|[inputs, outputs]| numbers(inputs * outputs));
     let single = [0, 1, 2, 3].map(|size| pack_single(&values[size], SIZES[size][1]).unwrap());
+    let words = [0, 1, 2, 3].map(|size| pack_words(&values[size], SIZES[size][1]).unwrap().packed);
     let integer = [0, 1, 2, 3].map(|size| {
         let bytes: Vec<i8> = values[size].iter().map(|value| (value * 127.0) as i8).collect();
         pack_integer(&bytes, SIZES[size][1]).unwrap()
     });
     let [joint, output, wide, narrow] = single.each_ref().map(|weights| Weights::Single(weights));
     let single = LayerWeights { joint, output, wide, narrow };
+    let [joint, output, wide, narrow] = words.each_ref().map(|weights| Weights::Words(weights));
+    let words = LayerWeights { joint, output, wide, narrow };
     let [joint, output, wide, narrow] = integer.each_ref().map(|weights| Weights::Integer(weights));
     let integer = LayerWeights { joint, output, wide, narrow };
     for (name, texts) in
@@ -64,7 +72,12 @@ fn kernels(c: &mut Criterion) {
         group.throughput(Throughput::Elements(tokens as u64));
         let state = numbers(tokens * HIDDEN);
         let mut out = vec![0.0; state.len()];
-        for (name, layer, weights) in [("int8", layer(true), &integer), ("f32", layer(false), &single)] {
+        for (name, kind, weights) in [
+            ("int8", Kind::Integer, &integer),
+            ("mixed", Kind::Words, &words),
+            ("f32", Kind::Single, &single),
+        ] {
+            let layer = layer(kind);
             group.bench_function(BenchmarkId::from_parameter(name), |b| {
                 b.iter(|| layer.run(&Serial, weights, (&texts, &state), black_box(&mut out)).unwrap());
             });

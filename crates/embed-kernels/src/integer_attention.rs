@@ -1,15 +1,15 @@
 //! Attention over the tokens of one text, for one head, with products of 16-bit numbers: their sums are exact, and most
 //! processors compute them in half the time of single precision.
 //!
-//! Queries, keys and values are whole multiples of a step, which is a fixed part of the largest of the text. The steps are so
-//! small that a context differs from that in single precision by about a thousandth of what rounding a row to 8 bits costs.
+//! Queries, keys and values are whole multiples of a step, which is a fixed part of the largest of the text.
 
 use embed_gemm::{Gemm, Pair, Rows, Strips};
 use pulp::Simd;
 
 use crate::lanes::LANES;
-use crate::math::{self, ROUND};
+use crate::math;
 use crate::reduce;
+use crate::steps::Step;
 
 /// Queries that are processed at a time: a tile of products or two, whose scores stay in the first cache.
 const QUERIES: usize = 12;
@@ -61,7 +61,7 @@ pub(crate) fn attend<S: Simd>(
 
     let most = (LARGEST_SCORE / width as f32).sqrt();
     let [query, key, value] = largest(simd, joint, width);
-    let [query, key, value] = [Step::new(query, most), Step::new(key, most), Step::new(value, LARGEST_VALUE)];
+    let [query, key, value] = [Step::of(query, most), Step::of(key, most), Step::of(value, LARGEST_VALUE)];
     for (row, steps) in joint.chunks_exact(3 * width).zip(queries.chunks_exact_mut(channels)) {
         query.count(&row[..width], steps);
     }
@@ -81,7 +81,7 @@ pub(crate) fn attend<S: Simd>(
         for ((scores, steps), of_row) in rows.zip(&mut factors).take(count) {
             let sum = softmax(simd, (&scores[..tokens], factor), weights);
             let weight = LARGEST_WEIGHT.min(WEIGHTS / sum);
-            Step { size: 0.0, inverse: weight }.count(weights, steps);
+            Step::part(weight).count(weights, steps);
             *of_row = value.size / (weight * sum);
         }
         let rows = Rows { values: steps, stride: padded / 2, count, depth: pairs };
@@ -92,37 +92,6 @@ pub(crate) fn attend<S: Simd>(
             for (value, sum) in row.iter_mut().zip(sums) {
                 *value = *sum as f32 * factor;
             }
-        }
-    }
-}
-
-/// What numbers are counted in.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    size: f32,
-    inverse: f32,
-}
-
-impl Step {
-    /// The step of which so many are the largest number.
-    #[inline(always)]
-    fn new(largest: f32, steps: f32) -> Self {
-        let size = largest / steps;
-        // If all numbers are 0, there are no steps.
-        Self { size, inverse: if size.is_normal() { 1.0 / size } else { 0.0 } }
-    }
-
-    /// The nearest number of steps.
-    #[inline(always)]
-    fn nearest(self, value: f32) -> i16 {
-        value.mul_add(self.inverse, ROUND).to_bits() as i16
-    }
-
-    /// The nearest numbers of steps.
-    #[inline(always)]
-    fn count(self, values: &[f32], steps: &mut [Pair]) {
-        for (step, value) in steps.as_flattened_mut().iter_mut().zip(values) {
-            *step = self.nearest(*value);
         }
     }
 }

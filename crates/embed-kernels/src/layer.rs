@@ -18,7 +18,7 @@ use crate::norm::AddNorm;
 use crate::outliers::{OutlierScratch, Outliers};
 use crate::processor::Processor;
 use crate::rows::{QuantisedPiece, QuantisedRows, Rows};
-use crate::weights::Weights;
+use crate::weights::{Kind, Weights};
 
 /// Rows that go from attention to the end of the layer together: enough that the weights, which are read anew for each
 /// block, cost little, and few enough that the middle of the feed-forward part stays in the second-level cache.
@@ -161,7 +161,7 @@ impl Layer {
         for (linear, factors) in
             [(&parts.joint, &parts.attention_factors), (&parts.wide, &parts.feed_forward_factors)]
         {
-            if !factors.is_empty() && (factors.len() != hidden || !linear.is_integer()) {
+            if !factors.is_empty() && (factors.len() != hidden || linear.kind() != Kind::Integer) {
                 return unfit("the factors of channels", factors.len());
             }
         }
@@ -224,8 +224,9 @@ impl Layer {
         let count = state.len() / hidden;
         let RunScratch { quantised, contexts } = scratch;
         contexts.resize(state.len(), 0.0);
-        let rows = if self.parts.joint.is_integer() {
-            quantised.resize(count, hidden);
+        let kind = self.parts.joint.kind();
+        let rows = if kind != Kind::Single {
+            quantised.resize(kind, count, hidden);
             let of_piece = rows_of_a_piece(count, executor.threads());
             let pieces = quantised.pieces(of_piece).zip(state.chunks(of_piece * hidden)).collect();
             let factors = &self.parts.attention_factors;
@@ -370,10 +371,10 @@ impl WithSimd for Heads<'_> {
                 let (of_text, joints) = joint.split_at(tokens * 3 * width);
                 let (context, others) = contexts.split_at_mut(tokens * width);
                 (joint, contexts) = (joints, others);
-                if linear.is_integer() {
-                    integer_attention::attend((simd, gemm), of_text, width, integer_head, context);
-                } else {
+                if linear.kind() == Kind::Single {
                     attention::attend((simd, gemm), of_text, width, of_head, context);
+                } else {
+                    integer_attention::attend((simd, gemm), of_text, width, integer_head, context);
                 }
             }
         }
@@ -421,8 +422,9 @@ impl WithSimd for Rest<'_> {
             parts.attention_norm.row(simd, residual, state);
         }
 
-        let into_wide = if parts.wide.is_integer() {
-            quantised.resize(count, hidden);
+        let kind = parts.wide.kind();
+        let into_wide = if kind != Kind::Single {
+            quantised.resize(kind, count, hidden);
             for (row, (state, scaled)) in
                 state.chunks_exact(hidden).zip(rows.chunks_exact_mut(hidden)).enumerate()
             {
@@ -470,10 +472,11 @@ fn prepare<'a, S: Simd>(
     (rows, width): (&'a [f32], usize),
     quantised: &'a mut QuantisedRows,
 ) -> Rows<'a> {
-    if !linear.is_integer() {
+    let kind = linear.kind();
+    if kind == Kind::Single {
         return Rows::Single(rows, width);
     }
-    quantised.resize(rows.len() / width, width);
+    quantised.resize(kind, rows.len() / width, width);
     for (row, values) in rows.chunks_exact(width).enumerate() {
         quantised.put(simd, row, values);
     }

@@ -12,6 +12,7 @@ mod outliers;
 mod processor;
 mod reduce;
 mod rows;
+mod steps;
 mod unpack;
 mod weights;
 #[cfg(target_arch = "x86_64")]
@@ -26,4 +27,4 @@ pub use norm::AddNorm;
 pub use outliers::Outliers;
 pub use processor::{Instructions, Processor, Unavailable, UnknownInstructions};
 pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, unpack};
-pub use weights::{Weights, pack_integer, pack_single};
+pub use weights::{Kind, Weights, Words, pack_integer, pack_single, pack_words};

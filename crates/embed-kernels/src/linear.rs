@@ -7,7 +7,7 @@ use embed_gemm::{Gemm, Strips};
 
 use crate::lanes::{LANES, UnfitLength, exactly};
 use crate::rows::Rows;
-use crate::weights::Weights;
+use crate::weights::{Kind, Weights};
 
 /// Rows whose sums are computed together, and outputs. As 32-bit sums they take 18 KB, which stays in a core's first cache.
 const ROWS: usize = 48;
@@ -20,8 +20,9 @@ const COLUMNS: usize = 96;
 #[derive(Debug, Clone)]
 pub struct Linear {
     bias: Vec<f32>,
-    /// For 8-bit weights: the scale of each column, and the sum of the column times that scale.
+    /// For weights in 8 or 16 bits: the scale of each column.
     scales: Vec<f32>,
+    /// For 8-bit weights: the sum of each column times its scale.
     sums: Vec<f32>,
 }
 
@@ -34,6 +35,16 @@ impl Linear {
     pub fn single(bias: &[f32]) -> Result<Self, UnfitLength> {
         let bias = exactly("a bias", bias, bias.len())?;
         Ok(Self { bias, scales: Vec::new(), sums: Vec::new() })
+    }
+
+    /// A layer with 16-bit weights.
+    ///
+    /// # Errors
+    ///
+    /// If the widths differ or are no multiple of [`LANES`](crate::LANES).
+    pub fn words(bias: &[f32], scales: &[f32]) -> Result<Self, UnfitLength> {
+        let scales = exactly("the scales of columns", scales, bias.len())?;
+        Ok(Self { scales, ..Self::single(bias)? })
     }
 
     /// A layer with 8-bit weights.
@@ -55,19 +66,24 @@ impl Linear {
         self.bias.len()
     }
 
-    /// Whether the weights have 8 bits.
+    /// What its weights are.
     #[must_use]
-    pub fn is_integer(&self) -> bool {
-        !self.scales.is_empty()
+    pub fn kind(&self) -> Kind {
+        match (self.scales.is_empty(), self.sums.is_empty()) {
+            (true, _) => Kind::Single,
+            (false, true) => Kind::Words,
+            (false, false) => Kind::Integer,
+        }
     }
 
     /// Checks that weights are those of so many inputs.
     pub(crate) fn check(&self, weights: Weights<'_>, inputs: usize) -> Result<(), UnfitLength> {
-        let (length, wanted, fits) = match weights {
-            Weights::Single(weights) => (weights.len(), inputs, !self.is_integer()),
-            Weights::Integer(weights) => (weights.len(), embed_gemm::padded(inputs), self.is_integer()),
+        let (length, wanted, kind) = match weights {
+            Weights::Single(weights) => (weights.len(), inputs, Kind::Single),
+            Weights::Words(weights) => (weights.len(), inputs.next_multiple_of(2), Kind::Words),
+            Weights::Integer(weights) => (weights.len(), embed_gemm::padded(inputs), Kind::Integer),
         };
-        let fits = fits && length == wanted * self.width();
+        let fits = kind == self.kind() && length == wanted * self.width();
         fits.then_some(()).ok_or(UnfitLength { what: "weights", length })
     }
 }
@@ -128,6 +144,29 @@ impl Product<'_> {
                             {
                                 let low = low.mul_add(*column_sum, *bias);
                                 *value = (*sum as f32 * scale).mul_add(*of_column, low);
+                            }
+                            then(row);
+                        }
+                    }
+                    (Rows::Words(pairs, of_rows), Weights::Words(panels)) => {
+                        let (panels, _) = panels.as_chunks::<2>();
+                        let depth = panels.len() / all;
+                        let rows = StridedRows { values: pairs, stride: depth, count: of_rows.len(), depth };
+                        let strips = Strips {
+                            values: &panels[outputs.start * depth..outputs.end * depth],
+                            stride: LANES,
+                            distance: LANES * depth,
+                            count: columns.len() / LANES,
+                        };
+                        sums.resize(of_rows.len() * columns.len(), 0);
+                        gemm.words(rows, strips, sums, columns.len());
+                        let sums = sums.chunks_exact(columns.len());
+                        for ((row, sums), [scale, _]) in out.chunks_exact_mut(stride).zip(sums).zip(of_rows) {
+                            let row = &mut row[columns.clone()];
+                            for ((value, sum), (of_column, bias)) in
+                                row.iter_mut().zip(sums).zip(scales.iter().zip(bias))
+                            {
+                                *value = (*sum as f32 * scale).mul_add(*of_column, *bias);
                             }
                             then(row);
                         }

@@ -2,14 +2,20 @@
 
 use std::ops::Range;
 
+use embed_gemm::Pair;
 use pulp::Simd;
 
 use crate::math::ROUND;
 use crate::reduce;
+use crate::steps::Step;
+use crate::weights::Kind;
 
 /// The largest byte. With it, two products with 8-bit weights fit 16 bits, in which processors without VNNI add them, so
 /// the sums are the same on every processor. An eighth bit would halve the step of the activations.
 const LARGEST: f32 = 127.0;
+
+/// The length of a row of 16-bit numbers in steps, as the root of the sum of squares. No number of it is larger.
+pub(crate) const ROW_LENGTH: f32 = 32_000.0;
 
 /// How a row was quantised: the width of a step, and the value of byte 0.
 pub(crate) type RowScale = [f32; 2];
@@ -21,6 +27,8 @@ pub(crate) enum Rows<'a> {
     Single(&'a [f32], usize),
     /// Rows in 8 bits.
     Integer(&'a [u8], &'a [RowScale]),
+    /// Rows in 16 bits.
+    Words(&'a [Pair], &'a [RowScale]),
 }
 
 impl<'a> Rows<'a> {
@@ -28,7 +36,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn count(self) -> usize {
         match self {
             Self::Single(values, width) => values.len() / width,
-            Self::Integer(_, scales) => scales.len(),
+            Self::Integer(_, scales) | Self::Words(_, scales) => scales.len(),
         }
     }
 
@@ -40,55 +48,84 @@ impl<'a> Rows<'a> {
                 let depth = bytes.len() / scales.len();
                 Self::Integer(&bytes[rows.start * depth..rows.end * depth], &scales[rows])
             }
+            Self::Words(pairs, scales) => {
+                let depth = pairs.len() / scales.len();
+                Self::Words(&pairs[rows.start * depth..rows.end * depth], &scales[rows])
+            }
         }
     }
 }
 
-/// Room for rows as bytes from 0 to 127, row after row, and for the scale and lowest value of each row. A value is
-/// `low + scale · byte`, at most half a step from the original.
+/// Room for rows in 8 or 16 bits, and for the scale of each. In 8 bits a number is `low + scale · byte`, with bytes from 0 to
+/// 127, in 16 bits it is `scale · word`; it is at most half a step from the original.
 #[derive(Debug, Default)]
 pub(crate) struct QuantisedRows {
     bytes: Vec<u8>,
+    pairs: Vec<Pair>,
     scales: Vec<RowScale>,
-    /// Bytes of a row. Those behind its values are multiplied by zeros.
+    kind: Kind,
+    /// Bytes or pairs of a row. Bytes behind its values are multiplied by zeros.
     depth: usize,
 }
 
 impl QuantisedRows {
     /// Makes room for `count` rows of this many values. Old contents stay.
-    pub(crate) fn resize(&mut self, count: usize, width: usize) {
-        self.depth = embed_gemm::padded(width);
-        self.bytes.resize(count * self.depth, 0);
+    pub(crate) fn resize(&mut self, kind: Kind, count: usize, width: usize) {
+        self.kind = kind;
         self.scales.resize(count, [0.0; 2]);
+        if kind == Kind::Words {
+            self.depth = width / 2;
+            self.pairs.resize(count * self.depth, [0; 2]);
+        } else {
+            self.depth = embed_gemm::padded(width);
+            self.bytes.resize(count * self.depth, 0);
+        }
     }
 
     /// The rows.
     pub(crate) fn rows(&self) -> Rows<'_> {
-        Rows::Integer(&self.bytes, &self.scales)
+        if self.kind == Kind::Words {
+            Rows::Words(&self.pairs, &self.scales)
+        } else {
+            Rows::Integer(&self.bytes, &self.scales)
+        }
     }
 
     /// Splits it into pieces of this many rows; the last one may be smaller.
     pub(crate) fn pieces(&mut self, rows: usize) -> impl Iterator<Item = QuantisedPiece<'_>> {
-        let depth = self.depth;
-        let bytes = self.bytes.chunks_mut(rows * depth);
-        bytes.zip(self.scales.chunks_mut(rows)).map(move |(bytes, scales)| QuantisedPiece {
-            bytes,
-            scales,
-            depth,
+        let (kind, depth) = (self.kind, self.depth);
+        let (mut bytes, mut pairs) =
+            (self.bytes.chunks_mut(rows * depth), self.pairs.chunks_mut(rows * depth));
+        self.scales.chunks_mut(rows).map(move |scales| {
+            let numbers = match kind {
+                Kind::Words => Numbers::Words(pairs.next().unwrap_or_default()),
+                _ => Numbers::Bytes(bytes.next().unwrap_or_default()),
+            };
+            QuantisedPiece { numbers, scales, depth }
         })
     }
 
     /// Writes a row.
     #[inline(always)]
     pub(crate) fn put<S: Simd>(&mut self, simd: S, row: usize, values: &[f32]) {
-        let bytes = &mut self.bytes[row * self.depth..][..self.depth];
-        self.scales[row] = quantise(simd, values, bytes);
+        let place = row * self.depth..(row + 1) * self.depth;
+        self.scales[row] = if self.kind == Kind::Words {
+            words(simd, values, &mut self.pairs[place])
+        } else {
+            quantise(simd, values, &mut self.bytes[place])
+        };
     }
+}
+
+/// Room for the numbers of some rows.
+enum Numbers<'a> {
+    Bytes(&'a mut [u8]),
+    Words(&'a mut [Pair]),
 }
 
 /// Room for some of the rows.
 pub(crate) struct QuantisedPiece<'a> {
-    bytes: &'a mut [u8],
+    numbers: Numbers<'a>,
     scales: &'a mut [RowScale],
     depth: usize,
 }
@@ -102,8 +139,20 @@ impl QuantisedPiece<'_> {
     /// Writes a row.
     #[inline(always)]
     pub(crate) fn put<S: Simd>(&mut self, simd: S, row: usize, values: &[f32]) {
-        self.scales[row] = quantise(simd, values, &mut self.bytes[row * self.depth..][..self.depth]);
+        let place = row * self.depth..(row + 1) * self.depth;
+        self.scales[row] = match &mut self.numbers {
+            Numbers::Bytes(bytes) => quantise(simd, values, &mut bytes[place]),
+            Numbers::Words(pairs) => words(simd, values, &mut pairs[place]),
+        };
     }
+}
+
+/// Writes the words of a row.
+#[inline(always)]
+fn words<S: Simd>(simd: S, values: &[f32], pairs: &mut [Pair]) -> RowScale {
+    let step = Step::of(reduce::squares(simd, values, 0.0).sqrt(), ROW_LENGTH);
+    step.count(values, pairs);
+    [step.size, 0.0]
 }
 
 /// Writes the bytes of a row.

@@ -1,7 +1,8 @@
 //! What isn't a layer.
 
 use embed_kernels::{
-    AddNorm, LANES, Linear, Outliers, PACKED_BLOCK_BYTES, Processor, mean, pack_integer, pack_single, unpack,
+    AddNorm, LANES, Linear, Outliers, PACKED_BLOCK_BYTES, Processor, mean, pack_integer, pack_single,
+    pack_words, unpack,
 };
 
 use crate::exact;
@@ -53,6 +54,7 @@ fn sizes_that_do_not_fit_are_errors() {
     assert!(norm.run(Processor::detect(), &[0.0; LANES + 1], &mut [0.0; LANES + 1]).is_err());
     assert!(Outliers::new(&[0.0; LANES], &[0.0; LANES], &[0.0; LANES]).is_err());
     assert!(pack_single(&[0.0; 3 * LANES], 2 * LANES).is_err());
+    assert!(pack_words(&[0.0; 3 * LANES], LANES).is_err());
     assert!(pack_integer(&[0; LANES], LANES - 1).is_err());
     let message = Linear::single(&[0.0; 5]).unwrap_err().to_string();
     assert!(message.contains("5 values"), "{message}");
