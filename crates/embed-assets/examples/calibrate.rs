@@ -50,22 +50,20 @@ async fn main() -> Result<(), Error> {
     let other = DataHome::new(&scratch);
     options.repack = Arc::new(Repacker::default().with_smoothing(smoothing));
     let library = RuntimeLibrary::find(&home, None)?;
-    for precision in [Precision::Int8, Precision::Mixed] {
-        options.force = true;
-        pull_model(&other, profile, precision, &options, &Silent).await?;
-        let mut config = config.clone().with_precision(precision).with_home(other.clone());
-        config.runtime_library = library.path().map(Path::to_owned);
-        let eight = Encoder::load(config.with_threads(NonZeroUsize::MIN)).await?;
-        for (name, calibrated) in [("calibrated on", true), ("other", false)] {
-            let texts: Vec<&str> = articles
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| index.is_multiple_of(STEP) == calibrated)
-                .map(|(_, article)| article.text.as_str())
-                .collect();
-            let (least, mean) = cosines(&single, &eight, &texts).await?;
-            println!("{precision}, {} {name} texts: least cosine {least:.5}, mean {mean:.5}", texts.len());
-        }
+    options.force = true;
+    pull_model(&other, profile, Precision::Int8, &options, &Silent).await?;
+    let mut config = config.clone().with_precision(Precision::Int8).with_home(other);
+    config.runtime_library = library.path().map(Path::to_owned);
+    let eight = Encoder::load(config.with_threads(NonZeroUsize::MIN)).await?;
+    for (name, calibrated) in [("calibrated on", true), ("other", false)] {
+        let texts: Vec<&str> = articles
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| index.is_multiple_of(STEP) == calibrated)
+            .map(|(_, article)| article.text.as_str())
+            .collect();
+        let (least, mean) = cosines(&single, &eight, &texts).await?;
+        println!("int8, {} {name} texts: least cosine {least:.5}, mean {mean:.5}", texts.len());
     }
     let _ = std::fs::remove_dir_all(scratch);
     Ok(())

@@ -79,11 +79,11 @@ impl Repack for Repacker {
             }
         };
         let smoothing = match precision {
-            graph::Precision::Int8 | graph::Precision::Mixed => match &self.smoothing {
+            graph::Precision::Int8 => match &self.smoothing {
                 Some(given) => Some(Arc::clone(given)),
                 None => Smoothing::of_model(profile.name)?.map(Arc::new),
             },
-            graph::Precision::F32 | graph::Precision::Bf16 => None,
+            _ => None,
         };
         let options = GraphOptions {
             precision,

@@ -12,7 +12,8 @@ use embed_assets::graph::{
 use embed_assets::tokenizer_json::tokenizer_json;
 use embed_assets::weights::{EncoderWeights, Format, Vocabulary, q4, safetensors};
 use embed_core::Pooling;
-use embed_encoder::operators::{ADD_NORM, LayerKind, UNPACK_ROWS};
+use embed_encoder::operators::{ADD_NORM, LAYER_KINDS, UNPACK_ROWS, layer_of};
+use embed_kernels::Kind;
 
 const HIDDEN: usize = 32;
 const LAYERS: usize = 2;
@@ -291,22 +292,20 @@ fn holds<const N: usize>(precision: Precision, table: Option<&Smoothing>, names:
 }
 
 #[test]
-fn a_precision_says_which_products_are_in_8_bits() {
+fn a_precision_says_what_the_weights_of_layers_are() {
     let (weights, _) = tiny();
     let smooth = smoothing(&weights);
-    let kinds = [LayerKind::Single, LayerKind::Mixed, LayerKind::Integer].map(LayerKind::operator);
-    let layers = |precision, table| holds(precision, table, kinds);
+    let layers = |precision, table| holds(precision, table, LAYER_KINDS.map(layer_of));
     assert_eq!(layers(Precision::F32, Some(&smooth)), [true, false, false]);
     assert_eq!(layers(Precision::Int8, None), [false, false, true]);
     assert_eq!(layers(Precision::Int8, Some(&smooth)), [false, false, true]);
-    assert_eq!(layers(Precision::Mixed, None), [true, false, false]);
-    // Both layers begin in the first two thirds.
+    assert_eq!(layers(Precision::Mixed, None), [false, true, false]);
     assert_eq!(layers(Precision::Mixed, Some(&smooth)), [false, true, false]);
 }
 
 #[test]
 fn a_model_in_bf16_has_standard_operators_alone() {
-    let custom = [ADD_NORM, LayerKind::Single.operator(), UNPACK_ROWS, LENGTHS];
+    let custom = [ADD_NORM, layer_of(Kind::Single), UNPACK_ROWS, LENGTHS];
     assert_eq!(holds(Precision::F32, None, custom), [true; 4]);
     assert_eq!(holds(Precision::Bf16, None, custom), [false; 4]);
 }

@@ -20,17 +20,16 @@ use std::io::{self, Write};
 use embed_core::Pooling;
 use embed_encoder::assets::{LENGTHS, POSITIONS};
 use embed_encoder::operators::{
-    ADD_NORM, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, HEADS, JOINT, LayerKind, NARROW, NORM_BIAS,
+    ADD_NORM, BIAS, COLUMN_SCALES, COLUMN_SUMS, EPSILON, FACTORS, HEADS, JOINT, NARROW, NORM_BIAS,
     NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, OUTPUT, TEXT_MEAN, UNPACK_ROWS, WIDE, WIDTH,
-    attribute_of,
+    attribute_of, layer_of,
 };
-use embed_kernels::{pack_integer, pack_single};
+use embed_kernels::{Kind, pack_integer, pack_single, pack_words};
 
 use super::builder::{Attribute, GraphBuilder, ValueName, to_i64};
 use super::onnx::ElementType;
 use super::options::{GraphOptions, Precision};
 use super::quantise::{Dense, power_of_two, rows_in_8_bits};
-use super::smooth::LayerSmoothing;
 use crate::weights::{EncoderLayer, EncoderShape, EncoderWeights, Format, LinearLayer};
 
 /// A network that is being written.
@@ -131,7 +130,9 @@ impl<'a, W: Write> Network<'a, W> {
     }
 
     fn layer(&mut self, state: &str, layer: &EncoderLayer, index: usize) -> io::Result<ValueName> {
-        let (kind, smoothing) = self.kind(index);
+        let kind = self.kind();
+        let tables = self.options.smoothing.filter(|_| kind == Kind::Integer);
+        let smoothing = tables.and_then(|table| table.layers.get(index));
         let mut attributes = vec![
             (HEADS.to_owned(), Attribute::Int(to_i64(self.shape.heads))),
             (EPSILON.to_owned(), Attribute::Float(self.shape.epsilon)),
@@ -154,7 +155,7 @@ impl<'a, W: Write> Network<'a, W> {
             floats(OUTLIERS_BIAS.to_owned(), into.bias);
             floats(OUTLIERS_OUT.to_owned(), out.values);
         }
-        if let Some(table) = smoothing.filter(|_| kind == LayerKind::Integer) {
+        if let Some(table) = smoothing {
             let parts = [(JOINT, &mut joint, &table.attention), (WIDE, &mut wide, &table.feed_forward)];
             for (product, dense, exponents) in parts {
                 dense.scale_inputs(exponents);
@@ -166,32 +167,38 @@ impl<'a, W: Write> Network<'a, W> {
         let mut inputs = vec![state.to_owned(), LENGTHS.to_owned()];
         let output = of_one(&layer.attention_output);
         for (product, dense) in [(JOINT, joint), (OUTPUT, output), (WIDE, wide), (NARROW, narrow)] {
-            inputs.push(if kind.is_integer(product) {
-                let quantised = dense.quantise();
-                floats(attribute_of(product, COLUMN_SCALES), quantised.scales);
-                floats(attribute_of(product, COLUMN_SUMS), quantised.sums);
-                let packed = pack_integer(&quantised.values, dense.outputs).map_err(io::Error::other)?;
-                let bytes: Vec<_> = packed.into_iter().map(i8::cast_unsigned).collect();
-                self.graph.constant(ElementType::I8, &[bytes.len()], &bytes)?
-            } else {
-                let packed = pack_single(&dense.values, dense.outputs).map_err(io::Error::other)?;
-                self.graph.f32s(&[packed.len()], &packed)?
+            inputs.push(match kind {
+                Kind::Integer => {
+                    let quantised = dense.quantise();
+                    floats(attribute_of(product, COLUMN_SCALES), quantised.scales);
+                    floats(attribute_of(product, COLUMN_SUMS), quantised.sums);
+                    let packed = pack_integer(&quantised.values, dense.outputs).map_err(io::Error::other)?;
+                    let bytes: Vec<_> = packed.into_iter().map(i8::cast_unsigned).collect();
+                    self.graph.constant(ElementType::I8, &[bytes.len()], &bytes)?
+                }
+                Kind::Words => {
+                    let words = pack_words(&dense.values, dense.outputs).map_err(io::Error::other)?;
+                    floats(attribute_of(product, COLUMN_SCALES), words.scales);
+                    let bytes: Vec<_> = words.packed.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    self.graph.constant(ElementType::I16, &[words.packed.len()], &bytes)?
+                }
+                Kind::Single => {
+                    let packed = pack_single(&dense.values, dense.outputs).map_err(io::Error::other)?;
+                    self.graph.f32s(&[packed.len()], &packed)?
+                }
             });
             floats(attribute_of(product, BIAS), dense.bias);
         }
         let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
-        Ok(self.graph.custom(kind.operator(), &inputs, &attributes))
+        Ok(self.graph.custom(layer_of(kind), &inputs, &attributes))
     }
 
-    /// Which products of a layer are in 8 bits, and what keeps them accurate.
-    fn kind(&self, index: usize) -> (LayerKind, Option<&'a LayerSmoothing>) {
-        let smoothing = self.options.smoothing.and_then(|table| table.layers.get(index));
+    /// What the weights of layers are.
+    fn kind(&self) -> Kind {
         match self.options.precision {
-            Precision::Int8 => (LayerKind::Integer, smoothing),
-            Precision::Mixed if 3 * index < 2 * self.shape.layers && smoothing.is_some() => {
-                (LayerKind::Mixed, smoothing)
-            }
-            Precision::Mixed | Precision::F32 | Precision::Bf16 => (LayerKind::Single, None),
+            Precision::Int8 => Kind::Integer,
+            Precision::Mixed => Kind::Words,
+            Precision::F32 | Precision::Bf16 => Kind::Single,
         }
     }
 

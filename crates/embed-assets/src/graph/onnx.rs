@@ -13,6 +13,7 @@ pub(super) enum ElementType {
     F32 = 1,
     U8 = 2,
     I8 = 3,
+    I16 = 5,
     I64 = 7,
     F16 = 10,
 }

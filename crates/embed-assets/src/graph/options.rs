@@ -11,8 +11,7 @@ pub enum Precision {
     Int8,
     /// Single precision throughout.
     F32,
-    /// Single precision, except for the products that lose least in 8 bits: the second one of the feed-forward
-    /// part in the first two thirds of the layers, if a smoothing table names its outlier channels.
+    /// Products in 16 bits with exact sums, and single precision between them.
     Mixed,
     /// Single precision with standard operators only, for the OpenVINO execution provider, which computes the products in
     /// bfloat16.
@@ -38,7 +37,7 @@ pub struct GraphOptions<'a> {
     pub precision: Precision,
     /// How the states of the tokens become the vector of a text: [`Pooling::Cls`], else the mean.
     pub pooling: Pooling,
-    /// Keeps 8-bit products accurate; has no effect in single precision.
+    /// Keeps 8-bit products accurate; has no effect on others.
     pub smoothing: Option<&'a Smoothing>,
     /// The name of the model's profile, for its metadata.
     pub profile: &'a str,

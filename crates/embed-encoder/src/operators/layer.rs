@@ -1,23 +1,23 @@
 //! The operator of a whole layer.
 
-use embed_kernels::{AddNorm, Layer, LayerParts, LayerWeights, Linear, Outliers, Weights};
+use embed_kernels::{AddNorm, Kind, Layer, LayerParts, LayerWeights, Linear, Outliers, Weights};
 use ort::operator::{BoxedKernel, KernelContext, Operator, OperatorInput, OperatorOutput};
-use ort::value::TensorElementType::{Float32, Int8, Int64};
+use ort::value::TensorElementType::{Float32, Int8, Int16, Int64};
 use ort::value::ValueRef;
 use ort::{Error, Result};
 
 use super::kernels::{kernel, norm};
 use super::names::{
-    BIAS, COLUMN_SCALES, COLUMN_SUMS, FACTORS, HEADS, INPUTS_BEFORE_WEIGHTS, JOINT, LayerKind, NARROW,
-    NORM_BIAS, NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, OUTPUT, PRODUCTS, WIDE, attribute_of,
+    BIAS, COLUMN_SCALES, COLUMN_SUMS, FACTORS, HEADS, INPUTS_BEFORE_WEIGHTS, JOINT, NARROW, NORM_BIAS,
+    NORM_SCALE, OUTLIERS_BIAS, OUTLIERS_INTO, OUTLIERS_OUT, OUTPUT, PRODUCTS, WIDE, attribute_of, layer_of,
 };
 use super::threads::SessionThreads;
 use super::values::{floats, input, lengths, size};
 use crate::kernels::processor;
 
-/// See [`LayerKind`].
+/// See [`layer_of`].
 pub(super) struct LayerOperator {
-    pub(super) kind: LayerKind,
+    pub(super) kind: Kind,
     pub(super) threads: usize,
 }
 
@@ -25,11 +25,15 @@ impl Operator for LayerOperator {
     type Kernel<'attr> = BoxedKernel<'attr>;
 
     fn name(&self) -> &str {
-        self.kind.operator()
+        layer_of(self.kind)
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        let weights = PRODUCTS.map(|product| if self.kind.is_integer(product) { Int8 } else { Float32 });
+        let weights = PRODUCTS.map(|_| match self.kind {
+            Kind::Single => Float32,
+            Kind::Words => Int16,
+            Kind::Integer => Int8,
+        });
         [Float32, Int64].into_iter().chain(weights).map(OperatorInput::required)
     }
 
@@ -48,10 +52,10 @@ impl Operator for LayerOperator {
             let weights = |product| input(context, INPUTS_BEFORE_WEIGHTS + product);
             let (joint, output, wide, narrow) = (weights(0)?, weights(1)?, weights(2)?, weights(3)?);
             let weights = LayerWeights {
-                joint: packed(&joint, kind.is_integer(JOINT))?,
-                output: packed(&output, kind.is_integer(OUTPUT))?,
-                wide: packed(&wide, kind.is_integer(WIDE))?,
-                narrow: packed(&narrow, kind.is_integer(NARROW))?,
+                joint: packed(&joint, kind)?,
+                output: packed(&output, kind)?,
+                wide: packed(&wide, kind)?,
+                narrow: packed(&narrow, kind)?,
             };
             let Some(mut out) = context.output(0, shape.clone())? else { return Ok(()) };
             let (_, out) = out.try_extract_tensor_mut::<f32>()?;
@@ -63,23 +67,23 @@ impl Operator for LayerOperator {
 }
 
 /// The weights of a product.
-fn packed<'v>(value: &'v ValueRef<'_>, integer: bool) -> Result<Weights<'v>> {
-    Ok(if integer {
-        Weights::Integer(value.try_extract_tensor::<i8>()?.1)
-    } else {
-        Weights::Single(value.try_extract_tensor::<f32>()?.1)
+fn packed<'v>(value: &'v ValueRef<'_>, kind: Kind) -> Result<Weights<'v>> {
+    Ok(match kind {
+        Kind::Single => Weights::Single(value.try_extract_tensor::<f32>()?.1),
+        Kind::Words => Weights::Words(value.try_extract_tensor::<i16>()?.1),
+        Kind::Integer => Weights::Integer(value.try_extract_tensor::<i8>()?.1),
     })
 }
 
 /// The constants of a layer.
-fn parts(attributes: &KernelContext<'_>, kind: LayerKind) -> Result<LayerParts> {
+fn parts(attributes: &KernelContext<'_>, kind: Kind) -> Result<LayerParts> {
     let of = |product, name| floats(attributes, &attribute_of(product, name));
     let linear = |product| {
         let bias = of(product, BIAS)?;
-        let linear = if kind.is_integer(product) {
-            Linear::integer(&bias, &of(product, COLUMN_SCALES)?, &of(product, COLUMN_SUMS)?)
-        } else {
-            Linear::single(&bias)
+        let linear = match kind {
+            Kind::Single => Linear::single(&bias),
+            Kind::Words => Linear::words(&bias, &of(product, COLUMN_SCALES)?),
+            Kind::Integer => Linear::integer(&bias, &of(product, COLUMN_SCALES)?, &of(product, COLUMN_SUMS)?),
         };
         linear.map_err(Error::wrap)
     };

@@ -5,13 +5,13 @@
 //! `embed-kernels` computes, this module defines the operators, and `embed-assets` writes them into graphs.
 //!
 //! All are in the domain [`DOMAIN`]. Constants are attributes, except for a table and the weights of products, which lie in
-//! the data file of the model, packed as `embed_kernels::pack_integer` (i8) and `pack_single` (f32) do.
+//! the data file of the model, packed as `embed_kernels::pack_integer` (i8), `pack_words` (i16) and `pack_single` (f32) do.
 //!
 //! | operator | inputs | output (f32) |
 //! |---|---|---|
 //! | [`UNPACK_ROWS`] | ids (i64), table (u8) | rows |
 //! | [`ADD_NORM`] | rows (f32), residual (f32) | state |
-//! | [`LayerKind::operator`] | state (f32), tokens of each text (i64), weights of the [`PRODUCTS`] (i8 or f32) | state |
+//! | [`layer_of`] | state (f32), tokens of each text (i64), weights of the [`PRODUCTS`] (i8, i16 or f32) | state |
 //! | [`TEXT_MEAN`] | state (f32), tokens of each text (i64) | means |
 
 mod kernels;
@@ -76,6 +76,6 @@ pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error
 fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
     let domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?;
     let domain = domain.add(NoPanic(AddNorm))?.add(NoPanic(TextMean))?;
-    let layers = LayerKind::ALL.map(|kind| LayerOperator { kind, threads });
+    let layers = LAYER_KINDS.map(|kind| LayerOperator { kind, threads });
     layers.into_iter().try_fold(domain, |domain, layer| domain.add(NoPanic(layer)))
 }

@@ -1,6 +1,6 @@
 //! The names of the operators and of their attributes in model files, and the widths that they take.
 
-use embed_kernels::LANES;
+use embed_kernels::{Kind, LANES};
 
 /// The domain of the operators.
 pub const DOMAIN: &str = "embed";
@@ -17,46 +17,23 @@ pub const ADD_NORM: &str = "AddNorm";
 /// The mean of the states of each text ([`WIDTH`]).
 pub const TEXT_MEAN: &str = "TextMean";
 
-/// The operator of a whole layer, by which of its weights are 8-bit numbers.
+/// The operator of a whole layer, by what its weights are.
 ///
-/// Attributes that belong to a product are [named after it](attribute_of): [`BIAS`] of each; [`COLUMN_SCALES`] and
-/// [`COLUMN_SUMS`] of each with 8-bit weights; [`FACTORS`] of [`JOINT`] and [`WIDE`]; [`NORM_SCALE`] and [`NORM_BIAS`] of
+/// Attributes that belong to a product are [named after it](attribute_of): [`BIAS`] of each; [`COLUMN_SCALES`] of each with
+/// weights in 8 or 16 bits, [`COLUMN_SUMS`] of each in 8 bits; [`FACTORS`] of [`JOINT`] and [`WIDE`]; [`NORM_SCALE`] and [`NORM_BIAS`] of
 /// [`OUTPUT`] and [`NARROW`], after which the state is normalised. The others are [`HEADS`], [`EPSILON`], [`OUTLIERS_INTO`],
 /// [`OUTLIERS_BIAS`] and [`OUTLIERS_OUT`]. Factors and outlier channels may be absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerKind {
-    /// None.
-    Single,
-    /// Those of [`NARROW`].
-    Mixed,
-    /// All.
-    Integer,
-}
-
-impl LayerKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Single, Self::Mixed, Self::Integer];
-
-    /// The name of the operator.
-    #[must_use]
-    pub fn operator(self) -> &'static str {
-        match self {
-            Self::Single => "LayerSingle",
-            Self::Mixed => "LayerMixed",
-            Self::Integer => "LayerInteger",
-        }
-    }
-
-    /// Whether the weights of one of the [`PRODUCTS`] are 8-bit numbers.
-    #[must_use]
-    pub fn is_integer(self, product: &str) -> bool {
-        match self {
-            Self::Single => false,
-            Self::Mixed => product == NARROW,
-            Self::Integer => true,
-        }
+#[must_use]
+pub fn layer_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Single => "LayerSingle",
+        Kind::Words => "LayerWords",
+        Kind::Integer => "LayerInteger",
     }
 }
+
+/// Every kind of layer.
+pub const LAYER_KINDS: [Kind; 3] = [Kind::Single, Kind::Words, Kind::Integer];
 
 /// The product for queries, keys and values, head by head.
 pub const JOINT: &str = "joint";
@@ -79,7 +56,7 @@ pub fn attribute_of(product: &str, name: &str) -> String {
 
 /// The bias of a product, one for each column.
 pub const BIAS: &str = "bias";
-/// The scales of 8-bit weights, one for each column.
+/// The scales of weights in 8 or 16 bits, one for each column.
 pub const COLUMN_SCALES: &str = "column_scales";
 /// The sums of the columns of 8-bit weights, times their scales.
 pub const COLUMN_SUMS: &str = "column_sums";

@@ -15,7 +15,7 @@ use embed_core::{Error, ErrorKind};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-use crate::operators::{INPUTS_BEFORE_WEIGHTS, LayerKind};
+use crate::operators::{INPUTS_BEFORE_WEIGHTS, LAYER_KINDS, layer_of};
 
 /// A larger graph has its weights inside. Then nothing is shared, since reading it takes as much memory.
 const LARGEST_GRAPH: u64 = 32 << 20;
@@ -23,6 +23,7 @@ const LARGEST_GRAPH: u64 = 32 << 20;
 /// The types of elements in ONNX.
 const FLOAT: i32 = 1;
 const INT8: i32 = 3;
+const INT16: i32 = 5;
 /// The location of an initializer whose bytes lie in another file.
 const EXTERNAL: i32 = 1;
 
@@ -100,6 +101,7 @@ impl SharedWeights {
             let value = match initializer.element {
                 FLOAT => initializer.value::<f32>(path),
                 INT8 => initializer.value::<i8>(path),
+                INT16 => initializer.value::<i16>(path),
                 _ => Ok(None),
             };
             let value = value.map_err(unreadable)?;
@@ -111,7 +113,7 @@ impl SharedWeights {
 
 impl Node {
     fn is_layer(&self) -> bool {
-        LayerKind::ALL.iter().any(|kind| kind.operator() == self.operator)
+        LAYER_KINDS.into_iter().any(|kind| layer_of(kind) == self.operator)
     }
 }
 
@@ -142,6 +144,8 @@ impl Initializer {
 
 #[cfg(test)]
 mod tests {
+    use embed_kernels::Kind;
+
     use super::*;
 
     /// A graph with one layer, whose weights have these dimensions and begin here in a file of a hundred bytes.
@@ -177,7 +181,7 @@ mod tests {
             (&[-1, 5], "0"),
             (&[5, 5], "no number"),
         ] {
-            let (_folder, path) = graph(dims, offset, LayerKind::Single.operator());
+            let (_folder, path) = graph(dims, offset, layer_of(Kind::Single));
             let error = SharedWeights::read(&path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{dims:?} at {offset}");
         }
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_graph_that_is_none_is_refused() {
-        let (_folder, path) = graph(&[5, 5], "0", LayerKind::Single.operator());
+        let (_folder, path) = graph(&[5, 5], "0", layer_of(Kind::Single));
         fs::write(&path, b"no graph").unwrap();
         assert_eq!(SharedWeights::read(&path).unwrap_err().kind(), ErrorKind::Config);
         assert_eq!(SharedWeights::read(&path.with_file_name("none")).unwrap_err().kind(), ErrorKind::Config);
