@@ -4,6 +4,10 @@
 
 mod bench;
 mod contenders;
+mod field;
+#[path = "../../../crates/embed-gemm/benches/sums/peak.rs"]
+mod peak;
+mod quiet;
 mod report;
 mod search;
 mod suites;
@@ -27,7 +31,7 @@ struct Cli {
     command: Option<Command>,
     /// What to measure; everything if none is named.
     suites: Vec<Suite>,
-    /// Few texts, two rounds, only the rivals that matter; nothing is installed, and nobody looks for settings.
+    /// Two rounds instead of nine, only the rivals that matter; nothing is installed, and nobody looks for settings.
     #[arg(long)]
     quick: bool,
     /// Two texts, one round: whether everything works, as the tests do.
@@ -92,7 +96,7 @@ fn main() -> Result<()> {
         }
     }
     println!("\nload of the machine: {}", load());
-    Ok(())
+    report.fact("other processes", &bench.others())
 }
 
 fn prepare(suites: &[Suite]) -> Result<()> {
