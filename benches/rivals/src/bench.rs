@@ -43,9 +43,14 @@ impl Size {
         self.pick(count, count, 2)
     }
 
-    /// Times that each contender is measured.
-    pub(crate) fn rounds(self) -> usize {
-        self.pick(9, 2, 1)
+    /// Times that each contender has its turn.
+    fn rounds(self) -> usize {
+        self.pick(3, 2, 1)
+    }
+
+    /// Times that it is measured in a turn: it may have been loaded and warmed up for that alone.
+    pub(crate) fn runs(self) -> usize {
+        self.pick(3, 1, 1)
     }
 }
 
@@ -108,16 +113,16 @@ impl Bench {
     }
 
     /// Measures something, and again if another process was busy meanwhile.
-    pub(crate) fn turn<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn undisturbed<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         match self.size {
             // Nobody reads those figures.
             Size::Tiny => work(),
-            _ => self.quiet.turn(|| self.has_time(), work),
+            _ => self.quiet.undisturbed(|| self.has_time(), work),
         }
     }
 
-    /// Whether other processes were busy during the turns.
-    pub(crate) fn others(&self) -> String {
+    /// Whether other processes were busy during the runs.
+    pub(crate) fn others(&self) -> Option<String> {
         self.quiet.summary()
     }
 

@@ -1,6 +1,6 @@
 //! Whether the machine is free: a loop of arithmetic on every core at once, timed before and after whatever is measured.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
@@ -16,67 +16,80 @@ const FIRST: usize = 20;
 const LOOPS: usize = 5;
 /// So many times the fastest loop is slow. A core that is shared with one more thread takes twice as long.
 const SLOW: f64 = 1.2;
-/// How often a turn is repeated at most.
+/// How often a run is repeated at most.
 const REPEATS: usize = 2;
 
-/// Measures in turns on a machine that others may use, too.
+/// Measures on a machine that others may use, too.
 pub(crate) struct Quiet {
     cores: usize,
     /// Seconds of the fastest loop so far, of the slowest core.
     fastest: Cell<f64>,
-    turns: Cell<usize>,
+    /// Of each run that counts, seconds of the loop before it or after it, whichever was slower.
+    runs: RefCell<Vec<f64>>,
     repeated: Cell<usize>,
-    disturbed: Cell<usize>,
 }
 
 impl Quiet {
     /// On so many cores.
     pub(crate) fn new(cores: usize) -> Self {
-        let (turns, repeated, disturbed) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        Self { cores, fastest: Cell::new(f64::INFINITY), turns, repeated, disturbed }
+        let fastest = Cell::new(f64::INFINITY);
+        Self { cores, fastest, runs: RefCell::default(), repeated: Cell::new(0) }
     }
 
     /// Does something on a free machine: if another process was busy before it or after it, it is done again, as long as
     /// `may_repeat` and at most twice.
-    pub(crate) fn turn<T>(
+    pub(crate) fn undisturbed<T>(
         &self,
         may_repeat: impl Fn() -> bool,
         mut work: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        self.turns.update(|turns| turns + 1);
-        for repeats_left in (0..=REPEATS).rev() {
-            let free = self.is_free();
+        let mut repeats = REPEATS;
+        loop {
+            let before = self.look();
             let done = work()?;
-            if free && self.is_free() {
+            let slower = before.max(self.look());
+            if self.is_free(slower) || repeats == 0 || !may_repeat() {
+                self.runs.borrow_mut().push(slower);
                 return Ok(done);
             }
-            if repeats_left == 0 || !may_repeat() {
-                self.disturbed.update(|disturbed| disturbed + 1);
-                return Ok(done);
-            }
+            repeats -= 1;
             self.repeated.update(|repeated| repeated + 1);
         }
-        unreachable!("the last try returns")
     }
 
-    /// What a reader of the report should know.
-    pub(crate) fn summary(&self) -> String {
-        let (turns, repeated, disturbed) = (self.turns.get(), self.repeated.get(), self.disturbed.get());
-        match (repeated, disturbed) {
-            (0, 0) => format!("none was busy before or after any of {turns} turns"),
+    /// What a reader of the report should know, if anything was measured this way.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let (runs, repeated) = (self.runs.borrow(), self.repeated.get());
+        // By the fastest loop of all: the first ones may have been slow together.
+        let disturbed = runs.iter().filter(|seconds| !self.is_free(**seconds)).count();
+        (!runs.is_empty()).then(|| match (repeated, disturbed) {
+            (0, 0) => format!("none was busy before or after any of {} runs", runs.len()),
             _ => format!(
-                "of {turns} turns {disturbed} were disturbed by others to the end; {repeated} repetitions of such turns"
+                "busy before or after {disturbed} of {} runs that count; {repeated} others were repeated for that reason",
+                runs.len()
             ),
-        }
+        })
     }
 
-    fn is_free(&self) -> bool {
+    fn is_free(&self, seconds: f64) -> bool {
+        seconds < SLOW * self.fastest.get()
+    }
+
+    /// Seconds of a loop on a machine that may still be coming to rest.
+    fn look(&self) -> f64 {
         if self.fastest.get().is_infinite() {
             for _ in 0..FIRST {
                 self.seconds();
             }
         }
-        (0..LOOPS).any(|_| self.seconds() < SLOW * self.fastest.get())
+        let mut least = f64::INFINITY;
+        for _ in 0..LOOPS {
+            least = least.min(self.seconds());
+            if self.is_free(least) {
+                break;
+            }
+        }
+        least
     }
 
     /// How long the slowest core takes.

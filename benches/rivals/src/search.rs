@@ -65,7 +65,7 @@ pub(crate) fn search(bench: &Bench, entrant: &mut Entrant, rungs: &[Taken]) -> R
         let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
         // The first time some make kernels for these lengths, which is no part of their speed.
         entrant.order(&order)?;
-        bench.turn(|| entrant.order(&order))?.seconds.context("no time was taken")
+        bench.undisturbed(|| entrant.order(&order))?.seconds.context("no time was taken")
     };
     let best = halve(choices, rungs, try_one)?;
     entrant.choose(&best)?;

@@ -37,7 +37,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     tune(bench, report, &mut field, Workload::Tuning)?;
     let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
     throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
-    fidelity(report, &cosines, size.rounds())?;
+    fidelity(report, &cosines)?;
 
     let queries = bench.workloads.take(Workload::Queries, size.texts(64), &bench.run)?;
     latency(bench, report, &mut field, &queries)?;
@@ -301,14 +301,14 @@ fn promises(name: &str) -> Vec<Target> {
 }
 
 /// The cosines as suites of their own, against what is promised of them.
-fn fidelity(report: &mut Report, cosines: &Cosines, rounds: usize) -> Result<()> {
+fn fidelity(report: &mut Report, cosines: &Cosines) -> Result<()> {
     type Pick = fn(&(f64, f64)) -> f64;
     let least: (_, _, Pick) = ("e5/cosine-min", [(OURS, 0.995), (OURS_MIXED, 0.9999)], |cosines| cosines.0);
     let mean: (_, _, Pick) = ("e5/cosine-mean", [(OURS, 0.9985), (OURS_MIXED, 0.9999)], |cosines| cosines.1);
     for (suite, promised, pick) in [least, mean] {
         let names = promised.map(|(name, _)| format!("promised of {name}"));
-        // It is the same in every round: vectors don't depend on the weather.
-        let same = |number: f64| vec![number; rounds];
+        // Measured once: vectors don't depend on the weather.
+        let same = |number: f64| vec![number];
         let mut figures: Vec<Figure> = cosines
             .iter()
             .map(|(name, cosines)| Figure::new(name, party(name), same(pick(cosines))))
