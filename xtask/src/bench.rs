@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// Build the benchmarks with another profile of cargo's, such as `dev`, to see that all of it works.
     #[arg(long, value_name = "PROFILE", default_value = "bench")]
     profile: String,
-    /// Write table and picture into README.md, too.
+    /// Keep the table and write README.md, too, as `bench readme` does.
     #[arg(long)]
     readme: bool,
     /// Passed to criterion, such as `--save-baseline main`, or a part of a benchmark's name.
@@ -65,7 +65,8 @@ enum After {
         /// The later one.
         after: PathBuf,
     },
-    /// Write table and picture of a report into README.md.
+    /// Keep the table of a report in docs/benchmarks, under the kind of its processor, and write those of all kinds, and a
+    /// picture, into README.md.
     Readme {
         /// The report, as JSON.
         #[arg(default_value = "target/bench/report.json")]
@@ -123,7 +124,7 @@ fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
 
     let start = Instant::now();
     let mut notes = Notes::default();
-    notes.runtime(&embed, &workspace.root);
+    notes.engine(&embed, &workspace.root);
     for target in &built {
         let begin = Instant::now();
         println!("\n== {}", target.name());
@@ -206,17 +207,20 @@ impl Notes {
         }
     }
 
-    /// Which ONNX Runtime is measured: what `embed doctor` says.
-    fn runtime(&mut self, embed: &Path, root: &Path) {
+    /// Which ONNX Runtime is measured, and with which kernels: what `embed doctor` says.
+    fn engine(&mut self, embed: &Path, root: &Path) {
         // It ends with 1 if something else is wrong, which doesn't concern the report.
         let line = Cmd::new(embed, root).args(["doctor", "--format=jsonl"]).read_anyway().unwrap_or_default();
         let findings = line.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        for finding in findings.filter(|finding| finding["check"] == "runtime") {
-            if let Some((_, build)) = finding["detail"].as_str().and_then(|detail| detail.split_once(": ")) {
-                self.say(
+        for finding in findings {
+            let detail = finding["detail"].as_str().unwrap_or_default();
+            match (finding["check"].as_str(), detail.split_once(": ")) {
+                (Some("runtime"), Some((_, build))) => self.say(
                     "--version",
                     format!("ONNX Runtime={}", build.trim_start_matches("ORT Build Info: ")),
-                );
+                ),
+                (Some("kernels"), _) => self.say("--fact", format!("kernels={detail}")),
+                _ => {}
             }
         }
     }

@@ -62,7 +62,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embed-report", &[]),
     (
         "embed-rivals",
-        &["embed-core", "embed-encoder", "embed-ollama", "embed-rivals-worker", "embed-testkit"],
+        &[
+            "embed-core",
+            "embed-encoder",
+            "embed-gemm",
+            "embed-ollama",
+            "embed-rivals-worker",
+            "embed-testkit",
+        ],
     ),
     ("embed-rivals-worker", &[]),
     ("embed-router", &["embed-core"]),

@@ -65,7 +65,7 @@ fn detectors() -> Vec<(&'static str, Detect)> {
     let ours = LanguageDetector::new();
     let lingua = LanguageDetectorBuilder::from_all_languages().with_preloaded_language_models().build();
     vec![
-        ("embed-router", Box::new(move |text| Some(ours.detect(text).language.to_owned()))),
+        ("embed-router", Box::new(move |text| Some(ours.detect(text).language.into_owned()))),
         (
             "whatlang",
             Box::new(|text| whatlang::detect_lang(text).map(|lang| two_letters(lang.code()).to_owned())),

@@ -4,6 +4,7 @@ mod detect;
 mod fastembed;
 mod ollama;
 mod redis;
+mod rten;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ fn main() -> Result<()> {
         }
         ["fastembed-first", model, tokenizer, text] => {
             fastembed::first_vector(&PathBuf::from(model), &PathBuf::from(tokenizer), text)
+        }
+        ["rten", model, tokenizer] => {
+            serve(|| rten::Rten::load(&PathBuf::from(model), &PathBuf::from(tokenizer)))
         }
         ["ollama-rs", url] => serve(|| ollama::OllamaRs::connect(url)),
         ["redis", url, rounds, calls] => redis::run(url, rounds.parse()?, calls.parse()?),

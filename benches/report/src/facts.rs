@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
+use crate::processor::kind;
+
 /// When a run was made, and of what.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -33,6 +35,9 @@ pub struct Run {
 pub struct Machine {
     /// The model of the processor.
     pub cpu: String,
+    /// Its kind, by the name of its cores, where the system tells.
+    #[serde(default)]
+    pub kind: String,
     /// How many threads may run at once, by affinity and by the quota of the cgroup.
     pub cores: usize,
     /// Bytes that may be used, by the cgroup if it says less than the machine has.
@@ -78,6 +83,7 @@ impl Machine {
         let name = System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned());
         let kernel = System::kernel_version().unwrap_or_else(|_| "unknown".to_owned());
         Self {
+            kind: fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| kind(&text)).unwrap_or_default(),
             cpu: if cpu.is_empty() { std::env::consts::ARCH.to_owned() } else { cpu },
             cores: available_parallelism().map_or(1, usize::from),
             memory,
@@ -96,6 +102,8 @@ fn flags() -> Vec<String> {
         ("avx512f", is_x86_feature_detected!("avx512f")),
         ("avx512_vnni", is_x86_feature_detected!("avx512vnni")),
         ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
+        // The standard library detects it in nightly alone.
+        ("amx_int8", fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" amx_int8"))),
     ];
     all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name.to_owned()).collect()
 }

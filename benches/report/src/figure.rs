@@ -136,6 +136,12 @@ pub struct Skipped {
     pub why: String,
 }
 
+#[derive(Deserialize)]
+struct Fact {
+    fact: String,
+    value: String,
+}
+
 /// What was read from the lines of one file.
 #[derive(Debug, Default)]
 pub struct Figures {
@@ -143,6 +149,8 @@ pub struct Figures {
     pub figures: Vec<Figure>,
     /// In the order of the lines.
     pub skipped: Vec<Skipped>,
+    /// What a reader should know of the run, by name; of two of one name the later stands.
+    pub facts: BTreeMap<String, String>,
     /// A sentence for each line that isn't what it should be.
     pub problems: Vec<String>,
 }
@@ -165,6 +173,11 @@ impl Figures {
         let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         if value.get("skipped").is_some() {
             self.skipped.push(serde_json::from_value(value).map_err(|error| error.to_string())?);
+            return Ok(());
+        }
+        if value.get("fact").is_some() {
+            let Fact { fact, value } = serde_json::from_value(value).map_err(|error| error.to_string())?;
+            self.facts.insert(fact, value);
             return Ok(());
         }
         let figure: Figure = serde_json::from_value(value).map_err(|error| error.to_string())?;
@@ -199,9 +212,11 @@ mod tests {
         let read = Figures::read(
             r#"
             {"suite":"e5/paragraphs","name":"ours","unit":"tokens/s","better":"higher","samples":[1.0,2.0],"role":"ours","target":{"against":"x","at_least":15}}
+            {"fact":"kernels","value":"avx2"}
             {"suite":"e5/paragraphs","skipped":"OpenVINO","why":"no wheel"}"#,
         );
         assert_eq!(read.problems, [""; 0]);
+        assert_eq!(read.facts["kernels"], "avx2");
         let figure = &read.figures[0];
         assert_eq!((figure.unit, figure.role, figure.baseline), (Unit::Tokens, Role::Ours, false));
         assert!(figure.in_turns);

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use embed_report::chart::Chart;
 use embed_report::facts::{Machine, Run, versions};
 use embed_report::figure::{Figures, Skipped};
+use embed_report::kept::{FOLDER, Kept};
 use embed_report::report::Report;
 use embed_report::{catalogue, compare, criterion, page, png, readme, terminal};
 
@@ -40,7 +41,7 @@ enum Command {
         /// The later one.
         after: PathBuf,
     },
-    /// Write table and picture into README.md.
+    /// Keep the table of a report in docs/benchmarks, and write those of all processors, and a picture, into README.md.
     Readme {
         /// The report.
         report: PathBuf,
@@ -73,6 +74,9 @@ struct Build {
     /// The version of something that the lock file doesn't name.
     #[arg(long = "version", value_name = "NAME=VERSION", value_parser = pair)]
     versions: Vec<(String, String)>,
+    /// Something that a reader should know of the run.
+    #[arg(long = "fact", value_name = "NAME=VALUE", value_parser = pair)]
+    facts: Vec<(String, String)>,
     /// What was not measured, and why.
     #[arg(long = "skipped", value_name = "WHAT=WHY", value_parser = pair)]
     skipped: Vec<(String, String)>,
@@ -143,6 +147,7 @@ fn report(build: &Build) -> Result<Report> {
     versions.extend(build.versions.iter().cloned());
     let run = Run::now(&build.root, build.command.clone(), build.quick);
     let mut report = Report::new(run, Machine::here(), versions, read.figures);
+    report.facts = build.facts.iter().cloned().chain(read.facts).collect();
     report.problems.extend(read.problems);
     report.problems.extend(build.problems.iter().cloned());
     let skipped =
@@ -197,9 +202,13 @@ fn write_readme(report: &Report, root: &Path) -> Result<()> {
     const PICTURE: &str = "docs/img/bench.svg";
     let path = root.join("README.md");
     let text = fs::read_to_string(&path).context("cannot read README.md")?;
-    let renewed = readme::renew(&text, report, PICTURE)?;
+    let kept = Kept::of(report)?;
+    kept.write(root)?;
+    println!("wrote {FOLDER}/{}", kept.file_name());
     let (suite, _) = page::headline(report).context("the report has no headline")?;
-    save(&root.join(PICTURE), Chart::of_suite(suite, page::headline_title(suite)).file().as_bytes())?;
+    let title = format!("{}, {}", page::headline_title(suite), kept.processor);
+    let renewed = readme::renew(&text, &Kept::all(root)?, (&title, PICTURE))?;
+    save(&root.join(PICTURE), Chart::of_suite(suite, title).file().as_bytes())?;
     save(&path, renewed.as_bytes())
 }
 

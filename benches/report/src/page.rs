@@ -259,7 +259,10 @@ fn this_run(report: &Report) -> Markup {
     let run = &report.run;
     let load: Vec<String> = run.load.iter().map(|load| format!("{load:.1}")).collect();
     let facts = [
-        ("processor", machine.cpu.clone()),
+        (
+            "processor",
+            [machine.cpu.as_str(), machine.kind.as_str()].join(", ").trim_end_matches(", ").to_owned(),
+        ),
         ("cores", format!("{} (affinity and quota)", machine.cores)),
         ("memory", format!("{:.1} GB", machine.memory as f64 / 1e9)),
         ("instructions", machine.flags.join(", ")),
@@ -269,13 +272,14 @@ fn this_run(report: &Report) -> Markup {
         ("date", run.date.clone()),
         ("command", run.command.clone()),
     ];
-    let versions = report.versions.iter().map(|(name, version)| (name.as_str(), version.clone()));
+    let said = report.facts.iter().chain(&report.versions);
+    let said = said.map(|(name, value)| (name.as_str(), value.clone()));
     html! {
         section #run {
             h2 { "This run" }
             div.wide {
                 table.facts {
-                    @for (name, value) in facts.into_iter().chain(versions) { tr { th scope="row" { (name) } td { (value) } } }
+                    @for (name, value) in facts.into_iter().chain(said) { tr { th scope="row" { (name) } td { (value) } } }
                 }
             }
             p {

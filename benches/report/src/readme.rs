@@ -1,81 +1,95 @@
-//! The part of README.md that says how fast it is: made from a report, between two markers.
+//! The part of README.md that says how fast it is: a table for each kind of processor that was measured, between two
+//! markers.
 
 use anyhow::{Context, Result, ensure};
 
-use crate::figure::Role;
+use crate::figure::{Role, Unit};
+use crate::kept::{COLUMNS, COSINES, Kept};
 use crate::number::times;
-use crate::page;
-use crate::report::{Report, Suite};
 
 /// The line after which the generated part begins.
 pub const BEGIN: &str = "<!-- bench:begin -->";
 /// The line with which it ends.
 pub const END: &str = "<!-- bench:end -->";
 
-/// The text of a README with its generated part made anew. `picture` is the address of the plot.
+/// The text of a README with its generated part made anew of all that is kept. `picture` is a plot: what it shows, and its
+/// address.
 ///
 /// # Errors
 ///
-/// If the markers aren't there, or if the report has no headline suite.
-pub fn renew(readme: &str, report: &Report, picture: &str) -> Result<String> {
+/// If the markers aren't there.
+pub fn renew(readme: &str, kept: &[Kept], picture: (&str, &str)) -> Result<String> {
     let begin = readme.find(BEGIN).with_context(|| format!("README.md has no line `{BEGIN}`"))?;
     let end = readme.find(END).with_context(|| format!("README.md has no line `{END}`"))?;
     ensure!(begin < end, "README.md has `{END}` before `{BEGIN}`");
-    let part = part(report, picture)?;
+    let (alt, address) = picture;
+    let tables: String = kept.iter().map(table).collect();
+    let part = format!(
+        "![{alt}]({address})\n\n{tables}\
+         `cargo xtask bench` measures it on yours, `cargo xtask bench readme` writes this part;\n\
+         [docs/benchmarks.md](docs/benchmarks.md) says how to read it.\n"
+    );
     Ok(format!("{}{BEGIN}\n{part}{}", &readme[..begin], &readme[end..]))
 }
 
-fn part(report: &Report, picture: &str) -> Result<String> {
-    let (suite, _) = page::headline(report).with_context(|| {
-        format!(
-            "the report has no suite `{}`; run `cargo xtask bench` without names",
-            crate::catalogue::HEADLINE
-        )
-    })?;
-    let alt = page::headline_title(suite);
-    let mut text = format!("![{alt}]({picture})\n\n");
-    text += &table(suite);
-    let machine = &report.machine;
-    let commit: String = report.run.commit.chars().take(10).collect();
-    let date = report.run.date.split('T').next().unwrap_or_default();
-    text += &format!(
-        "\nMedians of one run on {} cores of an {} ({date}, commit {commit}{}), all contenders in turns. \
-         `cargo xtask bench` measures\nit on yours, `cargo xtask bench readme` writes this part; \
-         [docs/benchmarks.md](docs/benchmarks.md) says how to read it.\n",
-        machine.cores,
-        machine.cpu,
-        if report.run.quick { ", a quick run" } else { "" },
-    );
-    Ok(text)
-}
-
-fn table(suite: &Suite) -> String {
-    let cosine = |name: &str| suite.figures.iter().any(|figure| figure.extra.contains_key(name));
-    let cosines: Vec<&str> = ["cosine_min", "cosine_mean"].into_iter().filter(|name| cosine(name)).collect();
-    let baseline = suite.baseline().map(|baseline| baseline.name.as_str()).unwrap_or_default();
-    let mut text = format!("| | {} | × {baseline} |", suite.unit.axis());
-    for name in &cosines {
-        let word = if name.ends_with("min") { "smallest" } else { "mean" };
-        text += &format!(" {word} cosine |");
+/// The heading of a processor, its table, and where the figures come from.
+fn table(kept: &Kept) -> String {
+    let kernels = if kept.kernels.is_empty() { String::new() } else { format!(", kernels {}", kept.kernels) };
+    let mut text = format!("### {}{kernels}\n\n| |", kept.processor);
+    let cosines: Vec<&str> = COSINES
+        .into_iter()
+        .filter(|name| kept.rows.iter().any(|row| row.cosines.contains_key(*name)))
+        .collect();
+    let columns: Vec<_> =
+        COLUMNS.iter().filter(|(id, ..)| kept.rows.iter().any(|row| row.medians.contains_key(*id))).collect();
+    for (at, (_, _, title)) in columns.iter().enumerate() {
+        text += &format!(" {title} |");
+        if at == 0 {
+            text += &format!(" × {} |", kept.baseline);
+        }
     }
-    text += "\n|---|--:|--:|";
-    text += &"--:|".repeat(cosines.len());
-    text.push('\n');
-    for figure in &suite.figures {
-        let name = match figure.role {
-            Role::Ours => format!("**{}**", figure.name),
-            Role::Rival => figure.name.clone(),
-            Role::Limit => format!("*limit: {}*", figure.name),
+    for name in &cosines {
+        text += &format!(" {} cosine |", if name.ends_with("min") { "smallest" } else { "mean" });
+    }
+    text += &format!("\n|---|{}\n", "--:|".repeat(columns.len() + 1 + cosines.len()));
+    let headline = COLUMNS[0].0;
+    let baseline = kept.rows.iter().find(|row| row.name == kept.baseline);
+    let baseline = baseline.and_then(|row| row.medians.get(headline));
+    for row in &kept.rows {
+        text += &match row.role {
+            Role::Ours => format!("| **{}** |", row.name),
+            Role::Rival => format!("| {} |", row.name),
+            Role::Limit => format!("| *limit: {}* |", row.name),
         };
-        let value = suite.unit.show(figure.value.median);
-        let value = value.split(' ').next().unwrap_or_default();
-        let ratio = figure.ratio.map_or_else(|| "1".to_owned(), |ratio| times(ratio.median).replace('×', ""));
-        text += &format!("| {name} | {value} | {ratio} |");
+        for (at, (id, unit, _)) in columns.iter().enumerate() {
+            let median = row.medians.get(*id);
+            text += &format!(" {} |", median.map(|median| cell(*unit, *median)).unwrap_or_default());
+            if at == 0 {
+                let ratio = median.zip(baseline).map(|(median, baseline)| times(median / baseline));
+                text += &format!(" {} |", ratio.unwrap_or_default().replace('×', ""));
+            }
+        }
         for name in &cosines {
-            let value = figure.extra.get(*name).map(|value| format!("{value:.4}")).unwrap_or_default();
-            text += &format!(" {value} |");
+            let cosine = row.cosines.get(*name).map(|cosine| format!("{cosine:.4}"));
+            text += &format!(" {} |", cosine.unwrap_or_default());
         }
         text.push('\n');
     }
-    text
+    text + &format!(
+        "\nMedians of one run{} on {} cores of an {} ({}, commit {}), all contenders in turns.\n\n",
+        if kept.quick { ", a quick one," } else { "" },
+        kept.cores,
+        kept.cpu,
+        kept.date.split('T').next().unwrap_or_default(),
+        kept.commit,
+    )
+}
+
+/// A number; the heading says the unit of all but times.
+fn cell(unit: Unit, value: f64) -> String {
+    let shown = unit.show(value);
+    match unit {
+        Unit::Milliseconds => shown,
+        _ => shown.split(' ').next().unwrap_or_default().to_owned(),
+    }
 }

@@ -25,6 +25,9 @@ pub struct Report {
     pub machine: Machine,
     /// Compiler, libraries, servers.
     pub versions: BTreeMap<String, String>,
+    /// What else a reader should know of the run: the kernels, the memory that it took, whether others were busy.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub facts: BTreeMap<String, String>,
     /// What was not measured, and why.
     pub skipped: Vec<Skipped>,
     /// What went wrong: a benchmark that failed, a line that can't be read.
@@ -117,7 +120,8 @@ impl Report {
             let id = catalogue::area(&suite.id).id;
             catalogue::AREAS.iter().position(|area| area.id == id)
         });
-        Self { schema: SCHEMA.to_owned(), run, machine, versions, skipped: Vec::new(), problems, suites }
+        let (schema, facts, skipped) = (SCHEMA.to_owned(), BTreeMap::new(), Vec::new());
+        Self { schema, run, machine, versions, facts, skipped, problems, suites }
     }
 
     /// Reads what was written as JSON.

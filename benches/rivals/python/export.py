@@ -155,6 +155,53 @@ def pool(graph: Graph, state: str) -> str:
     return graph.op("LpNormalization", total, axis=-1, p=2)
 
 
+def write_for_ctranslate2(tensors: Tensors, epsilon: float, target: Path) -> None:
+    """In its own format, which its converters make of XLM-RoBERTa the same way. It quantises while it loads."""
+    from ctranslate2.converters.utils import fuse_linear
+    from ctranslate2.specs import common_spec, transformer_spec
+
+    def matrix(name: str, columns: int = HIDDEN) -> NDArray[np.float32]:
+        return np.ascontiguousarray(tensors[name].reshape(-1, columns))
+
+    def norm(spec: common_spec.LayerNormSpec, name: str) -> None:
+        spec.gamma, spec.beta = tensors[name + ".w"], tensors[name + ".b"]
+
+    def linear(spec: common_spec.LinearSpec, name: str, inputs: int = HIDDEN) -> common_spec.LinearSpec:
+        spec.weight, spec.bias = matrix(name + ".w", inputs), tensors[name + ".b"]
+        return spec
+
+    encoder = transformer_spec.TransformerEncoderSpec(
+        LAYERS,
+        HEADS,
+        pre_norm=False,
+        activation=common_spec.Activation.GELU,
+        layernorm_embedding=True,
+        num_source_embeddings=2,
+        embeddings_merge=common_spec.EmbeddingsMerge.ADD,
+    )
+    encoder.scale_embeddings = False
+    encoder.embeddings[0].weight, encoder.embeddings[1].weight = matrix("emb.word"), matrix("emb.type")
+    encoder.position_encodings.encodings = matrix("emb.pos")
+    norm(encoder.layernorm_embedding, "emb.ln")
+    for number, layer in enumerate(encoder.layer):
+        at = f"l{number}."
+        parts = [linear(common_spec.LinearSpec(), at + part) for part in "qkv"]
+        fuse_linear(layer.self_attention.linear[0], parts)
+        linear(layer.self_attention.linear[1], at + "ao")
+        norm(layer.self_attention.layer_norm, at + "aln")
+        linear(layer.ffn.linear_0, at + "fi")
+        linear(layer.ffn.linear_1, at + "fo", 4 * HIDDEN)
+        norm(layer.ffn.layer_norm, at + "oln")
+    spec = transformer_spec.TransformerEncoderModelSpec(encoder)
+    # It is handed ids; the words are only counted.
+    spec.register_vocabulary([str(number) for number in range(spec.get_vocabulary_size())])
+    spec.config.layer_norm_epsilon = epsilon
+    spec.validate()
+    spec.optimize()
+    target.mkdir(exist_ok=True)
+    spec.save(str(target))
+
+
 def quantise_dynamically(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -191,6 +238,7 @@ def main(out: Path, calibration: Path, tokenizer: Path) -> None:
     for name, pooled in (("hidden", False), ("pooled", True)):
         onnx.save(encoder(tensors, epsilon, pooled), out / f"{name}-f32.onnx")
         quantise_dynamically(out / f"{name}-f32.onnx", out / f"{name}-int8.onnx")
+    write_for_ctranslate2(tensors, epsilon, out / "ctranslate2")
     quantise_for_openvino(out / "pooled-f32.onnx", out / "openvino-int8.xml", calibration, tokenizer)
 
 

@@ -12,6 +12,7 @@ use embed_encoder::{Precision, Profile, RUNTIME_VARIABLE, RuntimeLibrary, availa
 use embed_testkit::figures;
 use sha2::{Digest, Sha256};
 
+use crate::quiet::Quiet;
 use crate::search::Settings;
 use crate::workloads::{Workload, Workloads, hex};
 
@@ -37,9 +38,19 @@ impl Size {
         }
     }
 
-    /// Times that each contender is measured.
-    pub(crate) fn rounds(self) -> usize {
+    /// How many texts a round has: as many in a quick run as in a full one, so that their figures can be compared.
+    pub(crate) fn texts(self, count: usize) -> usize {
+        self.pick(count, count, 2)
+    }
+
+    /// Times that each contender has its turn.
+    fn rounds(self) -> usize {
         self.pick(3, 2, 1)
+    }
+
+    /// Times that it is measured in a turn: it may have been loaded and warmed up for that alone.
+    pub(crate) fn runs(self) -> usize {
+        self.pick(3, 1, 1)
     }
 }
 
@@ -56,6 +67,7 @@ pub(crate) struct Bench {
     pub(crate) root: PathBuf,
     /// When the share of a quick run is used up.
     end: Option<Instant>,
+    quiet: Quiet,
     settings: OnceCell<RefCell<Settings>>,
     python: OnceCell<std::result::Result<Python, String>>,
     foreign: OnceCell<std::result::Result<PathBuf, String>>,
@@ -90,14 +102,32 @@ impl Bench {
         let (shared, private) = (cache.join("workloads"), run.join("workloads"));
         let workloads = Workloads::open(&shared, &private, &files.tokenizer, size == Size::Full)?;
         let end = figures::quick_share().filter(|_| size == Size::Quick).map(|share| Instant::now() + share);
+        let quiet = Quiet::new(available_threads().get());
         let (python, foreign, settings) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Self { size, home, workloads, run, cache, root, end, settings, python, foreign })
+        Ok(Self { size, home, workloads, run, cache, root, end, quiet, settings, python, foreign })
     }
 
     /// The numbers of the rounds. Once the share of a quick run is used up, one more is the last.
     pub(crate) fn rounds(&self) -> impl Iterator<Item = usize> {
-        let has_time = || self.end.is_none_or(|end| Instant::now() < end);
-        (0..self.size.rounds()).take_while(move |&round| round == 0 || has_time())
+        (0..self.size.rounds()).take_while(|&round| round == 0 || self.has_time())
+    }
+
+    /// Measures something, and again if another process was busy meanwhile.
+    pub(crate) fn undisturbed<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        match self.size {
+            // Nobody reads those figures.
+            Size::Tiny => work(),
+            _ => self.quiet.undisturbed(|| self.has_time(), work),
+        }
+    }
+
+    /// Whether other processes were busy during the runs.
+    pub(crate) fn others(&self) -> Option<String> {
+        self.quiet.summary()
+    }
+
+    fn has_time(&self) -> bool {
+        self.end.is_none_or(|end| Instant::now() < end)
     }
 
     /// The best settings that were found with these versions, models, texts and processors.
@@ -113,6 +143,7 @@ impl Bench {
             benches.join("rivals/python/export.py"),
             benches.join("foreign/Cargo.lock"),
             benches.join("foreign/src/fastembed.rs"),
+            benches.join("foreign/src/rten.rs"),
             self.workloads.path(Workload::Tuning),
             self.workloads.path(Workload::Long),
             self.model(Precision::F32)?.with_file_name("manifest.json"),

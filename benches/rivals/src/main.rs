@@ -4,6 +4,10 @@
 
 mod bench;
 mod contenders;
+mod field;
+#[path = "../../../crates/embed-gemm/benches/sums/peak.rs"]
+mod peak;
+mod quiet;
 mod report;
 mod search;
 mod suites;
@@ -27,7 +31,7 @@ struct Cli {
     command: Option<Command>,
     /// What to measure; everything if none is named.
     suites: Vec<Suite>,
-    /// Few texts, two rounds, only the rivals that matter; nothing is installed, and nobody looks for settings.
+    /// Two measurements instead of nine, only the rivals that matter; nothing is installed, and nobody looks for settings.
     #[arg(long)]
     quick: bool,
     /// Two texts, one round: whether everything works, as the tests do.
@@ -92,7 +96,10 @@ fn main() -> Result<()> {
         }
     }
     println!("\nload of the machine: {}", load());
-    Ok(())
+    // Each suite may be a run of its own, and all are in one report.
+    let suites: Vec<String> = cli.suites.iter().map(|suite| format!("{suite:?}")).collect();
+    let name = format!("other processes ({})", suites.join(", ").to_lowercase());
+    bench.others().map_or(Ok(()), |others| report.fact(name.trim_end_matches(" ()"), &others))
 }
 
 fn prepare(suites: &[Suite]) -> Result<()> {

@@ -162,6 +162,17 @@ impl Report {
         self.line(&Skipped { suite, skipped: name, why: reason })
     }
 
+    /// Writes something that a reader should know of the run.
+    pub(crate) fn fact(&mut self, name: &str, value: &str) -> Result<()> {
+        #[derive(Serialize)]
+        struct Fact<'a> {
+            fact: &'a str,
+            value: &'a str,
+        }
+        println!("{name}: {value}");
+        self.line(&Fact { fact: name, value })
+    }
+
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
         let Some(out) = &mut self.out else { return Ok(()) };
         let mut line = serde_json::to_vec(line)?;

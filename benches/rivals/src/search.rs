@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use embed_rivals_worker::{Order, Texts};
 use serde::{Deserialize, Serialize};
 
-use crate::worker::Worker;
+use crate::bench::Bench;
+use crate::field::Entrant;
 use crate::workloads::Taken;
 
 /// One of so many choices goes on to more texts.
@@ -57,17 +58,17 @@ fn key(texts: &str, contender: &str) -> String {
 
 /// Tries all choices of a contender on the first texts, the best third of them on the next, and so on; the best one
 /// is in use afterwards.
-pub(crate) fn search(worker: &mut Worker, rungs: &[Taken]) -> Result<String> {
-    let choices = worker.choices.clone();
+pub(crate) fn search(bench: &Bench, entrant: &mut Entrant, rungs: &[Taken]) -> Result<String> {
+    let choices = entrant.choices.clone();
     let try_one = |choice: &str, taken: &Taken| {
-        worker.order(&Order::Choose { choice: choice.to_owned() })?;
+        entrant.choose(choice)?;
         let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
         // The first time some make kernels for these lengths, which is no part of their speed.
-        worker.order(&order)?;
-        worker.order(&order)?.seconds.context("no time was taken")
+        entrant.order(&order)?;
+        bench.undisturbed(|| entrant.order(&order))?.seconds.context("no time was taken")
     };
     let best = halve(choices, rungs, try_one)?;
-    worker.order(&Order::Choose { choice: best.clone() })?;
+    entrant.choose(&best)?;
     Ok(best)
 }
 

@@ -12,25 +12,22 @@ pub(crate) struct Worker {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    /// How the contender runs, in its own words.
-    pub(crate) setting: String,
-    /// What it can be told to choose from.
-    pub(crate) choices: Vec<String>,
+    /// Whether it has embedded anything.
+    pub(crate) has_run: bool,
 }
 
 impl Worker {
-    /// Starts the program and waits until its contender is ready.
-    pub(crate) fn start(mut command: Command) -> Result<Self> {
+    /// Starts the program and waits until its contender is ready, which its first answer says.
+    pub(crate) fn start(command: &mut Command) -> Result<(Self, Answer)> {
         // What libraries print there is of no use in a report, and much.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child =
             command.spawn().with_context(|| format!("can't start {}", command.get_program().display()))?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("the worker has no output")?);
-        let mut worker = Self { child, input, output, setting: String::new(), choices: Vec::new() };
+        let mut worker = Self { child, input, output, has_run: false };
         let ready = worker.read()?;
-        (worker.setting, worker.choices) = (ready.setting.unwrap_or_default(), ready.choices);
-        Ok(worker)
+        Ok((worker, ready))
     }
 
     /// Gives an order and waits for its answer.
@@ -39,17 +36,23 @@ impl Worker {
         line.push(b'\n');
         let input = self.input.as_mut().context("the worker has no input")?;
         input.write_all(&line).and_then(|()| input.flush()).context("the worker is gone")?;
-        let answer = self.read()?;
-        if let Some(setting) = &answer.setting {
-            self.setting.clone_from(setting);
-        }
-        Ok(answer)
+        self.has_run |= !matches!(order, Order::Choose { .. });
+        self.read()
     }
 
     /// The most memory that the process ever held, where the system tells.
     pub(crate) fn peak_mb(&self) -> Option<f64> {
+        self.status_mb("VmHWM:")
+    }
+
+    /// The memory that it holds now.
+    pub(crate) fn held_mb(&self) -> Option<f64> {
+        self.status_mb("VmRSS:")
+    }
+
+    fn status_mb(&self, field: &str) -> Option<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
         Some(kib / 1000.0 * 1.024)
     }

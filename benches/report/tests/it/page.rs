@@ -1,6 +1,7 @@
 //! Page and plots: whole, readable offline, every figure named.
 
 use embed_report::chart::Chart;
+use embed_report::kept::Kept;
 use embed_report::{catalogue, page, png, readme, terminal};
 use roxmltree::Document;
 
@@ -87,17 +88,44 @@ fn a_picture_has_letters_and_bars_on_it() {
 }
 
 #[test]
-fn the_readme_gets_table_and_picture_between_its_markers() {
-    let report = sample();
+fn the_readme_gets_a_table_for_each_kind_of_processor_between_its_markers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample();
+    report.machine.kind = "AMD Zen 3".into();
+    report.facts.insert("kernels".into(), "avx2, the fastest of this processor".into());
+    Kept::of(&report).unwrap().write(folder.path()).unwrap();
+    report.machine.kind = "AMD Zen 5".into();
+    report.run.date = "2027-01-02T03:04:05Z".into();
+    let kept = Kept::of(&report).unwrap();
+    assert_eq!(kept.file_name(), "amd-zen-5-avx2.json");
+    kept.write(folder.path()).unwrap();
+    let all = Kept::all(folder.path()).unwrap();
+    assert_eq!(all[0], kept, "the newest first, and as it was written");
+
     let old = format!("before\n{}\nold\n{}\nafter\n", readme::BEGIN, readme::END);
-    let new = readme::renew(&old, &report, "docs/img/bench.svg").unwrap();
+    let picture = ("a plot", "docs/img/bench.svg");
+    let new = readme::renew(&old, &all, picture).unwrap();
     assert!(
-        new.starts_with("before\n<!-- bench:begin -->\n![") && new.ends_with("<!-- bench:end -->\nafter\n")
+        new.starts_with(
+            "before\n<!-- bench:begin -->\n![a plot](docs/img/bench.svg)\n\n### AMD Zen 5, kernels avx2\n"
+        ) && new.ends_with("<!-- bench:end -->\nafter\n")
     );
-    assert!(!new.contains("old") && new.contains("| **embed-e5 int8** | 17.1k | 17.0 | 0.9951 |"), "{new}");
+    assert!(new.contains("\n### AMD Zen 3, kernels avx2\n") && !new.contains("old"), "{new}");
+    assert!(new.contains("| **embed-e5 int8** | 17.1k | 17.0 | 1.60 ms | 0.9951 |"), "{new}");
+    assert!(new.contains("on 2 cores of an A <fast> processor (2027-01-02, commit 0123456789)"), "{new}");
     // Made anew it is the same.
-    assert_eq!(readme::renew(&new, &report, "docs/img/bench.svg").unwrap(), new);
-    assert!(readme::renew("no markers", &report, "x").unwrap_err().to_string().contains("bench:begin"));
+    assert_eq!(readme::renew(&new, &all, picture).unwrap(), new);
+    assert!(readme::renew("no markers", &all, picture).unwrap_err().to_string().contains("bench:begin"));
+}
+
+#[test]
+fn a_quick_run_replaces_no_full_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample();
+    Kept::of(&report).unwrap().write(folder.path()).unwrap();
+    report.run.quick = true;
+    let error = Kept::of(&report).unwrap().write(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("without --quick"), "{error}");
 }
 
 #[test]

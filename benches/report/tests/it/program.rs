@@ -33,6 +33,8 @@ fn build(folder: &Path) {
             "out/plots",
             "--version",
             "ONNX Runtime=1.22",
+            "--fact",
+            "kernels=portable",
             "--skipped",
             "Redis=not there",
             "--problem",
@@ -51,9 +53,10 @@ fn it_writes_json_page_and_plots() {
     assert_eq!(report.schema, SCHEMA);
     assert_eq!(report.versions["ONNX Runtime"], "1.22");
     assert!(report.versions.contains_key("criterion"));
+    assert_eq!(report.facts["kernels"], "portable");
     assert!(report.skipped.iter().any(|skipped| skipped.what == "Redis"));
     assert_eq!(report.problems, ["one failed"]);
-    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("one failed"));
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("portable"));
     for name in ["headline.png", "headline.svg", "detection.png"] {
         assert!(out.join("plots").join(name).exists(), "{name}");
     }

@@ -21,7 +21,7 @@ struct Measured {
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for (suite, workload) in [("detect/articles", Workload::Languages), ("detect/queries", Workload::Queries)]
     {
-        let taken = bench.workloads.take(workload, bench.size.pick(450, 450, 2), &bench.run)?;
+        let taken = bench.workloads.take(workload, bench.size.texts(450), &bench.run)?;
         let measured = bench.foreign().and_then(|program| {
             let mut command = Command::new(program);
             command.arg("detect").arg(&taken.path).arg(bench.size.pick(10, 3, 1).to_string());

@@ -8,8 +8,9 @@ use anyhow::{Result, bail, ensure};
 use embed_encoder::Precision;
 use embed_rivals_worker::{Order, Texts};
 
-use super::{Entrant, Field, Run, WarmUp};
+use super::peaks::peaks;
 use crate::bench::{Bench, Size};
+use crate::field::{Entrant, Field, Run, WarmUp};
 use crate::report::{Figure, Party, Report, Target, Unit, median, percentile};
 use crate::search::search;
 use crate::workloads::{Taken, Workload};
@@ -31,14 +32,14 @@ pub(super) type Cosines = BTreeMap<String, (f64, f64)>;
 /// Everything that is measured with E5.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let size = bench.size;
-    let mixed = bench.workloads.take(Workload::Mixed, size.pick(400, 48, 2), &bench.run)?;
+    let mixed = bench.workloads.take(Workload::Mixed, size.texts(96), &bench.run)?;
     let mut field = enter(bench, report, |_| true)?;
     tune(bench, report, &mut field, Workload::Tuning)?;
     let cosines = cosines(bench, report, &mut field, (SUITE, &mixed), OURS_F32)?;
     throughput(bench, report, &mut field, (SUITE, &mixed), &cosines)?;
-    fidelity(report, &cosines, size.rounds())?;
+    fidelity(report, &cosines)?;
 
-    let queries = bench.workloads.take(Workload::Queries, size.pick(200, 32, 2), &bench.run)?;
+    let queries = bench.workloads.take(Workload::Queries, size.texts(64), &bench.run)?;
     latency(bench, report, &mut field, &queries)?;
     callers(bench, report, &mut field, &queries)?;
     if size == Size::Full {
@@ -46,8 +47,9 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         throughput(bench, report, &mut field, ("e5/paragraphs-english", &english), &Cosines::new())?;
     }
     tune(bench, report, &mut field, Workload::Long)?;
-    let long = bench.workloads.take(Workload::Long, size.pick(16, 4, 2), &bench.run)?;
-    throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())
+    let long = bench.workloads.take(Workload::Long, size.texts(8), &bench.run)?;
+    throughput(bench, report, &mut field, ("e5/512-tokens", &long), &Cosines::new())?;
+    report.fact("memory of the contenders of E5", &field.memory())
 }
 
 /// Makes ready whoever is measured, and looks for the settings that aren't known.
@@ -64,7 +66,8 @@ pub(crate) fn prepare(bench: &Bench, report: &mut Report) -> Result<()> {
 
 /// Who has settings to choose from: known before it is started.
 fn has_choices(name: &str) -> bool {
-    name.ends_with(", best") || ["onnxruntime", "OpenVINO"].iter().any(|library| name.starts_with(library))
+    name.ends_with(", best")
+        || ["onnxruntime", "OpenVINO", "CTranslate2", "rten"].iter().any(|library| name.starts_with(library))
 }
 
 /// Starts everybody that `who` picks. A quick run leaves out who is never the fastest.
@@ -97,17 +100,18 @@ fn enter(bench: &Bench, report: &mut Report, who: impl Fn(&str) -> bool) -> Resu
             Ok(command)
         };
         add(&format!("bare ort {precision}, batches of 32"), Party::Rival, false, &exported)?;
+        let foreign = |worker: &str, form: &str| {
+            let mut command = Command::new(bench.foreign()?);
+            command.arg(worker).arg(bench.python()?.models.join(format!("{form}-{precision}.onnx")));
+            command.arg(&tokenizer);
+            bench.set_runtime(&mut command)?;
+            Ok(command)
+        };
         for (setting, worker) in [("default", "fastembed"), ("best", "fastembed-best")] {
-            let foreign = || {
-                let mut command = Command::new(bench.foreign()?);
-                command.arg(worker).arg(bench.python()?.models.join(format!("hidden-{precision}.onnx")));
-                command.arg(&tokenizer);
-                bench.set_runtime(&mut command)?;
-                Ok(command)
-            };
-            let quick = int8 || setting == "best";
-            add(&format!("fastembed {precision}, {setting}"), Party::Rival, quick, &foreign)?;
+            let command = || foreign(worker, "hidden");
+            add(&format!("fastembed {precision}, {setting}"), Party::Rival, setting == "best", &command)?;
         }
+        add(&format!("rten {precision}"), Party::Rival, false, &|| foreign("rten", "pooled"))?;
         let python = |name: String| python(bench, &name);
         add(&format!("onnxruntime {precision}"), Party::Rival, false, &|| {
             python(format!("onnxruntime-{precision}"))
@@ -131,6 +135,12 @@ fn enter(bench: &Bench, report: &mut Report, who: impl Fn(&str) -> bool) -> Resu
             let quick = streams == 2 && precision != "f32";
             add(&format!("OpenVINO {precision}, {words}"), Party::Rival, quick, &command)?;
         }
+    }
+    for (precision, workers, words) in
+        [("int8", 2, "2 workers"), ("int8", 1, "1 worker"), ("f32", 2, "2 workers")]
+    {
+        let command = || python(bench, &format!("ctranslate2-{precision}-{workers}"));
+        add(&format!("CTranslate2 {precision}, {words}"), Party::Rival, false, &command)?;
     }
     Ok(field)
 }
@@ -169,31 +179,31 @@ fn tune(bench: &Bench, report: &mut Report, field: &mut Field, workload: Workloa
         .iter()
         .map(|&count| bench.workloads.take_last(workload, count, &bench.run))
         .collect::<Result<_>>()?;
-    let mut out = Vec::new();
-    for entrant in field.entrants.iter_mut().filter(|entrant| !entrant.worker.choices.is_empty()) {
+    let mut unknown = Vec::new();
+    for entrant in field.entrants.iter_mut().filter(|entrant| !entrant.choices.is_empty()) {
+        entrant.searched = false;
         let known = bench.settings()?.borrow().get(workload.name(), &entrant.name).map(str::to_owned);
-        let found = match known {
-            Some(choice) if bench.size != Size::Tiny => {
-                entrant.worker.order(&Order::Choose { choice }).map(|_| true)
+        match known.filter(|_| bench.size != Size::Tiny) {
+            Some(choice) => {
+                entrant.choose(&choice)?;
+                entrant.searched = true;
             }
-            _ if bench.size == Size::Quick => Ok(false),
-            _ => search(&mut entrant.worker, &rungs).and_then(|choice| {
-                if bench.size == Size::Full {
-                    bench.settings()?.borrow_mut().put(workload.name(), &entrant.name, &choice)?;
-                }
-                Ok(true)
-            }),
-        };
-        match found {
-            Ok(found) => entrant.searched = found,
-            Err(error) => {
-                report.skipped(SUITE, &entrant.name, &format!("{error:#}"))?;
-                out.push(entrant.name.clone());
-            }
+            None => unknown.push(entrant.name.clone()),
         }
-        eprintln!("{}: {}", entrant.name, entrant.setting());
     }
-    field.entrants.retain(|entrant| !out.contains(&entrant.name));
+    if bench.size == Size::Quick {
+        return Ok(());
+    }
+    let searches = |entrant: &Entrant| unknown.contains(&entrant.name);
+    field.each((report, SUITE), searches, |entrant| {
+        let choice = search(bench, entrant, &rungs)?;
+        if bench.size == Size::Full {
+            bench.settings()?.borrow_mut().put(workload.name(), &entrant.name, &choice)?;
+        }
+        entrant.searched = true;
+        eprintln!("{}: {}", entrant.name, entrant.setting());
+        Ok(())
+    })?;
     Ok(())
 }
 
@@ -207,7 +217,7 @@ pub(super) fn cosines(
 ) -> Result<Cosines> {
     let file = |name: &str| bench.run.join(format!("{}.f32", name.replace(' ', "-")));
     let order = |entrant: &Entrant| Order::Vectors { texts: texts(taken), out: file(&entrant.name) };
-    let answers = field.each(report, suite, embeds, order)?;
+    let answers = field.each((report, suite), embeds, |entrant| entrant.order(&order(entrant)))?;
     let read = |name: &str| -> Result<Vec<f32>> {
         let bytes = fs::read(file(name))?;
         let rows: Vec<f32> =
@@ -264,7 +274,9 @@ fn throughput(
         }
         figure
     });
-    let figures = figures.collect();
+    let mut figures: Vec<Figure> = figures.collect();
+    let rounds = figures.iter().map(|figure| figure.samples.len()).max().unwrap_or_default();
+    figures.extend(peaks(bench, report, suite, rounds)?);
     report.suite(suite, Unit::higher("tokens/s"), &BASELINES, figures)
 }
 
@@ -289,14 +301,14 @@ fn promises(name: &str) -> Vec<Target> {
 }
 
 /// The cosines as suites of their own, against what is promised of them.
-fn fidelity(report: &mut Report, cosines: &Cosines, rounds: usize) -> Result<()> {
+fn fidelity(report: &mut Report, cosines: &Cosines) -> Result<()> {
     type Pick = fn(&(f64, f64)) -> f64;
     let least: (_, _, Pick) = ("e5/cosine-min", [(OURS, 0.995), (OURS_MIXED, 0.9999)], |cosines| cosines.0);
     let mean: (_, _, Pick) = ("e5/cosine-mean", [(OURS, 0.9985), (OURS_MIXED, 0.9999)], |cosines| cosines.1);
     for (suite, promised, pick) in [least, mean] {
         let names = promised.map(|(name, _)| format!("promised of {name}"));
-        // It is the same in every round: vectors don't depend on the weather.
-        let same = |number: f64| vec![number; rounds];
+        // Measured once: vectors don't depend on the weather.
+        let same = |number: f64| vec![number];
         let mut figures: Vec<Figure> = cosines
             .iter()
             .map(|(name, cosines)| Figure::new(name, party(name), same(pick(cosines))))
@@ -361,6 +373,6 @@ pub(super) fn percentiles(run: &Run<'_>) -> [(&'static str, f64); 3] {
 pub(super) fn figure(run: &Run<'_>, samples: Vec<f64>) -> Figure {
     let mut figure = Figure::new(&run.entrant.name, run.entrant.party, samples);
     figure.note = run.entrant.setting();
-    figure.extra.extend(run.entrant.worker.peak_mb().map(|peak| ("peak_mb", peak)));
+    figure.extra.extend(Some(("peak_mb", run.entrant.peak_mb)).filter(|(_, peak)| *peak > 0.0));
     figure
 }

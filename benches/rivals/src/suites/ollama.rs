@@ -8,9 +8,9 @@ use embed_rivals_worker::{Order, Texts};
 use embed_testkit::ollama::rig::{RIG_VARIABLE, RealServer};
 
 use super::e5::{cosines, figure, percentiles};
-use super::{Field, Run, WarmUp};
 use crate::bench::Bench;
 use crate::contenders;
+use crate::field::{Field, Run, WarmUp};
 use crate::report::{Figure, Party, Report, Target, Unit, percentile};
 use crate::workloads::Workload;
 
@@ -86,7 +86,7 @@ fn throughput(
     field: &mut Field,
     (suite, version): (&str, &str),
 ) -> Result<()> {
-    let taken = bench.workloads.take(Workload::English, bench.size.pick(100, 16, 2), &bench.run)?;
+    let taken = bench.workloads.take(Workload::English, bench.size.texts(32), &bench.run)?;
     // Servers of this version can mix up texts that they work on at once: the unlimited client shows it.
     let cosines = cosines(bench, report, field, (suite, &taken), SEQUENTIAL)?;
     let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
@@ -108,7 +108,7 @@ fn throughput(
 /// Short texts, one at a time.
 fn latency(bench: &Bench, report: &mut Report, field: &mut Field, version: &str) -> Result<()> {
     let suite = "ollama/query-p95";
-    let taken = bench.workloads.take(Workload::Queries, bench.size.pick(200, 40, 2), &bench.run)?;
+    let taken = bench.workloads.take(Workload::Queries, bench.size.texts(40), &bench.run)?;
     let order = Order::Calls { texts: Texts { texts: taken.path.clone(), role: taken.role }, callers: 1 };
     let runs = field.race((bench, report), (suite, WarmUp::Needed), |_| true, &order)?;
     let rounds = runs.iter().map(|run| run.answers.len()).max().unwrap_or(1);
@@ -132,7 +132,7 @@ fn two_servers(bench: &Bench, report: &mut Report, urls: [&str; 2], version: &st
     field.enter(report, TWO, (ONE_SERVER, Party::Ours), bench.own_worker(&["ollama", urls[0]]))?;
     let both = bench.own_worker(&["ollama", urls[0], urls[1]]);
     field.enter(report, TWO, ("embed-ollama, two servers", Party::Ours), both)?;
-    let taken = bench.workloads.take(Workload::English, bench.size.pick(100, 32, 4), &bench.run)?;
+    let taken = bench.workloads.take(Workload::English, bench.size.texts(32), &bench.run)?;
     let cosines = cosines(bench, report, &mut field, (TWO, &taken), ONE_SERVER)?;
     let order = Order::Batch(Texts { texts: taken.path.clone(), role: taken.role });
     let runs = field.race((bench, report), (TWO, WarmUp::Done), |_| true, &order)?;

@@ -38,7 +38,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for _ in bench.rounds() {
         rounds += 1;
         for (_, _, command, seconds, peaks) in &mut ready {
-            let (second, peak) = first_vector(command)?;
+            let (second, peak) = bench.undisturbed(|| first_vector(command))?;
             seconds.push(second);
             peaks.extend(peak);
         }
