@@ -3,7 +3,9 @@
 #[cfg(feature = "parquet")]
 mod assembly;
 mod checkpoint;
+mod collection;
 mod format;
+mod job;
 mod json_lines;
 mod retry;
 mod row;
@@ -22,11 +24,13 @@ use embed_encoder::assets::DataHome;
 
 #[cfg(feature = "parquet")]
 use assembly::Assembly;
-use checkpoint::{Checkpoint, MigrationJob, Paths, RowShape};
+use checkpoint::{Checkpoint, Paths, RowShape};
+use collection::{Collection, Survey};
 use format::{CollectionFormat, is_table};
+use job::MigrationJob;
 use retry::RetryingEmbedder;
 use row::{MigrationPlan, MigrationRow, RowResult};
-use source::{Collection, Survey, changed};
+use source::changed;
 use tally::RowCounts;
 
 use crate::commands::args::{parse_role, parse_truncation};

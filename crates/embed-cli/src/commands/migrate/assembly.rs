@@ -16,7 +16,7 @@ use arrow_select::zip::zip;
 use embed_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::MigrationJob;
+use super::job::MigrationJob;
 use super::source::changed;
 use super::table::{ERROR, fingerprint, vector_column};
 use super::tally::RowCounts;

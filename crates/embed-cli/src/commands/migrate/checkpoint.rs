@@ -12,31 +12,19 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use embed_core::{Error, ErrorKind, Role, Truncation};
-use serde::{Deserialize, Serialize};
+use embed_core::{Error, ErrorKind};
 
 #[cfg(feature = "parquet")]
 use super::assembly::counts_in;
+use super::collection::Collection;
+use super::job::MigrationJob;
 use super::row::{MigrationPlan, MigrationRow};
-use super::source::{Collection, Fingerprint};
 use super::tally::RowCounts;
 use crate::exit::file_error;
 use crate::io::lines::{LineReader, max_json_bytes};
 use crate::io::output::destination::{check_absent, check_folder, sync_folder};
 use crate::io::rows::RowSource as _;
 use crate::stack::max_text_bytes;
-
-/// Identifies a migration: one output has the rows of one job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct MigrationJob {
-    pub(super) input: Fingerprint,
-    pub(super) from: String,
-    /// The variant of the new vectors.
-    pub(super) variant: String,
-    /// The role of texts whose row has none.
-    pub(super) role: Role,
-    pub(super) truncation: Truncation,
-}
 
 /// The files of an output.
 #[derive(Debug, Clone)]
@@ -285,20 +273,6 @@ impl Checkpoint {
             .with_context("file", paths.partial.display())
             .with_context("bytes", length)
             .with_context("written", bytes))
-    }
-}
-
-impl MigrationJob {
-    /// The first difference from another job.
-    fn difference(&self, other: &Self) -> Option<&'static str> {
-        let differs = [
-            (self.input != other.input, "the input"),
-            (self.from != other.from, "--from-space"),
-            (self.variant != other.variant, "the model"),
-            (self.role != other.role, "--role"),
-            (self.truncation != other.truncation, "--truncate"),
-        ];
-        differs.into_iter().find_map(|(differs, what)| differs.then_some(what))
     }
 }
 
