@@ -80,6 +80,7 @@ const STEPS: &[CiStep] = &[
     },
     CiStep { name: "cluster", about: "the wheel on clusters of Ray and Spark", run: check_clusters },
     CiStep { name: "otlp", about: "traces arrive at a collector", run: otlp },
+    CiStep { name: "tables", about: "collections in Parquet and Arrow are migrated", run: tables },
     CiStep { name: "benches", about: "each benchmark runs once", run: benches },
     CiStep { name: "readme", about: "the commands of README.md work", run: check_readme },
 ];
@@ -329,9 +330,16 @@ fn check_clusters(run: &mut CiRun<'_>) -> Result<String> {
     python::run_clusters(run.workspace, &run.vars)
 }
 
-/// The binary that is shipped has no traces; it is the one that the previous step has tested.
+/// The binary that is shipped has no traces.
 fn otlp(run: &mut CiRun<'_>) -> Result<String> {
     let args = ["test", "--workspace", "--features", "embed-cli/otlp", "--test", "gateway", "traces"];
+    run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
+    Ok(String::new())
+}
+
+/// The binary that is shipped has this feature; what the step `test` has tested has it not.
+fn tables(run: &mut CiRun<'_>) -> Result<String> {
+    let args = ["test", "--workspace", "--features", "embed-cli/parquet", "--test", "it", "migrate"];
     run.cargo().args(args).envs([("EMBED_REQUIRE", "1")]).run()?;
     Ok(String::new())
 }

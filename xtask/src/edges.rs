@@ -121,6 +121,7 @@ const LEAN: &[(&str, &str, &[&str])] = &[
     ("embed-cache", "memory", &["fred", "rustls", "url"]),
     ("embed-cache", "redis", &["quick_cache", "rustls"]),
     ("embed-cache", "memory,redis-rustls", &["aws-lc-rs", "native-tls", "openssl"]),
+    ("embed-cli", "redis", &["arrow-array", "parquet", "zstd-sys"]),
     ("embed-cli", "", &["fred", "opentelemetry", "opentelemetry_sdk", "tracing-opentelemetry"]),
     ("embed-cli", "otlp", &["aws-lc-rs", "native-tls", "openssl", "tonic"]),
     ("embed-ollama", "", &["hyper-rustls", "rustls"]),

@@ -13,12 +13,16 @@ use crate::workspace::Workspace;
 /// The files that are packed with the binary.
 const DOCUMENTS: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md"];
 
+/// What is left out elsewhere because it takes long to compile, which whoever unpacks an archive needn't do.
+const FEATURES: &[&str] = &["embed-cli/parquet"];
+
 /// Builds the release binary and writes `target/package/embed-<version>-<target>.tar.gz`.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // Only here, since a program that contains its commit is compiled again for each commit. Without git it has none.
     let revision = Cmd::new("git", &workspace.root).args(["rev-parse", "--short=12", "HEAD"]).read();
     let binary = setup::build_with(
         workspace,
+        FEATURES,
         &[("EMBED_REVISION".to_owned(), revision.unwrap_or_default().trim().into())],
     )?;
     let version = &workspace.member("embed-cli")?.version;

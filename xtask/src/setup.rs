@@ -142,12 +142,13 @@ pub(crate) fn quickstart(workspace: &Workspace, vars: &Vars<'_>) -> Result<()> {
 
 /// Builds the release binary and returns its path.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    build_with(workspace, &[])
+    build_with(workspace, &[], &[])
 }
 
-/// The same with variables for the compiler.
-pub(crate) fn build_with(workspace: &Workspace, vars: &Vars<'_>) -> Result<PathBuf> {
-    let messages = cargo_build(workspace, BuildProfile::Release, &["embed"], vars).read()?;
+/// The same with features of packages, and variables for the compiler.
+pub(crate) fn build_with(workspace: &Workspace, features: &[&str], vars: &Vars<'_>) -> Result<PathBuf> {
+    let features = features.iter().map(|feature| format!("--features={feature}"));
+    let messages = cargo_build(workspace, BuildProfile::Release, &["embed"], vars).args(features).read()?;
     executable(&messages, "embed").context("cargo built no executable `embed`")
 }
 

@@ -82,6 +82,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     let revision = option_env!("EMBED_REVISION").filter(|revision| !revision.is_empty());
     let features = [
         ("otlp", cfg!(feature = "otlp")),
+        ("parquet", cfg!(feature = "parquet")),
         ("openvino", cfg!(feature = "openvino")),
         ("no Redis", !cfg!(feature = "redis")),
     ];

@@ -1,9 +1,17 @@
 //! `embed migrate`: moves a collection from one space to another, row by row; it can be resumed.
 
+#[cfg(feature = "parquet")]
+mod assembly;
 mod checkpoint;
+mod collection;
+mod format;
+mod job;
+mod json_lines;
 mod retry;
 mod row;
 mod source;
+#[cfg(feature = "parquet")]
+mod table;
 mod tally;
 
 use std::path::PathBuf;
@@ -14,10 +22,15 @@ use embed_cache::Cache;
 use embed_core::{EmbedResponse, Embedder, Error, ErrorKind, ModelInfo, Role, Truncation};
 use embed_encoder::assets::DataHome;
 
-use checkpoint::{Checkpoint, MigrationJob, Paths, RowShape};
+#[cfg(feature = "parquet")]
+use assembly::Assembly;
+use checkpoint::{Checkpoint, Paths, RowShape};
+use collection::{Collection, Survey};
+use format::{CollectionFormat, is_table};
+use job::MigrationJob;
 use retry::RetryingEmbedder;
 use row::{MigrationPlan, MigrationRow, RowResult};
-use source::{Collection, Survey};
+use source::changed;
 use tally::RowCounts;
 
 use crate::commands::args::{parse_role, parse_truncation};
@@ -38,6 +51,9 @@ use crate::stack::{self, cache};
 /// they are; other fields keep their values as written and their order. A line that can't be migrated stops the command
 /// before it begins.
 ///
+/// Files that end in .parquet, .arrow or .arrows are tables with columns of these names, in programs built with Parquet.
+/// The output has `vector`, `space`, `variant`, `tokens` and `error`, and the input's other columns as they are.
+///
 /// OUTPUT appears when it is complete. Until then its rows are in OUTPUT.partial, and after a kill, a full disk or an
 /// unavailable back end the same command continues where they end.
 ///
@@ -54,7 +70,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "SPACE")]
     to: Option<String>,
 
-    /// The file of JSON lines. It is read twice, so it can't be a pipe.
+    /// The file of JSON lines, or the table. It is read twice, so it can't be a pipe.
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
@@ -97,6 +113,11 @@ impl MigrateArgs {
         if is_same_file(&self.input, &self.output) {
             return Err("--input and --output are the same file");
         }
+        if is_table(&self.input) != is_table(&self.output) {
+            return Err(
+                "--input and --output are both JSON lines, or both tables: .parquet, .arrow, .arrows",
+            );
+        }
         Ok(())
     }
 
@@ -119,7 +140,12 @@ impl MigrateArgs {
             )
             .with_context("space", space));
         }
-        Ok(MigrationPlan { from: self.from_space.clone(), to: space.to_owned(), role: self.role })
+        Ok(MigrationPlan {
+            from: self.from_space.clone(),
+            to: space.to_owned(),
+            dimension: model.dimension(),
+            role: self.role,
+        })
     }
 
     fn end(&self, tally: RowCounts, how: &str) -> Result<Exit, Error> {
@@ -147,11 +173,21 @@ struct Migration<'a> {
     plan: MigrationPlan,
     job: MigrationJob,
     to_embed: u64,
+    output: OutputKind,
+}
+
+/// How the output is made of the rows.
+enum OutputKind {
+    /// It has them as they were written.
+    JsonLines,
+    #[cfg(feature = "parquet")]
+    Table(Assembly),
 }
 
 pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) -> Result<Exit, Error> {
     let paths = Paths::of(&args.output);
     paths.check()?;
+    let format = CollectionFormat::of(&args.output)?;
     if !args.force && !paths.is_begun() {
         paths.check_absent()?;
     }
@@ -169,9 +205,9 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
     }
     let cache = cache::open(settings).await?;
     let embedder = stack::load(settings, home, cache.as_ref()).await?;
-    let migration = Migration::prepare(&args, &*embedder, cache.as_ref())?;
+    let migration = Migration::prepare(&args, format, &*embedder, cache.as_ref())?;
     if !args.restart
-        && let Some(tally) = paths.finished(&migration.job, migration.source()?, &migration.shape())?
+        && let Some(tally) = migration.finished(&paths)?
     {
         return args.end(tally, "it was whole already");
     }
@@ -184,11 +220,19 @@ pub(crate) async fn run(args: MigrateArgs, home: DataHome, settings: &Settings) 
 impl<'a> Migration<'a> {
     fn prepare(
         args: &'a MigrateArgs,
+        format: CollectionFormat,
         embedder: &'a dyn Embedder,
         cache: Option<&'a Cache>,
     ) -> Result<Self, Error> {
         let model = embedder.model();
         let plan = args.plan(model)?;
+        let output = match format {
+            CollectionFormat::JsonLines => OutputKind::JsonLines,
+            #[cfg(feature = "parquet")]
+            CollectionFormat::Table(format) => {
+                OutputKind::Table(Assembly::plan(&args.input, format, plan.dimension)?)
+            }
+        };
         let survey = Survey::take(&args.input, &plan, args.quiet)?;
         let job = MigrationJob {
             input: survey.input,
@@ -197,7 +241,16 @@ impl<'a> Migration<'a> {
             role: args.role,
             truncation: args.truncate,
         };
-        Ok(Self { args, embedder, cache, plan, job, to_embed: survey.to_embed })
+        Ok(Self { args, embedder, cache, plan, job, to_embed: survey.to_embed, output })
+    }
+
+    /// The counts, if a process that finished this migration died before it had tidied up.
+    fn finished(&self, paths: &Paths) -> Result<Option<RowCounts>, Error> {
+        match self.output {
+            OutputKind::JsonLines => paths.finished(&self.job, self.source()?, &self.shape()),
+            #[cfg(feature = "parquet")]
+            OutputKind::Table(_) => paths.finished_table(&self.job),
+        }
     }
 
     fn source(&self) -> Result<Collection, Error> {
@@ -205,7 +258,7 @@ impl<'a> Migration<'a> {
     }
 
     fn shape(&self) -> RowShape<'_> {
-        RowShape::of(self.embedder.model())
+        RowShape::of(&self.plan)
     }
 
     async fn run(&self, paths: Paths) -> Result<Exit, Error> {
@@ -234,14 +287,15 @@ impl<'a> Migration<'a> {
         let rows = self.job.input.rows;
         done.map_err(|error| error.with_context("rows kept", format!("{} of {rows}", tally.rows())))?;
         if seen.get() != Some(&self.job.input) || tally.rows() != rows {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the input was changed while it was read; leave it alone, and start over with --restart",
-            )
-            .with_context("rows at first", rows)
-            .with_context("rows written", tally.rows()));
+            return Err(changed(rows, tally.rows()));
         }
-        checkpoint.finish()?;
+        match &self.output {
+            OutputKind::JsonLines => checkpoint.finish()?,
+            #[cfg(feature = "parquet")]
+            OutputKind::Table(assembly) => checkpoint.finish_table(|answers, output| {
+                assembly.write(&self.job, tally, answers, self.shape().limit, output)
+            })?,
+        }
         let earlier =
             if kept.rows() == 0 { String::new() } else { format!("{} of them earlier; ", kept.rows()) };
         let seconds = started.elapsed().as_secs_f64();

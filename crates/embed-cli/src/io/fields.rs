@@ -103,6 +103,12 @@ impl LineFields {
         self.string("text", "the row's `text` is not a string")
     }
 
+    /// Whether a field of this name says what the text is for, or would change the vector otherwise.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn is_of_role(name: &str) -> bool {
+        [&ROLES[..], &INSTRUCTIONS, &REFUSED].iter().any(|names| names.contains(&name))
+    }
+
     /// What the row's text is for, if it says so. Fields that would change the vector in another way are refused.
     pub(crate) fn role(&self) -> Result<Option<Role>, Error> {
         let mut found: Option<Role> = None;

@@ -9,3 +9,5 @@ pub(crate) mod output;
 pub(crate) mod pipeline;
 pub(crate) mod row_progress;
 pub(crate) mod rows;
+#[cfg(feature = "parquet")]
+pub(crate) mod tables;

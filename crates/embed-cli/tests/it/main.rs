@@ -15,6 +15,8 @@ mod golden;
 mod habits;
 mod migrate;
 mod models;
+#[cfg(not(feature = "parquet"))]
+mod no_parquet;
 #[cfg(not(feature = "redis"))]
 mod no_redis;
 mod ollama;

@@ -1,6 +1,8 @@
 //! `embed migrate` against a double of Ollama: what it reads, writes and refuses.
 
 mod interrupted;
+#[cfg(feature = "parquet")]
+mod tables;
 
 use std::fmt::Write as _;
 use std::fs;

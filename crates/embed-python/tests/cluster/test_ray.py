@@ -20,7 +20,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import embed
-from embed.ray import Embed
+from embed.ray import Embed, missing
 
 # More for a longer run: each is a distinct text.
 ROWS = int(os.environ.get("EMBED_TEST_ROWS", "600"))
@@ -85,10 +85,40 @@ def test_each_row_comes_once_and_equal_to_the_bit(
 
     table = pa.dataset.dataset(tmp_path / "vectors").to_table().sort_by("id")
     assert table.column("id").to_pylist() == list(range(ROWS))
-    assert table.column_names == ["id", "text", "vector", "space", "variant", "tokens", "error"]
+    assert table.column_names == ["id", "text", "vector", "space", "variant", "tokens", "error", "hash"]
     for row, expected in zip(table.to_pylist(), model.encode_rows(texts), strict=True):  # type: ignore[arg-type]
         if expected.vector is None:
             assert row["vector"] is None and row["error"] == f"invalid_input: {expected.error}"
             continue
         assert np.asarray(row["vector"], np.float32).tobytes() == expected.vector.tobytes()
         assert (row["space"], row["variant"], row["tokens"]) == (expected.space, expected.variant, expected.tokens)
+
+
+def test_a_job_that_is_run_again_does_only_what_is_missing(
+    cluster: None, model: embed.Embedder, articles: list[str], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "vectors")
+
+    def run(texts: list[str], done: Any) -> list[int]:
+        rows = ray.data.from_arrow(pa.table({"id": list(range(len(texts))), "text": texts}))
+        rows = missing(rows, done, model.variant, num_partitions=2, on=["id"]).materialize()
+        made = rows.map_batches(
+            Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", concurrency=1, num_cpus=1
+        )
+        made.write_parquet(folder)
+        return sorted(row["id"] for row in rows.take_all())
+
+    texts = articles[:40]
+    texts[3] = ""
+    assert run(texts, None) == list(range(40))
+    # Again, with one text that is new, one that is another, and one that has failed before.
+    texts[5], texts[3] = "another", texts[7]
+    texts.append(texts[0])
+    assert run(texts, ray.data.read_parquet(folder)) == [3, 5, 40]
+    assert run(texts, ray.data.read_parquet(folder)) == []
+
+    table = pa.dataset.dataset(folder).to_table().filter(pa.dataset.field("error").is_null())
+    vectors = {(row["id"], row["text"]): np.asarray(row["vector"], np.float32) for row in table.to_pylist()}
+    assert len(vectors) == len(table) == 42
+    for key, expected in zip(enumerate(texts), model.encode(texts), strict=True):
+        assert vectors[key].tobytes() == expected.tobytes()

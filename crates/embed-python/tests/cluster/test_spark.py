@@ -22,7 +22,7 @@ import pyarrow.parquet
 from pyspark.sql import SparkSession
 
 import embed
-from embed.spark import embed_udf
+from embed.spark import embed_udf, missing
 
 # More for a longer run: each is a distinct text.
 ROWS = int(os.environ.get("EMBED_TEST_ROWS", "400"))
@@ -64,3 +64,32 @@ def test_each_row_comes_once_and_equal_to_the_bit(
             continue
         assert np.asarray(row["vector"], np.float32).tobytes() == expected.vector.tobytes()
         assert (row["space"], row["variant"], row["tokens"]) == (expected.space, expected.variant, expected.tokens)
+
+
+def test_a_job_that_is_run_again_does_only_what_is_missing(
+    spark: Any, model: embed.Embedder, articles: list[str], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "vectors")
+
+    def run(texts: list[str], done: Any) -> list[int]:
+        rows = spark.createDataFrame(list(enumerate(texts)), "id int, text string")
+        rows = missing(rows, done, model.variant, on=["id"])
+        numbers = sorted(row["id"] for row in rows.collect())
+        made = rows.withColumn("row", embed_udf("multilingual-e5-small")("text")).select("id", "text", "row.*")
+        made.write.mode("append").parquet(folder)
+        return numbers
+
+    texts = articles[:40]
+    texts[3] = ""
+    assert run(texts, None) == list(range(40))
+    # Again, with one text that is new, one that is another, and one that has failed before.
+    texts[5], texts[3] = "another", texts[7]
+    texts.append(texts[0])
+    assert run(texts, spark.read.parquet(folder)) == [3, 5, 40]
+    assert run(texts, spark.read.parquet(folder)) == []
+
+    table = pa.dataset.dataset(folder, format="parquet").to_table().filter(pa.dataset.field("error").is_null())
+    vectors = {(row["id"], row["text"]): np.asarray(row["vector"], np.float32) for row in table.to_pylist()}
+    assert len(vectors) == len(table) == 42
+    for key, expected in zip(enumerate(texts), model.encode(texts), strict=True):
+        assert vectors[key].tobytes() == expected.tobytes()

@@ -4,34 +4,27 @@
 //! A process may die between any two steps. First an empty `OUTPUT.partial` is made, and the job is written; then rows
 //! are appended; at the end the file is renamed to the output in one step, and the job is removed. So there are never rows
 //! without their job, and a file with the name of the output is complete.
+//!
+//! The rows of a table are kept as lines of what is new in them, and the output is written at the end, out of them and the
+//! input: a file of Parquet can't be read, or gone on with, before it is complete.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use embed_core::{Error, ErrorKind, ModelInfo, Role, Truncation};
-use serde::{Deserialize, Serialize};
+use embed_core::{Error, ErrorKind};
 
-use super::row::MigrationRow;
-use super::source::{Collection, Fingerprint};
+#[cfg(feature = "parquet")]
+use super::assembly::counts_in;
+use super::collection::Collection;
+use super::job::MigrationJob;
+use super::row::{MigrationPlan, MigrationRow};
 use super::tally::RowCounts;
 use crate::exit::file_error;
 use crate::io::lines::{LineReader, max_json_bytes};
 use crate::io::output::destination::{check_absent, check_folder, sync_folder};
 use crate::io::rows::RowSource as _;
 use crate::stack::max_text_bytes;
-
-/// Identifies a migration: one output has the rows of one job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct MigrationJob {
-    pub(super) input: Fingerprint,
-    pub(super) from: String,
-    /// The variant of the new vectors.
-    pub(super) variant: String,
-    /// The role of texts whose row has none.
-    pub(super) role: Role,
-    pub(super) truncation: Truncation,
-}
 
 /// The files of an output.
 #[derive(Debug, Clone)]
@@ -104,6 +97,20 @@ impl Paths {
         Ok(Some(tally))
     }
 
+    /// The counts, if the output is a table of this job. It says so itself, and it is complete if it is there.
+    #[cfg(feature = "parquet")]
+    pub(super) fn finished_table(&self, job: &MigrationJob) -> Result<Option<RowCounts>, Error> {
+        if self.read_job()?.as_ref() != Some(job) {
+            return Ok(None);
+        }
+        let Some(tally) = counts_in(&self.output, job) else { return Ok(None) };
+        let rows = lock(self)?;
+        self.remove_partial()?;
+        self.remove_job()?;
+        drop(rows);
+        Ok(Some(tally))
+    }
+
     /// Counts the lines of `file` and their bytes, up to the first that is incomplete or doesn't match its row of
     /// `source`. One more row of `source` than there are such lines may be read.
     fn known_rows(
@@ -156,14 +163,19 @@ impl Paths {
         }
     }
 
+    #[cfg(feature = "parquet")]
+    fn remove_partial(&self) -> Result<(), Error> {
+        fs::remove_file(&self.partial).map_err(|error| self.failed("can't be removed", &self.partial, error))
+    }
+
     fn failed(&self, what: &str, path: &Path, error: io::Error) -> Error {
         file_error(&format!("a file of the migration {what}"), path.display(), error)
     }
 }
 
 impl<'a> RowShape<'a> {
-    pub(super) fn of(model: &'a ModelInfo) -> Self {
-        let (space, dimension) = (model.space().id(), model.dimension());
+    pub(super) fn of(plan: &'a MigrationPlan) -> Self {
+        let (space, dimension) = (plan.to.as_str(), plan.dimension);
         // A line may grow by the fields that it lacked, and a number takes up to 16 characters.
         Self { space, dimension, limit: 2 * max_json_bytes(max_text_bytes()) + 16 * dimension }
     }
@@ -226,36 +238,41 @@ impl Checkpoint {
 
     /// Renames the output once all of it is on the disk.
     pub(super) fn finish(self) -> Result<(), Error> {
-        let Self { paths, file, bytes } = self;
-        let failed = |error| file_error("the output can't be written", paths.output.display(), error);
-        file.sync_all().map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        if length != bytes {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the output is not what was written; something else writes to it, so pass --restart",
-            )
-            .with_context("file", paths.partial.display())
-            .with_context("bytes", length)
-            .with_context("written", bytes));
-        }
+        let failed = |error| file_error("the output can't be written", self.paths.output.display(), error);
+        self.file.sync_all().map_err(failed)?;
+        self.check_length()?;
+        let paths = &self.paths;
         fs::rename(&paths.partial, &paths.output).map_err(failed)?;
         sync_folder(&paths.output).map_err(failed)?;
         paths.remove_job()
     }
-}
 
-impl MigrationJob {
-    /// The first difference from another job.
-    fn difference(&self, other: &Self) -> Option<&'static str> {
-        let differs = [
-            (self.input != other.input, "the input"),
-            (self.from != other.from, "--from-space"),
-            (self.variant != other.variant, "the model"),
-            (self.role != other.role, "--role"),
-            (self.truncation != other.truncation, "--truncate"),
-        ];
-        differs.into_iter().find_map(|(differs, what)| differs.then_some(what))
+    /// Lets a table be written out of the lines, and removes them.
+    #[cfg(feature = "parquet")]
+    pub(super) fn finish_table(
+        mut self,
+        write: impl FnOnce(&File, &Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.check_length()?;
+        let rewound = self.file.rewind();
+        rewound.map_err(|error| self.paths.failed("can't be read", &self.paths.partial, error))?;
+        write(&self.file, &self.paths.output)?;
+        self.paths.remove_partial()?;
+        self.paths.remove_job()
+    }
+
+    fn check_length(&self) -> Result<(), Error> {
+        let Self { paths, file, bytes } = self;
+        let length =
+            file.metadata().map_err(|error| paths.failed("can't be read", &paths.partial, error))?.len();
+        if length == *bytes {
+            return Ok(());
+        }
+        let what = "the output is not what was written; something else writes to it, so pass --restart";
+        Err(Error::new(ErrorKind::Internal, what)
+            .with_context("file", paths.partial.display())
+            .with_context("bytes", length)
+            .with_context("written", bytes))
     }
 }
 

@@ -9,7 +9,7 @@ use embed_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::row::TextToEmbed;
+use super::row::{RowUnit, TextToEmbed};
 use crate::io::row_progress::RowProgress;
 
 /// The backoff: each pause is twice as long as the one before, within these bounds.
@@ -65,7 +65,7 @@ impl RetryingEmbedder<'_> {
                         for (row, answer) in pending.into_iter().zip(response.rows()) {
                             match answer {
                                 Ok(vector) if vector.space() != self.space => {
-                                    return Err(stopped(&other_space(vector.space()), texts[row].line));
+                                    return Err(stopped(&other_space(vector.space()), texts[row].place));
                                 }
                                 Err(error) if !matches!(RetryDecision::on(error), RetryDecision::Answer) => {
                                     failed.push((row, error.clone()));
@@ -78,7 +78,7 @@ impl RetryingEmbedder<'_> {
             }
             failed.sort_by_key(|&(row, _)| row);
             let Some((first, error)) = failed.first() else { return Ok(answers.build()) };
-            let stop = stopped(error, texts[*first].line);
+            let stop = stopped(error, texts[*first].place);
             let others_answered = failed.len() < texts.len();
             tries += 1;
             if failed.iter().any(|(_, error)| matches!(RetryDecision::on(error), RetryDecision::Stop)) {
@@ -133,9 +133,9 @@ fn other_space(space: &Space) -> Error {
         .with_context("space", space)
 }
 
-fn stopped(error: &Error, line: u64) -> Error {
+fn stopped(error: &Error, (unit, number): (RowUnit, u64)) -> Error {
     Error::new(error.kind(), "the back end can't embed the rows now; once it can, the same command goes on")
-        .with_context("line", line)
+        .with_context(unit.name(), number)
         .with_source(error.clone())
 }
 
@@ -150,7 +150,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn embed(back_end: &Scripted, texts: &[(&str, Role)]) -> Result<EmbedResponse, Error> {
-        let plan = MigrationPlan { from: "a".to_owned(), to: "b".to_owned(), role: Role::Document };
+        let plan =
+            MigrationPlan { from: "a".to_owned(), to: "b".to_owned(), dimension: 2, role: Role::Document };
         let rows = texts.iter().zip(7..).map(|((text, role), line)| {
             let row = json!({ "space": "a", "text": text, "role": role }).to_string();
             plan.read(row.into_bytes(), line).unwrap()

@@ -1,4 +1,5 @@
-//! One line of a collection: its fields about the vector, and all others as they were written.
+//! One row of a collection and its line in the unfinished output: the fields about the vector, and all others as they were
+//! written.
 
 use std::sync::Arc;
 
@@ -17,11 +18,22 @@ pub(super) struct MigrationPlan {
     pub(super) from: String,
     /// The space whose rows stay as they are.
     pub(super) to: String,
+    /// The width of its vectors.
+    pub(super) dimension: usize,
     /// The role of texts whose row has none.
     pub(super) role: Role,
 }
 
-/// A line by what is done with it.
+/// What is done with a row, by its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Carry,
+    Embed,
+    /// It has an error and no space.
+    TryAgain,
+}
+
+/// A row by what is done with it.
 pub(super) enum MigrationRow {
     /// It is in the target space already and stays as it was written.
     Carried(String),
@@ -32,9 +44,18 @@ pub(super) enum MigrationRow {
 pub(super) struct TextToEmbed {
     pub(super) text: Arc<str>,
     pub(super) role: Role,
-    /// The number of its line.
-    pub(super) line: u64,
-    fields: LineFields,
+    /// Where it is in the input.
+    pub(super) place: (RowUnit, u64),
+    /// The fields of its line.
+    pub(super) fields: LineFields,
+}
+
+/// What a row is in the file that it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowUnit {
+    Line,
+    #[cfg(feature = "parquet")]
+    Row,
 }
 
 /// The result for a row.
@@ -58,23 +79,58 @@ impl MigrationPlan {
         let line = utf8(line)?;
         let fields = LineFields::read(&line)?;
         let space: Option<String> = fields.parse("space", "the row's `space` is not a string")?;
+        if self.fate(space.as_deref(), fields.get("error").is_some())? == Fate::Carry {
+            return Ok(MigrationRow::Carried(line));
+        }
+        let text = fields.text()?.ok_or_else(no_text)?;
+        let role = fields.role()?.unwrap_or(self.role);
+        Ok(MigrationRow::Embedded(TextToEmbed {
+            text: text.into(),
+            role,
+            place: (RowUnit::Line, number),
+            fields,
+        }))
+    }
+
+    /// What is done with a row in this space.
+    pub(super) fn fate(&self, space: Option<&str>, has_error: bool) -> Result<Fate, Error> {
         match space {
-            Some(space) if space == self.from => {}
-            Some(space) if space == self.to => return Ok(MigrationRow::Carried(line)),
+            Some(space) if space == self.from => Ok(Fate::Embed),
+            Some(space) if space == self.to => Ok(Fate::Carry),
             Some(space) => {
-                return Err(refused("the row is in neither of the two spaces; migrate each space by itself")
+                Err(refused("the row is in neither of the two spaces; migrate each space by itself")
                     .with_context("its space", space)
                     .with_context("from", &self.from)
-                    .with_context("to", &self.to));
+                    .with_context("to", &self.to))
             }
-            None if fields.get("error").is_some() => {}
-            None => return Err(refused("the row names no `space`; `embed encode` writes one into each row")),
+            None if has_error => Ok(Fate::TryAgain),
+            None => Err(refused("the row names no `space`; `embed encode` writes one into each row")),
         }
-        let text = fields.text()?.ok_or_else(|| {
-            refused("the row has no `text` to embed; `embed encode --with-text` writes it into each row")
-        })?;
-        let role = fields.role()?.unwrap_or(self.role);
-        Ok(MigrationRow::Embedded(TextToEmbed { text: text.into(), role, line: number, fields }))
+    }
+}
+
+/// Why a row without a text can't be embedded.
+pub(super) fn no_text() -> Error {
+    refused("the row has no `text` to embed; `embed encode --with-text` writes it into each row")
+}
+
+impl RowUnit {
+    /// The name of its number in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            #[cfg(feature = "parquet")]
+            Self::Row => "row",
+        }
+    }
+
+    /// The name of the number of bad ones.
+    pub(super) fn bad(self) -> &'static str {
+        match self {
+            Self::Line => "bad lines",
+            #[cfg(feature = "parquet")]
+            Self::Row => "bad rows",
+        }
     }
 }
 
@@ -158,7 +214,12 @@ mod tests {
     use super::*;
 
     fn plan() -> MigrationPlan {
-        MigrationPlan { from: "a".to_owned(), to: "b/mean/plain/l2/2".to_owned(), role: Role::Document }
+        MigrationPlan {
+            from: "a".to_owned(),
+            to: "b/mean/plain/l2/2".to_owned(),
+            dimension: 2,
+            role: Role::Document,
+        }
     }
 
     fn text(line: &str) -> TextToEmbed {

@@ -1,8 +1,10 @@
 //! Counts of rows by result.
 
+use serde::{Deserialize, Serialize};
+
 use super::row::RowResult;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RowCounts {
     pub(super) embedded: u64,
     pub(super) carried: u64,
