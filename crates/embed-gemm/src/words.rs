@@ -47,8 +47,8 @@ pub(crate) mod x86 {
         _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
     };
 
-    use super::Pair;
     use crate::strips::{Product, Vectors};
+    use crate::words::Pair;
 
     #[target_feature(enable = "avx2")]
     pub(crate) fn avx2(product: Product<'_, Pair, i32>) {

@@ -83,8 +83,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         "embed-kernels",
         &[
             "lanes math processor",
-            "mean reduce unpack weights",
-            "attention integer_attention norm outliers rows",
+            "mean outliers reduce steps unpack weights",
+            "attention integer_attention norm rows",
             "linear",
             "layer",
         ],
