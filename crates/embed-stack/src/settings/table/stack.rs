@@ -50,7 +50,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "e5.precision",
         "TMWS_E5_PRECISION",
-        "The precision: int8 is fastest, f32 is the reference, mixed has products of 16 bits: nearly as exact, nearly twice as fast.",
+        "The precision: int8 is fastest, f32 is the reference, mixed is nearly as exact in half the time.",
         SettingKind::Choice {
             of: PRECISIONS,
             set: |settings, name| {
