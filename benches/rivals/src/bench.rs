@@ -107,20 +107,7 @@ impl Bench {
         let quiet = Quiet::new(available_threads().get());
         let (python, libraries) = (OnceCell::new(), OnceCell::new());
         let (foreign, settings) = (OnceCell::new(), OnceCell::new());
-        Ok(Self {
-            size,
-            home,
-            workloads,
-            run,
-            cache,
-            root,
-            end,
-            quiet,
-            settings,
-            python,
-            libraries,
-            foreign,
-        })
+        Ok(Self { size, home, workloads, run, cache, root, end, quiet, settings, python, libraries, foreign })
     }
 
     /// The numbers of the rounds. Once the share of a quick run is used up, one more is the last.
