@@ -83,6 +83,11 @@ enum Command {
     },
     /// Build the release binary and pack it with licences and checksums into target/package.
     Package,
+    /// Build the wheel of the Python module and the command into target/package, for release.
+    ///
+    /// On Linux it runs with glibc 2.28 and newer: zig, which comes from PyPI, links against that. Both are compiled anew
+    /// for it, which takes some minutes.
+    Wheel,
 }
 
 fn main() -> ExitCode {
@@ -115,6 +120,7 @@ fn run(command: Command) -> Result<()> {
             .announced()
             .run(),
         Command::Package => package::run(&workspace),
+        Command::Wheel => python::release(&workspace),
     }
 }
 

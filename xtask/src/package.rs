@@ -26,8 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         &[("EMBED_REVISION".to_owned(), revision.unwrap_or_default().trim().into())],
     )?;
     let version = &workspace.member("embed-cli")?.version;
-    let rustc = Cmd::new("rustc", &workspace.root).args(["-vV"]).read()?;
-    let target = host(&rustc).context("`rustc -vV` names no host")?;
+    let target = host(workspace)?;
     let name = format!("embed-{version}-{target}");
 
     let out = workspace.target.join("package");
@@ -78,8 +77,14 @@ fn sum_line(bytes: &[u8], file: &str) -> String {
     format!("{hex}  {file}\n")
 }
 
+/// The triple of this machine.
+pub(crate) fn host(workspace: &Workspace) -> Result<String> {
+    let rustc = Cmd::new("rustc", &workspace.root).args(["-vV"]).read()?;
+    host_in(&rustc).map(str::to_owned).context("`rustc -vV` names no host")
+}
+
 /// The host triple in the output of `rustc -vV`.
-fn host(rustc: &str) -> Option<&str> {
+fn host_in(rustc: &str) -> Option<&str> {
     rustc.lines().find_map(|line| line.strip_prefix("host: "))
 }
 
@@ -90,10 +95,10 @@ mod tests {
     #[test]
     fn the_host_is_read_from_rustc() {
         assert_eq!(
-            host("rustc 1.95.0\nbinary: rustc\nhost: x86_64-unknown-linux-gnu\n"),
+            host_in("rustc 1.95.0\nbinary: rustc\nhost: x86_64-unknown-linux-gnu\n"),
             Some("x86_64-unknown-linux-gnu")
         );
-        assert_eq!(host("rustc 1.95.0"), None);
+        assert_eq!(host_in("rustc 1.95.0"), None);
     }
 
     #[test]

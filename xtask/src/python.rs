@@ -2,7 +2,9 @@
 //!
 //! The step `cluster` runs it on clusters of Ray and Spark that are started on this machine.
 //!
-//! Both need Python 3 with `venv`, and PyPI. On a developer's machine without them a step is left out with a message; in CI
+//! `cargo xtask wheel` builds the wheel of a release, which runs on old systems, too.
+//!
+//! All need Python 3 with `venv`, and PyPI. On a developer's machine without them a step is left out with a message; in CI
 //! that is an error.
 
 use std::fs;
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::package::host;
 use crate::setup::{self, BuildProfile, PrecisionChoice, Vars};
 use crate::shell::{Cmd, is_on, on_the_path};
 use crate::workspace::Workspace;
@@ -17,6 +20,12 @@ use crate::workspace::Workspace;
 const CRATE: &str = "crates/embed-python";
 /// What builds the wheel, as pyproject.toml has it.
 const MATURIN: &str = "maturin>=1.9.4,<2";
+/// What compiles and links for a glibc that is older than this machine's, and what checks it.
+const FOR_OLD_SYSTEMS: [&str; 3] = ["ziglang==0.17.*", "cargo-zigbuild==0.24.*", "auditwheel==6.*"];
+/// The minor version of glibc 2 that the wheel of a release needs, of 2018.
+const GLIBC: u32 = 28;
+/// The most bytes of the wheel of a release.
+const MOST_BYTES: u64 = 30_000_000;
 /// Where the command lies in the package.
 const COMMAND: &str = "python/embed/bin";
 
@@ -29,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, vars: &Vars<'_>) -> Result<String> {
         return Ok(LEFT_OUT.to_owned());
     };
     let command = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars)?;
-    let wheel = build(workspace, &tools, &folder, &command, "dev")?;
+    let wheel = build(workspace, &tools, &command, (&folder.join("wheels"), &["--profile", "dev"]))?;
 
     // Where only the wheel and its dependencies are, the lines of the README work.
     let clean = folder.join("clean");
@@ -69,9 +78,51 @@ pub(crate) fn run_clusters(workspace: &Workspace, vars: &Vars<'_>) -> Result<Str
     };
     let Some(tools) = or_left_out("cluster", found)? else { return Ok(LEFT_OUT.to_owned()) };
     let command = setup::run(workspace, BuildProfile::Quick, PrecisionChoice::All, vars)?;
-    let wheel = build(workspace, &tools, &folder, &command, "dev")?;
+    let wheel = build(workspace, &tools, &command, (&folder.join("wheels"), &["--profile", "dev"]))?;
     tools.install_again(workspace, &wheel)?;
     tools.test(workspace, vars, &["tests/cluster"], &command)
+}
+
+/// Builds the wheel of a release into `target/package`; on Linux with any glibc since 2.28, whatever this machine has.
+pub(crate) fn release(workspace: &Workspace) -> Result<()> {
+    let (package, folder) = (workspace.target.join("package"), workspace.target.join("python"));
+    for needed in [&package, &folder] {
+        fs::create_dir_all(needed).with_context(|| format!("cannot create {}", workspace.shown(needed)))?;
+    }
+    let tools = environment(workspace, &folder.join("release"), false)?;
+    tools.pip(workspace, &["--upgrade", "pip>=25", MATURIN])?;
+    if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        let command = setup::build(workspace)?;
+        let wheel = build(workspace, &tools, &command, (&package, &["--release"]))?;
+        println!("wheel: {}", workspace.shown(&wheel));
+        return Ok(());
+    }
+    tools.pip(workspace, &FOR_OLD_SYSTEMS)?;
+    let host = host(workspace)?;
+    tools
+        .program_in(&workspace.root, "cargo-zigbuild")
+        .args(["zigbuild", "--release", "--locked", "--package=embed-cli", "--bin=embed", "--target"])
+        .args([format!("{host}.2.{GLIBC}")])
+        .envs([("CARGO_TARGET_DIR", workspace.target.clone()), tools.zig()])
+        .run()?;
+    let command = workspace.target.join(&host).join("release/embed");
+    let tag = format!("manylinux_2_{GLIBC}");
+    let how = ["--release", "--zig", "--compatibility", &tag];
+    let wheel = build(workspace, &tools, &command, (&package, &how))?;
+    // Maturin looks at the module alone, and not at the command.
+    let found = tools.program(workspace, "auditwheel").args(["show"]).args([&wheel]).read()?;
+    let needs = needed_glibc(&found).with_context(|| format!("auditwheel names no manylinux: {found}"))?;
+    let bytes = fs::metadata(&wheel)?.len();
+    println!("wheel: {} ({bytes} bytes), for glibc 2.{needs} and newer", workspace.shown(&wheel));
+    ensure!(needs <= GLIBC, "the wheel needs glibc 2.{needs}, and may need 2.{GLIBC}");
+    ensure!(bytes <= MOST_BYTES, "the wheel has more than {MOST_BYTES} bytes");
+    Ok(())
+}
+
+/// The minor version of glibc 2 in the tag that `auditwheel show` finds a wheel consistent with.
+fn needed_glibc(shown: &str) -> Option<u32> {
+    let (_, rest) = shown.split_once("\"manylinux_2_")?;
+    rest.split('_').next()?.parse().ok()
 }
 
 const LEFT_OUT: &str = "LEFT OUT";
@@ -87,20 +138,21 @@ fn or_left_out(step: &str, found: Result<PythonHome>) -> Result<Option<PythonHom
     }
 }
 
-/// Builds the wheel of the module and the command; returns its path.
+/// Builds the wheel of the module and the command into a folder, with options of maturin; returns its path.
 fn build(
     workspace: &Workspace,
     tools: &PythonHome,
-    folder: &Path,
     command: &Path,
-    profile: &str,
+    (wheels, how): (&Path, &[&str]),
 ) -> Result<PathBuf> {
     let package = workspace.root.join(CRATE);
-    let (wheels, inside) = (folder.join("wheels"), package.join(COMMAND));
-    for emptied in [&wheels, &inside] {
-        if emptied.exists() {
-            fs::remove_dir_all(emptied).context("cannot clear the folder of the wheels")?;
-        }
+    let inside = package.join(COMMAND);
+    if inside.exists() {
+        fs::remove_dir_all(&inside).context("cannot clear the folder of the command in the package")?;
+    }
+    fs::create_dir_all(wheels).context("cannot create the folder of the wheels")?;
+    while let Some(old) = wheel_in(wheels)? {
+        fs::remove_file(old).context("cannot remove the wheel of an earlier run")?;
     }
     fs::create_dir_all(&inside).context("cannot create the folder of the command in the package")?;
     let name = command.file_name().context("the command has no name")?;
@@ -111,14 +163,19 @@ fn build(
     // Compiled crates are shared with the workspace as far as their features agree.
     let built = tools
         .program_in(&package, "maturin")
-        .args(["build", "--strip", "--profile", profile, "--out"])
-        .args([&wheels])
-        .envs([("CARGO_TARGET_DIR", &workspace.target)])
+        .args(["build", "--strip", "--out"])
+        .args([wheels])
+        .args(how)
+        .envs([("CARGO_TARGET_DIR", workspace.target.clone()), tools.zig()])
         .run();
     fs::remove_dir_all(&inside).context("cannot clear the folder of the command in the package")?;
     built?;
-    let mut found = fs::read_dir(&wheels)?.filter_map(|entry| Some(entry.ok()?.path()));
-    found.find(|path| path.extension().is_some_and(|end| end == "whl")).context("maturin built no wheel")
+    wheel_in(wheels)?.context("maturin built no wheel")
+}
+
+fn wheel_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut found = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(found.find(|path| path.extension().is_some_and(|end| end == "whl")))
 }
 
 /// An environment with everything that builds the wheel and tests it; it stays for the next run.
@@ -187,6 +244,11 @@ impl PythonHome {
         self.pip(workspace, &[again[0], again[1], wheel])
     }
 
+    /// Where cargo-zigbuild and maturin look for zig, if they are to use it.
+    fn zig(&self) -> (&'static str, PathBuf) {
+        ("CARGO_ZIGBUILD_PYTHON_PATH", self.interpreter())
+    }
+
     /// Runs tests of the installed wheel; returns pytest's last line, which counts them.
     fn test(&self, workspace: &Workspace, vars: &Vars<'_>, tests: &[&str], command: &Path) -> Result<String> {
         let mut summary = String::new();
@@ -215,6 +277,14 @@ fn first_lines(readme: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_glibc_of_a_wheel_is_read() {
+        let shown = "x.whl is consistent\nwith the following platform tag: \"manylinux_2_28_x86_64\".\n";
+        assert_eq!(needed_glibc(shown), Some(28));
+        assert_eq!(needed_glibc("with the following platform tag:\n\"manylinux_2_5_aarch64\"."), Some(5));
+        assert_eq!(needed_glibc("with the following platform tag: \"linux_x86_64\"."), None);
+    }
 
     #[test]
     fn the_first_lines_of_python_are_found() {

@@ -1,6 +1,7 @@
 """One contender in a process of its own, driven over its standard input. See ../../worker/README.md.
 
     worker.py NAME MODELS TOKENIZER.json [TEXT]
+    libraries.py NAME MODELS TOKENIZER.json [TEXT]
 
 With a text, it embeds that as a query, prints the row and ends: for the time from start to first vector.
 """
@@ -8,6 +9,7 @@ With a text, it embeds that as a query, prints the row and ends: for the time fr
 import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,9 +64,12 @@ def calls(contender: contenders.Contender, texts: list[str], role: str, callers:
     return {"seconds": time.perf_counter() - began, "latencies_ms": latencies}
 
 
-def main(name: str, models: str, tokenizer: str, first: str | None = None) -> None:
+Load = Callable[[str, Path, Path], contenders.Contender]
+
+
+def main(load: Load, name: str, models: str, tokenizer: str, first: str | None = None) -> None:
     try:
-        contender = contenders.load(name, Path(models), Path(tokenizer))
+        contender = load(name, Path(models), Path(tokenizer))
         if first is not None:
             print(json.dumps(contender.embed([first], "query")[0].tolist()), file=ANSWERS, flush=True)
             return
@@ -80,4 +85,4 @@ def main(name: str, models: str, tokenizer: str, first: str | None = None) -> No
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(contenders.load, *sys.argv[1:])

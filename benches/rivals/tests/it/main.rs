@@ -68,6 +68,16 @@ fn contenders_of_e5_agree() {
 }
 
 #[test]
+fn contenders_in_python_agree() {
+    let Some(lines) = run("python") else { return };
+    check(&lines, "python/paragraphs");
+    for figure in of_suite(&lines, "python/paragraphs") {
+        let least = figure["extra"]["cosine_min"].as_f64().unwrap();
+        assert!(least > LEAST_COSINE, "{}: {least}", figure["name"]);
+    }
+}
+
+#[test]
 fn the_start_of_a_process_is_measured() {
     let Some(lines) = run("start") else { return };
     check(&lines, "start/first-vector");

@@ -2,10 +2,13 @@
 
 >>> import ray
 >>> from embed.ray import Embed
->>> rows = ray.data.read_parquet("passages/").map_batches(
-...     Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", batch_size=1024, concurrency=2, num_cpus=1
+>>> rows = ray.data.read_parquet("passages/").repartition(target_num_rows_per_block=1000).map_batches(
+...     Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", batch_size=1000, concurrency=2, num_cpus=1
 ... )
 >>> rows.write_parquet("vectors/")
+
+An actor works on one block at a time, and does the whole block again if it dies; Ray makes one block of small files. So say how
+many rows a block has.
 
 `missing` leaves out what an earlier run has done.
 """

@@ -15,28 +15,30 @@ pytest.importorskip("ray.data", reason="ray[data] is not installed")
 
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet
 import ray
 from ray.cluster_utils import Cluster
 
 import embed
+from corpus import PART, ROWS, Corpus
 from embed.ray import Embed, missing
 
-# More for a longer run: each is a distinct text.
-ROWS = int(os.environ.get("EMBED_TEST_ROWS", "600"))
+ACTORS = 2
+# Several batches of a file. One of the actors dies when it has done half of its share.
+BATCH = max(16, PART // 4)
+LAST = max(2, ROWS // ACTORS // BATCH // 2)
 
 
 class Mortal(Embed):
-    """Kills its process, by its id, on the second batch of the first actor that comes so far."""
+    """Kills its process, by its id: the first actor that comes to its `LAST` batch."""
 
     def __init__(self, died: str, model: str) -> None:
-        super().__init__(model)
+        super().__init__(model, truncate="end")
         self.died = Path(died)
         self.batches = 0
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         self.batches += 1
-        if self.batches == 2:
+        if self.batches == LAST:
             try:
                 self.died.touch(exist_ok=False)
             except FileExistsError:
@@ -63,35 +65,24 @@ def cluster() -> Iterator[None]:
 def test_each_row_comes_once_and_equal_to_the_bit(
     cluster: None, model: embed.Embedder, articles: list[str], tmp_path: Path
 ) -> None:
-    texts: list[str | None] = [f"{number}: {articles[number % len(articles)]}" for number in range(ROWS)]
-    texts[7], texts[11] = "", None
-    for part in range(4):
-        mine = range(part, ROWS, 4)
-        table = pa.table({"id": list(mine), "text": [texts[at] for at in mine]})
-        pa.parquet.write_table(table, tmp_path / f"texts-{part}.parquet")
-
+    corpus = Corpus(tmp_path, model, articles)
     died = tmp_path / "died"
-    data: Any = ray.data.read_parquet([str(tmp_path / f"texts-{part}.parquet") for part in range(4)])
-    data = data.map_batches(
-        Mortal,
-        fn_constructor_args=(str(died), "multilingual-e5-small"),
-        batch_format="pyarrow",
-        batch_size=32,
-        concurrency=2,
-        num_cpus=1,
-    )
-    data.write_parquet(str(tmp_path / "vectors"))
-    assert died.exists(), "no worker was killed"
 
-    table = pa.dataset.dataset(tmp_path / "vectors").to_table().sort_by("id")
-    assert table.column("id").to_pylist() == list(range(ROWS))
-    assert table.column_names == ["id", "text", "vector", "space", "variant", "tokens", "error", "hash"]
-    for row, expected in zip(table.to_pylist(), model.encode_rows(texts), strict=True):  # type: ignore[arg-type]
-        if expected.vector is None:
-            assert row["vector"] is None and row["error"] == f"invalid_input: {expected.error}"
-            continue
-        assert np.asarray(row["vector"], np.float32).tobytes() == expected.vector.tobytes()
-        assert (row["space"], row["variant"], row["tokens"]) == (expected.space, expected.variant, expected.tokens)
+    def job(out: str) -> None:
+        data: Any = ray.data.read_parquet(corpus.files)
+        # Or Ray makes one block of small files, and one actor works.
+        data = data.repartition(target_num_rows_per_block=PART).map_batches(
+            Mortal,
+            fn_constructor_args=(str(died), "multilingual-e5-small"),
+            batch_format="pyarrow",
+            batch_size=BATCH,
+            concurrency=ACTORS,
+            num_cpus=1,
+        )
+        data.write_parquet(out)
+
+    corpus.check(job)
+    assert died.exists(), "no worker was killed"
 
 
 def test_a_job_that_is_run_again_does_only_what_is_missing(

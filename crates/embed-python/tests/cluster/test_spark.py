@@ -18,24 +18,23 @@ if not shutil.which("java"):
 
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet
 from pyspark.sql import SparkSession
 
 import embed
+from corpus import PART, ROWS, Corpus
 from embed.spark import embed_udf, missing
-
-# More for a longer run: each is a distinct text.
-ROWS = int(os.environ.get("EMBED_TEST_ROWS", "400"))
 
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     session = (
-        SparkSession.builder.master("local-cluster[2,1,1024]")
+        SparkSession.builder.master("local-cluster[2,1,2048]")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "64")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(max(16, PART // 4)))
+        # A file a task, or one worker may wait for the large last task of the other.
+        .config("spark.sql.files.minPartitionNum", str(-(-ROWS // PART)))
         .getOrCreate()
     )
     yield session
@@ -45,25 +44,13 @@ def spark() -> Iterator[Any]:
 def test_each_row_comes_once_and_equal_to_the_bit(
     spark: Any, model: embed.Embedder, articles: list[str], tmp_path: Path
 ) -> None:
-    texts: list[str | None] = [f"{number}: {articles[number % len(articles)]}" for number in range(ROWS)]
-    texts[7], texts[11] = "", None
-    for part in range(4):
-        mine = range(part, ROWS, 4)
-        table = pa.table({"id": list(mine), "text": [texts[at] for at in mine]})
-        pa.parquet.write_table(table, tmp_path / f"texts-{part}.parquet")
+    corpus = Corpus(tmp_path, model, articles)
 
-    read = spark.read.parquet(*(str(tmp_path / f"texts-{part}.parquet") for part in range(4)))
-    rows = read.withColumn("row", embed_udf("multilingual-e5-small")("text")).select("id", "row.*")
-    rows.write.parquet(str(tmp_path / "vectors"))
+    def job(out: str) -> None:
+        row = embed_udf("multilingual-e5-small", truncate="end")("text")
+        spark.read.parquet(*corpus.files).withColumn("row", row).select("id", "row.*").write.parquet(out)
 
-    table = pa.dataset.dataset(tmp_path / "vectors", format="parquet").to_table().sort_by("id")
-    assert table.column("id").to_pylist() == list(range(ROWS))
-    for row, expected in zip(table.to_pylist(), model.encode_rows(texts), strict=True):  # type: ignore[arg-type]
-        if expected.vector is None:
-            assert row["vector"] is None and row["error"] == f"invalid_input: {expected.error}"
-            continue
-        assert np.asarray(row["vector"], np.float32).tobytes() == expected.vector.tobytes()
-        assert (row["space"], row["variant"], row["tokens"]) == (expected.space, expected.variant, expected.tokens)
+    corpus.check(job)
 
 
 def test_a_job_that_is_run_again_does_only_what_is_missing(
