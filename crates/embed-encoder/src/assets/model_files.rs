@@ -21,7 +21,9 @@ pub const POSITIONS: &str = "position_ids";
 /// The input of a model with the number of tokens of each text.
 pub const LENGTHS: &str = "lengths";
 
-/// The version of the model format of this project: names, shapes and meanings of inputs and outputs.
+/// The version of the model format of this project: names, shapes and meanings of inputs and outputs, and how the operators
+/// compute. Raise it, and [`RECIPE`], also when operators give other vectors for the same weights: it is in the file, so in
+/// its digest and in the variant, and no cache takes the old vectors for new ones.
 pub const MODEL_FORMAT: &str = "3";
 
 /// The metadata key with the [`MODEL_FORMAT`] of a model of this project.
