@@ -19,8 +19,8 @@ const LARGEST_SCORE: f32 = (1 << 30) as f32;
 
 /// Steps of the largest value of a text. Those of the weights of a query are at most [`WEIGHTS`] together, so a sum of their
 /// products is below 2³⁰.
-const LARGEST_VALUE: f32 = 2_047.0;
-const WEIGHTS: f32 = (1 << 19) as f32;
+const LARGEST_VALUE: f32 = 4_095.0;
+const WEIGHTS: f32 = (1 << 18) as f32;
 
 /// Steps of the largest weight of a query, if the others leave room for so many.
 const LARGEST_WEIGHT: f32 = 32_767.0;

@@ -58,8 +58,31 @@ pub(crate) fn quantised(rows: &[f64], width: usize, factors: &[f32]) -> Vec<f64>
     out
 }
 
-/// The contexts of one text. The rows of `joint` have query, key and value of the first head, then of the second.
-pub(crate) fn attention(joint: &[f64], heads: usize, width: usize) -> Vec<f64> {
+/// A number as the nearest multiple of a step.
+fn rounded(number: f64, step: f64) -> f64 {
+    if step == 0.0 { number } else { (number / step).round() * step }
+}
+
+/// Queries, keys and values as attention between products in 8 or 16 bits rounds them: see `integer_attention`.
+pub(crate) fn rounded_joint(joint: &[f64], heads: usize, width: usize) -> Vec<f64> {
+    let score = (f64::from(1 << 30) / width as f64).sqrt();
+    let mut rounded_joint = joint.to_vec();
+    for head in 0..heads {
+        for (part, steps) in [score, score, 4_095.0].into_iter().enumerate() {
+            let place = (3 * head + part) * width..(3 * head + part + 1) * width;
+            let rows = joint.chunks_exact(3 * heads * width);
+            let largest = rows.flat_map(|row| &row[place.clone()]).fold(0.0, |a: f64, b| a.max(b.abs()));
+            for row in rounded_joint.chunks_exact_mut(3 * heads * width) {
+                row[place.clone()].iter_mut().for_each(|number| *number = rounded(*number, largest / steps));
+            }
+        }
+    }
+    rounded_joint
+}
+
+/// The contexts of one text. The rows of `joint` have query, key and value of the first head, then of the second. `words` is
+/// whether weights are rounded as attention does between products in 8 or 16 bits.
+pub(crate) fn attention(joint: &[f64], heads: usize, width: usize, words: bool) -> Vec<f64> {
     let tokens = joint.len() / (3 * heads * width);
     let part = |part: usize, head: usize, token: usize| {
         &joint[((token * heads + head) * 3 + part) * width..][..width]
@@ -73,8 +96,9 @@ pub(crate) fn attention(joint: &[f64], heads: usize, width: usize) -> Vec<f64> {
         let scores: Vec<f64> = (0..tokens).map(score).collect();
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = scores.iter().map(|score| (score - largest).exp2()).sum();
+        let step = if words { 1.0 / f64::min(32_767.0, f64::from(1 << 18) / total) } else { 0.0 };
         for (key, score) in scores.iter().enumerate() {
-            let weight = (score - largest).exp2() / total;
+            let weight = rounded((score - largest).exp2(), step) / total;
             for (out, value) in out.iter_mut().zip(part(2, head, key)) {
                 *out += weight * value;
             }

@@ -151,7 +151,11 @@ impl Sample {
     fn exact(&self, state: &[f32]) -> Vec<f64> {
         let state: Vec<f64> = state.iter().map(|&value| value.into()).collect();
         let [joint, output, wide, narrow] = &self.dense;
-        let contexts = exact::attention(&joint.exact(&state, &self.factors[0]), HEADS, WIDTH);
+        let (words, mut parts) = (joint.linear.kind() != Kind::Single, joint.exact(&state, &self.factors[0]));
+        if words {
+            parts = exact::rounded_joint(&parts, HEADS, WIDTH);
+        }
+        let contexts = exact::attention(&parts, HEADS, WIDTH, words);
         let [scale, bias, last_scale, last_bias] = &self.norms;
         let state = exact::norm(&output.exact(&contexts, &[]), &state, scale, bias, EPSILON.into());
         let middle: Vec<f64> = wide.exact(&state, &self.factors[1]).into_iter().map(exact::gelu).collect();
@@ -215,7 +219,8 @@ proptest! {
             }
             for (row, (got, want)) in got.chunks(HIDDEN).zip(want.chunks(HIDDEN)).enumerate() {
                 let cosine = cosine(got, want);
-                let least = if kind == Kind::Integer { 0.9999 } else { 0.999_999 };
+                // A number next to the middle of two bytes may become the other one, and so differ by a whole step.
+                let least = if kind == Kind::Integer { 0.9995 } else { 0.999_999 };
                 prop_assert!(cosine > least, "{kind:?}, row {row}: {cosine}");
             }
         }
