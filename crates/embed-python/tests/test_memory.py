@@ -17,7 +17,7 @@ import embed
 # `EMBED_TEST_CALLS=100000` for a longer run.
 CALLS = int(os.environ.get("EMBED_TEST_CALLS", "3000"))
 ROUND = 500
-"""Calls of a round. Those of its threads are futures of Python all at once, whose memory stays with Python: 2 kB each."""
+"""Calls of a round. Those of its threads are futures of Python all at once, whose memory stays with Python."""
 MOST = 5_000_000
 """Bytes, from the end of the warm-up to the end of the last round."""
 
