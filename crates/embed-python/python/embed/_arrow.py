@@ -33,7 +33,7 @@ def hashed(table: pa.Table, column: str, role: Role) -> pa.Table:
 
 def finished(table: pa.Table, variant: str, keys: list[str]) -> pa.Table:
     """The `keys` of the rows with a vector of this variant."""
-    has_vector = pc.and_(pc.equal(table.column("variant"), variant), pc.is_null(table.column("error")))
+    has_vector = (pc.field("variant") == variant) & pc.field("error").is_null()
     return table.filter(has_vector).select(keys)
 
 
