@@ -101,13 +101,21 @@ async fn flood(url: &Arc<str>, rate: f64, duration: Duration) -> Seen {
             sent += 1;
             let (url, seen, idle) = (Arc::clone(url), Arc::clone(&seen), Arc::clone(&idle));
             requests.spawn(async move {
-                let open = idle.lock().unwrap().pop_front();
-                let mut connection = match open {
-                    Some(open) => open,
-                    None => Connection::open(&url).await.unwrap(),
-                };
+                let mut open = idle.lock().unwrap().pop_front();
                 let began = Instant::now();
-                let reply = connection.send(asking()).await.unwrap();
+                let mut kept = None;
+                if let Some(connection) = &mut open {
+                    // A server with many connections closes idle ones, also while a request is on its way.
+                    kept = connection.send(asking()).await.ok();
+                }
+                let (connection, reply) = match open.zip(kept) {
+                    Some(answered) => answered,
+                    None => {
+                        let mut connection = Connection::open(&url).await.unwrap();
+                        let reply = connection.send(asking()).await.unwrap();
+                        (connection, reply)
+                    }
+                };
                 let time = began.elapsed().as_secs_f64() * 1e3;
                 check(&reply);
                 seen.lock().unwrap().entry(reply.status.as_u16()).or_default().push(time);

@@ -91,6 +91,8 @@ def missing(
     >>> rows = missing(ray.data.read_parquet("passages/"), done, model.variant, num_partitions=64, on=["id"])
     >>> rows.map_batches(Embed, ...).write_parquet("vectors/")
 
+    Ray compares them by polars, which must be installed on its machines.
+
     A row that has failed is missing, and is tried again; the row with its error stays where it was written.
 
     Args:
