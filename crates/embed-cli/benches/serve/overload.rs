@@ -90,7 +90,7 @@ async fn capacity(url: &Arc<str>) -> f64 {
 async fn flood(url: &Arc<str>, rate: f64, duration: Duration) -> Seen {
     let seen = Arc::new(Mutex::new(Seen::default()));
     // The one that has been idle longest is next, so that none is so long that the server closes it.
-    let idle = Arc::new(Mutex::new(VecDeque::new()));
+    let idle = Arc::new(Mutex::new(VecDeque::<Connection>::new()));
     let mut requests = JoinSet::new();
     let mut ticks = interval(Duration::from_millis(5));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
