@@ -30,6 +30,9 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// Times in ms, by status.
 type Seen = BTreeMap<u16, Vec<f64>>;
 
+/// In place of the status of an answer that didn't come.
+const CLOSED: u16 = 0;
+
 /// Measures it on a separate gateway without a cache, so that every text has to be embedded.
 pub(crate) fn overload(runtime: &Runtime, effort: &Effort) {
     // Of the calls that are at the engine at once, two are worked on here: sixty-four, as it is by default, are half the
@@ -57,6 +60,7 @@ pub(crate) fn overload(runtime: &Runtime, effort: &Effort) {
         last.samples.push(quantile(seen.get(&200).map_or(&[], Vec::as_slice), 1.0));
         after.note("answered", seen.get(&200).map_or(0, Vec::len) as f64);
         after.note("refused", refused.len() as f64);
+        after.note("closed", seen.get(&CLOSED).map_or(0, Vec::len) as f64);
     }
     if !effort.is_test {
         let note = format!("{TIMES} times the rate before, for {} s; {}", duration.as_secs(), load_average());
@@ -101,20 +105,16 @@ async fn flood(url: &Arc<str>, rate: f64, duration: Duration) -> Seen {
             sent += 1;
             let (url, seen, idle) = (Arc::clone(url), Arc::clone(&seen), Arc::clone(&idle));
             requests.spawn(async move {
-                let mut open = idle.lock().unwrap().pop_front();
+                let open = idle.lock().unwrap().pop_front();
                 let began = Instant::now();
-                let mut kept = None;
-                if let Some(connection) = &mut open {
-                    // A server with many connections closes idle ones, also while a request is on its way.
-                    kept = connection.send(asking()).await.ok();
-                }
-                let (connection, reply) = match open.zip(kept) {
-                    Some(answered) => answered,
-                    None => {
-                        let mut connection = Connection::open(&url).await.unwrap();
-                        let reply = connection.send(asking()).await.unwrap();
-                        (connection, reply)
-                    }
+                let mut connection = match open {
+                    Some(open) => open,
+                    None => Connection::open(&url).await.unwrap(),
+                };
+                // A server at its limit of connections closes those that wait, also while a request is on its way.
+                let Ok(reply) = connection.send(asking()).await else {
+                    seen.lock().unwrap().entry(CLOSED).or_default().push(began.elapsed().as_secs_f64() * 1e3);
+                    return;
                 };
                 let time = began.elapsed().as_secs_f64() * 1e3;
                 check(&reply);
