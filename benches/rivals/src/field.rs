@@ -200,9 +200,12 @@ impl Entrant {
         Ok(answer)
     }
 
-    /// Lets it take a setting, and keep it.
+    /// Lets it take a setting, and keep it. If it has made room for others, it takes the setting when it is started again.
     pub(crate) fn choose(&mut self, choice: &str) -> Result<()> {
         self.choice = Some(choice.to_owned());
+        if self.worker.is_none() {
+            return Ok(());
+        }
         self.order(&Order::Choose { choice: choice.to_owned() }).map(drop)
     }
 
