@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use embed_rivals_worker::{Contender, Role};
 use fastembed::{InitOptionsUserDefined, Pooling, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
 use serde_json::json;
 
-type Rows = Vec<Vec<f32>>;
+use crate::batches::{Rows, sorted_batches};
 
 /// One model on all cores, batches of 256 texts as they come.
 pub(crate) struct Default(Mutex<TextEmbedding>);
@@ -82,28 +82,12 @@ impl Contender for Best {
             return Ok(model.embed(prefixed(texts, role), Some(1))?);
         }
         let prefixed = prefixed(texts, role);
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(prefixed[i].len()));
-        let batches = Mutex::new(order.chunks(self.batch));
-        let rows = Mutex::new(vec![Vec::new(); texts.len()]);
-        let work = |model: &Mutex<TextEmbedding>| -> Result<()> {
+        let lengths: Vec<usize> = prefixed.iter().map(String::len).collect();
+        sorted_batches(&lengths, self.batch, &self.models, |model, batch| {
+            let of_batch: Vec<&str> = batch.iter().map(|&i| prefixed[i].as_str()).collect();
             let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(batch) = next else { return Ok(()) };
-                let of_batch: Vec<&str> = batch.iter().map(|&i| prefixed[i].as_str()).collect();
-                let vectors = model.embed(of_batch, Some(batch.len()))?;
-                let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-                batch.iter().zip(vectors).for_each(|(&i, vector)| rows[i] = vector);
-            }
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = self.models.iter().map(|model| scope.spawn(|| work(model))).collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
-        })?;
-        Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
+            Ok(model.embed(of_batch, Some(batch.len()))?)
+        })
     }
 
     fn choices(&self) -> Vec<String> {

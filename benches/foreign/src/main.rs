@@ -1,5 +1,6 @@
 //! Rivals that are written in Rust, each as a worker that `embed-rivals` drives.
 
+mod batches;
 mod detect;
 mod fastembed;
 mod ollama;

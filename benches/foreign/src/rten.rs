@@ -1,7 +1,7 @@
 //! `rten`: texts sorted by length, in padded batches; the graph pools.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +11,7 @@ use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 use tokenizers::{Tokenizer, TruncationParams};
 
-type Rows = Vec<Vec<f32>>;
+use crate::batches::{Rows, sorted_batches};
 
 /// Texts of a batch, to choose from.
 const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
@@ -83,27 +83,11 @@ impl Contender for Rten {
         if let [ids] = &ids[..] {
             return self.run(&self.pools[ids.len() % self.pools.len()], &[ids]);
         }
-        let mut order: Vec<usize> = (0..ids.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(ids[i].len()));
-        let batches = Mutex::new(order.chunks(self.batch));
-        let rows = Mutex::new(vec![Vec::new(); texts.len()]);
-        let work = |pool: &Arc<ThreadPool>| -> Result<()> {
-            loop {
-                let next = batches.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(batch) = next else { return Ok(()) };
-                let of_batch: Vec<&[i32]> = batch.iter().map(|&i| &ids[i][..]).collect();
-                let vectors = self.run(pool, &of_batch)?;
-                let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-                batch.iter().zip(vectors).for_each(|(&i, vector)| rows[i] = vector);
-            }
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = self.pools.iter().map(|pool| scope.spawn(|| work(pool))).collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
-        })?;
-        Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        sorted_batches(&lengths, self.batch, &self.pools, |pool, batch| {
+            let of_batch: Vec<&[i32]> = batch.iter().map(|&i| &ids[i][..]).collect();
+            self.run(pool, &of_batch)
+        })
     }
 
     fn choices(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use embed_testkit::figures;
 use sha2::{Digest, Sha256};
 
 use crate::quiet::Quiet;
-use crate::search::Settings;
+use crate::settings::Settings;
 use crate::workloads::{Workload, Workloads, hex};
 
 /// How much is measured.
@@ -147,6 +147,7 @@ impl Bench {
             benches.join("rivals/python/contenders.py"),
             benches.join("rivals/python/export.py"),
             benches.join("foreign/Cargo.lock"),
+            benches.join("foreign/src/batches.rs"),
             benches.join("foreign/src/fastembed.rs"),
             benches.join("foreign/src/rten.rs"),
             self.workloads.path(Workload::Tuning),

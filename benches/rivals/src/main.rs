@@ -10,6 +10,7 @@ mod peak;
 mod quiet;
 mod report;
 mod search;
+mod settings;
 mod suites;
 mod worker;
 mod workloads;
