@@ -226,9 +226,9 @@ impl Layer {
         contexts.resize(state.len(), 0.0);
         let kind = self.parts.joint.kind();
         let rows = if kind != Kind::Single {
-            quantised.resize(kind, count, hidden);
             let of_piece = rows_of_a_piece(count, executor.threads());
-            let pieces = quantised.pieces(of_piece).zip(state.chunks(of_piece * hidden)).collect();
+            let room = quantised.room(kind, count, hidden).split(of_piece);
+            let pieces = room.into_iter().zip(state.chunks(of_piece * hidden)).collect();
             let factors = &self.parts.attention_factors;
             spread(executor, pieces, |(quantised, rows)| {
                 arch.dispatch(Quantise { factors, rows, quantised });
@@ -424,11 +424,11 @@ impl WithSimd for Rest<'_> {
 
         let kind = parts.wide.kind();
         let into_wide = if kind != Kind::Single {
-            quantised.resize(kind, count, hidden);
+            let mut room = quantised.room(kind, count, hidden);
             for (row, (state, scaled)) in
                 state.chunks_exact(hidden).zip(rows.chunks_exact_mut(hidden)).enumerate()
             {
-                quantised.put(simd, row, scale(&parts.feed_forward_factors, state, scaled));
+                room.put(simd, row, scale(&parts.feed_forward_factors, state, scaled));
             }
             quantised.rows()
         } else {
@@ -476,9 +476,9 @@ fn prepare<'a, S: Simd>(
     if kind == Kind::Single {
         return Rows::Single(rows, width);
     }
-    quantised.resize(kind, rows.len() / width, width);
+    let mut room = quantised.room(kind, rows.len() / width, width);
     for (row, values) in rows.chunks_exact(width).enumerate() {
-        quantised.put(simd, row, values);
+        room.put(simd, row, values);
     }
     quantised.rows()
 }

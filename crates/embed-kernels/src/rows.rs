@@ -64,22 +64,22 @@ pub(crate) struct QuantisedRows {
     pairs: Vec<Pair>,
     scales: Vec<RowScale>,
     kind: Kind,
-    /// Bytes or pairs of a row. Bytes behind its values are multiplied by zeros.
-    depth: usize,
 }
 
 impl QuantisedRows {
-    /// Makes room for `count` rows of this many values. Old contents stay.
-    pub(crate) fn resize(&mut self, kind: Kind, count: usize, width: usize) {
+    /// Room for `count` rows of this many values. Old contents stay.
+    pub(crate) fn room(&mut self, kind: Kind, count: usize, width: usize) -> QuantisedPiece<'_> {
         self.kind = kind;
         self.scales.resize(count, [0.0; 2]);
-        if kind == Kind::Words {
-            self.depth = width / 2;
-            self.pairs.resize(count * self.depth, [0; 2]);
+        let (depth, numbers) = if kind == Kind::Words {
+            self.pairs.resize(count * width / 2, [0; 2]);
+            (width / 2, Numbers::Words(&mut self.pairs))
         } else {
-            self.depth = embed_gemm::padded(width);
-            self.bytes.resize(count * self.depth, 0);
-        }
+            let depth = embed_gemm::padded(width);
+            self.bytes.resize(count * depth, 0);
+            (depth, Numbers::Bytes(&mut self.bytes))
+        };
+        QuantisedPiece { numbers, scales: &mut self.scales, depth }
     }
 
     /// The rows.
@@ -89,31 +89,6 @@ impl QuantisedRows {
         } else {
             Rows::Integer(&self.bytes, &self.scales)
         }
-    }
-
-    /// Splits it into pieces of this many rows; the last one may be smaller.
-    pub(crate) fn pieces(&mut self, rows: usize) -> impl Iterator<Item = QuantisedPiece<'_>> {
-        let (kind, depth) = (self.kind, self.depth);
-        let (mut bytes, mut pairs) =
-            (self.bytes.chunks_mut(rows * depth), self.pairs.chunks_mut(rows * depth));
-        self.scales.chunks_mut(rows).map(move |scales| {
-            let numbers = match kind {
-                Kind::Words => Numbers::Words(pairs.next().unwrap_or_default()),
-                _ => Numbers::Bytes(bytes.next().unwrap_or_default()),
-            };
-            QuantisedPiece { numbers, scales, depth }
-        })
-    }
-
-    /// Writes a row.
-    #[inline(always)]
-    pub(crate) fn put<S: Simd>(&mut self, simd: S, row: usize, values: &[f32]) {
-        let place = row * self.depth..(row + 1) * self.depth;
-        self.scales[row] = if self.kind == Kind::Words {
-            words(simd, values, &mut self.pairs[place])
-        } else {
-            quantise(simd, values, &mut self.bytes[place])
-        };
     }
 }
 
@@ -127,10 +102,26 @@ enum Numbers<'a> {
 pub(crate) struct QuantisedPiece<'a> {
     numbers: Numbers<'a>,
     scales: &'a mut [RowScale],
+    /// Bytes or pairs of a row. Bytes behind its values are multiplied by zeros.
     depth: usize,
 }
 
-impl QuantisedPiece<'_> {
+impl<'a> QuantisedPiece<'a> {
+    /// Splits it into pieces of this many rows; the last one may be smaller.
+    pub(crate) fn split(self, rows: usize) -> Vec<Self> {
+        let Self { numbers, scales, depth } = self;
+        let scales = scales.chunks_mut(rows);
+        let piece = |(numbers, scales)| Self { numbers, scales, depth };
+        match numbers {
+            Numbers::Bytes(bytes) => {
+                bytes.chunks_mut(rows * depth).map(Numbers::Bytes).zip(scales).map(piece).collect()
+            }
+            Numbers::Words(pairs) => {
+                pairs.chunks_mut(rows * depth).map(Numbers::Words).zip(scales).map(piece).collect()
+            }
+        }
+    }
+
     /// How many rows there is room for.
     pub(crate) fn count(&self) -> usize {
         self.scales.len()
