@@ -68,6 +68,27 @@ class Corpus:
         assert here.column("error").null_count == ROWS - 2
 
 
+def check_runs_again(
+    model: embed.Embedder, articles: list[str], folder: Path, run: Callable[[list[str], bool], list[int]]
+) -> None:
+    """A job that is run again does only what is missing. `run` embeds the texts that aren't in the folder yet, if it is there, and
+    returns their places."""
+    texts = articles[:40]
+    texts[3] = ""
+    assert run(texts, False) == list(range(40))
+    # Again, with one text that is new, one that is another, and one that has failed before.
+    texts[5], texts[3] = "another", texts[7]
+    texts.append(texts[0])
+    assert run(texts, True) == [3, 5, 40]
+    assert run(texts, True) == []
+
+    table = read(folder).filter(pa.dataset.field("error").is_null())
+    made = {(row["id"], row["text"]): np.asarray(row["vector"], np.float32) for row in table.to_pylist()}
+    assert len(made) == len(table) == 42
+    for key, expected in zip(enumerate(texts), model.encode(texts), strict=True):
+        assert made[key].tobytes() == expected.tobytes()
+
+
 def seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
     work()

@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("ray.data", reason="ray[data] is not installed")
 
 import pyarrow as pa
-import pyarrow.dataset
 import ray
 from ray.cluster_utils import Cluster
 
 import embed
-from corpus import PART, ROWS, Corpus
+from corpus import PART, ROWS, Corpus, check_runs_again
 from embed.ray import Embed, missing
 
 ACTORS = 2
@@ -88,28 +86,16 @@ def test_each_row_comes_once_and_equal_to_the_bit(
 def test_a_job_that_is_run_again_does_only_what_is_missing(
     cluster: None, model: embed.Embedder, articles: list[str], tmp_path: Path
 ) -> None:
-    folder = str(tmp_path / "vectors")
+    folder = tmp_path / "vectors"
 
-    def run(texts: list[str], done: Any) -> list[int]:
+    def run(texts: list[str], again: bool) -> list[int]:
+        done = ray.data.read_parquet(str(folder)) if again else None
         rows = ray.data.from_arrow(pa.table({"id": list(range(len(texts))), "text": texts}))
         rows = missing(rows, done, model.variant, num_partitions=2, on=["id"]).materialize()
         made = rows.map_batches(
             Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", concurrency=1, num_cpus=1
         )
-        made.write_parquet(folder)
+        made.write_parquet(str(folder))
         return sorted(row["id"] for row in rows.take_all())
 
-    texts = articles[:40]
-    texts[3] = ""
-    assert run(texts, None) == list(range(40))
-    # Again, with one text that is new, one that is another, and one that has failed before.
-    texts[5], texts[3] = "another", texts[7]
-    texts.append(texts[0])
-    assert run(texts, ray.data.read_parquet(folder)) == [3, 5, 40]
-    assert run(texts, ray.data.read_parquet(folder)) == []
-
-    table = pa.dataset.dataset(folder).to_table().filter(pa.dataset.field("error").is_null())
-    vectors = {(row["id"], row["text"]): np.asarray(row["vector"], np.float32) for row in table.to_pylist()}
-    assert len(vectors) == len(table) == 42
-    for key, expected in zip(enumerate(texts), model.encode(texts), strict=True):
-        assert vectors[key].tobytes() == expected.tobytes()
+    check_runs_again(model, articles, folder, run)

@@ -9,19 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("pyspark", reason="pyspark is not installed")
 if not shutil.which("java"):
     pytest.skip("Spark needs Java", allow_module_level=True)
 
-import pyarrow as pa
-import pyarrow.dataset
 from pyspark.sql import SparkSession
 
 import embed
-from corpus import PART, ROWS, Corpus
+from corpus import PART, ROWS, Corpus, check_runs_again
 from embed.spark import embed_udf, missing
 
 
@@ -56,27 +53,15 @@ def test_each_row_comes_once_and_equal_to_the_bit(
 def test_a_job_that_is_run_again_does_only_what_is_missing(
     spark: Any, model: embed.Embedder, articles: list[str], tmp_path: Path
 ) -> None:
-    folder = str(tmp_path / "vectors")
+    folder = tmp_path / "vectors"
 
-    def run(texts: list[str], done: Any) -> list[int]:
+    def run(texts: list[str], again: bool) -> list[int]:
+        done = spark.read.parquet(str(folder)) if again else None
         rows = spark.createDataFrame(list(enumerate(texts)), "id int, text string")
         rows = missing(rows, done, model.variant, on=["id"])
         numbers = sorted(row["id"] for row in rows.collect())
         made = rows.withColumn("row", embed_udf("multilingual-e5-small")("text")).select("id", "text", "row.*")
-        made.write.mode("append").parquet(folder)
+        made.write.mode("append").parquet(str(folder))
         return numbers
 
-    texts = articles[:40]
-    texts[3] = ""
-    assert run(texts, None) == list(range(40))
-    # Again, with one text that is new, one that is another, and one that has failed before.
-    texts[5], texts[3] = "another", texts[7]
-    texts.append(texts[0])
-    assert run(texts, spark.read.parquet(folder)) == [3, 5, 40]
-    assert run(texts, spark.read.parquet(folder)) == []
-
-    table = pa.dataset.dataset(folder, format="parquet").to_table().filter(pa.dataset.field("error").is_null())
-    vectors = {(row["id"], row["text"]): np.asarray(row["vector"], np.float32) for row in table.to_pylist()}
-    assert len(vectors) == len(table) == 42
-    for key, expected in zip(enumerate(texts), model.encode(texts), strict=True):
-        assert vectors[key].tobytes() == expected.tobytes()
+    check_runs_again(model, articles, folder, run)
