@@ -13,7 +13,7 @@ use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 use tokio::time::timeout;
 
-use crate::redis::{PATIENCE, config};
+use crate::redis::{PATIENCE, impatient};
 
 /// How long a read of Redis may delay a request.
 const BUDGET: Duration = Duration::from_millis(25);
@@ -42,7 +42,7 @@ struct Shared {
 impl Traffic {
     /// Starts the requests, and waits until rows come from Redis.
     async fn start(url: &str) -> Self {
-        let tier = RedisTier::connect(config(url)).unwrap();
+        let tier = RedisTier::connect(impatient(url)).unwrap();
         tier.ready(PATIENCE).await.unwrap();
         // Trials are so frequent that a test needn't wait long for them.
         let breaker =

@@ -11,8 +11,14 @@ use tokio::time::timeout;
 /// Much longer than anything should take, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Settings that outlast a pause of a busy machine: a server that still runs is never given up.
 pub(crate) fn config(url: &str) -> RedisConfig {
-    RedisConfig::new(url.parse().unwrap()).with_connect_timeout(Duration::from_millis(500))
+    RedisConfig::new(url.parse().unwrap()).with_connect_timeout(Duration::from_secs(20))
+}
+
+/// Settings for tests with a server that freezes or dies, which is given up soon.
+pub(crate) fn impatient(url: &str) -> RedisConfig {
+    config(url).with_connect_timeout(Duration::from_millis(500))
 }
 
 /// A tier that is connected.
@@ -236,7 +242,7 @@ async fn ready_says_what_is_wrong() {
     let Some(mut server) = RedisServer::require(options).await else { return };
     let port = server.port();
     let problem = async |url: String, limit: Duration| {
-        let tier = RedisTier::connect(config(&url)).unwrap();
+        let tier = RedisTier::connect(impatient(&url)).unwrap();
         let error = timeout(PATIENCE, tier.ready(limit)).await.expect("an answer").unwrap_err();
         let said = format!("{error} {error:?} {tier:?}");
         assert!(!said.contains("hush") && !said.contains("right"), "{said}");
@@ -268,7 +274,7 @@ async fn ready_says_what_is_wrong() {
 async fn a_server_that_is_not_there_at_the_start_is_used_when_it_comes() {
     let Some(mut server) = server().await else { return };
     server.stop();
-    let tier = RedisTier::connect(config(&server.url())).unwrap();
+    let tier = RedisTier::connect(impatient(&server.url())).unwrap();
     let keys = keys("m", 3);
     let calls = async {
         for _ in 0..1000 {
@@ -286,7 +292,7 @@ async fn a_server_that_is_not_there_at_the_start_is_used_when_it_comes() {
 #[tokio::test]
 async fn a_server_that_goes_and_comes_back_empty() {
     let Some(mut server) = server().await else { return };
-    let tier = tier(&server.url()).await;
+    let tier = connected(impatient(&server.url())).await;
     let keys = keys("m", 10);
     for _ in 0..3 {
         tier.put_many(&entries(&keys)).await.unwrap();
@@ -334,7 +340,7 @@ fn connection(server: &RedisServer) -> String {
 #[tokio::test]
 async fn a_frozen_server_is_left_and_found_again() {
     let Some(server) = server().await else { return };
-    let tier = tier(&server.url()).await;
+    let tier = connected(impatient(&server.url())).await;
     let keys = keys("m", 10);
     tier.put_many(&entries(&keys)).await.unwrap();
     server.freeze();

@@ -11,7 +11,9 @@ use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServ
 use tokio::time::timeout;
 
 use crate::double::{right, sources};
-use crate::redis::{PATIENCE, config, connected, entries, eventually, found, keys, name, tier, value};
+use crate::redis::{
+    PATIENCE, config, connected, entries, eventually, found, impatient, keys, name, tier, value,
+};
 
 #[tokio::test]
 async fn a_cluster_is_written_read_counted_and_cleared() {
@@ -124,7 +126,7 @@ async fn a_slot_moves_while_it_is_read() {
 #[tokio::test]
 async fn a_master_of_a_cluster_goes_and_comes_back() {
     let Some(mut cluster) = RedisCluster::require().await else { return };
-    let tier = tier(&cluster.url()).await;
+    let tier = connected(impatient(&cluster.url())).await;
     let keys = keys("m", 100);
     tier.put_many(&entries(&keys)).await.unwrap();
     cluster.masters[1].freeze();
@@ -175,7 +177,8 @@ async fn replica_of_first(cluster: &RedisCluster) -> RedisServer {
 async fn the_node_that_the_url_names_dies_and_its_replica_takes_over() {
     let Some(mut cluster) = RedisCluster::require().await else { return };
     let replica = replica_of_first(&cluster).await;
-    let tier = tier(&format!("redis-cluster://127.0.0.1:{}", cluster.masters[0].port())).await;
+    let tier =
+        connected(impatient(&format!("redis-cluster://127.0.0.1:{}", cluster.masters[0].port()))).await;
     let keys = keys("m", 100);
     tier.put_many(&entries(&keys)).await.unwrap();
     cluster.masters[0].tell("WAIT 1 5000");
@@ -192,7 +195,7 @@ async fn the_node_that_the_url_names_dies_and_its_replica_takes_over() {
 #[tokio::test]
 async fn sentinels_lead_to_the_current_master() {
     let Some(mut sentinels) = RedisSentinels::require().await else { return };
-    let tier = tier(&sentinels.url()).await;
+    let tier = connected(impatient(&sentinels.url())).await;
     let keys = keys("m", 20);
     tier.put_many(&entries(&keys)).await.unwrap();
     assert_eq!(found(&tier, &keys).await, 20);
@@ -210,7 +213,7 @@ async fn sentinels_lead_to_the_current_master() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_lead_away_from_a_frozen_master_with_a_full_socket() {
     let Some(sentinels) = RedisSentinels::require().await else { return };
-    let tier = tier(&sentinels.url()).await;
+    let tier = connected(impatient(&sentinels.url())).await;
     let keys = keys("m", 1000);
     tier.put_many(&entries(&keys)).await.unwrap();
     sentinels.servers[0].freeze();

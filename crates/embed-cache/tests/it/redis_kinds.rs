@@ -11,11 +11,11 @@ use embed_testkit::Scripted;
 use embed_testkit::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 
 use crate::double::documents;
-use crate::redis::{PATIENCE, config, eventually, keys, tier};
+use crate::redis::{PATIENCE, eventually, impatient, keys, tier};
 
 /// Connects to a server and checks it.
 async fn look(url: &str) -> Result<()> {
-    let tier = RedisTier::connect(config(url))?;
+    let tier = RedisTier::connect(impatient(url))?;
     tier.ready(PATIENCE).await?;
     tier.check().await
 }
@@ -28,7 +28,7 @@ async fn refused(url: &str, says: &str) -> Error {
 
 /// The tier's report says the same after requests.
 async fn reported(url: &str, says: &str) {
-    let tier = RedisTier::connect(config(url)).unwrap();
+    let tier = RedisTier::connect(impatient(url)).unwrap();
     let _ = tier.ready(Duration::from_secs(2)).await;
     let cache =
         Cache::new(CacheConfig::default().with_read_budget(PATIENCE), vec![Arc::new(tier) as Arc<dyn Tier>]);
@@ -108,7 +108,7 @@ async fn a_missing_server_is_reported_in_words() {
     let Some(mut server) = RedisServer::require(RedisOptions::default()).await else { return };
     let url = server.url();
     server.stop();
-    let tier = RedisTier::connect(config(&url)).unwrap();
+    let tier = RedisTier::connect(impatient(&url)).unwrap();
     let error = tier.ready(Duration::from_secs(1)).await.unwrap_err();
     assert!(error.to_string().contains("cause: connection refused"), "{error}");
     assert!(!error.to_string().contains(['{', '}']), "{error}");
