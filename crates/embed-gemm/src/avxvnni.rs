@@ -5,8 +5,8 @@
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_dpbusd_avx_epi32, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256,
-    _mm256_storeu_si256,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_dpbusd_avx_epi32, _mm256_loadu_si256, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
 use crate::panels::{COLUMNS, QUAD};
@@ -47,6 +47,8 @@ fn rows<const ROWS: usize>(mut tile: Tile<'_>) {
             let weights = panels.add(quad * QUAD * COLUMNS).cast::<__m256i>();
             [_mm256_loadu_si256(weights), _mm256_loadu_si256(weights.add(1))]
         };
+        // The weights of the next panel are fetched meanwhile. It reads nothing, so there need be no next panel.
+        _mm_prefetch::<_MM_HINT_T0>(panels.wrapping_add((depth + quad * QUAD) * COLUMNS));
         for (row, totals) in totals.iter_mut().enumerate() {
             // SAFETY: there are `ROWS` rows of `depth` bytes, `QUAD` of which are an `i32`.
             let bytes = unsafe { rows.add(row * depth + quad * QUAD).cast::<i32>().read_unaligned() };

@@ -5,6 +5,9 @@
     expect(unsafe_code, reason = "numbers are loaded from and stored to pointers")
 )]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
 use crate::panels::COLUMNS;
 #[cfg(target_arch = "x86_64")]
 use crate::product::heights;
@@ -106,10 +109,11 @@ impl<'a, T: Copy, S: Copy> Product<'a, T, S> {
                 // SAFETY: the tile reads `depth` values of each of its rows and `COLUMNS` of each input of its strips, and
                 // writes `COLUMNS` values of each strip and row: `new` checked that all of that lies in the slices.
                 unsafe {
-                    if V::STRIPS == 2 && strip + 1 < strips.count {
-                        tile.of_height::<V, 2>(height);
-                    } else {
-                        tile.of_height::<V, 1>(height);
+                    match (V::STRIPS == 2 && strip + 1 < strips.count, row == 0) {
+                        (true, true) => tile.of_height::<V, 2, true>(height),
+                        (true, false) => tile.of_height::<V, 2, false>(height),
+                        (false, true) => tile.of_height::<V, 1, true>(height),
+                        (false, false) => tile.of_height::<V, 1, false>(height),
                     }
                 }
             }
@@ -165,17 +169,22 @@ struct Tile<'a, T, S> {
 
 #[cfg(target_arch = "x86_64")]
 impl<T: Copy, S: Copy> Tile<'_, T, S> {
+    /// With `AHEAD` the weights of the next strips are fetched from memory meanwhile.
+    ///
     /// # Safety
     ///
     /// The tile has so many rows and strips, and the instructions are enabled.
     #[inline(always)]
-    unsafe fn of_height<V: Vectors<Value = T, Sum = S>, const STRIPS: usize>(self, height: usize) {
+    unsafe fn of_height<V: Vectors<Value = T, Sum = S>, const STRIPS: usize, const AHEAD: bool>(
+        self,
+        height: usize,
+    ) {
         /// The code for each height up to that of a tile.
         macro_rules! heights {
             ($($height:literal)+) => {
                 match height {
                     // SAFETY: the caller's promise.
-                    $($height if $height <= V::HEIGHT => unsafe { self.cells::<V, $height, STRIPS>() },)+
+                    $($height if $height <= V::HEIGHT => unsafe { self.cells::<V, $height, STRIPS, AHEAD>() },)+
                     _ => {}
                 }
             };
@@ -187,7 +196,14 @@ impl<T: Copy, S: Copy> Tile<'_, T, S> {
     ///
     /// The tile has so many rows and strips, and the instructions are enabled.
     #[inline(always)]
-    unsafe fn cells<V: Vectors<Value = T, Sum = S>, const ROWS: usize, const STRIPS: usize>(self) {
+    unsafe fn cells<
+        V: Vectors<Value = T, Sum = S>,
+        const ROWS: usize,
+        const STRIPS: usize,
+        const AHEAD: bool,
+    >(
+        self,
+    ) {
         let Self { values, mut weights, out, rows, strips, stride } = self;
         // SAFETY: an input is one of `depth` of each row, and has `COLUMNS` weights in each strip; there is room for
         // `COLUMNS` sums of each row and strip.
@@ -197,6 +213,12 @@ impl<T: Copy, S: Copy> Tile<'_, T, S> {
                 let mut vectors = [V::load(weights); STRIPS];
                 for (strip, vector) in vectors.iter_mut().enumerate().skip(1) {
                     *vector = V::load(weights.add(strip * strips.distance));
+                }
+                if AHEAD {
+                    for strip in STRIPS..2 * STRIPS {
+                        // It reads nothing, so there need be no next strips.
+                        _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(strip * strips.distance).cast());
+                    }
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
                     for (sums, vector) in sums.iter_mut().zip(vectors) {
