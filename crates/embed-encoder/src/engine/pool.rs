@@ -2,6 +2,7 @@
 //! and answered without the lock.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,9 +20,15 @@ use crate::allocator;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a worker without work looks for some before it sleeps. It takes the system a large part of a short text's time to
+/// wake a thread, and a caller that has its answer often comes back at once.
+const WATCH: Duration = Duration::from_micros(100);
+
 /// What the threads share.
 pub(super) struct Pool<T: Tokenise> {
     state: Mutex<PoolState<T>>,
+    /// Counts what the worker that watches is to look at.
+    signals: AtomicUsize,
     /// What each worker sleeps on.
     wake: Vec<Condvar>,
     /// What the timer sleeps on.
@@ -32,6 +39,7 @@ impl<T: Tokenise> Pool<T> {
     pub(super) fn new(workers: NonZeroUsize, limits: QueueLimits, budget: Option<u64>) -> Self {
         Self {
             state: Mutex::new(PoolState::new(workers.get(), limits, budget)),
+            signals: AtomicUsize::new(0),
             wake: (0..workers.get()).map(|_| Condvar::new()).collect(),
             timer: Condvar::new(),
         }
@@ -101,6 +109,7 @@ impl<T: Tokenise> Pool<T> {
     /// Waits for work; `None` when the pool is closed.
     pub(super) fn next(&self, worker: usize) -> Option<Job<T>> {
         let mut state = self.state();
+        let mut watched = false;
         loop {
             if state.closed {
                 return None;
@@ -108,10 +117,28 @@ impl<T: Tokenise> Pool<T> {
             if let Some(job) = state.next() {
                 return Some(job);
             }
+            if !watched && !state.watched {
+                state.watched = true;
+                watched = true;
+                let signals = self.signals.load(Ordering::Acquire);
+                drop(state);
+                self.watch(signals);
+                state = self.state();
+                state.watched = false;
+                continue;
+            }
             state.asleep.push(worker);
             while state.asleep.contains(&worker) {
                 state = self.wake[worker].wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+        }
+    }
+
+    /// Waits for a moment until there is a further signal. Whoever else wants the processor has it.
+    fn watch(&self, signals: usize) {
+        let begun = Instant::now();
+        while self.signals.load(Ordering::Acquire) == signals && begun.elapsed() < WATCH {
+            thread::yield_now();
         }
     }
 
@@ -315,7 +342,12 @@ impl<T: Tokenise> Pool<T> {
         if most == 0 || !state.schedule.has_work() {
             return;
         }
-        let awake = state.asleep.len().saturating_sub(most);
+        // The one that watches needs no waking.
+        let watches = std::mem::take(&mut state.watched);
+        if watches {
+            self.signals.fetch_add(1, Ordering::Release);
+        }
+        let awake = state.asleep.len().saturating_sub(most - usize::from(watches));
         let woken = state.asleep.split_off(awake);
         drop(state);
         woken.into_iter().for_each(|worker| self.wake[worker].notify_one());

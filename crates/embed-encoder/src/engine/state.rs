@@ -61,6 +61,8 @@ pub(super) struct PoolState<T: Tokenise> {
     /// Sleeping workers, the last one to fall asleep on top. It is woken first, because its weights are still in the
     /// processor's cache, which has no room for the weights of two sessions.
     pub(super) asleep: Vec<usize>,
+    /// Whether a worker is awake without work, and waits a moment for some.
+    pub(super) watched: bool,
     /// When the timer wakes.
     pub(super) alarm: Option<Instant>,
     pub(super) closed: bool,
@@ -81,6 +83,7 @@ impl<T: Tokenise> PoolState<T> {
             workers,
             budget,
             asleep: Vec::new(),
+            watched: false,
             alarm: None,
             closed: false,
         }
