@@ -26,5 +26,5 @@ pub use mean::mean;
 pub use norm::AddNorm;
 pub use outliers::Outliers;
 pub use processor::{Instructions, Processor, Unavailable, UnknownInstructions};
-pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, unpack};
+pub use unpack::{PACKED_BLOCK_BYTES, PACKED_BLOCK_VALUES, packed_bytes, unpack};
 pub use weights::{Kind, Weights, Words, pack_integer, pack_single, pack_words};

@@ -1,10 +1,14 @@
 //! The operators before and after the layers: each reads attributes and values, calls a kernel, and writes values.
 
+use std::sync::Arc;
+
+use embed_kernels::packed_bytes;
 use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int64, Uint8};
 use ort::{Error, Result};
 
 use super::names::{ADD_NORM, EPSILON, NORM_BIAS, NORM_SCALE, TEXT_MEAN, UNPACK_ROWS, WIDTH};
+use super::table::WordTable;
 use super::values::{floats, input, lengths, size};
 use crate::kernels::processor;
 
@@ -14,7 +18,10 @@ pub(super) fn kernel<'k>(compute: impl FnMut(&ComputeContext) -> Result<()> + Se
 }
 
 /// See [`UNPACK_ROWS`].
-pub(super) struct UnpackRows;
+pub(super) struct UnpackRows {
+    /// The file with the table; `None` to take it as ONNX Runtime has it.
+    pub(super) table: Option<Arc<WordTable>>,
+}
 
 impl Operator for UnpackRows {
     type Kernel<'attr> = BoxedKernel<'attr>;
@@ -33,14 +40,28 @@ impl Operator for UnpackRows {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
         let width = size(attributes, WIDTH)?;
+        let row_bytes = packed_bytes(width).max(1);
         let processor = processor().map_err(Error::wrap)?;
+        let of_file = self.table.clone();
+        let mut packed = Vec::new();
         Ok(kernel(move |context| {
-            let (ids, table) = (input(context, 0)?, input(context, 1)?);
+            let ids = input(context, 0)?;
             let (_, ids) = ids.try_extract_tensor::<i64>()?;
-            let (_, table) = table.try_extract_tensor::<u8>()?;
             let Some(mut rows) = context.output(0, [ids.len(), width])? else { return Ok(()) };
             let (_, rows) = rows.try_extract_tensor_mut::<f32>()?;
-            embed_kernels::unpack(processor, table, ids, width, rows).map_err(Error::wrap)
+            packed.resize(ids.len() * row_bytes, 0);
+            match &of_file {
+                Some(table) => table.read(ids, row_bytes, &mut packed).map_err(Error::wrap)?,
+                None => {
+                    let table = input(context, 1)?;
+                    let table = table.try_extract_tensor::<u8>()?.1.chunks_exact(row_bytes);
+                    for (&id, packed) in ids.iter().zip(packed.chunks_exact_mut(row_bytes)) {
+                        let row = usize::try_from(id).ok().and_then(|id| table.clone().nth(id));
+                        packed.copy_from_slice(row.ok_or_else(|| Error::new("the table has no such row"))?);
+                    }
+                }
+            }
+            embed_kernels::unpack(processor, &packed, width, rows).map_err(Error::wrap)
         }))
     }
 }

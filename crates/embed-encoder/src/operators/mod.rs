@@ -18,6 +18,7 @@ mod kernels;
 mod layer;
 mod names;
 mod no_panic;
+mod table;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -36,6 +37,7 @@ use kernels::{AddNorm, TextMean, UnpackRows};
 use layer::LayerOperator;
 pub use names::*;
 use no_panic::NoPanic;
+pub(crate) use table::WordTable;
 
 /// The operators for a program that opens its own sessions, each with this many threads: the argument of a builder's
 /// `with_operators`. It is an `Arc<OperatorDomain>` of the exact version of `ort` that this crate is built with, behind
@@ -47,7 +49,7 @@ use no_panic::NoPanic;
 ///
 /// [`ErrorKind::Internal`](embed_core::ErrorKind::Internal) if ONNX Runtime refuses them.
 pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
-    Ok(Box::new(domain(threads)?))
+    Ok(Box::new(domain(threads, None)?))
 }
 
 /// Opens a session with the operators. The first one of the process is opened alone: it adds the domain to a table of the
@@ -64,17 +66,20 @@ pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     Ok(session)
 }
 
-/// The operators for a session on this many threads.
-pub(crate) fn domain(threads: NonZeroUsize) -> Result<Arc<OperatorDomain>, Error> {
+/// The operators for a session on this many threads, which read rows of words from this file if there is one.
+pub(crate) fn domain(
+    threads: NonZeroUsize,
+    table: Option<Arc<WordTable>>,
+) -> Result<Arc<OperatorDomain>, Error> {
     // What is set wrong is said by its own error, not by one of ONNX Runtime.
     processor()?;
-    make(threads.get())
+    make(threads.get(), table)
         .map(Arc::new)
         .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))
 }
 
-fn make(threads: usize) -> Result<OperatorDomain, ort::Error> {
-    let domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows))?;
+fn make(threads: usize, table: Option<Arc<WordTable>>) -> Result<OperatorDomain, ort::Error> {
+    let domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows { table }))?;
     let domain = domain.add(NoPanic(AddNorm))?.add(NoPanic(TextMean))?;
     let layers = LAYER_KINDS.map(|kind| LayerOperator { kind, threads });
     layers.into_iter().try_fold(domain, |domain, layer| domain.add(NoPanic(layer)))

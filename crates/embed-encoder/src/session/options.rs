@@ -30,21 +30,18 @@ pub(crate) struct SessionFiles {
     pub(crate) precision: Precision,
     /// Whether there are several sessions, which then share their weights. A single one has them mapped.
     pub(crate) shares: bool,
-    /// The weights that are in memory while the model has a session.
+    /// What sessions share, while the model has one.
     pub(crate) weights: Mutex<Weak<SharedWeights>>,
 }
 
 impl SessionFiles {
-    /// The weights that all sessions share, read if there is no other session.
+    /// What all sessions share, read if there is no other session.
     pub(super) fn weights(&self) -> Result<Arc<SharedWeights>, Error> {
-        if !self.shares {
-            return Ok(Arc::default());
-        }
         let mut shared = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(weights) = shared.upgrade() {
             return Ok(weights);
         }
-        let weights = Arc::new(SharedWeights::read(&self.files.model)?);
+        let weights = Arc::new(SharedWeights::read(&self.files.model, self.shares)?);
         *shared = Arc::downgrade(&weights);
         Ok(weights)
     }
@@ -80,8 +77,8 @@ pub(super) fn session(
         // Texts differ in length, so the memory plan of the last run is useless.
         .with_memory_pattern(false)
         .map_err(refused)?;
-    builder = builder.with_operators(operators::domain(threads)?).map_err(refused)?;
-    for (name, value) in &weights.0 {
+    builder = builder.with_operators(operators::domain(threads, weights.table.clone())?).map_err(refused)?;
+    for (name, value) in &weights.layers {
         builder = builder.with_initializer(name, Arc::clone(value)).map_err(refused)?;
     }
     if products == Products::Careful {

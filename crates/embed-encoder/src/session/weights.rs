@@ -1,7 +1,8 @@
-//! The weights of layers, which all sessions of a model share.
+//! The weights of layers and the word table, which all sessions of a model share.
 //!
 //! ONNX Runtime would map the file beside the graph once for each session. So where there are several, the weights are read
-//! here, and each session is given the same values; everything else stays with ONNX Runtime, which maps it.
+//! here, and each session is given the same values. The word table is [read row by row](WordTable). Everything else stays with
+//! ONNX Runtime, which maps it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,21 +16,27 @@ use embed_core::{Error, ErrorKind};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-use crate::operators::{INPUTS_BEFORE_WEIGHTS, LAYER_KINDS, layer_of};
+use crate::operators::{INPUTS_BEFORE_WEIGHTS, LAYER_KINDS, UNPACK_ROWS, WordTable, layer_of};
 
 /// A larger graph has its weights inside. Then nothing is shared, since reading it takes as much memory.
 const LARGEST_GRAPH: u64 = 32 << 20;
 
 /// The types of elements in ONNX.
 const FLOAT: i32 = 1;
+const UINT8: i32 = 2;
 const INT8: i32 = 3;
 const INT16: i32 = 5;
 /// The location of an initializer whose bytes lie in another file.
 const EXTERNAL: i32 = 1;
 
-/// The weights of one model, by their names in the graph. They live as long as a session that has them.
+/// What the sessions of one model share. It lives as long as a session that has it.
 #[derive(Debug, Default)]
-pub(crate) struct SharedWeights(pub(super) Vec<(String, Arc<DynValue>)>);
+pub(crate) struct SharedWeights {
+    /// The weights of layers, by their names in the graph.
+    pub(super) layers: Vec<(String, Arc<DynValue>)>,
+    /// The table of an [`UNPACK_ROWS`].
+    pub(super) table: Option<Arc<WordTable>>,
+}
 
 /// What is read of a graph: see `onnx.proto`.
 #[derive(Message)]
@@ -77,12 +84,12 @@ struct Entry {
 }
 
 impl SharedWeights {
-    /// Reads the weights that the layers of a graph use and that lie beside it.
+    /// Opens the word table of a graph, and reads the weights of its layers if `layers` says so, as far as both lie beside it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if a file can't be read or isn't what the graph says.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path, layers: bool) -> Result<Self, Error> {
         let unreadable = |error: io::Error| {
             Error::new(ErrorKind::Config, "the weights of the model can't be read").with_source(error)
         };
@@ -92,12 +99,20 @@ impl SharedWeights {
         let bytes = fs::read(path).map_err(unreadable)?;
         let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         let graph = model.graph.unwrap_or_default();
-        let layers = graph.nodes.iter().filter(|node| node.is_layer());
-        let weights: HashSet<_> =
-            layers.flat_map(|node| node.inputs.iter().skip(INPUTS_BEFORE_WEIGHTS)).collect();
-        let of_layers = |initializer: &&Initializer| weights.contains(&initializer.name);
-        let mut values = Vec::new();
-        for initializer in graph.initializers.iter().filter(of_layers) {
+        let inputs_of = |picked: &dyn Fn(&Node) -> bool, from: usize| -> HashSet<_> {
+            graph.nodes.iter().filter(|node| picked(node)).flat_map(|node| node.inputs.iter().skip(from)).collect()
+        };
+        let weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS);
+        let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1);
+        let mut shared = Self::default();
+        for initializer in &graph.initializers {
+            // With a second one nobody would know whose rows are whose.
+            if tables.len() == 1 && tables.contains(&initializer.name) {
+                shared.table = initializer.table(path).map_err(unreadable)?.map(Arc::new);
+            }
+            if !weights.contains(&initializer.name) {
+                continue;
+            }
             let value = match initializer.element {
                 FLOAT => initializer.value::<f32>(path),
                 INT8 => initializer.value::<i8>(path),
@@ -105,9 +120,9 @@ impl SharedWeights {
                 _ => Ok(None),
             };
             let value = value.map_err(unreadable)?;
-            values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
+            shared.layers.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
         }
-        Ok(Self(values))
+        Ok(shared)
     }
 }
 
@@ -123,22 +138,38 @@ impl Initializer {
     where
         T: Pod + PrimitiveTensorElementType + fmt::Debug,
     {
-        let entry = |key| self.external.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
-        let (EXTERNAL, Some(file)) = (self.location, entry("location")) else { return Ok(None) };
-        let offset = entry("offset").unwrap_or("0").parse().map_err(io::Error::other)?;
-        let mut file = File::open(graph.with_file_name(file))?;
-        let left = file.metadata()?.len().saturating_sub(offset);
-        let count = self.dims.iter().try_fold(1_u64, |count, &size| count.checked_mul(size.try_into().ok()?));
-        let bytes = count.and_then(|count| count.checked_mul(size_of::<T>() as u64));
-        let Some(count) = bytes.filter(|&bytes| bytes <= left).and(count) else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        };
+        let Some((mut file, offset)) = self.open(graph, size_of::<T>())? else { return Ok(None) };
         // No more than the file holds, so it fits.
-        let mut numbers = vec![T::zeroed(); count as usize];
+        let mut numbers = vec![T::zeroed(); self.count().unwrap_or_default() as usize];
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
         let tensor = Tensor::from_array((self.dims.clone(), numbers)).map_err(io::Error::other)?;
         Ok(Some(tensor.into_dyn()))
+    }
+
+    /// The table that it is, if it is one of bytes in a file beside the graph.
+    fn table(&self, graph: &Path) -> io::Result<Option<WordTable>> {
+        let (&[rows, row_bytes], UINT8) = (&self.dims[..], self.element) else { return Ok(None) };
+        let Some((file, offset)) = self.open(graph, 1)? else { return Ok(None) };
+        let (rows, row_bytes) = (rows.try_into().map_err(io::Error::other)?, row_bytes.try_into().map_err(io::Error::other)?);
+        Ok(Some(WordTable { file, offset, rows, row_bytes }))
+    }
+
+    /// The file beside the graph that its numbers of so many bytes lie in, if they do, and where they begin there.
+    fn open(&self, graph: &Path, size: usize) -> io::Result<Option<(File, u64)>> {
+        let entry = |key| self.external.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
+        let (EXTERNAL, Some(file)) = (self.location, entry("location")) else { return Ok(None) };
+        let offset = entry("offset").unwrap_or("0").parse().map_err(io::Error::other)?;
+        let file = File::open(graph.with_file_name(file))?;
+        let left = file.metadata()?.len().saturating_sub(offset);
+        let bytes = self.count().and_then(|count| count.checked_mul(size as u64));
+        bytes.filter(|&bytes| bytes <= left).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Some((file, offset)))
+    }
+
+    /// How many numbers it has.
+    fn count(&self) -> Option<u64> {
+        self.dims.iter().try_fold(1_u64, |count, &size| count.checked_mul(size.try_into().ok()?))
     }
 }
 
@@ -148,18 +179,22 @@ mod tests {
 
     use super::*;
 
-    /// A graph with one layer, whose weights have these dimensions and begin here in a file of a hundred bytes.
+    /// A graph with one operator, whose weights have these dimensions and begin here in a file of a hundred bytes.
     fn graph(dims: &[i64], offset: &str, operator: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let element = if operator == UNPACK_ROWS { UINT8 } else { FLOAT };
         let entry = |key: &str, value: &str| Entry { key: key.to_owned(), value: value.to_owned() };
         let weights = Initializer {
             dims: dims.to_vec(),
-            element: FLOAT,
+            element,
             name: "weights".to_owned(),
             external: vec![entry("location", "data"), entry("offset", offset)],
             location: EXTERNAL,
         };
         let node = Node {
-            inputs: ["state", "lengths", "weights"].map(str::to_owned).to_vec(),
+            inputs: if operator == UNPACK_ROWS { &["ids", "weights"][..] } else { &["state", "lengths", "weights"] }
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
             operator: operator.to_owned(),
         };
         let model = Model { graph: Some(Graph { nodes: vec![node], initializers: vec![weights] }) };
@@ -182,8 +217,20 @@ mod tests {
             (&[5, 5], "no number"),
         ] {
             let (_folder, path) = graph(dims, offset, layer_of(Kind::Single));
-            let error = SharedWeights::read(&path).unwrap_err();
+            let error = SharedWeights::read(&path, true).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{dims:?} at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_word_table_is_opened_where_it_lies() {
+        let (_folder, path) = graph(&[9, 10], "10", UNPACK_ROWS);
+        let table = SharedWeights::read(&path, false).unwrap().table;
+        if WordTable::AVAILABLE {
+            let table = table.unwrap();
+            assert_eq!((table.offset, table.rows, table.row_bytes), (10, 9, 10));
+            let (_folder, path) = graph(&[9, 10], "11", UNPACK_ROWS);
+            assert_eq!(SharedWeights::read(&path, false).unwrap_err().kind(), ErrorKind::Config);
         }
     }
 
@@ -191,7 +238,7 @@ mod tests {
     fn a_graph_that_is_none_is_refused() {
         let (_folder, path) = graph(&[5, 5], "0", layer_of(Kind::Single));
         fs::write(&path, b"no graph").unwrap();
-        assert_eq!(SharedWeights::read(&path).unwrap_err().kind(), ErrorKind::Config);
-        assert_eq!(SharedWeights::read(&path.with_file_name("none")).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(SharedWeights::read(&path, true).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(SharedWeights::read(&path.with_file_name("none"), true).unwrap_err().kind(), ErrorKind::Config);
     }
 }
