@@ -11,6 +11,8 @@ use crate::bench::Bench;
 use crate::peak::{self, Peak};
 use crate::report::{Figure, Party, Report};
 
+pub(super) const INT8_PEAK: &str = "int8 peak of the processor";
+
 /// Runs of a loop in one measurement, some 30 ms.
 const RUNS: u64 = 1000;
 /// Multiplications and additions of a token in the linear layers of multilingual-e5-small: queries, keys and values; the
@@ -22,7 +24,7 @@ pub(super) fn peaks(bench: &Bench, report: &mut Report, suite: &str, rounds: usi
     let eight_bits = Instructions::available().into_iter().find_map(peak::of);
     let mut figures = Vec::new();
     for (name, peak) in
-        [("int8 peak of the processor", eight_bits), ("f32 peak of the processor", peak::single())]
+        [(INT8_PEAK, eight_bits), ("f32 peak of the processor", peak::single())]
     {
         let Some(peak) = peak else {
             report.skipped(suite, name, "there is no loop for this kind of processor")?;
