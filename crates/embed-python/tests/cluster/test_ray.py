@@ -49,7 +49,7 @@ class Mortal(Embed):
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     # Two processors each, of which an actor takes one: what reads and writes needs one, too.
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=2)
     # The workers import this file.
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -68,8 +68,9 @@ def test_each_row_comes_once_and_equal_to_the_bit(
 
     def job(out: str) -> None:
         data: Any = ray.data.read_parquet(corpus.files)
-        # Or Ray makes one block of small files, and one actor works.
-        data = data.repartition(target_num_rows_per_block=PART).map_batches(
+        # Or Ray makes one block of small files, and one actor works. An actor that dies does its block again, and at the end one
+        # waits for the last block of the other, so blocks are small.
+        data = data.repartition(target_num_rows_per_block=BATCH).map_batches(
             Mortal,
             fn_constructor_args=(str(died), "multilingual-e5-small"),
             batch_format="pyarrow",
