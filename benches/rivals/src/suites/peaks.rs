@@ -23,9 +23,7 @@ const OPERATIONS: u64 = 2 * 12 * (384 * 3 * 384 + 384 * 384 + 384 * 1536 + 1536 
 pub(super) fn peaks(bench: &Bench, report: &mut Report, suite: &str, rounds: usize) -> Result<Vec<Figure>> {
     let eight_bits = Instructions::available().into_iter().find_map(peak::of);
     let mut figures = Vec::new();
-    for (name, peak) in
-        [(INT8_PEAK, eight_bits), ("f32 peak of the processor", peak::single())]
-    {
+    for (name, peak) in [(INT8_PEAK, eight_bits), ("f32 peak of the processor", peak::single())] {
         let Some(peak) = peak else {
             report.skipped(suite, name, "there is no loop for this kind of processor")?;
             continue;

@@ -100,7 +100,12 @@ impl SharedWeights {
         let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         let graph = model.graph.unwrap_or_default();
         let inputs_of = |picked: &dyn Fn(&Node) -> bool, from: usize| -> HashSet<_> {
-            graph.nodes.iter().filter(|node| picked(node)).flat_map(|node| node.inputs.iter().skip(from)).collect()
+            graph
+                .nodes
+                .iter()
+                .filter(|node| picked(node))
+                .flat_map(|node| node.inputs.iter().skip(from))
+                .collect()
         };
         let weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS);
         let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1);
@@ -151,7 +156,8 @@ impl Initializer {
     fn table(&self, graph: &Path) -> io::Result<Option<WordTable>> {
         let (&[rows, row_bytes], UINT8) = (&self.dims[..], self.element) else { return Ok(None) };
         let Some((file, offset)) = self.open(graph, 1)? else { return Ok(None) };
-        let (rows, row_bytes) = (rows.try_into().map_err(io::Error::other)?, row_bytes.try_into().map_err(io::Error::other)?);
+        let (rows, row_bytes) =
+            (rows.try_into().map_err(io::Error::other)?, row_bytes.try_into().map_err(io::Error::other)?);
         Ok(Some(WordTable { file, offset, rows, row_bytes }))
     }
 
@@ -191,10 +197,14 @@ mod tests {
             location: EXTERNAL,
         };
         let node = Node {
-            inputs: if operator == UNPACK_ROWS { &["ids", "weights"][..] } else { &["state", "lengths", "weights"] }
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
+            inputs: if operator == UNPACK_ROWS {
+                &["ids", "weights"][..]
+            } else {
+                &["state", "lengths", "weights"]
+            }
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
             operator: operator.to_owned(),
         };
         let model = Model { graph: Some(Graph { nodes: vec![node], initializers: vec![weights] }) };
@@ -239,6 +249,9 @@ mod tests {
         let (_folder, path) = graph(&[5, 5], "0", layer_of(Kind::Single));
         fs::write(&path, b"no graph").unwrap();
         assert_eq!(SharedWeights::read(&path, true).unwrap_err().kind(), ErrorKind::Config);
-        assert_eq!(SharedWeights::read(&path.with_file_name("none"), true).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(
+            SharedWeights::read(&path.with_file_name("none"), true).unwrap_err().kind(),
+            ErrorKind::Config
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What isn't a layer.
 
 use embed_kernels::{
-    AddNorm, LANES, Linear, Outliers, Processor, mean, pack_integer, pack_single, pack_words, packed_bytes, unpack,
+    AddNorm, LANES, Linear, Outliers, Processor, mean, pack_integer, pack_single, pack_words, packed_bytes,
+    unpack,
 };
 
 use crate::exact;
