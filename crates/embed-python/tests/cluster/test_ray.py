@@ -48,6 +48,8 @@ class Mortal(Embed):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    # A test reaches for no network.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Two processors each, of which an actor takes one: what reads and writes needs one, too.
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=2)
