@@ -143,9 +143,9 @@ impl Initializer {
     where
         T: Pod + PrimitiveTensorElementType + fmt::Debug,
     {
-        let Some((mut file, offset)) = self.open(graph, size_of::<T>())? else { return Ok(None) };
+        let Some((mut file, offset, count)) = self.open(graph, size_of::<T>())? else { return Ok(None) };
         // No more than the file holds, so it fits.
-        let mut numbers = vec![T::zeroed(); self.count().unwrap_or_default() as usize];
+        let mut numbers = vec![T::zeroed(); count as usize];
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(bytemuck::cast_slice_mut(&mut numbers))?;
         let tensor = Tensor::from_array((self.dims.clone(), numbers)).map_err(io::Error::other)?;
@@ -155,27 +155,26 @@ impl Initializer {
     /// The table that it is, if it is one of bytes in a file beside the graph.
     fn table(&self, graph: &Path) -> io::Result<Option<WordTable>> {
         let (&[rows, row_bytes], UINT8) = (&self.dims[..], self.element) else { return Ok(None) };
-        let Some((file, offset)) = self.open(graph, 1)? else { return Ok(None) };
+        let Some((file, offset, _)) = self.open(graph, 1)? else { return Ok(None) };
         let (rows, row_bytes) =
             (rows.try_into().map_err(io::Error::other)?, row_bytes.try_into().map_err(io::Error::other)?);
         Ok(Some(WordTable { file, offset, rows, row_bytes }))
     }
 
-    /// The file beside the graph that its numbers of so many bytes lie in, if they do, and where they begin there.
-    fn open(&self, graph: &Path, size: usize) -> io::Result<Option<(File, u64)>> {
+    /// The file beside the graph that its numbers of so many bytes lie in, if they do, where they begin there, and how many
+    /// there are.
+    fn open(&self, graph: &Path, size: usize) -> io::Result<Option<(File, u64, u64)>> {
         let entry = |key| self.external.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
         let (EXTERNAL, Some(file)) = (self.location, entry("location")) else { return Ok(None) };
         let offset = entry("offset").unwrap_or("0").parse().map_err(io::Error::other)?;
         let file = File::open(graph.with_file_name(file))?;
         let left = file.metadata()?.len().saturating_sub(offset);
-        let bytes = self.count().and_then(|count| count.checked_mul(size as u64));
-        bytes.filter(|&bytes| bytes <= left).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(Some((file, offset)))
-    }
-
-    /// How many numbers it has.
-    fn count(&self) -> Option<u64> {
-        self.dims.iter().try_fold(1_u64, |count, &size| count.checked_mul(size.try_into().ok()?))
+        let count = self.dims.iter().try_fold(1_u64, |count, &size| count.checked_mul(size.try_into().ok()?));
+        let bytes = count.and_then(|count| count.checked_mul(size as u64));
+        let Some(count) = bytes.filter(|&bytes| bytes <= left).and(count) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        Ok(Some((file, offset, count)))
     }
 }
 
