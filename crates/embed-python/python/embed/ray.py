@@ -2,8 +2,8 @@
 
 >>> import ray
 >>> from embed.ray import Embed
->>> rows = ray.data.read_parquet("passages/").repartition(target_num_rows_per_block=250).map_batches(
-...     Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", batch_size=250, concurrency=2, num_cpus=1
+>>> rows = ray.data.read_parquet("passages/").repartition(target_num_rows_per_block=500).map_batches(
+...     Embed, fn_constructor_args=("multilingual-e5-small",), batch_format="pyarrow", batch_size=500, concurrency=2, num_cpus=1
 ... )
 >>> rows.write_parquet("vectors/")
 

@@ -22,7 +22,7 @@ from embed.ray import Embed, missing
 
 ACTORS = 2
 # Several batches of a file. One of the actors dies when it has done half of its share.
-BATCH = max(16, PART // 4)
+BATCH = max(16, PART // 2)
 LAST = max(2, ROWS // ACTORS // BATCH // 2)
 
 
@@ -50,12 +50,14 @@ class Mortal(Embed):
 def cluster() -> Iterator[None]:
     # A test reaches for no network.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # The workers import this file. Their nodes hand on this environment, so the workers that a node starts ahead of time can be used;
+    # with a `runtime_env` the job would start workers of its own.
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONPATH"] = path
     # Two processors each, of which an actor takes one: what reads and writes needs one, too.
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=2)
-    # The workers import this file.
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ray.init(address=nodes.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    ray.init(address=nodes.address, log_to_driver=False)
     assert sum(node["Alive"] for node in ray.nodes()) == 2
     yield
     ray.shutdown()
