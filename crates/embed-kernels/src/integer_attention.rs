@@ -3,6 +3,8 @@
 //!
 //! Queries, keys and values are whole multiples of a step, which is a fixed part of the largest of the text.
 
+use std::iter;
+
 use embed_gemm::{Gemm, Pair, Rows, Strips};
 use pulp::Simd;
 
@@ -29,6 +31,8 @@ const LARGEST_WEIGHT: f32 = 32_767.0;
 #[derive(Debug, Default)]
 pub(crate) struct HeadScratch {
     queries: Vec<Pair>,
+    /// The steps of a key.
+    row: Vec<Pair>,
     keys: Vec<Pair>,
     values: Vec<Pair>,
     scores: Vec<i32>,
@@ -49,13 +53,14 @@ pub(crate) fn attend<S: Simd>(
     let tokens = contexts.len() / width;
     let padded = tokens.next_multiple_of(LANES);
     let (channels, pairs) = (width / 2, tokens.div_ceil(2));
-    let HeadScratch { queries, keys, values, scores, weights, steps, sums } = scratch;
+    let HeadScratch { queries, row, keys, values, scores, weights, steps, sums } = scratch;
     // Old contents stay: every place is written before it is read, or its result isn't used.
     queries.resize(tokens * channels, [0; 2]);
     keys.resize(padded * channels, [0; 2]);
     values.resize(pairs * width, [0; 2]);
     scores.resize(QUERIES * padded, 0);
     weights.resize(padded, 0.0);
+    row.resize(channels, [0; 2]);
     steps.resize(QUERIES * padded / 2, [0; 2]);
     sums.resize(QUERIES * width, 0);
 
@@ -65,12 +70,15 @@ pub(crate) fn attend<S: Simd>(
     for (row, steps) in joint.chunks_exact(3 * width).zip(queries.chunks_exact_mut(channels)) {
         query.count(&row[..width], steps);
     }
-    transpose(joint, width, key, keys);
+    transpose((joint, width), key, row, keys);
     interleave(joint, width, value, values);
 
     let keys = Strips { values: keys, stride: LANES, distance: LANES * channels, count: padded / LANES };
     let values = Strips { values, stride: width, distance: LANES, count: width / LANES };
     let factor = query.size * key.size;
+    // What stands behind the last token has no weight.
+    let mut mask = [0.0; LANES];
+    mask[LANES - (padded - tokens)..].fill(f32::NEG_INFINITY);
     let blocks = queries.chunks(QUERIES * channels).zip(contexts.chunks_mut(QUERIES * width));
     for (queries, contexts) in blocks {
         let count = contexts.len() / width;
@@ -79,7 +87,7 @@ pub(crate) fn attend<S: Simd>(
         let mut factors = [0.0; QUERIES];
         let rows = scores.chunks_exact(padded).zip(steps.chunks_exact_mut(padded / 2));
         for ((scores, steps), of_row) in rows.zip(&mut factors).take(count) {
-            let sum = softmax(simd, (&scores[..tokens], factor), weights);
+            let sum = softmax(simd, (scores, factor), &mask, weights);
             let weight = LARGEST_WEIGHT.min(WEIGHTS / sum);
             Step::part(weight).count(weights, steps);
             *of_row = value.size / (weight * sum);
@@ -112,15 +120,19 @@ fn largest<S: Simd>(simd: S, joint: &[f32], width: usize) -> [f32; 3] {
     largest
 }
 
-/// Keys of [`LANES`] tokens, two channels after two; then those of the next tokens.
+/// Keys of [`LANES`] tokens, two channels after two; then those of the next tokens. Behind the last token it stands again, so
+/// that no score is larger than those of the text.
 #[inline(always)]
-fn transpose(joint: &[f32], width: usize, step: Step, keys: &mut [Pair]) {
-    let channels = width / 2;
-    for (tokens, strip) in joint.chunks(LANES * 3 * width).zip(keys.chunks_exact_mut(LANES * channels)) {
-        for (token, row) in tokens.chunks_exact(3 * width).enumerate() {
-            let (pairs, _) = row[width..2 * width].as_chunks::<2>();
-            for (place, pair) in strip[token..].iter_mut().step_by(LANES).zip(pairs) {
-                *place = pair.map(|value| step.nearest(value));
+fn transpose((joint, width): (&[f32], usize), step: Step, row: &mut [Pair], keys: &mut [Pair]) {
+    for (tokens, strip) in joint.chunks(LANES * 3 * width).zip(keys.chunks_exact_mut(LANES * row.len())) {
+        let last = &tokens[tokens.len() - 3 * width..];
+        for (token, of_token) in
+            tokens.chunks_exact(3 * width).chain(iter::repeat(last)).take(LANES).enumerate()
+        {
+            // In order first: those are vector instructions.
+            step.count(&of_token[width..2 * width], row);
+            for (place, pair) in strip[token..].iter_mut().step_by(LANES).zip(&*row) {
+                *place = *pair;
             }
         }
     }
@@ -139,22 +151,49 @@ fn interleave(joint: &[f32], width: usize, step: Step, values: &mut [Pair]) {
     }
 }
 
-/// Turns scores into weights that are not yet divided by their sum, and returns that sum. Weights behind them become 0.
+/// Turns scores into weights that are not yet divided by their sum, and returns that sum. To the exponents of the last ones the
+/// mask is added.
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, (scores, factor): (&[i32], f32), weights: &mut [f32]) -> f32 {
+fn softmax<S: Simd>(
+    simd: S,
+    (scores, factor): (&[i32], f32),
+    mask: &[f32; LANES],
+    weights: &mut [f32],
+) -> f32 {
     let mut largest = i32::MIN;
     for score in scores {
         largest = largest.max(*score);
     }
-    let (of_scores, behind) = weights.split_at_mut(scores.len());
-    for (weight, score) in of_scores.iter_mut().zip(scores) {
-        *weight = (*score - largest) as f32 * factor;
+    let mut sums = [simd.splat_f32s(0.0); LANES];
+    let exponent = |score: i32| (score - largest) as f32 * factor;
+    let (blocks, _) = scores.as_chunks::<LANES>();
+    let (weights, _) = weights.as_chunks_mut::<LANES>();
+    let (Some((last, blocks)), Some((last_weights, weights))) =
+        (blocks.split_last(), weights.split_last_mut())
+    else {
+        return 0.0;
+    };
+    for (block, weights) in blocks.iter().zip(weights) {
+        powers(simd, &block.map(exponent), weights, &mut sums);
     }
-    behind.fill(f32::NEG_INFINITY);
-    for weight in S::as_mut_simd_f32s(weights).0 {
-        *weight = math::exp2(simd, *weight);
+    let mut exponents = last.map(exponent);
+    for (exponent, mask) in exponents.iter_mut().zip(mask) {
+        *exponent += mask;
     }
-    reduce::sum(simd, weights)
+    powers(simd, &exponents, last_weights, &mut sums);
+    let mut totals = [0.0; LANES];
+    S::as_mut_simd_f32s(&mut totals).0.copy_from_slice(&sums[..LANES / S::F32_LANES]);
+    reduce::tree(totals, reduce::add)
+}
+
+/// Writes the powers of two with these exponents, and adds each to the sum at its place.
+#[inline(always)]
+fn powers<S: Simd>(simd: S, exponents: &[f32; LANES], powers: &mut [f32], sums: &mut [S::f32s; LANES]) {
+    let exponents = S::as_simd_f32s(exponents).0.iter();
+    for ((power, exponent), sum) in S::as_mut_simd_f32s(powers).0.iter_mut().zip(exponents).zip(sums) {
+        *power = math::exp2(simd, *exponent);
+        *sum = simd.add_f32s(*sum, *power);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -39,7 +39,7 @@ fn fold<S: Simd>(
 
 /// Joins values at a distance of a half, then of a quarter, and so on.
 #[inline(always)]
-pub(crate) fn tree<const N: usize>(mut values: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn tree<T: Copy, const N: usize>(mut values: [T; N], join: impl Fn(T, T) -> T) -> T {
     let mut half = N / 2;
     while half > 0 {
         for place in 0..half {
