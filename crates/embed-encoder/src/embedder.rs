@@ -182,7 +182,8 @@ impl Encoder {
     }
 
     /// Bytes that the model is taken to need while it is loaded: those of its file, which all its sessions share. Not counted
-    /// are the memory of runs (up to 20 MB a thread for a small model after texts of 512 tokens) and the tokenizer, which stays.
+    /// are what each thread has of its own (up to 9 MB for a small model, after texts of 512 tokens) and the tokenizer, which
+    /// stays.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.model_bytes

@@ -1,5 +1,8 @@
 //! The operator of a whole layer.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use embed_kernels::{AddNorm, Kind, Layer, LayerParts, LayerWeights, Linear, Outliers, Weights};
 use ort::operator::{BoxedKernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int8, Int16, Int64};
@@ -15,10 +18,29 @@ use super::threads::SessionThreads;
 use super::values::{floats, input, lengths, size};
 use crate::kernels::processor;
 
+/// The constants of the layers of a model, which its sessions share, by the names of their first weights.
+#[derive(Debug, Default)]
+pub(crate) struct SharedLayers(Mutex<HashMap<String, Arc<Layer>>>);
+
+impl SharedLayers {
+    /// The layer with these weights, made if no session has it yet.
+    fn get(&self, weights: &str, make: impl FnOnce() -> Result<Layer>) -> Result<Arc<Layer>> {
+        let mut layers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = layers.get(weights) {
+            return Ok(Arc::clone(layer));
+        }
+        let layer = Arc::new(make()?);
+        layers.insert(weights.to_owned(), Arc::clone(&layer));
+        Ok(layer)
+    }
+}
+
 /// See [`layer_of`].
 pub(super) struct LayerOperator {
     pub(super) kind: Kind,
     pub(super) threads: usize,
+    /// `None` for layers of its own, where it isn't known that all sessions are those of one model.
+    pub(super) shared: Option<Arc<SharedLayers>>,
 }
 
 impl Operator for LayerOperator {
@@ -42,9 +64,13 @@ impl Operator for LayerOperator {
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
-        let Self { kind, threads } = *self;
-        let layer =
-            Layer::new(processor().map_err(Error::wrap)?, parts(attributes, kind)?).map_err(Error::wrap)?;
+        let Self { kind, threads, ref shared } = *self;
+        let make =
+            || Layer::new(processor().map_err(Error::wrap)?, parts(attributes, kind)?).map_err(Error::wrap);
+        let layer = match (shared, attributes.inputs()?.get(INPUTS_BEFORE_WEIGHTS)) {
+            (Some(shared), Some(weights)) => shared.get(weights.name(), make)?,
+            _ => Arc::new(make()?),
+        };
         Ok(kernel(move |context| {
             let state = input(context, 0)?;
             let (shape, state) = state.try_extract_tensor::<f32>()?;

@@ -35,6 +35,7 @@ use crate::kernels::processor;
 use crate::runtime::runtime_error;
 use kernels::{AddNorm, TextMean, UnpackRows};
 use layer::LayerOperator;
+pub(crate) use layer::SharedLayers;
 pub use names::*;
 use no_panic::NoPanic;
 pub(crate) use table::WordTable;
@@ -49,7 +50,7 @@ pub(crate) use table::WordTable;
 ///
 /// [`ErrorKind::Internal`](embed_core::ErrorKind::Internal) if ONNX Runtime refuses them.
 pub fn shared(threads: NonZeroUsize) -> Result<Box<dyn Any>, Error> {
-    Ok(Box::new(domain(threads, None)?))
+    Ok(Box::new(domain(threads, None, None)?))
 }
 
 /// Opens a session with the operators. The first one of the process is opened alone: it adds the domain to a table of the
@@ -66,21 +67,27 @@ pub(crate) fn open<T, E>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     Ok(session)
 }
 
-/// The operators for a session on this many threads, which read rows of words from this file if there is one.
+/// The operators for a session on this many threads, which read rows of words from this file if there is one, and whose layers
+/// have the constants that other sessions of the same model have read.
 pub(crate) fn domain(
     threads: NonZeroUsize,
     table: Option<Arc<WordTable>>,
+    layers: Option<Arc<SharedLayers>>,
 ) -> Result<Arc<OperatorDomain>, Error> {
     // What is set wrong is said by its own error, not by one of ONNX Runtime.
     processor()?;
-    make(threads.get(), table)
+    make(threads.get(), table, layers)
         .map(Arc::new)
         .map_err(|error| runtime_error("ONNX Runtime refuses the operators of this program", error))
 }
 
-fn make(threads: usize, table: Option<Arc<WordTable>>) -> Result<OperatorDomain, ort::Error> {
+fn make(
+    threads: usize,
+    table: Option<Arc<WordTable>>,
+    layers: Option<Arc<SharedLayers>>,
+) -> Result<OperatorDomain, ort::Error> {
     let domain = OperatorDomain::new(DOMAIN)?.add(NoPanic(UnpackRows { table }))?;
     let domain = domain.add(NoPanic(AddNorm))?.add(NoPanic(TextMean))?;
-    let layers = LAYER_KINDS.map(|kind| LayerOperator { kind, threads });
+    let layers = LAYER_KINDS.map(|kind| LayerOperator { kind, threads, shared: layers.clone() });
     layers.into_iter().try_fold(domain, |domain, layer| domain.add(NoPanic(layer)))
 }

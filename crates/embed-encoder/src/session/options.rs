@@ -77,8 +77,9 @@ pub(super) fn session(
         // Texts differ in length, so the memory plan of the last run is useless.
         .with_memory_pattern(false)
         .map_err(refused)?;
-    builder = builder.with_operators(operators::domain(threads, weights.table.clone())?).map_err(refused)?;
-    for (name, value) in &weights.layers {
+    let (table, layers) = (weights.table.clone(), Arc::clone(&weights.layers));
+    builder = builder.with_operators(operators::domain(threads, table, Some(layers))?).map_err(refused)?;
+    for (name, value) in &weights.values {
         builder = builder.with_initializer(name, Arc::clone(value)).map_err(refused)?;
     }
     if products == Products::Careful {

@@ -1,4 +1,4 @@
-//! The weights of layers and the word table, which all sessions of a model share.
+//! The weights and constants of layers, the rows of positions and the word table, which all sessions of a model share.
 //!
 //! ONNX Runtime would map the file beside the graph once for each session. So where there are several, the weights are read
 //! here, and each session is given the same values. The word table is [read row by row](WordTable). Everything else stays with
@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::RangeFrom;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use embed_core::{Error, ErrorKind};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-use crate::operators::{INPUTS_BEFORE_WEIGHTS, LAYER_KINDS, UNPACK_ROWS, WordTable, layer_of};
+use crate::assets::POSITIONS;
+use crate::operators::{INPUTS_BEFORE_WEIGHTS, LAYER_KINDS, SharedLayers, UNPACK_ROWS, WordTable, layer_of};
 
 /// A larger graph has its weights inside. Then nothing is shared, since reading it takes as much memory.
 const LARGEST_GRAPH: u64 = 32 << 20;
@@ -33,7 +35,9 @@ const EXTERNAL: i32 = 1;
 #[derive(Debug, Default)]
 pub(crate) struct SharedWeights {
     /// The weights of layers, by their names in the graph.
-    pub(super) layers: Vec<(String, Arc<DynValue>)>,
+    pub(super) values: Vec<(String, Arc<DynValue>)>,
+    /// Their constants.
+    pub(super) layers: Arc<SharedLayers>,
     /// The table of an [`UNPACK_ROWS`].
     pub(super) table: Option<Arc<WordTable>>,
 }
@@ -99,16 +103,13 @@ impl SharedWeights {
         let bytes = fs::read(path).map_err(unreadable)?;
         let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         let graph = model.graph.unwrap_or_default();
-        let inputs_of = |picked: &dyn Fn(&Node) -> bool, from: usize| -> HashSet<_> {
-            graph
-                .nodes
-                .iter()
-                .filter(|node| picked(node))
-                .flat_map(|node| node.inputs.iter().skip(from))
-                .collect()
+        let inputs_of = |picked: &dyn Fn(&Node) -> bool, inputs: RangeFrom<usize>| -> HashSet<_> {
+            let nodes = graph.nodes.iter().filter(|node| picked(node));
+            nodes.flat_map(|node| node.inputs.get(inputs.clone()).unwrap_or_default()).collect()
         };
-        let weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS);
-        let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1);
+        let mut weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS..);
+        weights.extend(inputs_of(&|node| layers && node.takes_rows_of_positions(), 0..));
+        let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1..);
         let mut shared = Self::default();
         for initializer in &graph.initializers {
             // With a second one nobody would know whose rows are whose.
@@ -125,7 +126,7 @@ impl SharedWeights {
                 _ => Ok(None),
             };
             let value = value.map_err(unreadable)?;
-            shared.layers.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
+            shared.values.extend(value.map(|value| (initializer.name.clone(), Arc::new(value))));
         }
         Ok(shared)
     }
@@ -134,6 +135,10 @@ impl SharedWeights {
 impl Node {
     fn is_layer(&self) -> bool {
         LAYER_KINDS.into_iter().any(|kind| layer_of(kind) == self.operator)
+    }
+
+    fn takes_rows_of_positions(&self) -> bool {
+        self.operator == "Gather" && self.inputs.get(1).is_some_and(|input| input == POSITIONS)
     }
 }
 
