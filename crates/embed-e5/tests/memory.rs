@@ -8,13 +8,10 @@ use embed_core::{EmbedRequest, Embedder, Role, Truncation};
 use embed_e5::assets::{DataHome, ModelFiles};
 use embed_e5::{E5Config, E5Embedder, Precision, Profile};
 use embed_testkit::data::mixed_texts;
-use embed_testkit::resident;
+use embed_testkit::{LARGEST_WITH_4_BITS, resident};
 
 /// The most that a process with two threads takes if the word table is in 4 bits, as from the wheel.
 const LIMIT: u64 = 130_000_000;
-
-/// A larger model has a table from the hub, which each session maps.
-const BYTES_WITH_4_BITS: u64 = 90_000_000;
 
 /// Twenty thousand texts, two hundred of them of 512 tokens: bounded, and no more at the end than in the middle.
 #[tokio::test]
@@ -43,7 +40,7 @@ async fn twenty_thousand_texts_take_no_more_memory_than_ten_thousand() {
         }
     }
     let at_the_end = resident();
-    let is_small = files.model_bytes < BYTES_WITH_4_BITS;
+    let is_small = files.model_bytes < LARGEST_WITH_4_BITS;
     let limit = if is_small { LIMIT } else { 2 * files.model_bytes + 300_000_000 };
     assert!(at_the_end < limit, "{at_the_end} bytes resident, {limit} allowed");
     assert!(

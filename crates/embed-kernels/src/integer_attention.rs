@@ -31,8 +31,8 @@ const LARGEST_WEIGHT: f32 = 32_767.0;
 #[derive(Debug, Default)]
 pub(crate) struct HeadScratch {
     queries: Vec<Pair>,
-    /// The steps of a key.
-    row: Vec<Pair>,
+    /// Those of one key, in order.
+    of_key: Vec<Pair>,
     keys: Vec<Pair>,
     values: Vec<Pair>,
     scores: Vec<i32>,
@@ -53,14 +53,14 @@ pub(crate) fn attend<S: Simd>(
     let tokens = contexts.len() / width;
     let padded = tokens.next_multiple_of(LANES);
     let (channels, pairs) = (width / 2, tokens.div_ceil(2));
-    let HeadScratch { queries, row, keys, values, scores, weights, steps, sums } = scratch;
+    let HeadScratch { queries, of_key, keys, values, scores, weights, steps, sums } = scratch;
     // Old contents stay: every place is written before it is read, or its result isn't used.
     queries.resize(tokens * channels, [0; 2]);
+    of_key.resize(channels, [0; 2]);
     keys.resize(padded * channels, [0; 2]);
     values.resize(pairs * width, [0; 2]);
     scores.resize(QUERIES * padded, 0);
     weights.resize(padded, 0.0);
-    row.resize(channels, [0; 2]);
     steps.resize(QUERIES * padded / 2, [0; 2]);
     sums.resize(QUERIES * width, 0);
 
@@ -70,7 +70,7 @@ pub(crate) fn attend<S: Simd>(
     for (row, steps) in joint.chunks_exact(3 * width).zip(queries.chunks_exact_mut(channels)) {
         query.count(&row[..width], steps);
     }
-    transpose((joint, width), key, row, keys);
+    transpose((joint, width), key, of_key, keys);
     interleave(joint, width, value, values);
 
     let keys = Strips { values: keys, stride: LANES, distance: LANES * channels, count: padded / LANES };
@@ -123,15 +123,15 @@ fn largest<S: Simd>(simd: S, joint: &[f32], width: usize) -> [f32; 3] {
 /// Keys of [`LANES`] tokens, two channels after two; then those of the next tokens. Behind the last token it stands again, so
 /// that no score is larger than those of the text.
 #[inline(always)]
-fn transpose((joint, width): (&[f32], usize), step: Step, row: &mut [Pair], keys: &mut [Pair]) {
-    for (tokens, strip) in joint.chunks(LANES * 3 * width).zip(keys.chunks_exact_mut(LANES * row.len())) {
+fn transpose((joint, width): (&[f32], usize), step: Step, of_key: &mut [Pair], keys: &mut [Pair]) {
+    for (tokens, strip) in joint.chunks(LANES * 3 * width).zip(keys.chunks_exact_mut(LANES * of_key.len())) {
         let last = &tokens[tokens.len() - 3 * width..];
         for (token, of_token) in
             tokens.chunks_exact(3 * width).chain(iter::repeat(last)).take(LANES).enumerate()
         {
             // In order first: those are vector instructions.
-            step.count(&of_token[width..2 * width], row);
-            for (place, pair) in strip[token..].iter_mut().step_by(LANES).zip(&*row) {
+            step.count(&of_token[width..2 * width], of_key);
+            for (place, pair) in strip[token..].iter_mut().step_by(LANES).zip(&*of_key) {
                 *place = *pair;
             }
         }
@@ -181,9 +181,7 @@ fn softmax<S: Simd>(
         *exponent += mask;
     }
     powers(simd, &exponents, last_weights, &mut sums);
-    let mut totals = [0.0; LANES];
-    S::as_mut_simd_f32s(&mut totals).0.copy_from_slice(&sums[..LANES / S::F32_LANES]);
-    reduce::tree(totals, reduce::add)
+    reduce::joined::<S, LANES>(sums, reduce::add)
 }
 
 /// Writes the powers of two with these exponents, and adds each to the sum at its place.

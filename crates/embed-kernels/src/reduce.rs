@@ -32,14 +32,14 @@ fn fold<S: Simd>(
             parts[place] = step(parts[place], rest[place]);
         }
     }
-    let mut values = [0.0; PARTS];
-    S::as_mut_simd_f32s(&mut values).0.copy_from_slice(&parts[..vectors]);
-    tree(values, join)
+    joined::<S, PARTS>(parts, join)
 }
 
-/// Joins values at a distance of a half, then of a quarter, and so on.
+/// Joins the first `N` values of vectors: those at a distance of a half, then of a quarter, and so on.
 #[inline(always)]
-pub(crate) fn tree<T: Copy, const N: usize>(mut values: [T; N], join: impl Fn(T, T) -> T) -> T {
+pub(crate) fn joined<S: Simd, const N: usize>(vectors: [S::f32s; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut values = [0.0; N];
+    S::as_mut_simd_f32s(&mut values).0.copy_from_slice(&vectors[..N / S::F32_LANES]);
     let mut half = N / 2;
     while half > 0 {
         for place in 0..half {

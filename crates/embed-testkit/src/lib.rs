@@ -20,7 +20,7 @@ mod virtual_time;
 
 pub use golden::golden;
 pub use require::{LEFT_OUT_VARIABLE, REQUIRE_VARIABLE, left_out, require};
-pub use resident::resident;
+pub use resident::{LARGEST_WITH_4_BITS, resident};
 pub use scripted::Scripted;
 pub use signal::signal;
 pub use virtual_time::VirtualTime;

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+/// Bytes of multilingual-e5-small in int8 below which its word table is in 4 bits, as from the wheel. A larger one is from the
+/// hub, and each session maps its table.
+pub const LARGEST_WITH_4_BITS: u64 = 90_000_000;
+
 /// Bytes of this process that are resident.
 ///
 /// # Panics

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::RangeFrom;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +87,8 @@ struct Entry {
 }
 
 impl SharedWeights {
-    /// Opens the word table of a graph, and reads the weights of its layers if `layers` says so, as far as both lie beside it.
+    /// Opens the word table of a graph, and reads the weights of its layers and its rows of positions if `layers` says so, as far
+    /// as they lie beside it.
     ///
     /// # Errors
     ///
@@ -103,13 +103,13 @@ impl SharedWeights {
         let bytes = fs::read(path).map_err(unreadable)?;
         let model = Model::decode(&*bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         let graph = model.graph.unwrap_or_default();
-        let inputs_of = |picked: &dyn Fn(&Node) -> bool, inputs: RangeFrom<usize>| -> HashSet<_> {
+        let inputs_of = |picked: &dyn Fn(&Node) -> bool, from: usize| -> HashSet<_> {
             let nodes = graph.nodes.iter().filter(|node| picked(node));
-            nodes.flat_map(|node| node.inputs.get(inputs.clone()).unwrap_or_default()).collect()
+            nodes.flat_map(|node| node.inputs.iter().skip(from)).collect()
         };
-        let mut weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS..);
-        weights.extend(inputs_of(&|node| layers && node.takes_rows_of_positions(), 0..));
-        let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1..);
+        let mut weights = inputs_of(&|node| layers && node.is_layer(), INPUTS_BEFORE_WEIGHTS);
+        weights.extend(inputs_of(&|node| layers && node.takes_rows_of_positions(), 0));
+        let tables = inputs_of(&|node| WordTable::AVAILABLE && node.operator == UNPACK_ROWS, 1);
         let mut shared = Self::default();
         for initializer in &graph.initializers {
             // With a second one nobody would know whose rows are whose.
